@@ -1,3 +1,98 @@
+/* frozenvis.h -- vision encoders with a frozen transformer block of a language model inside; C99, one file.
+
+SYNOPSIS
+    In ONE source file:                         In all others:
+        #define FROZENVIS_IMPLEMENTATION            #include "frozenvis.h"
+        #include "frozenvis.h"
+    Compile with any -O; link with -lm -lpthread. No other dependency. Compiles as C++11 too.
+
+    Pang et al. ("Frozen Transformers in Language Models Are Effective Visual Encoder Layers", ICLR 2024,
+    arXiv:2310.12973) put a block of LLaMA, unchanged and never trained, behind a vision transformer:
+
+        image -> patches -> blocks of the encoder -> F1: d -> D -> LLM's block (frozen) -> norm -> F2: D -> d -> head
+
+    This file holds all that takes: tensors, automatic differentiation, fast products, the readers of the LLM's files, the
+    encoder and its training. Every operation's backward pass stands beside its forward pass.
+
+A PROGRAM
+    #define FROZENVIS_IMPLEMENTATION
+    #include "frozenvis.h"
+    int main(void) {
+        fv_ctx *c = fv_create(NULL);                             // threads and ISA chosen for this machine
+        int64_t wdim[2] = {3, 2}, xdim[2] = {4, 2};
+        float x[8] = {0, 0, 0, 1, 1, 0, 1, 1};
+        int32_t label[4] = {0, 1, 1, 2};                         // how many of the two are set
+        fv_params params = {0};
+        fv_tensor *w = fv_param(c, "w", FV_F32, 2, wdim), *b = fv_param(c, "b", FV_F32, 1, wdim);
+        fv_params_add(c, &params, w), fv_params_add(c, &params, b);
+        fv_optim *opt = fv_optim_create(c, &params, NULL);       // AdamW
+        for (int step = 0; step < 300; step++) {
+            fv_reset(c);                                         // the last step's tensors are gone
+            int64_t four = 4;
+            fv_tensor *in = fv_input(c, FV_F32, 2, xdim, x, 0), *t = fv_input(c, FV_I32, 1, &four, label, 0);
+            fv_tensor *loss = fv_cross_entropy(c, fv_linear(c, in, w, b), t, 0);
+            fv_backward(c, loss);
+            fv_optim_step(c, opt, 0.1f);
+            if (step % 100 == 99 && loss) printf("%d %.4f\n", step + 1, fv_get(loss, 0));
+        }
+        if (fv_error(c)) printf("%s\n", fv_error_text(c));       // the first failure, in a sentence
+        fv_destroy(c);                                           // frees everything
+        return 0;
+    }
+
+CONTENTS    (find a section by searching for ">>name"; declarations and definitions come in the same order)
+    >>config      macros before the include           >>optim        AdamW, SGD, clipping, schedule, EMA
+    >>types       element types                       >>json         strict JSON; text building
+    >>error       the sticky error                    >>safetensors  reading by mapping, atomic writing
+    >>memory      context, allocator, pool, files     >>gguf         reading, dequantisation
+    >>threads     fv_parallel                         >>image        resizing as Pillow, augmentation
+    >>cpu         ISA choice, clock                   >>model        a network from a JSON config
+    >>rng         counter-based random numbers        >>frozen       the LLM's blocks and F1, F2
+    >>kernels     SIMD, written once                  >>encoders     the vision transformer
+    >>gemm        the matrix product                  >>train        steps, checkpoints, resume
+    >>tensor      tensors and parameters
+    >>graph       the tape, backward, scopes
+    >>ops         operations, forward and backward
+
+HOW IT WORKS
+  Context. fv_create gives a context: memory, threads, tape, error. One per thread of yours; nothing is global. The first failure
+    sticks to it: each call sees it and returns NULL or 0, so a program checks once, at the end. The library never
+    prints, aborts or exits.
+
+  Memory. Parameters live until freed. What ops make lives in a pool until fv_reset, which forgets it and keeps the memory:
+    step 200 uses what step 2 used. Gradients of intermediate results live from their first to their last use. In fv_no_grad mode
+    scopes (fv_scope_begin/end) free what a block made inside; with fv_recompute the same scopes trade time for memory in
+    training. fv_memory counts bytes.
+
+  Tape. Ops run at once and leave a node: what they were made from and what the backward pass needs. fv_backward walks the nodes in
+    reverse. An op is one struct: shape, forward, backward (see ">>ops"); adding one touches one place.
+
+  Types. f32 everywhere; f64 in scalar form, for fv_gradcheck; bf16 through fv_autocast: products in bf16 with f32 sums, while
+    the residual stream, norms' statistics, losses, parameters and their gradients stay f32.
+
+  Frozen weights. fv_pack copies a weight once into the product's own layout; that one copy serves the forward product and,
+    read transposed, the input gradient. No gradient buffer exists for it; the gradient flows through.
+
+  The product. C = A B, cut for the caches (see ">>gemm" for the sizes):
+    1. A is copied into panels of MR rows, B into panels of NR columns; in a panel the MR (or NR) numbers of one k lie together.
+       Any stride, and so any transposition, is the same after that.
+    2. A micro-kernel holds an MR x NR tile of sums in registers: for each k it loads NR numbers of B and multiplies them by each of
+       MR numbers of A. 14 x 32 sums fill AVX-512's registers: 28 multiply-adds for 16 loads.
+    3. Blocks of C of about 168 x 256 are the jobs of the threads. A block runs over k in slices of at most 384, so that the
+       operands stay in L1 and L2; its rows go out through bias, residual and conversion while still in cache.
+    The cut depends on the shape alone: any number of threads gives the same bits.
+
+  SIMD. A kernel is written once with lane macros (FV__LD, FV__FMA, ...) and compiled once per ISA by this file including itself
+    with FV__PASS set. The choice is made at run time: fv_desc.isa, or FROZENVIS_ISA=scalar|avx2|avx512|avx512bf16|neon.
+
+OPTIONS (macros, before the include of the implementation unless said otherwise)
+    FROZENVIS_STATIC        all functions static
+    FROZENVIS_NO_THREADS    no pthreads; one thread
+    FROZENVIS_OPENMP        OpenMP's threads in place of ours (compile with -fopenmp)
+    FROZENVIS_SCALAR_ONLY   no SIMD
+    FROZENVIS_DEBUG         our own assertions on
+    FV_HEADER_FILENAME      this file's name in quotes, if it was renamed
+*/
 #ifndef FV__PASS /* this header includes itself once per ISA, and then only the kernels' text counts: see >>kernels */
 #ifndef FROZENVIS_H
 #define FROZENVIS_H
@@ -213,6 +308,27 @@ FV_DEF void fv_rng_shuffle(fv_rng *r, int32_t *a, int n); /* Fisher and Yates */
 FV_DEF float fv_rng_beta(fv_rng *r, float alpha);
 
 /* ======================================================================================================
+ * >>gemm -- C = A B for any strides, and weights packed once
+ * ====================================================================================================== */
+/* A matrix somewhere: element (i,j) at data[i*rs + j*cs]; rs, cs in elements. Transposing is swapping them. */
+typedef struct fv_mat { const void *data; fv_type type; int64_t rs, cs; } fv_mat;
+typedef struct fv_packed fv_packed; /* a frozen weight in the micro-kernel's layout; see fv_pack */
+
+/* fv_gemm -- c[m,n] = a[m,k] b[k,n] (+ c when add), c row-major with ldc elements a row.
+ *   compute  FV_F32; FV_BF16: operands rounded to bf16, sums in f32; FV_F64 (all three f64)
+ *   a, b     f32 or bf16 (f64); c f32 or bf16 (f64)
+ *   The result does not depend on the thread count. errors  FV_ENOMEM, FV_ESHAPE */
+FV_DEF void fv_gemm(fv_ctx *c, fv_type compute, int64_t m, int64_t n, int64_t k, fv_mat a, fv_mat b, void *out,
+                    fv_type out_type, int64_t ldc, int add);
+/* fv_gemm_packed -- the same with b = W^T of a packed weight W [n,k] (transpose 0), or b = W [k,n] (transpose 1). */
+FV_DEF void fv_gemm_packed(fv_ctx *c, int64_t m, int64_t n, int64_t k, fv_mat a, const fv_packed *w, int transpose,
+                           void *out, fv_type out_type, int64_t ldc, int add);
+FV_DEF size_t fv_packed_bytes(const fv_packed *w);
+/* fv_peak -- GFLOP/s of one core in a register-only loop of multiply-adds of the ISA in use; FV_F32 or FV_BF16 (the f32
+ * figure where there is no bf16 dot product). Takes about 0.1 s. */
+FV_DEF double fv_peak(fv_ctx *c, fv_type type);
+
+/* ======================================================================================================
  * >>tensor
  * ====================================================================================================== */
 /* Dense, row-major, at most FV_MAX_RANK dimensions; the last one is contiguous. Data is 64-byte aligned when we made it.
@@ -226,7 +342,7 @@ struct fv_tensor {
     const char *name; /* of a parameter: its key in a checkpoint; else NULL */
     unsigned flags;   /* FV_TRAINED, ... */
     int grad_set;     /* 1: grad holds something that further gradients are added to */
-    const struct fv_packed *packed;              /* a constant weight in the GEMM's own layout, or NULL */
+    const fv_packed *packed;                     /* a constant weight in the GEMM's own layout, or NULL */
     struct fv__node *node;                       /* how it was made; NULL for parameters and inputs */
     struct fv__span *data_span, *grad_span;      /* the step memory it holds */
 };
@@ -411,9 +527,113 @@ FV_DEF float fv_lr_cosine(int64_t step, int64_t steps, int64_t warmup, float lr,
 FV_DEF void fv_ema(fv_ctx *c, fv_params *average, const fv_params *params, float decay);
 
 /* ======================================================================================================
+ * >>json -- strict RFC 8259, and a text builder
+ * ====================================================================================================== */
+typedef struct fv_json fv_json; /* a parsed document; owns a copy of its text */
+typedef uint32_t fv_jnode;      /* a value in it; 0: absent. Every accessor takes 0 and says absent */
+typedef enum fv_json_kind {
+    FV_JSON_ABSENT, FV_JSON_NULL, FV_JSON_FALSE, FV_JSON_TRUE, FV_JSON_NUMBER, FV_JSON_STRING, FV_JSON_ARRAY, FV_JSON_OBJECT
+} fv_json_kind;
+/* fv_json_parse -- valid UTF-8, no duplicate keys, at most 32 levels. name stands in messages. errors  FV_EFORMAT, FV_ENOMEM */
+FV_DEF fv_json *fv_json_parse(fv_ctx *c, const char *text, size_t size, const char *name);
+FV_DEF fv_json *fv_json_open(fv_ctx *c, const char *path);
+FV_DEF void fv_json_free(fv_ctx *c, fv_json *j);
+FV_DEF fv_jnode fv_json_root(const fv_json *j);
+FV_DEF fv_json_kind fv_json_type(const fv_json *j, fv_jnode n);
+FV_DEF int fv_json_count(const fv_json *j, fv_jnode n); /* elements of an array, members of an object */
+FV_DEF fv_jnode fv_json_first(const fv_json *j, fv_jnode n);
+FV_DEF fv_jnode fv_json_next(const fv_json *j, fv_jnode n);
+FV_DEF fv_jnode fv_json_at(const fv_json *j, fv_jnode n, int i);
+FV_DEF fv_jnode fv_json_get(const fv_json *j, fv_jnode n, const char *key);
+FV_DEF const char *fv_json_key(const fv_json *j, fv_jnode n); /* of a member's value; "" otherwise */
+FV_DEF const char *fv_json_string(const fv_json *j, fv_jnode n, const char *otherwise);
+FV_DEF double fv_json_number(const fv_json *j, fv_jnode n, double otherwise);
+FV_DEF int64_t fv_json_int(const fv_json *j, fv_jnode n, int64_t otherwise);
+FV_DEF int fv_json_bool(const fv_json *j, fv_jnode n, int otherwise);
+/* A growing text; zero is empty; NUL-terminated. */
+typedef struct fv_text { char *data; size_t size, capacity; } fv_text;
+FV_DEF int fv_text_add(fv_ctx *c, fv_text *t, const char *format, ...);
+FV_DEF int fv_text_json_string(fv_ctx *c, fv_text *t, const char *s); /* quoted and escaped */
+FV_DEF void fv_text_free(fv_ctx *c, fv_text *t);
+
+/* ======================================================================================================
+ * >>safetensors -- a bag of named tensors in a mapped file, and writing one
+ * ====================================================================================================== */
+#define FV_DTYPE_LIST(X) /* name in files, elements in a block, bytes of a block */                            \
+    X(F32, 1, 4) X(F64, 1, 8) X(F16, 1, 2) X(BF16, 1, 2) X(I8, 1, 1) X(I16, 1, 2) X(I32, 1, 4) X(I64, 1, 8)    \
+    X(U8, 1, 1) X(U16, 1, 2) X(U32, 1, 4) X(U64, 1, 8) X(BOOL, 1, 1) X(F8_E4M3, 1, 1) X(F8_E5M2, 1, 1)         \
+    X(Q4_0, 32, 18) X(Q4_1, 32, 20) X(Q5_0, 32, 22) X(Q5_1, 32, 24) X(Q8_0, 32, 34) X(Q4_K, 256, 144)          \
+    X(Q5_K, 256, 176) X(Q6_K, 256, 210)
+typedef enum fv_dtype {
+    FV_D_OTHER = 0, /* only inspected */
+#define FV__DTYPE_ENUM(name, block, bytes) FV_D_##name,
+    FV_DTYPE_LIST(FV__DTYPE_ENUM)
+#undef FV__DTYPE_ENUM
+        FV_D_COUNT
+} fv_dtype;
+FV_DEF const char *fv_dtype_name(fv_dtype d);
+
+typedef struct fv_entry {
+    const char *name;
+    fv_dtype dtype;
+    char dtype_name[16];
+    int rank;
+    int64_t dim[FV_MAX_RANK]; /* row-major, PyTorch's order (GGUF's reversed) */
+    const uint8_t *data;      /* in the mapped file; may be misaligned */
+    uint64_t bytes, offset;   /* offset in its file */
+    int64_t count;            /* elements */
+    int file;                 /* which shard */
+} fv_entry;
+typedef struct fv_meta {
+    const char *key;
+    const char *string;  /* or NULL */
+    double number;       /* of a number or bool */
+    int is_number;
+    uint32_t type;       /* GGUF's type of the value, or of an array's elements */
+    uint64_t count;      /* of an array's elements; 0 otherwise */
+    const uint8_t *data; /* an array's raw bytes */
+} fv_meta;
+typedef struct fv_weights fv_weights;
+/* fv_weights_open -- by content, not by ending: safetensors, a sharded index (inside its own folder), GGUF; a folder means its
+ * model.safetensors or model.safetensors.index.json. Stays mapped until closed. errors  FV_EIO, FV_EFORMAT, FV_ENOMEM */
+FV_DEF fv_weights *fv_weights_open(fv_ctx *c, const char *path);
+FV_DEF void fv_weights_close(fv_ctx *c, fv_weights *w);
+FV_DEF int fv_weights_count(const fv_weights *w);
+FV_DEF const fv_entry *fv_weights_at(const fv_weights *w, int i);
+FV_DEF const fv_entry *fv_weights_find(const fv_weights *w, const char *name);
+FV_DEF const char *fv_weights_path(const fv_weights *w);
+FV_DEF int fv_weights_is_gguf(const fv_weights *w);
+FV_DEF int fv_weights_meta_count(const fv_weights *w);
+FV_DEF const fv_meta *fv_weights_meta_at(const fv_weights *w, int i);
+FV_DEF const char *fv_weights_meta_string(const fv_weights *w, const char *key, const char *otherwise);
+FV_DEF double fv_weights_meta_number(const fv_weights *w, const char *key, double otherwise);
+/* fv_entry_read -- all elements as type `to`: f32, f64 or bf16 from any float or quantised dtype; i32, i64, u8 (and floats) from
+ * whole numbers. errors  FV_EUNAVAILABLE for a dtype that is only inspected, FV_ESHAPE for a conversion that makes no sense */
+FV_DEF int fv_entry_read(fv_ctx *c, const fv_weights *w, const fv_entry *e, fv_type to, void *dst);
+
+typedef struct fv_save_entry { const char *name; fv_dtype dtype; int rank; const int64_t *dim; const void *data; } fv_save_entry;
+/* fv_safetensors_write -- atomically; metadata: key, value, ..., NULL; or NULL. errors  FV_EIO, FV_ENOMEM */
+FV_DEF int fv_safetensors_write(fv_ctx *c, const char *path, const fv_save_entry *entries, int count,
+                                const char *const *metadata);
+
+/* SHA-256, incremental or at once. source  FIPS 180-4 */
+typedef struct fv_sha { uint32_t h[8]; uint64_t bytes; uint8_t block[64]; } fv_sha;
+FV_DEF void fv_sha_start(fv_sha *s);
+FV_DEF void fv_sha_add(fv_sha *s, const void *data, size_t size);
+FV_DEF void fv_sha_end(fv_sha *s, uint8_t out[32]);
+FV_DEF void fv_sha256(const void *data, size_t size, uint8_t out[32]);
+
+/* ======================================================================================================
+ * >>gguf -- versions 2 and 3, opened by fv_weights_open
+ * ====================================================================================================== */
+/* A GGUF's metadata are the fv_meta of its fv_weights; arrays (a tokenizer's words) stay raw bytes in the mapped file:
+ * elements of type 8 are strings, each a u64 length and its bytes; 0..7, 10..12 are u8 i8 u16 i16 u32 i32 f32 bool u64 i64 f64.
+ *   source  the GGUF specification of the ggml project */
+
+/* ======================================================================================================
  * >>model -- a network described by a JSON config: the same keys as the released code's
  * ====================================================================================================== */
-/* The frozen stage's settings (SPEC 1). Zero is the default. */
+/* The frozen stage's settings (see >>frozen). Zero is the default, or "as the LLM's file says". */
 typedef enum fv_llm_arch { FV_LLAMA = 0, FV_OPT } fv_llm_arch;
 typedef enum fv_residual { FV_RES_NONE = 0, FV_RES_INSIDE, FV_RES_OUTSIDE, FV_RES_BOTH, FV_RES_OUTSIDE_NN } fv_residual;
 typedef enum fv_final_norm { FV_NORM_ONES = 0, FV_NORM_LOADED, FV_NORM_NONE } fv_final_norm;
@@ -421,40 +641,182 @@ typedef enum fv_variant {
     FV_VARIANT_LLM = 0, FV_VARIANT_BASE, FV_VARIANT_LINEAR, FV_VARIANT_MLP, FV_VARIANT_RANDOM, FV_VARIANT_SHUFFLED,
     FV_VARIANT_FINETUNE, FV_VARIANT_SCRATCH
 } fv_variant;
+enum { FV_MAX_LAYERS = 64 };
 typedef struct fv_frozen_config {
     fv_llm_arch arch;
     int hidden_size, num_attention_heads, num_key_value_heads, intermediate_size;
-    float rms_norm_eps;   /* layer_norm_eps for OPT */
-    int layers[64], num_layers; /* which blocks, in this order; num_hidden_layers n without `layers` means 0..n-1 */
-    int rope, rope_interleaved, causal, only_mlp;
-    float rope_theta;
+    int head_dim;         /* 0: hidden_size / num_attention_heads */
+    float rms_norm_eps;   /* layer_norm_eps for OPT; 0: the LLM's, else 1e-6 (OPT 1e-5) */
+    int layers[FV_MAX_LAYERS], num_layers; /* which blocks, in this order; 0: the LLM's last one */
+    int rope, causal, only_mlp;
+    float rope_theta;     /* 0: the LLM's, else 10000 */
+    int rope_scaled;      /* the LLM's own config scales its rotary embedding, which we do not */
     fv_final_norm final_norm;
     fv_residual residual;
-    int do_layer_norm_before, gelu; /* OPT */
+    int norm_after, gelu; /* OPT: do_layer_norm_before is false; activation_function is gelu */
     fv_variant variant;
-    int after_block; /* the stage stands after this encoder block; -1: after the last */
+    int after_block;      /* k+1 when the stage stands after the encoder's block k; 0: after the last */
 } fv_frozen_config;
+
+/* fv_frozen_config_parse -- reads the object `node`. strict: ours, an unknown key is refused and num_hidden_layers n stands for the
+ * blocks 0..n-1; else an LLM's config.json: unknown keys are ignored. Returns 1, or 0 and FV_EUSAGE. */
+FV_DEF int fv_frozen_config_parse(fv_ctx *c, const fv_json *json, fv_jnode node, int strict, fv_frozen_config *config);
+/* fv_variant_parse -- "llm", "base", ...; -1 for an unknown name. fv_variant_name is its inverse. */
+FV_DEF int fv_variant_parse(const char *name);
+FV_DEF const char *fv_variant_name(fv_variant v);
 
 typedef struct fv_model fv_model;
 /* What a network is made of; one per arch, found by its name in the config. */
 typedef struct fv_arch {
     const char *name;
-    int (*build)(fv_ctx *c, fv_model *m);                          /* makes parameters from m->config; 1 or 0 */
-    fv_tensor *(*forward)(fv_ctx *c, fv_model *m, fv_tensor *input); /* -> logits; sets m->features */
+    int (*build)(fv_ctx *c, fv_model *m); /* makes m->net and the parameters from m->config; sets dim, num_classes; 1 or 0 */
+    fv_tensor *(*forward)(fv_ctx *c, fv_model *m, fv_tensor *input); /* -> logits */
 } fv_arch;
 
+struct fv_frozen;
 struct fv_model {
     const fv_arch *arch;
     fv_json *config;           /* the whole document; keys are read by the arch */
+    fv_frozen_config stage;    /* the parsed `frozen`; completed in frozen->config */
     fv_type type;              /* of parameters: f32, or f64 for gradient checks */
+    uint64_t seed;
     fv_params params;          /* trained */
     fv_params buffers;         /* saved but not trained: running statistics */
     struct fv_frozen *frozen;  /* NULL: no stage */
     void *net;                 /* the arch's own struct */
     fv_tensor *features;       /* output of F2 in the last forward, before an outside residual; NULL without a stage */
+    int dim;                   /* d, of the tokens that the stage sees */
     int num_classes;
     float drop_path, dropout;
 };
+
+/* How a parameter starts. TIMM_CONV: uniform in +-1/sqrt(fan_in), with the fan of the tensor before it for a bias. */
+typedef enum fv_init { FV_INIT_ZEROS = 0, FV_INIT_ONES, FV_INIT_TRUNC, FV_INIT_TINY, FV_INIT_CONV } fv_init;
+/* fv_model_param -- a trained tensor appended to m->params. TRUNC: truncated normal, std 0.02; TINY: normal, std 1e-6 */
+FV_DEF fv_tensor *fv_model_param(fv_ctx *c, fv_model *m, const char *name, int rank, const int64_t *dim, fv_init init);
+
+/* Keys of the config: `otherwise` when absent; a value of the wrong kind or out of range is FV_EUSAGE. */
+FV_DEF int fv_config_int(fv_ctx *c, const fv_model *m, const char *key, int otherwise, int least, int most);
+FV_DEF float fv_config_float(fv_ctx *c, const fv_model *m, const char *key, float otherwise);
+FV_DEF int fv_config_bool(fv_ctx *c, const fv_model *m, const char *key, int otherwise);
+FV_DEF const char *fv_config_string(fv_ctx *c, const fv_model *m, const char *key, const char *otherwise);
+/* fv_config_known -- refuses a key that is neither in `keys` (NULL at the end) nor one that every network may have. */
+FV_DEF int fv_config_known(fv_ctx *c, const fv_model *m, const char *const *keys);
+
+/* ======================================================================================================
+ * >>frozen -- the frozen stage: F1, blocks of a language model that are never trained, F2
+ * ======================================================================================================
+ * z [B,N,d] -> F1: d->D -> block(s) -> final norm -> F2: D->d -> z' [B,N,d].  Gradients flow through the blocks to F1 and to what
+ * came before; the blocks' own weights get none (save in the variants finetune and scratch).
+ *   source  Pang et al., arXiv:2310.12973; residual modes: Lai et al., arXiv:2403.17343 */
+
+/* The tensors of one block. LLaMA has no biases; OPT has no gate: its fc1 is FV_LLM_UP, its fc2 FV_LLM_DOWN. */
+typedef enum fv_llm_slot {
+    FV_LLM_NORM1 = 0, FV_LLM_NORM1_BIAS,
+    FV_LLM_Q, FV_LLM_Q_BIAS, FV_LLM_K, FV_LLM_K_BIAS, FV_LLM_V, FV_LLM_V_BIAS, FV_LLM_O, FV_LLM_O_BIAS,
+    FV_LLM_NORM2, FV_LLM_NORM2_BIAS,
+    FV_LLM_GATE, FV_LLM_UP, FV_LLM_UP_BIAS, FV_LLM_DOWN, FV_LLM_DOWN_BIAS,
+    FV_LLM_SLOTS
+} fv_llm_slot;
+typedef struct fv_llm_layer { fv_tensor *w[FV_LLM_SLOTS]; } fv_llm_layer; /* NULL: absent, or not loaded yet */
+
+struct fv_frozen {
+    fv_frozen_config config; /* completed from the LLM's own settings */
+    int dim;                 /* d, of the encoder's tokens */
+    fv_type type, pack;      /* of F1, F2, norms; of the frozen matrices */
+    uint64_t seed;
+    fv_params *params;       /* where F1, F2 and trained blocks were added */
+    fv_tensor *mapper1, *mapper2;      /* F1 [D,d], F2 [d,D] */
+    fv_tensor *mapper_residual;        /* [d,d] of the mode outside_nn, else NULL */
+    fv_tensor *mlp_norm, *mlp_norm_bias; /* [D] of the variant mlp */
+    fv_llm_layer *layer;     /* [config.num_layers] */
+    fv_tensor *norm, *norm_bias; /* [D] the final norm; NULL with `ones`: 1 and 0 */
+    int rope_interleaved;    /* follows the names of the file that the weights came from */
+    int loaded;              /* 1: every block is there */
+    fv_tensor *features;     /* output of F2 in the last forward, before an outside residual */
+    char sha256[65];         /* of the tensors as loaded, in hex; "" when there was no file */
+};
+typedef struct fv_frozen fv_frozen;
+
+typedef struct fv_frozen_desc {
+    fv_frozen_config config; /* dims of 0 come from the LLM */
+    int dim;                 /* d; 0: the blocks alone, without F1 and F2 */
+    fv_type type;            /* 0: f32; f64 for gradient checks */
+    fv_type pack;            /* precision of the frozen matrices: 0: as type; FV_BF16 */
+    uint64_t seed;           /* of F1, F2 and of the variants random, shuffled, scratch */
+    fv_weights *llm;         /* a language model's file; NULL: fv_frozen_load comes later, or random, scratch: std 0.02 */
+} fv_frozen_desc;
+
+/* fv_frozen_create -- makes F1 and F2 (`llama_dim_mapper1.weight`, `llama_dim_mapper2.weight`), appends them and whatever else is
+ * trained to params (which must outlive the stage), and loads the blocks.
+ *   errors  NULL: FV_EUSAGE (layers that do not exist, dims that do not fit), FV_EFORMAT, FV_EIO, FV_ENOMEM */
+FV_DEF fv_frozen *fv_frozen_create(fv_ctx *c, const fv_frozen_desc *desc, fv_params *params);
+/* fv_frozen_destroy -- frees the frozen tensors; those in params stay the list's. */
+FV_DEF void fv_frozen_destroy(fv_ctx *c, fv_frozen *f);
+/* fv_frozen_load -- takes the blocks from w, under any prefix and HF's, Meta's, GGUF's or OPT's names. as_variant: 1: redraw or
+ * shuffle them as config.variant says; 0: take them as they are (a checkpoint of ours). Returns 1, or 0 and an error. */
+FV_DEF int fv_frozen_load(fv_ctx *c, fv_frozen *f, fv_weights *w, int as_variant);
+/* fv_frozen_config_from_llm -- fills what is 0 in config from the file's own settings (GGUF metadata, config.json beside it, shapes):
+ * dims, eps, theta, and the last block when no layers are named. Returns 1, or 0 and FV_EUSAGE. */
+FV_DEF int fv_frozen_config_from_llm(fv_ctx *c, fv_frozen_config *config, fv_weights *llm);
+/* fv_frozen_has -- 1 when w holds blocks of a language model under names that we know. */
+FV_DEF int fv_frozen_has(fv_ctx *c, fv_weights *w);
+
+/* fv_frozen_forward -- z [B,N,d] -> [B,N,d] with the stage's residual mode; sets f->features. mask: u8 [B,N], 1: a valid token; NULL. */
+FV_DEF fv_tensor *fv_frozen_forward(fv_ctx *c, fv_frozen *f, fv_tensor *z, const fv_tensor *mask);
+/* fv_llm_block -- block number i of the stage's list (not of the LLM) on x [B,N,D] -> [B,N,D]. */
+FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, const fv_tensor *mask);
+/* fv_llm_blocks -- all of them in order, then the final norm: [B,N,D] -> [B,N,D]. */
+FV_DEF fv_tensor *fv_llm_blocks(fv_ctx *c, const fv_frozen *f, fv_tensor *x, const fv_tensor *mask);
+/* fv_frozen_hash -- SHA-256 in hex of the tensors the stage took from the file, "" when it took none. */
+FV_DEF const char *fv_frozen_hash(const fv_frozen *f);
+/* fv_frozen_numel -- elements of all frozen tensors. */
+FV_DEF int64_t fv_frozen_numel(const fv_frozen *f);
+
+/* ======================================================================================================
+ * >>encoders -- the networks, each made of public ops
+ * ====================================================================================================== */
+/* fv_arch_find -- the network of that name ("vit"); NULL. */
+FV_DEF const fv_arch *fv_arch_find(const char *name);
+/* fv_arch_free -- the memory of m->net, which the arch's build made. */
+FV_DEF void fv_arch_free(fv_ctx *c, fv_model *m);
+
+/* ======================================================================================================
+ * >>network -- a model from its config: create, load, run
+ * ====================================================================================================== */
+typedef struct fv_model_desc {
+    fv_type type;    /* 0: f32; f64 for gradient checks */
+    fv_type pack;    /* precision of the frozen block's matrices: 0: as type; FV_BF16 */
+    uint64_t seed;   /* of the initialisation, and of the variants random and shuffled */
+    fv_weights *llm; /* where the frozen block comes from; NULL: fv_model_load finds it in the model's own file */
+} fv_model_desc;
+/* fv_model_create -- a network with fresh parameters from a JSON config (n bytes). desc may be NULL.
+ *   errors  NULL: FV_EFORMAT (not JSON), FV_EUSAGE (an unknown key or arch, values or an LLM that do not fit), FV_ENOMEM */
+FV_DEF fv_model *fv_model_create(fv_ctx *c, const char *config, size_t n, const fv_model_desc *desc);
+FV_DEF void fv_model_destroy(fv_ctx *c, fv_model *m);
+/* fv_model_forward -- input (of vit: [B,C,H,W]) -> logits [B,num_classes]; sets m->features. */
+FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input);
+/* fv_model_load -- takes every parameter from w by its key, `prefix` before it ("" or "model."); the frozen block too when w holds it.
+ * A position embedding of another grid is interpolated. Returns 1, or 0: FV_EUSAGE for a key that is missing or that no parameter
+ * has, and for shapes and class counts that differ. */
+FV_DEF int fv_model_load(fv_ctx *c, fv_model *m, fv_weights *w, const char *prefix);
+/* fv_model_numel -- trained elements. */
+FV_DEF int64_t fv_model_numel(const fv_model *m);
+
+/* ======================================================================================================
+ * >>train -- checkpoints that survive a kill at any instant
+ * ====================================================================================================== */
+/* fv_checkpoint_save -- DIR/checkpoints/step-N/{model,optimizer}.safetensors and trainer_state.json, then DIR/latest, replaced
+ * atomically; older checkpoints are removed after that. errors  FV_EIO, FV_ENOMEM */
+FV_DEF int fv_checkpoint_save(fv_ctx *c, const char *dir, const fv_params *params, const fv_params *buffers,
+                              const fv_optim *o, int64_t step);
+/* fv_checkpoint_load -- the newest whole one: parameters, buffers, moments. Returns its step, 0 when there is none, -1 and an
+ * error when it does not fit. */
+FV_DEF int64_t fv_checkpoint_load(fv_ctx *c, const char *dir, fv_params *params, fv_params *buffers, fv_optim *o);
+/* fv_params_save, fv_params_load -- a safetensors file of these tensors under their names; metadata as fv_safetensors_write. */
+FV_DEF int fv_params_save(fv_ctx *c, const char *path, const fv_params *params, const fv_params *buffers,
+                          const char *const *metadata);
+FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_params *buffers);
 
 #endif /* FROZENVIS_H */
 
@@ -1173,7 +1535,7 @@ FV_DEF fv_isa fv_isa_of(const fv_ctx *c) { return c->isa; }
 
 static int fv__cpu_choose(fv_ctx *c) {
     const char *env = getenv("FROZENVIS_ISA");
-    int isa = c->desc.isa;
+    int isa = (int)c->desc.isa;
     if (isa == FV_ISA_BEST && env && *env) {
         isa = fv_isa_parse(env);
         if (isa < 0)
@@ -1264,12 +1626,6338 @@ FV_DEF float fv_rng_beta(fv_rng *r, float alpha) {
 }
 
 /* ======================================================================================================
+ * >>kernels (implementation) -- one text, compiled once per ISA: this header includes itself with FV__PASS set
+ * ====================================================================================================== */
+/* What each pass makes: a table of functions on raw pointers. T is float, or double in the pass for gradient checks. */
+typedef struct fv__kernels {
+    /* rows: elementwise and per-row functions on T (see the text below for what each computes) */
+    void (*add)(void *y, const void *a, const void *b, int64_t n); /* y may be a or b, here and below */
+    void (*sub)(void *y, const void *a, const void *b, int64_t n);
+    void (*mul)(void *y, const void *a, const void *b, int64_t n);
+    void (*muladd)(void *y, const void *a, const void *b, int64_t n);     /* y += a*b */
+    void (*axpy)(void *y, const void *x, double s, int64_t n);            /* y += s*x */
+    void (*scale)(void *y, const void *x, double s, int64_t n);           /* y = s*x */
+    void (*affine)(void *y, const void *x, double s, double t, int64_t n); /* y = s*x + t */
+    void (*vec_exp)(void *y, const void *x, int64_t n);
+    void (*vec_erf)(void *y, const void *x, int64_t n);
+    void (*gelu)(void *y, const void *x, int64_t n);
+    void (*gelu_grad)(void *gx, const void *x, const void *gy, int64_t n);
+    void (*silu)(void *y, const void *x, int64_t n);
+    void (*silu_grad)(void *gx, const void *x, const void *gy, int64_t n);
+    void (*relu)(void *y, const void *x, int64_t n);
+    void (*relu_grad)(void *gx, const void *x, const void *gy, int64_t n);
+    void (*leaky_relu)(void *y, const void *x, double slope, int64_t n);
+    void (*leaky_relu_grad)(void *gx, const void *x, const void *gy, double slope, int64_t n);
+    void (*swiglu)(void *y, const void *gate, const void *up, int64_t n);
+    void (*swiglu_grad)(void *ggate, void *gup, const void *gate, const void *up, const void *gy, int64_t n);
+    double (*sum)(const void *x, int64_t n);
+    double (*dot)(const void *a, const void *b, int64_t n);
+    double (*row_max)(const void *x, int64_t n);
+    double (*softmax_exp)(void *row, int64_t n, double scale, double shift); /* row = exp(row*scale - shift) -> its sum */
+    double (*exp_sum)(const void *x, int64_t n, double shift);
+    void (*softmax_grad)(void *gx, const void *y, const void *gy, int64_t n);
+    void (*layernorm)(void *y, const void *x, const void *w, const void *b, int64_t n, double eps, double *mean_rstd);
+    void (*rmsnorm)(void *y, const void *x, const void *w, int64_t n, double eps, double *rstd);
+    void (*norm_grad)(void *gx, const void *x, const void *gy, const void *w, int64_t n, double mean, double rstd,
+                      int centred);
+    void (*norm_sums)(void *gw, void *gb, const void *x, const void *gy, int64_t n, double mean, double rstd);
+    /* gemm: see >>gemm. mr x nr is the tile one call of the micro-kernel computes */
+    int mr, nr;
+    void (*tile)(int64_t k, const void *a, const void *b, void *out, int64_t ld, int add);
+    void (*pack)(void *dst, const void *src, int64_t rs, int64_t cs, int rows, int64_t k, int width);
+    void (*score_grad)(void *dp, const void *p, int64_t n, double d, double scale);
+    void (*from_bf16)(float *y, const uint16_t *x, int64_t n);
+    void (*to_bf16)(uint16_t *y, const float *x, int64_t n);
+    double (*peak)(int64_t n, void *sink);
+} fv__kernels;
+#endif /* FROZENVIS_IMPLEMENTATION */
+#endif /* FV__PASS: the ordinary text pauses here; what follows is read once per pass */
+
+#ifdef FV__PASS
+/* ---- lanes: about twenty macros, the only place that knows an instruction set ----
+ *   T element, V vector, W lanes; LDN/STN touch the first n lanes only (LDN fills the others with 0) */
+#if defined(__clang__)
+#define FV__UNROLL _Pragma("unroll")
+#else
+#define FV__UNROLL _Pragma("GCC unroll 32") /* at -O2 gcc leaves the loops over sums rolled, and spills them */
+#endif
+#define FV__PASS_F64 1
+#define FV__PASS_SCALAR 2
+#define FV__PASS_AVX2 3
+#define FV__PASS_AVX512 4
+#define FV__PASS_NEON 5
+
+#if FV__PASS == FV__PASS_F64
+#define FV__T double
+#define FV__FN(name) fv__##name##_f64
+#elif FV__PASS == FV__PASS_SCALAR
+#define FV__T float
+#define FV__FN(name) fv__##name##_scalar
+#elif FV__PASS == FV__PASS_AVX2
+#define FV__T float
+#define FV__FN(name) fv__##name##_avx2
+#define FV__TARGET __attribute__((target("avx2,fma")))
+#elif FV__PASS == FV__PASS_AVX512
+#define FV__T float
+#define FV__FN(name) fv__##name##_avx512
+#define FV__TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")))
+#elif FV__PASS == FV__PASS_NEON
+#define FV__T float
+#define FV__FN(name) fv__##name##_neon
+#endif
+#ifndef FV__TARGET
+#define FV__TARGET
+#endif
+
+#if FV__PASS == FV__PASS_F64 || FV__PASS == FV__PASS_SCALAR
+#define FV__V FV__T
+#define FV__W 1
+#define FV__LD(p) (*(p))
+#define FV__ST(p, v) (*(p) = (v))
+#define FV__LDN(p, n) ((n) > 0 ? *(p) : (FV__T)0)
+#define FV__STN(p, v, n) ((void)((n) > 0 && (*(p) = (v), 1)))
+#define FV__SET1(x) ((FV__T)(x))
+#define FV__ADD(a, b) ((a) + (b))
+#define FV__SUB(a, b) ((a) - (b))
+#define FV__MUL(a, b) ((a) * (b))
+#define FV__DIV(a, b) ((a) / (b))
+#define FV__FMA(a, b, c) ((a) * (b) + (c))
+#define FV__FNMA(a, b, c) ((c) - (a) * (b))
+#define FV__VMAX(a, b) ((a) > (b) ? (a) : (b))
+#define FV__VMIN(a, b) ((a) < (b) ? (a) : (b))
+#define FV__SELECT_LT(a, b, x, y) ((a) < (b) ? (x) : (y))
+#define FV__HSUM(v) (v)
+#define FV__HMAX(v) (v)
+#if FV__PASS == FV__PASS_F64
+#define FV__SQRT(a) sqrt(a)
+#else
+#define FV__SQRT(a) sqrtf(a)
+#define FV__ROUND(a) nearbyintf(a)
+#define FV__EXP2I(a) ldexpf(1.0f, (int)(a)) /* 2^a for a whole a in -126..127 */
+#endif
+
+#elif FV__PASS == FV__PASS_AVX2
+#define FV__V __m256
+#define FV__W 8
+#define FV__LD(p) _mm256_loadu_ps(p)
+#define FV__ST(p, v) _mm256_storeu_ps(p, v)
+#define FV__MASK8(n) _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+#define FV__LDN(p, n) _mm256_maskload_ps(p, FV__MASK8(n))
+#define FV__STN(p, v, n) _mm256_maskstore_ps(p, FV__MASK8(n), v)
+#define FV__SET1(x) _mm256_set1_ps((float)(x))
+#define FV__ADD(a, b) _mm256_add_ps(a, b)
+#define FV__SUB(a, b) _mm256_sub_ps(a, b)
+#define FV__MUL(a, b) _mm256_mul_ps(a, b)
+#define FV__DIV(a, b) _mm256_div_ps(a, b)
+#define FV__FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define FV__FNMA(a, b, c) _mm256_fnmadd_ps(a, b, c)
+#define FV__VMAX(a, b) _mm256_max_ps(a, b)
+#define FV__VMIN(a, b) _mm256_min_ps(a, b)
+#define FV__SELECT_LT(a, b, x, y) _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ))
+#define FV__SQRT(a) _mm256_sqrt_ps(a)
+#define FV__ROUND(a) _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define FV__EXP2I(a)                                                                                           \
+    _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127)), 23))
+
+#elif FV__PASS == FV__PASS_AVX512
+#define FV__V __m512
+#define FV__W 16
+#define FV__LD(p) _mm512_loadu_ps(p)
+#define FV__ST(p, v) _mm512_storeu_ps(p, v)
+#define FV__MASK16(n) ((__mmask16)((n) >= 16 ? 0xffff : (1u << (n)) - 1u))
+#define FV__LDN(p, n) _mm512_maskz_loadu_ps(FV__MASK16(n), p)
+#define FV__STN(p, v, n) _mm512_mask_storeu_ps(p, FV__MASK16(n), v)
+#define FV__SET1(x) _mm512_set1_ps((float)(x))
+#define FV__ADD(a, b) _mm512_add_ps(a, b)
+#define FV__SUB(a, b) _mm512_sub_ps(a, b)
+#define FV__MUL(a, b) _mm512_mul_ps(a, b)
+#define FV__DIV(a, b) _mm512_div_ps(a, b)
+#define FV__FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define FV__FNMA(a, b, c) _mm512_fnmadd_ps(a, b, c)
+#define FV__VMAX(a, b) _mm512_max_ps(a, b)
+#define FV__VMIN(a, b) _mm512_min_ps(a, b)
+#define FV__SELECT_LT(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x)
+#define FV__SQRT(a) _mm512_sqrt_ps(a)
+#define FV__ROUND(a) _mm512_roundscale_ps(a, 0)
+#define FV__EXP2I(a)                                                                                           \
+    _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(a), _mm512_set1_epi32(127)), 23))
+
+#elif FV__PASS == FV__PASS_NEON
+#define FV__V float32x4_t
+#define FV__W 4
+#define FV__LD(p) vld1q_f32(p)
+#define FV__ST(p, v) vst1q_f32(p, v)
+#define FV__LDN(p, n) FV__FN(load_some)(p, (int)(n))
+#define FV__STN(p, v, n) FV__FN(store_some)(p, v, (int)(n))
+#define FV__SET1(x) vdupq_n_f32((float)(x))
+#define FV__ADD(a, b) vaddq_f32(a, b)
+#define FV__SUB(a, b) vsubq_f32(a, b)
+#define FV__MUL(a, b) vmulq_f32(a, b)
+#define FV__DIV(a, b) vdivq_f32(a, b)
+#define FV__FMA(a, b, c) vfmaq_f32(c, a, b)
+#define FV__FNMA(a, b, c) vfmsq_f32(c, a, b)
+#define FV__VMAX(a, b) vmaxq_f32(a, b)
+#define FV__VMIN(a, b) vminq_f32(a, b)
+#define FV__SELECT_LT(a, b, x, y) vbslq_f32(vcltq_f32(a, b), x, y)
+#define FV__SQRT(a) vsqrtq_f32(a)
+#define FV__ROUND(a) vrndnq_f32(a)
+#define FV__EXP2I(a) vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(a), vdupq_n_s32(127)), 23))
+#define FV__HSUM(v) vaddvq_f32(v)
+#define FV__HMAX(v) vmaxvq_f32(v)
+static inline float32x4_t FV__FN(load_some)(const float *p, int n) {
+    float t[4] = {0, 0, 0, 0};
+    for (int i = 0; i < 4 && i < n; i++) t[i] = p[i];
+    return vld1q_f32(t);
+}
+static inline void FV__FN(store_some)(float *p, float32x4_t v, int n) {
+    float t[4];
+    vst1q_f32(t, v);
+    for (int i = 0; i < 4 && i < n; i++) p[i] = t[i];
+}
+#endif
+
+#ifndef FV__HSUM
+/* Lanes are summed in their order by halves: the same order on every machine with this width. */
+FV__TARGET static inline FV__T FV__FN(hsum)(FV__V v) {
+    FV__T t[FV__W];
+    FV__ST(t, v);
+    for (int w = FV__W / 2; w; w /= 2)
+        for (int i = 0; i < w; i++) t[i] += t[i + w];
+    return t[0];
+}
+FV__TARGET static inline FV__T FV__FN(hmax)(FV__V v) {
+    FV__T t[FV__W];
+    FV__ST(t, v);
+    for (int i = 1; i < FV__W; i++) t[0] = t[0] > t[i] ? t[0] : t[i];
+    return t[0];
+}
+#define FV__HSUM(v) FV__FN(hsum)(v)
+#define FV__HMAX(v) FV__FN(hmax)(v)
+#endif
+
+/* ---- loads and stores of the lanes that are left: whole vectors but for the last ---- */
+FV__TARGET static inline FV__V FV__FN(ld)(const FV__T *p, int64_t left) {
+    return left >= FV__W ? FV__LD(p) : FV__LDN(p, left);
+}
+FV__TARGET static inline void FV__FN(st)(FV__T *p, FV__V v, int64_t left) {
+    if (left >= FV__W) FV__ST(p, v);
+    else FV__STN(p, v, left);
+}
+
+/* ---- exp and erf of each lane. The coefficients are our own least-maximum fits, rounded one at a time to f32 and the rest
+ * fitted again. f64 takes the C library's. ---- */
+#if FV__PASS == FV__PASS_F64
+static inline double FV__FN(vexp)(double x) { return exp(x); }
+static inline double FV__FN(verf)(double x) { return erf(x); }
+#else
+/* e^x = 2^n e^r with n = round(x/ln 2), |r| <= ln(2)/2. 2^n is applied in two factors so that the ends become 0 and infinity;
+ * a NaN stays one in r. Constants come first in VMAX, which gives its second operand when one is a NaN. */
+FV__TARGET static inline FV__V FV__FN(vexp)(FV__V x) {
+    x = FV__VMIN(FV__SET1(90.0f), FV__VMAX(FV__SET1(-106.0f), x));
+    FV__V n = FV__ROUND(FV__MUL(x, FV__SET1(1.44269504f)));
+    FV__V r = FV__FNMA(n, FV__SET1(0.693145752f), x); /* ln 2 = 22713/2^15 + the next term; n times the first is exact */
+    r = FV__FNMA(n, FV__SET1(1.42860682e-6f), r);
+    FV__V q = FV__FMA(FV__SET1(1.382144634e-3f), r, FV__SET1(8.368661627e-3f));
+    q = FV__FMA(q, r, FV__SET1(4.166825488e-2f));
+    q = FV__FMA(q, r, FV__SET1(0.1666652113f));
+    q = FV__FMA(q, r, FV__SET1(0.4999999404f));
+    q = FV__FMA(FV__MUL(r, r), q, r);
+    q = FV__ADD(q, FV__SET1(1.0f));
+    n = FV__VMAX(n, FV__SET1(-160.0f)); /* a NaN becomes a number before it becomes an integer */
+    FV__V half = FV__ROUND(FV__MUL(n, FV__SET1(0.5f)));
+    return FV__MUL(FV__MUL(q, FV__EXP2I(half)), FV__EXP2I(FV__SUB(n, half)));
+}
+/* |x| < 1: x + x P(x^2); beyond: 1 - exp(Q(|x|-1)), Q fitted to log erfc on [1,4]; erf rounds to 1 from 4 on */
+FV__TARGET static inline FV__V FV__FN(verf)(FV__V x) {
+    FV__V zero = FV__SET1(0.0f), one = FV__SET1(1.0f), u = FV__MUL(x, x);
+    FV__V a = FV__VMAX(FV__SUB(zero, x), x), d = FV__VMIN(FV__SET1(3.0f), FV__SUB(a, one));
+    FV__V p = FV__FMA(FV__SET1(7.806903159e-5f), u, FV__SET1(-7.997853099e-4f));
+    FV__V q = FV__FMA(FV__SET1(8.992479707e-5f), d, FV__SET1(-1.480679144e-3f));
+    p = FV__FMA(p, u, FV__SET1(5.187162198e-3f));
+    q = FV__FMA(q, d, FV__SET1(9.452439845e-3f));
+    p = FV__FMA(p, u, FV__SET1(-2.685334720e-2f));
+    q = FV__FMA(q, d, FV__SET1(-4.126216471e-2f));
+    p = FV__FMA(p, u, FV__SET1(0.1128357872f));
+    q = FV__FMA(q, d, FV__SET1(-0.8431723714f));
+    p = FV__FMA(p, u, FV__SET1(-0.3761262596f));
+    q = FV__FMA(q, d, FV__SET1(-2.638962746f));
+    p = FV__FMA(p, u, FV__SET1(0.1283791661f));
+    q = FV__FMA(q, d, FV__SET1(-1.849605560f));
+    p = FV__FMA(p, x, x);
+    q = FV__SUB(one, FV__FN(vexp)(q));
+    q = FV__SELECT_LT(x, zero, FV__SUB(zero, q), q);
+    return FV__SELECT_LT(one, a, q, p); /* a NaN takes p, which is one */
+}
+#endif
+FV__TARGET static inline FV__V FV__FN(vsigmoid)(FV__V x) {
+    return FV__DIV(FV__SET1(1), FV__ADD(FV__SET1(1), FV__FN(vexp)(FV__SUB(FV__SET1(0), x))));
+}
+/* Phi(x) = (1 + erf(x/sqrt 2))/2, the normal distribution below x */
+FV__TARGET static inline FV__V FV__FN(vphi)(FV__V x) {
+    FV__V e = FV__FN(verf)(FV__MUL(x, FV__SET1(0.70710678118654752)));
+    return FV__FMA(FV__SET1(0.5), e, FV__SET1(0.5));
+}
+
+/* ---- elementwise: ARGS are typed pointers set from void ones; EXPR gives the vector stored to y[i] ---- */
+#define FV__LOAD(p) FV__FN(ld)((p) + i, n - i)
+#define FV__EACH(y, expr)                                                                                      \
+    for (int64_t i = 0; i < n; i += FV__W) {                                                                   \
+        FV__V v_ = (expr);                                                                                     \
+        FV__FN(st)((FV__T *)(y) + i, v_, n - i);                                                               \
+    }
+#define FV__TYPED(a) const FV__T *a = (const FV__T *)a##_ /* the parameter a_ as elements */
+
+FV__TARGET static void FV__FN(add)(void *y, const void *a_, const void *b_, int64_t n) {
+    FV__TYPED(a);
+    FV__TYPED(b);
+    FV__EACH(y, FV__ADD(FV__LOAD(a), FV__LOAD(b)))
+}
+FV__TARGET static void FV__FN(sub)(void *y, const void *a_, const void *b_, int64_t n) {
+    FV__TYPED(a);
+    FV__TYPED(b);
+    FV__EACH(y, FV__SUB(FV__LOAD(a), FV__LOAD(b)))
+}
+FV__TARGET static void FV__FN(mul)(void *y, const void *a_, const void *b_, int64_t n) {
+    FV__TYPED(a);
+    FV__TYPED(b);
+    FV__EACH(y, FV__MUL(FV__LOAD(a), FV__LOAD(b)))
+}
+FV__TARGET static void FV__FN(muladd)(void *y_, const void *a_, const void *b_, int64_t n) {
+    FV__TYPED(a);
+    FV__TYPED(b);
+    FV__TYPED(y);
+    FV__EACH(y_, FV__FMA(FV__LOAD(a), FV__LOAD(b), FV__LOAD(y)))
+}
+FV__TARGET static void FV__FN(axpy)(void *y_, const void *x_, double s, int64_t n) {
+    FV__TYPED(x);
+    FV__TYPED(y);
+    FV__V k = FV__SET1(s);
+    FV__EACH(y_, FV__FMA(FV__LOAD(x), k, FV__LOAD(y)))
+}
+FV__TARGET static void FV__FN(scale)(void *y, const void *x_, double s, int64_t n) {
+    FV__TYPED(x);
+    FV__V k = FV__SET1(s);
+    FV__EACH(y, FV__MUL(FV__LOAD(x), k))
+}
+FV__TARGET static void FV__FN(affine)(void *y, const void *x_, double s, double t, int64_t n) {
+    FV__TYPED(x);
+    FV__V k = FV__SET1(s), l = FV__SET1(t);
+    FV__EACH(y, FV__FMA(FV__LOAD(x), k, l))
+}
+FV__TARGET static void FV__FN(vec_exp)(void *y, const void *x_, int64_t n) {
+    FV__TYPED(x);
+    FV__EACH(y, FV__FN(vexp)(FV__LOAD(x)))
+}
+FV__TARGET static void FV__FN(vec_erf)(void *y, const void *x_, int64_t n) {
+    FV__TYPED(x);
+    FV__EACH(y, FV__FN(verf)(FV__LOAD(x)))
+}
+FV__TARGET static void FV__FN(gelu)(void *y, const void *x_, int64_t n) {
+    FV__TYPED(x);
+    FV__EACH(y, FV__MUL(FV__LOAD(x), FV__FN(vphi)(FV__LOAD(x))))
+}
+FV__TARGET static inline FV__V FV__FN(vgelu_slope)(FV__V x) { /* Phi(x) + x exp(-x^2/2)/sqrt(2 pi) */
+    FV__V e = FV__FN(vexp)(FV__MUL(FV__MUL(x, x), FV__SET1(-0.5)));
+    return FV__FMA(FV__MUL(x, FV__SET1(0.39894228040143268)), e, FV__FN(vphi)(x));
+}
+FV__TARGET static void FV__FN(gelu_grad)(void *gx, const void *x_, const void *gy_, int64_t n) {
+    FV__TYPED(x);
+    FV__TYPED(gy);
+    FV__EACH(gx, FV__MUL(FV__LOAD(gy), FV__FN(vgelu_slope)(FV__LOAD(x))))
+}
+FV__TARGET static void FV__FN(silu)(void *y, const void *x_, int64_t n) {
+    FV__TYPED(x);
+    FV__EACH(y, FV__MUL(FV__LOAD(x), FV__FN(vsigmoid)(FV__LOAD(x))))
+}
+FV__TARGET static inline FV__V FV__FN(vsilu_slope)(FV__V x) { /* s (1 + x (1-s)), s = sigmoid(x) */
+    FV__V s = FV__FN(vsigmoid)(x);
+    return FV__FMA(FV__MUL(x, s), FV__SUB(FV__SET1(1), s), s);
+}
+FV__TARGET static void FV__FN(silu_grad)(void *gx, const void *x_, const void *gy_, int64_t n) {
+    FV__TYPED(x);
+    FV__TYPED(gy);
+    FV__EACH(gx, FV__MUL(FV__LOAD(gy), FV__FN(vsilu_slope)(FV__LOAD(x))))
+}
+FV__TARGET static void FV__FN(relu)(void *y, const void *x_, int64_t n) {
+    FV__TYPED(x);
+    FV__V zero = FV__SET1(0);
+    FV__EACH(y, FV__SELECT_LT(FV__LOAD(x), zero, zero, FV__LOAD(x)))
+}
+FV__TARGET static void FV__FN(relu_grad)(void *gx, const void *x_, const void *gy_, int64_t n) {
+    FV__TYPED(x);
+    FV__TYPED(gy);
+    FV__V zero = FV__SET1(0);
+    FV__EACH(gx, FV__SELECT_LT(zero, FV__LOAD(x), FV__LOAD(gy), zero))
+}
+FV__TARGET static void FV__FN(leaky_relu)(void *y, const void *x_, double s, int64_t n) {
+    FV__TYPED(x);
+    FV__V k = FV__SET1(s);
+    FV__EACH(y, FV__SELECT_LT(FV__LOAD(x), FV__SET1(0), FV__MUL(FV__LOAD(x), k), FV__LOAD(x)))
+}
+FV__TARGET static void FV__FN(leaky_relu_grad)(void *gx, const void *x_, const void *gy_, double s, int64_t n) {
+    FV__TYPED(x);
+    FV__TYPED(gy);
+    FV__V k = FV__SET1(s);
+    FV__EACH(gx, FV__SELECT_LT(FV__SET1(0), FV__LOAD(x), FV__LOAD(gy), FV__MUL(FV__LOAD(gy), k)))
+}
+FV__TARGET static void FV__FN(swiglu)(void *y, const void *g_, const void *u_, int64_t n) {
+    FV__TYPED(g);
+    FV__TYPED(u);
+    FV__EACH(y, FV__MUL(FV__MUL(FV__LOAD(g), FV__FN(vsigmoid)(FV__LOAD(g))), FV__LOAD(u)))
+}
+/* y = silu(g) u: gg = gy u silu'(g), gu = gy silu(g); gg or gu NULL: not wanted */
+FV__TARGET static void FV__FN(swiglu_grad)(void *gg, void *gu, const void *g_, const void *u_, const void *gy_, int64_t n) {
+    FV__TYPED(g);
+    FV__TYPED(u);
+    FV__TYPED(gy);
+    for (int64_t i = 0; i < n; i += FV__W) {
+        FV__V x = FV__LOAD(g), z = FV__LOAD(gy), s = FV__FN(vsigmoid)(x), xs = FV__MUL(x, s);
+        FV__V slope = FV__FMA(xs, FV__SUB(FV__SET1(1), s), s);
+        if (gg) FV__FN(st)((FV__T *)gg + i, FV__MUL(FV__MUL(z, FV__LOAD(u)), slope), n - i);
+        if (gu) FV__FN(st)((FV__T *)gu + i, FV__MUL(z, xs), n - i);
+    }
+}
+
+/* ---- sums over a row: lanes add up BLOCK elements in T, the blocks in double ---- */
+#define FV__BLOCK 256
+#define FV__TOTAL(total, expr)                                                                                 \
+    for (int64_t i = 0; i < n;) {                                                                              \
+        int64_t end_ = i + FV__BLOCK < n ? i + FV__BLOCK : n;                                                  \
+        FV__V v_ = FV__SET1(0);                                                                                \
+        for (; i < end_; i += FV__W) v_ = FV__ADD(v_, (expr));                                                 \
+        total += (double)FV__HSUM(v_);                                                                         \
+    }
+FV__TARGET static double FV__FN(sum)(const void *x_, int64_t n) {
+    FV__TYPED(x);
+    double total = 0;
+    FV__TOTAL(total, FV__LOAD(x))
+    return total;
+}
+FV__TARGET static double FV__FN(dot)(const void *a_, const void *b_, int64_t n) {
+    FV__TYPED(a);
+    FV__TYPED(b);
+    double total = 0;
+    FV__TOTAL(total, FV__MUL(FV__LOAD(a), FV__LOAD(b)))
+    return total;
+}
+/* -infinity for n = 0; NaNs may be skipped */
+FV__TARGET static double FV__FN(row_max)(const void *x_, int64_t n) {
+    FV__TYPED(x);
+    FV__T most = -(FV__T)INFINITY;
+    int64_t i = 0;
+    if (n >= FV__W) {
+        FV__V m = FV__LD(x);
+        for (i = FV__W; i + FV__W <= n; i += FV__W) m = FV__VMAX(m, FV__LD(x + i));
+        m = FV__VMAX(m, FV__LD(x + n - FV__W)); /* the last lanes overlap those before */
+        most = FV__HMAX(m);
+        i = n;
+    }
+    for (; i < n; i++) most = x[i] > most ? x[i] : most;
+    return (double)most;
+}
+
+/* ---- softmax: row = exp(row*scale - shift), and the sum of that; -infinity gives 0 ---- */
+FV__TARGET static double FV__FN(softmax_exp)(void *row, int64_t n, double scale, double shift) {
+    FV__T *x = (FV__T *)row;
+    FV__V k = FV__SET1(scale), l = FV__SET1(-shift);
+    double total = 0;
+    for (int64_t i = 0; i < n;) {
+        int64_t end = i + FV__BLOCK < n ? i + FV__BLOCK : n;
+        FV__V s = FV__SET1(0);
+        for (; i < end; i += FV__W) {
+            FV__V e = FV__FN(vexp)(FV__FMA(FV__LOAD(x), k, l));
+            FV__FN(st)(x + i, e, n - i);
+            s = FV__ADD(s, n - i < FV__W ? FV__LDN(x + i, n - i) : e); /* lanes past the end are not counted */
+        }
+        total += (double)FV__HSUM(s);
+    }
+    return total;
+}
+/* sum of exp(x - shift), x as it was */
+FV__TARGET static double FV__FN(exp_sum)(const void *x_, int64_t n, double shift) {
+    FV__TYPED(x);
+    FV__T t[FV__BLOCK];
+    double total = 0;
+    for (int64_t i = 0; i < n; i += FV__BLOCK) {
+        int64_t m = i + FV__BLOCK < n ? FV__BLOCK : n - i;
+        memcpy(t, x + i, (size_t)m * sizeof *t);
+        total += FV__FN(softmax_exp)(t, m, 1, shift);
+    }
+    return total;
+}
+/* y = softmax(x): gx = y (gy - sum(gy y)) */
+FV__TARGET static void FV__FN(softmax_grad)(void *gx, const void *y_, const void *gy_, int64_t n) {
+    FV__TYPED(y);
+    FV__TYPED(gy);
+    FV__V d = FV__SET1(FV__FN(dot)(y_, gy_, n));
+    FV__EACH(gx, FV__MUL(FV__LOAD(y), FV__SUB(FV__LOAD(gy), d)))
+}
+
+/* ---- norms of a row; w and b NULL: 1 and 0 ---- */
+/* y = z*s*w + b */
+FV__TARGET static void FV__FN(norm_scale)(void *y, const void *z_, double s, const void *w_, const void *b_, int64_t n) {
+    FV__TYPED(z);
+    FV__TYPED(w);
+    FV__TYPED(b);
+    FV__V k = FV__SET1(s);
+    for (int64_t i = 0; i < n; i += FV__W) {
+        FV__V v = FV__MUL(FV__LOAD(z), k);
+        if (w) v = FV__MUL(v, FV__LOAD(w));
+        if (b) v = FV__ADD(v, FV__LOAD(b));
+        FV__FN(st)((FV__T *)y + i, v, n - i);
+    }
+}
+/* y = (x-mean)*rstd*w + b; the centred row waits in y, so that the variance does not cancel */
+FV__TARGET static void FV__FN(layernorm)(void *y, const void *x, const void *w, const void *b, int64_t n, double eps,
+                                         double *mean_rstd) {
+    double mean = FV__FN(sum)(x, n) / (double)n;
+    FV__FN(affine)(y, x, 1, -mean, n);
+    double rstd = 1 / sqrt(FV__FN(dot)(y, y, n) / (double)n + eps);
+    FV__FN(norm_scale)(y, y, rstd, w, b, n);
+    mean_rstd[0] = mean, mean_rstd[1] = rstd;
+}
+FV__TARGET static void FV__FN(rmsnorm)(void *y, const void *x, const void *w, int64_t n, double eps, double *rstd) {
+    *rstd = 1 / sqrt(FV__FN(dot)(x, x, n) / (double)n + eps);
+    FV__FN(norm_scale)(y, x, *rstd, w, NULL, n);
+}
+/* With h = gy*w and z = (x-mean)*rstd: gx = rstd*(h - mean(h) - z*mean(h z)). centred 0 (rmsnorm) leaves mean(h) out. */
+FV__TARGET static void FV__FN(norm_grad)(void *gx_, const void *x_, const void *gy_, const void *w_, int64_t n, double mean,
+                                         double rstd, int centred) {
+    FV__TYPED(x);
+    FV__TYPED(gy);
+    FV__TYPED(w);
+    FV__TYPED(gx);
+    FV__V m = FV__SET1(mean), r = FV__SET1(rstd), one = FV__SET1(1);
+    double h = 0, hz = 0;
+    for (int64_t i = 0; i < n;) {
+        int64_t end = i + FV__BLOCK < n ? i + FV__BLOCK : n;
+        FV__V s = FV__SET1(0), t = FV__SET1(0);
+        for (; i < end; i += FV__W) { /* lanes past the end have gy = 0 */
+            FV__V v = FV__MUL(FV__LOAD(gy), w ? FV__LOAD(w) : one), z = FV__MUL(FV__SUB(FV__LOAD(x), m), r);
+            s = FV__ADD(s, v);
+            t = FV__FMA(v, z, t);
+            FV__FN(st)((FV__T *)gx_ + i, v, n - i);
+        }
+        h += (double)FV__HSUM(s);
+        hz += (double)FV__HSUM(t);
+    }
+    FV__V mh = FV__SET1(centred ? h / (double)n : 0), mz = FV__SET1(hz / (double)n);
+    FV__EACH(gx_, FV__MUL(r, FV__FNMA(FV__MUL(FV__SUB(FV__LOAD(x), m), r), mz, FV__SUB(FV__LOAD(gx), mh))))
+}
+/* a row's share of the weights' gradients: gw += gy*(x-mean)*rstd, gb += gy; gw or gb NULL: not wanted */
+FV__TARGET static void FV__FN(norm_sums)(void *gw_, void *gb_, const void *x_, const void *gy_, int64_t n, double mean,
+                                         double rstd) {
+    FV__TYPED(x);
+    FV__TYPED(gy);
+    FV__TYPED(gw);
+    FV__TYPED(gb);
+    FV__V m = FV__SET1(mean), r = FV__SET1(rstd);
+    for (int64_t i = 0; i < n; i += FV__W) {
+        FV__V g = FV__LOAD(gy), z = FV__MUL(FV__SUB(FV__LOAD(x), m), r);
+        if (gw) FV__FN(st)((FV__T *)gw_ + i, FV__FMA(g, z, FV__LOAD(gw)), n - i);
+        if (gb) FV__FN(st)((FV__T *)gb_ + i, FV__ADD(g, FV__LOAD(gb)), n - i);
+    }
+}
+#undef FV__LOAD
+#undef FV__EACH
+#undef FV__TYPED
+#undef FV__BLOCK
+#undef FV__TOTAL
+
+
+/* ---- the GEMM's micro-kernel: a tile of MR x NR sums stays in registers while k runs ----
+ * a: [k][MR], b: [k][NR], both packed and padded with zeros; out [MR][ld]. 14x32 fills AVX-512's 32 registers (28 sums, 2 of
+ * b, 1 broadcast); 6x16 AVX2's 16. Each step loads NR/W vectors and broadcasts MR numbers for MR*NR/W multiply-adds. */
+#if FV__PASS == FV__PASS_AVX512
+#define FV__MR 14
+#define FV__NRV 2
+#elif FV__PASS == FV__PASS_AVX2
+#define FV__MR 6
+#define FV__NRV 2
+#elif FV__PASS == FV__PASS_NEON
+#define FV__MR 8
+#define FV__NRV 3
+#else
+#define FV__MR 4
+#define FV__NRV 4
+#endif
+#define FV__NR (FV__NRV * FV__W)
+
+FV__TARGET static void FV__FN(tile)(int64_t k, const void *a_, const void *b_, void *out_, int64_t ld, int add) {
+    const FV__T *a = (const FV__T *)a_, *b = (const FV__T *)b_;
+    FV__T *out = (FV__T *)out_;
+    FV__V s[FV__MR][FV__NRV];
+    FV__UNROLL for (int i = 0; i < FV__MR; i++) FV__UNROLL for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__SET1(0);
+    for (int64_t p = 0; p < k; p++, a += FV__MR, b += FV__NR) {
+        FV__V v[FV__NRV];
+        FV__UNROLL for (int j = 0; j < FV__NRV; j++) v[j] = FV__LD(b + j * FV__W);
+        FV__UNROLL for (int i = 0; i < FV__MR; i++) {
+            FV__V x = FV__SET1(a[i]);
+            FV__UNROLL for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__FMA(x, v[j], s[i][j]);
+        }
+    }
+    FV__UNROLL for (int i = 0; i < FV__MR; i++) FV__UNROLL for (int j = 0; j < FV__NRV; j++) {
+        FV__T *o = out + i * ld + j * FV__W;
+        if (add) s[i][j] = FV__ADD(s[i][j], FV__LD(o));
+        FV__ST(o, s[i][j]);
+    }
+}
+
+/* 4x4 transposes for packing: rows r..r+3 of src (stride rs), columns p..p+3, to dst[p][r] */
+#if FV__PASS == FV__PASS_AVX2 || FV__PASS == FV__PASS_AVX512
+#define FV__TRANSPOSE4(dst, width, src, rs)                                                                    \
+    do {                                                                                                       \
+        __m128 t0 = _mm_loadu_ps(src), t1 = _mm_loadu_ps((src) + (rs)), t2 = _mm_loadu_ps((src) + 2 * (rs)),    \
+               t3 = _mm_loadu_ps((src) + 3 * (rs));                                                            \
+        __m128 u0 = _mm_unpacklo_ps(t0, t1), u1 = _mm_unpackhi_ps(t0, t1), u2 = _mm_unpacklo_ps(t2, t3),        \
+               u3 = _mm_unpackhi_ps(t2, t3);                                                                   \
+        _mm_storeu_ps(dst, _mm_movelh_ps(u0, u2));                                                             \
+        _mm_storeu_ps((dst) + (width), _mm_movehl_ps(u2, u0));                                                 \
+        _mm_storeu_ps((dst) + 2 * (width), _mm_movelh_ps(u1, u3));                                             \
+        _mm_storeu_ps((dst) + 3 * (width), _mm_movehl_ps(u3, u1));                                             \
+    } while (0)
+#elif FV__PASS == FV__PASS_NEON
+#define FV__TRANSPOSE4(dst, width, src, rs)                                                                    \
+    do {                                                                                                       \
+        float32x4x2_t u = vtrnq_f32(vld1q_f32(src), vld1q_f32((src) + (rs)));                                   \
+        float32x4x2_t w = vtrnq_f32(vld1q_f32((src) + 2 * (rs)), vld1q_f32((src) + 3 * (rs)));                  \
+        vst1q_f32(dst, vcombine_f32(vget_low_f32(u.val[0]), vget_low_f32(w.val[0])));                           \
+        vst1q_f32((dst) + (width), vcombine_f32(vget_low_f32(u.val[1]), vget_low_f32(w.val[1])));               \
+        vst1q_f32((dst) + 2 * (width), vcombine_f32(vget_high_f32(u.val[0]), vget_high_f32(w.val[0])));         \
+        vst1q_f32((dst) + 3 * (width), vcombine_f32(vget_high_f32(u.val[1]), vget_high_f32(w.val[1])));         \
+    } while (0)
+#endif
+
+/* dst[p][r] = src[r*rs + p*cs] for r < rows, p < k; rows up to width are zero. 4-byte elements also stand for pairs of bf16. */
+FV__TARGET static void FV__FN(pack)(void *dst_, const void *src_, int64_t rs, int64_t cs, int rows, int64_t k, int width) {
+    FV__T *dst = (FV__T *)dst_;
+    const FV__T *src = (const FV__T *)src_;
+    int64_t p = 0;
+    if (rs == 1) {
+        for (; p < k; p++, dst += width) {
+            int r = 0;
+            for (; r + FV__W <= rows; r += FV__W) FV__ST(dst + r, FV__LD(src + p * cs + r));
+            for (; r < rows; r++) dst[r] = src[p * cs + r];
+            for (; r < width; r++) dst[r] = 0;
+        }
+        return;
+    }
+#ifdef FV__TRANSPOSE4
+    if (cs == 1 && rows == width && width >= 4)
+        while (p + 4 <= k) { /* 16 columns, a cache line of each row, before the next: rows may share a cache set */
+            int64_t n = (FV__MIN(k - p, (int64_t)16)) & ~(int64_t)3;
+            for (int r = 0; r < width; r += 4) {
+                int at = r + 4 <= width ? r : width - 4; /* the last group overlaps the one before */
+                for (int64_t q = 0; q < n; q += 4)
+                    FV__TRANSPOSE4(dst + q * width + at, width, src + p + q + at * rs, rs);
+            }
+            p += n, dst += n * width;
+        }
+#endif
+    for (; p < k; p++, dst += width) {
+        for (int r = 0; r < rows; r++) dst[r] = src[r * rs + p * cs];
+        for (int r = rows; r < width; r++) dst[r] = 0;
+    }
+}
+
+/* Attention's backward pass on a row: s = p * (dp - d) * scale, in place of dp */
+FV__TARGET static void FV__FN(score_grad)(void *dp_, const void *p_, int64_t n, double d, double scale) {
+    FV__T *dp = (FV__T *)dp_;
+    const FV__T *p = (const FV__T *)p_;
+    for (int64_t i = 0; i < n; i += FV__W) {
+        int64_t left = n - i;
+        FV__V x = FV__MUL(FV__SUB(FV__LDN(dp + i, left), FV__SET1(d)), FV__SET1(scale));
+        FV__STN(dp + i, FV__MUL(x, FV__LDN(p + i, left)), left);
+    }
+}
+
+/* bf16 <-> f32, n numbers; rounds to nearest even, keeps NaN */
+FV__TARGET static void FV__FN(from_bf16)(float *y, const uint16_t *x, int64_t n) {
+    int64_t i = 0;
+#if FV__PASS == FV__PASS_AVX512
+    for (; i < n; i += 16) {
+        __m256i h = _mm256_maskz_loadu_epi16(FV__MASK16(n - i), x + i);
+        FV__STN(y + i, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)), n - i);
+    }
+#elif FV__PASS == FV__PASS_AVX2
+    for (; i + 8 <= n; i += 8) {
+        __m256i h = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(x + i)));
+        _mm256_storeu_ps(y + i, _mm256_castsi256_ps(_mm256_slli_epi32(h, 16)));
+    }
+#elif FV__PASS == FV__PASS_NEON
+    for (; i + 4 <= n; i += 4) vst1q_f32(y + i, vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(x + i), 16)));
+#endif
+    for (; i < n; i++) y[i] = fv__bf16_to(x[i]);
+}
+FV__TARGET static void FV__FN(to_bf16)(uint16_t *y, const float *x, int64_t n) {
+    int64_t i = 0;
+#if FV__PASS == FV__PASS_AVX512
+    for (; i < n; i += 16) {
+        __m512 f = FV__LDN(x + i, n - i);
+        __m512i u = _mm512_castps_si512(f), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+        __m512i r = _mm512_srli_epi32(_mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+        __m512i quiet = _mm512_or_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(0x40));
+        r = _mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(f, f, _CMP_UNORD_Q), quiet);
+        _mm256_mask_storeu_epi16(y + i, FV__MASK16(n - i), _mm512_cvtepi32_epi16(r));
+    }
+#elif FV__PASS == FV__PASS_AVX2
+    for (; i + 8 <= n; i += 8) {
+        __m256 f = _mm256_loadu_ps(x + i);
+        __m256i u = _mm256_castps_si256(f), odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+        __m256i r = _mm256_srli_epi32(_mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+        __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(0x40));
+        r = _mm256_blendv_epi8(r, quiet, _mm256_castps_si256(_mm256_cmp_ps(f, f, _CMP_UNORD_Q)));
+        r = _mm256_permute4x64_epi64(_mm256_packus_epi32(r, r), 0x08);
+        _mm_storeu_si128((__m128i *)(void *)(y + i), _mm256_castsi256_si128(r));
+    }
+#endif
+    for (; i < n; i++) y[i] = fv__bf16_from(x[i]);
+}
+
+/* A register-only loop of multiply-adds; returns how many floating-point operations it did. */
+FV__TARGET static double FV__FN(peak)(int64_t n, void *sink) {
+    FV__V s[FV__MR][FV__NRV], x = FV__SET1(0.9), y = FV__SET1(0.1);
+    FV__UNROLL for (int i = 0; i < FV__MR; i++) FV__UNROLL for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__SET1(i * FV__NRV + j);
+    for (int64_t p = 0; p < n; p++) {
+        FV__UNROLL for (int i = 0; i < FV__MR; i++)
+            FV__UNROLL for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__FMA(s[i][j], x, y);
+    }
+    FV__UNROLL for (int i = 0; i < FV__MR; i++)
+        FV__UNROLL for (int j = 0; j < FV__NRV; j++) FV__ST((FV__T *)sink, FV__ADD(s[i][j], FV__LD((FV__T *)sink)));
+    return 2.0 * (double)n * FV__MR * FV__NR;
+}
+
+#if FV__PASS == FV__PASS_AVX512
+/* ---- bf16 dot products: the same tile over pairs of k; a [k/2][MR][2], b [k/2][NR][2], sums in f32 ---- */
+#define FV__TARGET_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma")))
+FV__TARGET_BF16 static void fv__tile_bf16(int64_t k, const void *a_, const void *b_, void *out_, int64_t ld, int add) {
+    const uint16_t *b = (const uint16_t *)b_;
+    const char *a = (const char *)a_;
+    float *out = (float *)out_;
+    __m512 s[14][2];
+    FV__UNROLL for (int i = 0; i < 14; i++) s[i][0] = s[i][1] = _mm512_setzero_ps();
+    for (int64_t p = 0; p < k; p += 2, a += 14 * 4, b += 64) {
+        __m512bh v0 = (__m512bh)_mm512_loadu_si512(b), v1 = (__m512bh)_mm512_loadu_si512(b + 32);
+        FV__UNROLL for (int i = 0; i < 14; i++) {
+            int pair;
+            memcpy(&pair, a + 4 * i, 4);
+            __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
+            s[i][0] = _mm512_dpbf16_ps(s[i][0], x, v0);
+            s[i][1] = _mm512_dpbf16_ps(s[i][1], x, v1);
+        }
+    }
+    FV__UNROLL for (int i = 0; i < 14; i++) FV__UNROLL for (int j = 0; j < 2; j++) {
+        float *o = out + i * ld + j * 16;
+        if (add) s[i][j] = _mm512_add_ps(s[i][j], _mm512_loadu_ps(o));
+        _mm512_storeu_ps(o, s[i][j]);
+    }
+}
+/* rows p and p+1 of a matrix whose rows are contiguous, interleaved: dst[p/2][r] = {src[p][r], src[p+1][r]} */
+FV__TARGET static void fv__pack_pairs(uint16_t *dst, const uint16_t *src, int64_t cs, int rows, int64_t k, int width) {
+    for (int64_t p = 0; p < k; p += 2, dst += 2 * width) {
+        const uint16_t *x = src + p * cs, *y = p + 1 < k ? x + cs : NULL;
+        for (int r = 0; r < width; r += 16) {
+            __mmask16 m = FV__MASK16(FV__MAX(FV__MIN(rows - r, 16), 0)), w = FV__MASK16(FV__MIN(width - r, 16));
+            __m512i lo = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, x + r)), hi = _mm512_setzero_si512();
+            if (y) hi = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, y + r)), 16);
+            _mm512_mask_storeu_epi32(dst + 2 * r, w, _mm512_or_si512(lo, hi));
+        }
+    }
+}
+FV__TARGET_BF16 static double fv__peak_bf16(int64_t n, void *sink) {
+    __m512 s[28];
+    __m512bh x = (__m512bh)_mm512_set1_epi16(0x3f80), y = (__m512bh)_mm512_set1_epi16(0x3c00);
+    FV__UNROLL for (int i = 0; i < 28; i++) s[i] = _mm512_set1_ps((float)i);
+    for (int64_t p = 0; p < n; p++) FV__UNROLL for (int i = 0; i < 28; i++) s[i] = _mm512_dpbf16_ps(s[i], x, y);
+    FV__UNROLL for (int i = 0; i < 28; i++)
+        _mm512_storeu_ps((float *)sink, _mm512_add_ps(s[i], _mm512_loadu_ps((float *)sink)));
+    return 4.0 * (double)n * 28 * 16;
+}
+#undef FV__TARGET_BF16
+#endif
+
+/* this pass's table; the order is that of struct fv__kernels */
+static const fv__kernels FV__FN(kernels) = {
+    FV__FN(add), FV__FN(sub), FV__FN(mul), FV__FN(muladd), FV__FN(axpy), FV__FN(scale), FV__FN(affine),
+    FV__FN(vec_exp), FV__FN(vec_erf),
+    FV__FN(gelu), FV__FN(gelu_grad), FV__FN(silu), FV__FN(silu_grad), FV__FN(relu), FV__FN(relu_grad),
+    FV__FN(leaky_relu), FV__FN(leaky_relu_grad), FV__FN(swiglu), FV__FN(swiglu_grad),
+    FV__FN(sum), FV__FN(dot), FV__FN(row_max), FV__FN(softmax_exp), FV__FN(exp_sum), FV__FN(softmax_grad),
+    FV__FN(layernorm), FV__FN(rmsnorm), FV__FN(norm_grad), FV__FN(norm_sums),
+    FV__MR, FV__NR, FV__FN(tile), FV__FN(pack), FV__FN(score_grad),
+    FV__FN(from_bf16), FV__FN(to_bf16), FV__FN(peak)};
+
+#undef FV__UNROLL
+#undef FV__MR
+#undef FV__NRV
+#undef FV__NR
+#undef FV__TRANSPOSE4
+#undef FV__T
+#undef FV__FN
+#undef FV__TARGET
+#undef FV__V
+#undef FV__W
+#undef FV__LD
+#undef FV__ST
+#undef FV__LDN
+#undef FV__STN
+#undef FV__MASK8
+#undef FV__MASK16
+#undef FV__SET1
+#undef FV__ADD
+#undef FV__SUB
+#undef FV__MUL
+#undef FV__DIV
+#undef FV__FMA
+#undef FV__FNMA
+#undef FV__VMAX
+#undef FV__VMIN
+#undef FV__SELECT_LT
+#undef FV__HSUM
+#undef FV__HMAX
+#undef FV__SQRT
+#undef FV__ROUND
+#undef FV__EXP2I
+#undef FV__PASS_F64
+#undef FV__PASS_SCALAR
+#undef FV__PASS_AVX2
+#undef FV__PASS_AVX512
+#undef FV__PASS_NEON
+#endif /* FV__PASS: the kernels' text ends */
+
+#ifndef FV__PASS
+#if defined(FROZENVIS_IMPLEMENTATION) && !defined(FV__KERNELS_DONE)
+#define FV__KERNELS_DONE
+/* the passes: the header by its own name (a user who renames it defines FV_HEADER_FILENAME) */
+#ifndef FV_HEADER_FILENAME
+#define FV_HEADER_FILENAME "frozenvis.h"
+#endif
+#define FV__PASS 1
+#include FV_HEADER_FILENAME
+#undef FV__PASS
+#define FV__PASS 2
+#include FV_HEADER_FILENAME
+#undef FV__PASS
+#ifdef FV__X86
+#define FV__PASS 3
+#include FV_HEADER_FILENAME
+#undef FV__PASS
+#define FV__PASS 4
+#include FV_HEADER_FILENAME
+#undef FV__PASS
+#endif
+#ifdef FV__ARM
+#define FV__PASS 5
+#include FV_HEADER_FILENAME
+#undef FV__PASS
+#endif
+
+/* the table that computes elements of this type */
+static const fv__kernels *fv__kernels_for(const fv_ctx *c, fv_type type) {
+    if (type == FV_F64) return &fv__kernels_f64;
+    switch (c->isa) {
+#ifdef FV__X86
+    case FV_ISA_AVX2: return &fv__kernels_avx2;
+    case FV_ISA_AVX512:
+    case FV_ISA_AVX512BF16: return &fv__kernels_avx512;
+#endif
+#ifdef FV__ARM
+    case FV_ISA_NEON: return &fv__kernels_neon;
+#endif
+    default: return &fv__kernels_scalar;
+    }
+}
+
+/* fv__convert by the fast path where there is one */
+static void fv__convert_by(const fv__kernels *k, void *dst, fv_type to, const void *src, fv_type from, int64_t n) {
+    if (to == FV_F32 && from == FV_BF16) k->from_bf16((float *)dst, (const uint16_t *)src, n);
+    else if (to == FV_BF16 && from == FV_F32) k->to_bf16((uint16_t *)dst, (const float *)src, n);
+    else fv__convert(dst, to, src, from, n);
+}
+
+/* ======================================================================================================
+ * >>gemm (implementation)
+ * ====================================================================================================== */
+/* How a product is computed. Both operands are copied once into panels: A into panels of MR rows, B of NR columns, each
+ * [k][MR or NR], padded with zeros (packing also turns any stride, and f32 or bf16, into what the micro-kernel eats). C is
+ * cut into blocks of about 168 x 256, the jobs of the threads; a block's sums live in its thread's scratch while k
+ * runs over slices of about 384, so that a slice of A (168 x 384) and a panel of B (384 x 32) stay in L2 and L1. At the end
+ * the block's rows go to C through the epilogue (bias, residual, conversion) while they are still in cache. Blocks and
+ * slices depend on the shape alone, never on the threads, so a result is the same for any number of them. */
+enum { FV__BLOCK_M = 168, FV__BLOCK_N = 256, FV__SLICE_K = 384 };
+
+typedef struct fv__gemm {
+    fv_ctx *c;
+    const fv__kernels *k;
+    fv_type compute;      /* F32, F64; BF16: bf16 dot products */
+    int64_t m, n, kk;     /* kk: the inner dimension */
+    int64_t mr, nr, unit; /* unit: k is packed in groups of 1, or of 2 for bf16 */
+    size_t element;
+    fv_mat a, b;
+    const char *pa, *pb;  /* packed operands */
+    const fv_packed *w;   /* b comes from here, transposed, when pb is not its own memory */
+    int64_t block_m, block_n, slice;
+    void *out;
+    fv_type out_type;
+    int64_t ldc;
+    int add;
+    const void *bias;     /* [n] of the computing type, or NULL */
+    const void *residual; /* [m][ldc] or NULL */
+    fv_type residual_type;
+} fv__gemm;
+
+struct fv_packed {
+    fv_type type;
+    int64_t n, k, nr; /* W [n,k], in panels of nr rows */
+    size_t panel;     /* bytes of a panel */
+    char *data;
+};
+
+static int64_t fv__tile_of(const fv__gemm *g, int64_t *nr) {
+    *nr = g->k->nr;
+    return g->k->mr;
+}
+
+static void fv__tile(const fv__gemm *g, int64_t k, const void *a, const void *b, void *out, int64_t ld, int add) {
+#ifdef FV__X86
+    if (g->compute == FV_BF16) {
+        fv__tile_bf16(k, a, b, out, ld, add);
+        return;
+    }
+#endif
+    g->k->tile(k, a, b, out, ld, add);
+}
+
+/* One panel: `rows` rows (stride rs) by k columns (stride cs) of src, already of the computing type. */
+static void fv__pack_panel(const fv__gemm *g, char *dst, const char *src, int64_t rs, int64_t cs, int rows, int64_t k,
+                           int width) {
+#ifdef FV__X86
+    if (g->compute == FV_BF16) {
+        if (rs == 1 && cs != 1) {
+            fv__pack_pairs((uint16_t *)(void *)dst, (const uint16_t *)(const void *)src, cs, rows, k, width);
+            return;
+        }
+        if (cs == 1 && rs % 2 == 0 && k % 2 == 0) { /* pairs along k lie together: move them as 4-byte elements */
+            g->k->pack(dst, src, rs / 2, 1, rows, k / 2, width);
+            return;
+        }
+        const uint16_t *s = (const uint16_t *)(const void *)src;
+        uint16_t *d = (uint16_t *)(void *)dst;
+        for (int64_t p = 0; p < FV__ROUND_UP(k, 2); p++)
+            for (int r = 0; r < width; r++)
+                d[(p / 2 * width + r) * 2 + p % 2] = r < rows && p < k ? s[r * rs + p * cs] : (uint16_t)0;
+        return;
+    }
+#endif
+    g->k->pack(dst, src, rs, cs, rows, k, width);
+}
+
+static size_t fv__panel_bytes(const fv__gemm *g, int64_t width) {
+    return FV__ROUND_UP((size_t)(FV__ROUND_UP(g->kk, g->unit) * width) * g->element, (size_t)64);
+}
+
+/* A panel of B from W's own panels: W [k,n] read as k x n. W's rows lie in panels of nr, which are turned block by block. */
+static void fv__repack(const fv__gemm *g, char *dst, int64_t col, int cols) {
+    const fv_packed *w = g->w;
+    int64_t nr = w->nr;
+    for (int64_t p = 0; p < g->kk; p += nr) {
+        int64_t rows = FV__MIN(nr, g->kk - p);
+        const char *src = w->data + (size_t)(p / nr) * w->panel;
+        char *to = dst + (size_t)(p * g->nr) * g->element;
+        if (g->compute != FV_BF16) fv__pack_panel(g, to, src + (size_t)(col * nr) * g->element, nr, 1, cols, rows, (int)g->nr);
+        else { /* [k/2][nr][2]: element (row r of W, column i) at ((i/2)*nr + r)*2 + i%2 */
+            const uint16_t *s = (const uint16_t *)(const void *)src;
+            uint16_t *d = (uint16_t *)(void *)to;
+            for (int64_t r = 0; r < FV__ROUND_UP(rows, 2); r++)
+                for (int64_t i = 0; i < g->nr; i++)
+                    d[(r / 2 * g->nr + i) * 2 + r % 2] =
+                        r < rows && i < cols ? s[((col + i) / 2 * nr + r) * 2 + (col + i) % 2] : (uint16_t)0;
+        }
+    }
+}
+
+static void fv__pack_job(void *arg, int job, int worker) {
+    const fv__gemm *g = (const fv__gemm *)arg;
+    int64_t pa = FV__CEIL(g->m, g->mr);
+    (void)worker;
+    if (job < pa) {
+        int64_t row = job * g->mr;
+        fv__pack_panel(g, (char *)(uintptr_t)g->pa + (size_t)job * fv__panel_bytes(g, g->mr),
+                       (const char *)g->a.data + (size_t)(row * g->a.rs) * g->element, g->a.rs, g->a.cs,
+                       (int)FV__MIN(g->mr, g->m - row), g->kk, (int)g->mr);
+        return;
+    }
+    int64_t panel = job - pa, col = panel * g->nr;
+    int cols = (int)FV__MIN(g->nr, g->n - col);
+    char *dst = (char *)(uintptr_t)g->pb + (size_t)panel * fv__panel_bytes(g, g->nr);
+    if (g->w) fv__repack(g, dst, col, cols);
+    else
+        fv__pack_panel(g, dst, (const char *)g->b.data + (size_t)(col * g->b.cs) * g->element, g->b.cs, g->b.rs, cols, g->kk,
+                       (int)g->nr);
+}
+
+/* sums of a block [rows of panels][ld], from packed panels ia.., jb.. */
+static void fv__gemm_sums(const fv__gemm *g, int64_t ia, int64_t na, int64_t jb, int64_t nb, char *sum, int64_t ld, int add) {
+    size_t sa = fv__panel_bytes(g, g->mr), sb = fv__panel_bytes(g, g->nr), acc = g->compute == FV_F64 ? 8 : 4;
+    for (int64_t p = 0; p < g->kk; p += g->slice) {
+        int64_t k = FV__MIN(g->slice, g->kk - p);
+        for (int64_t j = 0; j < nb; j++)
+            for (int64_t i = 0; i < na; i++)
+                fv__tile(g, k, g->pa + (size_t)(ia + i) * sa + (size_t)(p * g->mr) * g->element,
+                         g->pb + (size_t)(jb + j) * sb + (size_t)(p * g->nr) * g->element,
+                         sum + (size_t)(i * g->mr * ld + j * g->nr) * acc, ld, add || p > 0);
+    }
+}
+
+/* one row of a finished block: + bias + residual, + or =, converted */
+static void fv__gemm_store(const fv__gemm *g, char *sum, int64_t row, int64_t col, int64_t n) {
+    fv_type acc = g->compute == FV_F64 ? FV_F64 : FV_F32;
+    size_t size = fv_type_size(g->out_type), as = fv_type_size(acc);
+    char *out = (char *)g->out + (size_t)(row * g->ldc + col) * size;
+    char wide[FV__BLOCK_N * 8];
+    if (g->bias) g->k->add(sum, sum, (const char *)g->bias + (size_t)col * as, n);
+    if (g->residual) {
+        const char *r = (const char *)g->residual + (size_t)(row * g->ldc + col) * fv_type_size(g->residual_type);
+        if (g->residual_type != acc) fv__convert_by(g->k, wide, acc, r, g->residual_type, n), r = wide;
+        g->k->add(sum, sum, r, n);
+    }
+    if (g->add && g->out_type == acc) {
+        g->k->add(out, out, sum, n);
+        return;
+    }
+    if (g->add) {
+        fv__convert_by(g->k, wide, acc, out, g->out_type, n);
+        g->k->add(sum, sum, wide, n);
+    }
+    fv__convert_by(g->k, out, g->out_type, sum, acc, n);
+}
+
+static void fv__block_job(void *arg, int job, int worker) {
+    const fv__gemm *g = (const fv__gemm *)arg;
+    int64_t across = FV__CEIL(g->n, g->block_n), row = job / across * g->block_m, col = job % across * g->block_n;
+    int64_t rows = FV__MIN(g->block_m, g->m - row), cols = FV__MIN(g->block_n, g->n - col);
+    char *sum = (char *)fv__scratch(g->c, worker);
+    size_t acc = g->compute == FV_F64 ? 8 : 4;
+    fv__gemm_sums(g, row / g->mr, FV__CEIL(rows, g->mr), col / g->nr, FV__CEIL(cols, g->nr), sum, g->block_n, 0);
+    for (int64_t i = 0; i < rows; i++) fv__gemm_store(g, sum + (size_t)(i * g->block_n) * acc, row + i, col, cols);
+}
+
+/* Tile, blocks and slices for g's shape; the computing type is what the ISA has. */
+static void fv__gemm_plan(fv_ctx *c, fv__gemm *g) {
+    g->c = c;
+    g->k = fv__kernels_for(c, g->compute);
+    g->mr = fv__tile_of(g, &g->nr);
+    g->unit = g->compute == FV_BF16 ? 2 : 1;
+    g->element = fv_type_size(g->compute);
+    int64_t slices = FV__CEIL(g->kk, FV__SLICE_K * g->unit);
+    g->slice = FV__MAX(FV__ROUND_UP(FV__CEIL(g->kk, FV__MAX(slices, 1)), g->unit), g->unit);
+    g->block_m = FV__MAX(FV__BLOCK_M / g->mr, 1) * g->mr;
+    g->block_n = FV__BLOCK_N / g->nr * g->nr;
+    while (FV__CEIL(g->m, g->block_m) * FV__CEIL(g->n, g->block_n) < 8) { /* enough jobs for some threads */
+        if (g->block_m > 4 * g->mr && g->block_m >= g->block_n / 2) g->block_m = FV__CEIL(g->block_m / g->mr, 2) * g->mr;
+        else if (g->block_n > 2 * g->nr) g->block_n = FV__CEIL(g->block_n / g->nr, 2) * g->nr;
+        else if (g->block_m > 2 * g->mr) g->block_m = FV__CEIL(g->block_m / g->mr, 2) * g->mr;
+        else break;
+    }
+}
+
+/* An operand as the computing type, for packing: a copy in step memory when it is of another type. */
+typedef struct fv__cast { const fv__kernels *k; const fv_mat *m; char *to; fv_type type; int64_t rows, cols, ld; int round; } fv__cast;
+static void fv__cast_job(void *arg, int row, int worker) {
+    const fv__cast *j = (const fv__cast *)arg;
+    (void)worker;
+    char *to = j->to + (size_t)(row * j->ld) * fv_type_size(j->type);
+    const char *from = (const char *)j->m->data + (size_t)(row * FV__MAX(j->m->rs, j->m->cs)) * fv_type_size(j->m->type);
+    fv__convert_by(j->k, to, j->type, from, j->m->type, j->cols);
+    if (!j->round) return; /* bf16 products where the CPU has none: rounded operands, f32 arithmetic */
+    for (int64_t i = 0; i < j->cols; i++) ((float *)(void *)to)[i] = fv__bf16_to(fv__bf16_from(((float *)(void *)to)[i]));
+}
+/* rows x cols: as seen by the caller. Returns the span to free, or NULL when nothing had to be copied. */
+static fv__span *fv__cast_operand(fv_ctx *c, fv_mat *m, int64_t rows, int64_t cols, fv_type type, int round) {
+    if (m->type == type && !(round && type == FV_F32)) return NULL;
+    if (m->type == FV_BF16) round = 0;
+    fv__cast j;
+    int by_rows = m->cs == 1;
+    j.k = fv__kernels_for(c, type), j.m = m, j.type = type, j.round = round && type == FV_F32;
+    j.rows = by_rows ? rows : cols, j.cols = by_rows ? cols : rows;
+    j.ld = FV__ROUND_UP(j.cols, 2);
+    fv__span *s = fv__pool_alloc(c, (size_t)(j.rows * j.ld) * fv_type_size(type));
+    if (!s) return NULL;
+    j.to = s->data;
+    fv_parallel(c, (int)j.rows, fv__cast_job, &j);
+    m->data = s->data, m->type = type;
+    if (by_rows) m->rs = j.ld;
+    else m->cs = j.ld;
+    return s;
+}
+
+/* The whole product; g holds operands, shape, output and epilogue; pb is set when b is packed for this very product. */
+static void fv__gemm_run(fv_ctx *c, fv__gemm *g) {
+    if (c->status || !g->m || !g->n) return;
+    int round = g->compute == FV_BF16 && c->isa != FV_ISA_AVX512BF16;
+    if (round) g->compute = FV_F32;
+    fv__gemm_plan(c, g);
+    fv__span *ca = fv__cast_operand(c, &g->a, g->m, g->kk, g->compute, round), *cb = NULL;
+    int pack_b = !g->pb;
+    if (pack_b && !g->w) cb = fv__cast_operand(c, &g->b, g->kk, g->n, g->compute, round);
+    int64_t panels_a = FV__CEIL(g->m, g->mr), panels_b = pack_b ? FV__CEIL(g->n, g->nr) : 0;
+    fv__span *sa = fv__pool_alloc(c, (size_t)panels_a * fv__panel_bytes(g, g->mr));
+    fv__span *sb = pack_b ? fv__pool_alloc(c, (size_t)panels_b * fv__panel_bytes(g, g->nr)) : NULL;
+    fv__scratch_reserve(c, (size_t)(g->block_m * g->block_n) * 8);
+    if (!c->status) {
+        g->pa = sa->data;
+        if (sb) g->pb = sb->data;
+        fv_parallel(c, (int)(panels_a + panels_b), fv__pack_job, g);
+        fv_parallel(c, (int)(FV__CEIL(g->m, g->block_m) * FV__CEIL(g->n, g->block_n)), fv__block_job, g);
+    }
+    fv__pool_free(c, sb);
+    fv__pool_free(c, sa);
+    fv__pool_free(c, cb);
+    fv__pool_free(c, ca);
+}
+
+static fv__gemm fv__gemm_of(fv_type compute, int64_t m, int64_t n, int64_t k, fv_mat a, void *out, fv_type out_type,
+                            int64_t ldc, int add) {
+    fv__gemm g;
+    memset(&g, 0, sizeof g);
+    g.compute = compute, g.m = m, g.n = n, g.kk = k, g.a = a;
+    g.out = out, g.out_type = out_type, g.ldc = ldc, g.add = add;
+    return g;
+}
+
+static fv_mat fv__mat(const void *data, fv_type type, int64_t rs, int64_t cs) {
+    fv_mat m;
+    m.data = data, m.type = type, m.rs = rs, m.cs = cs;
+    return m;
+}
+
+FV_DEF void fv_gemm(fv_ctx *c, fv_type compute, int64_t m, int64_t n, int64_t k, fv_mat a, fv_mat b, void *out,
+                    fv_type out_type, int64_t ldc, int add) {
+    if ((compute == FV_F64) != (a.type == FV_F64) || (compute == FV_F64) != (b.type == FV_F64)) {
+        fv_fail(c, FV_ESHAPE, "gemm: %s x %s cannot be computed in %s", fv_type_name(a.type), fv_type_name(b.type),
+                fv_type_name(compute));
+        return;
+    }
+    fv__gemm g = fv__gemm_of(compute, m, n, k, a, out, out_type, ldc, add);
+    g.b = b;
+    fv__gemm_run(c, &g);
+}
+
+/* w's panels are what this product's B is; or they are read transposed */
+static void fv__gemm_use_packed(fv__gemm *g, const fv_packed *w, int transpose) {
+    if (transpose) g->w = w;
+    else g->pb = w->data;
+}
+
+FV_DEF void fv_gemm_packed(fv_ctx *c, int64_t m, int64_t n, int64_t k, fv_mat a, const fv_packed *w, int transpose,
+                           void *out, fv_type out_type, int64_t ldc, int add) {
+    fv__gemm g = fv__gemm_of(w->type, m, n, k, a, out, out_type, ldc, add);
+    fv__gemm_use_packed(&g, w, transpose);
+    fv__gemm_run(c, &g);
+}
+
+static void fv__packed_free(fv_ctx *c, const fv_packed *p) {
+    if (!p) return;
+    fv_free(c, p->data);
+    fv_free(c, (void *)(uintptr_t)p);
+}
+FV_DEF size_t fv_packed_bytes(const fv_packed *w) { return w ? (size_t)FV__CEIL(w->n, w->nr) * w->panel : 0; }
+
+/* W [n,k] row-major -> panels. Where the CPU has no bf16 products a bf16 weight is kept as rounded f32. */
+static fv_packed *fv__packed_create(fv_ctx *c, fv_type type, int64_t n, int64_t k, const void *data, fv_type data_type) {
+    fv_packed *w = (fv_packed *)fv_alloc(c, sizeof *w);
+    if (!w) return NULL;
+    fv__gemm g = fv__gemm_of(type, 0, n, k, fv__mat(NULL, type, 0, 0), NULL, type, 0, 0);
+    int round = type == FV_BF16 && c->isa != FV_ISA_AVX512BF16;
+    if (round) g.compute = FV_F32;
+    fv__gemm_plan(c, &g);
+    w->type = g.compute, w->n = n, w->k = k, w->nr = g.nr, w->panel = fv__panel_bytes(&g, g.nr);
+    w->data = (char *)fv__alloc_dirty(c, fv_packed_bytes(w));
+    g.b = fv__mat(data, data_type, 1, k); /* as k x n */
+    fv__span *s = fv__cast_operand(c, &g.b, k, n, g.compute, round);
+    g.pb = w->data;
+    if (!c->status) fv_parallel(c, (int)FV__CEIL(n, g.nr), fv__pack_job, &g);
+    fv__pool_free(c, s);
+    if (!c->status) return w;
+    fv__packed_free(c, w);
+    return NULL;
+}
+
+FV_DEF double fv_peak(fv_ctx *c, fv_type type) {
+    float sink[16] = {0};
+    double best = 0;
+    const fv__kernels *k = fv__kernels_for(c, FV_F32);
+    for (int round = 0; round < 7; round++) {
+        double t = fv_now(), flop;
+#ifdef FV__X86
+        if (type == FV_BF16 && c->isa == FV_ISA_AVX512BF16) flop = fv__peak_bf16(1000000, sink);
+        else
+#endif
+            flop = k->peak(1000000, sink);
+        (void)type;
+        t = fv_now() - t;
+        best = FV__MAX(best, flop / t * 1e-9);
+    }
+    return best;
+}
+
+/* ======================================================================================================
+ * >>tensor (implementation)
+ * ====================================================================================================== */
+FV_DEF int64_t fv_numel(const fv_tensor *t) {
+    if (!t) return 0;
+    int64_t n = 1;
+    for (int i = 0; i < t->rank; i++) n *= t->dim[i];
+    return n;
+}
+
+static int fv__set_shape(fv_ctx *c, fv_tensor *t, fv_type type, int rank, const int64_t *dim) {
+    int64_t n = 1;
+    t->type = type == FV_TYPE_DEFAULT ? FV_F32 : type;
+    if (rank < 0 || rank > FV_MAX_RANK || !fv_type_size(t->type))
+        return fv_fail(c, FV_ESHAPE, "a tensor of rank %d and type %s: rank is 0 to %d", rank, fv_type_name(t->type),
+                       FV_MAX_RANK);
+    t->rank = rank;
+    for (int i = 0; i < rank; i++) {
+        if (dim[i] < 0 || (dim[i] && n > ((int64_t)1 << 56) / dim[i]))
+            return fv_fail(c, FV_ESHAPE, "a tensor's dimension %d is %lld: too large or negative", i, (long long)dim[i]);
+        t->dim[i] = dim[i];
+        n *= dim[i];
+    }
+    return 1;
+}
+
+static int fv__hold(fv_ctx *c, fv_tensor *y);
+static int fv__tape_add(fv_ctx *c, fv_tensor *y);
+static void *fv__step_alloc(fv_ctx *c, size_t size);
+
+FV_DEF fv_tensor *fv_new(fv_ctx *c, fv_type type, int rank, const int64_t *dim) {
+    fv_tensor *t = (fv_tensor *)fv__step_alloc(c, sizeof *t);
+    if (!t || !fv__set_shape(c, t, type, rank, dim) || !fv__hold(c, t) || !fv__tape_add(c, t)) return NULL;
+    return t;
+}
+
+FV_DEF fv_tensor *fv_input(fv_ctx *c, fv_type type, int rank, const int64_t *dim, const void *data, int needs_grad) {
+    fv_tensor *t = fv_new(c, type, rank, dim);
+    if (!t) return NULL;
+    memcpy(t->data, data, (size_t)fv_numel(t) * fv_type_size(t->type));
+    if (needs_grad) t->flags |= FV_NEEDS_GRAD;
+    return t;
+}
+
+FV_DEF fv_tensor *fv_constant(fv_ctx *c, const char *name, fv_type type, int rank, const int64_t *dim) {
+    fv_tensor *t = (fv_tensor *)fv_alloc(c, sizeof *t);
+    if (!t) return NULL;
+    if (fv__set_shape(c, t, type, rank, dim)) {
+        t->data = fv_alloc(c, (size_t)fv_numel(t) * fv_type_size(t->type));
+        t->name = name ? fv__strdup(c, name) : NULL;
+    }
+    t->flags = FV_PARAM;
+    if (!c->status) return t;
+    fv_param_free(c, t);
+    return NULL;
+}
+
+FV_DEF fv_tensor *fv_param(fv_ctx *c, const char *name, fv_type type, int rank, const int64_t *dim) {
+    fv_tensor *t = fv_constant(c, name, type, rank, dim);
+    if (t) t->flags |= FV_NEEDS_GRAD;
+    return t;
+}
+
+FV_DEF void fv_param_free(fv_ctx *c, fv_tensor *t) {
+    if (!t) return;
+    fv_free(c, t->data);
+    fv_free(c, t->grad);
+    fv_free(c, (void *)(uintptr_t)t->name);
+    fv__packed_free(c, t->packed);
+    fv_free(c, t);
+}
+
+FV_DEF double fv_get(const fv_tensor *t, int64_t i) { return fv__get(t->data, t->type, i); }
+FV_DEF void fv_set(fv_tensor *t, int64_t i, double v) { fv__set(t->data, t->type, i, v); }
+FV_DEF fv_type fv_grad_type(const fv_tensor *t) {
+    return t->type == FV_F64 || (t->type == FV_BF16 && !(t->flags & FV_PARAM)) ? t->type : FV_F32;
+}
+
+FV_DEF void fv_init_fill(fv_tensor *t, double v) {
+    for (int64_t i = 0; t && i < fv_numel(t); i++) fv_set(t, i, v);
+}
+FV_DEF void fv_init_normal(fv_ctx *c, fv_tensor *t, float std, uint64_t stream) {
+    for (int64_t i = 0; t && i < fv_numel(t); i++)
+        fv_set(t, i, (double)(std * fv_random_normal(c->desc.seed, stream, (uint64_t)i)));
+}
+FV_DEF void fv_init_uniform(fv_ctx *c, fv_tensor *t, float a, uint64_t stream) {
+    for (int64_t i = 0; t && i < fv_numel(t); i++)
+        fv_set(t, i, (double)(a * (2 * fv_random_uniform(c->desc.seed, stream, (uint64_t)i) - 1)));
+}
+/* Numbers beyond two std are drawn again, from the same place of a stream far away. */
+FV_DEF void fv_init_trunc_normal(fv_ctx *c, fv_tensor *t, float std, uint64_t stream) {
+    for (int64_t i = 0; t && i < fv_numel(t); i++) {
+        float x = fv_random_normal(c->desc.seed, stream, (uint64_t)i);
+        for (uint64_t again = 1; fabsf(x) > 2; again++)
+            x = fv_random_normal(c->desc.seed, stream + (again << 40), (uint64_t)i);
+        fv_set(t, i, (double)(std * x));
+    }
+}
+
+FV_DEF fv_tensor *fv_pack(fv_ctx *c, const char *name, fv_type type, int64_t out, int64_t in, const void *data,
+                          fv_type data_type) {
+    fv_tensor *t = (fv_tensor *)fv_alloc(c, sizeof *t);
+    int64_t dim[2];
+    dim[0] = out, dim[1] = in;
+    if (!t) return NULL;
+    if (fv__set_shape(c, t, type, 2, dim)) {
+        t->packed = fv__packed_create(c, t->type, out, in, data, data_type);
+        t->name = name ? fv__strdup(c, name) : NULL;
+    }
+    t->flags = FV_PARAM;
+    if (!c->status) return t;
+    fv_param_free(c, t);
+    return NULL;
+}
+
+/* ======================================================================================================
  * >>graph (implementation)
  * ====================================================================================================== */
-static int fv__tape_start(fv_ctx *c) { (void)c; return 1; }
-static void fv__tape_clear(fv_ctx *c) { (void)c; }
+/* A node is what an op remembers: what it was made from, its settings, and what the backward pass needs. */
+typedef struct fv__op {
+    const char *name;
+    int (*shape)(fv_ctx *c, fv_tensor *y); /* checks the sources; sets y's rank, dim, type. 0 and fv_fail on misfit */
+    void (*fwd)(fv_ctx *c, fv_tensor *y);  /* y->data is there, of undefined content */
+    void (*bwd)(fv_ctx *c, fv_tensor *y);  /* adds to the gradients of the sources */
+} fv__op;
+
+enum { FV__MAX_SRC = 10, FV__MAX_SAVED = 4 };
+typedef struct fv__node {
+    const fv__op *op;
+    fv_tensor *src[FV__MAX_SRC]; /* NULL: absent, where the op allows it */
+    int n, view;                 /* view: y shares src[0]'s memory */
+    int64_t i[FV_MAX_RANK + 8];  /* settings, as each op likes */
+    double f[4];
+    fv__span *saved[FV__MAX_SAVED]; /* step memory for the backward pass */
+    double flop;                    /* of the forward pass, for fv_profile */
+    int dropped;                    /* a scope freed y and saved; see fv__rematerialise */
+} fv__node;
+
+typedef struct fv__segment { int first, last; } fv__segment; /* of nodes that a scope dropped */
+
+enum { FV__BUMP = 256 << 10, FV__PROFILE_ROWS = 64 };
+typedef struct fv__tape {
+    fv_tensor **made; /* every step tensor, in order */
+    int count, capacity;
+    fv__segment *segment;
+    int segments, segment_capacity;
+    char *bump[256]; /* memory of the structs */
+    int bumps, bump_at;
+    size_t bump_used;
+    int no_grad, training, recompute;
+    fv_type autocast;
+    uint64_t seed, step, random_ops; /* random_ops: how many drew numbers in this step */
+    int profiling;
+    fv_profile_row row[FV__PROFILE_ROWS];
+    int rows;
+} fv__tape;
+
+static int fv__tape_start(fv_ctx *c) {
+    c->tape = (fv__tape *)fv_alloc(c, sizeof *c->tape);
+    if (!c->tape) return 0;
+    c->tape->autocast = FV_F32;
+    c->tape->seed = c->desc.seed;
+    return 1;
+}
+
+static void fv__tape_clear(fv_ctx *c) {
+    fv__tape *t = c->tape;
+    if (!t) return;
+    t->count = t->segments = t->bump_at = 0;
+    t->bump_used = 0;
+    t->random_ops = 0;
+}
+
+/* Zeroed bytes for a struct that dies at fv_reset. */
+static void *fv__step_alloc(fv_ctx *c, size_t size) {
+    fv__tape *t = c->tape;
+    size = FV__ROUND_UP(size, (size_t)64);
+    if (c->status || size > FV__BUMP) return NULL;
+    if (t->bump_used + size > FV__BUMP) t->bump_at++, t->bump_used = 0;
+    if (t->bump_at == FV__COUNT(t->bump)) {
+        fv__no_memory(c, size);
+        return NULL;
+    }
+    if (t->bump_at == t->bumps && !(t->bump[t->bumps++] = (char *)fv__alloc_dirty(c, FV__BUMP))) {
+        t->bumps--;
+        return NULL;
+    }
+    void *p = t->bump[t->bump_at] + t->bump_used;
+    t->bump_used += size;
+    memset(p, 0, size);
+    return p;
+}
+
+/* Doubles an array of the context's memory when it is full. */
+static void *fv__grow(fv_ctx *c, void *p, int count, int *capacity, size_t size) {
+    if (count < *capacity) return p;
+    int more = *capacity ? 2 * *capacity : 64;
+    void *q = fv_alloc(c, (size_t)more * size);
+    if (!q) return NULL;
+    if (count) memcpy(q, p, (size_t)count * size);
+    fv_free(c, p);
+    *capacity = more;
+    return q;
+}
+
+static int fv__tape_add(fv_ctx *c, fv_tensor *y) {
+    fv__tape *t = c->tape;
+    fv_tensor **made = (fv_tensor **)fv__grow(c, t->made, t->count, &t->capacity, sizeof *made);
+    if (!made) return 0;
+    t->made = made;
+    t->made[t->count++] = y;
+    return 1;
+}
+
+static int fv__hold(fv_ctx *c, fv_tensor *y) { /* step memory for y's elements */
+    y->data_span = fv__pool_alloc(c, (size_t)fv_numel(y) * fv_type_size(y->type));
+    y->data = y->data_span ? y->data_span->data : NULL;
+    return y->data != NULL;
+}
+
+/* Memory of `bytes` that stays until the backward pass of y; in slot 0..3. NULL and FV_ENOMEM. */
+static void *fv__save(fv_ctx *c, fv_tensor *y, int slot, size_t bytes) {
+    fv__node *n = y->node;
+    if (!n->saved[slot]) n->saved[slot] = fv__pool_alloc(c, bytes);
+    return n->saved[slot] ? n->saved[slot]->data : NULL;
+}
+static void *fv__saved(const fv_tensor *y, int slot) { return y->node->saved[slot] ? y->node->saved[slot]->data : NULL; }
+
+static void fv__drop_saved(fv_ctx *c, fv__node *n) {
+    for (int i = 0; i < FV__MAX_SAVED; i++) {
+        fv__pool_free(c, n->saved[i]);
+        n->saved[i] = NULL;
+    }
+}
+
+static void fv__profile_add(fv_ctx *c, const char *op, double seconds, double flop) {
+    fv__tape *t = c->tape;
+    int i = 0;
+    while (i < t->rows && strcmp(t->row[i].op, op)) i++;
+    if (i == FV__PROFILE_ROWS) return;
+    if (i == t->rows) t->row[t->rows++].op = op;
+    t->row[i].calls++;
+    t->row[i].seconds += seconds;
+    t->row[i].flop += flop;
+}
+
+static void fv__run(fv_ctx *c, fv_tensor *y, int backward) {
+    double start = c->tape->profiling ? fv_now() : 0;
+    if (backward) y->node->op->bwd(c, y);
+    else y->node->op->fwd(c, y);
+    if (c->tape->profiling) {
+        double flop = 0; /* a gradient costs as much as the product it belongs to, once per operand that wants one */
+        if (!backward) flop = y->node->flop;
+        else
+            for (int i = 0; i < FV__MIN(y->node->n, 2); i++)
+                if (y->node->src[i] && (y->node->src[i]->flags & FV_NEEDS_GRAD)) flop += y->node->flop;
+        fv__profile_add(c, y->node->op->name, fv_now() - start, flop);
+    }
+}
+
+/* A node and its tensor, not yet run: the op's public function fills settings i[], f[] and then calls fv__apply. */
+static fv_tensor *fv__make(fv_ctx *c, const fv__op *op, fv_tensor *const *src, int n) {
+    fv_tensor *y = (fv_tensor *)fv__step_alloc(c, sizeof *y);
+    fv__node *node = (fv__node *)fv__step_alloc(c, sizeof *node);
+    if (!y || !node) return NULL;
+    node->op = op;
+    node->n = n;
+    for (int i = 0; i < n; i++) node->src[i] = src[i];
+    y->node = node;
+    return y;
+}
+
+static fv_tensor *fv__apply(fv_ctx *c, fv_tensor *y) {
+    if (c->status || !y) return NULL;
+    fv__node *n = y->node;
+    for (int i = 0; i < n->n; i++)
+        if (n->src[i] && (n->src[i]->flags & FV_NEEDS_GRAD) && !c->tape->no_grad) y->flags |= FV_NEEDS_GRAD;
+    if (!n->op->shape(c, y) || c->status || (!n->view && !fv__hold(c, y))) return NULL;
+    if (!fv__tape_add(c, y)) return NULL;
+    fv__run(c, y, 0);
+    if (!(y->flags & FV_NEEDS_GRAD)) fv__drop_saved(c, n);
+    return c->status ? NULL : y;
+}
+
+/* An operand that must be there: without it a NULL from an earlier failure would be taken for "absent". */
+static int fv__need(fv_ctx *c, const char *op, const fv_tensor *x) {
+    return c->status ? 0 : x ? 1 : fv_fail(c, FV_ESHAPE, "%s: an operand is NULL", op);
+}
+
+/* "[2,50,576] f32" for messages; four buffers in turn are the caller's */
+static const char *fv__shape_text(const fv_tensor *t, char *text, size_t size) {
+    size_t at = 0;
+    for (int i = 0; i < t->rank && at + 32 < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "%s%lld", i ? "," : "[", (long long)t->dim[i]);
+    snprintf(text + at, size - at, "%s %s", t->rank ? "]" : "[]", fv_type_name(t->type));
+    return text;
+}
+/* fv_fail with the shapes of two operands (b may be NULL) and what was wanted */
+static int fv__shape_fail(fv_ctx *c, const char *op, const fv_tensor *a, const fv_tensor *b, const char *wanted) {
+    char s[128], t[128];
+    return fv_fail(c, FV_ESHAPE, "%s: %s%s%s: %s", op, fv__shape_text(a, s, sizeof s), b ? " and " : "",
+                   b ? fv__shape_text(b, t, sizeof t) : "", wanted);
+}
+
+/* ---- gradients ---- */
+/* Where t's gradient goes: NULL when none is wanted. *first: nothing is there yet, so write; else add. */
+static void *fv__grad(fv_ctx *c, fv_tensor *t, int *first) {
+    if (c->status || !t || !(t->flags & FV_NEEDS_GRAD)) return NULL;
+    if (!t->grad) {
+        size_t bytes = (size_t)fv_numel(t) * fv_type_size(fv_grad_type(t));
+        if (t->flags & FV_PARAM) t->grad = fv_alloc(c, bytes);
+        else {
+            t->grad_span = fv__pool_alloc(c, bytes);
+            t->grad = t->grad_span ? t->grad_span->data : NULL;
+        }
+        if (!t->grad) return NULL;
+    }
+    *first = !t->grad_set;
+    t->grad_set = 1;
+    return t->grad;
+}
+
+static void fv__drop_grad(fv_ctx *c, fv_tensor *t) {
+    fv__pool_free(c, t->grad_span);
+    t->grad_span = NULL;
+    t->grad = NULL;
+    t->grad_set = 0;
+}
+
+/* Adds `from` (n elements of type) to t's gradient. */
+static void fv__add_grad(fv_ctx *c, fv_tensor *t, const void *from, fv_type type);
+
+/* y's gradient becomes (part of) t's: handed over without a copy where t has none yet. The last thing a bwd does with it. */
+static void fv__give_grad(fv_ctx *c, fv_tensor *y, fv_tensor *t) {
+    if (!t || !(t->flags & FV_NEEDS_GRAD) || !y->grad) return;
+    int fits = y->grad_span && !t->grad_set && !(t->flags & FV_PARAM) && fv_grad_type(t) == fv_grad_type(y);
+    if (!fits) {
+        fv__add_grad(c, t, y->grad, fv_grad_type(y));
+        return;
+    }
+    fv__drop_grad(c, t);
+    t->grad = y->grad, t->grad_span = y->grad_span, t->grad_set = 1;
+    y->grad = NULL, y->grad_span = NULL, y->grad_set = 0;
+}
+
+/* ---- scopes ---- */
+FV_DEF fv_scope fv_scope_begin(fv_ctx *c) {
+    fv_scope s;
+    s.first = c->tape ? c->tape->count : 0;
+    return s;
+}
+
+/* A view's memory belongs to the tensor at the end of its chain. */
+static fv_tensor *fv__owner(fv_tensor *t) {
+    while (t->node && t->node->view) t = t->node->src[0];
+    return t;
+}
+
+FV_DEF fv_tensor *fv_scope_end(fv_ctx *c, fv_scope s, fv_tensor *y) {
+    if (c->status || !y) return NULL;
+    fv__tape *t = c->tape;
+    int again = !t->no_grad && t->recompute, last = t->count - 1;
+    if (!t->no_grad && !again) return y;
+    fv_tensor *keep = fv__owner(y);
+    for (int i = s.first; i <= last; i++) {
+        fv_tensor *x = t->made[i];
+        if (x == y || x == keep || !x->node) continue; /* inputs made inside stay: nothing could make them again */
+        fv__drop_saved(c, x->node);
+        fv__pool_free(c, x->data_span);
+        x->data_span = NULL, x->data = NULL;
+        x->node->dropped = again;
+    }
+    if (again) {
+        fv__segment *g = (fv__segment *)fv__grow(c, t->segment, t->segments, &t->segment_capacity, sizeof *g);
+        if (!g) return NULL;
+        t->segment = g;
+        g[t->segments].first = s.first, g[t->segments++].last = last;
+    }
+    return y;
+}
+
+/* Runs the forward pass of the segment around node i again. */
+static void fv__rematerialise(fv_ctx *c, int i) {
+    fv__tape *t = c->tape;
+    int first = i, last = i;
+    for (int s = 0; s < t->segments; s++)
+        if (t->segment[s].first <= i && i <= t->segment[s].last) {
+            first = FV__MIN(first, t->segment[s].first);
+            last = FV__MAX(last, t->segment[s].last);
+        }
+    for (int j = first; j <= last && !c->status; j++) {
+        fv_tensor *x = t->made[j];
+        if (!x->node || !x->node->dropped) continue;
+        x->node->dropped = 0;
+        if (!x->node->view && !fv__hold(c, x)) return;
+        fv__run(c, x, 0);
+        if (!(x->flags & FV_NEEDS_GRAD)) fv__drop_saved(c, x->node);
+    }
+}
+
+/* ---- backward ---- */
+static void fv__backward_walk(fv_ctx *c, fv_tensor *y) {
+    fv__tape *t = c->tape;
+    int i = t->count - 1;
+    while (i >= 0 && t->made[i] != y) i--;
+    for (; i >= 0 && !c->status; i--) {
+        fv_tensor *x = t->made[i];
+        if (!x->node || !x->grad_set) continue;
+        if (x->node->dropped) fv__rematerialise(c, i);
+        fv__run(c, x, 1);
+        fv__drop_saved(c, x->node);
+        fv__drop_grad(c, x);
+    }
+}
+
+FV_DEF void fv_backward_from(fv_ctx *c, fv_tensor *y, const void *grad) {
+    int first;
+    if (!fv__need(c, "backward", y)) return;
+    if (!(y->flags & FV_NEEDS_GRAD)) {
+        fv_fail(c, FV_EUSAGE, "backward: nothing here needs a gradient; was fv_no_grad left on?");
+        return;
+    }
+    void *g = fv__grad(c, y, &first);
+    if (!g) return;
+    memcpy(g, grad, (size_t)fv_numel(y) * fv_type_size(fv_grad_type(y)));
+    fv__backward_walk(c, y);
+}
+
+FV_DEF void fv_backward(fv_ctx *c, fv_tensor *loss) {
+    double one[1];
+    if (!fv__need(c, "backward", loss)) return;
+    if (fv_numel(loss) != 1) {
+        fv__shape_fail(c, "backward", loss, NULL, "a loss has one element");
+        return;
+    }
+    fv__set(one, fv_grad_type(loss), 0, 1.0);
+    fv_backward_from(c, loss, one);
+}
+
+static int fv__swap_int(int *where, int value) {
+    int was = *where;
+    *where = value;
+    return was;
+}
+FV_DEF int fv_no_grad(fv_ctx *c, int on) { return c->tape ? fv__swap_int(&c->tape->no_grad, on) : 0; }
+FV_DEF int fv_training(fv_ctx *c, int on) { return c->tape ? fv__swap_int(&c->tape->training, on) : 0; }
+FV_DEF int fv_recompute(fv_ctx *c, int on) { return c->tape ? fv__swap_int(&c->tape->recompute, on) : 0; }
+FV_DEF fv_type fv_autocast(fv_ctx *c, fv_type type) {
+    if (!c->tape) return FV_F32;
+    fv_type was = c->tape->autocast;
+    if (type == FV_F32 || type == FV_BF16) c->tape->autocast = type;
+    else fv_fail(c, FV_EUSAGE, "autocast: %s is not f32 or bf16", fv_type_name(type));
+    return was;
+}
+FV_DEF void fv_seed(fv_ctx *c, uint64_t seed, uint64_t step) {
+    if (c->tape) c->tape->seed = seed, c->tape->step = step, c->tape->random_ops = 0;
+}
+
+FV_DEF int fv_profile(fv_ctx *c, fv_profile_row *rows, int most) {
+    int n = c->tape ? FV__MIN(most, c->tape->rows) : 0;
+    for (int i = 0; i < n; i++) rows[i] = c->tape->row[i];
+    return n;
+}
+FV_DEF void fv_profile_reset(fv_ctx *c, int on) {
+    if (!c->tape) return;
+    memset(c->tape->row, 0, sizeof c->tape->row);
+    c->tape->rows = 0;
+    c->tape->profiling = on;
+}
+
+/* ---- gradient check ---- */
+static double fv__loss_value(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t) {
+    fv_scope s = fv_scope_begin(c);
+    int was = fv_no_grad(c, 1);
+    c->tape->random_ops = 0;
+    fv_tensor *y = f(c, user, t);
+    double v = y ? fv_get(y, 0) : NAN;
+    if (y) {
+        fv_scope_end(c, s, y);
+        fv__tape *tape = c->tape; /* forget the tensors too, or thousands of calls would pile up */
+        fv__pool_free(c, fv__owner(y)->data_span);
+        tape->count = s.first;
+    }
+    fv_no_grad(c, was);
+    return v;
+}
+
+/* The tensors' analytic gradients, copied out; NULL on failure. */
+static double *fv__analytic(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, int n) {
+    int64_t total = 0;
+    for (int i = 0; i < n; i++) total += fv_numel(t[i]), t[i]->grad_set = 0;
+    double *g = (double *)fv_alloc(c, (size_t)total * sizeof *g), *at = g;
+    c->tape->random_ops = 0;
+    fv_tensor *y = f(c, user, t);
+    if (y) fv_backward(c, y);
+    for (int i = 0; i < n && !c->status; i++)
+        for (int64_t j = 0; j < fv_numel(t[i]); j++) *at++ = t[i]->grad_set ? fv__get(t[i]->grad, FV_F64, j) : 0;
+    if (!c->status) return g;
+    fv_free(c, g);
+    return NULL;
+}
+
+FV_DEF double fv_gradcheck(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, int n, int samples) {
+    const double h = 1e-5;
+    double worst = 0;
+    for (int i = 0; i < n; i++)
+        if (fv__need(c, "gradcheck", t[i]) && t[i]->type != FV_F64) fv__shape_fail(c, "gradcheck", t[i], NULL, "f64 wanted");
+    double *g = c->status ? NULL : fv__analytic(c, f, user, t, n), *at = g;
+    for (int i = 0; i < n && !c->status; i++) {
+        int64_t count = fv_numel(t[i]), stride = samples > 0 && count > samples ? count / samples : 1;
+        double *x = (double *)t[i]->data, scale = 1e-3;
+        for (int64_t j = 0; j < count; j++) scale = FV__MAX(scale, fabs(at[j]));
+        for (int64_t j = 0; j < count && !c->status; j += stride) {
+            double was = x[j];
+            x[j] = was + h;
+            double up = fv__loss_value(c, f, user, t);
+            x[j] = was - h;
+            double down = fv__loss_value(c, f, user, t);
+            x[j] = was;
+            double error = fabs((up - down) / (2 * h) - at[j]) / scale;
+            if (!(error <= worst)) worst = error; /* a NaN stays */
+        }
+        at += count;
+    }
+    fv_free(c, g);
+    return c->status ? -1 : worst;
+}
+
+/* ======================================================================================================
+ * >>ops (implementation)
+ * ====================================================================================================== */
+/* ---- what all ops share: rows of up to four inputs and three outputs, cut into fixed chunks for the threads. Row functions
+ * see T (f32 or f64) only: bf16 is converted to and from a thread's scratch, a chunk at a time, and an output that adds
+ * to a gradient goes through scratch too. ---- */
+enum { FV__MAX_IN = 4, FV__MAX_OUT = 3, FV__CHUNK = 8192 };
+
+typedef struct fv__rows {
+    /* the function: n rows from row `row` on; in[i], out[i] point at that row; columns as set below */
+    void (*fn)(const struct fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n);
+    const fv_tensor *y;      /* for its settings and saved buffers */
+    const fv__kernels *k;
+    fv_type compute;         /* FV_F32 or FV_F64 */
+    int64_t rows;
+    int ins, outs;
+    const void *in[FV__MAX_IN];
+    fv_type in_type[FV__MAX_IN];
+    int64_t in_cols[FV__MAX_IN];
+    void *out[FV__MAX_OUT];  /* NULL: not wanted (then fn gets NULL) */
+    fv_type out_type[FV__MAX_OUT];
+    int64_t out_cols[FV__MAX_OUT];
+    int add[FV__MAX_OUT];    /* 1: add to what is there */
+    /* set by fv__run_rows */
+    fv_ctx *c;
+    int64_t chunk;
+} fv__rows;
+
+static fv_type fv__compute_type(fv_type t) { return t == FV_F64 ? FV_F64 : FV_F32; }
+
+static void fv__rows_in(fv__rows *r, const void *data, fv_type type, int64_t cols) {
+    r->in[r->ins] = data, r->in_type[r->ins] = type, r->in_cols[r->ins++] = cols;
+}
+static void fv__rows_out(fv__rows *r, void *data, fv_type type, int64_t cols, int add) {
+    r->out[r->outs] = data, r->out_type[r->outs] = type, r->out_cols[r->outs] = cols, r->add[r->outs++] = add;
+}
+/* the gradient of t as an output; nothing is written when t wants none */
+static void fv__rows_grad(fv_ctx *c, fv__rows *r, fv_tensor *t, int64_t cols) {
+    int first = 1;
+    void *g = fv__grad(c, t, &first);
+    fv__rows_out(r, g, t ? fv_grad_type(t) : FV_F32, cols, !first);
+}
+
+static void fv__rows_job(void *arg, int job, int worker) {
+    const fv__rows *r = (const fv__rows *)arg;
+    size_t size = fv_type_size(r->compute);
+    int64_t row = job * r->chunk, n = FV__MIN(r->chunk, r->rows - row);
+    char *scratch = (char *)fv__scratch(r->c, worker);
+    const void *in[FV__MAX_IN] = {NULL, NULL, NULL, NULL};
+    void *out[FV__MAX_OUT] = {NULL, NULL, NULL};
+    for (int i = 0; i < r->ins; i++) {
+        const char *p = (const char *)r->in[i] + (size_t)(row * r->in_cols[i]) * fv_type_size(r->in_type[i]);
+        if (r->in_type[i] != r->compute && r->in[i]) {
+            fv__convert_by(r->k, scratch, r->compute, p, r->in_type[i], n * r->in_cols[i]);
+            p = scratch;
+            scratch += FV__ROUND_UP((size_t)(r->chunk * r->in_cols[i]) * size, (size_t)64);
+        }
+        in[i] = r->in[i] ? p : NULL;
+    }
+    for (int i = 0; i < r->outs; i++) {
+        if (!r->out[i]) continue;
+        out[i] = (char *)r->out[i] + (size_t)(row * r->out_cols[i]) * fv_type_size(r->out_type[i]);
+        if (r->out_type[i] == r->compute && !r->add[i]) continue;
+        out[i] = scratch;
+        scratch += FV__ROUND_UP((size_t)(r->chunk * r->out_cols[i]) * size, (size_t)64);
+    }
+    r->fn(r, in, out, row, n);
+    for (int i = 0; i < r->outs; i++) {
+        if (!r->out[i] || (r->out_type[i] == r->compute && !r->add[i])) continue;
+        char *to = (char *)r->out[i] + (size_t)(row * r->out_cols[i]) * fv_type_size(r->out_type[i]);
+        int64_t count = n * r->out_cols[i];
+        if (!r->add[i]) fv__convert_by(r->k, to, r->out_type[i], out[i], r->compute, count);
+        else if (r->out_type[i] == r->compute) r->k->add(to, to, out[i], count);
+        else { /* through scratch, in the computing type */
+            fv__convert_by(r->k, scratch, r->compute, to, r->out_type[i], count);
+            r->k->add(scratch, scratch, out[i], count);
+            fv__convert_by(r->k, to, r->out_type[i], scratch, r->compute, count);
+        }
+    }
+}
+
+static void fv__run_rows(fv_ctx *c, fv__rows *r) {
+    int64_t cols = 1, all = 0;
+    for (int i = 0; i < r->ins; i++) cols = FV__MAX(cols, r->in_cols[i]), all += r->in_cols[i];
+    for (int i = 0; i < r->outs; i++) cols = FV__MAX(cols, r->out_cols[i]), all += r->out_cols[i];
+    r->c = c;
+    r->chunk = FV__MAX((int64_t)FV__CHUNK / cols, (int64_t)1);
+    if (!r->k) r->k = fv__kernels_for(c, r->compute);
+    fv__scratch_reserve(c, (size_t)(r->chunk * (all + cols)) * fv_type_size(r->compute) + 64 * 9);
+    if (c->status || !r->rows) return;
+    fv_parallel(c, (int)FV__CEIL(r->rows, r->chunk), fv__rows_job, r);
+}
+
+/* x [rows, cols] elementwise helper: a job with the type of the computation set */
+static fv__rows fv__rows_of(const fv_tensor *y, int64_t rows,
+                            void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t, int64_t)) {
+    fv__rows r;
+    memset(&r, 0, sizeof r);
+    r.fn = fn, r.y = y, r.rows = rows, r.compute = fv__compute_type(y->type);
+    return r;
+}
+
+static void fv__copy_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    (void)row;
+    memcpy(out[0], in[0], (size_t)(n * r->in_cols[0]) * fv_type_size(r->compute));
+}
+static void fv__add_grad(fv_ctx *c, fv_tensor *t, const void *from, fv_type type) {
+    if (!t || !(t->flags & FV_NEEDS_GRAD) || c->status) return;
+    fv__rows r = fv__rows_of(t, fv_numel(t), fv__copy_rows);
+    r.compute = fv__compute_type(fv_grad_type(t));
+    fv__rows_in(&r, from, type, 1);
+    fv__rows_grad(c, &r, t, 1);
+    if (r.out[0]) fv__run_rows(c, &r);
+}
+
+static int64_t fv__last(const fv_tensor *t) { return t->rank ? t->dim[t->rank - 1] : 1; }
+static int64_t fv__rows_count(const fv_tensor *t) { return fv__last(t) ? fv_numel(t) / fv__last(t) : 0; }
+/* y takes x's shape, with this type */
+static int fv__like(fv_tensor *y, const fv_tensor *x, fv_type type) {
+    y->rank = x->rank, y->type = type;
+    for (int i = 0; i < x->rank; i++) y->dim[i] = x->dim[i];
+    return 1;
+}
+static fv_type fv__promote(fv_type a, fv_type b) { /* f64 over f32 over bf16 */
+    if (a == FV_F64 || b == FV_F64) return FV_F64;
+    return a == FV_BF16 && b == FV_BF16 ? FV_BF16 : FV_F32;
+}
+static int fv__is_float(const fv_tensor *t) { return t->type == FV_F32 || t->type == FV_F64 || t->type == FV_BF16; }
+
+/* ======================================================================================================
+ * >>ops (implementation)
+ * ====================================================================================================== */
+
+/* ---- op linear: y = x W^T + b + residual.  gx = gy W, gW = gy^T x, gb = column sums of gy, gr = gy ---- */
+static fv_type fv__product_type(fv_ctx *c, fv_type x) { return x == FV_F64 ? FV_F64 : c->tape->autocast; }
+
+static int fv__linear_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->src[2], *r = y->node->src[3];
+    if (!fv__is_float(x) || x->rank < 1 || w->rank != 2 || fv__last(x) != w->dim[1])
+        return fv__shape_fail(c, "linear", x, w, "x [...,in] and w [out,in] wanted");
+    if ((x->type == FV_F64) != (w->type == FV_F64)) return fv__shape_fail(c, "linear", x, w, "both f64 or neither");
+    if (b && (b->rank != 1 || b->dim[0] != w->dim[0])) return fv__shape_fail(c, "linear", w, b, "the bias is [out]");
+    fv__like(y, x, fv__product_type(c, x->type));
+    y->dim[y->rank - 1] = w->dim[0];
+    if (r) {
+        int same = r->rank == y->rank;
+        for (int i = 0; same && i < r->rank; i++) same = r->dim[i] == y->dim[i];
+        if (!same) return fv__shape_fail(c, "linear", y, r, "the residual has the result's shape");
+        y->type = r->type;
+    }
+    y->node->i[0] = (int64_t)fv__product_type(c, x->type);
+    y->node->flop = 2.0 * (double)fv_numel(y) * (double)w->dim[1];
+    return 1;
+}
+
+static void fv__linear_fwd(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->src[2], *r = y->node->src[3];
+    int64_t out = w->dim[0], in = w->dim[1];
+    fv_type compute = w->packed && w->packed->type != FV_F32 ? w->packed->type : (fv_type)y->node->i[0];
+    if (w->packed) compute = w->packed->type;
+    fv__gemm g = fv__gemm_of(compute, fv__rows_count(x), out, in, fv__mat(x->data, x->type, in, 1), y->data, y->type, out, 0);
+    if (w->packed) fv__gemm_use_packed(&g, w->packed, 0);
+    else g.b = fv__mat(w->data, w->type, 1, in);
+    if (b) g.bias = b->data;
+    if (r) g.residual = r->data, g.residual_type = r->type;
+    fv__gemm_run(c, &g);
+}
+
+/* column sums of g [rows,cols] added to gb, by fixed chunks of rows */
+typedef struct fv__column_sum { const fv_tensor *y; int64_t rows, cols, chunk; double *part; } fv__column_sum;
+static void fv__column_sum_job(void *arg, int job, int worker) {
+    const fv__column_sum *s = (const fv__column_sum *)arg;
+    int64_t row = job * s->chunk, end = FV__MIN(row + s->chunk, s->rows);
+    double *sum = s->part + job * s->cols;
+    fv_type type = fv_grad_type(s->y);
+    (void)worker;
+    memset(sum, 0, (size_t)s->cols * sizeof *sum);
+    for (; row < end; row++) {
+        if (type == FV_F32) {
+            const float *g = (const float *)s->y->grad + row * s->cols;
+            for (int64_t j = 0; j < s->cols; j++) sum[j] += (double)g[j];
+        } else
+            for (int64_t j = 0; j < s->cols; j++) sum[j] += fv__get(s->y->grad, type, row * s->cols + j);
+    }
+}
+static void fv__bias_grad(fv_ctx *c, const fv_tensor *y, fv_tensor *b) {
+    fv__column_sum s;
+    if (!b || !(b->flags & FV_NEEDS_GRAD)) return;
+    s.y = y, s.rows = fv__rows_count(y), s.cols = fv__last(y), s.chunk = FV__MAX(FV__CEIL(s.rows, 16), 32);
+    int jobs = (int)FV__CEIL(s.rows, s.chunk);
+    fv__span *part = fv__pool_alloc(c, (size_t)(FV__MAX(jobs, 1) * s.cols) * sizeof(double));
+    if (!part) return;
+    s.part = (double *)(void *)part->data;
+    fv_parallel(c, jobs, fv__column_sum_job, &s);
+    for (int j = 1; j < jobs; j++)
+        for (int64_t i = 0; i < s.cols; i++) s.part[i] += s.part[j * s.cols + i];
+    if (jobs) fv__add_grad(c, b, s.part, FV_F64);
+    fv__pool_free(c, part);
+}
+
+static void fv__linear_bwd(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0], *w = y->node->src[1];
+    int64_t out = w->dim[0], in = w->dim[1], rows = fv__rows_count(x);
+    fv_type compute = w->packed ? w->packed->type : (fv_type)y->node->i[0], gt = fv_grad_type(y);
+    int first = 1;
+    void *gx = fv__grad(c, x, &first);
+    if (gx) {
+        fv__gemm g = fv__gemm_of(compute, rows, in, out, fv__mat(y->grad, gt, out, 1), gx, fv_grad_type(x), in, !first);
+        if (w->packed) fv__gemm_use_packed(&g, w->packed, 1);
+        else g.b = fv__mat(w->data, w->type, in, 1);
+        fv__gemm_run(c, &g);
+    }
+    void *gw = fv__grad(c, w, &first);
+    if (gw)
+        fv_gemm(c, compute, out, in, rows, fv__mat(y->grad, gt, 1, out), fv__mat(x->data, x->type, in, 1), gw,
+                fv_grad_type(w), in, !first);
+    fv__bias_grad(c, y, y->node->src[2]);
+    fv__give_grad(c, y, y->node->src[3]);
+}
+
+static const fv__op fv__op_linear = {"linear", fv__linear_shape, fv__linear_fwd, fv__linear_bwd};
+
+FV_DEF fv_tensor *fv_linear_add(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, fv_tensor *residual) {
+    fv_tensor *src[4];
+    src[0] = x, src[1] = w, src[2] = b, src[3] = residual;
+    if (!fv__need(c, "linear", x) || !fv__need(c, "linear", w)) return NULL;
+    return fv__apply(c, fv__make(c, &fv__op_linear, src, 4));
+}
+FV_DEF fv_tensor *fv_linear(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b) {
+    return fv_linear_add(c, x, w, b, NULL);
+}
+FV_DEF fv_tensor *fv_linear_act(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, fv_act act) {
+    fv_tensor *y = fv_linear(c, x, w, b);
+    switch (act) {
+    case FV_ACT_GELU: return fv_gelu(c, y);
+    case FV_ACT_SILU: return fv_silu(c, y);
+    case FV_ACT_RELU: return fv_relu(c, y);
+    default: return y;
+    }
+}
+
+/* ---- op matmul: y = a b, batched.  ga = gy b^T, gb = a^T gy ---- */
+static int fv__matmul_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *a = y->node->src[0], *b = y->node->src[1];
+    int tb = (int)y->node->i[0], ok = a->rank >= 2 && b->rank >= 2 && fv__is_float(a) && fv__is_float(b);
+    int64_t k = ok ? b->dim[b->rank - (tb ? 1 : 2)] : 0, batch = 1;
+    ok = ok && fv__last(a) == k && (b->rank == 2 || b->rank == a->rank);
+    for (int i = 0; ok && i < a->rank - 2; i++) {
+        batch *= a->dim[i];
+        if (b->rank > 2) ok = a->dim[i] == b->dim[i];
+    }
+    if (!ok) return fv__shape_fail(c, "matmul", a, b, tb ? "[...,m,k] and [...,n,k] wanted" : "[...,m,k] and [...,k,n] wanted");
+    if ((a->type == FV_F64) != (b->type == FV_F64)) return fv__shape_fail(c, "matmul", a, b, "both f64 or neither");
+    fv__like(y, a, fv__product_type(c, a->type));
+    y->dim[y->rank - 1] = b->dim[b->rank - (tb ? 2 : 1)];
+    y->node->i[1] = batch, y->node->i[2] = b->rank > 2, y->node->i[3] = (int64_t)y->type;
+    y->node->flop = 2.0 * (double)fv_numel(y) * (double)k;
+    return 1;
+}
+
+/* element (i,j) of matrix number `at` of a [...,r,c] tensor's data or gradient */
+static fv_mat fv__batch_mat(const fv_tensor *t, const void *data, fv_type type, int64_t at, int transposed) {
+    int64_t rows = t->dim[t->rank - 2], cols = fv__last(t);
+    const char *p = (const char *)data + (size_t)(at * rows * cols) * fv_type_size(type);
+    return fv__mat(p, type, transposed ? 1 : cols, transposed ? cols : 1);
+}
+
+static void fv__matmul_fwd(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *a = y->node->src[0], *b = y->node->src[1];
+    int64_t m = a->dim[a->rank - 2], n = fv__last(y);
+    for (int64_t i = 0; i < y->node->i[1]; i++)
+        fv_gemm(c, (fv_type)y->node->i[3], m, n, fv__last(a), fv__batch_mat(a, a->data, a->type, i, 0),
+                fv__batch_mat(b, b->data, b->type, y->node->i[2] ? i : 0, (int)y->node->i[0]),
+                (char *)y->data + (size_t)(i * m * n) * fv_type_size(y->type), y->type, n, 0);
+}
+
+static void fv__matmul_bwd(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *a = y->node->src[0], *b = y->node->src[1];
+    int64_t m = a->dim[a->rank - 2], n = fv__last(y), k = fv__last(a);
+    int tb = (int)y->node->i[0], fa = 1, fb = 1;
+    void *ga = fv__grad(c, a, &fa), *gb = fv__grad(c, b, &fb);
+    fv_type compute = (fv_type)y->node->i[3], gt = fv_grad_type(y);
+    for (int64_t i = 0; i < y->node->i[1] && !c->status; i++) {
+        int64_t ib = y->node->i[2] ? i : 0;
+        fv_mat gy = fv__batch_mat(y, y->grad, gt, i, 0), gyt = fv__batch_mat(y, y->grad, gt, i, 1);
+        if (ga)
+            fv_gemm(c, compute, m, k, n, gy, fv__batch_mat(b, b->data, b->type, ib, !tb),
+                    (char *)ga + (size_t)(i * m * k) * fv_type_size(fv_grad_type(a)), fv_grad_type(a), k, !fa);
+        if (!gb) continue;
+        char *to = (char *)gb + (size_t)(ib * n * k) * fv_type_size(fv_grad_type(b));
+        int add = !fb || (!y->node->i[2] && i > 0);
+        if (tb) /* b is [n,k]: gb = gy^T a */
+            fv_gemm(c, compute, n, k, m, gyt, fv__batch_mat(a, a->data, a->type, i, 0), to, fv_grad_type(b), k, add);
+        else
+            fv_gemm(c, compute, k, n, m, fv__batch_mat(a, a->data, a->type, i, 1), gy, to, fv_grad_type(b), n, add);
+    }
+}
+
+static const fv__op fv__op_matmul = {"matmul", fv__matmul_shape, fv__matmul_fwd, fv__matmul_bwd};
+
+FV_DEF fv_tensor *fv_matmul(fv_ctx *c, fv_tensor *a, fv_tensor *b, int transpose_b) {
+    fv_tensor *src[2], *y;
+    src[0] = a, src[1] = b;
+    if (!fv__need(c, "matmul", a) || !fv__need(c, "matmul", b) || !(y = fv__make(c, &fv__op_matmul, src, 2))) return NULL;
+    y->node->i[0] = transpose_b != 0;
+    return fv__apply(c, y);
+}
+
+/* ---- op attention: y = softmax(q k^T s + mask) v per head.
+ * Forward, for a tile of queries: S = q k^T in scratch (it never reaches memory), P = exp(sS - max) / sum, y = P v; saved: the row's
+ * max and 1/sum. Backward makes P again: gv = P^T gy, gP = gy v^T, gS = P (gP - rowsum(P gP)) s, gq = gS k, gk = gS^T q.
+ * A job is one sample and one key head, with the query heads that share it, so nothing is added to from two jobs. ---- */
+enum { FV__QUERY_TILE = 128 };
+
+typedef struct fv__attention {
+    fv_ctx *c;
+    const fv__kernels *k;
+    fv_type t;                 /* F32 or F64: scratch is of this type */
+    const fv_tensor *q, *kk, *v; /* may be the same tensor */
+    int64_t B, N, M, H, K, hd; /* samples, queries, keys, heads, key heads, head's width */
+    int64_t q0, k0, v0;        /* column where q, k, v start in their tensors */
+    double scale, theta;
+    int causal, interleaved;
+    const uint8_t *mask;
+    fv_tensor *y;
+    char *stat;                /* [B,H,N,2] of t: max of sS, 1/sum */
+    void *gq, *gk, *gv;        /* gradients, or NULL; written or added to by first */
+    int fq, fk, fv;
+    const char *rope;          /* [max(N,M)][hd/2][2] of t: cos, sin */
+    int64_t mr, nr, tile, padM, padH; /* tile rows; keys and hd padded to panels */
+    size_t e;
+} fv__attention;
+
+static fv__attention fv__attention_of(fv_ctx *c, fv_tensor *y) {
+    const fv__node *n = y->node;
+    fv__attention a;
+    memset(&a, 0, sizeof a);
+    a.c = c, a.y = y, a.t = fv__compute_type(n->src[0]->type), a.k = fv__kernels_for(c, a.t), a.e = fv_type_size(a.t);
+    a.q = n->src[0], a.kk = n->src[1] ? n->src[1] : a.q, a.v = n->src[2] ? n->src[2] : a.q;
+    a.H = n->i[0], a.K = n->i[1], a.causal = (int)n->i[2], a.interleaved = (int)n->i[3];
+    a.scale = n->f[0], a.theta = n->f[1];
+    a.B = a.q->dim[0], a.N = a.q->dim[1], a.M = a.kk->dim[1];
+    a.hd = fv__last(a.q) / (n->src[1] ? a.H : a.H + 2 * a.K);
+    if (!n->src[1]) a.k0 = a.H * a.hd, a.v0 = (a.H + a.K) * a.hd;
+    a.mask = n->src[3] ? (const uint8_t *)n->src[3]->data : NULL;
+    a.mr = a.k->mr, a.nr = a.k->nr;
+    a.tile = FV__ROUND_UP(FV__MIN(a.N, (int64_t)FV__QUERY_TILE), a.mr);
+    a.padM = FV__ROUND_UP(FV__ROUND_UP(a.M, a.nr), a.mr), a.padH = FV__ROUND_UP(a.hd, a.nr);
+    return a;
+}
+
+static int fv__attention_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *q = y->node->src[0], *k = y->node->src[1], *v = y->node->src[2], *mask = y->node->src[3];
+    int64_t H = y->node->i[0], K = y->node->i[1], heads = k ? H : H + 2 * K;
+    if (q->rank != 3 || !fv__is_float(q) || H < 1 || K < 1 || H % K || q->dim[2] % heads)
+        return fv__shape_fail(c, "attention", q, NULL, "[B,N,width] wanted, a multiple of the heads, which are a multiple of the key heads");
+    int64_t hd = q->dim[2] / heads, M = k ? k->dim[1] : q->dim[1];
+    if (k && (k->rank != 3 || v->rank != 3 || k->dim[0] != q->dim[0] || v->dim[0] != q->dim[0] || v->dim[1] != M ||
+              k->dim[2] != K * hd || v->dim[2] != K * hd || k->type != v->type || k->type != q->type))
+        return fv__shape_fail(c, "attention", q, k, "k and v are [B,M,key heads * head's width] of q's type");
+    if (mask && (mask->rank != 2 || mask->type != FV_U8 || mask->dim[0] != q->dim[0] || mask->dim[1] != M))
+        return fv__shape_fail(c, "attention", q, mask, "the mask is u8 [B,M]");
+    if (y->node->f[1] > 0 && hd % 2) return fv__shape_fail(c, "attention", q, NULL, "rotary embedding wants an even head's width");
+    if (y->node->f[0] == 0) y->node->f[0] = 1 / sqrt((double)hd);
+    fv__like(y, q, q->type == FV_F64 ? FV_F64 : c->tape->autocast);
+    y->dim[2] = H * hd;
+    y->node->flop = 4.0 * (double)(q->dim[0] * q->dim[1] * M * H * hd);
+    return 1;
+}
+
+/* cos and sin of position p and pair i: angle p * theta^(-2i/hd) */
+static fv__span *fv__rope_table(fv_ctx *c, const fv__attention *a) {
+    int64_t n = FV__MAX(a->N, a->M), half = a->hd / 2;
+    fv__span *s = a->theta > 0 ? fv__pool_alloc(c, (size_t)(n * a->hd) * a->e) : NULL;
+    for (int64_t p = 0; s && p < n; p++)
+        for (int64_t i = 0; i < half; i++) {
+            double angle = (double)p * pow(a->theta, -2.0 * (double)i / (double)a->hd);
+            fv__set(s->data, a->t, (p * half + i) * 2, cos(angle));
+            fv__set(s->data, a->t, (p * half + i) * 2 + 1, sin(angle));
+        }
+    return s;
+}
+
+/* rotates (or, back, unrotates) row x [hd] of position p */
+static void fv__rotate(const fv__attention *a, char *x, int64_t p, int back) {
+    int64_t half = a->hd / 2, step = a->interleaved ? 1 : half;
+    for (int64_t i = 0; i < half; i++) {
+        int64_t j = a->interleaved ? 2 * i : i;
+        double co = fv__get(a->rope, a->t, (p * half + i) * 2), si = fv__get(a->rope, a->t, (p * half + i) * 2 + 1);
+        double u = fv__get(x, a->t, j), w = fv__get(x, a->t, j + step);
+        if (back) si = -si;
+        fv__set(x, a->t, j, u * co - w * si);
+        fv__set(x, a->t, j + step, u * si + w * co);
+    }
+}
+
+/* rows [from, from+n) of one head of a tensor, to scratch [n][padH] of t, rotated where asked */
+static void fv__load_head(const fv__attention *a, const void *data, fv_type type, int64_t width, int64_t col, int64_t b,
+                          int64_t rows, int64_t from, int64_t n, char *to, int rope) {
+    for (int64_t i = 0; i < n; i++) {
+        const char *p = (const char *)data + (size_t)((b * rows + from + i) * width + col) * fv_type_size(type);
+        char *x = to + (size_t)(i * a->padH) * a->e;
+        fv__convert_by(a->k, x, a->t, p, type, a->hd);
+        if (rope && a->rope) fv__rotate(a, x, from + i, 0);
+    }
+}
+
+/* the reverse, for gradients */
+static void fv__store_head(const fv__attention *a, void *grad, fv_type type, int add, int64_t width, int64_t col, int64_t b,
+                           int64_t rows, int64_t from, int64_t n, char *x, int rope) {
+    for (int64_t i = 0; i < n; i++, x += (size_t)a->padH * a->e) {
+        char *p = (char *)grad + (size_t)((b * rows + from + i) * width + col) * fv_type_size(type);
+        if (rope && a->rope) fv__rotate(a, x, from + i, 1);
+        if (!add) fv__convert_by(a->k, p, type, x, a->t, a->hd);
+        else
+            for (int64_t j = 0; j < a->hd; j++) fv__set(p, type, j, fv__get(p, type, j) + fv__get(x, a->t, j));
+    }
+}
+
+/* out [m padded][ld] = (+) a [m,k] b [k,n], all in scratch; pack: room for both operands */
+static void fv__small_gemm(const fv__attention *a, int64_t m, int64_t n, int64_t k, const char *x, int64_t xr, int64_t xc,
+                           const char *w, int64_t wr, int64_t wc, char *out, int64_t ld, int add, char *pack) {
+    int64_t mr = a->mr, nr = a->nr;
+    char *pb = pack;
+    for (int64_t j = 0; j < n; j += nr)
+        a->k->pack(pb + (size_t)(j * k) * a->e, w + (size_t)(j * wc) * a->e, wc, wr, (int)FV__MIN(nr, n - j), k, (int)nr);
+    char *pa = pb + (size_t)(FV__ROUND_UP(n, nr) * k) * a->e;
+    for (int64_t i = 0; i < m; i += mr) {
+        a->k->pack(pa, x + (size_t)(i * xr) * a->e, xr, xc, (int)FV__MIN(mr, m - i), k, (int)mr);
+        for (int64_t j = 0; j < n; j += nr)
+            a->k->tile(k, pa, pb + (size_t)(j * k) * a->e, out + (size_t)(i * ld + j) * a->e, ld, add);
+    }
+}
+
+/* S [n][padM] of queries from.. : exp(scale s - max), masked keys 0; the row's max and 1/sum go to or come from stat */
+static void fv__probabilities(const fv__attention *a, char *S, int64_t b, int64_t h, int64_t from, int64_t n, int again) {
+    for (int64_t i = 0; i < n; i++) {
+        char *row = S + (size_t)(i * a->padM) * a->e, *stat = a->stat + (size_t)(((b * a->H + h) * a->N + from + i) * 2) * a->e;
+        int64_t see = a->causal ? FV__MIN(a->M, from + i + 1) : a->M;
+        if (a->mask)
+            for (int64_t j = 0; j < see; j++)
+                if (!a->mask[b * a->M + j]) fv__set(row, a->t, j, -INFINITY);
+        if (!again) {
+            double max = a->k->row_max(row, see) * a->scale;
+            double sum = max > -INFINITY ? a->k->softmax_exp(row, see, a->scale, max) : 0;
+            if (!(max > -INFINITY)) memset(row, 0, (size_t)see * a->e); /* no valid key: zeros */
+            if (max != max) sum = max; /* a NaN among the scores stays visible */
+            fv__set(stat, a->t, 0, max);
+            fv__set(stat, a->t, 1, sum > 0 || sum != sum ? 1 / sum : 0);
+        } else if (fv__get(stat, a->t, 0) > -INFINITY) {
+            a->k->softmax_exp(row, see, a->scale, fv__get(stat, a->t, 0));
+        } else memset(row, 0, (size_t)see * a->e);
+        memset(row + (size_t)see * a->e, 0, (size_t)(a->padM - see) * a->e);
+        a->k->scale(row, row, fv__get(stat, a->t, 1), see);
+    }
+}
+
+static char *fv__carve(char **at, int64_t elements, size_t e) {
+    char *p = *at;
+    *at += FV__ROUND_UP((size_t)elements * e, (size_t)64);
+    return p;
+}
+
+static void fv__attention_fwd_job(void *arg, int job, int worker) {
+    const fv__attention *a = (const fv__attention *)arg;
+    int64_t b = job / a->K, kh = job % a->K, group = a->H / a->K, H = a->padH;
+    char *at = (char *)fv__scratch(a->c, worker);
+    char *k = fv__carve(&at, a->padM * H, a->e), *v = fv__carve(&at, a->padM * H, a->e), *q = fv__carve(&at, a->tile * H, a->e);
+    char *S = fv__carve(&at, a->tile * a->padM, a->e), *o = fv__carve(&at, a->tile * H, a->e);
+    fv__load_head(a, a->kk->data, a->kk->type, fv__last(a->kk), a->k0 + kh * a->hd, b, a->M, 0, a->M, k, 1);
+    fv__load_head(a, a->v->data, a->v->type, fv__last(a->v), a->v0 + kh * a->hd, b, a->M, 0, a->M, v, 0);
+    for (int64_t h = kh * group; h < (kh + 1) * group; h++)
+        for (int64_t from = 0; from < a->N; from += a->tile) {
+            int64_t n = FV__MIN(a->tile, a->N - from);
+            fv__load_head(a, a->q->data, a->q->type, fv__last(a->q), a->q0 + h * a->hd, b, a->N, from, n, q, 1);
+            fv__small_gemm(a, n, a->M, a->hd, q, H, 1, k, 1, H, S, a->padM, 0, at);
+            fv__probabilities(a, S, b, h, from, n, 0);
+            fv__small_gemm(a, n, a->hd, a->M, S, a->padM, 1, v, H, 1, o, H, 0, at);
+            for (int64_t i = 0; i < n; i++)
+                fv__convert_by(a->k, (char *)a->y->data + (size_t)(((b * a->N + from + i) * a->H + h) * a->hd) * fv_type_size(a->y->type),
+                            a->y->type, o + (size_t)(i * H) * a->e, a->t, a->hd);
+        }
+}
+
+static void fv__attention_bwd_job(void *arg, int job, int worker) {
+    const fv__attention *a = (const fv__attention *)arg;
+    int64_t b = job / a->K, kh = job % a->K, group = a->H / a->K, H = a->padH, M = a->padM;
+    char *at = (char *)fv__scratch(a->c, worker);
+    char *k = fv__carve(&at, M * H, a->e), *v = fv__carve(&at, M * H, a->e), *q = fv__carve(&at, a->tile * H, a->e);
+    char *S = fv__carve(&at, a->tile * M, a->e), *o = fv__carve(&at, a->tile * H, a->e), *P = fv__carve(&at, a->tile * M, a->e);
+    char *gk = fv__carve(&at, M * H, a->e), *gv = fv__carve(&at, M * H, a->e), *gq = fv__carve(&at, a->tile * H, a->e);
+    fv_type gt = fv_grad_type(a->q), gkt = fv_grad_type(a->kk), yt = fv_grad_type(a->y);
+    int add = 0;
+    fv__load_head(a, a->kk->data, a->kk->type, fv__last(a->kk), a->k0 + kh * a->hd, b, a->M, 0, a->M, k, 1);
+    fv__load_head(a, a->v->data, a->v->type, fv__last(a->v), a->v0 + kh * a->hd, b, a->M, 0, a->M, v, 0);
+    for (int64_t h = kh * group; h < (kh + 1) * group; h++)
+        for (int64_t from = 0; from < a->N; from += a->tile, add = 1) {
+            int64_t n = FV__MIN(a->tile, a->N - from);
+            fv__load_head(a, a->q->data, a->q->type, fv__last(a->q), a->q0 + h * a->hd, b, a->N, from, n, q, 1);
+            fv__load_head(a, a->y->grad, yt, a->H * a->hd, h * a->hd, b, a->N, from, n, o, 0);
+            fv__small_gemm(a, n, a->M, a->hd, q, H, 1, k, 1, H, P, M, 0, at);
+            fv__probabilities(a, P, b, h, from, n, 1);
+            fv__small_gemm(a, a->M, a->hd, n, P, 1, M, o, H, 1, gv, H, add, at);
+            fv__small_gemm(a, n, a->M, a->hd, o, H, 1, v, 1, H, S, M, 0, at);
+            for (int64_t i = 0; i < n; i++) {
+                char *s = S + (size_t)(i * M) * a->e, *p = P + (size_t)(i * M) * a->e;
+                a->k->score_grad(s, p, a->M, a->k->dot(s, p, a->M), a->scale);
+            }
+            fv__small_gemm(a, n, a->hd, a->M, S, M, 1, k, H, 1, gq, H, 0, at);
+            fv__small_gemm(a, a->M, a->hd, n, S, 1, M, q, H, 1, gk, H, add, at);
+            if (a->gq) fv__store_head(a, a->gq, gt, !a->fq, fv__last(a->q), a->q0 + h * a->hd, b, a->N, from, n, gq, 1);
+        }
+    if (a->gk) fv__store_head(a, a->gk, gkt, !a->fk, fv__last(a->kk), a->k0 + kh * a->hd, b, a->M, 0, a->M, gk, 1);
+    if (a->gv) fv__store_head(a, a->gv, gkt, !a->fv, fv__last(a->v), a->v0 + kh * a->hd, b, a->M, 0, a->M, gv, 0);
+}
+
+/* scratch of the jobs, in bytes: matrices of keys, of a tile of queries, of scores, and packed operands */
+static size_t fv__attention_scratch(const fv__attention *a) {
+    int64_t big = FV__MAX(a->padM, a->tile) + a->nr, H = a->padH + a->nr;
+    return (size_t)(4 * a->padM * H + 3 * a->tile * H + 2 * a->tile * a->padM + big * FV__MAX(H, a->tile + a->nr) +
+                    a->mr * FV__MAX(big, H)) * a->e + 64 * 16;
+}
+
+static void fv__attention_fwd(fv_ctx *c, fv_tensor *y) {
+    fv__attention a = fv__attention_of(c, y);
+    a.stat = (char *)fv__save(c, y, 0, (size_t)(a.B * a.H * a.N * 2) * a.e);
+    fv__span *rope = fv__rope_table(c, &a);
+    a.rope = rope ? rope->data : NULL;
+    fv__scratch_reserve(c, fv__attention_scratch(&a));
+    if (!c->status) fv_parallel(c, (int)(a.B * a.K), fv__attention_fwd_job, &a);
+    fv__pool_free(c, rope);
+}
+
+static void fv__attention_bwd(fv_ctx *c, fv_tensor *y) {
+    fv__attention a = fv__attention_of(c, y);
+    fv__node *n = y->node;
+    a.stat = (char *)fv__saved(y, 0);
+    a.fq = a.fk = a.fv = 1;
+    a.gq = fv__grad(c, n->src[0], &a.fq);
+    if (n->src[1]) a.gk = fv__grad(c, n->src[1], &a.fk), a.gv = fv__grad(c, n->src[2], &a.fv);
+    else a.gk = a.gv = a.gq, a.fk = a.fv = a.fq;
+    fv__span *rope = fv__rope_table(c, &a);
+    a.rope = rope ? rope->data : NULL;
+    fv__scratch_reserve(c, fv__attention_scratch(&a));
+    if (!c->status) fv_parallel(c, (int)(a.B * a.K), fv__attention_bwd_job, &a);
+    fv__pool_free(c, rope);
+}
+
+static const fv__op fv__op_attention = {"attention", fv__attention_shape, fv__attention_fwd, fv__attention_bwd};
+
+FV_DEF fv_tensor *fv_attention(fv_ctx *c, fv_tensor *q, fv_tensor *k, fv_tensor *v, const fv_attention_desc *desc) {
+    fv_tensor *src[4], *y;
+    src[0] = q, src[1] = k, src[2] = v, src[3] = (fv_tensor *)(uintptr_t)desc->mask;
+    if (!fv__need(c, "attention", q)) return NULL;
+    if ((k == NULL) != (v == NULL)) fv_fail(c, FV_ESHAPE, "attention: k and v are both given or both NULL");
+    if (c->status || !(y = fv__make(c, &fv__op_attention, src, 4))) return NULL;
+    y->node->i[0] = desc->num_heads, y->node->i[1] = desc->num_kv_heads ? desc->num_kv_heads : desc->num_heads;
+    y->node->i[2] = desc->causal, y->node->i[3] = desc->rope_interleaved;
+    y->node->f[0] = (double)desc->scale, y->node->f[1] = (double)desc->rope_theta;
+    return fv__apply(c, y);
+}
+
+/* ======================================================================================================
+ * >>ops (implementation)
+ * ====================================================================================================== */
+/* ---- sums over rows, for the gradients of weights [cols] and for batch statistics: A = sum g (x-m) r, B = sum g,
+ * where m, r are a row's or, as center [cols], a column's. Rows are cut into at most 64 parts whatever the thread
+ * count; a part sums in T, the parts in double. ---- */
+enum { FV__PARTS = 64 };
+typedef struct fv__columns {
+    fv_ctx *c;
+    const fv__kernels *k;
+    fv_type compute;
+    int64_t rows, cols;
+    const void *x, *g;         /* [rows,cols]; x NULL: no A; g NULL: x-center takes its place */
+    fv_type x_type, g_type;
+    const double *stats;       /* [rows] pairs of m, r; or NULL: 0, 1 */
+    const void *center;        /* [cols] of T, or NULL */
+    int64_t part;              /* rows of a part */
+    fv__span *span;
+    double *a, *b;             /* [cols], the results, in span; free with fv__pool_free */
+    char *partial;             /* [parts][2][cols] of T */
+} fv__columns;
+
+static const void *fv__columns_row(const fv__columns *q, const void *p, fv_type type, int64_t row, void *scratch) {
+    const char *at = (const char *)p + (size_t)(row * q->cols) * fv_type_size(type);
+    if (type == q->compute) return at;
+    fv__convert(scratch, q->compute, at, type, q->cols);
+    return scratch;
+}
+static void fv__columns_job(void *arg, int job, int worker) {
+    const fv__columns *q = (const fv__columns *)arg;
+    size_t size = (size_t)q->cols * fv_type_size(q->compute);
+    char *a = q->partial + 2 * (size_t)job * size, *b = a + size;
+    char *scratch = (char *)fv__scratch(q->c, worker), *scratch_g = scratch + FV__ROUND_UP(size, (size_t)64);
+    int64_t row = job * q->part, end = FV__MIN(row + q->part, q->rows);
+    memset(a, 0, 2 * size);
+    for (; row < end; row++) {
+        const void *g = q->g ? fv__columns_row(q, q->g, q->g_type, row, scratch_g) : NULL;
+        const void *x = q->x ? fv__columns_row(q, q->x, q->x_type, row, scratch) : g;
+        if (q->center) {
+            q->k->sub(scratch, x, q->center, q->cols);
+            x = scratch;
+        }
+        double m = q->stats ? q->stats[2 * row] : 0, r = q->stats ? q->stats[2 * row + 1] : 1;
+        q->k->norm_sums(q->x ? a : NULL, b, x, g ? g : x, q->cols, m, r);
+    }
+}
+static int fv__columns_run(fv_ctx *c, fv__columns *q) {
+    size_t size = (size_t)q->cols * fv_type_size(q->compute);
+    q->c = c;
+    q->k = fv__kernels_for(c, q->compute);
+    q->part = FV__MAX(FV__CEIL(q->rows, (int64_t)FV__PARTS), (int64_t)8);
+    int parts = (int)FV__CEIL(q->rows, q->part);
+    q->span = fv__pool_alloc(c, 2 * (size_t)q->cols * sizeof(double) + 2 * size * (size_t)parts);
+    fv__scratch_reserve(c, 2 * FV__ROUND_UP(size, (size_t)64));
+    if (c->status) return 0;
+    q->a = (double *)(void *)q->span->data, q->b = q->a + q->cols;
+    q->partial = (char *)(q->b + q->cols);
+    fv_parallel(c, parts, fv__columns_job, q);
+    for (int64_t i = 0; i < 2 * q->cols; i++) {
+        q->a[i] = 0;
+        for (int p = 0; p < parts; p++) q->a[i] += fv__get(q->partial, q->compute, p * 2 * q->cols + i);
+    }
+    return 1;
+}
+/* t's gradient gets v[i] (times s[i] unless s is NULL) */
+static void fv__add_doubles(fv_ctx *c, fv_tensor *t, const double *v, const double *s) {
+    int first;
+    void *g = fv__grad(c, t, &first);
+    if (!g) return;
+    fv_type type = fv_grad_type(t);
+    for (int64_t i = 0; i < fv_numel(t); i++)
+        fv__set(g, type, i, (first ? 0 : fv__get(g, type, i)) + v[i] * (s ? s[i] : 1));
+}
+
+/* ---- what norms share: src x, w, b; settings f[0] eps, i[0] 1 for layernorm; saves mean, rstd per row ---- */
+static int fv__wants_grad(const fv_tensor *t) { return t && (t->flags & FV_NEEDS_GRAD) != 0; }
+static const void *fv__data(const fv_tensor *t) { return t ? t->data : NULL; }
+
+/* x is floating; each of w, b.. (src from `from` on) is NULL or [last dim of x] in the type of the computation */
+static int fv__check_weights(fv_ctx *c, const fv_tensor *y, int from) {
+    const fv_tensor *x = y->node->src[0];
+    const char *op = y->node->op->name;
+    if (!fv__is_float(x) || x->rank < 1 || fv_numel(x) < 1)
+        return fv__shape_fail(c, op, x, NULL, "f32, f64 or bf16 with at least one element is wanted");
+    for (int i = from; i < y->node->n; i++) {
+        const fv_tensor *w = y->node->src[i];
+        if (!w) continue;
+        if (w->rank != 1 || w->dim[0] != fv__last(x))
+            return fv__shape_fail(c, op, x, w, "the second must have one element for each of the first's last dim");
+        if (w->type != fv__compute_type(x->type))
+            return fv__shape_fail(c, op, x, w, "weights are f32, or f64 for an f64 input");
+        if (!w->data) return fv__shape_fail(c, op, x, w, "the weight has no plain data; was it made by fv_pack?");
+    }
+    return 1;
+}
+static int fv__norm_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    if (!fv__check_weights(c, y, 1)) return 0;
+    return fv__like(y, x, c->tape->autocast == FV_BF16 && x->type == FV_F32 ? FV_BF16 : x->type);
+}
+static void fv__norm_fwd(fv_ctx *c, fv_tensor *y,
+                         void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t, int64_t)) {
+    const fv_tensor *x = y->node->src[0];
+    int64_t d = fv__last(x);
+    fv__rows r = fv__rows_of(y, fv__rows_count(x), fn);
+    if (!fv__save(c, y, 0, 2 * (size_t)r.rows * sizeof(double))) return;
+    fv__rows_in(&r, x->data, x->type, d);
+    fv__rows_out(&r, y->data, y->type, d, 0);
+    fv__run_rows(c, &r);
+}
+static void fv__norm_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    const double *stats = (const double *)fv__saved(r->y, 0) + 2 * row;
+    int64_t d = r->in_cols[0];
+    size_t size = (size_t)d * fv_type_size(r->compute);
+    for (int64_t i = 0; i < n; i++) {
+        size_t at = (size_t)i * size;
+        r->k->norm_grad((char *)out[0] + at, (const char *)in[0] + at, (const char *)in[1] + at,
+                        fv__data(r->y->node->src[1]), d, stats[2 * i], stats[2 * i + 1], r->y->node->i[0] != 0);
+    }
+}
+static void fv__norm_bwd(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->n > 2 ? y->node->src[2] : NULL;
+    int64_t d = fv__last(x);
+    if (fv__wants_grad(w) || fv__wants_grad(b)) {
+        fv__columns q;
+        memset(&q, 0, sizeof q);
+        q.compute = fv__compute_type(y->type), q.rows = fv__rows_count(x), q.cols = d;
+        q.x = x->data, q.x_type = x->type, q.g = y->grad, q.g_type = fv_grad_type(y);
+        q.stats = (const double *)fv__saved(y, 0);
+        if (!fv__columns_run(c, &q)) return;
+        fv__add_doubles(c, w, q.a, NULL);
+        fv__add_doubles(c, b, q.b, NULL);
+        fv__pool_free(c, q.span);
+    }
+    fv__rows r = fv__rows_of(y, fv__rows_count(x), fv__norm_grad_rows);
+    fv__rows_in(&r, x->data, x->type, d);
+    fv__rows_in(&r, y->grad, fv_grad_type(y), d);
+    fv__rows_grad(c, &r, x, d);
+    if (r.out[0]) fv__run_rows(c, &r);
+}
+
+/* ---- op layernorm: y = (x-mean)*rstd*w + b over the last dim, rstd = 1/sqrt(var+eps), var biased. With h = gy*w and
+ * z = (x-mean)*rstd: gx = rstd*(h - mean(h) - z*mean(h*z)), gw = sum gy*z, gb = sum gy ---- */
+static void fv__layernorm_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    double *stats = (double *)fv__saved(r->y, 0) + 2 * row;
+    const fv__node *node = r->y->node;
+    int64_t d = r->in_cols[0];
+    size_t size = (size_t)d * fv_type_size(r->compute);
+    for (int64_t i = 0; i < n; i++)
+        r->k->layernorm((char *)out[0] + (size_t)i * size, (const char *)in[0] + (size_t)i * size, fv__data(node->src[1]),
+                        fv__data(node->src[2]), d, node->f[0], stats + 2 * i);
+}
+static void fv__layernorm_fwd(fv_ctx *c, fv_tensor *y) { fv__norm_fwd(c, y, fv__layernorm_rows); }
+static const fv__op fv__op_layernorm = {"layernorm", fv__norm_shape, fv__layernorm_fwd, fv__norm_bwd};
+FV_DEF fv_tensor *fv_layernorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, float eps) {
+    fv_tensor *src[3];
+    src[0] = x, src[1] = w, src[2] = b;
+    fv_tensor *y = fv__need(c, "layernorm", x) ? fv__make(c, &fv__op_layernorm, src, 3) : NULL;
+    if (y) y->node->f[0] = (double)eps, y->node->i[0] = 1;
+    return fv__apply(c, y);
+}
+
+/* ---- op rmsnorm: y = x*rstd*w, rstd = 1/sqrt(mean(x^2)+eps). With h = gy*w, z = x*rstd: gx = rstd*(h - z*mean(h*z)),
+ * gw = sum gy*z. source  Zhang and Sennrich, arXiv:1910.07467 ---- */
+static void fv__rmsnorm_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    double *stats = (double *)fv__saved(r->y, 0) + 2 * row;
+    const fv__node *node = r->y->node;
+    int64_t d = r->in_cols[0];
+    size_t size = (size_t)d * fv_type_size(r->compute);
+    for (int64_t i = 0; i < n; i++) {
+        stats[2 * i] = 0;
+        r->k->rmsnorm((char *)out[0] + (size_t)i * size, (const char *)in[0] + (size_t)i * size, fv__data(node->src[1]), d,
+                      node->f[0], stats + 2 * i + 1);
+    }
+}
+static void fv__rmsnorm_fwd(fv_ctx *c, fv_tensor *y) { fv__norm_fwd(c, y, fv__rmsnorm_rows); }
+static const fv__op fv__op_rmsnorm = {"rmsnorm", fv__norm_shape, fv__rmsnorm_fwd, fv__norm_bwd};
+FV_DEF fv_tensor *fv_rmsnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, float eps) {
+    fv_tensor *src[2];
+    src[0] = x, src[1] = w;
+    fv_tensor *y = fv__need(c, "rmsnorm", x) ? fv__make(c, &fv__op_rmsnorm, src, 2) : NULL;
+    if (y) y->node->f[0] = (double)eps;
+    return fv__apply(c, y);
+}
+
+/* ---- op batchnorm: y = (x-m)*r*w + b per column, r = 1/sqrt(v+eps); m, v of the batch in training, else the running ones.
+ * With z = (x-m)*r: gb = sum gy, gw = sum gy*z; gx = w*r*gy, less w*r*(gb + z*gw)/rows in training.
+ * src x, w, b, mean, var; f[0] eps, f[1] momentum; i[0] training, i[1] running statistics moved already; saves four vectors
+ * of T: m, w*r, b, r ---- */
+static int fv__batchnorm_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    if (!fv__check_weights(c, y, 1)) return 0;
+    if (y->node->i[0] && fv__rows_count(x) < 2)
+        return fv__shape_fail(c, "batchnorm", x, NULL, "statistics of a batch need at least two rows");
+    return fv__like(y, x, x->type);
+}
+/* the batch's mean and biased variance into mv[2][cols] of T, and into the running ones, once */
+static int fv__batch_statistics(fv_ctx *c, fv_tensor *y, char *m, double *var) {
+    fv__node *node = y->node;
+    const fv_tensor *x = node->src[0];
+    double f = node->f[1], rows = (double)fv__rows_count(x);
+    fv__columns q;
+    memset(&q, 0, sizeof q);
+    q.compute = fv__compute_type(x->type), q.rows = fv__rows_count(x), q.cols = fv__last(x);
+    q.g = x->data, q.g_type = x->type;
+    if (!fv__columns_run(c, &q)) return 0;
+    for (int64_t i = 0; i < q.cols; i++) {
+        double mean = q.b[i] / rows;
+        fv__set(m, q.compute, i, mean);
+        if (!node->i[1]) fv_set(node->src[3], i, (1 - f) * fv_get(node->src[3], i) + f * mean);
+    }
+    fv__pool_free(c, q.span);
+    q.x = x->data, q.x_type = x->type, q.g = NULL, q.center = m;
+    if (!fv__columns_run(c, &q)) return 0;
+    for (int64_t i = 0; i < q.cols; i++) {
+        var[i] = q.a[i] / rows;
+        if (!node->i[1]) fv_set(node->src[4], i, (1 - f) * fv_get(node->src[4], i) + f * q.a[i] / (rows - 1));
+    }
+    fv__pool_free(c, q.span);
+    node->i[1] = 1;
+    return 1;
+}
+static void fv__batchnorm_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    int64_t d = r->in_cols[0];
+    size_t size = (size_t)d * fv_type_size(r->compute);
+    const char *m = (const char *)fv__saved(r->y, 0), *x = (const char *)in[0];
+    (void)row;
+    for (char *y = (char *)out[0]; n--; y += size, x += size) {
+        r->k->sub(y, x, m, d);
+        r->k->mul(y, y, m + size, d);
+        r->k->add(y, y, m + 2 * size, d);
+    }
+}
+static void fv__batchnorm_fwd(fv_ctx *c, fv_tensor *y) {
+    fv_tensor **src = y->node->src;
+    int64_t d = fv__last(y);
+    fv_type type = fv__compute_type(y->type);
+    char *m = (char *)fv__save(c, y, 0, 4 * (size_t)d * fv_type_size(type));
+    fv__span *span = fv__pool_alloc(c, (size_t)d * sizeof(double));
+    if (!m || !span) return;
+    double *var = (double *)(void *)span->data;
+    if (y->node->i[0] && !fv__batch_statistics(c, y, m, var)) return;
+    for (int64_t i = 0; i < d; i++) {
+        if (!y->node->i[0]) fv__set(m, type, i, fv_get(src[3], i)), var[i] = fv_get(src[4], i);
+        double r = 1 / sqrt(var[i] + y->node->f[0]);
+        fv__set(m, type, d + i, r * (src[1] ? fv_get(src[1], i) : 1));
+        fv__set(m, type, 2 * d + i, src[2] ? fv_get(src[2], i) : 0);
+        fv__set(m, type, 3 * d + i, r);
+    }
+    fv__pool_free(c, span);
+    fv__rows r = fv__rows_of(y, fv__rows_count(y), fv__batchnorm_rows);
+    fv__rows_in(&r, src[0]->data, src[0]->type, d);
+    fv__rows_out(&r, y->data, y->type, d, 0);
+    fv__run_rows(c, &r);
+}
+/* gx = gy*(w*r) + (x-m)*p + q, p and q in slot 1 */
+static void fv__batchnorm_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    int64_t d = r->in_cols[0];
+    size_t size = (size_t)d * fv_type_size(r->compute);
+    const char *m = (const char *)fv__saved(r->y, 0), *p = (const char *)fv__saved(r->y, 1);
+    const char *x = (const char *)in[0], *gy = (const char *)in[1];
+    (void)row;
+    for (char *gx = (char *)out[0]; n--; gx += size, x += size, gy += size) {
+        r->k->sub(gx, x, m, d);
+        r->k->mul(gx, gx, p, d);
+        r->k->add(gx, gx, p + size, d);
+        r->k->muladd(gx, gy, m + size, d);
+    }
+}
+static void fv__batchnorm_bwd(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0];
+    int64_t d = fv__last(x);
+    double rows = (double)fv__rows_count(x);
+    fv__columns q;
+    memset(&q, 0, sizeof q);
+    q.compute = fv__compute_type(y->type), q.rows = fv__rows_count(x), q.cols = d;
+    q.x = x->data, q.x_type = x->type, q.g = y->grad, q.g_type = fv_grad_type(y);
+    char *m = (char *)fv__saved(y, 0);
+    q.center = m;
+    char *p = (char *)fv__save(c, y, 1, 2 * (size_t)d * fv_type_size(q.compute));
+    if (!p || !fv__columns_run(c, &q)) return;
+    for (int64_t i = 0; i < d; i++) {
+        double wr = fv__get(m, q.compute, d + i), rstd = fv__get(m, q.compute, 3 * d + i);
+        q.a[i] *= rstd; /* now gw */
+        fv__set(p, q.compute, i, y->node->i[0] ? -wr * rstd * q.a[i] / rows : 0);
+        fv__set(p, q.compute, d + i, y->node->i[0] ? -wr * q.b[i] / rows : 0);
+    }
+    fv__add_doubles(c, y->node->src[1], q.a, NULL);
+    fv__add_doubles(c, y->node->src[2], q.b, NULL);
+    fv__pool_free(c, q.span);
+    fv__rows r = fv__rows_of(y, fv__rows_count(x), fv__batchnorm_grad_rows);
+    fv__rows_in(&r, x->data, x->type, d);
+    fv__rows_in(&r, y->grad, fv_grad_type(y), d);
+    fv__rows_grad(c, &r, x, d);
+    if (r.out[0]) fv__run_rows(c, &r);
+}
+static const fv__op fv__op_batchnorm = {"batchnorm", fv__batchnorm_shape, fv__batchnorm_fwd, fv__batchnorm_bwd};
+FV_DEF fv_tensor *fv_batchnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, fv_tensor *mean, fv_tensor *var,
+                               float momentum, float eps) {
+    fv_tensor *src[5];
+    src[0] = x, src[1] = w, src[2] = b, src[3] = mean, src[4] = var;
+    if (!fv__need(c, "batchnorm", x) || !fv__need(c, "batchnorm", mean) || !fv__need(c, "batchnorm", var)) return NULL;
+    fv_tensor *y = fv__make(c, &fv__op_batchnorm, src, 5);
+    if (y) y->node->f[0] = (double)eps, y->node->f[1] = (double)momentum, y->node->i[0] = c->tape->training;
+    return fv__apply(c, y);
+}
+
+/* ---- op softmax: y = exp(x-max)/sum over the last dim; gx = y*(gy - sum(gy*y)) ---- */
+static int fv__float_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    if (!fv__is_float(x)) return fv__shape_fail(c, y->node->op->name, x, NULL, "f32, f64 or bf16 is wanted");
+    return fv__like(y, x, x->type);
+}
+static void fv__softmax_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    int64_t d = r->in_cols[0];
+    size_t size = (size_t)d * fv_type_size(r->compute);
+    char *y = (char *)out[0];
+    memcpy(y, in[0], (size_t)n * size);
+    (void)row;
+    for (; n--; y += size) r->k->scale(y, y, 1 / r->k->softmax_exp(y, d, 1, r->k->row_max(y, d)), d);
+}
+static void fv__softmax_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    size_t size = (size_t)r->in_cols[0] * fv_type_size(r->compute);
+    (void)row;
+    for (int64_t i = 0; i < n; i++) {
+        size_t at = (size_t)i * size;
+        r->k->softmax_grad((char *)out[0] + at, (const char *)in[0] + at, (const char *)in[1] + at, r->in_cols[0]);
+    }
+}
+static void fv__softmax_fwd(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    fv__rows r = fv__rows_of(y, fv__rows_count(x), fv__softmax_rows);
+    fv__rows_in(&r, x->data, x->type, fv__last(x));
+    fv__rows_out(&r, y->data, y->type, fv__last(x), 0);
+    fv__run_rows(c, &r);
+}
+static void fv__softmax_bwd(fv_ctx *c, fv_tensor *y) {
+    fv__rows r = fv__rows_of(y, fv__rows_count(y), fv__softmax_grad_rows);
+    fv__rows_in(&r, y->data, y->type, fv__last(y));
+    fv__rows_in(&r, y->grad, fv_grad_type(y), fv__last(y));
+    fv__rows_grad(c, &r, y->node->src[0], fv__last(y));
+    if (r.out[0]) fv__run_rows(c, &r);
+}
+static const fv__op fv__op_softmax = {"softmax", fv__float_shape, fv__softmax_fwd, fv__softmax_bwd};
+FV_DEF fv_tensor *fv_softmax(fv_ctx *c, fv_tensor *x) {
+    return fv__need(c, "softmax", x) ? fv__apply(c, fv__make(c, &fv__op_softmax, &x, 1)) : NULL;
+}
+
+/* ---- what elementwise ops of one input share: y = f(x), gx = gy f'(x); x keeps its type ---- */
+static void fv__unary_fwd(fv_ctx *c, fv_tensor *y,
+                          void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t, int64_t)) {
+    const fv_tensor *x = y->node->src[0];
+    fv__rows r = fv__rows_of(y, fv_numel(y), fn);
+    fv__rows_in(&r, x->data, x->type, 1);
+    fv__rows_out(&r, y->data, y->type, 1, 0);
+    fv__run_rows(c, &r);
+}
+static void fv__unary_bwd(fv_ctx *c, fv_tensor *y,
+                          void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t, int64_t)) {
+    fv_tensor *x = y->node->src[0];
+    fv__rows r = fv__rows_of(y, fv_numel(y), fn);
+    fv__rows_in(&r, x->data, x->type, 1);
+    fv__rows_in(&r, y->grad, fv_grad_type(y), 1);
+    fv__rows_grad(c, &r, x, 1);
+    if (r.out[0]) fv__run_rows(c, &r);
+}
+
+/* ---- op gelu: y = x Phi(x), Phi(x) = (1+erf(x/sqrt 2))/2; gx = gy (Phi(x) + x exp(-x^2/2)/sqrt(2 pi)).
+ * source  Hendrycks and Gimpel, arXiv:1606.08415 ---- */
+static void fv__gelu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    (void)row;
+    r->k->gelu(out[0], in[0], n);
+}
+static void fv__gelu_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    (void)row;
+    r->k->gelu_grad(out[0], in[0], in[1], n);
+}
+static void fv__gelu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__gelu_rows); }
+static void fv__gelu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__gelu_grad_rows); }
+static const fv__op fv__op_gelu = {"gelu", fv__float_shape, fv__gelu_fwd, fv__gelu_bwd};
+FV_DEF fv_tensor *fv_gelu(fv_ctx *c, fv_tensor *x) {
+    return fv__need(c, "gelu", x) ? fv__apply(c, fv__make(c, &fv__op_gelu, &x, 1)) : NULL;
+}
+
+/* ---- op silu: y = x s, s = 1/(1+exp(-x)); gx = gy s (1 + x (1-s)) ---- */
+static void fv__silu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    (void)row;
+    r->k->silu(out[0], in[0], n);
+}
+static void fv__silu_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    (void)row;
+    r->k->silu_grad(out[0], in[0], in[1], n);
+}
+static void fv__silu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__silu_rows); }
+static void fv__silu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__silu_grad_rows); }
+static const fv__op fv__op_silu = {"silu", fv__float_shape, fv__silu_fwd, fv__silu_bwd};
+FV_DEF fv_tensor *fv_silu(fv_ctx *c, fv_tensor *x) {
+    return fv__need(c, "silu", x) ? fv__apply(c, fv__make(c, &fv__op_silu, &x, 1)) : NULL;
+}
+
+/* ---- op relu: y = max(x, 0); gx = gy where x > 0 ---- */
+static void fv__relu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    (void)row;
+    r->k->relu(out[0], in[0], n);
+}
+static void fv__relu_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    (void)row;
+    r->k->relu_grad(out[0], in[0], in[1], n);
+}
+static void fv__relu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__relu_rows); }
+static void fv__relu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__relu_grad_rows); }
+static const fv__op fv__op_relu = {"relu", fv__float_shape, fv__relu_fwd, fv__relu_bwd};
+FV_DEF fv_tensor *fv_relu(fv_ctx *c, fv_tensor *x) {
+    return fv__need(c, "relu", x) ? fv__apply(c, fv__make(c, &fv__op_relu, &x, 1)) : NULL;
+}
+
+/* ---- op leaky_relu: y = x where x >= 0, else slope*x; f[0] slope ---- */
+static void fv__leaky_relu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    (void)row;
+    r->k->leaky_relu(out[0], in[0], r->y->node->f[0], n);
+}
+static void fv__leaky_relu_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    (void)row;
+    r->k->leaky_relu_grad(out[0], in[0], in[1], r->y->node->f[0], n);
+}
+static void fv__leaky_relu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__leaky_relu_rows); }
+static void fv__leaky_relu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__leaky_relu_grad_rows); }
+static const fv__op fv__op_leaky_relu = {"leaky_relu", fv__float_shape, fv__leaky_relu_fwd, fv__leaky_relu_bwd};
+FV_DEF fv_tensor *fv_leaky_relu(fv_ctx *c, fv_tensor *x, float slope) {
+    fv_tensor *y = fv__need(c, "leaky_relu", x) ? fv__make(c, &fv__op_leaky_relu, &x, 1) : NULL;
+    if (y) y->node->f[0] = (double)slope;
+    return fv__apply(c, y);
+}
+
+/* ---- op swiglu: y = silu(gate)*up; gup = gy silu(gate), ggate = gy up silu'(gate). source  Shazeer, arXiv:2002.05202 ---- */
+static int fv__same_shape(const fv_tensor *a, const fv_tensor *b) {
+    if (a->rank != b->rank) return 0;
+    for (int i = 0; i < a->rank; i++)
+        if (a->dim[i] != b->dim[i]) return 0;
+    return 1;
+}
+static int fv__swiglu_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *g = y->node->src[0], *u = y->node->src[1];
+    if (!fv__same_shape(g, u) || !fv__is_float(g) || !fv__is_float(u))
+        return fv__shape_fail(c, "swiglu", g, u, "two of the same shape are wanted, f32, f64 or bf16");
+    return fv__like(y, g, fv__promote(g->type, u->type));
+}
+static void fv__swiglu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    (void)row;
+    r->k->swiglu(out[0], in[0], in[1], n);
+}
+static void fv__swiglu_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    (void)row;
+    r->k->swiglu_grad(out[0], out[1], in[0], in[1], in[2], n);
+}
+static void fv__swiglu_fwd(fv_ctx *c, fv_tensor *y) {
+    fv__rows r = fv__rows_of(y, fv_numel(y), fv__swiglu_rows);
+    for (int i = 0; i < 2; i++) fv__rows_in(&r, y->node->src[i]->data, y->node->src[i]->type, 1);
+    fv__rows_out(&r, y->data, y->type, 1, 0);
+    fv__run_rows(c, &r);
+}
+static void fv__swiglu_bwd(fv_ctx *c, fv_tensor *y) {
+    fv_tensor **src = y->node->src;
+    fv__rows r = fv__rows_of(y, fv_numel(y), fv__swiglu_grad_rows);
+    for (int i = 0; i < 2; i++) fv__rows_in(&r, src[i]->data, src[i]->type, 1);
+    fv__rows_in(&r, y->grad, fv_grad_type(y), 1);
+    fv__rows_grad(c, &r, src[0], 1);
+    fv__rows_grad(c, &r, src[1], 1);
+    /* src[0] == src[1] is fine: the second output then waits in scratch and is added to the first */
+    if (r.out[0] || r.out[1]) fv__run_rows(c, &r);
+}
+static const fv__op fv__op_swiglu = {"swiglu", fv__swiglu_shape, fv__swiglu_fwd, fv__swiglu_bwd};
+FV_DEF fv_tensor *fv_swiglu(fv_ctx *c, fv_tensor *gate, fv_tensor *up) {
+    fv_tensor *src[2];
+    src[0] = gate, src[1] = up;
+    if (!fv__need(c, "swiglu", gate) || !fv__need(c, "swiglu", up)) return NULL;
+    return fv__apply(c, fv__make(c, &fv__op_swiglu, src, 2));
+}
+
+/* ---- what losses share: parts in double, added in their order; y is one element. src x, target ---- */
+static int fv__loss_shape(fv_tensor *y) {
+    y->rank = 1, y->dim[0] = 1, y->type = fv__compute_type(y->node->src[0]->type);
+    return 1;
+}
+static void fv__loss_total(fv_tensor *y, int64_t parts, double scale) {
+    const double *part = (const double *)fv__saved(y, 0);
+    double total = 0;
+    for (int64_t i = 0; i < parts; i++) total += part[i];
+    fv__set(y->data, y->type, 0, total * scale);
+}
+static double fv__loss_grad(const fv_tensor *y) { return fv__get(y->grad, fv_grad_type(y), 0); }
+
+/* ---- op cross_entropy: mean over rows of L sum(t) - sum(t x), where L = log sum exp x and t is the target, smoothed:
+ * (1-s) target + s/K. gx = g/B (exp(x-L) sum(t) - t). f[0] s, i[0] 1: targets are soft; saves the rows' losses [B], L [B] ---- */
+static int fv__cross_entropy_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0], *t = y->node->src[1];
+    if (!fv__is_float(x) || x->rank != 2 || fv_numel(x) < 1)
+        return fv__shape_fail(c, "cross_entropy", x, NULL, "logits [B,K] are wanted");
+    if (!(y->node->f[0] >= 0 && y->node->f[0] <= 1))
+        return fv_fail(c, FV_EUSAGE, "cross_entropy: smoothing %g is not in 0..1", y->node->f[0]);
+    if (fv__is_float(t)) {
+        y->node->i[0] = 1;
+        if (!fv__same_shape(x, t) || (t->type != x->type && t->type != FV_F32))
+            return fv__shape_fail(c, "cross_entropy", x, t, "soft targets have the shape of the logits, in their type or f32");
+        return fv__loss_shape(y);
+    }
+    if ((t->type != FV_I32 && t->type != FV_I64) || t->rank != 1 || t->dim[0] != x->dim[0])
+        return fv__shape_fail(c, "cross_entropy", x, t, "labels are i32 or i64 [B], soft targets [B,K]");
+    for (int64_t i = 0; i < t->dim[0]; i++) {
+        int64_t label = t->type == FV_I32 ? ((const int32_t *)t->data)[i] : ((const int64_t *)t->data)[i];
+        if (label < 0 || label >= x->dim[1])
+            return fv_fail(c, FV_ESHAPE, "cross_entropy: label %lld of row %lld is not one of %lld classes", (long long)label,
+                           (long long)i, (long long)x->dim[1]);
+    }
+    return fv__loss_shape(y);
+}
+static int64_t fv__label(const fv_tensor *t, int64_t row) {
+    return t->type == FV_I32 ? ((const int32_t *)t->data)[row] : ((const int64_t *)t->data)[row];
+}
+static void fv__cross_entropy_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    double *loss = (double *)fv__saved(r->y, 0) + row, s = r->y->node->f[0];
+    const fv_tensor *t = r->y->node->src[1];
+    int64_t k = r->in_cols[0];
+    (void)out;
+    for (int64_t i = 0; i < n; i++) {
+        size_t at = (size_t)(i * k) * fv_type_size(r->compute);
+        const char *x = (const char *)in[0] + at, *target = r->y->node->i[0] ? (const char *)in[1] + at : NULL;
+        double most = r->k->row_max(x, k), log_sum = most + log(r->k->exp_sum(x, k, most)), sum = 1, hit;
+        if (r->y->node->i[0]) sum = r->k->sum(target, k), hit = r->k->dot(x, target, k);
+        else hit = fv__get(x, r->compute, fv__label(t, row + i));
+        loss[i] = (1 - s) * (log_sum * sum - hit);
+        if (s > 0) loss[i] += s * (log_sum - r->k->sum(x, k) / (double)k);
+        loss[r->rows + i] = log_sum;
+    }
+}
+static void fv__cross_entropy_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    const double *log_sum = (const double *)fv__saved(r->y, 0) + r->rows + row;
+    const fv__node *node = r->y->node;
+    int64_t k = r->in_cols[0];
+    double s = node->f[0], g = fv__loss_grad(r->y) / (double)r->rows;
+    for (int64_t i = 0; i < n; i++) {
+        size_t at = (size_t)(i * k) * fv_type_size(r->compute);
+        char *gx = (char *)out[0] + at;
+        const char *target = node->i[0] ? (const char *)in[1] + at : NULL;
+        double sum = node->i[0] ? (1 - s) * r->k->sum(target, k) + s : 1;
+        memcpy(gx, (const char *)in[0] + at, (size_t)k * fv_type_size(r->compute));
+        r->k->softmax_exp(gx, k, 1, log_sum[i]);
+        r->k->affine(gx, gx, g * sum, -g * s / (double)k, k);
+        if (node->i[0]) {
+            r->k->axpy(gx, target, -g * (1 - s), k);
+            continue;
+        }
+        int64_t label = fv__label(node->src[1], row + i);
+        fv__set(gx, r->compute, label, fv__get(gx, r->compute, label) - g * (1 - s));
+    }
+}
+static void fv__cross_entropy_in(fv__rows *r, const fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0], *t = y->node->src[1];
+    fv__rows_in(r, x->data, x->type, x->dim[1]);
+    if (y->node->i[0]) fv__rows_in(r, t->data, t->type, x->dim[1]);
+    else fv__rows_in(r, x->data, r->compute, 0); /* nothing: labels are not rows of T */
+}
+static void fv__cross_entropy_fwd(fv_ctx *c, fv_tensor *y) {
+    fv__rows r = fv__rows_of(y, y->node->src[0]->dim[0], fv__cross_entropy_rows);
+    if (!fv__save(c, y, 0, 2 * (size_t)r.rows * sizeof(double))) return;
+    fv__cross_entropy_in(&r, y);
+    fv__run_rows(c, &r);
+    fv__loss_total(y, r.rows, 1 / (double)r.rows);
+}
+static void fv__cross_entropy_bwd(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0];
+    fv__rows r = fv__rows_of(y, x->dim[0], fv__cross_entropy_grad_rows);
+    fv__cross_entropy_in(&r, y);
+    fv__rows_grad(c, &r, x, x->dim[1]);
+    if (r.out[0]) fv__run_rows(c, &r);
+}
+static const fv__op fv__op_cross_entropy = {"cross_entropy", fv__cross_entropy_shape, fv__cross_entropy_fwd,
+                                            fv__cross_entropy_bwd};
+/* a loss's node: no gradient flows to the target, whatever its flags */
+static fv_tensor *fv__make_loss(fv_ctx *c, const fv__op *op, fv_tensor *x, const fv_tensor *target) {
+    fv_tensor *src[2];
+    src[0] = x, src[1] = (fv_tensor *)(uintptr_t)target;
+    return fv__need(c, op->name, x) && fv__need(c, op->name, target) ? fv__make(c, op, src, 2) : NULL;
+}
+FV_DEF fv_tensor *fv_cross_entropy(fv_ctx *c, fv_tensor *logits, const fv_tensor *target, float smoothing) {
+    fv_tensor *y = fv__make_loss(c, &fv__op_cross_entropy, logits, target);
+    if (y) y->node->f[0] = (double)smoothing;
+    return fv__apply(c, y);
+}
+
+/* ---- losses of single elements: the mean over all of f(x, t); gx = g/n f'(x, t). f gives the loss, and its slope ---- */
+typedef double (*fv__loss_element)(double x, double t, double setting, double *slope);
+
+static int fv__elements_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0], *t = y->node->src[1];
+    if (!fv__is_float(x) || !fv__is_float(t) || !fv__same_shape(x, t) || fv_numel(x) < 1)
+        return fv__shape_fail(c, y->node->op->name, x, t, "two of the same shape are wanted, f32, f64 or bf16, not empty");
+    return fv__loss_shape(y);
+}
+static void fv__elements_rows(const fv__rows *r, const void *const *in, int64_t row, int64_t n, fv__loss_element f) {
+    double total = 0, slope;
+    for (int64_t i = 0; i < n; i++)
+        total += f(fv__get(in[0], r->compute, i), fv__get(in[1], r->compute, i), r->y->node->f[0], &slope);
+    ((double *)fv__saved(r->y, 0))[row / r->chunk] = total;
+}
+static void fv__elements_grad_rows(const fv__rows *r, const void *const *in, void *gx, int64_t n, fv__loss_element f) {
+    double g = fv__loss_grad(r->y) / (double)r->rows, slope;
+    for (int64_t i = 0; i < n; i++) {
+        f(fv__get(in[0], r->compute, i), fv__get(in[1], r->compute, i), r->y->node->f[0], &slope);
+        fv__set(gx, r->compute, i, g * slope);
+    }
+}
+static void fv__elements_fwd(fv_ctx *c, fv_tensor *y,
+                             void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t, int64_t)) {
+    fv_tensor **src = y->node->src;
+    fv__rows r = fv__rows_of(y, fv_numel(src[0]), fn);
+    int64_t parts = FV__CEIL(r.rows, (int64_t)FV__CHUNK);
+    if (!fv__save(c, y, 0, (size_t)parts * sizeof(double))) return;
+    for (int i = 0; i < 2; i++) fv__rows_in(&r, src[i]->data, src[i]->type, 1);
+    fv__run_rows(c, &r);
+    fv__loss_total(y, parts, 1 / (double)r.rows);
+}
+static void fv__elements_bwd(fv_ctx *c, fv_tensor *y,
+                             void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t, int64_t)) {
+    fv_tensor **src = y->node->src;
+    fv__rows r = fv__rows_of(y, fv_numel(src[0]), fn);
+    for (int i = 0; i < 2; i++) fv__rows_in(&r, src[i]->data, src[i]->type, 1);
+    fv__rows_grad(c, &r, src[0], 1);
+    if (r.out[0]) fv__run_rows(c, &r);
+}
+
+/* ---- op bce_with_logits: max(x,0) - x t + log(1+exp(-|x|)); slope 1/(1+exp(-x)) - t ---- */
+static double fv__bce_element(double x, double t, double unused, double *slope) {
+    double e = exp(-fabs(x));
+    (void)unused;
+    *slope = (x < 0 ? e : 1) / (1 + e) - t;
+    return (x < 0 ? 0 : x) - x * t + log1p(e); /* a NaN is not < 0 and stays */
+}
+static void fv__bce_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    (void)out;
+    fv__elements_rows(r, in, row, n, fv__bce_element);
+}
+static void fv__bce_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    (void)row;
+    fv__elements_grad_rows(r, in, out[0], n, fv__bce_element);
+}
+static void fv__bce_fwd(fv_ctx *c, fv_tensor *y) { fv__elements_fwd(c, y, fv__bce_rows); }
+static void fv__bce_bwd(fv_ctx *c, fv_tensor *y) { fv__elements_bwd(c, y, fv__bce_grad_rows); }
+static const fv__op fv__op_bce = {"bce_with_logits", fv__elements_shape, fv__bce_fwd, fv__bce_bwd};
+FV_DEF fv_tensor *fv_bce_with_logits(fv_ctx *c, fv_tensor *x, const fv_tensor *target) {
+    return fv__apply(c, fv__make_loss(c, &fv__op_bce, x, target));
+}
+
+/* ---- op huber: d = x-t; d^2/2 where |d| <= delta, else delta (|d| - delta/2); slope d, or delta by d's sign; f[0] delta ---- */
+static double fv__huber_element(double x, double t, double delta, double *slope) {
+    double d = x - t, a = fabs(d);
+    int far = a > delta;
+    *slope = far ? (d < 0 ? -delta : delta) : d;
+    return far ? delta * (a - delta / 2) : d * d / 2;
+}
+static void fv__huber_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    (void)out;
+    fv__elements_rows(r, in, row, n, fv__huber_element);
+}
+static void fv__huber_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    (void)row;
+    fv__elements_grad_rows(r, in, out[0], n, fv__huber_element);
+}
+static void fv__huber_fwd(fv_ctx *c, fv_tensor *y) { fv__elements_fwd(c, y, fv__huber_rows); }
+static void fv__huber_bwd(fv_ctx *c, fv_tensor *y) { fv__elements_bwd(c, y, fv__huber_grad_rows); }
+static const fv__op fv__op_huber = {"huber", fv__elements_shape, fv__huber_fwd, fv__huber_bwd};
+FV_DEF fv_tensor *fv_huber(fv_ctx *c, fv_tensor *x, const fv_tensor *target, float delta) {
+    fv_tensor *y = fv__make_loss(c, &fv__op_huber, x, target);
+    if (y && !(delta > 0)) {
+        fv_fail(c, FV_EUSAGE, "huber: delta %g is not positive", (double)delta);
+        return NULL;
+    }
+    if (y) y->node->f[0] = (double)delta;
+    return fv__apply(c, y);
+}
+
+/* ======================================================================================================
+ * >>ops (implementation)
+ * ====================================================================================================== */
+/* ---- what the ops on shapes share ---- */
+enum { FV__BLOCK = 256, FV__JOB = 16384 }; /* elements of a buffer on the stack, and of a job, about */
+
+static void *fv__at(const void *p, fv_type type, int64_t i) {
+    return (char *)(uintptr_t)p + (size_t)i * fv_type_size(type);
+}
+
+/* to[i] += from[i], n elements of any float types; the sum is formed in f32, or in f64 where one of them is. k: of f32 */
+static void fv__add_to(const fv__kernels *k, void *to, fv_type t, const void *from, fv_type f, int64_t n) {
+    if (t == FV_F32 && f == FV_F32) k->add(to, to, from, n);
+    else if (t == FV_F64 || f == FV_F64)
+        for (int64_t i = 0; i < n; i++) fv__set(to, t, i, fv__get(to, t, i) + fv__get(from, f, i));
+    else {
+        float x[FV__BLOCK], y[FV__BLOCK];
+        for (int64_t i = 0; i < n; i += FV__BLOCK) {
+            int64_t m = FV__MIN(n - i, (int64_t)FV__BLOCK);
+            fv__convert(y, FV_F32, fv__at(to, t, i), t, m);
+            fv__convert(x, FV_F32, fv__at(from, f, i), f, m);
+            k->add(y, y, x, m);
+            fv__convert(fv__at(to, t, i), t, y, FV_F32, m);
+        }
+    }
+}
+
+/* Strips: `outer` runs of `run` elements, `step` elements apart, copied from one array to another, or added to it. */
+typedef struct fv__strips {
+    int64_t outer, run, from_step, to_step, pieces, piece, group;
+    const void *from;
+    void *to;
+    fv_type from_type, to_type;
+    int add;
+    const fv__kernels *k;
+} fv__strips;
+
+static void fv__strips_job(void *arg, int job, int worker) {
+    const fv__strips *s = (const fv__strips *)arg;
+    int64_t unit = job * s->group, end = FV__MIN(unit + s->group, s->outer * s->pieces);
+    (void)worker;
+    for (; unit < end; unit++) {
+        int64_t o = unit / s->pieces, at = unit % s->pieces * s->piece, n = FV__MIN(s->piece, s->run - at);
+        void *to = fv__at(s->to, s->to_type, o * s->to_step + at);
+        const void *from = fv__at(s->from, s->from_type, o * s->from_step + at);
+        if (s->add) fv__add_to(s->k, to, s->to_type, from, s->from_type, n);
+        else fv__convert(to, s->to_type, from, s->from_type, n);
+    }
+}
+
+static void fv__strips_run(fv_ctx *c, fv__strips *s) {
+    if (c->status || !s->outer || !s->run) return;
+    s->k = fv__kernels_for(c, FV_F32);
+    s->piece = FV__MIN(s->run, (int64_t)FV__JOB);
+    s->pieces = FV__CEIL(s->run, s->piece);
+    s->group = FV__MAX(FV__JOB / s->piece, (int64_t)1);
+    fv_parallel(c, (int)FV__CEIL(s->outer * s->pieces, s->group), fv__strips_job, s);
+}
+
+static fv__strips fv__strips_of(int64_t outer, int64_t run, const void *from, fv_type from_type, int64_t from_step,
+                                void *to, fv_type to_type, int64_t to_step, int add) {
+    fv__strips s;
+    memset(&s, 0, sizeof s);
+    s.outer = outer, s.run = run, s.from = from, s.from_type = from_type, s.from_step = from_step;
+    s.to = to, s.to_type = to_type, s.to_step = to_step, s.add = add;
+    return s;
+}
+
+static void fv__zero_job(void *arg, int job, int worker) {
+    const fv__strips *s = (const fv__strips *)arg;
+    int64_t at = job * s->piece;
+    (void)worker;
+    memset((char *)s->to + at, 0, (size_t)FV__MIN(s->piece, s->run - at));
+}
+/* The gradient of t to add to, wiped when nothing was there; NULL when none is wanted. */
+static void *fv__grad_or_zeros(fv_ctx *c, fv_tensor *t) {
+    int first = 0;
+    void *g = fv__grad(c, t, &first);
+    if (!g || !first) return g;
+    fv__strips s;
+    memset(&s, 0, sizeof s);
+    s.to = g, s.run = fv_numel(t) * (int64_t)fv_type_size(fv_grad_type(t)), s.piece = 1 << 18; /* bytes here */
+    fv_parallel(c, (int)FV__CEIL(s.run, s.piece), fv__zero_job, &s);
+    return g;
+}
+
+/* x seen as [outer, dim[d], inner] */
+typedef struct fv__split { int64_t outer, n, inner; } fv__split;
+static fv__split fv__split_at(const fv_tensor *x, int d) {
+    fv__split s;
+    s.outer = s.inner = 1, s.n = x->dim[d];
+    for (int i = 0; i < d; i++) s.outer *= x->dim[i];
+    for (int i = d + 1; i < x->rank; i++) s.inner *= x->dim[i];
+    return s;
+}
+
+/* A dim counted from the front or, negative, from the end; -1 and FV_ESHAPE when x has no such dim. */
+static int fv__dim_of(fv_ctx *c, const char *op, const fv_tensor *x, int dim) {
+    if (!fv__need(c, op, x)) return -1;
+    if (dim >= -x->rank && dim < x->rank) return dim < 0 ? dim + x->rank : dim;
+    fv__shape_fail(c, op, x, NULL, "there is no such dim");
+    return -1;
+}
+
+/* ---- ops add, sub, mul: y = a+b, a-b, a*b with dims of 1 stretched.
+ *      ga = gy, gy, gy*b; gb = gy, -gy, gy*a; each summed over the dims in which the operand was stretched ---- */
+enum { FV__ADD2 = 0, FV__SUB2 = 1, FV__MUL2 = 2 };
+
+/* y's dims with neighbours merged where both operands allow it, and each operand's step along them (0: stretched) */
+typedef struct fv__bcast {
+    int rank;
+    int64_t dim[FV_MAX_RANK], step[2][FV_MAX_RANK];
+} fv__bcast;
+
+static fv__bcast fv__bcast_of(const fv_tensor *y) {
+    fv__bcast m;
+    int64_t size[2] = {1, 1};
+    memset(&m, 0, sizeof m);
+    for (int i = y->rank - 1; i >= 0; i--) { /* from the last dim on; m is turned round at the end */
+        int at = m.rank - 1, whole[2];
+        int64_t d[2];
+        if (y->dim[i] == 1) continue;
+        for (int s = 0; s < 2; s++) {
+            const fv_tensor *x = y->node->src[s];
+            int j = i - y->rank + x->rank;
+            d[s] = j < 0 ? 1 : x->dim[j];
+            whole[s] = d[s] != 1;
+        }
+        if (at >= 0 && (m.step[0][at] != 0) == whole[0] && (m.step[1][at] != 0) == whole[1]) m.dim[at] *= y->dim[i];
+        else {
+            m.dim[++at] = y->dim[i], m.rank++;
+            for (int s = 0; s < 2; s++) m.step[s][at] = whole[s] ? size[s] : 0;
+        }
+        size[0] *= d[0], size[1] *= d[1];
+    }
+    if (!m.rank) m.dim[0] = m.step[0][0] = m.step[1][0] = m.rank = 1;
+    for (int i = 0, j = m.rank - 1; i < j; i++, j--) {
+        int64_t t = m.dim[i], a = m.step[0][i], b = m.step[1][i];
+        m.dim[i] = m.dim[j], m.step[0][i] = m.step[0][j], m.step[1][i] = m.step[1][j];
+        m.dim[j] = t, m.step[0][j] = a, m.step[1][j] = b;
+    }
+    return m;
+}
+/* where element e of y comes from in operand s */
+static int64_t fv__bcast_at(const fv__bcast *m, int s, int64_t e) {
+    int64_t at = 0;
+    for (int i = m->rank - 1; i >= 0 && e; i--) at += e % m->dim[i] * m->step[s][i], e /= m->dim[i];
+    return at;
+}
+
+/* One pass over y's elements, cut into runs along the last merged dim. Forward it writes y; backward it adds to (or starts)
+ * the gradient of operand `to`, straight where that operand is whole, else to one of `parts` sums in f64. */
+typedef struct fv__binary {
+    const fv_tensor *y, *src[2];
+    fv__bcast m;
+    int kind, to, add;
+    fv_type compute;
+    const fv__kernels *k, *k32; /* of the computation, and of f32 */
+    int64_t total, chunk, numel;
+    void *grad;
+    fv_type grad_type;
+    double *part;
+} fv__binary;
+
+static void fv__binary_values(const fv__kernels *k, int kind, void *out, const void *a, const void *b, int64_t n) {
+    if (kind == FV__ADD2) k->add(out, a, b, n);
+    else if (kind == FV__SUB2) k->sub(out, a, b, n);
+    else k->mul(out, a, b, n);
+}
+
+/* n elements of operand s from element e of y on (all in one run) in the type of the computation, in place or in buffer */
+static const void *fv__binary_operand(const fv__binary *w, int s, int64_t e, int64_t n, void *buffer) {
+    const fv_tensor *x = w->src[s];
+    int64_t at = fv__bcast_at(&w->m, s, e);
+    const void *p = fv__at(x->data, x->type, at);
+    if (w->m.step[s][w->m.rank - 1]) {
+        if (x->type == w->compute) return p;
+        fv__convert(buffer, w->compute, p, x->type, n);
+    } else {
+        double v = fv__get(p, x->type, 0);
+        if (w->compute == FV_F64) for (int64_t i = 0; i < n; i++) ((double *)buffer)[i] = v;
+        else for (int64_t i = 0; i < n; i++) ((float *)buffer)[i] = (float)v;
+    }
+    return buffer;
+}
+
+static void fv__binary_fwd_job(void *arg, int job, int worker) {
+    const fv__binary *w = (const fv__binary *)arg;
+    double a[FV__BLOCK], b[FV__BLOCK], out[FV__BLOCK];
+    int64_t e = job * w->chunk, end = FV__MIN(e + w->chunk, w->total), run = w->m.dim[w->m.rank - 1], n;
+    int plain = w->src[0]->type == w->compute && w->src[1]->type == w->compute && w->y->type == w->compute &&
+                w->m.step[0][w->m.rank - 1] && w->m.step[1][w->m.rank - 1];
+    (void)worker;
+    for (; e < end; e += n) {
+        n = FV__MIN(end - e, run - e % run);
+        if (!plain) n = FV__MIN(n, (int64_t)FV__BLOCK);
+        const void *x = fv__binary_operand(w, 0, e, n, a), *z = fv__binary_operand(w, 1, e, n, b);
+        void *y = fv__at(w->y->data, w->y->type, e);
+        fv__binary_values(w->k, w->kind, w->y->type == w->compute ? y : out, x, z, n);
+        if (w->y->type != w->compute) fv__convert(y, w->y->type, out, w->compute, n);
+    }
+}
+
+/* what the elements e.. of gy give operand w->to: n values in `out` */
+static void fv__binary_share(const fv__binary *w, int64_t e, int64_t n, void *out) {
+    double other[FV__BLOCK], g[FV__BLOCK];
+    fv_type gt = fv_grad_type(w->y);
+    const void *gy = fv__at(w->y->grad, gt, e);
+    fv__convert(w->kind == FV__MUL2 ? g : out, w->compute, gy, gt, n);
+    if (w->kind == FV__MUL2)
+        fv__binary_values(w->k, FV__MUL2, out, g, fv__binary_operand(w, 1 - w->to, e, n, other), n);
+    else if (w->kind == FV__SUB2 && w->to == 1) w->k->scale(out, out, -1, n);
+}
+
+static void fv__binary_bwd_job(void *arg, int job, int worker) {
+    const fv__binary *w = (const fv__binary *)arg;
+    double v[FV__BLOCK];
+    int64_t e = job * w->chunk, end = FV__MIN(e + w->chunk, w->total), run = w->m.dim[w->m.rank - 1], n;
+    double *part = w->part ? w->part + job * w->numel : NULL;
+    (void)worker;
+    if (part) memset(part, 0, (size_t)w->numel * sizeof *part);
+    for (; e < end; e += n) {
+        n = FV__MIN(FV__MIN(end - e, run - e % run), (int64_t)FV__BLOCK);
+        fv__binary_share(w, e, n, v);
+        if (!part) {
+            void *g = fv__at(w->grad, w->grad_type, e);
+            if (w->add) fv__add_to(w->k32, g, w->grad_type, v, w->compute, n);
+            else fv__convert(g, w->grad_type, v, w->compute, n);
+            continue;
+        }
+        double *p = part + fv__bcast_at(&w->m, w->to, e);
+        int64_t step = w->m.step[w->to][w->m.rank - 1]; /* 1, or 0: all into one */
+        if (w->compute == FV_F64) for (int64_t i = 0; i < n; i++) p[i * step] += v[i];
+        else if (step) for (int64_t i = 0; i < n; i++) p[i] += (double)((float *)v)[i];
+        else for (int64_t i = 0; i < n; i++) p[0] += (double)((float *)v)[i];
+    }
+}
+
+static fv__binary fv__binary_of(fv_ctx *c, const fv_tensor *y) {
+    fv__binary w;
+    memset(&w, 0, sizeof w);
+    w.y = y, w.src[0] = y->node->src[0], w.src[1] = y->node->src[1], w.m = fv__bcast_of(y);
+    w.kind = (int)y->node->i[0], w.total = fv_numel(y), w.chunk = FV__JOB;
+    w.compute = fv__compute_type(y->type), w.k = fv__kernels_for(c, w.compute), w.k32 = fv__kernels_for(c, FV_F32);
+    return w;
+}
+
+static int fv__binary_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *a = y->node->src[0], *b = y->node->src[1];
+    const char *name = y->node->op->name;
+    if (!fv__is_float(a) || !fv__is_float(b)) return fv__shape_fail(c, name, a, b, "f32, bf16 or f64 wanted");
+    y->rank = FV__MAX(a->rank, b->rank);
+    y->type = fv__promote(a->type, b->type);
+    for (int i = 1; i <= y->rank; i++) {
+        int64_t p = i <= a->rank ? a->dim[a->rank - i] : 1, q = i <= b->rank ? b->dim[b->rank - i] : 1;
+        if (p != q && p != 1 && q != 1)
+            return fv__shape_fail(c, name, a, b, "aligned at the end, dims must be equal or 1");
+        y->dim[y->rank - i] = p == 1 ? q : p;
+    }
+    return 1;
+}
+
+static void fv__binary_fwd(fv_ctx *c, fv_tensor *y) {
+    fv__binary w = fv__binary_of(c, y);
+    if (w.total) fv_parallel(c, (int)FV__CEIL(w.total, w.chunk), fv__binary_fwd_job, &w);
+}
+
+static void fv__binary_bwd_to(fv_ctx *c, fv_tensor *y, int to) {
+    fv_tensor *x = y->node->src[to];
+    fv__binary w = fv__binary_of(c, y);
+    if (!(x->flags & FV_NEEDS_GRAD) || !w.total) return;
+    w.to = to, w.numel = fv_numel(x);
+    if (w.numel == w.total) { /* not stretched */
+        int first = 0;
+        w.grad = fv__grad(c, x, &first), w.add = !first, w.grad_type = fv_grad_type(x);
+        if (w.grad) fv_parallel(c, (int)FV__CEIL(w.total, w.chunk), fv__binary_bwd_job, &w);
+        return;
+    }
+    int64_t parts = FV__MAX(FV__MIN(w.total / FV__MAX(4 * w.numel, (int64_t)FV__JOB), (int64_t)16), (int64_t)1);
+    w.chunk = FV__CEIL(w.total, parts), parts = FV__CEIL(w.total, w.chunk);
+    fv__span *span = fv__pool_alloc(c, (size_t)(parts * w.numel) * sizeof(double));
+    if (!span) return;
+    w.part = (double *)(void *)span->data;
+    fv_parallel(c, (int)parts, fv__binary_bwd_job, &w);
+    for (int64_t j = 1; j < parts; j++)
+        for (int64_t i = 0; i < w.numel; i++) w.part[i] += w.part[j * w.numel + i];
+    fv__add_grad(c, x, w.part, FV_F64);
+    fv__pool_free(c, span);
+}
+
+static void fv__binary_bwd(fv_ctx *c, fv_tensor *y) {
+    int give = -1; /* whom y's own gradient goes to, unchanged */
+    for (int s = 1; s >= 0; s--)
+        if ((y->node->i[0] == FV__ADD2 || (y->node->i[0] == FV__SUB2 && !s)) &&
+            (y->node->src[s]->flags & FV_NEEDS_GRAD) && fv_numel(y->node->src[s]) == fv_numel(y))
+            give = s;
+    for (int s = 1; s >= 0; s--)
+        if (s != give) fv__binary_bwd_to(c, y, s);
+    if (give >= 0) fv__give_grad(c, y, y->node->src[give]);
+}
+
+static const fv__op fv__op_add = {"add", fv__binary_shape, fv__binary_fwd, fv__binary_bwd};
+static const fv__op fv__op_sub = {"sub", fv__binary_shape, fv__binary_fwd, fv__binary_bwd};
+static const fv__op fv__op_mul = {"mul", fv__binary_shape, fv__binary_fwd, fv__binary_bwd};
+
+static fv_tensor *fv__binary_make(fv_ctx *c, const fv__op *op, int kind, fv_tensor *a, fv_tensor *b) {
+    fv_tensor *src[2];
+    src[0] = a, src[1] = b;
+    if (!fv__need(c, op->name, a) || !fv__need(c, op->name, b)) return NULL;
+    fv_tensor *y = fv__make(c, op, src, 2);
+    if (y) y->node->i[0] = kind;
+    return fv__apply(c, y);
+}
+FV_DEF fv_tensor *fv_add(fv_ctx *c, fv_tensor *a, fv_tensor *b) { return fv__binary_make(c, &fv__op_add, FV__ADD2, a, b); }
+FV_DEF fv_tensor *fv_sub(fv_ctx *c, fv_tensor *a, fv_tensor *b) { return fv__binary_make(c, &fv__op_sub, FV__SUB2, a, b); }
+FV_DEF fv_tensor *fv_mul(fv_ctx *c, fv_tensor *a, fv_tensor *b) { return fv__binary_make(c, &fv__op_mul, FV__MUL2, a, b); }
+
+/* ---- op scale: y = s x.  gx = s gy ---- */
+static void fv__scale_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    (void)row;
+    r->k->scale(out[0], in[0], r->y->node->f[0], n);
+}
+static int fv__scale_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    if (!fv__is_float(x)) return fv__shape_fail(c, y->node->op->name, x, NULL, "f32, bf16 or f64 wanted");
+    return fv__like(y, x, x->type);
+}
+static void fv__scale_fwd(fv_ctx *c, fv_tensor *y) {
+    fv__rows r = fv__rows_of(y, fv_numel(y), fv__scale_rows);
+    fv__rows_in(&r, y->node->src[0]->data, y->type, 1);
+    fv__rows_out(&r, y->data, y->type, 1, 0);
+    fv__run_rows(c, &r);
+}
+static void fv__scale_bwd(fv_ctx *c, fv_tensor *y) {
+    fv__rows r = fv__rows_of(y, fv_numel(y), fv__scale_rows);
+    fv__rows_in(&r, y->grad, fv_grad_type(y), 1);
+    fv__rows_grad(c, &r, y->node->src[0], 1);
+    if (r.out[0]) fv__run_rows(c, &r);
+}
+static const fv__op fv__op_scale = {"scale", fv__scale_shape, fv__scale_fwd, fv__scale_bwd};
+FV_DEF fv_tensor *fv_scale(fv_ctx *c, fv_tensor *x, float s) {
+    if (!fv__need(c, "scale", x)) return NULL;
+    fv_tensor *y = fv__make(c, &fv__op_scale, &x, 1);
+    if (y) y->node->f[0] = (double)s;
+    return fv__apply(c, y);
+}
+
+/* ---- op cast: y = x in another type.  gx = gy ---- */
+static int fv__cast_shape(fv_ctx *c, fv_tensor *y) {
+    fv_type type = (fv_type)y->node->i[0];
+    fv__like(y, y->node->src[0], type);
+    if (!fv__is_float(y)) return fv__shape_fail(c, "cast", y, NULL, "the new type is f32, bf16 or f64");
+    if (!fv__is_float(y->node->src[0])) y->flags &= ~(unsigned)FV_NEEDS_GRAD;
+    return 1;
+}
+static void fv__cast_fwd(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    fv__strips s = fv__strips_of(1, fv_numel(y), x->data, x->type, 0, y->data, y->type, 0, 0);
+    fv__strips_run(c, &s);
+}
+static void fv__cast_bwd(fv_ctx *c, fv_tensor *y) { fv__give_grad(c, y, y->node->src[0]); }
+static const fv__op fv__op_cast = {"cast", fv__cast_shape, fv__cast_fwd, fv__cast_bwd};
+FV_DEF fv_tensor *fv_cast(fv_ctx *c, fv_tensor *x, fv_type type) {
+    if (!fv__need(c, "cast", x)) return NULL;
+    if (x->type == type) return x;
+    fv_tensor *y = fv__make(c, &fv__op_cast, &x, 1);
+    if (y) y->node->i[0] = (int64_t)type;
+    return fv__apply(c, y);
+}
+
+/* ---- op reshape: the same elements under other dims, in the same memory.  gx = gy ---- */
+static int fv__reshape_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    int rank = (int)y->node->i[0], open = -1;
+    int64_t known = 1, all = fv_numel(x);
+    if (x->packed) return fv__shape_fail(c, "reshape", x, NULL, "a packed weight has no elements to view");
+    if (rank < 0 || rank > FV_MAX_RANK) return fv__shape_fail(c, "reshape", x, NULL, "the new rank is 0 to 8");
+    y->rank = rank, y->type = x->type;
+    for (int i = 0; i < rank; i++) {
+        int64_t d = y->dim[i] = y->node->i[1 + i];
+        if (d == -1 && open < 0) open = i;
+        else if (d < 0 || (d && known > ((int64_t)1 << 56) / d)) return fv__shape_fail(c, "reshape", x, NULL, "bad new dims");
+        else known *= d;
+    }
+    if (open >= 0) y->dim[open] = known ? all / known : 0;
+    if (fv_numel(y) != all) return fv__shape_fail(c, "reshape", x, y, "as many elements as before wanted");
+    return 1;
+}
+static void fv__reshape_fwd(fv_ctx *c, fv_tensor *y) {
+    (void)c;
+    y->data = y->node->src[0]->data;
+}
+static void fv__reshape_bwd(fv_ctx *c, fv_tensor *y) { fv__give_grad(c, y, y->node->src[0]); }
+static const fv__op fv__op_reshape = {"reshape", fv__reshape_shape, fv__reshape_fwd, fv__reshape_bwd};
+FV_DEF fv_tensor *fv_reshape(fv_ctx *c, fv_tensor *x, int rank, const int64_t *dim) {
+    if (!fv__need(c, "reshape", x)) return NULL;
+    fv_tensor *y = fv__make(c, &fv__op_reshape, &x, 1);
+    if (!y) return NULL;
+    y->node->view = 1, y->node->i[0] = rank;
+    for (int i = 0; rank <= FV_MAX_RANK && i < rank; i++) y->node->i[1 + i] = dim[i]; /* a worse rank: not read at all */
+    return fv__apply(c, y);
+}
+
+/* ---- op permute: y[.., e_order[0], e_order[1], ..] = x[e_0, e_1, ..].  gx = gy permuted back ---- */
+/* Target dims without those of 1, neighbours merged where they are neighbours in the source too; last one of step 1 in `to`.
+ * A panel is one of the other dims (`row`) by the last: either the runs along the last dim are contiguous in both arrays,
+ * or row is the dim that is contiguous in the source, and the panel is transposed tile by tile. */
+typedef struct fv__permutation {
+    int rank, row;
+    int64_t dim[FV_MAX_RANK], from_step[FV_MAX_RANK], to_step[FV_MAX_RANK];
+    int64_t blocks, block, panels, group; /* panels are cut into blocks of rows; a job is a group of them */
+    size_t size;
+    const char *from;
+    char *to;
+} fv__permutation;
+
+static fv__permutation fv__permutation_of(int rank, const int64_t *dim, const int64_t *order) {
+    fv__permutation p;
+    int64_t step[FV_MAX_RANK], s = 1;
+    int last = -2; /* the source dim that the latest target dim ended with */
+    memset(&p, 0, sizeof p);
+    for (int i = rank - 1; i >= 0; i--) step[i] = s, s *= dim[i];
+    for (int i = 0; i < rank; i++) {
+        int o = (int)order[i];
+        if (dim[o] == 1) continue;
+        while (last >= 0 && last + 1 < o && dim[last + 1] == 1) last++; /* dims of 1 between do not part neighbours */
+        if (p.rank && last + 1 == o) p.dim[p.rank - 1] *= dim[o];
+        else p.dim[p.rank++] = dim[o];
+        p.from_step[p.rank - 1] = step[o];
+        last = o;
+    }
+    s = 1;
+    for (int i = p.rank - 1; i >= 0; i--) p.to_step[i] = s, s *= p.dim[i];
+    return p;
+}
+
+#define FV__TRANSPOSE_TILE(T)                                                                                          \
+    for (int64_t i = i0; i < i1; i++)                                                                                  \
+        for (int64_t j = j0; j < j1; j++) ((T *)(void *)to)[i * ts + j] = ((const T *)(const void *)from)[i + j * fs];
+/* rows r0..r1 of a panel [rows, n]: to[i*ts+j] = from[i+j*fs], in tiles that both arrays' cache lines fit */
+static void fv__transpose(char *to, int64_t ts, const char *from, int64_t fs, int64_t r0, int64_t r1, int64_t n, size_t size) {
+    for (int64_t i0 = r0; i0 < r1; i0 += 16)
+        for (int64_t j0 = 0; j0 < n; j0 += 16) {
+            int64_t i1 = FV__MIN(i0 + 16, r1), j1 = FV__MIN(j0 + 16, n);
+            if (size == 4) FV__TRANSPOSE_TILE(uint32_t)
+            else if (size == 2) FV__TRANSPOSE_TILE(uint16_t)
+            else if (size == 8) FV__TRANSPOSE_TILE(uint64_t)
+            else FV__TRANSPOSE_TILE(uint8_t)
+        }
+}
+#undef FV__TRANSPOSE_TILE
+
+static void fv__permute_job(void *arg, int job, int worker) {
+    const fv__permutation *p = (const fv__permutation *)arg;
+    int64_t unit = job * p->group, end = FV__MIN(unit + p->group, p->panels * p->blocks);
+    int last = p->rank - 1;
+    (void)worker;
+    for (; unit < end; unit++) {
+        int64_t panel = unit / p->blocks, r0 = unit % p->blocks * p->block, from = 0, to = 0;
+        int64_t r1 = FV__MIN(r0 + p->block, p->dim[p->row]), fs = p->from_step[p->row], ts = p->to_step[p->row];
+        for (int i = last - 1; i >= 0; i--) {
+            if (i == p->row) continue;
+            from += panel % p->dim[i] * p->from_step[i], to += panel % p->dim[i] * p->to_step[i];
+            panel /= p->dim[i];
+        }
+        const char *a = p->from + (size_t)from * p->size;
+        char *b = p->to + (size_t)to * p->size;
+        if (p->from_step[last] != 1) fv__transpose(b, ts, a, p->from_step[last], r0, r1, p->dim[last], p->size);
+        else
+            for (int64_t r = r0; r < r1; r++)
+                memcpy(b + (size_t)(r * ts) * p->size, a + (size_t)(r * fs) * p->size, (size_t)p->dim[last] * p->size);
+    }
+}
+
+static void fv__permute_run(fv_ctx *c, fv__permutation p, const void *from, void *to, size_t size) {
+    int last = p.rank - 1;
+    int64_t all = 1;
+    for (int i = 0; i < p.rank; i++) all *= p.dim[i];
+    if (c->status || !all) return;
+    p.from = (const char *)from, p.to = (char *)to, p.size = size, p.row = last - 1;
+    if (p.from_step[last] != 1)
+        for (int i = 0; i < last; i++)
+            if (p.from_step[i] == 1) p.row = i;
+    p.block = FV__MIN(p.dim[p.row], FV__MAX(FV__ROUND_UP(FV__JOB / p.dim[last], (int64_t)16), (int64_t)16));
+    p.blocks = FV__CEIL(p.dim[p.row], p.block);
+    p.panels = all / (p.dim[p.row] * p.dim[last]);
+    p.group = FV__MAX(FV__JOB / (p.block * p.dim[last]), (int64_t)1);
+    fv_parallel(c, (int)FV__CEIL(p.panels * p.blocks, p.group), fv__permute_job, &p);
+}
+
+static int fv__permute_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    unsigned seen = 0;
+    fv__like(y, x, x->type);
+    for (int i = 0; i < x->rank; i++) {
+        int64_t o = y->node->i[i];
+        if (o < 0 || o >= x->rank || seen >> o & 1)
+            return fv__shape_fail(c, "permute", x, NULL, "the order names each dim once");
+        seen |= 1u << o;
+        y->dim[i] = x->dim[o];
+    }
+    return 1;
+}
+static void fv__permute_fwd(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    fv__permutation p = fv__permutation_of(x->rank, x->dim, y->node->i);
+    fv__permute_run(c, p, x->data, y->data, fv_type_size(y->type));
+}
+static void fv__permute_bwd(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0];
+    int64_t back[FV_MAX_RANK] = {0};
+    int first = 0;
+    for (int i = 0; i < y->rank; i++) back[y->node->i[i]] = i;
+    fv__permutation p = fv__permutation_of(y->rank, y->dim, back);
+    if (!x->grad_set && fv_grad_type(x) == fv_grad_type(y)) { /* nothing to add to */
+        void *g = fv__grad(c, x, &first);
+        if (g) fv__permute_run(c, p, y->grad, g, fv_type_size(fv_grad_type(y)));
+        return;
+    }
+    fv__span *turned = fv__pool_alloc(c, (size_t)fv_numel(y) * fv_type_size(fv_grad_type(y)));
+    if (!turned) return;
+    fv__permute_run(c, p, y->grad, turned->data, fv_type_size(fv_grad_type(y)));
+    fv__add_grad(c, x, turned->data, fv_grad_type(y));
+    fv__pool_free(c, turned);
+}
+static const fv__op fv__op_permute = {"permute", fv__permute_shape, fv__permute_fwd, fv__permute_bwd};
+FV_DEF fv_tensor *fv_permute(fv_ctx *c, fv_tensor *x, const int *order) {
+    if (!fv__need(c, "permute", x)) return NULL;
+    fv_tensor *y = fv__make(c, &fv__op_permute, &x, 1);
+    if (!y) return NULL;
+    for (int i = 0; i < x->rank; i++) y->node->i[i] = order[i] < 0 ? order[i] + x->rank : order[i];
+    if (!fv__permute_shape(c, y)) return NULL;
+    if (fv__permutation_of(x->rank, x->dim, y->node->i).rank <= 1) /* nothing moves: a view does */
+        return fv_reshape(c, x, y->rank, y->dim);
+    return fv__apply(c, y);
+}
+
+/* ---- op concat: sources one after the other along a dim, those with dims of 1 in front repeated.
+ *      gx = its part of gy, summed over the dims in which it was repeated ---- */
+/* the run of source `x` that stands at outer position o of y: 1 in front stretches */
+static int64_t fv__concat_row(const fv_tensor *y, const fv_tensor *x, int axis, int64_t o) {
+    int64_t row = 0, step = 1;
+    for (int i = axis - 1; i >= 0; i--) {
+        row += x->dim[i] == 1 ? 0 : o % y->dim[i] * step;
+        o /= y->dim[i], step *= x->dim[i];
+    }
+    return row;
+}
+static int fv__concat_shape(fv_ctx *c, fv_tensor *y) {
+    int n = y->node->n, axis = (int)y->node->i[0];
+    const fv_tensor *last = y->node->src[n - 1];
+    fv__like(y, last, last->type);
+    y->dim[axis] = 0;
+    for (int s = 0; s < n; s++) {
+        const fv_tensor *x = y->node->src[s];
+        int fits = x->rank == last->rank;
+        for (int i = 0; fits && i < x->rank; i++)
+            fits = i == axis || x->dim[i] == last->dim[i] || (i < axis && x->dim[i] == 1);
+        if (!fits) return fv__shape_fail(c, "concat", x, last, "dims but the joined one are equal, or 1 in front of it");
+        if (x->type != y->type) {
+            if (!fv__is_float(x) || !fv__is_float(y)) return fv__shape_fail(c, "concat", x, last, "equal types wanted");
+            y->type = fv__promote(x->type, y->type);
+        }
+        y->dim[axis] += x->dim[axis];
+    }
+    return 1;
+}
+
+/* One source's strips in y, in the data or the gradients. Repeated ones are written row by row: they are small. */
+static void fv__concat_fwd(fv_ctx *c, fv_tensor *y) {
+    int axis = (int)y->node->i[0];
+    fv__split s = fv__split_at(y, axis);
+    int64_t at = 0;
+    for (int k = 0; k < y->node->n; k++) {
+        const fv_tensor *x = y->node->src[k];
+        int64_t run = x->dim[axis] * s.inner;
+        char *to = (char *)fv__at(y->data, y->type, at);
+        if (fv_numel(x) == s.outer * run) {
+            fv__strips w = fv__strips_of(s.outer, run, x->data, x->type, run, to, y->type, s.n * s.inner, 0);
+            fv__strips_run(c, &w);
+        } else
+            for (int64_t o = 0; o < s.outer; o++)
+                fv__convert(fv__at(to, y->type, o * s.n * s.inner), y->type,
+                            fv__at(x->data, x->type, fv__concat_row(y, x, axis, o) * run), x->type, run);
+        at += run;
+    }
+}
+
+static void fv__concat_bwd_repeated(fv_ctx *c, fv_tensor *y, fv_tensor *x, int64_t at, int64_t run) {
+    int axis = (int)y->node->i[0];
+    fv__split s = fv__split_at(y, axis);
+    fv__span *span = fv__pool_alloc(c, (size_t)fv_numel(x) * sizeof(double));
+    if (!span) return;
+    double *sum = (double *)(void *)span->data;
+    memset(sum, 0, (size_t)fv_numel(x) * sizeof *sum);
+    for (int64_t o = 0; o < s.outer; o++) /* in this order, whatever the thread count */
+        fv__add_to(NULL, sum + fv__concat_row(y, x, axis, o) * run, FV_F64,
+                   fv__at(y->grad, fv_grad_type(y), o * s.n * s.inner + at), fv_grad_type(y), run);
+    fv__add_grad(c, x, sum, FV_F64);
+    fv__pool_free(c, span);
+}
+static void fv__concat_bwd(fv_ctx *c, fv_tensor *y) {
+    int axis = (int)y->node->i[0], first = 0;
+    fv__split s = fv__split_at(y, axis);
+    int64_t at = 0;
+    for (int k = 0; k < y->node->n; k++) {
+        fv_tensor *x = y->node->src[k];
+        int64_t run = x->dim[axis] * s.inner;
+        if (!(x->flags & FV_NEEDS_GRAD)) {
+        } else if (fv_numel(x) == s.outer * run) {
+            void *g = fv__grad(c, x, &first);
+            fv_type t = fv_grad_type(y);
+            fv__strips w = fv__strips_of(s.outer, run, fv__at(y->grad, t, at), t, s.n * s.inner, g, fv_grad_type(x), run,
+                                         !first);
+            if (g) fv__strips_run(c, &w);
+        } else fv__concat_bwd_repeated(c, y, x, at, run);
+        at += run;
+    }
+}
+static const fv__op fv__op_concat = {"concat", fv__concat_shape, fv__concat_fwd, fv__concat_bwd};
+FV_DEF fv_tensor *fv_concat(fv_ctx *c, fv_tensor **x, int n, int dim) {
+    if (c->status) return NULL;
+    if (n < 1 || n > 8) {
+        fv_fail(c, FV_ESHAPE, "concat: %d tensors, 1 to 8 can be joined", n);
+        return NULL;
+    }
+    for (int i = 0; i < n; i++)
+        if (!fv__need(c, "concat", x[i])) return NULL;
+    int axis = fv__dim_of(c, "concat", x[n - 1], dim);
+    fv_tensor *y = axis < 0 ? NULL : fv__make(c, &fv__op_concat, x, n);
+    if (y) y->node->i[0] = axis;
+    return fv__apply(c, y);
+}
+
+/* ---- op slice: y = x[.., start..start+count, ..].  gx = gy there, 0 elsewhere ---- */
+static int fv__slice_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    int64_t dim = y->node->i[0], start = y->node->i[1], count = y->node->i[2];
+    char text[128];
+    if (start < 0 || count < 0 || count > x->dim[dim] || start > x->dim[dim] - count)
+        return fv_fail(c, FV_ESHAPE, "slice: %s: dim %d has no elements %lld to %lld", fv__shape_text(x, text, sizeof text),
+                       (int)dim, (long long)start, (long long)(start + count - 1));
+    fv__like(y, x, x->type);
+    y->dim[dim] = count;
+    return 1;
+}
+static void fv__slice_fwd(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    fv__split s = fv__split_at(x, (int)y->node->i[0]);
+    int64_t run = y->node->i[2] * s.inner;
+    const void *from = fv__at(x->data, x->type, y->node->i[1] * s.inner);
+    fv__strips w = fv__strips_of(s.outer, run, from, x->type, s.n * s.inner, y->data, y->type, run, 0);
+    fv__strips_run(c, &w);
+}
+static void fv__slice_bwd(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0];
+    fv__split s = fv__split_at(x, (int)y->node->i[0]);
+    int64_t run = y->node->i[2] * s.inner;
+    void *g = fv__grad_or_zeros(c, x);
+    if (!g) return;
+    fv__strips w = fv__strips_of(s.outer, run, y->grad, fv_grad_type(y), run,
+                                 fv__at(g, fv_grad_type(x), y->node->i[1] * s.inner), fv_grad_type(x), s.n * s.inner, 1);
+    fv__strips_run(c, &w);
+}
+static const fv__op fv__op_slice = {"slice", fv__slice_shape, fv__slice_fwd, fv__slice_bwd};
+FV_DEF fv_tensor *fv_slice(fv_ctx *c, fv_tensor *x, int dim, int64_t start, int64_t count) {
+    int d = fv__dim_of(c, "slice", x, dim);
+    fv_tensor *y = d < 0 ? NULL : fv__make(c, &fv__op_slice, &x, 1);
+    if (y) y->node->i[0] = d, y->node->i[1] = start, y->node->i[2] = count;
+    return fv__apply(c, y);
+}
+
+/* ---- op gather: y[j,:] = table[index[j],:].  gtable[index[j],:] += gy[j,:], in the order of j for every column ---- */
+static int64_t fv__index(const fv_tensor *t, int64_t i) {
+    return t->type == FV_I32 ? ((const int32_t *)t->data)[i] : ((const int64_t *)t->data)[i];
+}
+static int fv__gather_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *table = y->node->src[0], *index = y->node->src[1];
+    if (table->rank != 2 || !table->data || (index->type != FV_I32 && index->type != FV_I64) || index->rank >= FV_MAX_RANK)
+        return fv__shape_fail(c, "gather", table, index, "a table [R,D] and i32 or i64 indices wanted");
+    for (int64_t i = 0; i < fv_numel(index); i++)
+        if (fv__index(index, i) < 0 || fv__index(index, i) >= table->dim[0])
+            return fv_fail(c, FV_ESHAPE, "gather: index number %lld is %lld, the table has rows 0 to %lld", (long long)i,
+                           (long long)fv__index(index, i), (long long)table->dim[0] - 1);
+    fv__like(y, index, table->type);
+    y->dim[y->rank++] = table->dim[1];
+    return 1;
+}
+
+typedef struct fv__gather {
+    fv_tensor *y;
+    void *grad;
+    int64_t n, rows, cols;
+    const fv__kernels *k;
+} fv__gather;
+static void fv__gather_fwd_job(void *arg, int job, int worker) {
+    const fv__gather *w = (const fv__gather *)arg;
+    const fv_tensor *table = w->y->node->src[0], *index = w->y->node->src[1];
+    int64_t cols = table->dim[1];
+    (void)worker;
+    for (int64_t i = job * w->rows; i < FV__MIN((job + 1) * w->rows, w->n); i++)
+        memcpy(fv__at(w->y->data, w->y->type, i * cols), fv__at(table->data, table->type, fv__index(index, i) * cols),
+               (size_t)cols * fv_type_size(table->type));
+}
+static void fv__gather_bwd_job(void *arg, int job, int worker) { /* a job owns columns: no two write the same element */
+    const fv__gather *w = (const fv__gather *)arg;
+    const fv_tensor *table = w->y->node->src[0], *index = w->y->node->src[1];
+    int64_t cols = table->dim[1], at = job * w->cols, n = FV__MIN(w->cols, cols - at);
+    fv_type gt = fv_grad_type(table), yt = fv_grad_type(w->y);
+    (void)worker;
+    for (int64_t i = 0; i < w->n; i++)
+        fv__add_to(w->k, fv__at(w->grad, gt, fv__index(index, i) * cols + at), gt,
+                   fv__at(w->y->grad, yt, i * cols + at), yt, n);
+}
+static void fv__gather_fwd(fv_ctx *c, fv_tensor *y) {
+    fv__gather w;
+    memset(&w, 0, sizeof w);
+    w.y = y, w.n = fv_numel(y->node->src[1]), w.rows = FV__MAX(FV__JOB / FV__MAX(fv__last(y), 1), (int64_t)1);
+    if (fv_numel(y)) fv_parallel(c, (int)FV__CEIL(w.n, w.rows), fv__gather_fwd_job, &w);
+}
+static void fv__gather_bwd(fv_ctx *c, fv_tensor *y) {
+    fv__gather w;
+    memset(&w, 0, sizeof w);
+    w.y = y, w.n = fv_numel(y->node->src[1]), w.cols = 64; /* at least a cache line, so that jobs do not share one */
+    w.grad = fv__grad_or_zeros(c, y->node->src[0]), w.k = fv__kernels_for(c, FV_F32);
+    if (w.grad) fv_parallel(c, (int)FV__CEIL(fv__last(y), w.cols), fv__gather_bwd_job, &w);
+}
+static const fv__op fv__op_gather = {"gather", fv__gather_shape, fv__gather_fwd, fv__gather_bwd};
+FV_DEF fv_tensor *fv_gather(fv_ctx *c, fv_tensor *table, const fv_tensor *index) {
+    fv_tensor *src[2];
+    src[0] = table, src[1] = (fv_tensor *)(uintptr_t)index;
+    if (!fv__need(c, "gather", table) || !fv__need(c, "gather", index)) return NULL;
+    return fv__apply(c, fv__make(c, &fv__op_gather, src, 2));
+}
+
+/* ---- ops sum, mean, max over a dim of x = [outer, n, inner], into y = [outer, inner].
+ *      gx = gy, gy/n, and for max gy at the first largest element, else 0 ---- */
+enum { FV__SUM1 = 0, FV__MEAN1 = 1, FV__MAX1 = 2 };
+typedef struct fv__reduce {
+    const fv_tensor *x, *y;
+    fv__split s;
+    int64_t blocks, group; /* inner is cut into blocks of FV__BLOCK; a job is a group of (outer, block) pairs */
+    int kind, add;
+    double scale;
+    const fv__kernels *k;
+    int32_t *where; /* of the largest element; like y */
+    void *grad;
+} fv__reduce;
+
+static void fv__max_into(double *best, int32_t *where, const double *v, int64_t n, int32_t at) {
+    for (int64_t i = 0; i < n; i++) {
+        int better = at == 0 || v[i] > best[i] || (v[i] != v[i] && best[i] == best[i]); /* the first NaN stays */
+        if (better) best[i] = v[i], where[i] = at;
+    }
+}
+/* acc[i] += x[i] */
+static void fv__sum_into(double *acc, const fv_tensor *x, int64_t at, int64_t n) {
+    if (x->type == FV_F32) {
+        const float *p = (const float *)x->data + at;
+        for (int64_t i = 0; i < n; i++) acc[i] += (double)p[i];
+    } else if (x->type == FV_BF16) {
+        const uint16_t *p = (const uint16_t *)x->data + at;
+        for (int64_t i = 0; i < n; i++) acc[i] += (double)fv__bf16_to(p[i]);
+    } else {
+        const double *p = (const double *)x->data + at;
+        for (int64_t i = 0; i < n; i++) acc[i] += p[i];
+    }
+}
+
+/* the sum of n neighbours, for a reduction over the last dim: eight sums side by side, not one long chain */
+static double fv__sum_run(const fv_tensor *x, int64_t at, int64_t n) {
+    double acc[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+    for (int64_t i = 0; i < n; i += 8) fv__sum_into(acc, x, at + i, FV__MIN(n - i, (int64_t)8));
+    return ((acc[0] + acc[4]) + (acc[1] + acc[5])) + ((acc[2] + acc[6]) + (acc[3] + acc[7]));
+}
+
+static void fv__reduce_fwd_job(void *arg, int job, int worker) {
+    const fv__reduce *w = (const fv__reduce *)arg;
+    int64_t unit = job * w->group, end = FV__MIN(unit + w->group, w->s.outer * w->blocks);
+    (void)worker;
+    for (; unit < end; unit++) {
+        int64_t o = unit / w->blocks, i = unit % w->blocks * FV__BLOCK, m = FV__MIN(w->s.inner - i, (int64_t)FV__BLOCK);
+        int64_t at = o * w->s.inner + i, from = o * w->s.n * w->s.inner + i;
+        double acc[FV__BLOCK], v[FV__BLOCK];
+        memset(acc, 0, sizeof acc);
+        if (w->kind != FV__MAX1 && w->s.inner == 1) acc[0] = fv__sum_run(w->x, from, w->s.n);
+        else
+            for (int64_t k = 0; k < w->s.n; k++, from += w->s.inner) {
+                if (w->kind != FV__MAX1) {
+                    fv__sum_into(acc, w->x, from, m);
+                    continue;
+                }
+                fv__convert(v, FV_F64, fv__at(w->x->data, w->x->type, from), w->x->type, m);
+                fv__max_into(acc, w->where + at, v, m, (int32_t)k);
+            }
+        for (int64_t k = 0; k < m; k++) acc[k] *= w->scale;
+        fv__convert(fv__at(w->y->data, w->y->type, at), w->y->type, acc, FV_F64, m);
+    }
+}
+
+static void fv__reduce_bwd_job(void *arg, int job, int worker) {
+    const fv__reduce *w = (const fv__reduce *)arg;
+    int64_t unit = job * w->group, end = FV__MIN(unit + w->group, w->s.outer * w->blocks);
+    fv_type gt = fv_grad_type(w->x), yt = fv_grad_type(w->y), t = fv__compute_type(gt);
+    (void)worker;
+    for (; unit < end; unit++) {
+        int64_t o = unit / w->blocks, i = unit % w->blocks * FV__BLOCK, m = FV__MIN(w->s.inner - i, (int64_t)FV__BLOCK);
+        int64_t at = o * w->s.inner + i, to = o * w->s.n * w->s.inner + i;
+        double g[FV__BLOCK]; /* scaled, in the type of the computation */
+        for (int64_t k = 0; k < m; k++) fv__set(g, t, k, w->scale * fv__get(w->y->grad, yt, at + k));
+        for (int64_t k = 0; w->kind == FV__MAX1 && k < m; k++)
+            fv__add_to(w->k, fv__at(w->grad, gt, to + w->where[at + k] * w->s.inner + k), gt, fv__at(g, t, k), t, 1);
+        for (int64_t k = 0; w->kind != FV__MAX1 && k < w->s.n; k++, to += w->s.inner) {
+            if (w->add) fv__add_to(w->k, fv__at(w->grad, gt, to), gt, g, t, m);
+            else fv__convert(fv__at(w->grad, gt, to), gt, g, t, m);
+        }
+    }
+}
+
+static void fv__reduce_run(fv_ctx *c, fv_tensor *y, int backward) {
+    fv__reduce w;
+    memset(&w, 0, sizeof w);
+    w.y = y, w.x = y->node->src[0], w.s = fv__split_at(w.x, (int)y->node->i[0]), w.kind = (int)y->node->i[1];
+    w.k = fv__kernels_for(c, FV_F32);
+    w.scale = w.kind == FV__MEAN1 ? 1.0 / (double)w.s.n : 1.0;
+    w.blocks = FV__CEIL(w.s.inner, FV__BLOCK);
+    w.group = FV__MAX(FV__JOB / FV__MAX(w.s.n * FV__MIN(w.s.inner, FV__BLOCK), 1), (int64_t)1);
+    if (w.kind == FV__MAX1)
+        w.where = (int32_t *)(backward ? fv__saved(y, 0) : fv__save(c, y, 0, (size_t)fv_numel(y) * sizeof(int32_t)));
+    if (backward) {
+        int first = 0;
+        w.grad = w.kind == FV__MAX1 ? fv__grad_or_zeros(c, y->node->src[0]) : fv__grad(c, y->node->src[0], &first);
+        w.add = !first;
+    }
+    if (c->status || (backward && !w.grad) || !fv_numel(y)) return;
+    fv_parallel(c, (int)FV__CEIL(w.s.outer * w.blocks, w.group), backward ? fv__reduce_bwd_job : fv__reduce_fwd_job, &w);
+}
+
+static int fv__reduce_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    const char *name = y->node->op->name;
+    if (!fv__is_float(x)) return fv__shape_fail(c, name, x, NULL, "f32, bf16 or f64 wanted");
+    if (x->dim[y->node->i[0]] == 0 && y->node->i[1] != FV__SUM1) return fv__shape_fail(c, name, x, NULL, "the dim is empty");
+    y->type = x->type;
+    for (int i = 0; i < x->rank; i++)
+        if (i != y->node->i[0]) y->dim[y->rank++] = x->dim[i];
+    return 1;
+}
+static void fv__reduce_fwd(fv_ctx *c, fv_tensor *y) { fv__reduce_run(c, y, 0); }
+static void fv__reduce_bwd(fv_ctx *c, fv_tensor *y) { fv__reduce_run(c, y, 1); }
+static const fv__op fv__op_sum = {"sum", fv__reduce_shape, fv__reduce_fwd, fv__reduce_bwd};
+static const fv__op fv__op_mean = {"mean", fv__reduce_shape, fv__reduce_fwd, fv__reduce_bwd};
+static const fv__op fv__op_max = {"max", fv__reduce_shape, fv__reduce_fwd, fv__reduce_bwd};
+
+static fv_tensor *fv__reduce_make(fv_ctx *c, const fv__op *op, int kind, fv_tensor *x, int dim) {
+    int d = fv__dim_of(c, op->name, x, dim);
+    fv_tensor *y = d < 0 ? NULL : fv__make(c, op, &x, 1);
+    if (y) y->node->i[0] = d, y->node->i[1] = kind;
+    return fv__apply(c, y);
+}
+FV_DEF fv_tensor *fv_sum(fv_ctx *c, fv_tensor *x, int dim) { return fv__reduce_make(c, &fv__op_sum, FV__SUM1, x, dim); }
+FV_DEF fv_tensor *fv_mean(fv_ctx *c, fv_tensor *x, int dim) { return fv__reduce_make(c, &fv__op_mean, FV__MEAN1, x, dim); }
+FV_DEF fv_tensor *fv_max(fv_ctx *c, fv_tensor *x, int dim) { return fv__reduce_make(c, &fv__op_max, FV__MAX1, x, dim); }
+
+/* ---- ops dropout, drop_path: y = x m/(1-p), m 0 with probability p, else 1; one m per element, or per sample.
+ *      gx = gy m/(1-p): the backward pass draws the same numbers again ---- */
+/* settings: i[0] seed, i[1] stream, i[2] elements that share a number; f[0] p */
+static void fv__dropout_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    const fv__node *node = r->y->node;
+    uint64_t seed = (uint64_t)node->i[0], stream = (uint64_t)node->i[1], held = UINT64_MAX;
+    double keep = node->f[0] < 1 ? 1 / (1 - node->f[0]) : 0;
+    uint32_t word[4] = {0, 0, 0, 0};
+    for (int64_t i = 0, m; i < n; i += m) {
+        int64_t share = node->i[2], e = row + i;
+        uint64_t draw = (uint64_t)(e / share); /* number `draw` of the stream, as fv_random_uniform has it */
+        m = FV__MIN(share - e % share, n - i);
+        if (draw >> 2 != held) fv_philox(seed, stream, held = draw >> 2, word);
+        double s = (double)(word[draw & 3] >> 8) * (1.0 / 16777216.0) < node->f[0] ? 0 : keep;
+        for (int64_t j = i; j < i + m; j++) {
+            if (r->compute == FV_F64) ((double *)out[0])[j] = s > 0 ? s * ((const double *)in[0])[j] : 0;
+            else ((float *)out[0])[j] = s > 0 ? (float)s * ((const float *)in[0])[j] : 0; /* 0 even for an infinity */
+        }
+    }
+}
+static void fv__dropout_fwd(fv_ctx *c, fv_tensor *y) {
+    fv__rows r = fv__rows_of(y, fv_numel(y), fv__dropout_rows);
+    fv__rows_in(&r, y->node->src[0]->data, y->type, 1);
+    fv__rows_out(&r, y->data, y->type, 1, 0);
+    fv__run_rows(c, &r);
+}
+static void fv__dropout_bwd(fv_ctx *c, fv_tensor *y) {
+    fv__rows r = fv__rows_of(y, fv_numel(y), fv__dropout_rows);
+    fv__rows_in(&r, y->grad, fv_grad_type(y), 1);
+    fv__rows_grad(c, &r, y->node->src[0], 1);
+    if (r.out[0]) fv__run_rows(c, &r);
+}
+static const fv__op fv__op_dropout = {"dropout", fv__scale_shape, fv__dropout_fwd, fv__dropout_bwd};
+static const fv__op fv__op_drop_path = {"drop_path", fv__scale_shape, fv__dropout_fwd, fv__dropout_bwd};
+
+static fv_tensor *fv__dropout_make(fv_ctx *c, const fv__op *op, fv_tensor *x, float p, int64_t share) {
+    if (!(p >= 0 && p <= 1)) {
+        fv_fail(c, FV_EUSAGE, "%s: a probability of %g is not in 0 to 1", op->name, (double)p);
+        return NULL;
+    }
+    if (p == 0 || !c->tape->training) return x;
+    fv_tensor *y = fv__make(c, op, &x, 1);
+    if (!y) return NULL;
+    y->node->i[0] = (int64_t)c->tape->seed;
+    y->node->i[1] = (int64_t)(c->tape->step << 20 | (c->tape->random_ops++ & 0xfffff));
+    y->node->i[2] = FV__MAX(share, (int64_t)1);
+    y->node->f[0] = (double)p;
+    return fv__apply(c, y);
+}
+FV_DEF fv_tensor *fv_dropout(fv_ctx *c, fv_tensor *x, float p) {
+    return fv__need(c, "dropout", x) ? fv__dropout_make(c, &fv__op_dropout, x, p, 1) : NULL;
+}
+FV_DEF fv_tensor *fv_drop_path(fv_ctx *c, fv_tensor *x, float p) {
+    if (!fv__need(c, "drop_path", x)) return NULL;
+    return fv__dropout_make(c, &fv__op_drop_path, x, p, x->rank && x->dim[0] ? fv_numel(x) / x->dim[0] : 1);
+}
+
+/* ======================================================================================================
+ * >>optim (implementation)
+ * ====================================================================================================== */
+FV_DEF int fv_params_add(fv_ctx *c, fv_params *p, fv_tensor *t) {
+    if (!fv__need(c, "params_add", t)) return 0;
+    fv_tensor **at = (fv_tensor **)fv__grow(c, p->at, p->count, &p->capacity, sizeof *at);
+    if (!at) return 0;
+    p->at = at;
+    p->at[p->count++] = t;
+    return 1;
+}
+FV_DEF fv_tensor *fv_params_find(const fv_params *p, const char *name) {
+    for (int i = 0; i < p->count; i++)
+        if (p->at[i]->name && !strcmp(p->at[i]->name, name)) return p->at[i];
+    return NULL;
+}
+FV_DEF void fv_zero_grad(fv_params *params) {
+    for (int i = 0; i < params->count; i++) params->at[i]->grad_set = 0; /* the next gradient is written, not added */
+}
+
+FV_DEF fv_optim *fv_optim_create(fv_ctx *c, fv_params *params, const fv_optim_desc *desc) {
+    fv_optim *o = (fv_optim *)fv_alloc(c, sizeof *o);
+    if (!o) return NULL;
+    if (desc) o->desc = *desc;
+    fv_optim_desc *d = &o->desc;
+    if (d->beta1 == 0) d->beta1 = 0.9f;
+    if (d->beta2 == 0) d->beta2 = 0.999f;
+    if (d->eps == 0) d->eps = 1e-8f;
+    d->momentum = d->momentum == 0 ? 0.9f : FV__MAX(d->momentum, 0.0f);
+    d->weight_decay = d->weight_decay == 0 ? 0.05f : FV__MAX(d->weight_decay, 0.0f);
+    o->params = params;
+    o->m = (float **)fv_alloc(c, (size_t)(params->count + 1) * sizeof *o->m);
+    o->v = (float **)fv_alloc(c, (size_t)(params->count + 1) * sizeof *o->v);
+    for (int i = 0; i < params->count && !c->status; i++) {
+        size_t bytes = (size_t)fv_numel(params->at[i]) * sizeof(float);
+        if (params->at[i]->type != FV_F32) fv__shape_fail(c, "optim", params->at[i], NULL, "f32 parameters wanted");
+        o->m[i] = (float *)fv_alloc(c, bytes);
+        if (d->kind == FV_ADAMW) o->v[i] = (float *)fv_alloc(c, bytes);
+    }
+    if (!c->status) return o;
+    fv_optim_destroy(c, o);
+    return NULL;
+}
+FV_DEF void fv_optim_destroy(fv_ctx *c, fv_optim *o) {
+    if (!o) return;
+    for (int i = 0; i < o->params->count; i++) {
+        if (o->m) fv_free(c, o->m[i]);
+        if (o->v) fv_free(c, o->v[i]);
+    }
+    fv_free(c, o->m);
+    fv_free(c, o->v);
+    fv_free(c, o);
+}
+
+/* Work over all parameters at once: chunk number j of parameter i, in fixed chunks. */
+enum { FV__OPTIM_CHUNK = 32768 };
+typedef struct fv__sweep {
+    const fv_params *params;
+    const fv_optim *o;
+    double *part;      /* a chunk's sum of squares */
+    float scale, lr, correct1, correct2;
+    fv_params *average;
+    float decay;
+} fv__sweep;
+
+/* the job's place: parameter and first element; -1 past the end */
+static int fv__sweep_at(const fv_params *p, int job, int64_t *from, int64_t *n) {
+    for (int i = 0; i < p->count; i++) {
+        int64_t count = fv_numel(p->at[i]), jobs = FV__CEIL(count, (int64_t)FV__OPTIM_CHUNK);
+        if (job < jobs) {
+            *from = (int64_t)job * FV__OPTIM_CHUNK;
+            *n = FV__MIN((int64_t)FV__OPTIM_CHUNK, count - *from);
+            return i;
+        }
+        job -= (int)jobs;
+    }
+    return -1;
+}
+static int fv__sweep_jobs(const fv_params *p) {
+    int64_t jobs = 0;
+    for (int i = 0; i < p->count; i++) jobs += FV__CEIL(fv_numel(p->at[i]), (int64_t)FV__OPTIM_CHUNK);
+    return (int)jobs;
+}
+
+static void fv__norm_job(void *arg, int job, int worker) {
+    const fv__sweep *s = (const fv__sweep *)arg;
+    int64_t from, n;
+    int i = fv__sweep_at(s->params, job, &from, &n);
+    double sum = 0;
+    (void)worker;
+    if (i < 0 || !s->params->at[i]->grad_set) {
+        s->part[job] = 0;
+        return;
+    }
+    const float *g = (const float *)s->params->at[i]->grad + from;
+    for (int64_t k = 0; k < n; k++) sum += (double)g[k] * (double)g[k];
+    s->part[job] = sum;
+}
+
+FV_DEF double fv_grad_norm(fv_ctx *c, const fv_params *params) {
+    fv__sweep s;
+    double sum = 0;
+    int jobs = fv__sweep_jobs(params);
+    memset(&s, 0, sizeof s);
+    s.params = params;
+    fv__span *part = fv__pool_alloc(c, (size_t)(jobs + 1) * sizeof(double));
+    if (!part) return 0;
+    s.part = (double *)(void *)part->data;
+    fv_parallel(c, jobs, fv__norm_job, &s);
+    for (int i = 0; i < jobs; i++) sum += s.part[i];
+    fv__pool_free(c, part);
+    return sqrt(sum);
+}
+
+/* AdamW: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr (m/c1 / (sqrt(v/c2) + eps) + decay w), c = 1 - b^t */
+static void fv__adamw(const fv__sweep *s, float *w, const float *g, float *m, float *v, int64_t n, float decay) {
+    const fv_optim_desc *d = &s->o->desc;
+    float b1 = d->beta1, b2 = d->beta2, keep = 1 - s->lr * decay, step = s->lr / s->correct1, root = 1 / sqrtf(s->correct2);
+    for (int64_t k = 0; k < n; k++) {
+        float x = g[k] * s->scale;
+        m[k] = b1 * m[k] + (1 - b1) * x;
+        v[k] = b2 * v[k] + (1 - b2) * x * x;
+        w[k] = w[k] * keep - step * m[k] / (sqrtf(v[k]) * root + d->eps);
+    }
+}
+/* SGD as torch's: m = momentum m + (g + decay w), from m = g at the first step; w -= lr m */
+static void fv__sgd(const fv__sweep *s, float *w, const float *g, float *m, int64_t n, float decay) {
+    float momentum = s->o->step > 1 ? s->o->desc.momentum : 0;
+    for (int64_t k = 0; k < n; k++) {
+        m[k] = momentum * m[k] + g[k] * s->scale + decay * w[k];
+        w[k] -= s->lr * m[k];
+    }
+}
+static void fv__update_job(void *arg, int job, int worker) {
+    const fv__sweep *s = (const fv__sweep *)arg;
+    int64_t from, n;
+    int i = fv__sweep_at(s->params, job, &from, &n);
+    (void)worker;
+    if (i < 0 || !s->params->at[i]->grad_set) return;
+    fv_tensor *t = s->params->at[i];
+    float decay = t->rank <= 1 || (t->flags & FV_NO_DECAY) ? 0 : s->o->desc.weight_decay;
+    float *w = (float *)t->data + from;
+    const float *g = (const float *)t->grad + from;
+    if (s->o->desc.kind == FV_ADAMW) fv__adamw(s, w, g, s->o->m[i] + from, s->o->v[i] + from, n, decay);
+    else fv__sgd(s, w, g, s->o->m[i] + from, n, decay);
+}
+
+FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr) {
+    fv__sweep s;
+    double norm = fv_grad_norm(c, o->params);
+    if (c->status) return norm;
+    memset(&s, 0, sizeof s);
+    o->step++;
+    s.params = o->params, s.o = o, s.lr = lr, s.scale = 1;
+    if (o->desc.clip_grad > 0) s.scale = (float)FV__MIN(1.0, (double)o->desc.clip_grad / (norm + 1e-6));
+    s.correct1 = (float)(1 - pow((double)o->desc.beta1, (double)o->step));
+    s.correct2 = (float)(1 - pow((double)o->desc.beta2, (double)o->step));
+    fv_parallel(c, fv__sweep_jobs(o->params), fv__update_job, &s);
+    fv_zero_grad(o->params);
+    return norm;
+}
+
+FV_DEF float fv_lr_cosine(int64_t step, int64_t steps, int64_t warmup, float lr, float start, float min) {
+    if (step < warmup) return start + (lr - start) * (float)step / (float)warmup;
+    if (step >= steps || steps <= warmup) return min;
+    double t = (double)(step - warmup) / (double)(steps - warmup);
+    return (float)((double)min + 0.5 * ((double)lr - (double)min) * (1 + cos(3.14159265358979323846 * t)));
+}
+
+static void fv__ema_job(void *arg, int job, int worker) {
+    const fv__sweep *s = (const fv__sweep *)arg;
+    int64_t from, n;
+    int i = fv__sweep_at(s->params, job, &from, &n);
+    (void)worker;
+    if (i < 0) return;
+    float *a = (float *)s->average->at[i]->data + from;
+    const float *w = (const float *)s->params->at[i]->data + from;
+    for (int64_t k = 0; k < n; k++) a[k] = s->decay * a[k] + (1 - s->decay) * w[k];
+}
+FV_DEF void fv_ema(fv_ctx *c, fv_params *average, const fv_params *params, float decay) {
+    fv__sweep s;
+    if (c->status) return;
+    memset(&s, 0, sizeof s);
+    s.params = params, s.average = average, s.decay = decay;
+    fv_parallel(c, fv__sweep_jobs(params), fv__ema_job, &s);
+}
+
+/* ======================================================================================================
+ * >>json (implementation)
+ * ====================================================================================================== */
+/* Nodes are 16 bytes, made after a pass that counts them: an object's members are pairs (key, value) in document order. */
+typedef struct fv__jvalue { uint32_t at, next, count, kind; } fv__jvalue; /* at: byte of the text; next sibling, or 0 */
+struct fv_json { char *text; fv__jvalue *value; uint32_t used; const char *name; };
+
+typedef struct fv__jparser {
+    fv_ctx *c;
+    fv_json *j; /* NULL in the counting pass */
+    const char *name;
+    const uint8_t *s;
+    size_t at, size;
+    uint32_t count;
+} fv__jparser;
+
+static uint32_t fv__jfail(fv__jparser *p, const char *what) {
+    fv_fail(p->c, FV_EFORMAT, "%s: not valid JSON at byte %zu: %s", p->name, p->at, what);
+    return 0;
+}
+static void fv__jspace(fv__jparser *p) {
+    while (p->at < p->size && (p->s[p->at] == ' ' || p->s[p->at] == '\t' || p->s[p->at] == '\n' || p->s[p->at] == '\r')) p->at++;
+}
+static uint32_t fv__jnew(fv__jparser *p, fv_json_kind kind, size_t at) {
+    uint32_t n = ++p->count;
+    if (p->j) {
+        fv__jvalue *v = &p->j->value[n];
+        v->at = (uint32_t)at, v->next = v->count = 0, v->kind = (uint32_t)kind;
+    }
+    return n;
+}
+
+/* bytes of a valid UTF-8 sequence at s, or 0 */
+static int fv__utf8(const uint8_t *s, size_t left) {
+    int n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+    if (!n || (size_t)n > left) return 0;
+    for (int i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    if (n == 3 && ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f))) return 0;
+    if (n == 4 && ((s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))) return 0;
+    return n;
+}
+static int fv__hex4(const uint8_t *s, size_t left, uint32_t *out) {
+    *out = 0;
+    for (int i = 0; i < 4; i++) {
+        if ((size_t)i >= left) return 0;
+        int ch = s[i], d = ch >= '0' && ch <= '9' ? ch - '0' : (ch | 32) >= 'a' && (ch | 32) <= 'f' ? (ch | 32) - 'a' + 10 : -1;
+        if (d < 0) return 0;
+        *out = *out * 16 + (uint32_t)d;
+    }
+    return 1;
+}
+
+/* an escape after its backslash; returns its length, 0 when wrong; the code point to *code */
+static size_t fv__jescape(const uint8_t *s, size_t left, uint32_t *code) {
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    const char *f = left && s[0] ? strchr(from, s[0]) : NULL;
+    if (f) {
+        *code = (uint32_t)to[f - from];
+        return 1;
+    }
+    uint32_t low;
+    if (left < 5 || s[0] != 'u' || !fv__hex4(s + 1, left - 1, code)) return 0;
+    if (*code < 0xd800 || *code > 0xdfff) return 5;
+    if (*code > 0xdbff || left < 11 || s[5] != '\\' || s[6] != 'u' || !fv__hex4(s + 7, left - 7, &low) || low < 0xdc00 || low > 0xdfff) return 0;
+    *code = 0x10000 + ((*code - 0xd800) << 10) + (low - 0xdc00);
+    return 11;
+}
+
+/* In the second pass the string is unescaped in place and ends with a NUL over its closing quote. */
+static uint32_t fv__jstring(fv__jparser *p) {
+    size_t start = ++p->at;
+    char *out = p->j ? p->j->text + start : NULL;
+    uint32_t n = fv__jnew(p, FV_JSON_STRING, start), code;
+    while (p->at < p->size && p->s[p->at] != '"') {
+        if (p->s[p->at] < 32) return fv__jfail(p, "a control character in a string");
+        if (p->s[p->at] == '\\') {
+            size_t k = fv__jescape(p->s + p->at + 1, p->size - p->at - 1, &code);
+            if (!k) return fv__jfail(p, "a wrong escape");
+            if (!code) return fv__jfail(p, "a NUL in a string");
+            p->at += k + 1;
+            if (!out) continue;
+            if (code < 0x80) *out++ = (char)code;
+            else if (code < 0x800) *out++ = (char)(0xc0 | code >> 6), *out++ = (char)(0x80 | (code & 63));
+            else if (code < 0x10000) *out++ = (char)(0xe0 | code >> 12), *out++ = (char)(0x80 | (code >> 6 & 63)), *out++ = (char)(0x80 | (code & 63));
+            else *out++ = (char)(0xf0 | code >> 18), *out++ = (char)(0x80 | (code >> 12 & 63)), *out++ = (char)(0x80 | (code >> 6 & 63)), *out++ = (char)(0x80 | (code & 63));
+            continue;
+        }
+        int k = fv__utf8(p->s + p->at, p->size - p->at);
+        if (!k) return fv__jfail(p, "not UTF-8");
+        for (int i = 0; out && i < k; i++) *out++ = (char)p->s[p->at + (size_t)i];
+        p->at += (size_t)k;
+    }
+    if (p->at >= p->size) return fv__jfail(p, "a string without its end");
+    if (out) *out = 0;
+    p->at++;
+    return n;
+}
+
+static size_t fv__jdigits(const fv__jparser *p, size_t at) {
+    while (at < p->size && p->s[at] >= '0' && p->s[at] <= '9') at++;
+    return at;
+}
+static uint32_t fv__jnumber(fv__jparser *p) {
+    size_t at = p->at, i = at + (p->s[at] == '-'), end = fv__jdigits(p, i);
+    if (end == i || (p->s[i] == '0' && end > i + 1)) return fv__jfail(p, "a value is expected here");
+    if (end < p->size && p->s[end] == '.') {
+        size_t f = fv__jdigits(p, end + 1);
+        if (f == end + 1) return fv__jfail(p, "digits are missing");
+        end = f;
+    }
+    if (end < p->size && (p->s[end] | 32) == 'e') {
+        size_t e = end + 1;
+        if (e < p->size && (p->s[e] == '+' || p->s[e] == '-')) e++;
+        end = fv__jdigits(p, e);
+        if (end == e) return fv__jfail(p, "digits are missing");
+    }
+    p->at = end;
+    return fv__jnew(p, FV_JSON_NUMBER, at);
+}
+
+static uint32_t fv__jvalue_at(fv__jparser *p, int depth);
+
+static uint32_t fv__jlist(fv__jparser *p, int depth, int object) {
+    uint32_t n = fv__jnew(p, object ? FV_JSON_OBJECT : FV_JSON_ARRAY, p->at), last = 0, count = 0;
+    char end = object ? '}' : ']';
+    if (depth >= 32) return fv__jfail(p, "more than 32 levels");
+    p->at++;
+    fv__jspace(p);
+    while (p->at < p->size && p->s[p->at] != end) {
+        uint32_t key = 0;
+        if (count) {
+            if (p->s[p->at] != ',') return fv__jfail(p, "a comma or an end is expected here");
+            p->at++;
+            fv__jspace(p);
+        }
+        if (object) {
+            if (p->at >= p->size || p->s[p->at] != '"') return fv__jfail(p, "a key is expected here");
+            if (!(key = fv__jstring(p))) return 0;
+            fv__jspace(p);
+            if (p->at >= p->size || p->s[p->at] != ':') return fv__jfail(p, "a colon is expected here");
+            p->at++;
+        }
+        uint32_t v = fv__jvalue_at(p, depth + 1);
+        if (!v) return 0;
+        if (p->j && last) p->j->value[last].next = v;
+        last = v, count++;
+        fv__jspace(p);
+    }
+    if (p->at >= p->size) return fv__jfail(p, "the end is missing");
+    p->at++;
+    if (p->j) p->j->value[n].count = count;
+    return n;
+}
+
+static uint32_t fv__jvalue_at(fv__jparser *p, int depth) {
+    static const char *const word[] = {"null", "false", "true"};
+    fv__jspace(p);
+    if (p->at >= p->size) return fv__jfail(p, "a value is missing");
+    if (p->s[p->at] == '{' || p->s[p->at] == '[') return fv__jlist(p, depth, p->s[p->at] == '{');
+    if (p->s[p->at] == '"') return fv__jstring(p);
+    for (int i = 0; i < 3; i++) {
+        size_t n = strlen(word[i]);
+        if (p->size - p->at >= n && !memcmp(p->s + p->at, word[i], n)) {
+            p->at += n;
+            return fv__jnew(p, (fv_json_kind)(FV_JSON_NULL + i), p->at - n);
+        }
+    }
+    return fv__jnumber(p);
+}
+
+static int fv__compare_text(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+/* Duplicates, by sorting each object's keys (heap sort would bound the worst case; libc's qsort is a merge sort on glibc). */
+static int fv__jduplicates(fv_ctx *c, const fv_json *j) {
+    for (uint32_t n = 1; n <= j->used && !c->status; n++) {
+        uint32_t count = j->value[n].count, k = 0;
+        if (j->value[n].kind != FV_JSON_OBJECT || count < 2) continue;
+        const char **key = (const char **)fv__alloc_dirty(c, count * sizeof *key);
+        if (!key) return 0;
+        for (uint32_t v = n + 2; v; v = j->value[v].next) key[k++] = j->text + j->value[v - 1].at;
+        qsort((void *)key, count, sizeof *key, fv__compare_text);
+        for (k = 1; k < count; k++)
+            if (!strcmp(key[k - 1], key[k])) fv_fail(c, FV_EFORMAT, "%s: not valid JSON: the key \"%.80s\" comes twice", j->name, key[k]);
+        fv_free(c, (void *)key);
+    }
+    return !c->status;
+}
+
+FV_DEF fv_json *fv_json_parse(fv_ctx *c, const char *text, size_t size, const char *name) {
+    fv__jparser p;
+    memset(&p, 0, sizeof p);
+    p.c = c, p.name = name, p.s = (const uint8_t *)text, p.size = size;
+    if (c->status) return NULL;
+    if (size > 0x7fffffff) fv_fail(c, FV_EFORMAT, "%s: over 2 GiB of JSON", name);
+    uint32_t root = c->status ? 0 : fv__jvalue_at(&p, 0);
+    fv__jspace(&p);
+    if (root && p.at != size) root = fv__jfail(&p, "something follows the value");
+    if (!root) return NULL;
+    size_t names = strlen(name) + 1;
+    fv_json *j = (fv_json *)fv_alloc(c, sizeof *j + names + size + 1);
+    if (!j) return NULL;
+    memcpy(j + 1, name, names);
+    j->name = (const char *)(j + 1);
+    j->text = (char *)(j + 1) + names;
+    memcpy(j->text, text, size);
+    j->used = p.count;
+    j->value = (fv__jvalue *)fv_alloc(c, ((size_t)p.count + 1) * sizeof *j->value);
+    if (j->value) {
+        p.j = j, p.at = 0, p.count = 0;
+        fv__jvalue_at(&p, 0);
+        if (fv__jduplicates(c, j)) return j;
+    }
+    fv_json_free(c, j);
+    return NULL;
+}
+
+FV_DEF fv_json *fv_json_open(fv_ctx *c, const char *path) {
+    fv_file f;
+    if (!fv_file_open(c, path, &f)) return NULL;
+    fv_json *j = fv_json_parse(c, (const char *)f.data, f.size, path);
+    fv_file_close(c, &f);
+    return j;
+}
+FV_DEF void fv_json_free(fv_ctx *c, fv_json *j) {
+    if (!j) return;
+    fv_free(c, j->value);
+    fv_free(c, j);
+}
+
+FV_DEF fv_jnode fv_json_root(const fv_json *j) { return j ? 1 : 0; }
+FV_DEF fv_json_kind fv_json_type(const fv_json *j, fv_jnode n) { return j && n ? (fv_json_kind)j->value[n].kind : FV_JSON_ABSENT; }
+FV_DEF int fv_json_count(const fv_json *j, fv_jnode n) { return j && n ? (int)j->value[n].count : 0; }
+FV_DEF fv_jnode fv_json_first(const fv_json *j, fv_jnode n) {
+    if (!fv_json_count(j, n)) return 0;
+    return n + (j->value[n].kind == FV_JSON_OBJECT ? 2 : 1);
+}
+FV_DEF fv_jnode fv_json_next(const fv_json *j, fv_jnode n) { return j && n ? j->value[n].next : 0; }
+FV_DEF fv_jnode fv_json_at(const fv_json *j, fv_jnode n, int i) {
+    for (n = fv_json_first(j, n); n && i > 0; i--) n = fv_json_next(j, n);
+    return i < 0 ? 0 : n;
+}
+/* a member's key is the node before its value, and a string; an array's element may have a string before it too, but is
+ * never asked for its key */
+FV_DEF const char *fv_json_key(const fv_json *j, fv_jnode n) { return j && n > 1 ? j->text + j->value[n - 1].at : ""; }
+FV_DEF fv_jnode fv_json_get(const fv_json *j, fv_jnode n, const char *key) {
+    if (fv_json_type(j, n) != FV_JSON_OBJECT) return 0;
+    for (n = fv_json_first(j, n); n; n = fv_json_next(j, n))
+        if (!strcmp(fv_json_key(j, n), key)) return n;
+    return 0;
+}
+FV_DEF const char *fv_json_string(const fv_json *j, fv_jnode n, const char *otherwise) {
+    return fv_json_type(j, n) == FV_JSON_STRING ? j->text + j->value[n].at : otherwise;
+}
+/* strtod in the C locale whatever the caller's is: the point is the only character that differs */
+static double fv__strtod(const char *s) {
+    char t[64];
+    size_t n = strspn(s, "+-0123456789.eE");
+    char probe[8], *point;
+    snprintf(probe, sizeof probe, "%.1f", 0.5);
+    n = FV__MIN(n, sizeof t - 1);
+    memcpy(t, s, n);
+    t[n] = 0;
+    point = strchr(t, '.');
+    if (point) *point = probe[1];
+    return strtod(t, NULL);
+}
+FV_DEF double fv_json_number(const fv_json *j, fv_jnode n, double otherwise) {
+    return fv_json_type(j, n) == FV_JSON_NUMBER ? fv__strtod(j->text + j->value[n].at) : otherwise;
+}
+FV_DEF int64_t fv_json_int(const fv_json *j, fv_jnode n, int64_t otherwise) {
+    if (fv_json_type(j, n) != FV_JSON_NUMBER) return otherwise;
+    const char *s = j->text + j->value[n].at;
+    size_t k = strspn(s, "-0123456789");
+    if (s[k] != '.' && (s[k] | 32) != 'e') return strtoll(s, NULL, 10);
+    double v = fv__strtod(s);
+    return v > -9e18 && v < 9e18 ? (int64_t)v : otherwise;
+}
+FV_DEF int fv_json_bool(const fv_json *j, fv_jnode n, int otherwise) {
+    fv_json_kind k = fv_json_type(j, n);
+    return k == FV_JSON_TRUE ? 1 : k == FV_JSON_FALSE ? 0 : otherwise;
+}
+
+FV_DEF int fv_text_add(fv_ctx *c, fv_text *t, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (c->status || n < 0) return 0;
+    if (t->size + (size_t)n + 1 > t->capacity) {
+        size_t more = 2 * t->capacity + (size_t)n + 256;
+        char *p = (char *)fv__alloc_dirty(c, more);
+        if (!p) return 0;
+        if (t->size) memcpy(p, t->data, t->size);
+        fv_free(c, t->data);
+        t->data = p, t->capacity = more;
+    }
+    va_start(args, format);
+    vsnprintf(t->data + t->size, t->capacity - t->size, format, args);
+    va_end(args);
+    t->size += (size_t)n;
+    return 1;
+}
+FV_DEF int fv_text_json_string(fv_ctx *c, fv_text *t, const char *s) {
+    fv_text_add(c, t, "\"");
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\') fv_text_add(c, t, "\\%c", *s);
+        else if ((unsigned char)*s < 32) fv_text_add(c, t, "\\u%04x", *s);
+        else fv_text_add(c, t, "%c", *s);
+    }
+    return fv_text_add(c, t, "\"");
+}
+FV_DEF void fv_text_free(fv_ctx *c, fv_text *t) {
+    fv_free(c, t->data);
+    t->data = NULL, t->size = t->capacity = 0;
+}
+
+/* ======================================================================================================
+ * >>safetensors (implementation)
+ * ====================================================================================================== */
+struct fv_weights {
+    char *path;
+    fv_entry *entry;
+    fv_meta *meta;
+    int count, capacity, metas, meta_capacity, gguf, files;
+    int32_t *slot; /* open addressing by name; a power of two of slots */
+    uint32_t slots;
+    fv_file file[256];
+    fv_json *json[256]; /* a shard's header: names and strings live in it */
+    char *strings;      /* GGUF: NUL-terminated copies */
+};
+
+static const struct { const char *name; int block, bytes; } fv__dtypes[] = {
+    {"other", 1, 0},
+#define FV__DTYPE_ROW(name, block, bytes) {#name, block, bytes},
+    FV_DTYPE_LIST(FV__DTYPE_ROW)
+#undef FV__DTYPE_ROW
+};
+FV_DEF const char *fv_dtype_name(fv_dtype d) { return (unsigned)d < FV_D_COUNT ? fv__dtypes[d].name : "?"; }
+
+static uint32_t fv__hash_name(const char *s) {
+    uint64_t h = 0xcbf29ce484222325u;
+    for (; *s; s++) h = (h ^ (uint8_t)*s) * 0x100000001b3u;
+    h ^= h >> 32;
+    return (uint32_t)(h * 0x9e3779b97f4a7c15u >> 32);
+}
+
+/* The table of names; a name that comes twice is refused. Probing is cut short, so that chosen collisions cannot cost more
+ * than a sort would. */
+static int fv__weights_index(fv_ctx *c, fv_weights *w) {
+    for (w->slots = 16; w->slots < 2 * (uint32_t)w->count + 2;) w->slots *= 2;
+    w->slot = (int32_t *)fv_alloc(c, w->slots * sizeof *w->slot);
+    uint64_t steps = 0;
+    for (int i = 0; i < w->count && !c->status; i++) {
+        uint32_t h = fv__hash_name(w->entry[i].name);
+        for (;; h++, steps++) {
+            int32_t *s = &w->slot[h & (w->slots - 1)];
+            if (!*s) {
+                *s = i + 1;
+                break;
+            }
+            if (!strcmp(w->entry[*s - 1].name, w->entry[i].name))
+                return fv_fail(c, FV_EFORMAT, "%s: the tensor \"%.100s\" comes twice", w->path, w->entry[i].name);
+            if (steps > 64 * (uint64_t)w->slots) return fv_fail(c, FV_EFORMAT, "%s: its names collide too often", w->path);
+        }
+    }
+    return !c->status;
+}
+FV_DEF const fv_entry *fv_weights_find(const fv_weights *w, const char *name) {
+    if (!w || !w->slot) return NULL;
+    for (uint32_t h = fv__hash_name(name);; h++) {
+        int32_t s = w->slot[h & (w->slots - 1)];
+        if (!s) return NULL;
+        if (!strcmp(w->entry[s - 1].name, name)) return &w->entry[s - 1];
+    }
+}
+FV_DEF int fv_weights_count(const fv_weights *w) { return w ? w->count : 0; }
+FV_DEF const fv_entry *fv_weights_at(const fv_weights *w, int i) { return w && i >= 0 && i < w->count ? &w->entry[i] : NULL; }
+FV_DEF const char *fv_weights_path(const fv_weights *w) { return w->path; }
+FV_DEF int fv_weights_is_gguf(const fv_weights *w) { return w && w->gguf; }
+FV_DEF int fv_weights_meta_count(const fv_weights *w) { return w ? w->metas : 0; }
+FV_DEF const fv_meta *fv_weights_meta_at(const fv_weights *w, int i) { return w && i >= 0 && i < w->metas ? &w->meta[i] : NULL; }
+static const fv_meta *fv__weights_meta(const fv_weights *w, const char *key) {
+    for (int i = 0; w && i < w->metas; i++)
+        if (!strcmp(w->meta[i].key, key)) return &w->meta[i];
+    return NULL;
+}
+FV_DEF const char *fv_weights_meta_string(const fv_weights *w, const char *key, const char *otherwise) {
+    const fv_meta *m = fv__weights_meta(w, key);
+    return m && m->string ? m->string : otherwise;
+}
+FV_DEF double fv_weights_meta_number(const fv_weights *w, const char *key, double otherwise) {
+    const fv_meta *m = fv__weights_meta(w, key);
+    return m && m->is_number ? m->number : otherwise;
+}
+
+static fv_entry *fv__weights_add(fv_ctx *c, fv_weights *w) {
+    fv_entry *e = (fv_entry *)fv__grow(c, w->entry, w->count, &w->capacity, sizeof *e);
+    if (!e) return NULL;
+    w->entry = e;
+    return &w->entry[w->count++];
+}
+static fv_meta *fv__weights_add_meta(fv_ctx *c, fv_weights *w) {
+    fv_meta *m = (fv_meta *)fv__grow(c, w->meta, w->metas, &w->meta_capacity, sizeof *m);
+    if (!m) return NULL;
+    w->meta = m;
+    return &w->meta[w->metas++];
+}
+
+/* elements of e's dims, each product checked, also beside a zero; -1 on overflow */
+static int64_t fv__dims_count(const fv_entry *e) {
+    int64_t n = 1;
+    int zero = 0;
+    for (int i = 0; i < e->rank; i++) {
+        if (!e->dim[i]) zero = 1;
+        else if (e->dim[i] < 0 || n > INT64_MAX / 64 / e->dim[i]) return -1;
+        else n *= e->dim[i];
+    }
+    return zero ? 0 : n;
+}
+
+static int fv__st_bad(fv_ctx *c, const fv_weights *w, const char *name, const char *what) {
+    return fv_fail(c, FV_EFORMAT, "%s: tensor \"%.100s\": %s", w->path, name, what);
+}
+
+/* a whole number of at most 2^53, written as one; -1 otherwise */
+static int64_t fv__st_whole(const fv_json *j, fv_jnode n) {
+    double v = fv_json_number(j, n, -1);
+    return v >= 0 && v <= 9007199254740992.0 && v == floor(v) ? fv_json_int(j, n, -1) : -1;
+}
+
+static int fv__st_entry(fv_ctx *c, fv_weights *w, const fv_json *j, fv_jnode n, uint64_t base, uint64_t size) {
+    const char *name = fv_json_key(j, n);
+    fv_jnode dtype = fv_json_get(j, n, "dtype"), shape = fv_json_get(j, n, "shape"), at = fv_json_get(j, n, "data_offsets");
+    if (!*name) return fv__st_bad(c, w, name, "an empty name");
+    if (fv_json_type(j, n) != FV_JSON_OBJECT || fv_json_count(j, n) != 3 || fv_json_type(j, dtype) != FV_JSON_STRING ||
+        fv_json_type(j, shape) != FV_JSON_ARRAY || fv_json_type(j, at) != FV_JSON_ARRAY || fv_json_count(j, at) != 2)
+        return fv__st_bad(c, w, name, "its entry is not {dtype, shape, data_offsets}");
+    if (fv_json_count(j, shape) > FV_MAX_RANK) return fv__st_bad(c, w, name, "more than 8 dimensions");
+    fv_entry *e = fv__weights_add(c, w);
+    if (!e) return 0;
+    memset(e, 0, sizeof *e);
+    e->name = name, e->file = w->files - 1;
+    for (fv_jnode d = fv_json_first(j, shape); d; d = fv_json_next(j, d))
+        if ((e->dim[e->rank++] = fv__st_whole(j, d)) < 0) return fv__st_bad(c, w, name, "a dimension is not a whole number");
+    snprintf(e->dtype_name, sizeof e->dtype_name, "%s", fv_json_string(j, dtype, ""));
+    for (int i = FV_D_F32; i <= FV_D_F8_E5M2; i++)
+        if (!strcmp(fv__dtypes[i].name, fv_json_string(j, dtype, ""))) e->dtype = (fv_dtype)i;
+    if (!e->dtype) return fv__st_bad(c, w, name, "an unknown dtype");
+    int64_t from = fv__st_whole(j, fv_json_at(j, at, 0)), to = fv__st_whole(j, fv_json_at(j, at, 1));
+    e->count = fv__dims_count(e);
+    if (e->count < 0) return fv__st_bad(c, w, name, "its dimensions overflow");
+    if (from < 0 || to < from || (uint64_t)to > size) return fv__st_bad(c, w, name, "its data lies outside the file");
+    e->bytes = (uint64_t)(to - from);
+    if (e->bytes != (uint64_t)e->count * (uint64_t)fv__dtypes[e->dtype].bytes)
+        return fv__st_bad(c, w, name, "its data_offsets do not fit its shape and dtype");
+    e->offset = base + (uint64_t)from;
+    e->data = w->file[e->file].data + e->offset;
+    return 1;
+}
+
+static int fv__by_offset(const void *a, const void *b) {
+    const fv_entry *x = *(const fv_entry *const *)a, *y = *(const fv_entry *const *)b;
+    if (x->offset != y->offset) return x->offset < y->offset ? -1 : 1;
+    return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
+}
+/* exact != 0: the tensors from `first` on must cover [base, end) without a hole; always: without an overlap */
+static int fv__weights_cover(fv_ctx *c, const fv_weights *w, int first, uint64_t base, uint64_t end, int exact) {
+    int n = w->count - first;
+    const fv_entry **e = (const fv_entry **)fv__alloc_dirty(c, (size_t)(n + 1) * sizeof *e);
+    if (!e) return 0;
+    for (int i = 0; i < n; i++) e[i] = &w->entry[first + i];
+    qsort((void *)e, (size_t)n, sizeof *e, fv__by_offset);
+    for (int i = 0; i < n && !c->status; i++) {
+        if (e[i]->offset < base) fv__st_bad(c, w, e[i]->name, "its data overlaps another tensor's");
+        else if (exact && e[i]->offset > base) fv__st_bad(c, w, e[i]->name, "there is a hole in the data before it");
+        if (e[i]->bytes) base = e[i]->offset + e[i]->bytes;
+    }
+    fv_free(c, (void *)e);
+    if (exact && base != end && !c->status)
+        fv_fail(c, FV_EFORMAT, "%s: %llu bytes at its end belong to no tensor", w->path, (unsigned long long)(end - base));
+    return !c->status;
+}
+
+/* What a file that is no safetensors is, where that can be told. */
+static int fv__foreign(fv_ctx *c, const char *path, const fv_file *f) {
+    const char *s = (const char *)f->data;
+    size_t n = f->size;
+    if (n >= 7 && !memcmp(s, "version", 7))
+        return fv_fail(c, FV_EFORMAT, "%s: this is a git-lfs pointer, not the file itself: run git lfs pull", path);
+    if (n >= 4 && (!memcmp(s, "PK\3\4", 4) || (s[0] == '\x80' && s[1] < 6)))
+        return fv_fail(c, FV_EFORMAT, "%s: this is a PyTorch pickle, not safetensors: convert it in Python", path);
+    if (n >= 5 && s[0] == '<' && (s[1] == '!' || (s[1] | 32) == 'h'))
+        return fv_fail(c, FV_EFORMAT, "%s: this is an HTML page, not the file itself: download it again", path);
+    return 0;
+}
+
+static int fv__st_meta(fv_ctx *c, fv_weights *w, const fv_json *j, fv_jnode n) {
+    if (fv_json_type(j, n) != FV_JSON_OBJECT) return fv_fail(c, FV_EFORMAT, "%s: __metadata__ is not a map of strings", w->path);
+    for (fv_jnode v = fv_json_first(j, n); v; v = fv_json_next(j, v)) {
+        fv_meta *m = fv_json_type(j, v) == FV_JSON_STRING ? fv__weights_add_meta(c, w) : NULL;
+        if (!m) return fv_fail(c, FV_EFORMAT, "%s: __metadata__ is not a map of strings", w->path);
+        memset(m, 0, sizeof *m);
+        m->key = fv_json_key(j, v), m->string = fv_json_string(j, v, "");
+    }
+    return 1;
+}
+
+/* the file w->file[files-1], already open */
+static int fv__st_open(fv_ctx *c, fv_weights *w, const char *path) {
+    const fv_file *f = &w->file[w->files - 1];
+    uint64_t n = 0;
+    int first = w->count;
+    if (fv__foreign(c, path, f) || c->status) return 0;
+    if (f->size < 8) return fv_fail(c, FV_EFORMAT, "%s: cut short: %zu bytes are no safetensors file", path, f->size);
+    for (int i = 0; i < 8; i++) n |= (uint64_t)f->data[i] << (8 * i);
+    if (n > 100000000) return fv_fail(c, FV_EFORMAT, "%s: not safetensors: its first 8 bytes announce a header of %llu bytes", path, (unsigned long long)n);
+    if (n > f->size - 8) return fv_fail(c, FV_EFORMAT, "%s: cut short: the header ends at byte %llu, the file at %zu", path, (unsigned long long)n + 8, f->size);
+    if (!n || f->data[8] == 0) return fv_fail(c, FV_EFORMAT, "%s: not safetensors: no JSON at byte 8", path);
+    fv_json *j = w->json[w->files - 1] = fv_json_parse(c, (const char *)f->data + 8, (size_t)n, path);
+    if (!j) return 0;
+    if (fv_json_type(j, 1) != FV_JSON_OBJECT) return fv_fail(c, FV_EFORMAT, "%s: the header is not a JSON object", path);
+    for (fv_jnode v = fv_json_first(j, 1); v; v = fv_json_next(j, v))
+        if (!(strcmp(fv_json_key(j, v), "__metadata__") ? fv__st_entry(c, w, j, v, n + 8, f->size - 8 - n) : fv__st_meta(c, w, j, v)))
+            return 0;
+    return fv__weights_cover(c, w, first, n + 8, f->size, 1);
+}
+
+static int fv__weights_add_file(fv_ctx *c, fv_weights *w, const char *path) {
+    if (w->files == FV__COUNT(w->file)) return fv_fail(c, FV_EFORMAT, "%s: more than %d shards", w->path, FV__COUNT(w->file));
+    if (!fv_file_open(c, path, &w->file[w->files])) return 0;
+    w->files++;
+    return 1;
+}
+
+/* shards named in weight_map, each opened once, in the index's own folder */
+static int fv__st_index(fv_ctx *c, fv_weights *w, const char *path, fv_json *j) {
+    fv_jnode map = fv_json_get(j, 1, "weight_map");
+    const char *slash = strrchr(path, '/');
+    char full[4096];
+    if (fv_json_type(j, map) != FV_JSON_OBJECT) return fv_fail(c, FV_EFORMAT, "%s: an index without a weight_map", path);
+    for (fv_jnode v = fv_json_first(j, map); v; v = fv_json_next(j, v)) {
+        const char *name = fv_json_string(j, v, NULL);
+        if (!name || !*name || strchr(name, '/') || !strcmp(name, ".."))
+            return fv_fail(c, FV_EFORMAT, "%s: the shard of \"%.80s\" is not a file name in this folder", path, fv_json_key(j, v));
+        snprintf(full, sizeof full, "%.*s%s", slash ? (int)(slash - path) + 1 : 0, path, name);
+        int known = 0;
+        for (int i = 0; i < w->count && !known; i++) known = !strcmp(w->entry[i].name, fv_json_key(j, v));
+        if (known) continue;
+        if (!fv__weights_add_file(c, w, full) || !fv__st_open(c, w, full)) return 0;
+    }
+    return 1;
+}
+
+static int fv__index_agrees(fv_ctx *c, const fv_weights *w, const char *path, const fv_json *j) {
+    fv_jnode map = fv_json_get(j, 1, "weight_map");
+    for (fv_jnode v = fv_json_first(j, map); v; v = fv_json_next(j, v))
+        if (!fv_weights_find(w, fv_json_key(j, v)))
+            return fv_fail(c, FV_EFORMAT, "%s: names \"%.100s\", which no shard holds", path, fv_json_key(j, v));
+    return 1;
+}
+
+static int fv__gguf_open(fv_ctx *c, fv_weights *w, const char *path);
+
+FV_DEF void fv_weights_close(fv_ctx *c, fv_weights *w) {
+    if (!w) return;
+    for (int i = 0; i < w->files; i++) {
+        fv_json_free(c, w->json[i]);
+        fv_file_close(c, &w->file[i]);
+    }
+    fv_free(c, w->strings);
+    fv_free(c, w->slot);
+    fv_free(c, w->entry);
+    fv_free(c, w->meta);
+    fv_free(c, w->path);
+    fv_free(c, w);
+}
+
+/* a folder's weights file, or the path itself */
+static const char *fv__weights_file(const char *path, char *full, size_t size) {
+    struct stat st;
+    static const char *const name[] = {"model.safetensors", "model.safetensors.index.json"};
+    if (stat(path, &st) || !S_ISDIR(st.st_mode)) return path;
+    for (int i = 0; i < 2; i++) {
+        snprintf(full, size, "%s/%s", path, name[i]);
+        if (!stat(full, &st)) break;
+    }
+    return full;
+}
+
+FV_DEF fv_weights *fv_weights_open(fv_ctx *c, const char *given) {
+    char full[4096];
+    const char *path = fv__weights_file(given, full, sizeof full);
+    fv_weights *w = (fv_weights *)fv_alloc(c, sizeof *w);
+    if (!w) return NULL;
+    w->path = fv__strdup(c, path);
+    int ok = w->path && fv__weights_add_file(c, w, path);
+    const fv_file *f = &w->file[0];
+    if (ok && f->size >= 4 && !memcmp(f->data, "GGUF", 4)) ok = fv__gguf_open(c, w, path) && fv__weights_index(c, w);
+    else if (ok && f->size && f->data[0] == '{') {
+        fv_json *j = fv_json_parse(c, (const char *)f->data, f->size, path);
+        ok = j && fv__st_index(c, w, path, j) && fv__weights_index(c, w) && fv__index_agrees(c, w, path, j);
+        fv_json_free(c, j);
+    } else if (ok) ok = fv__st_open(c, w, path) && fv__weights_index(c, w);
+    if (ok && !c->status) return w;
+    fv_weights_close(c, w);
+    return NULL;
+}
+
+static float fv__f16_to(uint16_t h) {
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 1023, u;
+    float f;
+    if (e == 0) {
+        f = (float)m * (1.0f / 16777216.0f);
+        return sign ? -f : f;
+    }
+    u = sign | (e == 31 ? 0x7f800000u : (e + 112) << 23) | m << 13;
+    memcpy(&f, &u, 4);
+    return f;
+}
+
+static int fv__dequantise(fv_dtype d, const uint8_t *src, int64_t blocks, float *dst);
+
+static double fv__element(const fv_entry *e, int64_t i) {
+    const uint8_t *p = e->data + (size_t)i * (size_t)fv__dtypes[e->dtype].bytes;
+    union { float f; double d; uint16_t h; int8_t b; int16_t s; int32_t i; int64_t l; uint32_t u; uint64_t q; } v;
+    memset(&v, 0, sizeof v);
+    memcpy(&v, p, (size_t)fv__dtypes[e->dtype].bytes);
+    switch (e->dtype) {
+    case FV_D_F32: return (double)v.f;
+    case FV_D_F64: return v.d;
+    case FV_D_F16: return (double)fv__f16_to(v.h);
+    case FV_D_BF16: return (double)fv__bf16_to(v.h);
+    case FV_D_I8: return v.b;
+    case FV_D_I16: return v.s;
+    case FV_D_I32: return v.i;
+    case FV_D_I64: return (double)v.l;
+    case FV_D_U32: return v.u;
+    case FV_D_U64: return (double)v.q;
+    case FV_D_U16: return v.h;
+    default: return p[0]; /* U8, BOOL */
+    }
+}
+
+FV_DEF int fv_entry_read(fv_ctx *c, const fv_weights *w, const fv_entry *e, fv_type to, void *dst) {
+    if (c->status) return 0;
+    if (!e->dtype || e->dtype == FV_D_F8_E4M3 || e->dtype == FV_D_F8_E5M2)
+        return fv_fail(c, FV_EUNAVAILABLE, "%s: tensor \"%.100s\" is stored as %s, which is not read here", w->path, e->name, e->dtype_name);
+    if ((e->dtype == FV_D_F32 && to == FV_F32) || (e->dtype == FV_D_BF16 && to == FV_BF16) || (e->dtype == FV_D_I64 && to == FV_I64)) {
+        if (e->bytes) memcpy(dst, e->data, (size_t)e->bytes);
+        return 1;
+    }
+    if (e->dtype < FV_D_Q4_0) {
+        for (int64_t i = 0; i < e->count; i++) fv__set(dst, to, i, fv__element(e, i));
+        return 1;
+    }
+    float some[256];
+    int64_t block = fv__dtypes[e->dtype].block;
+    for (int64_t i = 0; i < e->count; i += block) {
+        fv__dequantise(e->dtype, e->data + (size_t)(i / block) * (size_t)fv__dtypes[e->dtype].bytes, 1, some);
+        fv__convert((char *)dst + (size_t)i * fv_type_size(to), to, some, FV_F32, block);
+    }
+    return 1;
+}
+
+FV_DEF int fv_safetensors_write(fv_ctx *c, const char *path, const fv_save_entry *entries, int count,
+                                const char *const *metadata) {
+    fv_text t;
+    fv_writer out;
+    uint64_t at = 0;
+    memset(&t, 0, sizeof t);
+    fv_text_add(c, &t, "{");
+    if (metadata) fv_text_add(c, &t, "\"__metadata__\":{");
+    for (int i = 0; metadata && metadata[i]; i += 2) {
+        if (i) fv_text_add(c, &t, ",");
+        fv_text_json_string(c, &t, metadata[i]);
+        fv_text_add(c, &t, ":");
+        fv_text_json_string(c, &t, metadata[i + 1]);
+    }
+    if (metadata) fv_text_add(c, &t, count ? "}," : "}");
+    for (int i = 0; i < count; i++) {
+        const fv_save_entry *e = &entries[i];
+        uint64_t n = (uint64_t)fv__dtypes[e->dtype].bytes;
+        if (i) fv_text_add(c, &t, ",");
+        fv_text_json_string(c, &t, e->name);
+        fv_text_add(c, &t, ":{\"dtype\":\"%s\",\"shape\":[", fv_dtype_name(e->dtype));
+        for (int d = 0; d < e->rank; d++) {
+            fv_text_add(c, &t, "%s%lld", d ? "," : "", (long long)e->dim[d]);
+            n *= (uint64_t)e->dim[d];
+        }
+        fv_text_add(c, &t, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at, (unsigned long long)(at + n));
+        at += n;
+    }
+    fv_text_add(c, &t, "}");
+    while (t.size % 8 && !c->status) fv_text_add(c, &t, " ");
+    uint8_t head[8];
+    for (int i = 0; i < 8; i++) head[i] = (uint8_t)(t.size >> (8 * i));
+    if (fv_writer_open(c, &out, path)) {
+        fv_writer_put(c, &out, head, 8);
+        fv_writer_put(c, &out, t.data, t.size);
+        for (int i = 0; i < count; i++) {
+            size_t n = (size_t)fv__dtypes[entries[i].dtype].bytes;
+            for (int d = 0; d < entries[i].rank; d++) n *= (size_t)entries[i].dim[d];
+            fv_writer_put(c, &out, entries[i].data, n);
+        }
+        fv_writer_commit(c, &out);
+    }
+    fv_text_free(c, &t);
+    return !c->status;
+}
+
+/* ---- SHA-256 ---- */
+static uint32_t fv__rotr(uint32_t x, int n) { return x >> n | x << (32 - n); }
+/* the first 32 bits of the fractional parts of the square (cube) roots of the first primes, worked out when needed */
+static void fv__sha_constants(uint32_t k[64], uint32_t h[8]) {
+    int n = 0;
+    for (int p = 2; n < 64; p++) {
+        int prime = 1;
+        for (int d = 2; d * d <= p; d++) prime &= p % d != 0;
+        if (!prime) continue;
+        uint64_t lo = 0, hi = (uint64_t)8 << 32; /* floor(2^32 cbrt(p)) by bisection in integers of 128 bits */
+        while (lo + 1 < hi) {
+            uint64_t mid = (lo + hi) / 2;
+            long double cube = (long double)mid * (long double)mid * (long double)mid;
+            if (cube <= (long double)p * 79228162514264337593543950336.0L) lo = mid;
+            else hi = mid;
+        }
+        k[n] = (uint32_t)lo;
+        if (n < 8) h[n] = (uint32_t)(uint64_t)(sqrtl((long double)p) * 4294967296.0L);
+        n++;
+    }
+}
+static void fv__sha_block(fv_sha *s, const uint32_t k[64]) {
+    uint32_t w[64], v[8];
+    for (int i = 0; i < 16; i++)
+        w[i] = (uint32_t)s->block[4 * i] << 24 | (uint32_t)s->block[4 * i + 1] << 16 | (uint32_t)s->block[4 * i + 2] << 8 | s->block[4 * i + 3];
+    for (int i = 16; i < 64; i++) {
+        uint32_t a = fv__rotr(w[i - 15], 7) ^ fv__rotr(w[i - 15], 18) ^ w[i - 15] >> 3;
+        uint32_t b = fv__rotr(w[i - 2], 17) ^ fv__rotr(w[i - 2], 19) ^ w[i - 2] >> 10;
+        w[i] = w[i - 16] + a + w[i - 7] + b;
+    }
+    memcpy(v, s->h, sizeof v);
+    for (int i = 0; i < 64; i++) {
+        uint32_t e = v[4], a = v[0];
+        uint32_t t1 = v[7] + (fv__rotr(e, 6) ^ fv__rotr(e, 11) ^ fv__rotr(e, 25)) + ((e & v[5]) ^ (~e & v[6])) + k[i] + w[i];
+        uint32_t t2 = (fv__rotr(a, 2) ^ fv__rotr(a, 13) ^ fv__rotr(a, 22)) + ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
+        memmove(v + 1, v, 7 * sizeof *v);
+        v[4] += t1, v[0] = t1 + t2;
+    }
+    for (int i = 0; i < 8; i++) s->h[i] += v[i];
+}
+FV_DEF void fv_sha_start(fv_sha *s) {
+    uint32_t k[64];
+    memset(s, 0, sizeof *s);
+    fv__sha_constants(k, s->h);
+}
+FV_DEF void fv_sha_add(fv_sha *s, const void *data, size_t size) {
+    const uint8_t *p = (const uint8_t *)data;
+    uint32_t k[64], h[8];
+    fv__sha_constants(k, h);
+    while (size) {
+        size_t at = (size_t)(s->bytes % 64), n = FV__MIN(size, 64 - at);
+        memcpy(s->block + at, p, n);
+        s->bytes += n, p += n, size -= n;
+        if (at + n == 64) fv__sha_block(s, k);
+    }
+}
+FV_DEF void fv_sha_end(fv_sha *s, uint8_t out[32]) {
+    static const uint8_t pad[64] = {0x80};
+    uint64_t bits = s->bytes * 8;
+    uint8_t n[8];
+    fv_sha_add(s, pad, (size_t)(1 + (119 - s->bytes % 64) % 64));
+    for (int i = 0; i < 8; i++) n[i] = (uint8_t)(bits >> (56 - 8 * i));
+    fv_sha_add(s, n, 8);
+    for (int i = 0; i < 32; i++) out[i] = (uint8_t)(s->h[i / 4] >> (24 - 8 * (i % 4)));
+}
+FV_DEF void fv_sha256(const void *data, size_t size, uint8_t out[32]) {
+    fv_sha s;
+    fv_sha_start(&s);
+    fv_sha_add(&s, data, size);
+    fv_sha_end(&s, out);
+}
+
+/* ======================================================================================================
+ * >>gguf (implementation)
+ * ====================================================================================================== */
+/* A cursor over the file: each read checks what is left, and after a failure gives zeros. */
+typedef struct fv__gguf { fv_ctx *c; fv_weights *w; const uint8_t *s; size_t at, size; char *string; } fv__gguf;
+
+static uint64_t fv__gguf_bad(fv__gguf *g, const char *what) {
+    fv_fail(g->c, FV_EFORMAT, "%s: not a valid GGUF file at byte %zu: %s", g->w->path, g->at, what);
+    return 0;
+}
+static uint64_t fv__gguf_uint(fv__gguf *g, int bytes) {
+    uint64_t v = 0;
+    if (g->c->status) return 0;
+    if (g->size - g->at < (size_t)bytes) return fv__gguf_bad(g, "cut short");
+    for (int i = 0; i < bytes; i++) v |= (uint64_t)g->s[g->at + (size_t)i] << (8 * i);
+    g->at += (size_t)bytes;
+    return v;
+}
+/* a string, copied with a NUL; all strings together are shorter than the file, which sized the room for them */
+static const char *fv__gguf_string(fv__gguf *g) {
+    uint64_t n = fv__gguf_uint(g, 8);
+    if (g->c->status || n > g->size - g->at) {
+        fv__gguf_bad(g, "a string is longer than the file");
+        return "";
+    }
+    char *s = g->string;
+    memcpy(s, g->s + g->at, (size_t)n);
+    s[n] = 0;
+    if (strlen(s) != n) fv__gguf_bad(g, "a NUL in a string");
+    g->string += n + 1;
+    g->at += (size_t)n;
+    return s;
+}
+
+static const int fv__gguf_sizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+
+static void fv__gguf_number(fv__gguf *g, uint32_t type, fv_meta *m) {
+    uint64_t u = fv__gguf_uint(g, fv__gguf_sizes[type]);
+    float f;
+    double d;
+    uint32_t low = (uint32_t)u;
+    memcpy(&f, &low, 4);
+    memcpy(&d, &u, 8);
+    m->is_number = 1;
+    switch (type) {
+    case 1: m->number = (int8_t)u; break;
+    case 3: m->number = (int16_t)u; break;
+    case 5: m->number = (int32_t)low; break;
+    case 6: m->number = (double)f; break;
+    case 11: m->number = (double)(int64_t)u; break;
+    case 12: m->number = d; break;
+    default: m->number = (double)u;
+    }
+    if (type == 7 && u > 1) fv__gguf_bad(g, "a bool that is neither 0 nor 1");
+}
+
+static void fv__gguf_array(fv__gguf *g, fv_meta *m) {
+    m->type = (uint32_t)fv__gguf_uint(g, 4);
+    m->count = fv__gguf_uint(g, 8);
+    if (g->c->status) return;
+    m->data = g->s + g->at;
+    if (m->type == 9) fv__gguf_bad(g, "nested arrays are not read here");
+    else if (m->type > 12) fv__gguf_bad(g, "an unknown type of value");
+    else if (m->type != 8) {
+        uint64_t size = (uint64_t)fv__gguf_sizes[m->type];
+        if (m->count > (g->size - g->at) / size) fv__gguf_bad(g, "an array is longer than the file");
+        else g->at += (size_t)(m->count * size);
+    } else
+        for (uint64_t i = 0; i < m->count && !g->c->status; i++) {
+            uint64_t n = fv__gguf_uint(g, 8);
+            if (n > g->size - g->at) fv__gguf_bad(g, "a string is longer than the file");
+            else g->at += (size_t)n;
+        }
+}
+
+static void fv__gguf_meta(fv__gguf *g) {
+    const char *key = fv__gguf_string(g);
+    fv_meta *m = g->c->status ? NULL : fv__weights_add_meta(g->c, g->w);
+    if (!m) return;
+    memset(m, 0, sizeof *m);
+    m->key = key;
+    m->type = (uint32_t)fv__gguf_uint(g, 4);
+    if (m->type == 8) m->string = fv__gguf_string(g);
+    else if (m->type == 9) fv__gguf_array(g, m);
+    else if (m->type <= 12) fv__gguf_number(g, m->type, m);
+    else fv__gguf_bad(g, "an unknown type of value");
+}
+
+static fv_dtype fv__gguf_dtype(uint32_t t) {
+    switch (t) {
+    case 0: return FV_D_F32;
+    case 1: return FV_D_F16;
+    case 2: return FV_D_Q4_0;
+    case 3: return FV_D_Q4_1;
+    case 6: return FV_D_Q5_0;
+    case 7: return FV_D_Q5_1;
+    case 8: return FV_D_Q8_0;
+    case 12: return FV_D_Q4_K;
+    case 13: return FV_D_Q5_K;
+    case 14: return FV_D_Q6_K;
+    case 24: return FV_D_I8;
+    case 25: return FV_D_I16;
+    case 26: return FV_D_I32;
+    case 27: return FV_D_I64;
+    case 28: return FV_D_F64;
+    case 30: return FV_D_BF16;
+    default: return FV_D_OTHER;
+    }
+}
+
+static void fv__gguf_tensor(fv__gguf *g) {
+    const char *name = fv__gguf_string(g);
+    uint32_t rank = (uint32_t)fv__gguf_uint(g, 4);
+    fv_entry *e = g->c->status ? NULL : fv__weights_add(g->c, g->w);
+    if (!e) return;
+    memset(e, 0, sizeof *e);
+    e->name = name;
+    if (!*name) fv__gguf_bad(g, "an empty name");
+    if (rank > 4) fv__gguf_bad(g, "a tensor of more than 4 dimensions");
+    e->rank = g->c->status ? 0 : (int)rank;
+    for (int i = e->rank - 1; i >= 0; i--) e->dim[i] = (int64_t)fv__gguf_uint(g, 8);
+    uint32_t type = (uint32_t)fv__gguf_uint(g, 4);
+    e->dtype = fv__gguf_dtype(type);
+    if (e->dtype) snprintf(e->dtype_name, sizeof e->dtype_name, "%s", fv_dtype_name(e->dtype));
+    else snprintf(e->dtype_name, sizeof e->dtype_name, "ggml-%u", type);
+    e->offset = fv__gguf_uint(g, 8);
+    e->count = fv__dims_count(e);
+    if (e->count < 0) fv__gguf_bad(g, "a tensor's dimensions overflow");
+    int block = fv__dtypes[e->dtype].block;
+    if (!g->c->status && block > 1 && (!e->rank || e->dim[e->rank - 1] % block)) fv__gguf_bad(g, "a quantised row is no whole number of blocks");
+    if (!g->c->status) e->bytes = (uint64_t)(e->count / block) * (uint64_t)fv__dtypes[e->dtype].bytes;
+}
+
+/* metadata keys twice: few keys in practice, so by sorting */
+static int fv__compare_meta(const void *a, const void *b) {
+    return strcmp((*(const fv_meta *const *)a)->key, (*(const fv_meta *const *)b)->key);
+}
+static void fv__gguf_unique_keys(fv__gguf *g) {
+    int n = g->w->metas;
+    const fv_meta **m = (const fv_meta **)fv__alloc_dirty(g->c, (size_t)(n + 1) * sizeof *m);
+    for (int i = 0; m && i < n; i++) m[i] = &g->w->meta[i];
+    if (m) qsort((void *)m, (size_t)n, sizeof *m, fv__compare_meta);
+    for (int i = 1; m && i < n; i++)
+        if (!strcmp(m[i - 1]->key, m[i]->key)) fv_fail(g->c, FV_EFORMAT, "%s: the key \"%.100s\" comes twice", g->w->path, m[i]->key);
+    fv_free(g->c, (void *)m);
+}
+
+static int fv__gguf_open(fv_ctx *c, fv_weights *w, const char *path) {
+    fv__gguf g;
+    memset(&g, 0, sizeof g);
+    g.c = c, g.w = w, g.s = w->file[0].data, g.size = w->file[0].size, g.at = 4;
+    w->gguf = 1;
+    uint32_t version = (uint32_t)fv__gguf_uint(&g, 4);
+    if (!c->status && version > 0xffff) return fv_fail(c, FV_EFORMAT, "%s: a big-endian GGUF file: convert it to little-endian", path);
+    if (!c->status && version != 2 && version != 3) return fv_fail(c, FV_EFORMAT, "%s: GGUF version %u: 2 and 3 are read here", path, version);
+    uint64_t tensors = fv__gguf_uint(&g, 8), metas = fv__gguf_uint(&g, 8);
+    if (!c->status && (tensors > g.size / 24 || metas > g.size / 12)) return (int)fv__gguf_bad(&g, "more tensors or keys than the file has room for");
+    /* first pass over the strings would be a second reader; their room is bounded by the header, found by its end: a mapped
+     * allocation of the file's size costs only the pages that are written */
+    g.string = w->strings = c->status ? NULL : (char *)fv__alloc_dirty(c, g.size + 64);
+    for (uint64_t i = 0; i < metas && !c->status; i++) fv__gguf_meta(&g);
+    for (uint64_t i = 0; i < tensors && !c->status; i++) fv__gguf_tensor(&g);
+    if (c->status) return 0;
+    fv__gguf_unique_keys(&g);
+    double align = fv_weights_meta_number(w, "general.alignment", 32);
+    if (align < 8 || align > 1 << 20 || ((int64_t)align & ((int64_t)align - 1))) return (int)fv__gguf_bad(&g, "general.alignment is not a power of two from 8 on");
+    uint64_t base = FV__ROUND_UP((uint64_t)g.at, (uint64_t)align);
+    for (int i = 0; i < w->count && !c->status; i++) {
+        fv_entry *e = &w->entry[i];
+        if (e->offset % (uint64_t)align) fv__st_bad(c, w, e->name, "its offset is not aligned");
+        else if (base > g.size || e->offset > g.size - base || e->bytes > g.size - base - e->offset) fv__st_bad(c, w, e->name, "its data lies outside the file");
+        e->offset += base;
+        e->data = g.s + e->offset;
+    }
+    return !c->status && fv__weights_cover(c, w, 0, base, g.size, 0);
+}
+
+/* ---- dequantisation: blocks of 32 (or 256) numbers with a scale d (and minimum m) each ---- */
+static uint16_t fv__u16(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
+static uint32_t fv__u32(const uint8_t *p) { return (uint32_t)fv__u16(p) | (uint32_t)fv__u16(p + 2) << 16; }
+
+/* Q4_K, Q5_K: 8 scales and 8 minima of 6 bits in 12 bytes */
+static void fv__scale_min(const uint8_t *q, int j, int *scale, int *min) {
+    if (j < 4) *scale = q[j] & 63, *min = q[j + 4] & 63;
+    else *scale = (q[j + 4] & 15) | (q[j - 4] >> 6) << 4, *min = q[j + 4] >> 4 | (q[j] >> 6) << 4;
+}
+
+static void fv__dequantise_32(fv_dtype d, const uint8_t *p, float *y) {
+    float scale = fv__f16_to(fv__u16(p)), min = 0;
+    int five = d == FV_D_Q5_0 || d == FV_D_Q5_1, with_min = d == FV_D_Q4_1 || d == FV_D_Q5_1;
+    p += 2;
+    if (d == FV_D_Q8_0) {
+        for (int i = 0; i < 32; i++) y[i] = scale * (float)(int8_t)p[i];
+        return;
+    }
+    if (with_min) min = fv__f16_to(fv__u16(p)), p += 2;
+    uint32_t high = five ? fv__u32(p) : 0;
+    if (five) p += 4;
+    int offset = with_min ? 0 : five ? 16 : 8;
+    for (int i = 0; i < 16; i++) {
+        int lo = (p[i] & 15) | (int)(high >> i & 1) << 4, hi = p[i] >> 4 | (int)(high >> (i + 16) & 1) << 4;
+        y[i] = scale * (float)(lo - offset) + min;
+        y[i + 16] = scale * (float)(hi - offset) + min;
+    }
+}
+
+static void fv__dequantise_k(fv_dtype d, const uint8_t *p, float *y) {
+    float scale = fv__f16_to(fv__u16(p)), minimum = fv__f16_to(fv__u16(p + 2));
+    const uint8_t *high = p + 16, *q = d == FV_D_Q5_K ? p + 48 : p + 16;
+    for (int j = 0; j < 8; j++) {
+        int s, m;
+        fv__scale_min(p + 4, j, &s, &m);
+        for (int i = 0; i < 32; i++) {
+            int v = j & 1 ? q[j / 2 * 32 + i] >> 4 : q[j / 2 * 32 + i] & 15;
+            if (d == FV_D_Q5_K) v |= (high[i] >> j & 1) << 4;
+            y[j * 32 + i] = scale * (float)s * (float)v - minimum * (float)m;
+        }
+    }
+}
+
+/* Q6_K: 128 bytes of low nibbles, 64 of high pairs, 16 scales, d; in two halves of 128 numbers */
+static void fv__dequantise_q6(const uint8_t *p, float *y) {
+    float d = fv__f16_to(fv__u16(p + 208));
+    for (int half = 0; half < 2; half++) {
+        const uint8_t *lo = p + 64 * half, *hi = p + 128 + 32 * half;
+        const int8_t *s = (const int8_t *)(p + 192 + 8 * half);
+        for (int part = 0; part < 4; part++)
+            for (int i = 0; i < 32; i++) {
+                int nibble = part < 2 ? lo[i + 32 * (part & 1)] & 15 : lo[i + 32 * (part & 1)] >> 4;
+                int v = nibble | (hi[i] >> (2 * part) & 3) << 4;
+                y[128 * half + 32 * part + i] = d * (float)s[2 * part + i / 16] * (float)(v - 32);
+            }
+    }
+}
+
+static int fv__dequantise(fv_dtype d, const uint8_t *src, int64_t blocks, float *dst) {
+    for (int64_t i = 0; i < blocks; i++, src += fv__dtypes[d].bytes, dst += fv__dtypes[d].block) {
+        if (d <= FV_D_Q8_0) fv__dequantise_32(d, src, dst);
+        else if (d == FV_D_Q6_K) fv__dequantise_q6(src, dst);
+        else fv__dequantise_k(d, src, dst);
+    }
+    return 1;
+}
+
+/* ======================================================================================================
+ * >>model (implementation)
+ * ====================================================================================================== */
+/* ---- the config's values, with a sentence for each that does not fit ---- */
+static int fv__wrong_value(fv_ctx *c, const char *key, const char *wanted) {
+    return fv_fail(c, FV_EUSAGE, "config: %s must be %s", key, wanted);
+}
+
+/* A key's value as an int in [least, most]; `otherwise` when absent or null. */
+static int fv__json_int(fv_ctx *c, const fv_json *j, fv_jnode node, const char *key, int otherwise, int least, int most) {
+    fv_jnode v = fv_json_get(j, node, key);
+    fv_json_kind kind = fv_json_type(j, v);
+    if (kind == FV_JSON_ABSENT || kind == FV_JSON_NULL) return otherwise;
+    double x = fv_json_number(j, v, NAN);
+    if (kind == FV_JSON_NUMBER && x == floor(x) && x >= least && x <= most) return (int)x;
+    fv_fail(c, FV_EUSAGE, "config: %s must be a whole number from %d to %d", key, least, most);
+    return otherwise;
+}
+static float fv__json_float(fv_ctx *c, const fv_json *j, fv_jnode node, const char *key, float otherwise) {
+    fv_jnode v = fv_json_get(j, node, key);
+    fv_json_kind kind = fv_json_type(j, v);
+    if (kind == FV_JSON_ABSENT || kind == FV_JSON_NULL) return otherwise;
+    double x = fv_json_number(j, v, NAN);
+    if (kind == FV_JSON_NUMBER && x > -1e30 && x < 1e30) return (float)x;
+    fv__wrong_value(c, key, "a number");
+    return otherwise;
+}
+static int fv__json_bool(fv_ctx *c, const fv_json *j, fv_jnode node, const char *key, int otherwise) {
+    fv_jnode v = fv_json_get(j, node, key);
+    fv_json_kind kind = fv_json_type(j, v);
+    if (kind == FV_JSON_TRUE || kind == FV_JSON_FALSE) return kind == FV_JSON_TRUE;
+    if (kind != FV_JSON_ABSENT && kind != FV_JSON_NULL) fv__wrong_value(c, key, "true or false");
+    return otherwise;
+}
+static const char *fv__json_string(fv_ctx *c, const fv_json *j, fv_jnode node, const char *key, const char *otherwise) {
+    fv_jnode v = fv_json_get(j, node, key);
+    fv_json_kind kind = fv_json_type(j, v);
+    if (kind == FV_JSON_STRING) return fv_json_string(j, v, otherwise);
+    if (kind != FV_JSON_ABSENT && kind != FV_JSON_NULL) fv__wrong_value(c, key, "a string");
+    return otherwise;
+}
+/* The number of a name in a list that NULL ends; `list` is what the message says. */
+static int fv__json_choice(fv_ctx *c, const fv_json *j, fv_jnode node, const char *key, const char *const *names,
+                           const char *list) {
+    const char *s = fv__json_string(c, j, node, key, names[0]);
+    for (int i = 0; names[i]; i++)
+        if (!strcmp(s, names[i])) return i;
+    fv_fail(c, FV_EUSAGE, "config: %s is \"%.40s\"; it can be %s", key, s, list);
+    return 0;
+}
+static int fv__in_list(const char *s, const char *const *list) {
+    for (int i = 0; list[i]; i++)
+        if (!strcmp(s, list[i])) return 1;
+    return 0;
+}
+
+FV_DEF int fv_config_int(fv_ctx *c, const fv_model *m, const char *key, int otherwise, int least, int most) {
+    return fv__json_int(c, m->config, fv_json_root(m->config), key, otherwise, least, most);
+}
+FV_DEF float fv_config_float(fv_ctx *c, const fv_model *m, const char *key, float otherwise) {
+    return fv__json_float(c, m->config, fv_json_root(m->config), key, otherwise);
+}
+FV_DEF int fv_config_bool(fv_ctx *c, const fv_model *m, const char *key, int otherwise) {
+    return fv__json_bool(c, m->config, fv_json_root(m->config), key, otherwise);
+}
+FV_DEF const char *fv_config_string(fv_ctx *c, const fv_model *m, const char *key, const char *otherwise) {
+    return fv__json_string(c, m->config, fv_json_root(m->config), key, otherwise);
+}
+
+FV_DEF int fv_config_known(fv_ctx *c, const fv_model *m, const char *const *keys) {
+    /* of every network, and what a run's config.json says about training, data and where the weights came from */
+    static const char *const common[] = {"arch", "frozen", "num_classes", "drop_path_rate", "drop_rate", "train", "data",
+                                         "classes", "format", "task", "llm", NULL};
+    const fv_json *j = m->config;
+    for (fv_jnode v = fv_json_first(j, fv_json_root(j)); v; v = fv_json_next(j, v))
+        if (!fv__in_list(fv_json_key(j, v), common) && !fv__in_list(fv_json_key(j, v), keys))
+            return fv_fail(c, FV_EUSAGE, "config: arch %s has no key \"%.60s\"", m->arch->name, fv_json_key(j, v));
+    return 1;
+}
+
+/* ---- the frozen stage's settings ---- */
+static const char *const fv__variant_names[] = {"llm", "base", "linear", "mlp", "random", "shuffled", "finetune", "scratch", NULL};
+FV_DEF int fv_variant_parse(const char *name) {
+    for (int i = 0; fv__variant_names[i]; i++)
+        if (!strcmp(name, fv__variant_names[i])) return i;
+    return -1;
+}
+FV_DEF const char *fv_variant_name(fv_variant v) {
+    return (int)v >= 0 && (int)v < FV__COUNT(fv__variant_names) - 1 ? fv__variant_names[v] : "?";
+}
+
+static int fv__frozen_known(fv_ctx *c, const fv_json *j, fv_jnode node) {
+    static const char *const keys[] = {
+        "arch", "hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "ffn_dim", "head_dim",
+        "rms_norm_eps", "layer_norm_eps", "num_hidden_layers", "layers", "rope", "rope_theta", "causal", "final_norm", "only_mlp",
+        "residual", "do_layer_norm_before", "activation_function", "variant", "after_block", "weights", "sha256", "file", NULL};
+    for (fv_jnode v = fv_json_first(j, node); v; v = fv_json_next(j, v))
+        if (!fv__in_list(fv_json_key(j, v), keys))
+            return fv_fail(c, FV_EUSAGE, "config: frozen has no key \"%.60s\"", fv_json_key(j, v));
+    return 1;
+}
+
+/* `layers`: a list of blocks, or one number; else num_hidden_layers n: 0..n-1 */
+static int fv__parse_layers(fv_ctx *c, const fv_json *j, fv_jnode node, fv_frozen_config *g) {
+    fv_jnode list = fv_json_get(j, node, "layers");
+    fv_json_kind kind = fv_json_type(j, list);
+    if (kind == FV_JSON_ABSENT || kind == FV_JSON_NULL) {
+        g->num_layers = fv__json_int(c, j, node, "num_hidden_layers", 0, 1, FV_MAX_LAYERS);
+        for (int i = 0; i < g->num_layers; i++) g->layers[i] = i;
+        return !c->status;
+    }
+    int n = kind == FV_JSON_ARRAY ? fv_json_count(j, list) : 1;
+    if (n < 1 || n > FV_MAX_LAYERS) return fv_fail(c, FV_EUSAGE, "config: frozen.layers names 1 to %d blocks", FV_MAX_LAYERS);
+    for (int i = 0; i < n; i++) {
+        double x = fv_json_number(j, kind == FV_JSON_ARRAY ? fv_json_at(j, list, i) : list, NAN);
+        if (!(x >= 0 && x < 100000 && x == floor(x)))
+            return fv__wrong_value(c, "frozen.layers", "a list of block numbers, the first block is 0");
+        g->layers[i] = (int)x;
+    }
+    g->num_layers = n;
+    return 1;
+}
+
+static void fv__parse_final_norm(fv_ctx *c, const fv_json *j, fv_jnode node, fv_frozen_config *g) {
+    static const char *const names[] = {"ones", "loaded", "none", NULL};
+    fv_json_kind kind = fv_json_type(j, fv_json_get(j, node, "final_norm"));
+    if (kind == FV_JSON_TRUE) g->final_norm = FV_NORM_LOADED;
+    else if (kind == FV_JSON_FALSE) g->final_norm = FV_NORM_NONE;
+    else g->final_norm = (fv_final_norm)fv__json_choice(c, j, node, "final_norm", names, "ones, loaded, none, true, false");
+}
+
+/* What stands only in our configs. */
+static void fv__parse_stage_keys(fv_ctx *c, const fv_json *j, fv_jnode node, fv_frozen_config *g) {
+    static const char *const arch[] = {"llama", "opt", NULL};
+    static const char *const residual[] = {"none", "inside", "outside", "both", "outside_nn", NULL};
+    g->arch = (fv_llm_arch)fv__json_choice(c, j, node, "arch", arch, "llama or opt");
+    g->rope = fv__json_bool(c, j, node, "rope", 0);
+    g->causal = fv__json_bool(c, j, node, "causal", 0);
+    g->only_mlp = fv__json_bool(c, j, node, "only_mlp", 0);
+    g->residual = (fv_residual)fv__json_choice(c, j, node, "residual", residual, "none, inside, outside, both, outside_nn");
+    g->variant = (fv_variant)fv__json_choice(c, j, node, "variant", fv__variant_names,
+                                             "llm, base, linear, mlp, random, shuffled, finetune, scratch");
+    g->after_block = fv__json_int(c, j, node, "after_block", -1, -1, 10000) + 1;
+    fv__parse_final_norm(c, j, node, g);
+    fv__parse_layers(c, j, node, g);
+}
+
+static void fv__parse_activation(fv_ctx *c, const fv_json *j, fv_jnode node, int strict, fv_frozen_config *g) {
+    const char *act = fv__json_string(c, j, node, "activation_function", "relu");
+    g->gelu = !strcmp(act, "gelu");
+    if (strict && !g->gelu && strcmp(act, "relu"))
+        fv_fail(c, FV_EUSAGE, "config: frozen.activation_function is \"%.40s\"; it can be relu or gelu", act);
+}
+
+FV_DEF int fv_frozen_config_parse(fv_ctx *c, const fv_json *j, fv_jnode node, int strict, fv_frozen_config *g) {
+    memset(g, 0, sizeof *g);
+    if (c->status) return 0;
+    if (fv_json_type(j, node) != FV_JSON_OBJECT) return fv__wrong_value(c, "frozen", "an object or null");
+    if (strict && !fv__frozen_known(c, j, node)) return 0;
+    if (strict) fv__parse_stage_keys(c, j, node, g);
+    const int most = 1 << 20;
+    int ffn = fv__json_int(c, j, node, "ffn_dim", 0, 1, most);
+    g->hidden_size = fv__json_int(c, j, node, "hidden_size", 0, 1, most);
+    g->num_attention_heads = fv__json_int(c, j, node, "num_attention_heads", 0, 1, most);
+    g->num_key_value_heads = fv__json_int(c, j, node, "num_key_value_heads", 0, 1, most);
+    g->intermediate_size = fv__json_int(c, j, node, "intermediate_size", ffn, 1, most);
+    g->head_dim = fv__json_int(c, j, node, "head_dim", 0, 1, most);
+    g->rms_norm_eps = fv__json_float(c, j, node, "rms_norm_eps", fv__json_float(c, j, node, "layer_norm_eps", 0));
+    g->rope_theta = fv__json_float(c, j, node, "rope_theta", 0);
+    g->norm_after = !fv__json_bool(c, j, node, "do_layer_norm_before", 1);
+    g->rope_scaled = fv_json_type(j, fv_json_get(j, node, "rope_scaling")) == FV_JSON_OBJECT;
+    fv__parse_activation(c, j, node, strict, g);
+    return !c->status;
+}
+
+/* ---- parameters ---- */
+static float fv__conv_bound(const fv_params *p, int rank, const int64_t *dim) {
+    const fv_tensor *before = rank == 1 && p->count > 1 ? p->at[p->count - 2] : NULL;
+    int64_t fan = 1;
+    for (int i = 1; i < (before ? before->rank : rank); i++) fan *= before ? before->dim[i] : dim[i];
+    return 1 / sqrtf((float)fan);
+}
+
+FV_DEF fv_tensor *fv_model_param(fv_ctx *c, fv_model *m, const char *name, int rank, const int64_t *dim, fv_init init) {
+    fv_tensor *t = fv_param(c, name, m->type, rank, dim);
+    if (!t || !fv_params_add(c, &m->params, t)) return NULL;
+    uint64_t stream = (m->seed << 20) + (uint64_t)m->params.count; /* the same for every variant: the encoder is built first */
+    switch (init) {
+    case FV_INIT_ONES: fv_init_fill(t, 1); break;
+    case FV_INIT_TRUNC: fv_init_trunc_normal(c, t, 0.02f, stream); break;
+    case FV_INIT_TINY: fv_init_normal(c, t, 1e-6f, stream); break;
+    case FV_INIT_CONV: fv_init_uniform(c, t, fv__conv_bound(&m->params, rank, dim), stream); break;
+    default: break;
+    }
+    return t;
+}
+
+/* "FILE: NAME is [a,b], [c,d] is wanted" */
+static int fv__entry_misfit(fv_ctx *c, const fv_weights *w, const fv_entry *e, fv_status status, const char *wanted) {
+    fv_tensor t;
+    char have[128];
+    size_t n;
+    memset(&t, 0, sizeof t);
+    t.rank = e->rank;
+    for (int i = 0; i < e->rank; i++) t.dim[i] = e->dim[i];
+    fv__shape_text(&t, have, sizeof have);
+    n = strlen(have);
+    if (n > 2) have[n - 2] = 0; /* without the type */
+    return fv_fail(c, status, "%s: %s is %s, and the config wants %s", fv_weights_path(w), e->name, have, wanted);
+}
+
+/* ======================================================================================================
+ * >>frozen (implementation)
+ * ====================================================================================================== */
+/* ---- names: what each slot is called in the four families of files ---- */
+typedef enum fv__style { FV__META = 0, FV__HF, FV__GGUF, FV__OPT, FV__STYLES } fv__style;
+
+/* dims by letter: D hidden size, Q heads*head_dim, K kv heads*head_dim, F intermediate size; columns 0: a vector */
+typedef struct fv__slot_spec { char rows, cols; const char *name[FV__STYLES]; } fv__slot_spec;
+static const fv__slot_spec fv__slots[FV_LLM_SLOTS] = {
+    {'D', 0, {"attention_norm.weight", "input_layernorm.weight", "attn_norm.weight", "self_attn_layer_norm.weight"}},
+    {'D', 0, {NULL, NULL, NULL, "self_attn_layer_norm.bias"}},
+    {'Q', 'D', {"attention.wq.weight", "self_attn.q_proj.weight", "attn_q.weight", "self_attn.q_proj.weight"}},
+    {'Q', 0, {NULL, NULL, NULL, "self_attn.q_proj.bias"}},
+    {'K', 'D', {"attention.wk.weight", "self_attn.k_proj.weight", "attn_k.weight", "self_attn.k_proj.weight"}},
+    {'K', 0, {NULL, NULL, NULL, "self_attn.k_proj.bias"}},
+    {'K', 'D', {"attention.wv.weight", "self_attn.v_proj.weight", "attn_v.weight", "self_attn.v_proj.weight"}},
+    {'K', 0, {NULL, NULL, NULL, "self_attn.v_proj.bias"}},
+    {'D', 'Q', {"attention.wo.weight", "self_attn.o_proj.weight", "attn_output.weight", "self_attn.out_proj.weight"}},
+    {'D', 0, {NULL, NULL, NULL, "self_attn.out_proj.bias"}},
+    {'D', 0, {"ffn_norm.weight", "post_attention_layernorm.weight", "ffn_norm.weight", "final_layer_norm.weight"}},
+    {'D', 0, {NULL, NULL, NULL, "final_layer_norm.bias"}},
+    {'F', 'D', {"feed_forward.w1.weight", "mlp.gate_proj.weight", "ffn_gate.weight", NULL}},
+    {'F', 'D', {"feed_forward.w3.weight", "mlp.up_proj.weight", "ffn_up.weight", "fc1.weight"}},
+    {'F', 0, {NULL, NULL, NULL, "fc1.bias"}},
+    {'D', 'F', {"feed_forward.w2.weight", "mlp.down_proj.weight", "ffn_down.weight", "fc2.weight"}},
+    {'D', 0, {NULL, NULL, NULL, "fc2.bias"}},
+};
+static const char *const fv__final_norm_name[FV__STYLES] = {"norm.weight", "norm.weight", "output_norm.weight",
+                                                            "final_layer_norm.weight"};
+
+/* Where a file keeps its blocks: prefix + "layers." or "blk." + number + "." + the slot's name. */
+typedef struct fv__naming { fv__style style; char prefix[160]; int layers; /* the greatest number seen + 1 */ } fv__naming;
+enum { FV__NAME = 320 };
+
+static void fv__slot_name(char *out, const fv__naming *n, int layer, int slot) {
+    snprintf(out, FV__NAME, "%s%s.%d.%s", n->prefix, n->style == FV__GGUF ? "blk" : "layers", layer,
+             fv__slots[slot].name[n->style]);
+}
+
+/* Takes `prefix layers.N.<down projection>` apart. The FFN's last matrix is in every block, with only_mlp too. */
+static int fv__parse_block_name(const char *name, fv__naming *out, int *layer) {
+    for (int style = 0; style < FV__STYLES; style++) {
+        const char *tail = fv__slots[FV_LLM_DOWN].name[style], *word = style == FV__GGUF ? "blk." : "layers.";
+        size_t n = strlen(name), t = strlen(tail), at;
+        if (n <= t + 1 || strcmp(name + n - t, tail) || name[n - t - 1] != '.') continue;
+        for (at = n - t - 1; at > 0 && name[at - 1] >= '0' && name[at - 1] <= '9'; at--) {}
+        size_t w = strlen(word), digits = n - t - 1 - at;
+        if (!digits || digits > 6 || at < w || strncmp(name + at - w, word, w)) continue;
+        size_t prefix = at - w;
+        if (prefix >= sizeof out->prefix || (prefix && name[prefix - 1] != '.')) continue;
+        out->style = (fv__style)style;
+        memcpy(out->prefix, name, prefix);
+        out->prefix[prefix] = 0;
+        *layer = atoi(name + at);
+        return 1;
+    }
+    return 0;
+}
+
+/* Finds the naming of w; with several (a vision tower beside the LLM) an LLM's own style, then the shortest prefix, wins. */
+static int fv__find_naming(const fv_weights *w, fv_llm_arch arch, fv__naming *out) {
+    int found = 0;
+    memset(out, 0, sizeof *out);
+    for (int i = 0; i < fv_weights_count(w); i++) {
+        fv__naming n;
+        int layer;
+        if (!fv__parse_block_name(fv_weights_at(w, i)->name, &n, &layer) || (n.style == FV__OPT) != (arch == FV_OPT)) continue;
+        int same = found && n.style == out->style && !strcmp(n.prefix, out->prefix);
+        if (!found || (!same && strlen(n.prefix) < strlen(out->prefix))) *out = n, out->layers = 0;
+        else if (!same) continue;
+        out->layers = FV__MAX(out->layers, layer + 1);
+        found = 1;
+    }
+    return found;
+}
+
+FV_DEF int fv_frozen_has(fv_ctx *c, fv_weights *w) {
+    fv__naming n;
+    return !c->status && w && (fv__find_naming(w, FV_LLAMA, &n) || fv__find_naming(w, FV_OPT, &n));
+}
+
+/* ---- dims ---- */
+static int fv__head_dim(const fv_frozen_config *g) {
+    return g->head_dim ? g->head_dim : g->hidden_size / FV__MAX(1, g->num_attention_heads);
+}
+static int64_t fv__slot_dim(const fv_frozen_config *g, char letter) {
+    switch (letter) {
+    case 'D': return g->hidden_size;
+    case 'Q': return (int64_t)g->num_attention_heads * fv__head_dim(g);
+    case 'K': return (int64_t)g->num_key_value_heads * fv__head_dim(g);
+    default: return g->intermediate_size;
+    }
+}
+/* 1 when blocks of this config have the slot */
+static int fv__slot_used(const fv_frozen_config *g, int slot) {
+    if (g->only_mlp && slot < FV_LLM_NORM2) return 0;
+    return fv__slots[slot].name[g->arch == FV_OPT ? FV__OPT : FV__META] != NULL;
+}
+static int fv__trained_blocks(const fv_frozen_config *g) {
+    return g->variant == FV_VARIANT_FINETUNE || g->variant == FV_VARIANT_SCRATCH;
+}
+static int fv__has_blocks(const fv_frozen_config *g) {
+    return g->variant != FV_VARIANT_BASE && g->variant != FV_VARIANT_LINEAR && g->variant != FV_VARIANT_MLP;
+}
+
+static int fv__check_dims(fv_ctx *c, const fv_frozen_config *g) {
+    if (g->hidden_size <= 0)
+        return fv_fail(c, FV_EUSAGE, "frozen.hidden_size is missing: give it in the config, or an LLM's file with --llm");
+    if (!fv__has_blocks(g)) return 1;
+    if (g->num_attention_heads <= 0 || g->intermediate_size <= 0)
+        return fv_fail(c, FV_EUSAGE, "frozen.%s is missing: give it in the config, or an LLM's file with --llm",
+                       g->num_attention_heads <= 0 ? "num_attention_heads" : "intermediate_size");
+    if (!g->head_dim && g->hidden_size % g->num_attention_heads)
+        return fv_fail(c, FV_EUSAGE, "frozen.hidden_size %d is no multiple of num_attention_heads %d", g->hidden_size,
+                       g->num_attention_heads);
+    if (g->num_attention_heads % FV__MAX(1, g->num_key_value_heads))
+        return fv_fail(c, FV_EUSAGE, "frozen.num_attention_heads %d is no multiple of num_key_value_heads %d",
+                       g->num_attention_heads, g->num_key_value_heads);
+    if (g->rope && fv__head_dim(g) % 2)
+        return fv_fail(c, FV_EUSAGE, "frozen.rope needs an even head size, this one is %d", fv__head_dim(g));
+    if (g->num_layers <= 0) return fv_fail(c, FV_EUSAGE, "frozen.layers is empty: name at least one block");
+    if (fv__trained_blocks(g))
+        for (int i = 0; i < g->num_layers; i++)
+            for (int j = 0; j < i; j++)
+                if (g->layers[i] == g->layers[j])
+                    return fv_fail(c, FV_EUSAGE, "frozen.layers names block %d twice: only frozen blocks can be repeated",
+                                   g->layers[i]);
+    return 1;
+}
+
+/* What neither the config nor the LLM said. */
+static void fv__config_defaults(fv_frozen_config *g) {
+    if (!g->num_key_value_heads) g->num_key_value_heads = g->num_attention_heads;
+    if (g->rms_norm_eps <= 0) g->rms_norm_eps = g->arch == FV_OPT ? 1e-5f : 1e-6f;
+    if (g->rope_theta <= 0) g->rope_theta = 10000;
+    if (!g->num_layers) g->num_layers = 1, g->layers[0] = 0;
+}
+
+/* ---- the LLM's own settings ---- */
+static void fv__fill_int(int *at, double value) {
+    if (!*at && value > 0 && value < 1e9) *at = (int)value;
+}
+static void fv__fill_float(float *at, double value) {
+    if (*at <= 0 && value > 0) *at = (float)value;
+}
+
+static int fv__config_from_gguf(fv_ctx *c, fv_frozen_config *g, fv_weights *llm) {
+    const char *arch = fv_weights_meta_string(llm, "general.architecture", NULL);
+    if (!arch || strcmp(arch, "llama"))
+        return fv_fail(c, FV_EUSAGE, "%s: its architecture is \"%.40s\"; blocks are taken from \"llama\" files", fv_weights_path(llm),
+                       arch ? arch : "");
+    fv__fill_int(&g->hidden_size, fv_weights_meta_number(llm, "llama.embedding_length", 0));
+    fv__fill_int(&g->num_attention_heads, fv_weights_meta_number(llm, "llama.attention.head_count", 0));
+    fv__fill_int(&g->num_key_value_heads, fv_weights_meta_number(llm, "llama.attention.head_count_kv", 0));
+    fv__fill_int(&g->intermediate_size, fv_weights_meta_number(llm, "llama.feed_forward_length", 0));
+    fv__fill_float(&g->rms_norm_eps, fv_weights_meta_number(llm, "llama.attention.layer_norm_rms_epsilon", 0));
+    fv__fill_float(&g->rope_theta, fv_weights_meta_number(llm, "llama.rope.freq_base", 0));
+    double key = fv_weights_meta_number(llm, "llama.attention.key_length", 0);
+    if (!g->head_dim && key > 0 && g->num_attention_heads && key * g->num_attention_heads != g->hidden_size)
+        g->head_dim = (int)key;
+    return 1;
+}
+
+/* The settings that fv extract keeps in its files, else config.json beside the weights' file or in their folder; NULL: none. */
+static fv_json *fv__llm_json(fv_ctx *c, const fv_weights *llm) {
+    const char *kept = fv_weights_meta_string(llm, "config", NULL);
+    if (kept) return fv_json_parse(c, kept, strlen(kept), fv_weights_path(llm));
+    const char *path = fv_weights_path(llm), *slash = strrchr(path, '/');
+    size_t n = slash ? (size_t)(slash + 1 - path) : 0;
+    char *text = (char *)fv_alloc(c, strlen(path) + 16);
+    struct stat st;
+    fv_json *json = NULL;
+    if (!text) return NULL;
+    if (!stat(path, &st) && S_ISDIR(st.st_mode)) sprintf(text, "%s/config.json", path);
+    else sprintf(text, "%.*sconfig.json", (int)n, path);
+    if (!stat(text, &st)) json = fv_json_open(c, text);
+    fv_free(c, text);
+    return json;
+}
+
+static int fv__config_from_hf(fv_ctx *c, fv_frozen_config *g, fv_weights *llm) {
+    fv_frozen_config own;
+    fv_json *json = fv__llm_json(c, llm);
+    if (!json) return !c->status;
+    int ok = fv_frozen_config_parse(c, json, fv_json_root(json), 0, &own);
+    fv_json_free(c, json);
+    if (!ok) return 0;
+    if (own.rope_scaled && g->rope)
+        return fv_fail(c, FV_EUSAGE, "%s: its rope_scaling is not supported; leave frozen.rope off", fv_weights_path(llm));
+    fv__fill_int(&g->hidden_size, own.hidden_size);
+    fv__fill_int(&g->num_attention_heads, own.num_attention_heads);
+    fv__fill_int(&g->num_key_value_heads, own.num_key_value_heads);
+    fv__fill_int(&g->intermediate_size, own.intermediate_size);
+    if (!g->head_dim && own.head_dim && own.head_dim * own.num_attention_heads != own.hidden_size) g->head_dim = own.head_dim;
+    fv__fill_float(&g->rms_norm_eps, (double)own.rms_norm_eps);
+    fv__fill_float(&g->rope_theta, (double)own.rope_theta);
+    if (g->arch == FV_OPT) g->norm_after |= own.norm_after, g->gelu |= own.gelu;
+    return 1;
+}
+
+FV_DEF int fv_frozen_config_from_llm(fv_ctx *c, fv_frozen_config *g, fv_weights *llm) {
+    fv__naming n;
+    char name[FV__NAME];
+    if (c->status) return 0;
+    if (!fv__find_naming(llm, g->arch, &n)) {
+        fv_llm_arch other = g->arch == FV_OPT ? FV_LLAMA : FV_OPT;
+        return fv__find_naming(llm, other, &n)
+                   ? fv_fail(c, FV_EUSAGE, "%s holds %s blocks, and frozen.arch is %s", fv_weights_path(llm),
+                             other == FV_OPT ? "OPT" : "LLaMA", other == FV_OPT ? "llama" : "opt")
+                   : fv_fail(c, FV_EUSAGE, "%s holds no blocks of a LLaMA or OPT model: no name ends like layers.0.mlp.down_proj.weight, "
+                             "layers.0.feed_forward.w2.weight, blk.0.ffn_down.weight or layers.0.fc2.weight", fv_weights_path(llm));
+    }
+    if (!(fv_weights_is_gguf(llm) ? fv__config_from_gguf(c, g, llm) : fv__config_from_hf(c, g, llm))) return 0;
+    fv__slot_name(name, &n, n.layers - 1, FV_LLM_DOWN); /* [D,F] says what is still unknown */
+    const fv_entry *e = fv_weights_find(llm, name);
+    if (e && e->rank == 2) {
+        fv__fill_int(&g->hidden_size, (double)e->dim[0]);
+        fv__fill_int(&g->intermediate_size, (double)e->dim[1]);
+    }
+    if (!g->num_layers) g->num_layers = 1, g->layers[0] = n.layers - 1; /* the last block, as in the paper */
+    return 1;
+}
+
+/* ---- loading ---- */
+/* The numbers of one matrix, changed as the variant wants: n of them at x; stream: one per matrix. */
+static void fv__redraw(float *x, int64_t n, fv_variant variant, uint64_t seed, uint64_t stream) {
+    double sum = 0, square = 0;
+    if (variant == FV_VARIANT_SHUFFLED) {
+        fv_rng r;
+        r.seed = seed, r.stream = stream, r.next = 0;
+        for (int64_t i = n - 1; i > 0; i--) {
+            int64_t j = (int64_t)fv_rng_below(&r, (uint32_t)(i + 1));
+            float t = x[i];
+            x[i] = x[j], x[j] = t;
+        }
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) sum += (double)x[i];
+    double mean = sum / (double)n;
+    for (int64_t i = 0; i < n; i++) square += ((double)x[i] - mean) * ((double)x[i] - mean);
+    double std = sqrt(square / (double)n);
+    for (int64_t i = 0; i < n; i++) x[i] = (float)(mean + std * (double)fv_random_normal(seed, stream, (uint64_t)i));
+}
+
+/* HF keeps the two numbers that rotate together half a head apart, Meta side by side. Rows [heads*hd, cols] from HF's order
+ * to Meta's, so that a trained block always has Meta's names and order. */
+static int fv__interleave_rows(fv_ctx *c, float *x, int64_t rows, int64_t cols, int64_t hd) {
+    float *old = (float *)fv_alloc(c, (size_t)(hd * cols) * sizeof *old);
+    if (!old) return 0;
+    for (int64_t h = 0; h + hd <= rows; h += hd) {
+        memcpy(old, x + h * cols, (size_t)(hd * cols) * sizeof *old);
+        for (int64_t i = 0; i < hd; i++)
+            memcpy(x + (h + i) * cols, old + (i / 2 + (i % 2) * (hd / 2)) * cols, (size_t)cols * sizeof *old);
+    }
+    fv_free(c, old);
+    return 1;
+}
+
+/* A tensor of the file as f32, its shape checked. To be freed by the caller; NULL and an error. */
+static float *fv__read_slot(fv_ctx *c, fv_weights *w, const char *name, int64_t rows, int64_t cols, fv_sha *sha) {
+    const fv_entry *e = fv_weights_find(w, name);
+    int64_t n = rows * FV__MAX(cols, 1);
+    if (!e) {
+        fv_fail(c, FV_EUSAGE, "%s has no tensor %s, which the frozen block needs", fv_weights_path(w), name);
+        return NULL;
+    }
+    if (e->rank != (cols ? 2 : 1) || e->dim[0] != rows || (cols && e->dim[1] != cols)) {
+        char wanted[64];
+        snprintf(wanted, sizeof wanted, cols ? "[%lld,%lld]" : "[%lld]", (long long)rows, (long long)cols);
+        fv__entry_misfit(c, w, e, FV_EUSAGE, wanted);
+        return NULL;
+    }
+    float *x = (float *)fv__alloc_dirty(c, (size_t)FV__MAX(n, 1) * sizeof *x);
+    if (!x || !fv_entry_read(c, w, e, FV_F32, x)) {
+        fv_free(c, x);
+        return NULL;
+    }
+    fv_sha_add(sha, name, strlen(name) + 1);
+    fv_sha_add(sha, x, (size_t)n * sizeof *x);
+    return x;
+}
+
+/* A tensor of the stage from n numbers: packed when it is a frozen matrix, else a constant, or into the parameter at *at. */
+static int fv__place(fv_ctx *c, fv_frozen *f, fv_tensor **at, const float *x, int64_t rows, int64_t cols, int trained) {
+    int64_t dim[2], n = rows * FV__MAX(cols, 1);
+    dim[0] = rows, dim[1] = cols;
+    if (!trained) {
+        fv_param_free(c, *at);
+        *at = cols ? fv_pack(c, NULL, f->pack, rows, cols, x, FV_F32) : fv_constant(c, NULL, f->type, 1, dim);
+    }
+    if (*at && (*at)->data) fv__convert((*at)->data, f->type, x, FV_F32, n);
+    return !c->status;
+}
+
+/* Which block of the file stands at place pos. A checkpoint of the released code numbers its copies from 0. */
+static int fv__layer_number(const fv_frozen_config *g, const fv__naming *n, int pos, int as_variant) {
+    return !as_variant && n->layers == g->num_layers && g->layers[pos] >= n->layers ? pos : g->layers[pos];
+}
+
+static int fv__load_slot(fv_ctx *c, fv_frozen *f, fv_weights *w, const fv__naming *names, int pos, int slot, int as_variant,
+                         fv_sha *sha) {
+    const fv_frozen_config *g = &f->config;
+    char name[FV__NAME];
+    int64_t rows = fv__slot_dim(g, fv__slots[slot].rows), cols = fv__slots[slot].cols ? fv__slot_dim(g, fv__slots[slot].cols) : 0;
+    int trained = fv__trained_blocks(g), ok = 1;
+    fv__slot_name(name, names, fv__layer_number(g, names, pos, as_variant), slot);
+    float *x = fv__read_slot(c, w, name, rows, cols, sha);
+    if (!x) return 0;
+    int redraw = g->variant == FV_VARIANT_RANDOM || g->variant == FV_VARIANT_SHUFFLED || g->variant == FV_VARIANT_SCRATCH;
+    if (as_variant && redraw && cols)
+        fv__redraw(x, rows * cols, g->variant, f->seed, 0x46560000u + (uint64_t)(pos * FV_LLM_SLOTS + slot));
+    if (trained && names->style == FV__HF && (slot == FV_LLM_Q || slot == FV_LLM_K))
+        ok = fv__interleave_rows(c, x, rows, cols, fv__head_dim(g));
+    ok = ok && fv__place(c, f, &f->layer[pos].w[slot], x, rows, cols, trained);
+    fv_free(c, x);
+    return ok;
+}
+
+static int fv__load_final_norm(fv_ctx *c, fv_frozen *f, fv_weights *w, const fv__naming *names, fv_sha *sha) {
+    char name[FV__NAME];
+    int64_t D = f->config.hidden_size;
+    int trained = fv__trained_blocks(&f->config) && f->norm;
+    if (f->config.final_norm != FV_NORM_LOADED) return 1;
+    snprintf(name, sizeof name, "%s%s", names->style == FV__GGUF ? "" : names->prefix, fv__final_norm_name[names->style]);
+    float *x = fv__read_slot(c, w, name, D, 0, sha);
+    int ok = x && fv__place(c, f, &f->norm, x, D, 0, trained);
+    fv_free(c, x);
+    if (!ok || names->style != FV__OPT) return ok;
+    snprintf(name, sizeof name, "%sfinal_layer_norm.bias", names->prefix);
+    x = fv__read_slot(c, w, name, D, 0, sha);
+    ok = x && fv__place(c, f, &f->norm_bias, x, D, 0, trained);
+    fv_free(c, x);
+    return ok;
+}
+
+/* The layer must be there: a sentence that says which ones are. */
+static int fv__check_layer(fv_ctx *c, fv_weights *w, const fv__naming *n, int layer) {
+    char name[FV__NAME];
+    if (layer < 0 || layer >= n->layers)
+        return fv_fail(c, FV_EUSAGE, "%s has no block %d: its blocks are 0 to %d", fv_weights_path(w), layer, n->layers - 1);
+    fv__slot_name(name, n, layer, FV_LLM_DOWN);
+    if (!fv_weights_find(w, name))
+        return fv_fail(c, FV_EUSAGE, "%s has no block %d: there is no %s", fv_weights_path(w), layer, name);
+    if (n->style == FV__OPT) return 1;
+    static const char *const bias[] = {"self_attn.q_proj.bias", "attn_q.bias"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(name, sizeof name, "%s%s.%d.%s", n->prefix, i ? "blk" : "layers", layer, bias[i]);
+        if (fv_weights_find(w, name))
+            return fv_fail(c, FV_EUSAGE, "%s: %s: blocks with biases are taken from OPT models only", fv_weights_path(w), name);
+    }
+    return 1;
+}
+
+FV_DEF int fv_frozen_load(fv_ctx *c, fv_frozen *f, fv_weights *w, int as_variant) {
+    fv__naming n;
+    fv_sha sha;
+    if (c->status || !f) return 0;
+    if (!fv__has_blocks(&f->config)) return 1;
+    if (!fv__find_naming(w, f->config.arch, &n)) return fv_frozen_config_from_llm(c, &f->config, w); /* says why */
+    fv_sha_start(&sha);
+    for (int i = 0; i < f->config.num_layers; i++) {
+        if (!fv__check_layer(c, w, &n, fv__layer_number(&f->config, &n, i, as_variant))) return 0;
+        for (int s = 0; s < FV_LLM_SLOTS; s++)
+            if (fv__slot_used(&f->config, s) && !fv__load_slot(c, f, w, &n, i, s, as_variant, &sha)) return 0;
+    }
+    if (!fv__load_final_norm(c, f, w, &n, &sha)) return 0;
+    uint8_t digest[32];
+    fv_sha_end(&sha, digest);
+    for (int i = 0; i < 32; i++) snprintf(f->sha256 + 2 * i, 3, "%02x", (unsigned)digest[i]);
+    f->rope_interleaved = n.style != FV__HF || fv__trained_blocks(&f->config);
+    f->loaded = 1;
+    return 1;
+}
+
+/* ---- creation ---- */
+static fv_tensor *fv__stage_param(fv_ctx *c, fv_frozen *f, const char *name, int64_t rows, int64_t cols) {
+    int64_t dim[2];
+    dim[0] = rows, dim[1] = cols;
+    fv_tensor *t = fv_param(c, name, f->type, cols ? 2 : 1, dim);
+    if (t && !fv_params_add(c, f->params, t)) return NULL;
+    return t;
+}
+
+/* Parameters for the blocks that are trained, under the released code's names. */
+static int fv__make_trained(fv_ctx *c, fv_frozen *f) {
+    const fv_frozen_config *g = &f->config;
+    fv__naming n;
+    char name[FV__NAME];
+    memset(&n, 0, sizeof n);
+    n.style = g->arch == FV_OPT ? FV__OPT : FV__META;
+    memcpy(n.prefix, "llama.", 7);
+    for (int i = 0; i < g->num_layers; i++)
+        for (int s = 0; s < FV_LLM_SLOTS; s++) {
+            if (!fv__slot_used(g, s)) continue;
+            char cols = fv__slots[s].cols;
+            fv__slot_name(name, &n, g->layers[i], s);
+            f->layer[i].w[s] = fv__stage_param(c, f, name, fv__slot_dim(g, fv__slots[s].rows), cols ? fv__slot_dim(g, cols) : 0);
+            if (!f->layer[i].w[s]) return 0;
+        }
+    if (g->final_norm == FV_NORM_NONE) return 1;
+    f->norm = fv__stage_param(c, f, g->arch == FV_OPT ? "llama.final_layer_norm.weight" : "llama.norm.weight", g->hidden_size, 0);
+    fv_init_fill(f->norm, 1);
+    if (g->arch == FV_OPT) f->norm_bias = fv__stage_param(c, f, "llama.final_layer_norm.bias", g->hidden_size, 0);
+    return !c->status;
+}
+
+/* Blocks without a file, for random and scratch: matrices from a normal of std 0.02, norms 1, biases 0. */
+static int fv__draw_blocks(fv_ctx *c, fv_frozen *f) {
+    const fv_frozen_config *g = &f->config;
+    int trained = fv__trained_blocks(g);
+    for (int i = 0; i < g->num_layers && !c->status; i++)
+        for (int s = 0; s < FV_LLM_SLOTS && !c->status; s++) {
+            if (!fv__slot_used(g, s)) continue;
+            int64_t rows = fv__slot_dim(g, fv__slots[s].rows), cols = fv__slots[s].cols ? fv__slot_dim(g, fv__slots[s].cols) : 0;
+            int64_t n = rows * FV__MAX(cols, 1);
+            float *x = (float *)fv_alloc(c, (size_t)n * sizeof *x);
+            uint64_t stream = 0x46560000u + (uint64_t)(i * FV_LLM_SLOTS + s);
+            for (int64_t j = 0; x && j < n; j++)
+                x[j] = cols ? 0.02f * fv_random_normal(f->seed, stream, (uint64_t)j) : s == FV_LLM_NORM1 || s == FV_LLM_NORM2 ? 1.f : 0.f;
+            if (x) fv__place(c, f, &f->layer[i].w[s], x, rows, cols, trained);
+            fv_free(c, x);
+        }
+    f->loaded = !c->status;
+    f->rope_interleaved = 1;
+    return f->loaded;
+}
+
+static int fv__make_mappers(fv_ctx *c, fv_frozen *f) {
+    int64_t D = f->config.hidden_size, d = f->dim;
+    uint64_t stream = f->seed << 20 | 0xf0000;
+    f->mapper1 = fv__stage_param(c, f, "llama_dim_mapper1.weight", D, d);
+    f->mapper2 = fv__stage_param(c, f, "llama_dim_mapper2.weight", d, D);
+    fv_init_trunc_normal(c, f->mapper1, 0.02f, stream);
+    fv_init_trunc_normal(c, f->mapper2, 0.02f, stream + 1);
+    if (f->config.residual == FV_RES_OUTSIDE_NN) {
+        f->mapper_residual = fv__stage_param(c, f, "llama_dim_dim_mapper.weight", d, d);
+        fv_init_trunc_normal(c, f->mapper_residual, 0.02f, stream + 2);
+    }
+    if (f->config.variant == FV_VARIANT_MLP) {
+        f->mlp_norm = fv__stage_param(c, f, "llama_mlp_norm.weight", D, 0);
+        f->mlp_norm_bias = fv__stage_param(c, f, "llama_mlp_norm.bias", D, 0);
+        fv_init_fill(f->mlp_norm, 1);
+    }
+    return !c->status;
+}
+
+FV_DEF fv_frozen *fv_frozen_create(fv_ctx *c, const fv_frozen_desc *desc, fv_params *params) {
+    fv_frozen *f = (fv_frozen *)fv_alloc(c, sizeof *f);
+    if (!f) return NULL;
+    f->config = desc->config;
+    f->dim = desc->dim;
+    f->type = desc->type == FV_TYPE_DEFAULT ? FV_F32 : desc->type;
+    f->pack = f->type == FV_F64 || desc->pack == FV_TYPE_DEFAULT ? f->type : desc->pack;
+    f->seed = desc->seed;
+    f->params = params;
+    fv_frozen_config *g = &f->config;
+    int ok = !desc->llm || fv_frozen_config_from_llm(c, g, desc->llm);
+    fv__config_defaults(g);
+    ok = ok && fv__check_dims(c, g);
+    if (ok) f->layer = (fv_llm_layer *)fv_alloc(c, sizeof *f->layer * (size_t)FV__MAX(g->num_layers, 1));
+    ok = ok && f->layer && (!f->dim || fv__make_mappers(c, f));
+    if (ok && fv__trained_blocks(g)) ok = fv__make_trained(c, f);
+    if (ok && fv__has_blocks(g)) {
+        if (desc->llm) ok = fv_frozen_load(c, f, desc->llm, 1);
+        else if (g->variant == FV_VARIANT_RANDOM || g->variant == FV_VARIANT_SCRATCH) ok = fv__draw_blocks(c, f);
+    }
+    if (ok) return f;
+    fv_frozen_destroy(c, f);
+    return NULL;
+}
+
+FV_DEF void fv_frozen_destroy(fv_ctx *c, fv_frozen *f) {
+    if (!f) return;
+    if (!fv__trained_blocks(&f->config)) {
+        for (int i = 0; f->layer && i < f->config.num_layers; i++)
+            for (int s = 0; s < FV_LLM_SLOTS; s++) fv_param_free(c, f->layer[i].w[s]);
+        fv_param_free(c, f->norm);
+        fv_param_free(c, f->norm_bias);
+    }
+    fv_free(c, f->layer);
+    fv_free(c, f);
+}
+
+FV_DEF const char *fv_frozen_hash(const fv_frozen *f) { return f ? f->sha256 : ""; }
+
+FV_DEF int64_t fv_frozen_numel(const fv_frozen *f) {
+    int64_t n = 0;
+    if (!f || fv__trained_blocks(&f->config)) return 0;
+    for (int i = 0; i < f->config.num_layers; i++)
+        for (int s = 0; s < FV_LLM_SLOTS; s++) n += fv_numel(f->layer[i].w[s]);
+    return n + fv_numel(f->norm) + fv_numel(f->norm_bias);
+}
+
+/* ---- forward ---- */
+static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, fv_tensor *residual,
+                                      const fv_tensor *mask) {
+    const fv_frozen_config *g = &f->config;
+    fv_attention_desc desc;
+    memset(&desc, 0, sizeof desc);
+    desc.num_heads = g->num_attention_heads;
+    desc.num_kv_heads = g->num_key_value_heads;
+    desc.causal = g->causal;
+    desc.rope_theta = g->rope ? g->rope_theta : 0;
+    desc.rope_interleaved = f->rope_interleaved;
+    desc.mask = mask;
+    fv_tensor *q = fv_linear(c, x, l->w[FV_LLM_Q], l->w[FV_LLM_Q_BIAS]);
+    fv_tensor *k = fv_linear(c, x, l->w[FV_LLM_K], l->w[FV_LLM_K_BIAS]);
+    fv_tensor *v = fv_linear(c, x, l->w[FV_LLM_V], l->w[FV_LLM_V_BIAS]);
+    if (c->status) return NULL;
+    return fv_linear_add(c, fv_attention(c, q, k, v, &desc), l->w[FV_LLM_O], l->w[FV_LLM_O_BIAS], residual);
+}
+
+/* h = x + Wo attn(rms(x));  out = h + W2 (silu(W1 rms(h)) * W3 rms(h)) */
+static fv_tensor *fv__llama_block(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, const fv_tensor *mask) {
+    float eps = f->config.rms_norm_eps;
+    fv_tensor *h = x;
+    if (!f->config.only_mlp) h = fv__block_attention(c, f, l, fv_rmsnorm(c, x, l->w[FV_LLM_NORM1], eps), x, mask);
+    fv_tensor *n = fv_rmsnorm(c, h, l->w[FV_LLM_NORM2], eps);
+    fv_tensor *gate = fv_linear(c, n, l->w[FV_LLM_GATE], NULL);
+    fv_tensor *up = fv_linear(c, n, l->w[FV_LLM_UP], NULL);
+    return fv_linear_add(c, fv_swiglu(c, gate, up), l->w[FV_LLM_DOWN], NULL, h);
+}
+
+/* norms first: h = x + out(attn(ln1 x)), h + fc2(act(fc1(ln2 h))); or each after its residual */
+static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, const fv_tensor *mask) {
+    const fv_frozen_config *g = &f->config;
+    float eps = g->rms_norm_eps;
+    int before = !g->norm_after;
+    fv_tensor *h = x;
+    if (!g->only_mlp) {
+        fv_tensor *n = before ? fv_layernorm(c, x, l->w[FV_LLM_NORM1], l->w[FV_LLM_NORM1_BIAS], eps) : x;
+        h = fv__block_attention(c, f, l, n, x, mask);
+        if (!before) h = fv_layernorm(c, h, l->w[FV_LLM_NORM1], l->w[FV_LLM_NORM1_BIAS], eps);
+    }
+    fv_tensor *n = before ? fv_layernorm(c, h, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps) : h;
+    fv_tensor *u = fv_linear_act(c, n, l->w[FV_LLM_UP], l->w[FV_LLM_UP_BIAS], g->gelu ? FV_ACT_GELU : FV_ACT_RELU);
+    fv_tensor *y = fv_linear_add(c, u, l->w[FV_LLM_DOWN], l->w[FV_LLM_DOWN_BIAS], h);
+    return before ? y : fv_layernorm(c, y, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps);
+}
+
+FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, const fv_tensor *mask) {
+    if (c->status || !f || !x) return NULL;
+    if (i < 0 || i >= f->config.num_layers) {
+        fv_fail(c, FV_EUSAGE, "the frozen stage has no block %d: it has %d", i, f->config.num_layers);
+        return NULL;
+    }
+    if (!f->layer[i].w[FV_LLM_DOWN] || (!f->loaded && f->config.variant != FV_VARIANT_FINETUNE)) {
+        fv_fail(c, FV_EUSAGE, "the frozen block's weights are not loaded: give the LLM's file with --llm");
+        return NULL;
+    }
+    fv_scope scope = fv_scope_begin(c);
+    fv_tensor *y = f->config.arch == FV_OPT ? fv__opt_block(c, f, &f->layer[i], x, mask)
+                                            : fv__llama_block(c, f, &f->layer[i], x, mask);
+    return fv_scope_end(c, scope, y);
+}
+
+FV_DEF fv_tensor *fv_llm_blocks(fv_ctx *c, const fv_frozen *f, fv_tensor *x, const fv_tensor *mask) {
+    const fv_frozen_config *g = &f->config;
+    for (int i = 0; i < g->num_layers; i++) x = fv_llm_block(c, f, i, x, mask);
+    if (!x || g->final_norm == FV_NORM_NONE) return x;
+    return g->arch == FV_OPT ? fv_layernorm(c, x, f->norm, f->norm_bias, g->rms_norm_eps)
+                             : fv_rmsnorm(c, x, f->norm, g->rms_norm_eps);
+}
+
+/* The residual stream stays in the parameters' type under fv_autocast. */
+static fv_tensor *fv__stream(fv_ctx *c, fv_tensor *x, fv_type type) {
+    return x && x->type != type ? fv_cast(c, x, type) : x;
+}
+
+/* Between F1 and F2. x = F1 z is where the mode `inside` starts; a linear F1 has no L to go around. */
+static fv_tensor *fv__stage_middle(fv_ctx *c, fv_frozen *f, fv_tensor *z, const fv_tensor *mask) {
+    const fv_frozen_config *g = &f->config;
+    if (g->variant == FV_VARIANT_LINEAR) return fv_linear(c, z, f->mapper1, NULL);
+    if (g->variant == FV_VARIANT_MLP)
+        return fv_layernorm(c, fv_linear_act(c, z, f->mapper1, NULL, FV_ACT_GELU), f->mlp_norm, f->mlp_norm_bias, 1e-5f);
+    fv_tensor *x = fv__stream(c, fv_linear(c, z, f->mapper1, NULL), f->type);
+    fv_tensor *y = fv_llm_blocks(c, f, x, mask);
+    return g->residual == FV_RES_INSIDE || g->residual == FV_RES_BOTH ? fv_add(c, y, x) : y;
+}
+
+FV_DEF fv_tensor *fv_frozen_forward(fv_ctx *c, fv_frozen *f, fv_tensor *z, const fv_tensor *mask) {
+    if (c->status || !f || !z || f->config.variant == FV_VARIANT_BASE) return c->status ? NULL : z;
+    fv_tensor *m = fv__stage_middle(c, f, z, mask);
+    fv_tensor *y = m ? fv__stream(c, fv_linear(c, m, f->mapper2, NULL), f->type) : NULL;
+    f->features = y;
+    switch (f->config.residual) {
+    case FV_RES_OUTSIDE:
+    case FV_RES_BOTH: return fv_add(c, y, z);
+    case FV_RES_OUTSIDE_NN: return fv_add(c, y, fv_leaky_relu(c, fv_linear(c, z, f->mapper_residual, NULL), 0.01f));
+    default: return y;
+    }
+}
+
+/* ======================================================================================================
+ * >>encoders (implementation)
+ * ====================================================================================================== */
+/* A linear layer's or a norm's pair of parameters. b NULL: no bias. */
+typedef struct fv__pair { fv_tensor *w, *b; } fv__pair;
+
+static int fv__pair_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name, int rank, const int64_t *dim, int bias,
+                         fv_init init) {
+    char key[128];
+    snprintf(key, sizeof key, "%s.weight", name);
+    p->w = fv_model_param(c, m, key, rank, dim, init);
+    snprintf(key, sizeof key, "%s.bias", name);
+    if (bias) p->b = fv_model_param(c, m, key, 1, dim, init == FV_INIT_CONV ? FV_INIT_CONV : FV_INIT_ZEROS);
+    return !c->status;
+}
+static int fv__linear_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name, int64_t out, int64_t in, int bias) {
+    int64_t dim[2];
+    dim[0] = out, dim[1] = in;
+    return fv__pair_make(c, m, p, name, 2, dim, bias, FV_INIT_TRUNC);
+}
+static int fv__norm_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name, int64_t dim) {
+    return fv__pair_make(c, m, p, name, 1, &dim, 1, FV_INIT_ONES);
+}
+
+/* ---- the pre-norm transformer block that timm's ViT and its relatives share ---- */
+typedef struct fv__block_params { fv__pair norm1, qkv, proj, norm2, fc1, fc2; } fv__block_params;
+
+static int fv__block_make(fv_ctx *c, fv_model *m, fv__block_params *b, int i, int64_t d, int64_t hidden, int qkv_bias) {
+    char n[6][64];
+    static const char *const part[6] = {"norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"};
+    for (int k = 0; k < 6; k++) snprintf(n[k], sizeof n[k], "blocks.%d.%s", i, part[k]);
+    return fv__norm_make(c, m, &b->norm1, n[0], d) && fv__linear_make(c, m, &b->qkv, n[1], 3 * d, d, qkv_bias) &&
+           fv__linear_make(c, m, &b->proj, n[2], d, d, 1) && fv__norm_make(c, m, &b->norm2, n[3], d) &&
+           fv__linear_make(c, m, &b->fc1, n[4], hidden, d, 1) && fv__linear_make(c, m, &b->fc2, n[5], d, hidden, 1);
+}
+
+/* x + drop_path(linear(y)); the sum is part of the product where nothing is dropped */
+static fv_tensor *fv__residual(fv_ctx *c, fv_tensor *y, const fv__pair *p, fv_tensor *x, float drop) {
+    if (drop <= 0) return fv_linear_add(c, y, p->w, p->b, x);
+    return fv_add(c, x, fv_drop_path(c, fv_linear(c, y, p->w, p->b), drop));
+}
+
+/* h = x + proj(attn(ln1 x));  h + fc2(gelu(fc1(ln2 h))).  x [B,N,d] */
+static fv_tensor *fv__encoder_block(fv_ctx *c, const fv__block_params *b, fv_tensor *x, int heads, float eps, float drop) {
+    fv_attention_desc a;
+    memset(&a, 0, sizeof a);
+    a.num_heads = heads;
+    fv_scope scope = fv_scope_begin(c);
+    fv_tensor *qkv = fv_linear(c, fv_layernorm(c, x, b->norm1.w, b->norm1.b, eps), b->qkv.w, b->qkv.b);
+    fv_tensor *h = fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, x, drop);
+    fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, b->norm2.w, b->norm2.b, eps), b->fc1.w, b->fc1.b, FV_ACT_GELU);
+    return fv_scope_end(c, scope, fv__residual(c, u, &b->fc2, h, drop));
+}
+
+/* ======================================================================================================
+ * vit: images [B,C,H,W] -> logits.  source  Dosovitskiy et al., arXiv:2010.11929; names: timm's VisionTransformer
+ * ====================================================================================================== */
+typedef struct fv__vit {
+    int img_size, patch, chans, dim, depth, heads, class_token, average;
+    float eps;
+    fv_tensor *cls_token, *pos_embed; /* [1,1,d], [1,N,d] */
+    fv__pair patch_embed, norm, head; /* norm: `norm` or, with global_pool avg, `fc_norm` */
+    fv__block_params *block;
+} fv__vit;
+
+static int fv__vit_config(fv_ctx *c, fv_model *m, fv__vit *v, int *hidden) {
+    static const char *const keys[] = {"img_size", "patch_size", "in_chans", "embed_dim", "depth", "num_heads", "mlp_ratio",
+                                       "qkv_bias", "class_token", "global_pool", "norm_eps", NULL};
+    if (!fv_config_known(c, m, keys)) return 0;
+    v->img_size = fv_config_int(c, m, "img_size", 224, 1, 8192);
+    v->patch = fv_config_int(c, m, "patch_size", 16, 1, 1024);
+    v->chans = fv_config_int(c, m, "in_chans", 3, 1, 1024);
+    m->dim = v->dim = fv_config_int(c, m, "embed_dim", 384, 1, 65536);
+    v->depth = fv_config_int(c, m, "depth", 12, 0, 1000);
+    v->heads = fv_config_int(c, m, "num_heads", 6, 1, 4096);
+    v->class_token = fv_config_bool(c, m, "class_token", 1);
+    v->eps = fv_config_float(c, m, "norm_eps", 1e-6f);
+    *hidden = (int)(fv_config_float(c, m, "mlp_ratio", 4) * (float)v->dim);
+    const char *pool = fv_config_string(c, m, "global_pool", "token");
+    v->average = !strcmp(pool, "avg");
+    if (c->status) return 0;
+    if (!v->average && (strcmp(pool, "token") || !v->class_token))
+        return fv_fail(c, FV_EUSAGE, "config: global_pool is \"%.40s\"; it can be avg, or token where class_token is true", pool);
+    if (v->img_size % v->patch)
+        return fv_fail(c, FV_EUSAGE, "config: img_size %d is no multiple of patch_size %d", v->img_size, v->patch);
+    if (v->dim % v->heads)
+        return fv_fail(c, FV_EUSAGE, "config: embed_dim %d is no multiple of num_heads %d", v->dim, v->heads);
+    if (*hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
+    if (m->stage.after_block > v->depth)
+        return fv_fail(c, FV_EUSAGE, "config: frozen.after_block is %d, and the last block is %d", m->stage.after_block - 1,
+                       v->depth - 1);
+    return 1;
+}
+
+static int fv__vit_build(fv_ctx *c, fv_model *m) {
+    int hidden = 0, qkv_bias = fv_config_bool(c, m, "qkv_bias", 1);
+    fv__vit *v = (fv__vit *)fv_alloc(c, sizeof *v);
+    m->net = v;
+    if (!v || !fv__vit_config(c, m, v, &hidden)) return 0;
+    int64_t d = v->dim, grid = v->img_size / v->patch, dim[4];
+    dim[0] = 1, dim[1] = 1, dim[2] = d;
+    if (v->class_token) v->cls_token = fv_model_param(c, m, "cls_token", 3, dim, FV_INIT_TINY);
+    dim[1] = grid * grid + v->class_token;
+    v->pos_embed = fv_model_param(c, m, "pos_embed", 3, dim, FV_INIT_TRUNC);
+    if (v->cls_token) v->cls_token->flags |= FV_NO_DECAY;
+    if (v->pos_embed) v->pos_embed->flags |= FV_NO_DECAY;
+    dim[0] = d, dim[1] = v->chans, dim[2] = dim[3] = v->patch;
+    if (!fv__pair_make(c, m, &v->patch_embed, "patch_embed.proj", 4, dim, 1, FV_INIT_CONV)) return 0;
+    v->block = (fv__block_params *)fv_alloc(c, sizeof *v->block * (size_t)FV__MAX(v->depth, 1));
+    for (int i = 0; i < v->depth && v->block; i++)
+        if (!fv__block_make(c, m, &v->block[i], i, d, hidden, qkv_bias)) return 0;
+    return fv__norm_make(c, m, &v->norm, v->average ? "fc_norm" : "norm", d) &&
+           fv__linear_make(c, m, &v->head, "head", m->num_classes, d, 1);
+}
+
+/* images [B,C,H,W] -> tokens [B,HW/P^2,d]: each patch is a row (c,ph,pw), as a convolution's weight is */
+static fv_tensor *fv__vit_patches(fv_ctx *c, const fv_model *m, const fv__vit *v, fv_tensor *x) {
+    static const int order[6] = {0, 2, 4, 1, 3, 5};
+    int64_t P = v->patch, g = v->img_size / v->patch, dim[6];
+    dim[0] = x->dim[0], dim[1] = v->chans, dim[2] = g, dim[3] = P, dim[4] = g, dim[5] = P;
+    x = fv_permute(c, fv_reshape(c, x, 6, dim), order);
+    dim[1] = g * g, dim[2] = v->chans * P * P;
+    x = fv_reshape(c, x, 3, dim);
+    dim[0] = v->dim, dim[1] = v->chans * P * P;
+    x = fv_linear(c, x, fv_reshape(c, v->patch_embed.w, 2, dim), v->patch_embed.b);
+    return x && x->type != m->type ? fv_cast(c, x, m->type) : x;
+}
+
+static fv_tensor *fv__vit_forward(fv_ctx *c, fv_model *m, fv_tensor *x) {
+    const fv__vit *v = (const fv__vit *)m->net;
+    if (x->rank != 4 || x->dim[1] != v->chans || x->dim[2] != v->img_size || x->dim[3] != v->img_size) {
+        char s[128];
+        fv_fail(c, FV_ESHAPE, "vit: images %s: [B,%d,%d,%d] is wanted", fv__shape_text(x, s, sizeof s), v->chans, v->img_size,
+                v->img_size);
+        return NULL;
+    }
+    int training = fv_training(c, 0), stage_after = m->stage.after_block ? m->stage.after_block : v->depth;
+    fv_training(c, training);
+    x = fv__vit_patches(c, m, v, x);
+    if (v->class_token) {
+        fv_tensor *both[2];
+        both[0] = v->cls_token, both[1] = x;
+        x = x ? fv_concat(c, both, 2, 1) : NULL;
+    }
+    x = fv_add(c, x, v->pos_embed);
+    for (int i = 0; i <= v->depth && x; i++) {
+        if (i == stage_after && m->frozen) x = fv_frozen_forward(c, m->frozen, x, NULL);
+        float drop = training && v->depth > 1 ? m->drop_path * (float)i / (float)(v->depth - 1) : 0;
+        if (i < v->depth && x) x = fv__encoder_block(c, &v->block[i], x, v->heads, v->eps, drop);
+    }
+    if (!x) return NULL;
+    /* a norm of each token alone: the class token can be taken before it */
+    int64_t first = v->class_token, d = v->dim, flat[2];
+    flat[0] = x->dim[0], flat[1] = d;
+    x = v->average ? fv_mean(c, fv_slice(c, x, 1, first, x->dim[1] - first), 1)
+                   : fv_reshape(c, fv_slice(c, x, 1, 0, 1), 2, flat);
+    x = fv_layernorm(c, x, v->norm.w, v->norm.b, v->eps);
+    if (m->dropout > 0) x = fv_dropout(c, x, m->dropout);
+    return fv_linear(c, x, v->head.w, v->head.b);
+}
+
+/* ---- the list of networks; the points, video and volume encoders join here ---- */
+static const fv_arch fv__archs[] = {
+    {"vit", fv__vit_build, fv__vit_forward},
+};
+FV_DEF const fv_arch *fv_arch_find(const char *name) {
+    for (int i = 0; i < FV__COUNT(fv__archs); i++)
+        if (!strcmp(fv__archs[i].name, name)) return &fv__archs[i];
+    return NULL;
+}
+FV_DEF void fv_arch_free(fv_ctx *c, fv_model *m) {
+    if (m->arch && m->net && !strcmp(m->arch->name, "vit")) fv_free(c, ((fv__vit *)m->net)->block);
+    fv_free(c, m->net);
+}
+
+/* ======================================================================================================
+ * >>network (implementation)
+ * ====================================================================================================== */
+static int fv__model_stage(fv_ctx *c, fv_model *m, const fv_model_desc *desc) {
+    fv_frozen_desc d;
+    memset(&d, 0, sizeof d);
+    d.config = m->stage, d.dim = m->dim, d.type = m->type, d.pack = desc->pack, d.seed = m->seed;
+    d.llm = desc->llm;
+    m->frozen = fv_frozen_create(c, &d, &m->params);
+    return m->frozen != NULL;
+}
+
+static int fv__model_build(fv_ctx *c, fv_model *m, const fv_model_desc *desc) {
+    fv_jnode root = fv_json_root(m->config), stage = fv_json_get(m->config, root, "frozen");
+    fv_json_kind kind = fv_json_type(m->config, stage);
+    if (fv_json_type(m->config, root) != FV_JSON_OBJECT) return fv_fail(c, FV_EUSAGE, "config: it must be an object");
+    const char *name = fv_config_string(c, m, "arch", "vit");
+    if (!(m->arch = fv_arch_find(name)))
+        return fv_fail(c, FV_EUNAVAILABLE, "config: there is no arch \"%.40s\" in this build; there is vit", name);
+    m->num_classes = fv_config_int(c, m, "num_classes", 1000, 1, 1 << 24);
+    m->drop_path = fv_config_float(c, m, "drop_path_rate", 0);
+    m->dropout = fv_config_float(c, m, "drop_rate", 0);
+    if (!(m->drop_path >= 0 && m->drop_path < 1) || !(m->dropout >= 0 && m->dropout < 1))
+        return fv_fail(c, FV_EUSAGE, "config: drop_path_rate and drop_rate are 0 or more and less than 1");
+    int with_stage = kind != FV_JSON_ABSENT && kind != FV_JSON_NULL;
+    if (with_stage && !fv_frozen_config_parse(c, m->config, stage, 1, &m->stage)) return 0;
+    if (c->status || !m->arch->build(c, m)) return 0;
+    return !with_stage || m->stage.variant == FV_VARIANT_BASE || fv__model_stage(c, m, desc);
+}
+
+FV_DEF fv_model *fv_model_create(fv_ctx *c, const char *config, size_t n, const fv_model_desc *desc) {
+    fv_model_desc none;
+    memset(&none, 0, sizeof none);
+    if (!desc) desc = &none;
+    fv_model *m = (fv_model *)fv_alloc(c, sizeof *m);
+    if (!m) return NULL;
+    m->type = desc->type == FV_TYPE_DEFAULT ? FV_F32 : desc->type;
+    m->seed = desc->seed;
+    m->config = fv_json_parse(c, config, n, "config");
+    if (m->config && fv__model_build(c, m, desc) && !c->status) return m;
+    fv_model_destroy(c, m);
+    return NULL;
+}
+
+FV_DEF void fv_model_destroy(fv_ctx *c, fv_model *m) {
+    if (!m) return;
+    fv_frozen_destroy(c, m->frozen);
+    for (int i = 0; i < m->params.count; i++) fv_param_free(c, m->params.at[i]);
+    for (int i = 0; i < m->buffers.count; i++) fv_param_free(c, m->buffers.at[i]);
+    fv_free(c, m->params.at);
+    fv_free(c, m->buffers.at);
+    fv_arch_free(c, m);
+    if (m->config) fv_json_free(c, m->config);
+    fv_free(c, m);
+}
+
+FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input) {
+    if (c->status || !m || !input) return NULL;
+    m->features = NULL;
+    fv_tensor *y = m->arch->forward(c, m, input);
+    if (m->frozen) m->features = m->frozen->features;
+    return y;
+}
+
+FV_DEF int64_t fv_model_numel(const fv_model *m) {
+    int64_t n = 0;
+    for (int i = 0; i < m->params.count; i++) n += fv_numel(m->params.at[i]);
+    return n;
+}
+
+/* ---- loading ---- */
+static int fv__entry_fits(const fv_entry *e, const fv_tensor *t) {
+    int same = e->rank == t->rank;
+    for (int i = 0; same && i < e->rank; i++) same = e->dim[i] == t->dim[i];
+    return same;
+}
+
+/* pos_embed [1,n,d] of a square grid and the tokens before it, for another grid */
+#ifndef FV__RESAMPLE_POS
+#define FV__RESAMPLE_POS(c, from, old, grid, extra, d, to) (fv__entry_misfit(c, w, e, FV_EUSAGE, "another grid"))
+#endif
+static int fv__load_pos_embed(fv_ctx *c, fv_model *m, const fv_weights *w, const fv_entry *e, fv_tensor *t) {
+    int64_t d = t->dim[2], extra = fv_params_find(&m->params, "cls_token") ? 1 : 0, old = 0, grid = 0;
+    if (e->rank == 3) while ((old + 1) * (old + 1) <= e->dim[1] - extra) old++;
+    while ((grid + 1) * (grid + 1) <= t->dim[1] - extra) grid++;
+    if (e->rank != 3 || e->dim[0] != 1 || e->dim[2] != d || old < 1 || old * old != e->dim[1] - extra)
+        return fv__entry_misfit(c, w, e, FV_EUSAGE, "another shape that no interpolation gives");
+    float *from = (float *)fv_alloc(c, (size_t)e->count * sizeof *from), *to = (float *)fv_alloc(c, (size_t)fv_numel(t) * sizeof *to);
+    int ok = from && to && fv_entry_read(c, w, e, FV_F32, from) && FV__RESAMPLE_POS(c, from, old, grid, extra, d, to);
+    if (ok) fv__convert(t->data, t->type, to, FV_F32, fv_numel(t));
+    fv_free(c, from);
+    fv_free(c, to);
+    return ok;
+}
+
+static int fv__load_param(fv_ctx *c, fv_model *m, const fv_weights *w, const char *prefix, fv_tensor *t) {
+    char key[512], wanted[128];
+    snprintf(key, sizeof key, "%s%s", prefix, t->name);
+    const fv_entry *e = fv_weights_find(w, key);
+    if (!e) return fv_fail(c, FV_EUSAGE, "%s has no tensor %s, which the config's network needs", fv_weights_path(w), key);
+    if (fv__entry_fits(e, t)) return fv_entry_read(c, w, e, t->type, t->data);
+    if (!strcmp(t->name, "pos_embed") && t->rank == 3) return fv__load_pos_embed(c, m, w, e, t);
+    if (!strcmp(t->name, "head.weight") && e->rank == 2 && e->dim[1] == t->dim[1])
+        return fv_fail(c, FV_EUSAGE, "%s has %lld classes (%s), and the config has %d", fv_weights_path(w), (long long)e->dim[0],
+                       key, m->num_classes);
+    fv__shape_text(t, wanted, sizeof wanted);
+    if (strchr(wanted, ' ')) *strchr(wanted, ' ') = 0;
+    return fv__entry_misfit(c, w, e, FV_EUSAGE, wanted);
+}
+
+/* A key under the prefix that no parameter has means another network than the config's. */
+static int fv__no_extra(fv_ctx *c, const fv_model *m, const fv_weights *w, const char *prefix) {
+    size_t n = strlen(prefix);
+    for (int i = 0; i < fv_weights_count(w); i++) {
+        const char *name = fv_weights_at(w, i)->name, *key = name + n, *dot = strrchr(name, '.');
+        if (strncmp(name, prefix, n) || fv_params_find(&m->params, key) || fv_params_find(&m->buffers, key)) continue;
+        if (m->frozen && !strncmp(key, "llama.", 6)) continue; /* the block's, and what a released checkpoint has beside it */
+        if (dot && !strcmp(dot, ".num_batches_tracked")) continue;
+        return fv_fail(c, FV_EUSAGE, "%s has a tensor %s, which the config's network does not have", fv_weights_path(w), name);
+    }
+    return 1;
+}
+
+FV_DEF int fv_model_load(fv_ctx *c, fv_model *m, fv_weights *w, const char *prefix) {
+    if (c->status || !m || !w) return 0;
+    for (int i = 0; i < m->params.count; i++)
+        if (!fv__load_param(c, m, w, prefix, m->params.at[i])) return 0;
+    for (int i = 0; i < m->buffers.count; i++)
+        if (!fv__load_param(c, m, w, prefix, m->buffers.at[i])) return 0;
+    if (!fv__no_extra(c, m, w, prefix)) return 0;
+    if (m->frozen && m->stage.variant >= FV_VARIANT_FINETUNE) m->frozen->loaded = 1; /* they are among the parameters */
+    else if (m->frozen && (fv_frozen_has(c, w) || !m->frozen->loaded)) {
+        if (!fv_frozen_has(c, w)) return 1; /* an LLM's file may still come; the forward pass says when it did not */
+        return fv_frozen_load(c, m->frozen, w, 0);
+    }
+    return !c->status;
+}
+
+/* ======================================================================================================
+ * >>train (implementation)
+ * ====================================================================================================== */
+static fv_dtype fv__dtype_of(fv_type t) { return t == FV_F64 ? FV_D_F64 : t == FV_BF16 ? FV_D_BF16 : FV_D_F32; }
+
+FV_DEF int fv_params_save(fv_ctx *c, const char *path, const fv_params *params, const fv_params *buffers,
+                          const char *const *metadata) {
+    int n = params->count + (buffers ? buffers->count : 0);
+    fv_save_entry *e = (fv_save_entry *)fv_alloc(c, (size_t)(n + 1) * sizeof *e);
+    for (int i = 0; e && i < n; i++) {
+        const fv_tensor *t = i < params->count ? params->at[i] : buffers->at[i - params->count];
+        e[i].name = t->name, e[i].dtype = fv__dtype_of(t->type), e[i].rank = t->rank, e[i].dim = t->dim, e[i].data = t->data;
+    }
+    int ok = e && fv_safetensors_write(c, path, e, n, metadata);
+    fv_free(c, e);
+    return ok;
+}
+
+/* one tensor of a file into dst of this shape */
+static int fv__load_one(fv_ctx *c, const fv_weights *w, const char *name, const fv_tensor *like, fv_type type, void *dst) {
+    const fv_entry *e = fv_weights_find(w, name);
+    if (!e) return fv_fail(c, FV_EUSAGE, "%s: has no tensor \"%.120s\"", fv_weights_path(w), name);
+    int same = e->rank == like->rank;
+    for (int i = 0; same && i < e->rank; i++) same = e->dim[i] == like->dim[i];
+    if (!same) return fv_fail(c, FV_EUSAGE, "%s: the shape of \"%.120s\" does not fit the network", fv_weights_path(w), name);
+    return fv_entry_read(c, w, e, type, dst);
+}
+
+FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_params *buffers) {
+    fv_weights *w = fv_weights_open(c, path);
+    for (int i = 0; w && i < params->count; i++)
+        fv__load_one(c, w, params->at[i]->name, params->at[i], params->at[i]->type, params->at[i]->data);
+    for (int i = 0; w && buffers && i < buffers->count; i++)
+        fv__load_one(c, w, buffers->at[i]->name, buffers->at[i], buffers->at[i]->type, buffers->at[i]->data);
+    fv_weights_close(c, w);
+    return !c->status;
+}
+
+/* the optimiser's moments under "m.<name>", "v.<name>" */
+static int fv__moments(fv_ctx *c, const char *path, const fv_optim *o, int save) {
+    int n = o->params->count, used = 0;
+    fv_save_entry *e = (fv_save_entry *)fv_alloc(c, (size_t)(2 * n + 1) * sizeof *e);
+    fv_weights *w = save || !e ? NULL : fv_weights_open(c, path);
+    for (int k = 0; e && k < 2; k++)
+        for (int i = 0; i < n && !c->status; i++) {
+            const fv_tensor *t = o->params->at[i];
+            float *x = k ? o->v[i] : o->m[i];
+            char *name = x ? (char *)fv_alloc(c, strlen(t->name) + 3) : NULL;
+            if (!name) continue;
+            name[0] = k ? 'v' : 'm', name[1] = '.';
+            memcpy(name + 2, t->name, strlen(t->name));
+            e[used].name = name, e[used].dtype = FV_D_F32, e[used].rank = t->rank, e[used].dim = t->dim, e[used++].data = x;
+            if (w) fv__load_one(c, w, name, t, FV_F32, x);
+        }
+    if (save && !c->status) fv_safetensors_write(c, path, e, used, NULL);
+    for (int i = 0; i < used; i++) fv_free(c, (void *)(uintptr_t)e[i].name);
+    fv_free(c, e);
+    fv_weights_close(c, w);
+    return !c->status;
+}
+
+static int fv__make_folder(fv_ctx *c, const char *path) {
+    if (mkdir(path, 0777) && errno != EEXIST) return fv_fail(c, FV_EIO, "%s: cannot be made: %s", path, strerror(errno));
+    return 1;
+}
+
+/* the step that DIR/latest names, 0 when there is none */
+static int64_t fv__latest(fv_ctx *c, const char *dir) {
+    char path[4096], text[64] = {0};
+    fv_file f;
+    snprintf(path, sizeof path, "%s/latest", dir);
+    if (access(path, F_OK)) return 0;
+    if (!fv_file_open(c, path, &f)) return -1;
+    memcpy(text, f.data, FV__MIN(f.size, sizeof text - 1));
+    fv_file_close(c, &f);
+    long long step = 0;
+    if (sscanf(text, "step-%lld", &step) == 1 && step > 0) return step;
+    fv_fail(c, FV_EFORMAT, "%s: does not name a checkpoint", path);
+    return -1;
+}
+
+static void fv__checkpoint_remove(const char *dir, int64_t step) {
+    static const char *const name[] = {"model.safetensors", "optimizer.safetensors", "trainer_state.json"};
+    char path[4096];
+    for (int i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "%s/checkpoints/step-%lld%s%s", dir, (long long)step, i < 3 ? "/" : "", i < 3 ? name[i] : "");
+        if (i < 3) unlink(path);
+        else rmdir(path);
+    }
+}
+
+FV_DEF int fv_checkpoint_save(fv_ctx *c, const char *dir, const fv_params *params, const fv_params *buffers,
+                              const fv_optim *o, int64_t step) {
+    char at[4096], path[4200], text[64];
+    int64_t before = fv__latest(c, dir);
+    snprintf(path, sizeof path, "%s/checkpoints", dir);
+    snprintf(at, sizeof at, "%s/checkpoints/step-%lld", dir, (long long)step);
+    if (c->status || !fv__make_folder(c, path) || !fv__make_folder(c, at)) return 0;
+    const char *meta[3] = {"format", "pt", NULL};
+    snprintf(path, sizeof path, "%s/model.safetensors", at);
+    fv_params_save(c, path, params, buffers, meta);
+    snprintf(path, sizeof path, "%s/optimizer.safetensors", at);
+    if (!c->status) fv__moments(c, path, o, 1);
+    snprintf(path, sizeof path, "%s/trainer_state.json", at);
+    snprintf(text, sizeof text, "{\"step\":%lld,\"updates\":%lld}\n", (long long)step, (long long)o->step);
+    if (!c->status) fv_write_file(c, path, text, strlen(text));
+    snprintf(path, sizeof path, "%s/latest", dir);
+    snprintf(text, sizeof text, "step-%lld\n", (long long)step);
+    if (c->status || !fv_write_file(c, path, text, strlen(text))) return 0;
+    if (before > 0 && before != step) fv__checkpoint_remove(dir, before);
+    return 1;
+}
+
+FV_DEF int64_t fv_checkpoint_load(fv_ctx *c, const char *dir, fv_params *params, fv_params *buffers, fv_optim *o) {
+    char path[4200];
+    int64_t step = fv__latest(c, dir);
+    if (step <= 0) return step;
+    snprintf(path, sizeof path, "%s/checkpoints/step-%lld/model.safetensors", dir, (long long)step);
+    fv_params_load(c, path, params, buffers);
+    snprintf(path, sizeof path, "%s/checkpoints/step-%lld/optimizer.safetensors", dir, (long long)step);
+    if (!c->status) fv__moments(c, path, o, 0);
+    snprintf(path, sizeof path, "%s/checkpoints/step-%lld/trainer_state.json", dir, (long long)step);
+    fv_json *j = c->status ? NULL : fv_json_open(c, path);
+    o->step = fv_json_int(j, fv_json_get(j, fv_json_root(j), "updates"), 0);
+    fv_json_free(c, j);
+    return c->status ? -1 : step;
+}
 
 #endif /* FROZENVIS_IMPLEMENTATION */
 #endif /* FV__PASS */
 
-/* licence */
+/* ======================================================================================================
+ * licence: MIT, see LICENSE.
+ * history
+ *   0.1.0  2026-11-24  the foundation: tensors, autograd, products, formats, frozen stage, ViT, training
+ * ====================================================================================================== */

@@ -117,6 +117,8 @@ static void test_sums(void) {
         CHECK(p->k->row_max(raw[0], n) == most, "max %s n=%d", p->name, (int)n);
         for (int64_t i = 0; i < n; i++) fv__set(raw[0], p->type, i, -10 - (double)i); /* no 0 of a tail may win */
         CHECK(p->k->row_max(raw[0], n) == -10, "max of negatives %s n=%d", p->name, (int)n);
+        for (int64_t i = 0; i < n; i++) fv__set(raw[0], p->type, i, (double)(i - 1000)); /* the last one is the largest */
+        CHECK(p->k->row_max(raw[0], n) == (double)(n - 1001), "max at the end %s n=%d", p->name, (int)n);
     })
     CHECK(fv__kernels_scalar.sum(raw[0], 0) == 0 && fv__kernels_scalar.row_max(raw[0], 0) == -INFINITY, "an empty row");
 }

@@ -475,6 +475,28 @@ static void scopes_free_memory(void) {
     fv_destroy(c);
 }
 
+/* Four scopes of ten multiplications each: recomputed, a backward pass holds one scope's tensors at a time, not all. */
+static void recomputation_bounds_memory(void) {
+    size_t peak[2];
+    for (int k = 0; k < 2; k++) {
+        fv_ctx *c = context(1);
+        int64_t dim[1] = {100000};
+        fv_tensor *x = fv_param(c, NULL, FV_F32, 1, dim), *y = x;
+        fv_init_fill(x, 1);
+        fv_recompute(c, k);
+        for (int layer = 0; layer < 4; layer++) {
+            fv_scope s = fv_scope_begin(c);
+            for (int i = 0; i < 10; i++) y = fv_mul(c, y, x);
+            y = fv_scope_end(c, s, y);
+        }
+        fv_backward(c, fv_sum(c, y, 0));
+        CHECK(!fv_error(c) && x->grad && ((float *)x->grad)[9] == 41, "%s", fv_error_text(c));
+        peak[k] = fv_memory(c).step_peak;
+        fv_destroy(c);
+    }
+    CHECK(peak[0] > 40 * 400000 && peak[1] < 20 * 400000, "%zu %zu", peak[0], peak[1]);
+}
+
 static void accumulation(void) {
     fv_ctx *c = context(1);
     int64_t dim[1] = {5};
@@ -580,6 +602,7 @@ int main(void) {
     RUN(dropout_masks);
     RUN(views);
     RUN(scopes_free_memory);
+    RUN(recomputation_bounds_memory);
     RUN(accumulation);
     RUN(memory_stays);
     RUN(shape_errors);

@@ -90,7 +90,7 @@ one() {
     for place in "$final" "/usr/share/datasets/$2"; do # the second is where Debian's data packages install to
         [ -d "$place" ] && is_whole "$1" "$place" && { path_"$1" "$place"; return; }
     done
-    mkdir -p "$cache" || die "the cache folder $cache cannot be made; FROZENVIS_CACHE names another"
+    mkdir -p "$cache" 2>/dev/null || die "the cache folder $cache cannot be made; FROZENVIS_CACHE names another"
     # Two at once: the second waits, then finds the work done. Where there is no flock both fetch, and the rename decides.
     exec 9>"$cache/.lock-$2"
     if has flock; then

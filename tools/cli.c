@@ -1,0 +1,77 @@
+#include "cli.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void print_help(const cli *c) {
+    printf("usage: %s\n\n%s\n", c->usage, c->about);
+    if (c->options[0].name) printf("\noptions:\n");
+    for (const cli_option *o = c->options; o->name; o++) {
+        char left[64];
+        snprintf(left, sizeof left, "%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+        printf("  %-24s %s\n", left, o->help);
+    }
+    printf("  %-24s %s\n", "--help", "this text");
+}
+
+int cli_parse(cli *c, int argc, char **argv) {
+    for (int i = 0; i < argc; i++) {
+        char *a = argv[i], *equals = strncmp(a, "--", 2) ? NULL : strchr(a, '=');
+        size_t n = equals ? (size_t)(equals - a) : strlen(a);
+        cli_option *o = c->options;
+        if (!strcmp(a, "--help") || !strcmp(a, "-h")) {
+            print_help(c);
+            return 0;
+        }
+        if (!strcmp(a, "--version")) {
+            printf("fv %s\n", FV_VERSION);
+            return 0;
+        }
+        if (a[0] != '-' || !a[1]) {
+            if (c->count == CLI_MANY) return cli_fail(2, "too many words: \"%s\"", a);
+            c->words[c->count++] = a;
+            continue;
+        }
+        while (o->name && (strlen(o->name) != n || strncmp(o->name, a, n))) o++;
+        if (!o->name) return cli_fail(2, "unknown option %s; usage: %s", a, c->usage);
+        if (!o->arg && equals) return cli_fail(2, "%s takes no value", o->name);
+        if (o->arg && !equals && i + 1 == argc) return cli_fail(2, "%s wants %s", o->name, o->arg);
+        o->value = !o->arg ? "1" : equals ? equals + 1 : argv[++i];
+    }
+    return -1;
+}
+
+const char *cli_value(const cli *c, const char *name) {
+    for (const cli_option *o = c->options; o->name; o++)
+        if (!strcmp(o->name, name)) return o->value;
+    return NULL;
+}
+
+long cli_int(const cli *c, const char *name, long otherwise, long least, int *bad) {
+    const char *s = cli_value(c, name);
+    char *end;
+    if (!s) return otherwise;
+    long v = strtol(s, &end, 10);
+    if (*s && !*end && v >= least && v <= 1000000000) return v;
+    *bad = 1;
+    cli_fail(2, "%s %s: a whole number of at least %ld is wanted", name, s, least);
+    return otherwise;
+}
+
+int cli_fail(int status, const char *format, ...) {
+    va_list args;
+    fprintf(stderr, "fv: ");
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fprintf(stderr, "\n");
+    return status;
+}
+
+int cli_end(fv_ctx *c) {
+    int status = 0;
+    if (!c || fv_error(c)) status = cli_fail(fv_exit_status(fv_error(c)), "%s", fv_error_text(c));
+    fv_destroy(c);
+    return status;
+}

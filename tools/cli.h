@@ -1,0 +1,39 @@
+/* cli.h -- what the commands of fv share: options, messages, exit statuses. */
+#ifndef FV_CLI_H
+#define FV_CLI_H
+#include "frozenvis.h"
+
+typedef struct cli_option {
+    const char *name; /* "--layers" */
+    const char *arg;  /* what follows it, for --help; NULL: a switch */
+    const char *help;
+    const char *value; /* set by cli_parse: the argument, or "1" for a switch; NULL when absent */
+} cli_option;
+
+enum { CLI_MANY = 16 };
+typedef struct cli {
+    const char *usage;   /* "fv inspect FILE [options]" */
+    const char *about;   /* one or two lines */
+    cli_option *options; /* ends with a NULL name */
+    const char *words[CLI_MANY]; /* what is not an option */
+    int count;
+} cli;
+
+/* Reads argv. -1: go on; otherwise the status to exit with (--help: 0; wrong use: 2, said on stderr). */
+int cli_parse(cli *c, int argc, char **argv);
+/* NULL when the option is absent */
+const char *cli_value(const cli *c, const char *name);
+/* The option as a whole number of at least `least`; `otherwise` when absent. Sets *bad and says so when it is none. */
+long cli_int(const cli *c, const char *name, long otherwise, long least, int *bad);
+/* Prints `fv: sentence` on stderr and returns the status. */
+int cli_fail(int status, const char *format, ...);
+/* The context's error, if there is one: prints it, destroys the context, and returns its exit status; 0 otherwise. */
+int cli_end(fv_ctx *c);
+
+int cmd_train(int argc, char **argv);
+int cmd_eval(int argc, char **argv);
+int cmd_trace(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
+int cmd_extract(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
+#endif

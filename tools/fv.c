@@ -1,0 +1,43 @@
+/* fv -- the program: one command a file, found in this table. */
+#include "cli.h"
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *about;
+} commands[] = {
+    {"train", cmd_train, "train a network on a task, with or without the frozen block"},
+    {"eval", cmd_eval, "measure a finished run on its test split"},
+    {"trace", cmd_trace, "run a case file and write, or check, every result"},
+    {"inspect", cmd_inspect, "list the tensors and metadata of a safetensors or GGUF file"},
+    {"extract", cmd_extract, "copy chosen blocks of a language model into a small file"},
+    {"bench", cmd_bench, "measure products and training steps"},
+};
+
+static int help(void) {
+    printf("usage: fv COMMAND [options]\n\nvision encoders with a frozen block of a language model\n\ncommands:\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) printf("  %-10s %s\n", commands[i].name, commands[i].about);
+    printf("\nfv COMMAND --help tells more. Exit status: 0 ok, 1 a check failed, 2 wrong use, 3 malformed input,\n"
+           "4 a file could not be read or written, 5 the loss is not finite, 6 not available here, 130 interrupted.\n");
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        help();
+        return 2;
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) return help();
+    if (!strcmp(argv[1], "--version")) {
+        printf("fv %s\n", FV_VERSION);
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (!strcmp(argv[1], commands[i].name)) {
+            int status = commands[i].run(argc - 2, argv + 2);
+            return fflush(stdout) || ferror(stdout) ? cli_fail(4, "standard output could not be written") : status;
+        }
+    return cli_fail(2, "unknown command \"%s\"; fv --help lists them", argv[1]);
+}
