@@ -1774,13 +1774,14 @@ typedef struct fv__kernels {
 #define FV__DIV(a, b) _mm512_div_ps(a, b)
 #define FV__FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define FV__FNMA(a, b, c) _mm512_fnmadd_ps(a, b, c)
-#define FV__VMAX(a, b) _mm512_max_ps(a, b)
-#define FV__VMIN(a, b) _mm512_min_ps(a, b)
+#define FV__VMAX(a, b) _mm512_maskz_max_ps((__mmask16)-1, a, b)
+#define FV__VMIN(a, b) _mm512_maskz_min_ps((__mmask16)-1, a, b)
 #define FV__SELECT_LT(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x)
-#define FV__SQRT(a) _mm512_sqrt_ps(a)
-#define FV__ROUND(a) _mm512_roundscale_ps(a, 0)
+#define FV__SQRT(a) _mm512_maskz_sqrt_ps((__mmask16)-1, a)
+#define FV__ROUND(a) _mm512_maskz_roundscale_ps((__mmask16)-1, a, 0)
 #define FV__EXP2I(a)                                                                                           \
-    _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(a), _mm512_set1_epi32(127)), 23))
+    _mm512_castsi512_ps(_mm512_maskz_slli_epi32(                                                               \
+        (__mmask16)-1, _mm512_add_epi32(_mm512_maskz_cvtps_epi32((__mmask16)-1, a), _mm512_set1_epi32(127)), 23))
 
 #elif FV__PASS == FV__PASS_NEON
 #define FV__V float32x4_t
@@ -2277,7 +2278,7 @@ FV__TARGET static void FV__FN(from_bf16)(float *y, const uint16_t *x, int64_t n)
 #if FV__PASS == FV__PASS_AVX512
     for (; i < n; i += 16) {
         __m256i h = _mm256_maskz_loadu_epi16(FV__MASK16(n - i), x + i);
-        FV__STN(y + i, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)), n - i);
+        FV__STN(y + i, _mm512_castsi512_ps(_mm512_maskz_slli_epi32((__mmask16)-1, _mm512_maskz_cvtepu16_epi32((__mmask16)-1, h), 16)), n - i);
     }
 #elif FV__PASS == FV__PASS_AVX2
     for (; i + 8 <= n; i += 8) {
@@ -2294,11 +2295,11 @@ FV__TARGET static void FV__FN(to_bf16)(uint16_t *y, const float *x, int64_t n) {
 #if FV__PASS == FV__PASS_AVX512
     for (; i < n; i += 16) {
         __m512 f = FV__LDN(x + i, n - i);
-        __m512i u = _mm512_castps_si512(f), odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-        __m512i r = _mm512_srli_epi32(_mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
-        __m512i quiet = _mm512_or_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(0x40));
+        __m512i u = _mm512_castps_si512(f), odd = _mm512_and_si512(_mm512_maskz_srli_epi32((__mmask16)-1, u, 16), _mm512_set1_epi32(1));
+        __m512i r = _mm512_maskz_srli_epi32((__mmask16)-1, _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+        __m512i quiet = _mm512_or_si512(_mm512_maskz_srli_epi32((__mmask16)-1, u, 16), _mm512_set1_epi32(0x40));
         r = _mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(f, f, _CMP_UNORD_Q), quiet);
-        _mm256_mask_storeu_epi16(y + i, FV__MASK16(n - i), _mm512_cvtepi32_epi16(r));
+        _mm256_mask_storeu_epi16(y + i, FV__MASK16(n - i), _mm512_maskz_cvtepi32_epi16((__mmask16)-1, r));
     }
 #elif FV__PASS == FV__PASS_AVX2
     for (; i + 8 <= n; i += 8) {
@@ -2358,8 +2359,8 @@ FV__TARGET static void fv__pack_pairs(uint16_t *dst, const uint16_t *src, int64_
         const uint16_t *x = src + p * cs, *y = p + 1 < k ? x + cs : NULL;
         for (int r = 0; r < width; r += 16) {
             __mmask16 m = FV__MASK16(FV__MAX(FV__MIN(rows - r, 16), 0)), w = FV__MASK16(FV__MIN(width - r, 16));
-            __m512i lo = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, x + r)), hi = _mm512_setzero_si512();
-            if (y) hi = _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(m, y + r)), 16);
+            __m512i lo = _mm512_maskz_cvtepu16_epi32((__mmask16)-1, _mm256_maskz_loadu_epi16(m, x + r)), hi = _mm512_setzero_si512();
+            if (y) hi = _mm512_maskz_slli_epi32((__mmask16)-1, _mm512_maskz_cvtepu16_epi32((__mmask16)-1, _mm256_maskz_loadu_epi16(m, y + r)), 16);
             _mm512_mask_storeu_epi32(dst + 2 * r, w, _mm512_or_si512(lo, hi));
         }
     }
@@ -3574,7 +3575,7 @@ FV_DEF fv_tensor *fv_linear_act(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor
 static int fv__matmul_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *a = y->node->src[0], *b = y->node->src[1];
     int tb = (int)y->node->i[0], ok = a->rank >= 2 && b->rank >= 2 && fv__is_float(a) && fv__is_float(b);
-    int64_t k = ok ? b->dim[b->rank - (tb ? 1 : 2)] : 0, batch = 1;
+    int64_t k = !ok ? 0 : tb ? fv__last(b) : b->dim[FV__MAX(b->rank, 2) - 2], batch = 1;
     ok = ok && fv__last(a) == k && (b->rank == 2 || b->rank == a->rank);
     for (int i = 0; ok && i < a->rank - 2; i++) {
         batch *= a->dim[i];
@@ -3583,7 +3584,7 @@ static int fv__matmul_shape(fv_ctx *c, fv_tensor *y) {
     if (!ok) return fv__shape_fail(c, "matmul", a, b, tb ? "[...,m,k] and [...,n,k] wanted" : "[...,m,k] and [...,k,n] wanted");
     if ((a->type == FV_F64) != (b->type == FV_F64)) return fv__shape_fail(c, "matmul", a, b, "both f64 or neither");
     fv__like(y, a, fv__product_type(c, a->type));
-    y->dim[y->rank - 1] = b->dim[b->rank - (tb ? 2 : 1)];
+    y->dim[y->rank - 1] = tb ? b->dim[FV__MAX(b->rank, 2) - 2] : fv__last(b);
     y->node->i[1] = batch, y->node->i[2] = b->rank > 2, y->node->i[3] = (int64_t)y->type;
     y->node->flop = 2.0 * (double)fv_numel(y) * (double)k;
     return 1;

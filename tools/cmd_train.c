@@ -391,6 +391,19 @@ static void train_loop(run *r, const char *out, int save_every, int json, int qu
     if (!interrupted && !fv_error(r->c)) finish(r, out, &result, json);
 }
 
+/* seconds, GFLOP/s and share of the cores' peak by op */
+static void print_profile(run *r) {
+    fv_profile_row row[64];
+    int n = fv_profile(r->c, row, 64);
+    double all = 0, peak = fv_peak(r->c, r->bf16 ? FV_BF16 : FV_F32) * fv_threads(r->c);
+    for (int i = 0; i < n; i++) all += row[i].seconds;
+    printf("%-16s %8s %9s %6s %9s %6s\n", "op", "calls", "seconds", "share", "GFLOP/s", "peak");
+    for (int i = 0; i < n; i++) {
+        double g = row[i].seconds > 0 ? row[i].flop / row[i].seconds * 1e-9 : 0;
+        printf("%-16s %8lld %9.3f %5.1f%% %9.1f %5.2f\n", row[i].op, (long long)row[i].calls, row[i].seconds, 100 * row[i].seconds / all, g, g / peak);
+    }
+}
+
 static void close_run(run *r) {
     fv_model_destroy(r->c, r->model);
     fv_weights_close(r->c, r->llm);
@@ -443,8 +456,8 @@ int cmd_train(int argc, char **argv) {
         {"--residual", "MODE", "none inside outside both outside_nn", NULL}, {"--epochs", "N", "passes over the training pictures", NULL}, {"--batch", "N", "pictures a step", NULL},
         {"--lr", "X", "the highest learning rate", NULL}, {"--seed", "N", "of everything random", NULL}, {"--precision", "f32|bf16", "f32 unless said", NULL},
         {"--threads", "N", "all cores unless said", NULL}, {"--limit", "N", "first N training pictures", NULL}, {"--save-every", "N", "steps between checkpoints (default 100)", NULL},
-        {"--resume", NULL, "go on where the run's folder stands", NULL}, {"--recompute", NULL, "less memory, more time", NULL}, {"--json", NULL, "JSON lines on stdout", NULL},
-        {"--quiet", NULL, "no progress bar", NULL}, {NULL, NULL, NULL, NULL}};
+        {"--resume", NULL, "go on where the run's folder stands", NULL}, {"--recompute", NULL, "less memory, more time", NULL}, {"--profile", NULL, "where the time went, by op", NULL},
+        {"--json", NULL, "JSON lines on stdout", NULL}, {"--quiet", NULL, "no progress bar", NULL}, {NULL, NULL, NULL, NULL}};
     cli a = {"fv train image --data DIR --out DIR [options]", "Trains a vision transformer, with a language model's block inside unless --variant base.", options, {NULL}, 0};
     int status = cli_parse(&a, n, argv);
     if (status >= 0) return status;
@@ -481,11 +494,13 @@ int cmd_train(int argc, char **argv) {
     r.order_count = r.train.count - hold;
     if (limit > 0 && limit < r.order_count) r.order_count = limit;
     r.order = (int32_t *)fv_alloc(r.c, (size_t)(r.order_count > 0 ? r.order_count : 1) * sizeof *r.order);
+    fv_profile_reset(r.c, cli_value(&a, "--profile") != NULL);
     fv_recompute(r.c, cli_value(&a, "--recompute") != NULL);
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
     if (!fv_error(r.c) && mkdir(out, 0777) && !cli_value(&a, "--resume")) fv_fail(r.c, FV_EIO, "%s: cannot be made", out);
     if (!fv_error(r.c)) write_config(&r, out, data);
     if (!fv_error(r.c)) train_loop(&r, out, save_every, json, cli_value(&a, "--quiet") != NULL);
+    if (!fv_error(r.c) && cli_value(&a, "--profile")) print_profile(&r);
     close_run(&r);
     status = cli_end(r.c);
     return status ? status : interrupted ? cli_fail(130, "interrupted; %s can be resumed", out) : 0;
