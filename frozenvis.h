@@ -2937,8 +2937,9 @@ typedef struct fv__node {
     double f[4];
     fv__span *saved[FV__MAX_SAVED]; /* step memory for the backward pass */
     double flop;                    /* of the forward pass, for fv_profile */
-    int dropped;                    /* a scope freed y and saved; see fv__rematerialise */
+    int dropped;                    /* FV__DROPPED: a scope freed y and saved; see fv__rematerialise */
 } fv__node;
+enum { FV__DROPPED = 1, FV__AGAIN = 2 }; /* AGAIN: computed again for the backward pass, and freed when that has passed it */
 
 typedef struct fv__segment { int first, last; } fv__segment; /* of nodes that a scope dropped */
 
@@ -3172,7 +3173,7 @@ FV_DEF fv_tensor *fv_scope_end(fv_ctx *c, fv_scope s, fv_tensor *y) {
         fv__drop_saved(c, x->node);
         fv__pool_free(c, x->data_span);
         x->data_span = NULL, x->data = NULL;
-        x->node->dropped = again;
+        x->node->dropped = again ? FV__DROPPED : 0;
     }
     if (again) {
         fv__segment *g = (fv__segment *)fv__grow(c, t->segment, t->segments, &t->segment_capacity, sizeof *g);
@@ -3194,8 +3195,8 @@ static void fv__rematerialise(fv_ctx *c, int i) {
         }
     for (int j = first; j <= last && !c->status; j++) {
         fv_tensor *x = t->made[j];
-        if (!x->node || !x->node->dropped) continue;
-        x->node->dropped = 0;
+        if (!x->node || x->node->dropped != FV__DROPPED) continue;
+        x->node->dropped = FV__AGAIN;
         if (!x->node->view && !fv__hold(c, x)) return;
         fv__run(c, x, 0);
         if (!(x->flags & FV_NEEDS_GRAD)) fv__drop_saved(c, x->node);
@@ -3203,17 +3204,31 @@ static void fv__rematerialise(fv_ctx *c, int i) {
 }
 
 /* ---- backward ---- */
+/* A scope's result stays, but what it was made from may be gone. */
+static int fv__needs_again(const fv__node *n) {
+    int gone = n->dropped == FV__DROPPED;
+    for (int i = 0; i < n->n; i++)
+        if (n->src[i] && n->src[i]->node && n->src[i]->node->dropped == FV__DROPPED) gone = 1;
+    return gone;
+}
+
 static void fv__backward_walk(fv_ctx *c, fv_tensor *y) {
     fv__tape *t = c->tape;
     int i = t->count - 1;
     while (i >= 0 && t->made[i] != y) i--;
     for (; i >= 0 && !c->status; i--) {
         fv_tensor *x = t->made[i];
-        if (!x->node || !x->grad_set) continue;
-        if (x->node->dropped) fv__rematerialise(c, i);
-        fv__run(c, x, 1);
+        if (!x->node) continue;
+        if (x->grad_set) {
+            if (fv__needs_again(x->node)) fv__rematerialise(c, i);
+            fv__run(c, x, 1);
+            fv__drop_saved(c, x->node);
+            fv__drop_grad(c, x);
+        }
+        if (x->node->dropped != FV__AGAIN) continue;
         fv__drop_saved(c, x->node);
-        fv__drop_grad(c, x);
+        fv__pool_free(c, x->data_span);
+        x->data_span = NULL, x->data = NULL;
     }
 }
 

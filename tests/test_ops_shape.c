@@ -383,6 +383,21 @@ static void thread_counts(void) {
         }
     }
 }
+/* In f64 nothing is rounded away at the end, so the order of a sum over rows shows. */
+static void thread_counts_of_sums(void) {
+    double grad[3][7];
+    for (int threads = 1; threads <= 3; threads++) {
+        fv_ctx *c = context(threads);
+        int64_t row[1] = {7}, dim[2] = {30000, 7};
+        fv_tensor *b = fv_param(c, NULL, FV_F64, 1, row), *x = fv_constant(c, NULL, FV_F64, 2, dim);
+        fv_init_normal(c, x, 1, 1);
+        fv_backward(c, loss_of(c, fv_add(c, x, b)));
+        if (b->grad) memcpy(grad[threads - 1], b->grad, sizeof grad[0]);
+        CHECK(b->grad && !memcmp(grad[0], grad[threads - 1], sizeof grad[0]), "%d threads", threads);
+        fv_destroy(c);
+    }
+}
+
 static void recomputation(void) { /* the same masks are drawn when a scope is computed again */
     run_network(2, FV_F32, 0, 1, &one);
     run_network(2, FV_F32, 1, 1, &other);
@@ -598,6 +613,7 @@ int main(void) {
     RUN(gradients);
     RUN(bf16_gradients);
     RUN(thread_counts);
+    RUN(thread_counts_of_sums);
     RUN(recomputation);
     RUN(dropout_masks);
     RUN(views);

@@ -1,0 +1,34 @@
+# harness.sh -- for the shell tests, as test.h is for the C ones: ok, bad, skip, report; $T is a folder of the test's own.
+# Sourced with the repository's root as the current folder.
+passed=0 failed=0 skipped=0
+T=$(mktemp -d) || exit 1
+trap 'rm -rf "$T"' EXIT
+trap 'exit 130' INT TERM HUP
+
+ok() { passed=$((passed + 1)); }
+bad() { failed=$((failed + 1)); echo "FAIL $*"; }
+skip() { # skip NAME REASON, the reason being one of tests/skips.txt
+    skipped=$((skipped + 1))
+    echo "skipped $1: $2"
+}
+has() { command -v "$1" >/dev/null 2>&1; }
+# expect NAME COMMAND...: it must succeed; what it says is shown only where it does not
+expect() {
+    name=$1
+    shift
+    if "$@" >"$T/said" 2>&1; then ok; else bad "$name (exit status $?)" && head -n 30 "$T/said"; fi
+}
+# silently NAME COMMAND...: it must succeed and say nothing
+silently() {
+    name=$1
+    shift
+    if "$@" >"$T/said" 2>&1 && [ ! -s "$T/said" ]; then ok; else bad "$name" && head -n 30 "$T/said"; fi
+}
+report() {
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ $failed = 0 ]
+}
+# the program that the manual at the top of the header shows, so that it is known to work
+manual_program() {
+    sed -n '/^A PROGRAM/,/^CONTENTS/p' frozenvis.h | sed '1d;$d;s/^    //'
+}

@@ -1,0 +1,229 @@
+/* The networks and the frozen stage. tests/golden/{image,block,train}_*.safetensors are PyTorch's: the released ViTLLaMA, timm's
+ * VisionTransformer, Hugging Face's decoder layers, torch.optim.AdamW (each file's metadata names its source and config). */
+#define FROZENVIS_IMPLEMENTATION
+#include "frozenvis.h"
+#include "../tools/cli.c"
+#include "../tools/cmd_trace.c"
+#include "test.h"
+
+/* ---- golden cases, by the very code of `fv trace --check` ---- */
+static int run_case(trace *t, const char *name, fv_isa isa, int threads, int bf16, const char *llm) {
+    char path[256];
+    fv_desc desc;
+    memset(&desc, 0, sizeof desc), memset(t, 0, sizeof *t);
+    desc.isa = isa, desc.threads = threads;
+    snprintf(path, sizeof path, "tests/golden/%s.safetensors", name);
+    t->c = fv_create(&desc);
+    t->bf16 = bf16;
+    t->file = fv_weights_open(t->c, path);
+    if (llm && t->file) t->llm = fv_weights_open(t->c, llm);
+    int ok = !fv_error(t->c) && trace_run(t);
+    CHECK(ok, "%s: %s", path, fv_error_text(t->c));
+    return ok;
+}
+static void end_case(trace *t) {
+    fv_weights_close(t->c, t->llm);
+    fv_weights_close(t->c, t->file);
+    fv_destroy(t->c);
+}
+static int64_t count_of(const trace_result *r) {
+    int64_t n = 1;
+    for (int i = 0; i < r->rank; i++) n *= r->dim[i];
+    return n;
+}
+static int same_bits(const trace *a, const trace *b) {
+    if (a->count != b->count) return 0;
+    for (int i = 0; i < a->count; i++)
+        if (memcmp(a->result[i].data, b->result[i].data, (size_t)count_of(&a->result[i]) * sizeof(float))) return 0;
+    return 1;
+}
+
+/* every ISA that is here; 1, 2, 3 threads give the same bits */
+static void check_golden(const char *name, const char *llm) {
+    for (int isa = FV_ISA_SCALAR; isa <= FV_ISA_NEON; isa++) {
+        if (!fv_isa_available((fv_isa)isa)) continue;
+        trace one;
+        int ok = run_case(&one, name, (fv_isa)isa, 1, 0, llm), bad = ok ? trace_check(&one, 0) : -1;
+        if (ok && bad) trace_check(&one, 1);
+        CHECK(bad == 0, "%s on %s: %d tensors differ", name, fv_isa_name((fv_isa)isa), bad);
+        for (int threads = 2; threads <= 3 && ok; threads++) {
+            trace more;
+            if (run_case(&more, name, (fv_isa)isa, threads, 0, llm))
+                CHECK(same_bits(&one, &more), "%s on %s: %d threads give other bits", name, fv_isa_name((fv_isa)isa), threads);
+            end_case(&more);
+        }
+        end_case(&one);
+    }
+}
+static void image_cases(void) {
+    static const char *const name[] = {"image_llama_2layers_avgpool", "image_llama_residual_inside",
+                                       "image_llama_residual_outside", "image_small", "image_timm"};
+    for (int i = 0; i < 5; i++) check_golden(name[i], NULL);
+}
+static void block_cases(void) {
+    static const char *const name[] = {"block_llama_gqa", "block_llama_mask", "block_llama_rope_causal", "block_llama_small",
+                                       "block_opt", "block_opt_bidirectional", "block_opt_postnorm", "block_opt_small"};
+    for (int i = 0; i < 8; i++) check_golden(name[i], NULL);
+}
+static void train_case(void) { check_golden("train_image_llama", NULL); }
+
+static void block_smollm2(void) {
+    char path[1024];
+    const char *cache = getenv("FROZENVIS_CACHE"), *home = getenv("HOME");
+    snprintf(path, sizeof path, "%s%s/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", cache ? cache : home ? home : "",
+             cache ? "" : "/.cache/frozenvis");
+    FILE *f = fopen(path, "rb");
+    if (!f) SKIP("the SmolLM2 file is not in the cache; tools/fetch.sh gets it");
+    fclose(f);
+    check_golden("block_smollm2_layer29", path);
+}
+
+/* bf16 keeps about eight bits: far from f32's tolerance, near the result */
+static void bf16_near(void) {
+    trace t;
+    if (run_case(&t, "image_llama_residual_inside", FV_ISA_BEST, 2, 1, NULL)) {
+        float wanted[64];
+        const fv_entry *e = fv_weights_find(t.file, "logits");
+        CHECK(e && e->count <= 64 && fv_entry_read(t.c, t.file, e, FV_F32, wanted), "no logits");
+        double error = trace_error(&t.result[0], wanted, count_of(&t.result[0]), 1e-30);
+        CHECK(error < 0.03 && error > 1e-5, "bf16 logits are off by %g", error);
+    }
+    end_case(&t);
+}
+
+/* ---- the whole network in double ---- */
+typedef struct net { fv_model *m; fv_tensor *x, *target; } net;
+static fv_tensor *net_loss(fv_ctx *c, void *user, fv_tensor **t) {
+    net *n = (net *)user;
+    return fv_cross_entropy(c, fv_model_forward(c, n->m, t[0]), n->target, 0.1f);
+}
+
+static void check_gradient(const char *stage) {
+    char config[1024];
+    static const int64_t dim[4] = {1, 2, 9, 9};
+    static const int64_t label = 2;
+    fv_tensor *t[128];
+    int64_t one = 1;
+    net n;
+    fv_model_desc desc;
+    fv_ctx *c = fv_create(NULL);
+    memset(&desc, 0, sizeof desc);
+    desc.type = FV_F64, desc.seed = 3;
+    snprintf(config, sizeof config, "{\"arch\":\"vit\",\"img_size\":9,\"patch_size\":3,\"in_chans\":2,\"embed_dim\":14,\"depth\":1,"
+             "\"num_heads\":2,\"mlp_ratio\":1.5,\"num_classes\":3,\"frozen\":{\"hidden_size\":15,\"num_attention_heads\":3,"
+             "\"num_key_value_heads\":1,\"head_dim\":6,\"intermediate_size\":17,\"num_hidden_layers\":1,%s}}", stage);
+    n.m = fv_model_create(c, config, strlen(config), &desc);
+    CHECK(n.m, "%s", fv_error_text(c));
+    if (n.m) {
+        fv_tensor *x = fv_param(c, "x", FV_F64, 4, dim);
+        int count = 0;
+        fv_init_normal(c, x, 1, 77);
+        n.target = fv_constant(c, NULL, FV_I64, 1, &one);
+        fv_set(n.target, 0, (double)label);
+        t[count++] = x;
+        for (int i = 0; i < n.m->params.count && count < 128; i++) {
+            fv_tensor *p = n.m->params.at[i];
+            if (p->rank > 1) fv_init_normal(c, p, 0.3f, (uint64_t)(1000 + i));
+            t[count++] = p;
+        }
+        double error = fv_gradcheck(c, net_loss, &n, t, count, 3);
+        CHECK(error >= 0 && error < 1e-6, "%s: gradient off by %g %s", stage, error, fv_error_text(c));
+    }
+    fv_destroy(c);
+}
+static void gradients(void) {
+    static const char *const stage[] = {
+        "\"variant\":\"random\",\"residual\":\"none\",\"rope\":true", "\"variant\":\"random\",\"residual\":\"inside\",\"causal\":true",
+        "\"variant\":\"random\",\"residual\":\"outside\",\"final_norm\":false", "\"variant\":\"random\",\"residual\":\"both\",\"after_block\":0",
+        "\"variant\":\"random\",\"residual\":\"outside_nn\"", "\"variant\":\"random\",\"only_mlp\":true",
+        "\"variant\":\"scratch\",\"rope\":true", "\"variant\":\"linear\"", "\"variant\":\"mlp\"",
+        "\"arch\":\"opt\",\"variant\":\"scratch\"", "\"arch\":\"opt\",\"variant\":\"random\",\"do_layer_norm_before\":false,\"activation_function\":\"gelu\""};
+    for (size_t i = 0; i < sizeof stage / sizeof *stage; i++) check_gradient(stage[i]);
+}
+
+/* ---- refusals ---- */
+static void refuse(const char *config, fv_status status, const char *says) {
+    fv_ctx *c = fv_create(NULL);
+    fv_model *m = fv_model_create(c, config, strlen(config), NULL);
+    CHECK(!m && fv_error(c) == status, "%s: status %d", config, (int)fv_error(c));
+    CHECK(strstr(fv_error_text(c), says), "%s: \"%s\" does not say \"%s\"", config, fv_error_text(c), says);
+    fv_destroy(c);
+}
+static void refusals(void) {
+    refuse("{\"arch\":\"vit\",\"embed_dims\":48}", FV_EUSAGE, "embed_dims");
+    refuse("{\"arch\":\"vit\",\"embed_dim\":\"48\"}", FV_EUSAGE, "embed_dim");
+    refuse("{\"arch\":\"vit\",\"embed_dim\":50,\"num_heads\":3}", FV_EUSAGE, "num_heads");
+    refuse("{\"arch\":\"vit\",\"img_size\":30,\"patch_size\":8}", FV_EUSAGE, "patch_size");
+    refuse("{\"arch\":\"vit\",\"global_pool\":\"max\"}", FV_EUSAGE, "global_pool");
+    refuse("{\"arch\":\"resnet\"}", FV_EUNAVAILABLE, "resnet");
+    refuse("{\"arch\":\"vit\",", FV_EFORMAT, "config");
+    refuse("{\"img_size\":32,\"patch_size\":16,\"frozen\":{\"hiden_size\":64}}", FV_EUSAGE, "hiden_size");
+    refuse("{\"img_size\":32,\"patch_size\":16,\"frozen\":{\"residual\":\"in\"}}", FV_EUSAGE, "residual");
+    refuse("{\"img_size\":32,\"patch_size\":16,\"frozen\":{}}", FV_EUSAGE, "hidden_size");
+    refuse("{\"img_size\":32,\"patch_size\":16,\"frozen\":{\"hidden_size\":64,\"num_attention_heads\":5,\"intermediate_size\":9}}",
+           FV_EUSAGE, "num_attention_heads");
+    refuse("{\"img_size\":32,\"patch_size\":16,\"depth\":2,\"frozen\":{\"hidden_size\":64,\"after_block\":2}}", FV_EUSAGE, "after_block");
+}
+
+/* a stage on golden block weights with another config */
+static void refuse_block(const char *name, const char *stage, const char *says) {
+    char path[256];
+    fv_frozen_desc desc;
+    fv_params list;
+    fv_ctx *c = fv_create(NULL);
+    memset(&desc, 0, sizeof desc), memset(&list, 0, sizeof list);
+    snprintf(path, sizeof path, "tests/golden/%s.safetensors", name);
+    desc.llm = fv_weights_open(c, path);
+    fv_json *j = fv_json_parse(c, stage, strlen(stage), "config");
+    CHECK(j && fv_frozen_config_parse(c, j, fv_json_root(j), 1, &desc.config), "%s", fv_error_text(c));
+    desc.dim = 10;
+    fv_frozen *f = fv_frozen_create(c, &desc, &list);
+    CHECK(!f && fv_error(c) == FV_EUSAGE, "%s: status %d", stage, (int)fv_error(c));
+    CHECK(strstr(fv_error_text(c), says), "\"%s\" does not say \"%s\"", fv_error_text(c), says);
+    fv_destroy(c);
+}
+static void layer_refusals(void) {
+    refuse_block("block_llama_gqa", "{\"layers\":[1],\"num_attention_heads\":6,\"num_key_value_heads\":2}", "no block 1");
+    refuse_block("block_llama_gqa", "{\"hidden_size\":64,\"num_attention_heads\":4}", "is [");
+    refuse_block("block_llama_gqa", "{\"num_attention_heads\":6}", "k_proj");
+    refuse_block("block_llama_gqa", "{\"num_attention_heads\":6,\"num_key_value_heads\":2,\"final_norm\":true}", "norm.weight");
+    refuse_block("block_opt", "{\"num_attention_heads\":4}", "OPT");
+    refuse_block("block_llama_gqa", "{\"arch\":\"opt\",\"num_attention_heads\":4}", "LLaMA");
+}
+
+/* random keeps mean and std of each matrix, shuffled its numbers; both are the same again for the same seed */
+static void variants(void) {
+    for (int variant = FV_VARIANT_RANDOM; variant <= FV_VARIANT_SHUFFLED; variant++) {
+        float x[1000], y[1000];
+        double sum[2] = {0, 0}, square[2] = {0, 0};
+        for (int i = 0; i < 1000; i++) x[i] = y[i] = 3 + 0.01f * (float)i;
+        fv__redraw(x, 1000, (fv_variant)variant, 5, 9);
+        fv__redraw(y, 1000, (fv_variant)variant, 5, 9);
+        CHECK(!memcmp(x, y, sizeof x), "the same seed gives another draw");
+        for (int i = 0; i < 1000; i++) {
+            double v = 3 + 0.01 * i;
+            sum[0] += v, sum[1] += (double)x[i], square[0] += v * v, square[1] += (double)x[i] * (double)x[i];
+        }
+        double mean[2], std[2];
+        for (int i = 0; i < 2; i++) mean[i] = sum[i] / 1000, std[i] = sqrt(square[i] / 1000 - mean[i] * mean[i]);
+        double within = variant == FV_VARIANT_SHUFFLED ? 1e-4 : 0.1;
+        CHECK(fabs(mean[0] - mean[1]) < 3 * within && fabs(std[0] / std[1] - 1) < within, "mean %g %g std %g %g", mean[0], mean[1],
+              std[0], std[1]);
+        int moved = 0;
+        for (int i = 0; i < 1000; i++) moved += fabs((double)x[i] - (3 + 0.01 * i)) > 0.005;
+        CHECK(moved > 900, "only %d numbers moved", moved);
+    }
+}
+
+int main(void) {
+    RUN(block_cases);
+    RUN(image_cases);
+    RUN(train_case);
+    RUN(block_smollm2);
+    RUN(bf16_near);
+    RUN(gradients);
+    RUN(refusals);
+    RUN(layer_refusals);
+    RUN(variants);
+    return REPORT();
+}
