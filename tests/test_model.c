@@ -191,6 +191,40 @@ static void layer_refusals(void) {
     refuse_block("block_llama_gqa", "{\"arch\":\"opt\",\"num_attention_heads\":4}", "LLaMA");
 }
 
+/* timm's resample_abs_pos_embed(x, new_size=(2,2), num_prefix_tokens=1) of x[i] = ((i+1)*7919 mod 97)/97, [1,10,2] */
+static void position_embedding(void) {
+    static const float wanted[10] = {0.639175f, 0.278351f, 0.587085f, 0.617919f, 0.281116f,
+                                     0.553467f, 0.628602f, 0.362524f, 0.322633f, 0.774461f};
+    float x[20], y[10];
+    fv_ctx *c = fv_create(NULL);
+    for (int i = 0; i < 20; i++) x[i] = (float)((i + 1) * 7919 % 97) / 97;
+    CHECK(fv__resample_pos(c, x, 3, 2, 1, 2, y), "%s", fv_error_text(c));
+    for (int i = 0; i < 10; i++) CHECK(fabsf(y[i] - wanted[i]) < 2e-6f, "%d: %g, timm gives %g", i, (double)y[i], (double)wanted[i]);
+    fv_destroy(c);
+}
+
+/* image_timm's weights into a network with other settings; says NULL: it loads */
+static void load_into(const char *settings, const char *says) {
+    char config[512];
+    fv_ctx *c = fv_create(NULL);
+    snprintf(config, sizeof config, "{\"arch\":\"vit\",\"patch_size\":8,\"embed_dim\":48,\"num_heads\":3,%s}", settings);
+    fv_model *m = fv_model_create(c, config, strlen(config), NULL);
+    fv_weights *w = fv_weights_open(c, "tests/golden/image_timm.safetensors");
+    int ok = m && w && fv_model_load(c, m, w, "model.");
+    CHECK(ok == !says && (ok || fv_error(c) == FV_EUSAGE), "%s: %s", settings, fv_error_text(c));
+    CHECK(!says || strstr(fv_error_text(c), says), "\"%s\" does not say \"%s\"", fv_error_text(c), says);
+    fv_destroy(c);
+}
+static void loading(void) {
+    load_into("\"img_size\":32,\"num_classes\":10,\"depth\":2", NULL);
+    load_into("\"img_size\":48,\"num_classes\":10,\"depth\":2", NULL); /* the position embedding is interpolated */
+    load_into("\"img_size\":32,\"num_classes\":7,\"depth\":2", "10 classes");
+    load_into("\"img_size\":32,\"num_classes\":10,\"depth\":1", "blocks.1");
+    load_into("\"img_size\":32,\"num_classes\":10,\"depth\":3", "blocks.2");
+    load_into("\"img_size\":32,\"num_classes\":10,\"depth\":2,\"mlp_ratio\":2", "mlp.fc1");
+    load_into("\"img_size\":32,\"num_classes\":10,\"depth\":2,\"global_pool\":\"avg\"", "fc_norm");
+}
+
 /* random keeps mean and std of each matrix, shuffled its numbers; both are the same again for the same seed */
 static void variants(void) {
     for (int variant = FV_VARIANT_RANDOM; variant <= FV_VARIANT_SHUFFLED; variant++) {
@@ -224,6 +258,8 @@ int main(void) {
     RUN(gradients);
     RUN(refusals);
     RUN(layer_refusals);
+    RUN(position_embedding);
+    RUN(loading);
     RUN(variants);
     return REPORT();
 }
