@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SIZE = 28, CLASSES = 4, BATCH = 32, STEPS = 200 };
+enum { SIZE = 28, CLASSES = 4, BATCH = 32, STEPS = 400 };
 
 static const char config[] = "{\"arch\":\"vit\",\"img_size\":28,\"patch_size\":7,\"in_chans\":1,\"embed_dim\":64,\"depth\":3,"
                              "\"num_heads\":4,\"num_classes\":4}";
@@ -75,9 +75,10 @@ int main(void) {
 
     fv_training(c, 1);
     for (int step = 0; step < STEPS && !fv_error(c); step++) {
-        fv_tensor *labels;
+        fv_tensor *labels, *x, *loss;
         fv_reset(c);
-        fv_tensor *loss = fv_cross_entropy(c, fv_model_forward(c, m, batch(c, 1, step, &labels)), labels, 0.1f);
+        x = batch(c, 1, step, &labels);
+        loss = fv_cross_entropy(c, fv_model_forward(c, m, x), labels, 0.1f);
         if (!loss) break;
         if (step % 20 == 0) printf("step %3d  loss %.4f\n", step, fv_get(loss, 0));
         fv_backward(c, loss);

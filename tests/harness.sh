@@ -16,13 +16,21 @@ has() { command -v "$1" >/dev/null 2>&1; }
 expect() {
     name=$1
     shift
-    if "$@" >"$T/said" 2>&1; then ok; else bad "$name (exit status $?)" && head -n 30 "$T/said"; fi
+    "$@" >"$T/said" 2>&1
+    said "$?"
 }
 # silently NAME COMMAND...: it must succeed and say nothing
 silently() {
     name=$1
     shift
-    if "$@" >"$T/said" 2>&1 && [ ! -s "$T/said" ]; then ok; else bad "$name" && head -n 30 "$T/said"; fi
+    "$@" >"$T/said" 2>&1 && { [ ! -s "$T/said" ] || (exit 1); }
+    said "$?"
+}
+said() { # counts; passes the status on
+    [ "$1" = 0 ] && ok && return
+    bad "$name (exit status $1)"
+    head -n 30 "$T/said"
+    return 1
 }
 report() {
     echo "$passed passed, $failed failed, $skipped skipped"

@@ -1,0 +1,164 @@
+#!/bin/sh
+# fv from end to end on a small IDX data set made here: training, resuming after SIGKILL, thread counts, wrong use, broken files.
+cd "$(dirname "$0")/.." || exit 1
+FV=${FV:-build/fv}
+T=$(mktemp -d) || exit 1
+trap 'rm -rf "$T"' EXIT
+passed=0 failed=0
+ok() { passed=$((passed + 1)); }
+bad() { failed=$((failed + 1)); echo "FAIL $*"; }
+# gives STATUS COMMAND...: it must end with this status, and a failure must be one line on stderr that begins with `fv: `
+gives() {
+    want=$1
+    shift
+    "$@" >"$T/stdout" 2>"$T/stderr" </dev/null
+    got=$?
+    if [ $got != "$want" ]; then
+        bad "status $got and not $want: $*"
+        head -n 3 "$T/stderr"
+    elif [ "$want" != 0 ] && { [ "$(wc -l <"$T/stderr")" != 1 ] || ! grep -q '^fv: ' "$T/stderr"; }; then
+        bad "not one sentence on stderr: $*"
+        head -n 3 "$T/stderr"
+    else
+        ok
+    fi
+}
+same() { if cmp -s "$1" "$2"; then ok; else bad "$1 and $2 differ"; fi; }
+
+# ---- a data set: 8x8 pictures of two classes, a bright left or a bright right half, noisy ----
+be32() { awk -v n="$1" 'BEGIN { printf "\\%03o\\%03o\\%03o\\%03o", int(n / 16777216) % 256, int(n / 65536) % 256, int(n / 256) % 256, n % 256 }'; }
+idx() { # idx PREFIX COUNT SEED
+    printf "\000\000\010\003$(be32 "$2")$(be32 8)$(be32 8)" >"$D/$1-images-idx3-ubyte"
+    printf "\000\000\010\001$(be32 "$2")" >"$D/$1-labels-idx1-ubyte"
+    awk -v n="$2" -v s="$3" 'BEGIN { srand(s); for (i = 0; i < n; i++) for (k = 0; k < 64; k++) {
+        v = int(rand() * 90) + (((k % 8) >= 4) == (i % 2) ? 100 : 20); printf "\\%03o", v; if (k == 63) print "" } }' >"$T/octal"
+    while read -r line; do printf '%b' "$(echo "$line" | sed 's/\\/\\0/g')"; done <"$T/octal" >>"$D/$1-images-idx3-ubyte"
+    awk -v n="$2" 'BEGIN { for (i = 0; i < n; i++) printf "\\%03o", i % 2 }' >"$T/octal"
+    printf "$(cat "$T/octal")" >>"$D/$1-labels-idx1-ubyte"
+}
+D=$T/data
+mkdir "$D"
+idx train 96 1
+idx t10k 40 2
+[ "$(wc -c <"$D/train-images-idx3-ubyte")" = $((16 + 96 * 64)) ] || bad "the data set was not made: $(wc -c <"$D/train-images-idx3-ubyte")"
+
+small='--set img_size=8 --set patch_size=4 --set in_chans=1 --set embed_dim=16 --set depth=2 --set num_heads=2 --set limit=96
+--set drop_path_rate=0.2 --set drop_rate=0.1 --set shift=1'
+train() { # train OUT OPTIONS...
+    out=$1
+    shift
+    # shellcheck disable=SC2086
+    $FV train image --data "$D" --out "$out" $small --variant base --batch 8 --epochs 5 --lr 0.003 --seed 3 --save-every 7 "$@"
+}
+
+# ---- a run, its folder, and the same bytes at any thread count ----
+gives 0 train "$T/one" --threads 1 --json
+tail -n 1 "$T/stdout" | grep -q '"final": *true' || bad "the last line is not final: $(tail -n 1 "$T/stdout")"
+for key in top1 top5 loss images_per_s peak_memory_mb trainable_parameters frozen_parameters seconds; do
+    tail -n 1 "$T/stdout" | grep -q "\"$key\":" || bad "the last line lacks $key"
+done
+[ -s "$T/stderr" ] && bad "progress was written though stderr is no terminal" || ok
+top1=$(tail -n 1 "$T/stdout" | sed 's/.*"top1": *//; s/,.*//')
+awk -v x="$top1" 'BEGIN { exit !(x > 90) }' && ok || bad "top-1 is $top1 and not over 90"
+for f in config.json log.jsonl latest model.safetensors checkpoints/step-60/model.safetensors checkpoints/step-60/optimizer.safetensors \
+    checkpoints/step-60/trainer_state.json; do
+    [ -s "$T/one/$f" ] && ok || bad "the run has no $f"
+done
+[ "$(wc -l <"$T/one/log.jsonl")" -ge 60 ] && ok || bad "log.jsonl has $(wc -l <"$T/one/log.jsonl") lines"
+gives 0 train "$T/two" --threads 2
+gives 0 train "$T/three" --threads 3
+same "$T/one/model.safetensors" "$T/two/model.safetensors"
+same "$T/one/model.safetensors" "$T/three/model.safetensors"
+gives 0 train "$T/other" --seed 4
+cmp -s "$T/one/model.safetensors" "$T/other/model.safetensors" && bad "another seed gives the same bytes" || ok
+gives 0 train "$T/memory" --recompute
+same "$T/one/model.safetensors" "$T/memory/model.safetensors"
+
+# ---- the same figures from eval ----
+gives 0 $FV eval "$T/one" --json
+grep -q "\"top1\": *$top1[,}]" "$T/stdout" && ok || bad "eval says $(cat "$T/stdout"), training said top-1 $top1"
+gives 0 $FV inspect "$T/one/model.safetensors"
+grep -q 'blocks.1.mlp.fc2.weight' "$T/stdout" && ok || bad "model.safetensors has not timm's names"
+
+# ---- killed at many instants, it goes on; the bytes and the log are an uninterrupted run's ----
+tries=0 kills=0
+until [ -f "$T/killed/model.safetensors" ] || [ $tries = 40 ]; do
+    tries=$((tries + 1))
+    wait=$(awk -v s=$tries 'BEGIN { srand(s); printf "%.3f", 0.01 + 0.05 * s * rand() }')
+    train "$T/killed" --resume --save-every 2 --threads $((tries % 3 + 1)) >/dev/null 2>"$T/stderr" &
+    pid=$!
+    sleep "$wait"
+    child=$(ps -o pid= --ppid $pid 2>/dev/null | head -n 1)
+    kill -9 ${child:-$pid} 2>/dev/null && kills=$((kills + 1))
+    wait $pid 2>/dev/null
+done
+gives 0 train "$T/killed" --resume --save-every 2
+[ $kills -gt 0 ] && ok || bad "nothing was killed"
+same "$T/one/model.safetensors" "$T/killed/model.safetensors"
+same "$T/one/log.jsonl" "$T/killed/log.jsonl"
+
+# ---- SIGINT: a checkpoint and 130 ----
+train "$T/int" --epochs 400 >/dev/null 2>"$T/stderr" &
+pid=$!
+sleep 0.7
+child=$(ps -o pid= --ppid $pid 2>/dev/null | head -n 1)
+kill -TERM ${child:-$pid}
+wait $pid
+[ $? = 130 ] && ok || bad "an interrupted run did not end with 130"
+[ -s "$T/int/latest" ] && ok || bad "an interrupted run left no checkpoint"
+
+# ---- --out that exists, --resume of a finished run ----
+gives 2 train "$T/one"
+mkdir "$T/mine" && echo keep >"$T/mine/file"
+gives 2 train "$T/mine"
+[ "$(ls "$T/mine")" = file ] && ok || bad "a folder that existed was changed"
+gives 0 train "$T/one" --resume
+grep -q finished "$T/stdout" && ok || bad "a finished run does not say so"
+
+# ---- wrong use: 2 ----
+gives 2 $FV nonsense
+gives 2 $FV train
+gives 2 $FV train image
+gives 2 $FV train elephants --data "$D" --out "$T/x"
+gives 2 train "$T/x" --frobnicate
+gives 2 train "$T/x" --preset enormous
+gives 2 train "$T/x" --set nonsense=1
+gives 2 train "$T/x" --set nonsense
+gives 2 train "$T/x" --set patch_size=5
+gives 2 train "$T/x" --set img_size=28
+gives 2 train "$T/x" --threads 0
+gives 2 train "$T/x" --variant fancy
+gives 2 train "$T/x" --variant llm
+gives 2 train "$T/x" --batch 1000
+gives 2 $FV eval
+[ -e "$T/x" ] && bad "a refused command left its folder" || ok
+gives 0 $FV --help
+gives 0 $FV --version
+for command in train eval predict trace inspect extract bench; do gives 0 $FV $command --help; done
+
+# ---- broken files: 3, missing ones: 4 ----
+gives 4 $FV eval "$T/nothing"
+gives 4 $FV inspect "$T/nothing"
+gives 4 $FV train image --data "$T/nothing" --out "$T/x" $small --variant base
+gives 4 train "$T/x" --config "$T/nothing"
+echo '{"model": {' >"$T/broken.json"
+gives 3 train "$T/x" --config "$T/broken.json"
+cp -r "$D" "$T/broken"
+good=$D D=$T/broken
+head -c 500 "$good/train-images-idx3-ubyte" >"$D/train-images-idx3-ubyte"
+gives 3 train "$T/x"
+cp "$good/train-images-idx3-ubyte" "$D/"
+cp "$good/t10k-labels-idx1-ubyte" "$D/train-labels-idx1-ubyte"
+gives 3 train "$T/x"
+: >"$D/train-labels-idx1-ubyte"
+gives 3 train "$T/x"
+D=$good
+cp -r "$T/one" "$T/cut"
+head -c 3000 "$T/one/model.safetensors" >"$T/cut/model.safetensors"
+gives 3 $FV eval "$T/cut"
+
+# ---- a loss that is not finite: 5, and the last good checkpoint stays ----
+gives 5 train "$T/nan" --lr 1e30 --save-every 1
+grep -q 'step [0-9]' "$T/stderr" && ok || bad "the step is not named: $(cat "$T/stderr")"
+echo "$passed passed, $failed failed, 0 skipped"
+[ $failed = 0 ]

@@ -1,0 +1,195 @@
+/* optim and train: AdamW and SGD against torch 2.15's (decay on the matrix alone, norm clipped to 1.5, five steps of the gradients
+ * below), the schedule, EMA, and a checkpoint that goes on with the same bits. */
+#define FROZENVIS_IMPLEMENTATION
+#include "frozenvis.h"
+#include "test.h"
+#include <math.h>
+#include <stdlib.h>
+
+static const float start_w[6] = {0.5f, -1, 2, 0.25f, 0, -0.75f}, start_b[3] = {0.1f, -0.2f, 0.3f};
+static const double after_adamw[9] = {0.471392542, -1.02450955, 1.98070717, 0.263787389, 0.0314690508, -0.733537614, 0.0711800158, -0.159194306, 0.311549067};
+static const double after_sgd[9] = {0.4529908, -1.01892626, 1.97960424, 0.285061806, 0.0355998129, -0.740035832, 0.0723639801, -0.172079682, 0.304398119};
+
+static void against_torch(const fv_optim_desc *desc, const double *want) {
+    fv_ctx *c = fv_create(NULL);
+    fv_params p;
+    int64_t dim[2] = {2, 3}, three[1] = {3};
+    double norm = 0;
+    memset(&p, 0, sizeof p);
+    fv_tensor *w = fv_param(c, "w", FV_F32, 2, dim), *b = fv_param(c, "b", FV_F32, 1, three);
+    memcpy(w->data, start_w, sizeof start_w), memcpy(b->data, start_b, sizeof start_b);
+    fv_params_add(c, &p, w), fv_params_add(c, &p, b);
+    fv_optim *o = fv_optim_create(c, &p, desc);
+    w->grad = fv_alloc(c, sizeof start_w), b->grad = fv_alloc(c, sizeof start_b); /* a backward pass would have made them */
+    for (int s = 0; s < 5; s++) {
+        for (int i = 0; i < 6; i++) ((float *)w->grad)[i] = (float)(sin(i + s) * (s + 1));
+        for (int i = 0; i < 3; i++) ((float *)b->grad)[i] = (float)cos(2 * i + s);
+        w->grad_set = b->grad_set = 1;
+        norm = fv_optim_step(c, o, 0.01f);
+        CHECK(!w->grad_set && !b->grad_set, "wrong");
+    }
+    CHECK(fabs(norm - 8.951920509338379) < 1e-5, "%.9g", norm);
+    for (int i = 0; i < 9; i++) {
+        double got = i < 6 ? fv_get(w, i) : fv_get(b, i - 6);
+        CHECK(fabs(got - want[i]) < 3e-7, "%d: %.9g, torch has %.9g", i, got, want[i]);
+    }
+    CHECK(!fv_error(c), "%s", fv_error_text(c));
+    fv_optim_destroy(c, o);
+    fv_destroy(c);
+}
+static void adamw(void) {
+    fv_optim_desc d = {FV_ADAMW, 0.9f, 0.95f, 1e-6f, 0, 0.1f, 1.5f};
+    against_torch(&d, after_adamw);
+}
+static void sgd(void) {
+    fv_optim_desc d = {FV_SGD, 0, 0, 0, 0.9f, -1, 1.5f};
+    against_torch(&d, after_sgd);
+}
+
+static void schedule(void) {
+    CHECK(fabs(fv_lr_cosine(0, 100, 10, 1, 0.1f, 0.01f) - 0.1) < 1e-7, "wrong");
+    CHECK(fabs(fv_lr_cosine(5, 100, 10, 1, 0.1f, 0.01f) - 0.55) < 1e-6, "wrong");
+    CHECK(fabs(fv_lr_cosine(10, 100, 10, 1, 0.1f, 0.01f) - 1) < 1e-7, "wrong");
+    CHECK(fabs(fv_lr_cosine(55, 100, 10, 1, 0.1f, 0.01f) - 0.505) < 1e-6, "wrong");
+    CHECK(fabs(fv_lr_cosine(100, 100, 10, 1, 0.1f, 0.01f) - 0.01) < 1e-7, "wrong");
+    CHECK(fabs(fv_lr_cosine(0, 10, 0, 1, 0.1f, 0) - 1) < 1e-7, "wrong");
+}
+
+static void ema(void) {
+    fv_ctx *c = fv_create(NULL);
+    fv_params p, q;
+    int64_t dim[1] = {40000}; /* more than one chunk */
+    memset(&p, 0, sizeof p), memset(&q, 0, sizeof q);
+    fv_tensor *w = fv_param(c, "w", FV_F32, 1, dim), *a = fv_constant(c, "w", FV_F32, 1, dim);
+    fv_init_fill(w, 3), fv_init_fill(a, 1);
+    fv_params_add(c, &p, w), fv_params_add(c, &q, a);
+    fv_ema(c, &q, &p, 0.75f);
+    for (int i = 0; i < 40000; i += 1999) CHECK(fv_get(a, i) == 1.5, "wrong");
+    CHECK(fv_get(a, 39999) == 1.5 && fv_get(w, 39999) == 3, "wrong");
+    fv_destroy(c);
+}
+
+static double norm_with(int threads) {
+    fv_desc d;
+    fv_params p;
+    int64_t dim[1] = {100003};
+    memset(&d, 0, sizeof d), memset(&p, 0, sizeof p);
+    d.threads = threads;
+    fv_ctx *c = fv_create(&d);
+    fv_tensor *w = fv_param(c, "w", FV_F32, 1, dim);
+    fv_params_add(c, &p, w);
+    w->grad = fv_alloc(c, 100003 * sizeof(float));
+    for (int i = 0; i < 100003; i++) ((float *)w->grad)[i] = fv_random_normal(1, 2, (uint64_t)i);
+    w->grad_set = 1;
+    double norm = fv_grad_norm(c, &p);
+    fv_destroy(c);
+    return norm;
+}
+static void norm_and_threads(void) {
+    double one = norm_with(1);
+    CHECK(one > 300 && one < 330, "wrong");
+    CHECK(one == norm_with(2) && one == norm_with(3), "wrong");
+}
+
+/* ---- a small network trained for some steps, saved in the middle ---- */
+static const char config[] = "{\"arch\":\"vit\",\"img_size\":8,\"patch_size\":4,\"in_chans\":1,\"embed_dim\":16,\"depth\":2,\"num_heads\":2,"
+                             "\"num_classes\":3,\"drop_path_rate\":0.3,\"drop_rate\":0.2}";
+typedef struct trainer { fv_ctx *c; fv_model *m; fv_optim *o; } trainer;
+
+static trainer new_trainer(int threads) {
+    trainer t;
+    fv_desc d;
+    memset(&d, 0, sizeof d);
+    d.threads = threads;
+    t.c = fv_create(&d);
+    t.m = fv_model_create(t.c, config, strlen(config), NULL);
+    t.o = t.m ? fv_optim_create(t.c, &t.m->params, NULL) : NULL;
+    CHECK(t.o, "%s", fv_error_text(t.c));
+    return t;
+}
+static void end_trainer(trainer *t) {
+    fv_optim_destroy(t->c, t->o);
+    fv_model_destroy(t->c, t->m);
+    fv_destroy(t->c);
+}
+static void train_steps(trainer *t, int from, int to) {
+    int64_t dim[4] = {6, 1, 8, 8};
+    fv_training(t->c, 1);
+    for (int s = from; s < to && t->o; s++) {
+        fv_reset(t->c);
+        fv_seed(t->c, 5, (uint64_t)s);
+        fv_tensor *x = fv_new(t->c, FV_F32, 4, dim), *y = fv_new(t->c, FV_I32, 1, dim);
+        for (int i = 0; x && i < 6 * 64; i++) ((float *)x->data)[i] = fv_random_normal(9, (uint64_t)s, (uint64_t)i);
+        for (int i = 0; y && i < 6; i++) ((int32_t *)y->data)[i] = (i + s) % 3;
+        fv_backward(t->c, fv_cross_entropy(t->c, fv_model_forward(t->c, t->m, x), y, 0.1f));
+        fv_optim_step(t->c, t->o, 1e-2f);
+    }
+    CHECK(!fv_error(t->c), "%s", fv_error_text(t->c));
+}
+static int same_bits(const trainer *a, const trainer *b) {
+    for (int i = 0; i < a->m->params.count; i++) {
+        size_t n = (size_t)fv_numel(a->m->params.at[i]) * sizeof(float);
+        if (memcmp(a->m->params.at[i]->data, b->m->params.at[i]->data, n) || memcmp(a->o->m[i], b->o->m[i], n) || memcmp(a->o->v[i], b->o->v[i], n)) return 0;
+    }
+    return a->o->step == b->o->step;
+}
+
+static const char *folder(void) {
+    static char path[1024];
+    const char *t = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/fv_test_train_%ld", t ? t : "/tmp", (long)getpid());
+    return path;
+}
+static int exists(const char *name) {
+    char path[2048];
+    snprintf(path, sizeof path, "%s/%s", folder(), name);
+    return access(path, F_OK) == 0;
+}
+
+static void resume(void) {
+    trainer a = new_trainer(1), b = new_trainer(2), d = new_trainer(3);
+    if (!a.o || !b.o || !d.o) return;
+    mkdir(folder(), 0777);
+    CHECK(fv_checkpoint_load(b.c, folder(), &b.m->params, &b.m->buffers, b.o) == 0, "nothing there is step 0");
+    train_steps(&a, 0, 10);
+    train_steps(&b, 0, 3);
+    CHECK(fv_checkpoint_save(b.c, folder(), &b.m->params, &b.m->buffers, b.o, 3), "%s", fv_error_text(b.c));
+    train_steps(&b, 3, 6);
+    CHECK(!same_bits(&a, &b), "wrong");
+    CHECK(fv_checkpoint_save(b.c, folder(), &b.m->params, &b.m->buffers, b.o, 6), "%s", fv_error_text(b.c));
+    CHECK(exists("checkpoints/step-6/model.safetensors") && exists("checkpoints/step-6/optimizer.safetensors"), "not saved");
+    CHECK(exists("checkpoints/step-6/trainer_state.json") && exists("latest") && !exists("checkpoints/step-3"), "wrong files");
+    CHECK(fv_checkpoint_load(d.c, folder(), &d.m->params, &d.m->buffers, d.o) == 6, "%s", fv_error_text(d.c));
+    train_steps(&d, 6, 10);
+    CHECK(same_bits(&a, &d), "a resumed run differs from an uninterrupted one");
+    end_trainer(&a), end_trainer(&b), end_trainer(&d);
+}
+
+/* what a kill in the middle of a save leaves: a half-made newer folder that `latest` does not name */
+static void half_a_checkpoint(void) {
+    trainer a = new_trainer(1);
+    char path[2048];
+    snprintf(path, sizeof path, "%s/checkpoints/step-9", folder());
+    if (!a.o) return;
+    mkdir(path, 0777);
+    snprintf(path, sizeof path, "%s/checkpoints/step-9/model.safetensors", folder());
+    CHECK(fv_write_file(a.c, path, "torn", 4), "not written");
+    CHECK(fv_checkpoint_load(a.c, folder(), &a.m->params, &a.m->buffers, a.o) == 6, "%s", fv_error_text(a.c));
+    CHECK(fv_checkpoint_save(a.c, folder(), &a.m->params, &a.m->buffers, a.o, 9), "%s", fv_error_text(a.c));
+    CHECK(fv_checkpoint_load(a.c, folder(), &a.m->params, &a.m->buffers, a.o) == 9 && a.o->step == 6, "%s", fv_error_text(a.c));
+    snprintf(path, sizeof path, "%s/latest", folder());
+    CHECK(fv_write_file(a.c, path, "nonsense\n", 9), "not written");
+    CHECK(fv_checkpoint_load(a.c, folder(), &a.m->params, &a.m->buffers, a.o) == -1 && fv_error(a.c) == FV_EFORMAT, "wrong");
+    end_trainer(&a);
+}
+
+int main(void) {
+    RUN(adamw);
+    RUN(sgd);
+    RUN(schedule);
+    RUN(ema);
+    RUN(norm_and_threads);
+    RUN(resume);
+    RUN(half_a_checkpoint);
+    return REPORT();
+}
