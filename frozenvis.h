@@ -45,12 +45,12 @@ CONTENTS    (find a section by searching for ">>name"; declarations and definiti
     >>types       element types                       >>json         strict JSON; text building
     >>error       the sticky error                    >>safetensors  reading by mapping, atomic writing
     >>memory      context, allocator, pool, files     >>gguf         reading, dequantisation
-    >>threads     fv_parallel                         >>image        resizing as Pillow, augmentation
-    >>cpu         ISA choice, clock                   >>model        a network from a JSON config
+    >>threads     fv_parallel                         >>image        resizing, augmentation
+    >>cpu         ISA choice, clock                   >>model        a network's settings
     >>rng         counter-based random numbers        >>frozen       the LLM's blocks and F1, F2
     >>kernels     SIMD, written once                  >>encoders     the vision transformer
-    >>gemm        the matrix product                  >>train        steps, checkpoints, resume
-    >>tensor      tensors and parameters
+    >>gemm        the matrix product                  >>network      create, load, run a network
+    >>tensor      tensors and parameters              >>train        checkpoints, resume
     >>graph       the tape, backward, scopes
     >>ops         operations, forward and backward
 
@@ -594,9 +594,6 @@ typedef struct fv_meta {
     const uint8_t *data; /* an array's raw bytes */
 } fv_meta;
 typedef struct fv_weights fv_weights;
-/* fv_weights_open -- by content, not by ending: safetensors, a sharded index (inside its own folder), GGUF; a folder means its
- * model.safetensors or model.safetensors.index.json. Stays mapped until closed. errors  FV_EIO, FV_EFORMAT, FV_ENOMEM */
-FV_DEF fv_weights *fv_weights_open(fv_ctx *c, const char *path);
 FV_DEF void fv_weights_close(fv_ctx *c, fv_weights *w);
 FV_DEF int fv_weights_count(const fv_weights *w);
 FV_DEF const fv_entry *fv_weights_at(const fv_weights *w, int i);
@@ -607,10 +604,6 @@ FV_DEF int fv_weights_meta_count(const fv_weights *w);
 FV_DEF const fv_meta *fv_weights_meta_at(const fv_weights *w, int i);
 FV_DEF const char *fv_weights_meta_string(const fv_weights *w, const char *key, const char *otherwise);
 FV_DEF double fv_weights_meta_number(const fv_weights *w, const char *key, double otherwise);
-/* fv_entry_read -- all elements as type `to`: f32, f64 or bf16 from any float or quantised dtype; i32, i64, u8 (and floats) from
- * whole numbers. errors  FV_EUNAVAILABLE for a dtype that is only inspected, FV_ESHAPE for a conversion that makes no sense */
-FV_DEF int fv_entry_read(fv_ctx *c, const fv_weights *w, const fv_entry *e, fv_type to, void *dst);
-
 typedef struct fv_save_entry { const char *name; fv_dtype dtype; int rank; const int64_t *dim; const void *data; } fv_save_entry;
 /* fv_safetensors_write -- atomically; metadata: key, value, ..., NULL; or NULL. errors  FV_EIO, FV_ENOMEM */
 FV_DEF int fv_safetensors_write(fv_ctx *c, const char *path, const fv_save_entry *entries, int count,
@@ -629,6 +622,124 @@ FV_DEF void fv_sha256(const void *data, size_t size, uint8_t out[32]);
 /* A GGUF's metadata are the fv_meta of its fv_weights; arrays (a tokenizer's words) stay raw bytes in the mapped file:
  * elements of type 8 are strings, each a u64 length and its bytes; 0..7, 10..12 are u8 i8 u16 i16 u32 i32 f32 bool u64 i64 f64.
  *   source  the GGUF specification of the ggml project */
+/* fv_weights_open -- by content, not by ending: safetensors, a sharded index (inside its own folder), GGUF; a folder means its
+ * model.safetensors or model.safetensors.index.json. Stays mapped until closed. errors  FV_EIO, FV_EFORMAT, FV_ENOMEM */
+FV_DEF fv_weights *fv_weights_open(fv_ctx *c, const char *path);
+/* fv_entry_read -- all elements as type `to`: f32, f64 or bf16 from any float or quantised dtype; i32, i64, u8 (and floats) from
+ * whole numbers. errors  FV_EUNAVAILABLE for a dtype that is only inspected, FV_ESHAPE for a conversion that makes no sense */
+FV_DEF int fv_entry_read(fv_ctx *c, const fv_weights *w, const fv_entry *e, fv_type to, void *dst);
+
+/* ======================================================================================================
+ * >>image -- from 8-bit pictures to a network's input: resizing, evaluation crop, augmentation, mixup, positions
+ * ====================================================================================================== */
+/* A picture here is u8 [height,width,channels], rows top to bottom, 1 to 4 channels, sides of 1 to 65535. */
+typedef enum fv_filter {
+    FV_FILTER_DEFAULT = 0, /* bicubic */
+    FV_BILINEAR = 1,
+    FV_BICUBIC = 2, /* Keys' cubic with a = -1/2 */
+    FV_LANCZOS = 3  /* three lobes */
+} fv_filter;
+
+/* fv_image_resize -- a picture to dh x dw. Antialiased: where it shrinks, the filter widens by the same factor.
+ *   src  u8 [h,w,channels]
+ *   dst  u8 [dh,dw,channels], apart from src
+ *   ->   1, or 0 and FV_ESHAPE, FV_ENOMEM
+ *   source  equal to Pillow's Image.resize byte for byte: coefficients in fixed point with 22 fractional bits, columns
+ *           before rows, rounded to 8 bits between them. Channels are independent: alpha is not premultiplied */
+FV_DEF int fv_image_resize(fv_ctx *c, const uint8_t *src, int h, int w, int channels, uint8_t *dst, int dh, int dw,
+                           fv_filter filter);
+/* fv_image_resize_f32 -- the same filters in f32, without rounding or clamping.
+ *   src  f32 [planes,h,w]
+ *   dst  f32 [planes,dh,dw], apart from src
+ *   source  torch's interpolate(antialias=True, align_corners=False) to 1e-5 */
+FV_DEF int fv_image_resize_f32(fv_ctx *c, const float *src, int planes, int h, int w, float *dst, int dh, int dw,
+                               fv_filter filter);
+/* fv_image_center_crop -- the middle dh x dw of a picture; black around it where it is smaller than that. An odd rest goes
+ * where torchvision's CenterCrop lets it go (half to even). FV_ESHAPE. */
+FV_DEF int fv_image_center_crop(fv_ctx *c, const uint8_t *src, int h, int w, int channels, uint8_t *dst, int dh, int dw);
+/* fv_image_to_float -- u8 [h,w,channels] -> f32 [channels,h,w], (v/255 - mean[channel]) / std[channel], each step rounded
+ * to f32 as torchvision does. */
+FV_DEF void fv_image_to_float(const uint8_t *src, int h, int w, int channels, const float *mean, const float *std,
+                              float *dst);
+
+typedef enum fv_erase_mode {
+    FV_ERASE_CONST = 0, /* zeros, after normalisation */
+    FV_ERASE_COLOR = 1, /* one standard normal number a channel */
+    FV_ERASE_PIXEL = 2  /* one a value */
+} fv_erase_mode;
+
+/* What becomes of a picture. Zero: the default, or off where it says so; negative: truly zero, or off. The names are timm's
+ * and torchvision's, and so is what they do. */
+typedef struct fv_augment_desc {
+    /* of fv_preprocess and fv_augment */
+    int size;               /* S: the result is f32 [C,S,S]; must be given */
+    int channels;           /* C; 0: the picture's own. Grey becomes 3 equal channels, 3 become grey (luma), 4 lose the last */
+    fv_filter filter;       /* 0: bicubic */
+    float mean[4], std[4];  /* by channel of the result, of values in [0,1]; 0: 0.5 */
+    /* of fv_preprocess */
+    float crop_pct;         /* the shorter side becomes floor(S/crop_pct), then the centre is cropped; 0: 1; at most 1 */
+    /* of fv_augment: where to look. A random resized crop, or else the shorter side to S and a random crop */
+    float scale[2];         /* share of the picture's area that the crop takes; scale[0] 0: off; scale[1] 0: 1 */
+    float ratio[2];         /* its width over its height; 0: 3/4, 4/3 */
+    int padding;            /* black pixels put around the picture of shorter side S before the random crop; 0: none */
+    float hflip;            /* probability of mirroring left to right; 0: off */
+    /* of fv_augment: colours, each factor uniform in [max(0,1-x), 1+x], the three in random order; 0: off */
+    float brightness, contrast, saturation;
+    /* of fv_augment: random erasing, after normalisation */
+    float erase;            /* probability; 0: off */
+    float erase_area[2];    /* share of the picture; 0: 0.02, 1/3 */
+    float erase_ratio;      /* least height over width, its inverse the greatest; 0: 0.3 */
+    fv_erase_mode erase_mode;
+} fv_augment_desc;
+
+/* fv_augment_scratch_size -- bytes that fv_augment and fv_preprocess need for any picture up to h x w x channels. Returns 0 and
+ * FV_EUSAGE or FV_ESHAPE where the desc makes no sense or does not fit such pictures: the check to do once, before workers
+ * start. c may be NULL. */
+FV_DEF size_t fv_augment_scratch_size(fv_ctx *c, const fv_augment_desc *d, int h, int w, int channels);
+/* fv_augment -- a training picture: crop, flip, colour jitter, normalisation, random erasing, in that order.
+ *   c        for its error and, where scratch is NULL, its memory. NULL from a worker thread: then nothing is shared and
+ *            nothing allocated, any number of threads may call it at once, and a failure is told by the 0 alone
+ *   r        where the numbers come from: the same (seed, stream, next) give the same result on any thread. One stream a
+ *            picture and epoch is a good choice
+ *   src      u8 [h,w,channels]
+ *   dst      f32 [C,S,S]
+ *   scratch  of fv_augment_scratch_size bytes, 64-byte aligned; NULL: taken from c
+ *   ->       1, or 0 and FV_EUSAGE, FV_ESHAPE, FV_ENOMEM
+ *   source   timm's transforms_imagenet_train, torchvision's RandomResizedCrop, RandomCrop, ColorJitter; Zhong et al.,
+ *            arXiv:1708.04896 */
+FV_DEF int fv_augment(fv_ctx *c, const fv_augment_desc *d, fv_rng *r, const uint8_t *src, int h, int w, int channels,
+                      float *dst, void *scratch);
+/* fv_preprocess -- the same for evaluation, without chance: shorter side to floor(S/crop_pct), centre crop, normalisation.
+ *   source  timm's transforms_imagenet_eval, on a picture as Pillow resizes it */
+FV_DEF int fv_preprocess(fv_ctx *c, const fv_augment_desc *d, const uint8_t *src, int h, int w, int channels, float *dst,
+                         void *scratch);
+
+/* Mixing a batch with itself backwards: picture i with picture batch-1-i. */
+typedef struct fv_mixup_desc {
+    float mixup_alpha, cutmix_alpha; /* of Beta(alpha,alpha); 0: off. Both off: only the targets are made */
+    float prob;                      /* that a batch is mixed at all; 0: 1 */
+    float switch_prob;               /* of cutmix where both are on; 0: 0.5; negative: never */
+    float smoothing;                 /* of the targets; 0: none */
+} fv_mixup_desc;
+/* fv_mixup -- mixup or cutmix of a whole batch, in place, and its soft targets.
+ *   x        f32 [batch,channels,height,width]
+ *   labels   i32 [batch], 0 to classes-1
+ *   targets  f32 [batch,classes]: lam * smoothed(label) + (1-lam) * smoothed(label of the partner)
+ *   ->       lam, 1 where nothing was mixed; for cutmix 1 - the share of the box that was really pasted. -1 and FV_EUSAGE, FV_ESHAPE
+ *   source   Zhang et al., arXiv:1710.09412; Yun et al., arXiv:1905.04899; timm's Mixup, mode batch */
+FV_DEF double fv_mixup(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, float *x, int batch, int channels, int height, int width,
+                       const int32_t *labels, int classes, float *targets);
+/* fv_mixup_targets -- the targets alone, for a given lam. 1, or 0 and FV_ESHAPE. */
+FV_DEF int fv_mixup_targets(fv_ctx *c, const int32_t *labels, int batch, int classes, double lam, float smoothing,
+                            float *targets);
+
+/* fv_resample_pos_embed -- position embeddings for another grid of patches, bicubic and antialiased.
+ *   src  f32 [prefix_tokens + gh*gw, dim]; the prefix (class token) is copied as it is
+ *   dst  f32 [prefix_tokens + dh*dw, dim], apart from src
+ *   ->   1, or 0 and FV_ESHAPE, FV_ENOMEM
+ *   source  timm's resample_abs_pos_embed, to 1e-5 */
+FV_DEF int fv_resample_pos_embed(fv_ctx *c, const float *src, int prefix_tokens, int gh, int gw, int dim, float *dst, int dh,
+                                 int dw);
 
 /* ======================================================================================================
  * >>model -- a network described by a JSON config: the same keys as the released code's
@@ -1067,6 +1178,18 @@ static char *fv__strdup(fv_ctx *c, const char *s) {
     char *p = (char *)fv__alloc_dirty(c, n);
     if (p) memcpy(p, s, n);
     return p;
+}
+
+/* Doubles an array of the context's memory when it is full. */
+static void *fv__grow(fv_ctx *c, void *p, int count, int *capacity, size_t size) {
+    if (count < *capacity) return p;
+    int more = *capacity ? 2 * *capacity : 64;
+    void *q = fv_alloc(c, (size_t)more * size);
+    if (!q) return NULL;
+    if (count) memcpy(q, p, (size_t)count * size);
+    fv_free(c, p);
+    *capacity = more;
+    return q;
 }
 
 /* ---- the pool: memory of one step. Chunks come from the allocator and stay; each is a list of spans in the order of
@@ -2805,11 +2928,66 @@ FV_DEF double fv_peak(fv_ctx *c, fv_type type) {
 /* ======================================================================================================
  * >>tensor (implementation)
  * ====================================================================================================== */
+/* The tape: what a step made, and the memory of its structs. >>graph runs over it. */
+typedef struct fv__segment { int first, last; } fv__segment; /* of nodes that a scope dropped */
+
+enum { FV__BUMP = 256 << 10, FV__PROFILE_ROWS = 64 };
+typedef struct fv__tape {
+    fv_tensor **made; /* every step tensor, in order */
+    int count, capacity;
+    fv__segment *segment;
+    int segments, segment_capacity;
+    char *bump[256]; /* memory of the structs */
+    int bumps, bump_at;
+    size_t bump_used;
+    int no_grad, training, recompute;
+    fv_type autocast;
+    uint64_t seed, step, random_ops; /* random_ops: how many drew numbers in this step */
+    int profiling;
+    fv_profile_row row[FV__PROFILE_ROWS];
+    int rows;
+} fv__tape;
+
+/* Zeroed bytes for a struct that dies at fv_reset. */
+static void *fv__step_alloc(fv_ctx *c, size_t size) {
+    fv__tape *t = c->tape;
+    size = FV__ROUND_UP(size, (size_t)64);
+    if (c->status || size > FV__BUMP) return NULL;
+    if (t->bump_used + size > FV__BUMP) t->bump_at++, t->bump_used = 0;
+    if (t->bump_at == FV__COUNT(t->bump)) {
+        fv__no_memory(c, size);
+        return NULL;
+    }
+    if (t->bump_at == t->bumps && !(t->bump[t->bumps++] = (char *)fv__alloc_dirty(c, FV__BUMP))) {
+        t->bumps--;
+        return NULL;
+    }
+    void *p = t->bump[t->bump_at] + t->bump_used;
+    t->bump_used += size;
+    memset(p, 0, size);
+    return p;
+}
+
 FV_DEF int64_t fv_numel(const fv_tensor *t) {
     if (!t) return 0;
     int64_t n = 1;
     for (int i = 0; i < t->rank; i++) n *= t->dim[i];
     return n;
+}
+
+static int fv__tape_add(fv_ctx *c, fv_tensor *y) {
+    fv__tape *t = c->tape;
+    fv_tensor **made = (fv_tensor **)fv__grow(c, t->made, t->count, &t->capacity, sizeof *made);
+    if (!made) return 0;
+    t->made = made;
+    t->made[t->count++] = y;
+    return 1;
+}
+
+static int fv__hold(fv_ctx *c, fv_tensor *y) { /* step memory for y's elements */
+    y->data_span = fv__pool_alloc(c, (size_t)fv_numel(y) * fv_type_size(y->type));
+    y->data = y->data_span ? y->data_span->data : NULL;
+    return y->data != NULL;
 }
 
 static int fv__set_shape(fv_ctx *c, fv_tensor *t, fv_type type, int rank, const int64_t *dim) {
@@ -2827,10 +3005,6 @@ static int fv__set_shape(fv_ctx *c, fv_tensor *t, fv_type type, int rank, const 
     }
     return 1;
 }
-
-static int fv__hold(fv_ctx *c, fv_tensor *y);
-static int fv__tape_add(fv_ctx *c, fv_tensor *y);
-static void *fv__step_alloc(fv_ctx *c, size_t size);
 
 FV_DEF fv_tensor *fv_new(fv_ctx *c, fv_type type, int rank, const int64_t *dim) {
     fv_tensor *t = (fv_tensor *)fv__step_alloc(c, sizeof *t);
@@ -2941,25 +3115,6 @@ typedef struct fv__node {
 } fv__node;
 enum { FV__DROPPED = 1, FV__AGAIN = 2 }; /* AGAIN: computed again for the backward pass, and freed when that has passed it */
 
-typedef struct fv__segment { int first, last; } fv__segment; /* of nodes that a scope dropped */
-
-enum { FV__BUMP = 256 << 10, FV__PROFILE_ROWS = 64 };
-typedef struct fv__tape {
-    fv_tensor **made; /* every step tensor, in order */
-    int count, capacity;
-    fv__segment *segment;
-    int segments, segment_capacity;
-    char *bump[256]; /* memory of the structs */
-    int bumps, bump_at;
-    size_t bump_used;
-    int no_grad, training, recompute;
-    fv_type autocast;
-    uint64_t seed, step, random_ops; /* random_ops: how many drew numbers in this step */
-    int profiling;
-    fv_profile_row row[FV__PROFILE_ROWS];
-    int rows;
-} fv__tape;
-
 static int fv__tape_start(fv_ctx *c) {
     c->tape = (fv__tape *)fv_alloc(c, sizeof *c->tape);
     if (!c->tape) return 0;
@@ -2974,53 +3129,6 @@ static void fv__tape_clear(fv_ctx *c) {
     t->count = t->segments = t->bump_at = 0;
     t->bump_used = 0;
     t->random_ops = 0;
-}
-
-/* Zeroed bytes for a struct that dies at fv_reset. */
-static void *fv__step_alloc(fv_ctx *c, size_t size) {
-    fv__tape *t = c->tape;
-    size = FV__ROUND_UP(size, (size_t)64);
-    if (c->status || size > FV__BUMP) return NULL;
-    if (t->bump_used + size > FV__BUMP) t->bump_at++, t->bump_used = 0;
-    if (t->bump_at == FV__COUNT(t->bump)) {
-        fv__no_memory(c, size);
-        return NULL;
-    }
-    if (t->bump_at == t->bumps && !(t->bump[t->bumps++] = (char *)fv__alloc_dirty(c, FV__BUMP))) {
-        t->bumps--;
-        return NULL;
-    }
-    void *p = t->bump[t->bump_at] + t->bump_used;
-    t->bump_used += size;
-    memset(p, 0, size);
-    return p;
-}
-
-/* Doubles an array of the context's memory when it is full. */
-static void *fv__grow(fv_ctx *c, void *p, int count, int *capacity, size_t size) {
-    if (count < *capacity) return p;
-    int more = *capacity ? 2 * *capacity : 64;
-    void *q = fv_alloc(c, (size_t)more * size);
-    if (!q) return NULL;
-    if (count) memcpy(q, p, (size_t)count * size);
-    fv_free(c, p);
-    *capacity = more;
-    return q;
-}
-
-static int fv__tape_add(fv_ctx *c, fv_tensor *y) {
-    fv__tape *t = c->tape;
-    fv_tensor **made = (fv_tensor **)fv__grow(c, t->made, t->count, &t->capacity, sizeof *made);
-    if (!made) return 0;
-    t->made = made;
-    t->made[t->count++] = y;
-    return 1;
-}
-
-static int fv__hold(fv_ctx *c, fv_tensor *y) { /* step memory for y's elements */
-    y->data_span = fv__pool_alloc(c, (size_t)fv_numel(y) * fv_type_size(y->type));
-    y->data = y->data_span ? y->data_span->data : NULL;
-    return y->data != NULL;
 }
 
 /* Memory of `bytes` that stays until the backward pass of y; in slot 0..3. NULL and FV_ENOMEM. */
@@ -3607,14 +3715,14 @@ static int fv__matmul_shape(fv_ctx *c, fv_tensor *y) {
 
 /* element (i,j) of matrix number `at` of a [...,r,c] tensor's data or gradient */
 static fv_mat fv__batch_mat(const fv_tensor *t, const void *data, fv_type type, int64_t at, int transposed) {
-    int64_t rows = t->dim[t->rank - 2], cols = fv__last(t);
+    int64_t rows = t->dim[FV__MAX(t->rank, 2) - 2], cols = fv__last(t);
     const char *p = (const char *)data + (size_t)(at * rows * cols) * fv_type_size(type);
     return fv__mat(p, type, transposed ? 1 : cols, transposed ? cols : 1);
 }
 
 static void fv__matmul_fwd(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *a = y->node->src[0], *b = y->node->src[1];
-    int64_t m = a->dim[a->rank - 2], n = fv__last(y);
+    int64_t m = a->dim[FV__MAX(a->rank, 2) - 2], n = fv__last(y);
     for (int64_t i = 0; i < y->node->i[1]; i++)
         fv_gemm(c, (fv_type)y->node->i[3], m, n, fv__last(a), fv__batch_mat(a, a->data, a->type, i, 0),
                 fv__batch_mat(b, b->data, b->type, y->node->i[2] ? i : 0, (int)y->node->i[0]),
@@ -3623,7 +3731,7 @@ static void fv__matmul_fwd(fv_ctx *c, fv_tensor *y) {
 
 static void fv__matmul_bwd(fv_ctx *c, fv_tensor *y) {
     fv_tensor *a = y->node->src[0], *b = y->node->src[1];
-    int64_t m = a->dim[a->rank - 2], n = fv__last(y), k = fv__last(a);
+    int64_t m = a->dim[FV__MAX(a->rank, 2) - 2], n = fv__last(y), k = fv__last(a);
     int tb = (int)y->node->i[0], fa = 1, fb = 1;
     void *ga = fv__grad(c, a, &fa), *gb = fv__grad(c, b, &fb);
     fv_type compute = (fv_type)y->node->i[3], gt = fv_grad_type(y);
@@ -6259,8 +6367,6 @@ static int fv__index_agrees(fv_ctx *c, const fv_weights *w, const char *path, co
     return 1;
 }
 
-static int fv__gguf_open(fv_ctx *c, fv_weights *w, const char *path);
-
 FV_DEF void fv_weights_close(fv_ctx *c, fv_weights *w) {
     if (!w) return;
     for (int i = 0; i < w->files; i++) {
@@ -6275,37 +6381,6 @@ FV_DEF void fv_weights_close(fv_ctx *c, fv_weights *w) {
     fv_free(c, w);
 }
 
-/* a folder's weights file, or the path itself */
-static const char *fv__weights_file(const char *path, char *full, size_t size) {
-    struct stat st;
-    static const char *const name[] = {"model.safetensors", "model.safetensors.index.json"};
-    if (stat(path, &st) || !S_ISDIR(st.st_mode)) return path;
-    for (int i = 0; i < 2; i++) {
-        snprintf(full, size, "%s/%s", path, name[i]);
-        if (!stat(full, &st)) break;
-    }
-    return full;
-}
-
-FV_DEF fv_weights *fv_weights_open(fv_ctx *c, const char *given) {
-    char full[4096];
-    const char *path = fv__weights_file(given, full, sizeof full);
-    fv_weights *w = (fv_weights *)fv_alloc(c, sizeof *w);
-    if (!w) return NULL;
-    w->path = fv__strdup(c, path);
-    int ok = w->path && fv__weights_add_file(c, w, path);
-    const fv_file *f = &w->file[0];
-    if (ok && f->size >= 4 && !memcmp(f->data, "GGUF", 4)) ok = fv__gguf_open(c, w, path) && fv__weights_index(c, w);
-    else if (ok && f->size && f->data[0] == '{') {
-        fv_json *j = fv_json_parse(c, (const char *)f->data, f->size, path);
-        ok = j && fv__st_index(c, w, path, j) && fv__weights_index(c, w) && fv__index_agrees(c, w, path, j);
-        fv_json_free(c, j);
-    } else if (ok) ok = fv__st_open(c, w, path) && fv__weights_index(c, w);
-    if (ok && !c->status) return w;
-    fv_weights_close(c, w);
-    return NULL;
-}
-
 static float fv__f16_to(uint16_t h) {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = h >> 10 & 31, m = h & 1023, u;
     float f;
@@ -6317,8 +6392,6 @@ static float fv__f16_to(uint16_t h) {
     memcpy(&f, &u, 4);
     return f;
 }
-
-static int fv__dequantise(fv_dtype d, const uint8_t *src, int64_t blocks, float *dst);
 
 static double fv__element(const fv_entry *e, int64_t i) {
     const uint8_t *p = e->data + (size_t)i * (size_t)fv__dtypes[e->dtype].bytes;
@@ -6339,27 +6412,6 @@ static double fv__element(const fv_entry *e, int64_t i) {
     case FV_D_U16: return v.h;
     default: return p[0]; /* U8, BOOL */
     }
-}
-
-FV_DEF int fv_entry_read(fv_ctx *c, const fv_weights *w, const fv_entry *e, fv_type to, void *dst) {
-    if (c->status) return 0;
-    if (!e->dtype || e->dtype == FV_D_F8_E4M3 || e->dtype == FV_D_F8_E5M2)
-        return fv_fail(c, FV_EUNAVAILABLE, "%s: tensor \"%.100s\" is stored as %s, which is not read here", w->path, e->name, e->dtype_name);
-    if ((e->dtype == FV_D_F32 && to == FV_F32) || (e->dtype == FV_D_BF16 && to == FV_BF16) || (e->dtype == FV_D_I64 && to == FV_I64)) {
-        if (e->bytes) memcpy(dst, e->data, (size_t)e->bytes);
-        return 1;
-    }
-    if (e->dtype < FV_D_Q4_0) {
-        for (int64_t i = 0; i < e->count; i++) fv__set(dst, to, i, fv__element(e, i));
-        return 1;
-    }
-    float some[256];
-    int64_t block = fv__dtypes[e->dtype].block;
-    for (int64_t i = 0; i < e->count; i += block) {
-        fv__dequantise(e->dtype, e->data + (size_t)(i / block) * (size_t)fv__dtypes[e->dtype].bytes, 1, some);
-        fv__convert((char *)dst + (size_t)i * fv_type_size(to), to, some, FV_F32, block);
-    }
-    return 1;
 }
 
 FV_DEF int fv_safetensors_write(fv_ctx *c, const char *path, const fv_save_entry *entries, int count,
@@ -6722,6 +6774,566 @@ static int fv__dequantise(fv_dtype d, const uint8_t *src, int64_t blocks, float 
         else fv__dequantise_k(d, src, dst);
     }
     return 1;
+}
+
+FV_DEF int fv_entry_read(fv_ctx *c, const fv_weights *w, const fv_entry *e, fv_type to, void *dst) {
+    if (c->status) return 0;
+    if (!e->dtype || e->dtype == FV_D_F8_E4M3 || e->dtype == FV_D_F8_E5M2)
+        return fv_fail(c, FV_EUNAVAILABLE, "%s: tensor \"%.100s\" is stored as %s, which is not read here", w->path, e->name, e->dtype_name);
+    if ((e->dtype == FV_D_F32 && to == FV_F32) || (e->dtype == FV_D_BF16 && to == FV_BF16) || (e->dtype == FV_D_I64 && to == FV_I64)) {
+        if (e->bytes) memcpy(dst, e->data, (size_t)e->bytes);
+        return 1;
+    }
+    if (e->dtype < FV_D_Q4_0) {
+        for (int64_t i = 0; i < e->count; i++) fv__set(dst, to, i, fv__element(e, i));
+        return 1;
+    }
+    float some[256];
+    int64_t block = fv__dtypes[e->dtype].block;
+    for (int64_t i = 0; i < e->count; i += block) {
+        fv__dequantise(e->dtype, e->data + (size_t)(i / block) * (size_t)fv__dtypes[e->dtype].bytes, 1, some);
+        fv__convert((char *)dst + (size_t)i * fv_type_size(to), to, some, FV_F32, block);
+    }
+    return 1;
+}
+
+/* a folder's weights file, or the path itself */
+static const char *fv__weights_file(const char *path, char *full, size_t size) {
+    struct stat st;
+    static const char *const name[] = {"model.safetensors", "model.safetensors.index.json"};
+    if (stat(path, &st) || !S_ISDIR(st.st_mode)) return path;
+    for (int i = 0; i < 2; i++) {
+        snprintf(full, size, "%s/%s", path, name[i]);
+        if (!stat(full, &st)) break;
+    }
+    return full;
+}
+
+FV_DEF fv_weights *fv_weights_open(fv_ctx *c, const char *given) {
+    char full[4096];
+    const char *path = fv__weights_file(given, full, sizeof full);
+    fv_weights *w = (fv_weights *)fv_alloc(c, sizeof *w);
+    if (!w) return NULL;
+    w->path = fv__strdup(c, path);
+    int ok = w->path && fv__weights_add_file(c, w, path);
+    const fv_file *f = &w->file[0];
+    if (ok && f->size >= 4 && !memcmp(f->data, "GGUF", 4)) ok = fv__gguf_open(c, w, path) && fv__weights_index(c, w);
+    else if (ok && f->size && f->data[0] == '{') {
+        fv_json *j = fv_json_parse(c, (const char *)f->data, f->size, path);
+        ok = j && fv__st_index(c, w, path, j) && fv__weights_index(c, w) && fv__index_agrees(c, w, path, j);
+        fv_json_free(c, j);
+    } else if (ok) ok = fv__st_open(c, w, path) && fv__weights_index(c, w);
+    if (ok && !c->status) return w;
+    fv_weights_close(c, w);
+    return NULL;
+}
+
+/* ======================================================================================================
+ * >>image (implementation)
+ * ====================================================================================================== */
+/* ---- resampling: each output number is a weighted sum of some consecutive input numbers along one axis ---- */
+typedef struct fv__taps {
+    int count, most;        /* outputs; the most inputs that one of them takes */
+    int32_t *first, *width; /* [count]: the inputs of output i are first[i] .. first[i]+width[i]-1 */
+    int32_t *fixed;         /* [count,most] weights for 8 bits, with FV__TAP_BITS fractional bits */
+    float *real;            /* [count,most] the same for f32; one of the two */
+} fv__taps;
+
+/* 8 bits of value, 22 of weight, one for weights over 1, one for the sign: what a 32-bit sum holds */
+enum { FV__TAP_BITS = 32 - 8 - 2, FV__MAX_SIDE = 65535 };
+
+static double fv__filter_reach(fv_filter f) { return f == FV_BILINEAR ? 1 : f == FV_LANCZOS ? 3 : 2; }
+
+static double fv__sinc(double x) { return x == 0 ? 1 : sin(x * 3.14159265358979323846) / (x * 3.14159265358979323846); }
+
+static double fv__filter_at(fv_filter f, double x) {
+    x = fabs(x);
+    if (f == FV_BILINEAR) return x < 1 ? 1 - x : 0;
+    if (f == FV_LANCZOS) return x < 3 ? fv__sinc(x) * fv__sinc(x / 3) : 0;
+    const double a = -0.5; /* Keys, "Cubic convolution interpolation", 1981: two cubics that meet at 1 */
+    if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+    return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+}
+
+/* Where `in` numbers become `full`, the filter is in/full times as wide, but never narrower than on the input's own grid. */
+static int fv__taps_most(int in, int full, fv_filter f) {
+    return 2 * (int)ceil(fv__filter_reach(f) * FV__MAX((double)in / full, 1.0)) + 1;
+}
+static size_t fv__taps_size(int in, int full, int count, fv_filter f) {
+    return FV__ROUND_UP((size_t)count * (size_t)(2 + fv__taps_most(in, full, f)) * 4, (size_t)64);
+}
+
+/* Outputs from .. from+count-1 of `in` numbers becoming `full`. memory: fv__taps_size bytes; returns its end. */
+static void *fv__taps_make(fv__taps *t, void *memory, int in, int full, int from, int count, fv_filter f, int fixed) {
+    double scale = (double)in / full, wide = FV__MAX(scale, 1.0), reach = fv__filter_reach(f) * wide, narrow = 1 / wide;
+    t->count = count, t->most = fv__taps_most(in, full, f);
+    t->first = (int32_t *)memory, t->width = t->first + count;
+    t->fixed = fixed ? t->width + count : NULL;
+    t->real = fixed ? NULL : (float *)(void *)(t->width + count);
+    for (int i = 0; i < count; i++) {
+        double center = (from + i + 0.5) * scale, sum = 0;
+        int lo = FV__MAX((int)(center - reach + 0.5), 0), n = FV__MIN((int)(center + reach + 0.5), in) - lo;
+        for (int k = 0; k < n; k++) sum += fv__filter_at(f, (k + lo - center + 0.5) * narrow);
+        double norm = sum != 0 ? 1 / sum : 1; /* at the edges part of the filter is cut off */
+        for (int k = 0; k < n; k++) {
+            double v = fv__filter_at(f, (k + lo - center + 0.5) * narrow) * norm;
+            if (fixed) t->fixed[(size_t)i * (size_t)t->most + (size_t)k] = (int32_t)(v * (1 << FV__TAP_BITS) + (v < 0 ? -0.5 : 0.5));
+            else t->real[(size_t)i * (size_t)t->most + (size_t)k] = (float)v;
+        }
+        t->first[i] = lo, t->width[i] = n;
+    }
+    return (char *)memory + fv__taps_size(in, full, count, f);
+}
+
+static inline uint8_t fv__tap_round(int32_t sum) {
+    return sum < 0 ? 0 : sum >> FV__TAP_BITS > 255 ? 255 : (uint8_t)(sum >> FV__TAP_BITS);
+}
+
+/* one row: [.., channels] -> [count, channels]; inlined with the common numbers of channels as constants */
+static inline void fv__across_u8(const fv__taps *t, const uint8_t *src, uint8_t *dst, int channels) {
+    for (int i = 0; i < t->count; i++, dst += channels) {
+        const uint8_t *p = src + (size_t)t->first[i] * (size_t)channels;
+        const int32_t *weight = t->fixed + (size_t)i * (size_t)t->most;
+        int32_t sum[4] = {1 << (FV__TAP_BITS - 1), 1 << (FV__TAP_BITS - 1), 1 << (FV__TAP_BITS - 1), 1 << (FV__TAP_BITS - 1)};
+        for (int k = 0; k < t->width[i]; k++, p += channels)
+            for (int q = 0; q < channels; q++) sum[q] += weight[k] * p[q];
+        for (int q = 0; q < channels; q++) dst[q] = fv__tap_round(sum[q]);
+    }
+}
+static void fv__across_row_u8(const fv__taps *t, const uint8_t *src, uint8_t *dst, int channels) {
+    if (channels == 3) fv__across_u8(t, src, dst, 3);
+    else if (channels == 1) fv__across_u8(t, src, dst, 1);
+    else fv__across_u8(t, src, dst, channels);
+}
+
+/* output row i from rows of `row` bytes, of which src is number `lo`; 64 at a time, a count that compilers vectorise */
+static void fv__down_row_u8(const fv__taps *t, int i, const uint8_t *src, int lo, size_t row, uint8_t *dst) {
+    const uint8_t *top = src + (size_t)(t->first[i] - lo) * row;
+    const int32_t *weight = t->fixed + (size_t)i * (size_t)t->most;
+    for (size_t at = 0; at < row; at += 64) {
+        int32_t sum[64];
+        size_t n = FV__MIN(row - at, (size_t)64);
+        for (int j = 0; j < 64; j++) sum[j] = 1 << (FV__TAP_BITS - 1);
+        for (int k = 0; k < t->width[i]; k++) {
+            const uint8_t *p = top + (size_t)k * row + at;
+            if (n == 64)
+                for (int j = 0; j < 64; j++) sum[j] += weight[k] * p[j];
+            else
+                for (size_t j = 0; j < n; j++) sum[j] += weight[k] * p[j];
+        }
+        for (size_t j = 0; j < n; j++) dst[at + j] = fv__tap_round(sum[j]);
+    }
+}
+
+/* A picture that is to be full_h x full_w, and the rectangle of it that is wanted; outside of the picture it is black. */
+typedef struct fv__window { int full_h, full_w, top, left, h, w; } fv__window;
+
+static size_t fv__window_scratch(int h, int w, int channels, const fv__window *v, fv_filter f) {
+    return fv__taps_size(w, v->full_w, v->w, f) + fv__taps_size(h, v->full_h, v->h, f) +
+           FV__ROUND_UP((size_t)h * (size_t)v->w * (size_t)channels, (size_t)64);
+}
+
+/* src [h,w,channels] with rows `stride` bytes apart -> dst [v->h,v->w,channels], as resizing all of it and cropping then */
+static void fv__resize_window(const uint8_t *src, size_t stride, int h, int w, int channels, const fv__window *v, uint8_t *dst,
+                              fv_filter f, void *scratch) {
+    int y0 = FV__MAX(0, -v->top), y1 = FV__MIN(v->h, v->full_h - v->top);
+    int x0 = FV__MAX(0, -v->left), x1 = FV__MIN(v->w, v->full_w - v->left);
+    size_t ch = (size_t)channels, dst_row = (size_t)v->w * ch;
+    if (y0 || x0 || y1 < v->h || x1 < v->w) memset(dst, 0, (size_t)v->h * dst_row);
+    if (y0 >= y1 || x0 >= x1) return;
+    int wide = v->full_w != w, high = v->full_h != h, lo = v->top + y0, hi = v->top + y1;
+    size_t row = (size_t)(x1 - x0) * ch;
+    fv__taps across, down;
+    void *middle = scratch;
+    if (wide) middle = fv__taps_make(&across, middle, w, v->full_w, v->left + x0, x1 - x0, f, 1);
+    if (high) {
+        middle = fv__taps_make(&down, middle, h, v->full_h, v->top + y0, y1 - y0, f, 1);
+        lo = down.first[0], hi = down.first[y1 - y0 - 1] + down.width[y1 - y0 - 1];
+    }
+    dst += (size_t)y0 * dst_row + (size_t)x0 * ch;
+    for (int y = lo; y < hi; y++) {
+        uint8_t *out = high ? (uint8_t *)middle + (size_t)(y - lo) * row : dst + (size_t)(y - lo) * dst_row;
+        if (wide) fv__across_row_u8(&across, src + (size_t)y * stride, out, channels);
+        else memcpy(out, src + (size_t)y * stride + (size_t)(v->left + x0) * ch, row);
+    }
+    if (high)
+        for (int i = 0; i < y1 - y0; i++) fv__down_row_u8(&down, i, (const uint8_t *)middle, lo, row, dst + (size_t)i * dst_row);
+}
+
+static int fv__picture_fits(fv_ctx *c, const char *what, int h, int w, int channels) {
+    if (h >= 1 && w >= 1 && h <= FV__MAX_SIDE && w <= FV__MAX_SIDE && channels >= 1 && channels <= 4) return 1;
+    return fv_fail(c, FV_ESHAPE, "%s: a picture of %dx%d with %d channels; sides of 1 to %d and 1 to 4 channels are possible", what, h, w,
+                   channels, FV__MAX_SIDE);
+}
+static int fv__filter_fits(fv_ctx *c, const char *what, fv_filter f) {
+    if ((int)f >= 0 && (int)f <= (int)FV_LANCZOS) return 1;
+    return fv_fail(c, FV_EUSAGE, "%s: there is no filter number %d", what, (int)f);
+}
+
+FV_DEF int fv_image_resize(fv_ctx *c, const uint8_t *src, int h, int w, int channels, uint8_t *dst, int dh, int dw,
+                           fv_filter filter) {
+    fv__window v = {dh, dw, 0, 0, dh, dw};
+    if (fv_error(c) || !fv__picture_fits(c, "fv_image_resize", h, w, channels) ||
+        !fv__picture_fits(c, "fv_image_resize", dh, dw, channels) || !fv__filter_fits(c, "fv_image_resize", filter))
+        return 0;
+    void *scratch = fv__alloc_dirty(c, fv__window_scratch(h, w, channels, &v, filter));
+    if (!scratch) return 0;
+    fv__resize_window(src, (size_t)w * (size_t)channels, h, w, channels, &v, dst, filter, scratch);
+    fv_free(c, scratch);
+    return 1;
+}
+
+/* f32 along the middle axis: [outer,in,inner] -> [outer,count,inner] */
+static void fv__resample_axis(const fv__taps *t, const float *src, float *dst, size_t outer, size_t in, size_t inner) {
+    for (size_t o = 0; o < outer; o++, src += in * inner)
+        for (int i = 0; i < t->count; i++, dst += inner) {
+            const float *weight = t->real + (size_t)i * (size_t)t->most, *p = src + (size_t)t->first[i] * inner;
+            for (size_t j = 0; j < inner; j++) dst[j] = 0;
+            for (int k = 0; k < t->width[i]; k++)
+                for (size_t j = 0; j < inner; j++) dst[j] += weight[k] * p[(size_t)k * inner + j];
+        }
+}
+
+/* [planes,h,w,depth] -> [planes,dh,dw,depth], columns before rows */
+static int fv__resize_f32(fv_ctx *c, const float *src, int planes, int h, int w, int depth, float *dst, int dh, int dw,
+                          fv_filter f) {
+    size_t tw = fv__taps_size(w, dw, dw, f), th = fv__taps_size(h, dh, dh, f), np = (size_t)planes, nd = (size_t)depth;
+    char *scratch = (char *)fv__alloc_dirty(c, tw + th + np * (size_t)h * (size_t)dw * nd * sizeof(float));
+    fv__taps across, down;
+    if (!scratch) return 0;
+    fv__taps_make(&across, scratch, w, dw, 0, dw, f, 0);
+    float *middle = (float *)fv__taps_make(&down, scratch + tw, h, dh, 0, dh, f, 0);
+    fv__resample_axis(&across, src, middle, np * (size_t)h, (size_t)w, nd);
+    fv__resample_axis(&down, middle, dst, np, (size_t)h, (size_t)dw * nd);
+    fv_free(c, scratch);
+    return 1;
+}
+
+FV_DEF int fv_image_resize_f32(fv_ctx *c, const float *src, int planes, int h, int w, float *dst, int dh, int dw,
+                               fv_filter filter) {
+    if (fv_error(c) || !fv__picture_fits(c, "fv_image_resize_f32", h, w, 1) || !fv__picture_fits(c, "fv_image_resize_f32", dh, dw, 1) ||
+        !fv__filter_fits(c, "fv_image_resize_f32", filter))
+        return 0;
+    if (planes < 1) return fv_fail(c, FV_ESHAPE, "fv_image_resize_f32: %d planes", planes);
+    return fv__resize_f32(c, src, planes, h, w, 1, dst, dh, dw, filter);
+}
+
+FV_DEF int fv_resample_pos_embed(fv_ctx *c, const float *src, int prefix_tokens, int gh, int gw, int dim, float *dst, int dh,
+                                 int dw) {
+    if (fv_error(c)) return 0;
+    if (prefix_tokens < 0 || dim < 1 || !fv__picture_fits(c, "fv_resample_pos_embed", gh, gw, 1) ||
+        !fv__picture_fits(c, "fv_resample_pos_embed", dh, dw, 1))
+        return fv_fail(c, FV_ESHAPE, "fv_resample_pos_embed: %d prefix tokens of dim %d", prefix_tokens, dim);
+    size_t prefix = (size_t)prefix_tokens * (size_t)dim;
+    memcpy(dst, src, prefix * sizeof(float));
+    if (gh == dh && gw == dw) {
+        memcpy(dst + prefix, src + prefix, (size_t)gh * (size_t)gw * (size_t)dim * sizeof(float));
+        return 1;
+    }
+    return fv__resize_f32(c, src + prefix, 1, gh, gw, dim, dst + prefix, dh, dw, FV_BICUBIC);
+}
+
+/* ---- cropping and normalisation ---- */
+/* Where a crop begins so that it is in the middle: an odd rest is halved to even; negative where the picture is smaller. */
+static int fv__center(int whole, int part) {
+    int rest = whole - part;
+    if (rest < 0) return -(-rest / 2);
+    return rest / 2 + (rest & 1 & (rest / 2));
+}
+
+FV_DEF int fv_image_center_crop(fv_ctx *c, const uint8_t *src, int h, int w, int channels, uint8_t *dst, int dh, int dw) {
+    if (fv_error(c) || !fv__picture_fits(c, "fv_image_center_crop", h, w, channels) ||
+        !fv__picture_fits(c, "fv_image_center_crop", dh, dw, channels))
+        return 0;
+    fv__window v = {h, w, fv__center(h, dh), fv__center(w, dw), dh, dw};
+    fv__resize_window(src, (size_t)w * (size_t)channels, h, w, channels, &v, dst, FV_BICUBIC, NULL);
+    return 1;
+}
+
+/* u8 [h,w,channels] -> f32 [out,h,w]; out is channels, or 3 equal ones of the first */
+static void fv__normalise(const uint8_t *src, int h, int w, int channels, int out, int mirror, const float *mean, const float *std,
+                          float *dst) {
+    for (int q = 0; q < out; q++) {
+        float m = mean ? mean[q] : 0.5f, s = std ? std[q] : 0.5f;
+        for (int y = 0; y < h; y++, dst += w) {
+            const uint8_t *p = src + (size_t)y * (size_t)w * (size_t)channels + (out == channels ? q : 0);
+            if (mirror)
+                for (int x = 0; x < w; x++) dst[w - 1 - x] = ((float)p[x * channels] / 255.0f - m) / s;
+            else
+                for (int x = 0; x < w; x++) dst[x] = ((float)p[x * channels] / 255.0f - m) / s;
+        }
+    }
+}
+
+FV_DEF void fv_image_to_float(const uint8_t *src, int h, int w, int channels, const float *mean, const float *std,
+                              float *dst) {
+    fv__normalise(src, h, w, channels, channels, 0, mean, std, dst);
+}
+
+/* ITU-R 601 luma in 16-bit fixed point, as Pillow's mode L */
+static inline int fv__luma(const uint8_t *p) { return (int)((19595u * p[0] + 38470u * p[1] + 7471u * p[2] + 0x8000u) >> 16); }
+
+/* fewer channels in place, when the network wants fewer; returns how many there are now */
+static int fv__drop_channels(uint8_t *p, int pixels, int channels, int out) {
+    if (out >= channels) return channels;
+    for (int i = 0; i < pixels; i++) {
+        const uint8_t *from = p + (size_t)i * (size_t)channels;
+        if (out == 1) p[i] = channels < 3 ? from[0] : (uint8_t)fv__luma(from);
+        else memmove(p + (size_t)i * (size_t)out, from, (size_t)out);
+    }
+    return out;
+}
+
+/* ---- augmentation ---- */
+static float fv__or(float v, float otherwise) { return v > 0 ? v : v < 0 ? 0.0f : otherwise; }
+
+/* a + (b-a) u; every range of the augmentation draws one number */
+static double fv__between(fv_rng *r, double a, double b) { return a + (b - a) * (double)fv_rng_uniform(r); }
+
+/* u8 pixels [n,channels] towards or away from `other` (one number, or each pixel's own luma where it is negative) */
+static void fv__blend(uint8_t *p, int n, int channels, int other, float factor) {
+    for (int i = 0; i < n; i++, p += channels) {
+        int from = other >= 0 ? other : channels == 3 ? fv__luma(p) : p[0];
+        for (int q = 0; q < channels; q++) {
+            float step = (float)((double)factor * (p[q] - from)), v = (float)from + step; /* two roundings, as Pillow's floats */
+            p[q] = v <= 0 ? 0 : v >= 255 ? 255 : (uint8_t)v;
+        }
+    }
+}
+
+/* Brightness pulls towards black, contrast towards the mean luma, saturation towards each pixel's luma. */
+static void fv__jitter(const fv_augment_desc *d, fv_rng *r, uint8_t *p, int n, int channels) {
+    const float amount[3] = {d->brightness, d->contrast, d->saturation};
+    int32_t order[3] = {0, 1, 2};
+    double factor[3];
+    if (!(amount[0] > 0 || amount[1] > 0 || amount[2] > 0)) return;
+    fv_rng_shuffle(r, order, 3);
+    for (int i = 0; i < 3; i++)
+        factor[i] = amount[i] > 0 ? fv__between(r, FV__MAX(0.0, 1 - (double)amount[i]), 1 + (double)amount[i]) : 1;
+    for (int i = 0; i < 3; i++) {
+        int what = order[i], other = what == 0 ? 0 : -1;
+        if (!(amount[what] > 0)) continue;
+        if (what == 1) {
+            uint64_t sum = 0;
+            for (int j = 0; j < n; j++) sum += (uint64_t)(channels == 3 ? fv__luma(p + 3 * (size_t)j) : p[j]);
+            other = (int)((double)sum / n + 0.5);
+        }
+        fv__blend(p, n, channels, other, (float)factor[what]);
+    }
+}
+
+/* The rectangle of a random resized crop, {top, left, height, width}; after ten misses the middle, as near to the wanted ratios
+ * as the picture allows. */
+static void fv__random_crop(const fv_augment_desc *d, fv_rng *r, int h, int w, int box[4]) {
+    double lo = d->ratio[0] > 0 ? (double)d->ratio[0] : 3.0 / 4, hi = d->ratio[1] > 0 ? (double)d->ratio[1] : 4.0 / 3;
+    double area = (double)h * w, largest = d->scale[1] > 0 ? (double)d->scale[1] : 1.0;
+    for (int attempt = 0; attempt < 10; attempt++) {
+        double target = fv__between(r, (double)d->scale[0], largest) * area, aspect = exp(fv__between(r, log(lo), log(hi)));
+        double cw = rint(sqrt(target * aspect)), ch = rint(sqrt(target / aspect));
+        if (!(cw >= 1 && cw <= w && ch >= 1 && ch <= h)) continue;
+        box[2] = (int)ch, box[3] = (int)cw;
+        box[0] = (int)fv_rng_below(r, (uint32_t)(h - box[2] + 1));
+        box[1] = (int)fv_rng_below(r, (uint32_t)(w - box[3] + 1));
+        return;
+    }
+    box[2] = h, box[3] = w;
+    if ((double)w / h < lo) box[2] = FV__MIN(h, FV__MAX(1, (int)rint(w / lo)));
+    else if ((double)w / h > hi) box[3] = FV__MIN(w, FV__MAX(1, (int)rint(h * hi)));
+    box[0] = (h - box[2]) / 2, box[1] = (w - box[3]) / 2;
+}
+
+static void fv__erase(const fv_augment_desc *d, fv_rng *r, float *x, int channels, int size) {
+    if (!(d->erase > 0) || !(fv_rng_uniform(r) < d->erase)) return;
+    double lo = d->erase_area[0] > 0 ? (double)d->erase_area[0] : d->erase_area[0] < 0 ? 0 : 0.02;
+    double hi = d->erase_area[1] > 0 ? (double)d->erase_area[1] : 1.0 / 3, least = d->erase_ratio > 0 ? (double)d->erase_ratio : 0.3;
+    int h = 0, w = 0;
+    for (int attempt = 0; attempt < 10; attempt++, h = w = 0) {
+        double target = fv__between(r, lo, hi) * size * size, aspect = exp(fv__between(r, log(least), log(1 / least)));
+        double eh = rint(sqrt(target * aspect)), ew = rint(sqrt(target / aspect));
+        h = eh < size ? (int)eh : size, w = ew < size ? (int)ew : size;
+        if (h < size && w < size) break;
+    }
+    int top = (int)fv_rng_below(r, (uint32_t)(size - h + 1)), left = (int)fv_rng_below(r, (uint32_t)(size - w + 1));
+    for (int q = 0; q < channels; q++) {
+        float value = d->erase_mode == FV_ERASE_COLOR ? fv_rng_normal(r) : 0.0f;
+        for (int i = 0; i < h; i++) {
+            float *row = x + ((size_t)q * (size_t)size + (size_t)(top + i)) * (size_t)size + left;
+            for (int j = 0; j < w; j++) row[j] = d->erase_mode == FV_ERASE_PIXEL ? fv_rng_normal(r) : value;
+        }
+    }
+}
+
+/* The picture as if its shorter side were `shorter`; the caller says which part of it is wanted. */
+static fv__window fv__shorter_side(int h, int w, int shorter, int size) {
+    fv__window v = {shorter, shorter, 0, 0, size, size};
+    if (h < w) v.full_w = (int)((double)((int64_t)shorter * w) / h);
+    else v.full_h = (int)((double)((int64_t)shorter * h) / w);
+    return v;
+}
+
+static int fv__augment_range(fv_ctx *c, const char *name, float lo, float hi, float least, float most) {
+    if (lo >= least && lo <= hi && hi <= most) return 1;
+    return fv_fail(c, FV_EUSAGE, "augmentation: %s from %g to %g; it should rise, and lie between %g and %g", name, (double)lo, (double)hi,
+                   (double)least, (double)most);
+}
+
+static int fv__augment_check(fv_ctx *c, const fv_augment_desc *d, int h, int w, int channels) {
+    int out = d->channels > 0 ? d->channels : channels, jitter = d->brightness > 0 || d->contrast > 0 || d->saturation > 0;
+    int known = FV__MIN(channels, out), ok = 1;
+    if (!fv__picture_fits(c, "augmentation", h, w, channels) || !fv__filter_fits(c, "augmentation", d->filter)) return 0;
+    if (d->size < 1 || d->size > FV__MAX_SIDE) return fv_fail(c, FV_EUSAGE, "augmentation: size %d; 1 to %d is possible", d->size, FV__MAX_SIDE);
+    if (out != channels && out != 1 && out != 3)
+        return fv_fail(c, FV_ESHAPE, "augmentation: %d channels cannot be made from pictures with %d", out, channels);
+    if (jitter && known != 1 && known != 3)
+        return fv_fail(c, FV_ESHAPE, "augmentation: colour jitter knows pictures with 1 or 3 channels, not %d", known);
+    for (int q = 0; q < 4; q++)
+        if (!(fabsf(d->mean[q]) < 1e6f && fabsf(d->std[q]) < 1e6f) || d->std[q] < 0)
+            return fv_fail(c, FV_EUSAGE, "augmentation: mean %g and std %g of channel %d", (double)d->mean[q], (double)d->std[q], q);
+    if (d->padding > 0 && d->scale[0] > 0)
+        return fv_fail(c, FV_EUSAGE, "augmentation: a random resized crop (scale) and a random crop with padding exclude each other");
+    if (d->padding > FV__MAX_SIDE) return fv_fail(c, FV_EUSAGE, "augmentation: padding of %d pixels", d->padding);
+    if (d->erase > 0 && (d->erase_mode < FV_ERASE_CONST || d->erase_mode > FV_ERASE_PIXEL))
+        return fv_fail(c, FV_EUSAGE, "augmentation: there is no erase_mode %d", (int)d->erase_mode);
+    float crop = fv__or(d->crop_pct, 1), erase_ratio = fv__or(d->erase_ratio, 0.3f);
+    ok = ok && fv__augment_range(c, "crop_pct", crop, crop, 0.01f, 1) && (int)((double)d->size / (double)crop) <= FV__MAX_SIDE;
+    if (d->scale[0] > 0) ok = ok && fv__augment_range(c, "scale", d->scale[0], fv__or(d->scale[1], 1), 0, 1);
+    if (d->scale[0] > 0) ok = ok && fv__augment_range(c, "ratio", fv__or(d->ratio[0], 0.75f), fv__or(d->ratio[1], 4.0f / 3), 1e-3f, 1e3f);
+    if (d->erase > 0) ok = ok && fv__augment_range(c, "erase_area", fv__or(d->erase_area[0], 0.02f), fv__or(d->erase_area[1], 1.0f / 3), 0, 1);
+    ok = ok && fv__augment_range(c, "erase_ratio", erase_ratio, 1, 1e-3f, 1);
+    ok = ok && fv__augment_range(c, "hflip", fv__or(d->hflip, 0), 1, 0, 1) && fv__augment_range(c, "erase", fv__or(d->erase, 0), 1, 0, 1);
+    ok = ok && fv__augment_range(c, "brightness", fv__or(d->brightness, 0), 1e3f, 0, 1e3f);
+    ok = ok && fv__augment_range(c, "contrast", fv__or(d->contrast, 0), 1e3f, 0, 1e3f);
+    return ok && fv__augment_range(c, "saturation", fv__or(d->saturation, 0), 1e3f, 0, 1e3f);
+}
+
+/* The picture of S x S, then what the largest crop needs; fv__shorter_side's picture is no smaller than S either way. */
+static size_t fv__augment_bytes(const fv_augment_desc *d, int h, int w, int channels) {
+    fv__window v = {d->size, d->size, 0, 0, d->size, d->size};
+    return FV__ROUND_UP((size_t)d->size * (size_t)d->size * (size_t)channels, (size_t)64) +
+           fv__window_scratch(h, w, channels, &v, d->filter);
+}
+
+FV_DEF size_t fv_augment_scratch_size(fv_ctx *c, const fv_augment_desc *d, int h, int w, int channels) {
+    return (c && fv_error(c)) || !fv__augment_check(c, d, h, w, channels) ? 0 : fv__augment_bytes(d, h, w, channels);
+}
+
+/* both ways of preparing a picture; r NULL: without chance */
+static void fv__prepare(const fv_augment_desc *d, fv_rng *r, const uint8_t *src, int h, int w, int channels, float *dst, void *scratch) {
+    int size = d->size, out = d->channels > 0 ? d->channels : channels, box[4] = {0, 0, h, w};
+    int padding = FV__MAX(d->padding, 0), shorter = r ? size : (int)((double)size / (double)fv__or(d->crop_pct, 1));
+    size_t stride = (size_t)w * (size_t)channels;
+    uint8_t *p = (uint8_t *)scratch;
+    void *rest = p + FV__ROUND_UP((size_t)size * (size_t)size * (size_t)channels, (size_t)64);
+    float mean[4], std[4];
+    fv__window v = fv__shorter_side(h, w, shorter, size);
+    if (r && d->scale[0] > 0) {
+        fv__random_crop(d, r, h, w, box);
+        v.full_h = v.full_w = size;
+    } else if (r) {
+        v.top = (int)fv_rng_below(r, (uint32_t)(v.full_h + 2 * padding - size + 1)) - padding;
+        v.left = (int)fv_rng_below(r, (uint32_t)(v.full_w + 2 * padding - size + 1)) - padding;
+    } else v.top = fv__center(v.full_h, size), v.left = fv__center(v.full_w, size);
+    const uint8_t *from = src + (size_t)box[0] * stride + (size_t)box[1] * (size_t)channels;
+    fv__resize_window(from, stride, box[2], box[3], channels, &v, p, d->filter, rest);
+    int known = fv__drop_channels(p, size * size, channels, out);
+    int mirror = r && d->hflip > 0 && fv_rng_uniform(r) < d->hflip;
+    if (r) fv__jitter(d, r, p, size * size, known);
+    for (int q = 0; q < 4; q++) mean[q] = fv__or(d->mean[q], 0.5f), std[q] = d->std[q] > 0 ? d->std[q] : 0.5f;
+    fv__normalise(p, size, size, known, out, mirror, mean, std, dst);
+    if (r) fv__erase(d, r, dst, out, size);
+}
+
+static int fv__prepare_checked(fv_ctx *c, const fv_augment_desc *d, fv_rng *r, const uint8_t *src, int h, int w, int channels,
+                               float *dst, void *scratch) {
+    if ((c && fv_error(c)) || !fv__augment_check(c, d, h, w, channels)) return 0;
+    void *own = NULL;
+    if (!scratch && c) scratch = own = fv__alloc_dirty(c, fv__augment_bytes(d, h, w, channels));
+    if (!scratch) return 0;
+    fv__prepare(d, r, src, h, w, channels, dst, scratch);
+    if (own) fv_free(c, own);
+    return 1;
+}
+
+FV_DEF int fv_augment(fv_ctx *c, const fv_augment_desc *d, fv_rng *r, const uint8_t *src, int h, int w, int channels,
+                      float *dst, void *scratch) {
+    return fv__prepare_checked(c, d, r, src, h, w, channels, dst, scratch);
+}
+FV_DEF int fv_preprocess(fv_ctx *c, const fv_augment_desc *d, const uint8_t *src, int h, int w, int channels, float *dst,
+                         void *scratch) {
+    return fv__prepare_checked(c, d, NULL, src, h, w, channels, dst, scratch);
+}
+
+/* ---- mixup and cutmix ---- */
+FV_DEF int fv_mixup_targets(fv_ctx *c, const int32_t *labels, int batch, int classes, double lam, float smoothing,
+                            float *targets) {
+    float off = smoothing / (float)FV__MAX(classes, 1), on = 1 - smoothing + off, mine = (float)lam, other = (float)(1 - lam);
+    if (fv_error(c)) return 0;
+    if (batch < 1 || classes < 1 || !(smoothing >= 0 && smoothing <= 1))
+        return fv_fail(c, FV_ESHAPE, "mixup: a batch of %d, %d classes, smoothing %g", batch, classes, (double)smoothing);
+    for (int i = 0; i < batch; i++)
+        if (labels[i] < 0 || labels[i] >= classes)
+            return fv_fail(c, FV_ESHAPE, "mixup: label %d of item %d with %d classes", (int)labels[i], i, classes);
+    for (int i = 0; i < batch; i++)
+        for (int k = 0; k < classes; k++)
+            targets[(size_t)i * (size_t)classes + (size_t)k] =
+                mine * (k == labels[i] ? on : off) + other * (k == labels[batch - 1 - i] ? on : off);
+    return 1;
+}
+
+typedef struct fv__mix_job { float *x; int batch, channels, h, w, box[4]; float lam; } fv__mix_job; /* box: y0 y1 x0 x1 */
+
+/* Job i works on pair (i, batch-1-i): both at once, so that each is mixed with the other as it was. */
+static void fv__mix_pair(void *arg, int i, int worker) {
+    const fv__mix_job *m = (const fv__mix_job *)arg;
+    size_t plane = (size_t)m->h * (size_t)m->w, all = plane * (size_t)m->channels;
+    float *a = m->x + (size_t)i * all, *b = m->x + (size_t)(m->batch - 1 - i) * all;
+    float lam = m->lam, rest = (float)(1 - (double)lam);
+    (void)worker;
+    if (lam >= 0) {
+        for (size_t j = 0; j < all; j++) {
+            float u = a[j], v = b[j];
+            a[j] = u * lam + v * rest, b[j] = v * lam + u * rest;
+        }
+        return;
+    }
+    for (int q = 0; q < m->channels; q++)
+        for (int y = m->box[0]; y < m->box[1]; y++)
+            for (int x = m->box[2]; x < m->box[3]; x++) {
+                size_t at = (size_t)q * plane + (size_t)y * (size_t)m->w + (size_t)x;
+                float t = a[at];
+                a[at] = b[at], b[at] = t;
+            }
+}
+
+/* a box of about 1-lam of the picture around a random place, cut off at the edges; returns lam by what is left of it */
+static double fv__cutmix_box(fv_rng *r, int h, int w, double lam, int box[4]) {
+    double side = sqrt(1 - lam);
+    int bh = (int)(h * side), bw = (int)(w * side), y = (int)fv_rng_below(r, (uint32_t)h), x = (int)fv_rng_below(r, (uint32_t)w);
+    box[0] = FV__MAX(y - bh / 2, 0), box[1] = FV__MIN(y + (bh + 1) / 2, h);
+    box[2] = FV__MAX(x - bw / 2, 0), box[3] = FV__MIN(x + (bw + 1) / 2, w);
+    return 1 - (double)(box[1] - box[0]) * (box[3] - box[2]) / ((double)h * w);
+}
+
+FV_DEF double fv_mixup(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, float *x, int batch, int channels, int height, int width,
+                       const int32_t *labels, int classes, float *targets) {
+    int mix = d->mixup_alpha > 0, cut = d->cutmix_alpha > 0;
+    double lam = 1;
+    fv__mix_job m = {x, batch, channels, height, width, {0, 0, 0, 0}, 1};
+    if (fv_error(c) || !fv__picture_fits(c, "mixup", height, width, 1)) return -1;
+    if (channels < 1) return fv_fail(c, FV_ESHAPE, "mixup: %d channels", channels) - 1;
+    if (!(d->mixup_alpha < 1e3f && d->cutmix_alpha < 1e3f && d->prob <= 1 && d->switch_prob <= 1))
+        return fv_fail(c, FV_EUSAGE, "mixup: alphas %g and %g, prob %g, switch_prob %g", (double)d->mixup_alpha,
+                       (double)d->cutmix_alpha, (double)d->prob, (double)d->switch_prob) - 1;
+    if (!fv_mixup_targets(c, labels, batch, classes, 1, fv__or(d->smoothing, 0), targets)) return -1; /* checks before x changes */
+    if ((mix || cut) && fv_rng_uniform(r) < fv__or(d->prob, 1)) {
+        if (mix && cut) cut = fv_rng_uniform(r) < fv__or(d->switch_prob, 0.5f);
+        lam = (double)fv_rng_beta(r, cut ? d->cutmix_alpha : d->mixup_alpha);
+        m.lam = cut ? -1 : (float)lam;
+        if (cut && lam < 1) lam = fv__cutmix_box(r, height, width, lam, m.box);
+    }
+    if (lam >= 1) return 1;
+    fv_parallel(c, (batch + 1) / 2, fv__mix_pair, &m);
+    return fv_mixup_targets(c, labels, batch, classes, lam, fv__or(d->smoothing, 0), targets) ? lam : -1;
 }
 
 /* ======================================================================================================
@@ -7582,6 +8194,17 @@ static fv_tensor *fv__encoder_block(fv_ctx *c, const fv__block_params *b, fv_ten
     return fv_scope_end(c, scope, fv__residual(c, u, &b->fc2, h, drop));
 }
 
+/* Norm, dropout and classifier of pooled tokens [B,d]. All in f32 under fv_autocast too: one row a sample costs nothing, and the loss
+ * keeps its digits. */
+static fv_tensor *fv__head(fv_ctx *c, const fv_model *m, fv_tensor *x, const fv__pair *norm, const fv__pair *head, float eps) {
+    fv_type was = fv_autocast(c, FV_F32);
+    x = fv_layernorm(c, x, norm->w, norm->b, eps);
+    if (m->dropout > 0) x = fv_dropout(c, x, m->dropout);
+    x = fv_linear(c, x, head->w, head->b);
+    fv_autocast(c, was);
+    return x;
+}
+
 /* ======================================================================================================
  * vit: images [B,C,H,W] -> logits.  source  Dosovitskiy et al., arXiv:2010.11929; names: timm's VisionTransformer
  * ====================================================================================================== */
@@ -7644,7 +8267,7 @@ static int fv__vit_build(fv_ctx *c, fv_model *m) {
 }
 
 /* images [B,C,H,W] -> tokens [B,HW/P^2,d]: each patch is a row (c,ph,pw), as a convolution's weight is */
-static fv_tensor *fv__vit_patches(fv_ctx *c, const fv_model *m, const fv__vit *v, fv_tensor *x) {
+static fv_tensor *fv__vit_patches(fv_ctx *c, const fv__vit *v, fv_tensor *x) {
     static const int order[6] = {0, 2, 4, 1, 3, 5};
     int64_t P = v->patch, g = v->img_size / v->patch, dim[6];
     dim[0] = x->dim[0], dim[1] = v->chans, dim[2] = g, dim[3] = P, dim[4] = g, dim[5] = P;
@@ -7652,8 +8275,10 @@ static fv_tensor *fv__vit_patches(fv_ctx *c, const fv_model *m, const fv__vit *v
     dim[1] = g * g, dim[2] = v->chans * P * P;
     x = fv_reshape(c, x, 3, dim);
     dim[0] = v->dim, dim[1] = v->chans * P * P;
+    fv_type was = fv_autocast(c, FV_F32); /* a small product, and every later number stands on it */
     x = fv_linear(c, x, fv_reshape(c, v->patch_embed.w, 2, dim), v->patch_embed.b);
-    return x && x->type != m->type ? fv_cast(c, x, m->type) : x;
+    fv_autocast(c, was);
+    return x;
 }
 
 static fv_tensor *fv__vit_forward(fv_ctx *c, fv_model *m, fv_tensor *x) {
@@ -7666,7 +8291,7 @@ static fv_tensor *fv__vit_forward(fv_ctx *c, fv_model *m, fv_tensor *x) {
     }
     int training = fv_training(c, 0), stage_after = m->stage.after_block ? m->stage.after_block : v->depth;
     fv_training(c, training);
-    x = fv__vit_patches(c, m, v, x);
+    x = fv__vit_patches(c, v, x);
     if (v->class_token) {
         fv_tensor *both[2];
         both[0] = v->cls_token, both[1] = x;
@@ -7684,9 +8309,7 @@ static fv_tensor *fv__vit_forward(fv_ctx *c, fv_model *m, fv_tensor *x) {
     flat[0] = x->dim[0], flat[1] = d;
     x = v->average ? fv_mean(c, fv_slice(c, x, 1, first, x->dim[1] - first), 1)
                    : fv_reshape(c, fv_slice(c, x, 1, 0, 1), 2, flat);
-    x = fv_layernorm(c, x, v->norm.w, v->norm.b, v->eps);
-    if (m->dropout > 0) x = fv_dropout(c, x, m->dropout);
-    return fv_linear(c, x, v->head.w, v->head.b);
+    return fv__head(c, m, x, &v->norm, &v->head, v->eps);
 }
 
 /* ---- the list of networks; the points, video and volume encoders join here ---- */
@@ -7780,10 +8403,46 @@ static int fv__entry_fits(const fv_entry *e, const fv_tensor *t) {
     return same;
 }
 
+/* Weights [out,in] of antialiased bicubic resampling (a = -0.5), as Pillow, PyTorch and timm resample. */
+static float *fv__pos_weights(fv_ctx *c, int in, int out) {
+    float *w = (float *)fv_alloc(c, (size_t)in * (size_t)out * sizeof *w);
+    double scale = (double)in / out, wide = FV__MAX(scale, 1.0);
+    for (int i = 0; w && i < out; i++) {
+        double centre = (i + 0.5) * scale, sum = 0;
+        int first = FV__MAX(0, (int)(centre - 2 * wide + 0.5)), last = FV__MIN(in, (int)(centre + 2 * wide + 0.5));
+        for (int pass = 0; pass < 2; pass++) /* the sum first: weights at the border are made to add up to 1 */
+            for (int j = first; j < last; j++) {
+                double x = fabs((j + 0.5 - centre) / wide);
+                double k = x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+                if (pass) w[i * in + j] = (float)(k / sum);
+                else sum += k;
+            }
+    }
+    return w;
+}
+
+/* from [extra+old*old,d] -> to [extra+grid*grid,d]: the first `extra` rows stay; columns, then rows of the grid are resampled.
+ *   source  timm's resample_abs_pos_embed */
+static int fv__resample_pos(fv_ctx *c, const float *from, int old, int grid, int extra, int64_t d, float *to) {
+    float *w = fv__pos_weights(c, old, grid);
+    float *half = (float *)fv_alloc(c, (size_t)old * (size_t)grid * (size_t)d * sizeof *half);
+    if (!w || !half) return 0;
+    memcpy(to, from, (size_t)(extra * d) * sizeof *to);
+    memset(to + extra * d, 0, (size_t)((int64_t)grid * grid * d) * sizeof *to);
+    from += extra * d, to += extra * d;
+    for (int y = 0; y < old; y++)
+        for (int x = 0; x < grid; x++)
+            for (int j = 0; j < old; j++)
+                for (int64_t k = 0; k < d; k++) half[(y * grid + x) * d + k] += w[x * old + j] * from[(y * old + j) * d + k];
+    for (int y = 0; y < grid; y++)
+        for (int j = 0; j < old; j++)
+            for (int64_t k = 0; k < grid * d; k++) to[y * grid * d + k] += w[y * old + j] * half[j * grid * d + k];
+    fv_free(c, w);
+    fv_free(c, half);
+    return 1;
+}
+
 /* pos_embed [1,n,d] of a square grid and the tokens before it, for another grid */
-#ifndef FV__RESAMPLE_POS
-#define FV__RESAMPLE_POS(c, from, old, grid, extra, d, to) (fv__entry_misfit(c, w, e, FV_EUSAGE, "another grid"))
-#endif
 static int fv__load_pos_embed(fv_ctx *c, fv_model *m, const fv_weights *w, const fv_entry *e, fv_tensor *t) {
     int64_t d = t->dim[2], extra = fv_params_find(&m->params, "cls_token") ? 1 : 0, old = 0, grid = 0;
     if (e->rank == 3) while ((old + 1) * (old + 1) <= e->dim[1] - extra) old++;
@@ -7791,7 +8450,7 @@ static int fv__load_pos_embed(fv_ctx *c, fv_model *m, const fv_weights *w, const
     if (e->rank != 3 || e->dim[0] != 1 || e->dim[2] != d || old < 1 || old * old != e->dim[1] - extra)
         return fv__entry_misfit(c, w, e, FV_EUSAGE, "another shape that no interpolation gives");
     float *from = (float *)fv_alloc(c, (size_t)e->count * sizeof *from), *to = (float *)fv_alloc(c, (size_t)fv_numel(t) * sizeof *to);
-    int ok = from && to && fv_entry_read(c, w, e, FV_F32, from) && FV__RESAMPLE_POS(c, from, old, grid, extra, d, to);
+    int ok = from && to && fv_entry_read(c, w, e, FV_F32, from) && fv__resample_pos(c, from, (int)old, (int)grid, (int)extra, d, to);
     if (ok) fv__convert(t->data, t->type, to, FV_F32, fv_numel(t));
     fv_free(c, from);
     fv_free(c, to);

@@ -31,8 +31,8 @@ idx() { # idx PREFIX COUNT SEED
     printf "\000\000\010\003$(be32 "$2")$(be32 8)$(be32 8)" >"$D/$1-images-idx3-ubyte"
     printf "\000\000\010\001$(be32 "$2")" >"$D/$1-labels-idx1-ubyte"
     awk -v n="$2" -v s="$3" 'BEGIN { srand(s); for (i = 0; i < n; i++) for (k = 0; k < 64; k++) {
-        v = int(rand() * 90) + (((k % 8) >= 4) == (i % 2) ? 100 : 20); printf "\\%03o", v; if (k == 63) print "" } }' >"$T/octal"
-    while read -r line; do printf '%b' "$(echo "$line" | sed 's/\\/\\0/g')"; done <"$T/octal" >>"$D/$1-images-idx3-ubyte"
+        v = int(rand() * 90) + (((k % 8) >= 4) == (i % 2) ? 100 : 20); if (v == 37) v = 38; printf "\\%03o", v; if (k == 63) print "" } }' >"$T/octal"
+    while read -r line; do printf "$line"; done <"$T/octal" >>"$D/$1-images-idx3-ubyte"
     awk -v n="$2" 'BEGIN { for (i = 0; i < n; i++) printf "\\%03o", i % 2 }' >"$T/octal"
     printf "$(cat "$T/octal")" >>"$D/$1-labels-idx1-ubyte"
 }
@@ -43,12 +43,13 @@ idx t10k 40 2
 [ "$(wc -c <"$D/train-images-idx3-ubyte")" = $((16 + 96 * 64)) ] || bad "the data set was not made: $(wc -c <"$D/train-images-idx3-ubyte")"
 
 small='--set img_size=8 --set patch_size=4 --set in_chans=1 --set embed_dim=16 --set depth=2 --set num_heads=2 --set limit=96
---set drop_path_rate=0.2 --set drop_rate=0.1 --set shift=1'
+--set drop_path_rate=0.2 --set drop_rate=0.1 --set shift=1 --set hflip=0'
+usual="$small --variant base --batch 8 --epochs 5 --lr 0.003 --seed 3 --save-every 7"
 train() { # train OUT OPTIONS...
     out=$1
     shift
     # shellcheck disable=SC2086
-    $FV train image --data "$D" --out "$out" $small --variant base --batch 8 --epochs 5 --lr 0.003 --seed 3 --save-every 7 "$@"
+    $FV train image --data "$D" --out "$out" $usual "$@"
 }
 
 # ---- a run, its folder, and the same bytes at any thread count ----
@@ -80,16 +81,43 @@ grep -q "\"top1\": *$top1[,}]" "$T/stdout" && ok || bad "eval says $(cat "$T/std
 gives 0 $FV inspect "$T/one/model.safetensors"
 grep -q 'blocks.1.mlp.fc2.weight' "$T/stdout" && ok || bad "model.safetensors has not timm's names"
 
+# ---- predict: a PNG of 8x8 grey pixels, stored without compression (its checksums are zeros, which stb_image does not look at) ----
+dots() { awk -v l="$1" -v r="$2" 'BEGIN { for (i = 0; i < 8; i++) { printf "\\000"; for (k = 0; k < 8; k++) printf "\\%03o", k < 4 ? l : r } }'; }
+png() { # png FILE LEFT RIGHT
+    printf '\211PNG\r\n\032\n\000\000\000\015IHDR\000\000\000\010\000\000\000\010\010\000\000\000\000\000\000\000\000\000\000\000\123IDAT\170\001\001\110\000\267\377' >"$1"
+    printf "$(dots "$2" "$3")" >>"$1"
+    printf '\000\000\000\000\000\000\000\000\000\000\000\000IEND\000\000\000\000' >>"$1"
+}
+png "$T/left.png" 145 65
+png "$T/right.png" 65 145
+$FV predict "$T/one" "$T/left.png" >"$T/stdout" 2>"$T/stderr"
+if [ $? != 6 ]; then # 6: built without stb_image
+    gives 0 $FV predict "$T/one" "$T/left.png" "$T/right.png"
+    [ "$(awk '{ printf "%s", $2 }' "$T/stdout")" = 01 ] && ok || bad "predictions: $(cat "$T/stdout")"
+    gives 0 $FV predict "$T/one" "$T/right.png" --json
+    grep -q '"class":"1","probability":[01]\.[0-9]*,"top5":\[{' "$T/stdout" && ok || bad "JSON prediction: $(cat "$T/stdout")"
+    head -c 60 "$T/left.png" >"$T/cut.png"
+    gives 3 $FV predict "$T/one" "$T/cut.png"
+    gives 3 $FV predict "$T/one" "$T/one/config.json"
+    gives 4 $FV predict "$T/one" "$T/nothing.png"
+fi
+gives 2 $FV predict "$T/one"
+
+# ---- bench step: the fields that are promised ----
+gives 0 $FV bench step --size tiny28 --frozen smollm2-135m --batch 1 --steps 1 --threads 1 --json
+for key in best_s median_s images_per_s peak_rss_mb gflop; do grep -q "\"$key\":[0-9]" "$T/stdout" && ok || bad "bench step has no $key"; done
+gives 2 $FV bench step --size huge
+
 # ---- killed at many instants, it goes on; the bytes and the log are an uninterrupted run's ----
 tries=0 kills=0
 until [ -f "$T/killed/model.safetensors" ] || [ $tries = 40 ]; do
     tries=$((tries + 1))
     wait=$(awk -v s=$tries 'BEGIN { srand(s); printf "%.3f", 0.01 + 0.05 * s * rand() }')
-    train "$T/killed" --resume --save-every 2 --threads $((tries % 3 + 1)) >/dev/null 2>"$T/stderr" &
+    # shellcheck disable=SC2086
+    $FV train image --data "$D" --out "$T/killed" $usual --resume --save-every 2 --threads $((tries % 3 + 1)) >/dev/null 2>"$T/stderr" &
     pid=$!
     sleep "$wait"
-    child=$(ps -o pid= --ppid $pid 2>/dev/null | head -n 1)
-    kill -9 ${child:-$pid} 2>/dev/null && kills=$((kills + 1))
+    kill -9 $pid 2>/dev/null && kills=$((kills + 1))
     wait $pid 2>/dev/null
 done
 gives 0 train "$T/killed" --resume --save-every 2
@@ -98,11 +126,11 @@ same "$T/one/model.safetensors" "$T/killed/model.safetensors"
 same "$T/one/log.jsonl" "$T/killed/log.jsonl"
 
 # ---- SIGINT: a checkpoint and 130 ----
-train "$T/int" --epochs 400 >/dev/null 2>"$T/stderr" &
+# shellcheck disable=SC2086
+$FV train image --data "$D" --out "$T/int" $usual --epochs 4000 >/dev/null 2>"$T/stderr" &
 pid=$!
 sleep 0.7
-child=$(ps -o pid= --ppid $pid 2>/dev/null | head -n 1)
-kill -TERM ${child:-$pid}
+kill -TERM $pid
 wait $pid
 [ $? = 130 ] && ok || bad "an interrupted run did not end with 130"
 [ -s "$T/int/latest" ] && ok || bad "an interrupted run left no checkpoint"

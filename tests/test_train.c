@@ -42,7 +42,7 @@ static void adamw(void) {
     against_torch(&d, after_adamw);
 }
 static void sgd(void) {
-    fv_optim_desc d = {FV_SGD, 0, 0, 0, 0.9f, -1, 1.5f};
+    fv_optim_desc d = {FV_SGD, 0, 0, 0, 0.9f, 0.1f, 1.5f};
     against_torch(&d, after_sgd);
 }
 

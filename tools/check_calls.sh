@@ -17,6 +17,7 @@ fv_create fv__cpu_choose
 fv_create fv__tape_start
 fv_reset fv__tape_clear
 fv_destroy fv__threads_stop
+fv__give_grad fv__add_grad   a gradient that cannot be handed over is added by the ops' row machinery
 '
 # Private functions of other sections that encoders may use after all: fv__shape_text writes a shape into a sentence.
 allowed_private='

@@ -32,9 +32,11 @@ int cli_end(fv_ctx *c);
 
 int cmd_train(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
+int cmd_predict(int argc, char **argv);
 int cmd_compare(int argc, char **argv);
 int cmd_trace(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_extract(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+int bench_step(int argc, char **argv); /* of cmd_bench */
 #endif

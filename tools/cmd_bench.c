@@ -74,9 +74,10 @@ static int bench_gemm(int argc, char **argv) {
 
 int cmd_bench(int argc, char **argv) {
     if (argc && !strcmp(argv[0], "gemm")) return bench_gemm(argc - 1, argv + 1);
+    if (argc && !strcmp(argv[0], "step")) return bench_step(argc - 1, argv + 1);
     if (argc && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
-        printf("usage: fv bench gemm [options]\n\nfv bench gemm --help tells more.\n");
+        printf("usage: fv bench gemm|step [options]\n\nfv bench gemm --help and fv bench step --help tell more.\n");
         return 0;
     }
-    return cli_fail(2, "fv bench wants what to measure: gemm");
+    return cli_fail(2, "fv bench wants what to measure: gemm or step");
 }

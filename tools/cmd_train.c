@@ -493,6 +493,9 @@ int cmd_train(int argc, char **argv) {
     int hold = (int)number_of(&r.s, 't', "holdout", 0), limit = (int)number_of(&r.s, 't', "limit", 0);
     r.order_count = r.train.count - hold;
     if (limit > 0 && limit < r.order_count) r.order_count = limit;
+    int batch = (int)number_of(&r.s, 't', "batch_size", 128) * (int)number_of(&r.s, 't', "grad_accum", 1);
+    if (!fv_error(r.c) && (batch < 1 || r.order_count < batch)) /* said before anything is made on the disk */
+        fv_fail(r.c, FV_EUSAGE, "%d pictures are too few for a step of %d", r.order_count, batch);
     r.order = (int32_t *)fv_alloc(r.c, (size_t)(r.order_count > 0 ? r.order_count : 1) * sizeof *r.order);
     fv_profile_reset(r.c, cli_value(&a, "--profile") != NULL);
     fv_recompute(r.c, cli_value(&a, "--recompute") != NULL);
@@ -546,6 +549,79 @@ int cmd_eval(int argc, char **argv) {
         measures m = fv_error(r.c) ? (measures){0, 0, 0, 0} : evaluate(&r, &r.test, 0, r.test.count);
         if (!fv_error(r.c)) printf(cli_value(&a, "--json") ? "{\"final\":true,\"top1\":%.2f,\"top5\":%.2f,\"loss\":%.5f}\n" : "top-1 %.2f %%, top-5 %.2f %%, loss %.5f\n", m.top1, m.top5, m.loss);
     }
+    fv_json_free(r.c, j);
+    close_run(&r);
+    return cli_end(r.c);
+}
+
+/* ---- predict ---- */
+enum { TOP = 5 };
+
+/* indices of the greatest probabilities, the greatest first */
+static int best_classes(const float *p, int classes, int *top) {
+    int n = classes < TOP ? classes : TOP;
+    for (int i = 0; i < n; i++) {
+        top[i] = -1;
+        for (int j = 0; j < classes; j++) {
+            int taken = 0;
+            for (int k = 0; k < i; k++) taken |= top[k] == j;
+            if (!taken && (top[i] < 0 || p[j] > p[top[i]])) top[i] = j;
+        }
+    }
+    return n;
+}
+
+static void print_prediction(run *r, const fv_json *j, const char *file, const float *p, int json) {
+    int top[TOP], n = best_classes(p, r->model->num_classes, top);
+    fv_jnode names = fv_json_get(j, fv_json_root(j), "class_names");
+    fv_text t = {0};
+    if (json) {
+        fv_text_add(r->c, &t, "{\"file\":");
+        fv_text_json_string(r->c, &t, file);
+        for (int i = -1; i < n; i++) { /* the best one, then the list */
+            int k = top[i < 0 ? 0 : i];
+            fv_text_add(r->c, &t, i < 0 ? ",\"class\":" : i ? ",{\"class\":" : ",\"top5\":[{\"class\":");
+            fv_text_json_string(r->c, &t, fv_json_string(j, fv_json_at(j, names, k), "?"));
+            fv_text_add(r->c, &t, ",\"probability\":%.6f%s", (double)p[k], i < 0 ? "" : "}");
+        }
+        fv_text_add(r->c, &t, "]}");
+    } else
+        fv_text_add(r->c, &t, "%s  %s  %.4f", file, fv_json_string(j, fv_json_at(j, names, top[0]), "?"), (double)p[top[0]]);
+    if (!fv_error(r->c)) printf("%s\n", t.data);
+    fv_text_free(r->c, &t);
+}
+
+static void predict_one(run *r, const fv_json *j, const char *file, int json) {
+    int channels = (int)number_of(&r->s, 'm', "in_chans", 3);
+    int32_t label = 0, index = 0;
+    pictures one = {1, r->model->num_classes, r->size, r->size, channels, NULL, &label, NULL};
+    fv_tensor *target, *x = NULL, *y = NULL;
+    fv_reset(r->c);
+    if (channels != 1 && channels != 3) fv_fail(r->c, FV_EUSAGE, "the network wants %d channels; a picture has 1 or 3", channels);
+    one.data = (uint8_t *)fv_alloc(r->c, (size_t)r->size * (size_t)r->size * 3);
+    if (one.data && !fv_error(r->c) && picture_read(r->c, file, r->size, channels, one.data)) x = batch_of(r, &one, &index, 1, 0, 0, &target);
+    if (x) y = fv_model_forward(r->c, r->model, x);
+    if (y) y = fv_softmax(r->c, y->type == FV_F32 ? y : fv_cast(r->c, y, FV_F32));
+    if (y && !isfinite(fv_get(y, 0))) fv_fail(r->c, FV_ENONFINITE, "%s: the network's output is not finite", file);
+    if (y && !fv_error(r->c)) print_prediction(r, j, file, (const float *)y->data, json);
+    fv_free(r->c, one.data);
+}
+
+int cmd_predict(int argc, char **argv) {
+    cli_option options[] = {{"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "a JSON line for each file, with the five best", NULL}, {NULL, NULL, NULL, NULL}};
+    cli a = {"fv predict RUN FILE... [options]", "Prints the file, the class and its probability for each PNG or JPEG.", options, {NULL}, 0};
+    int status = cli_parse(&a, argc, argv), bad = 0;
+    if (status >= 0) return status;
+    if (a.count < 2) return cli_fail(2, "a run's folder and pictures are wanted; usage: %s", a.usage);
+    run r;
+    fv_desc d;
+    memset(&r, 0, sizeof r), memset(&d, 0, sizeof d);
+    d.threads = (int)cli_int(&a, "--threads", 0, 1, &bad);
+    if (bad) return 2;
+    r.c = fv_create(&d);
+    fv_json *j = reopen(&r, a.words[0]);
+    fv_no_grad(r.c, 1);
+    for (int i = 1; i < a.count && !fv_error(r.c); i++) predict_one(&r, j, a.words[i], cli_value(&a, "--json") != NULL);
     fv_json_free(r.c, j);
     close_run(&r);
     return cli_end(r.c);

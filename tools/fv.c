@@ -10,6 +10,7 @@ static const struct {
 } commands[] = {
     {"train", cmd_train, "train a network on a task, with or without the frozen block"},
     {"eval", cmd_eval, "measure a finished run on its test split"},
+    {"predict", cmd_predict, "name the classes of pictures"},
     {"compare", cmd_compare, "train several variants alike; a table and loss curves"},
     {"trace", cmd_trace, "run a case file and write, or check, every result"},
     {"inspect", cmd_inspect, "list the tensors and metadata of a safetensors or GGUF file"},

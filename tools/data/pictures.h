@@ -15,4 +15,8 @@ typedef struct pictures {
  * Returns 1, or 0 and c's error: FV_EIO (not there), FV_EFORMAT, FV_EUNAVAILABLE (.gz without zlib). */
 int pictures_open(fv_ctx *c, const char *dir, const char *split, pictures *p);
 void pictures_close(fv_ctx *c, pictures *p);
+
+/* picture_read -- one PNG or JPEG of size x size pixels into out [size,size,channels], channels 1 or 3. Returns 1, or 0: FV_EIO,
+ * FV_EFORMAT, FV_EUSAGE (another size), FV_EUNAVAILABLE (built without stb_image). */
+int picture_read(fv_ctx *c, const char *path, int size, int channels, uint8_t *out);
 #endif
