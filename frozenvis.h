@@ -5522,7 +5522,7 @@ static void fv__reduce_run(fv_ctx *c, fv_tensor *y, int backward) {
     w.k = fv__kernels_for(c, FV_F32);
     w.scale = w.kind == FV__MEAN1 ? 1.0 / (double)w.s.n : 1.0;
     w.blocks = FV__CEIL(w.s.inner, FV__BLOCK);
-    w.group = FV__MAX(FV__JOB / FV__MAX(w.s.n * FV__MIN(w.s.inner, FV__BLOCK), 1), (int64_t)1);
+    w.group = FV__MAX(FV__JOB / FV__MAX(w.s.n * FV__MIN(w.s.inner, (int64_t)FV__BLOCK), 1), (int64_t)1);
     if (w.kind == FV__MAX1)
         w.where = (int32_t *)(backward ? fv__saved(y, 0) : fv__save(c, y, 0, (size_t)fv_numel(y) * sizeof(int32_t)));
     if (backward) {
@@ -7195,7 +7195,9 @@ static int fv__augment_check(fv_ctx *c, const fv_augment_desc *d, int h, int w, 
     if (d->erase > 0 && (d->erase_mode < FV_ERASE_CONST || d->erase_mode > FV_ERASE_PIXEL))
         return fv_fail(c, FV_EUSAGE, "augmentation: there is no erase_mode %d", (int)d->erase_mode);
     float crop = fv__or(d->crop_pct, 1), erase_ratio = fv__or(d->erase_ratio, 0.3f);
-    ok = ok && fv__augment_range(c, "crop_pct", crop, crop, 0.01f, 1) && (int)((double)d->size / (double)crop) <= FV__MAX_SIDE;
+    ok = ok && fv__augment_range(c, "crop_pct", crop, crop, 0.01f, 1);
+    if (ok && (double)d->size / (double)crop * FV__MAX(h, w) / FV__MIN(h, w) > 1e9)
+        return fv_fail(c, FV_ESHAPE, "augmentation: a picture of %dx%d is too long for size %d", h, w, d->size);
     if (d->scale[0] > 0) ok = ok && fv__augment_range(c, "scale", d->scale[0], fv__or(d->scale[1], 1), 0, 1);
     if (d->scale[0] > 0) ok = ok && fv__augment_range(c, "ratio", fv__or(d->ratio[0], 0.75f), fv__or(d->ratio[1], 4.0f / 3), 1e-3f, 1e3f);
     if (d->erase > 0) ok = ok && fv__augment_range(c, "erase_area", fv__or(d->erase_area[0], 0.02f), fv__or(d->erase_area[1], 1.0f / 3), 0, 1);

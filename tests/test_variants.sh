@@ -11,7 +11,9 @@ variant() {
     name=$1
     shift
     has "$1" || { skip "$name" "no $1 here"; return; }
-    silently "$name: the manual's program compiles" "$@" $WARN -pedantic -I. -o "$T/hello" "$T/hello.c" -lm -lpthread &&
+    cc=$1
+    shift
+    silently "$name: the manual's program compiles" "$cc" $WARN -pedantic "$@" -I. -o "$T/hello" "$T/hello.c" -lm -lpthread &&
         expect "$name: it learns" learns "$T/hello"
 }
 # tested NAME TEST COMPILER FLAGS...: a test program of this folder

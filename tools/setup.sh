@@ -21,6 +21,8 @@ if [ "$what" = test ] && [ "${CI:-}" = true ]; then
     has clang || need="$need clang"
     has qemu-aarch64 || need="$need qemu-user"
     has aarch64-linux-gnu-gcc || need="$need gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
+    # and the language model, for the cases that need a real one
+    sh "$(dirname "$0")/fetch.sh" smollm2 >/dev/null
 fi
 [ -n "$need" ] || exit 0
 
