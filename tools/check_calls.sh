@@ -20,10 +20,9 @@ fv_destroy fv__threads_stop
 fv_new fv__step_alloc           a tensor of a step is born on the tape
 fv_new fv__hold
 fv_new fv__tape_add
-fv__give_grad fv__add_grad      gradients meet by an op's own row function
+fv__give_grad fv__add_grad      gradients meet in the row function of an op
 fv_weights_open fv__gguf_open   one set of calls reads both kinds of file
 fv_entry_read fv__dequantise
-fv__give_grad fv__add_grad   a gradient that cannot be handed over is added by >>ops
 '
 # Private functions of other sections that encoders may use after all: fv__shape_text writes a shape into a sentence.
 allowed_private='
