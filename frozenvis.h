@@ -644,8 +644,10 @@ typedef enum fv_filter {
  *   src  u8 [h,w,channels]
  *   dst  u8 [dh,dw,channels], apart from src
  *   ->   1, or 0 and FV_ESHAPE, FV_ENOMEM
- *   source  equal to Pillow's Image.resize byte for byte: coefficients in fixed point with 22 fractional bits, columns
- *           before rows, rounded to 8 bits between them. Channels are independent: alpha is not premultiplied */
+ *   source  equal to Pillow's Image.resize byte for byte: coefficients in fixed point with 22 fractional bits, one axis
+ *           after the other, rounded to 8 bits between them. Which comes first is Pillow 13's choice; older ones differ where
+ *           the height shrinks by more than twice as many pixels as the width. Channels are independent: alpha is not
+ *           premultiplied */
 FV_DEF int fv_image_resize(fv_ctx *c, const uint8_t *src, int h, int w, int channels, uint8_t *dst, int dh, int dw,
                            fv_filter filter);
 /* fv_image_resize_f32 -- the same filters in f32, without rounding or clamping.
@@ -1476,7 +1478,7 @@ typedef struct fv__workers {
 #endif
 } fv__workers;
 
-#if !defined(FROZENVIS_NO_THREADS)
+#if !defined(FROZENVIS_NO_THREADS) && !defined(FROZENVIS_OPENMP)
 typedef struct fv__worker { fv__workers *w; int index; } fv__worker;
 
 static inline void fv__pause(void) {
@@ -1523,7 +1525,7 @@ static void *fv__worker_main(void *arg) {
 }
 #endif
 
-#if !defined(FROZENVIS_NO_THREADS)
+#if !defined(FROZENVIS_NO_THREADS) && !defined(FROZENVIS_OPENMP)
 static void fv__next_round(fv__workers *w) {
     pthread_mutex_lock(&w->lock);
     __atomic_fetch_add(&w->round, 1, __ATOMIC_RELEASE);
@@ -6906,16 +6908,16 @@ static void fv__across_row_u8(const fv__taps *t, const uint8_t *src, uint8_t *ds
     else fv__across_u8(t, src, dst, channels);
 }
 
-/* output row i from rows of `row` bytes, of which src is number `lo`; 64 at a time, a count that compilers vectorise */
-static void fv__down_row_u8(const fv__taps *t, int i, const uint8_t *src, int lo, size_t row, uint8_t *dst) {
-    const uint8_t *top = src + (size_t)(t->first[i] - lo) * row;
+/* output row i from rows of `row` bytes, `stride` apart; 64 at a time, a count that compilers vectorise */
+static void fv__down_row_u8(const fv__taps *t, int i, const uint8_t *src, size_t stride, size_t row, uint8_t *dst) {
+    const uint8_t *top = src + (size_t)t->first[i] * stride;
     const int32_t *weight = t->fixed + (size_t)i * (size_t)t->most;
     for (size_t at = 0; at < row; at += 64) {
         int32_t sum[64];
         size_t n = FV__MIN(row - at, (size_t)64);
         for (int j = 0; j < 64; j++) sum[j] = 1 << (FV__TAP_BITS - 1);
         for (int k = 0; k < t->width[i]; k++) {
-            const uint8_t *p = top + (size_t)k * row + at;
+            const uint8_t *p = top + (size_t)k * stride + at;
             if (n == 64)
                 for (int j = 0; j < 64; j++) sum[j] += weight[k] * p[j];
             else
@@ -6929,35 +6931,51 @@ static void fv__down_row_u8(const fv__taps *t, int i, const uint8_t *src, int lo
 typedef struct fv__window { int full_h, full_w, top, left, h, w; } fv__window;
 
 static size_t fv__window_scratch(int h, int w, int channels, const fv__window *v, fv_filter f) {
-    return fv__taps_size(w, v->full_w, v->w, f) + fv__taps_size(h, v->full_h, v->h, f) +
-           FV__ROUND_UP((size_t)h * (size_t)v->w * (size_t)channels, (size_t)64);
+    size_t middle = FV__MAX((size_t)h * (size_t)v->w, (size_t)w) * (size_t)channels;
+    return fv__taps_size(w, v->full_w, v->w, f) + fv__taps_size(h, v->full_h, v->h, f) + FV__ROUND_UP(middle, (size_t)64);
 }
 
-/* src [h,w,channels] with rows `stride` bytes apart -> dst [v->h,v->w,channels], as resizing all of it and cropping then */
+/* Makes the first input number 0; returns how many inputs the outputs take together, and where they began in *from. */
+static int fv__taps_shift(fv__taps *t, int *from) {
+    int lo = *from = t->first[0];
+    for (int i = 0; i < t->count; i++) t->first[i] -= lo;
+    return t->first[t->count - 1] + t->width[t->count - 1];
+}
+
+/* src [h,w,channels] with rows `stride` bytes apart -> dst [v->h,v->w,channels], as resizing all of it and cropping then.
+ * Either pass rounds to 8 bits, so their order shows: columns are reduced first, unless the height shrinks by more than
+ * twice as many pixels as the width (Pillow's choice since 13; before, always columns first). */
 static void fv__resize_window(const uint8_t *src, size_t stride, int h, int w, int channels, const fv__window *v, uint8_t *dst,
                               fv_filter f, void *scratch) {
-    int y0 = FV__MAX(0, -v->top), y1 = FV__MIN(v->h, v->full_h - v->top);
-    int x0 = FV__MAX(0, -v->left), x1 = FV__MIN(v->w, v->full_w - v->left);
+    int y0 = FV__MAX(0, -v->top), rows = FV__MIN(v->h, v->full_h - v->top) - y0; /* the part inside of the picture */
+    int x0 = FV__MAX(0, -v->left), columns = FV__MIN(v->w, v->full_w - v->left) - x0;
     size_t ch = (size_t)channels, dst_row = (size_t)v->w * ch;
-    if (y0 || x0 || y1 < v->h || x1 < v->w) memset(dst, 0, (size_t)v->h * dst_row);
-    if (y0 >= y1 || x0 >= x1) return;
-    int wide = v->full_w != w, high = v->full_h != h, lo = v->top + y0, hi = v->top + y1;
-    size_t row = (size_t)(x1 - x0) * ch;
+    if (rows < v->h || columns < v->w) memset(dst, 0, (size_t)v->h * dst_row);
+    if (rows < 1 || columns < 1) return;
+    int wide = v->full_w != w, high = v->full_h != h, rows_first = v->full_h < h && h - v->full_h > 2 * (w - v->full_w);
+    int sx = v->left + x0, sy = v->top + y0, sw = columns, sh = rows; /* the part of the source that it takes */
     fv__taps across, down;
-    void *middle = scratch;
-    if (wide) middle = fv__taps_make(&across, middle, w, v->full_w, v->left + x0, x1 - x0, f, 1);
-    if (high) {
-        middle = fv__taps_make(&down, middle, h, v->full_h, v->top + y0, y1 - y0, f, 1);
-        lo = down.first[0], hi = down.first[y1 - y0 - 1] + down.width[y1 - y0 - 1];
-    }
+    void *rest = scratch;
+    if (wide) rest = fv__taps_make(&across, rest, w, v->full_w, sx, columns, f, 1), sw = fv__taps_shift(&across, &sx);
+    if (high) rest = fv__taps_make(&down, rest, h, v->full_h, sy, rows, f, 1), sh = fv__taps_shift(&down, &sy);
+    uint8_t *middle = (uint8_t *)rest;
+    src += (size_t)sy * stride + (size_t)sx * ch;
     dst += (size_t)y0 * dst_row + (size_t)x0 * ch;
-    for (int y = lo; y < hi; y++) {
-        uint8_t *out = high ? (uint8_t *)middle + (size_t)(y - lo) * row : dst + (size_t)(y - lo) * dst_row;
-        if (wide) fv__across_row_u8(&across, src + (size_t)y * stride, out, channels);
-        else memcpy(out, src + (size_t)y * stride + (size_t)(v->left + x0) * ch, row);
+    size_t row = (size_t)(rows_first ? sw : columns) * ch; /* of the intermediate picture */
+    if (rows_first) {
+        for (int i = 0; i < rows; i++) {
+            uint8_t *out = dst + (size_t)i * dst_row;
+            fv__down_row_u8(&down, i, src, stride, row, wide ? middle : out);
+            if (wide) fv__across_row_u8(&across, middle, out, channels);
+        }
+        return;
     }
-    if (high)
-        for (int i = 0; i < y1 - y0; i++) fv__down_row_u8(&down, i, (const uint8_t *)middle, lo, row, dst + (size_t)i * dst_row);
+    for (int y = 0; y < sh; y++) {
+        uint8_t *out = high ? middle + (size_t)y * row : dst + (size_t)y * dst_row;
+        if (wide) fv__across_row_u8(&across, src + (size_t)y * stride, out, channels);
+        else memcpy(out, src + (size_t)y * stride, row);
+    }
+    for (int i = 0; high && i < rows; i++) fv__down_row_u8(&down, i, middle, row, row, dst + (size_t)i * dst_row);
 }
 
 static int fv__picture_fits(fv_ctx *c, const char *what, int h, int w, int channels) {

@@ -32,7 +32,7 @@ tested 'clang' test_gemm clang -std=c99
 variant 'no threads' gcc -std=c99 -DFROZENVIS_NO_THREADS
 variant 'OpenMP' gcc -std=c99 -DFROZENVIS_OPENMP -fopenmp
 variant 'scalar only' gcc -std=c99 -DFROZENVIS_SCALAR_ONLY
-variant 'C++' g++ -x c++ -std=c++11
+variant 'C++' g++ -x c++ -std=c++11 -Wno-missing-field-initializers
 variant 'clang++' clang++ -x c++ -std=c++17 -Wno-missing-field-initializers
 variant 'assertions on' gcc -std=c99 -DFROZENVIS_DEBUG
 has clang || skip 'clang' 'no clang here'
