@@ -1,0 +1,92 @@
+/* fv eval, fv predict: a finished run measured on its test split, or asked about files or test items. */
+#include "cli.h"
+#include "run.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int open_data(run *r) {
+    if (!fv_error(r->c) && !*r->data_path) return fv_fail(r->c, FV_EUSAGE, "the run names no data: --data DIR is wanted");
+    return !fv_error(r->c) && r->task->open(r, r->data_path);
+}
+
+int cmd_eval(int argc, char **argv) {
+    cli_option options[] = {{"--data", "DIR|demo", "other data than the run's", NULL}, {"--shuffle", NULL, "inputs of other items: what is left is guessed from the rest", NULL},
+        {"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "one JSON line", NULL}, {NULL, NULL, NULL, NULL}};
+    cli a = {"fv eval RUN [options]", "Measures a finished run on its test split.", options, {NULL}, 0};
+    int status = cli_parse(&a, argc, argv), bad = 0;
+    if (status >= 0) return status;
+    if (a.count != 1) return cli_fail(2, "a run's folder is wanted; usage: %s", a.usage);
+    int threads = (int)cli_int(&a, "--threads", 0, 1, &bad);
+    if (bad) return 2;
+    run r;
+    figures f;
+    fv_text t = {0};
+    memset(&f, 0, sizeof f);
+    run_begin(&r, threads);
+    fv_json *j = run_reopen(&r, a.words[0], cli_value(&a, "--data"));
+    r.blind = cli_value(&a, "--shuffle") != NULL;
+    run_catch_signals();
+    if (j && open_data(&r)) {
+        if (r.task->measure) r.task->measure(&r, SPLIT_TEST, 0, r.count[SPLIT_TEST], &f);
+        else run_classes(&r, SPLIT_TEST, 0, r.count[SPLIT_TEST], &f);
+        if (r.task->baselines && !r.blind && !fv_error(r.c)) r.task->baselines(&r, &f);
+    }
+    if (!fv_error(r.c) && !is_interrupted()) {
+        figures_json(r.c, &t, &f);
+        if (cli_value(&a, "--json")) printf("{\"final\":true,%s}\n", t.data);
+        else figures_print(&f), printf("\n");
+    }
+    fv_text_free(r.c, &t);
+    fv_json_free(r.c, j);
+    status = run_end(&r);
+    return status ? status : is_interrupted() ? 130 : 0;
+}
+
+/* "3,7,20-40" -> indices; 0: not such a list, or past the split */
+static int read_items(const char *text, int count, int32_t *items, int most) {
+    int n = 0;
+    for (char *end; *text; text = *end ? end + 1 : end) {
+        long from = strtol(text, &end, 10), to = from;
+        if (end == text) return 0;
+        if (*end == '-') to = strtol(text = end + 1, &end, 10);
+        if (end == text || (*end && *end != ',') || from < 0 || to < from || to >= count) return 0;
+        for (long i = from; i <= to && n < most; i++) items[n++] = (int32_t)i;
+    }
+    return n;
+}
+
+static int draw_items(run *r, const char *text, const char *png) {
+    int32_t items[256];
+    if (!r->task->draw) return fv_fail(r->c, FV_EUNAVAILABLE, "the task %s draws nothing", r->task->name);
+    if (!open_data(r)) return 0;
+    int n = read_items(text, r->count[SPLIT_TEST], items, 256);
+    if (!n) return fv_fail(r->c, FV_EUSAGE, "--items %s: numbers of test items as in 3,7,20-40, below %d", text, r->count[SPLIT_TEST]);
+    return r->task->draw(r, items, n, png);
+}
+
+int cmd_predict(int argc, char **argv) {
+    cli_option options[] = {{"--items", "N,N-N", "test items instead of files, drawn into --png", NULL}, {"--png", "FILE", "the picture (default predictions.png)", NULL},
+        {"--data", "DIR|demo", "other data than the run's", NULL}, {"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "a JSON line for each file", NULL}, {NULL, NULL, NULL, NULL}};
+    cli a = {"fv predict RUN FILE... | fv predict RUN --items 0-19 --png OUT.png", "Says what the network sees in each file, or draws what it sees in test items.", options, {NULL}, 0};
+    int status = cli_parse(&a, argc, argv), bad = 0;
+    if (status >= 0) return status;
+    const char *items = cli_value(&a, "--items"), *png = cli_value(&a, "--png");
+    if (a.count < 1 || (a.count < 2 && !items)) return cli_fail(2, "a run's folder and files are wanted; usage: %s", a.usage);
+    int threads = (int)cli_int(&a, "--threads", 0, 1, &bad);
+    if (bad) return 2;
+    run r;
+    run_begin(&r, threads);
+    fv_json *j = run_reopen(&r, a.words[0], cli_value(&a, "--data"));
+    if (j) {
+        fv_no_grad(r.c, 1);
+        if (a.count > 1 && !r.task->predict) fv_fail(r.c, FV_EUNAVAILABLE, "the task %s predicts test items only: --items 0-19", r.task->name);
+        for (int i = 1; i < a.count && !fv_error(r.c); i++) {
+            fv_reset(r.c);
+            r.task->predict(&r, a.words[i], cli_value(&a, "--json") != NULL);
+        }
+        if (items && !fv_error(r.c)) draw_items(&r, items, png ? png : "predictions.png");
+    }
+    fv_json_free(r.c, j);
+    return run_end(&r);
+}

@@ -1,0 +1,518 @@
+#define _GNU_SOURCE /* realpath */
+#include "run.h"
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t interrupted;
+static void on_signal(int number) { (void)number, interrupted = 1; }
+int is_interrupted(void) { return interrupted; }
+void run_catch_signals(void) { signal(SIGINT, on_signal), signal(SIGTERM, on_signal); }
+
+void run_begin(run *r, int threads) {
+    fv_desc d;
+    memset(r, 0, sizeof *r), memset(&d, 0, sizeof d);
+    d.threads = threads;
+    r->c = fv_create(&d);
+}
+
+int run_end(run *r) {
+    if (r->data && r->task) r->task->close(r);
+    fv_model_destroy(r->c, r->model);
+    fv_weights_close(r->c, r->llm);
+    fv_free(r->c, r->class_names);
+    fv_free(r->c, r->order);
+    return cli_end(r->c);
+}
+
+/* ---- figures ---- */
+void figure_add(figures *f, const char *name, double value, const char *unit) {
+    if (f->count == (int)(sizeof f->at / sizeof *f->at)) return;
+    figure *one = &f->at[f->count++];
+    snprintf(one->name, sizeof one->name, "%s", name);
+    one->value = value, one->unit = unit;
+}
+static int decimals(const figure *f) { return *f->unit == '%' ? 2 : *f->unit == 'm' ? 3 : 5; }
+void figures_json(fv_ctx *c, fv_text *t, const figures *f) {
+    for (int i = 0; i < f->count; i++) {
+        fv_text_add(c, t, i ? "," : "");
+        fv_text_json_string(c, t, f->at[i].name);
+        if (isfinite(f->at[i].value)) fv_text_add(c, t, ":%.*f", decimals(&f->at[i]), f->at[i].value);
+        else fv_text_add(c, t, ":null");
+    }
+}
+void figures_print(const figures *f) {
+    for (int i = 0; i < f->count; i++)
+        printf("%s%s %.*f%s%s", i ? ", " : "", f->at[i].name, decimals(&f->at[i]), f->at[i].value, *f->at[i].unit ? " " : "", f->at[i].unit);
+}
+
+/* ---- data and language model ---- */
+static void cache_folder(char *path, size_t n, const char *what) {
+    const char *own = getenv("FROZENVIS_CACHE"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (own && *own) snprintf(path, n, "%s/%s", own, what);
+    else if (xdg && *xdg) snprintf(path, n, "%s/frozenvis/%s", xdg, what);
+    else snprintf(path, n, "%s/.cache/frozenvis/%s", home ? home : "/tmp", what);
+}
+
+/* The path that tools/fetch.sh prints for a thing. The script lies beside the program's folder (build/fv) or where make install put it. */
+static int fetched(run *r, const char *what, char *path) {
+    char self[4096], script[4200];
+    int pipes[2], status = 0;
+    size_t used = 0;
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    self[n > 0 ? n : 0] = 0;
+    for (int up = 0; up < 2; up++) {
+        char *slash = strrchr(self, '/');
+        if (slash) *slash = 0;
+    }
+    snprintf(script, sizeof script, "%s/tools/fetch.sh", self);
+    if (access(script, R_OK)) snprintf(script, sizeof script, "%s/share/frozenvis/fetch.sh", self);
+    if (access(script, R_OK)) return fv_fail(r->c, FV_EIO, "tools/fetch.sh, which fetches %s, is not beside the program; give --data and --llm", what);
+    if (pipe(pipes)) return fv_fail(r->c, FV_EUNAVAILABLE, "a process could not be started");
+    fflush(NULL);
+    pid_t p = fork();
+    if (p == 0) {
+        dup2(pipes[1], 1), close(pipes[0]), close(pipes[1]);
+        execlp("sh", "sh", script, what, (char *)NULL);
+        _exit(127);
+    }
+    close(pipes[1]);
+    while (p > 0 && used < 4095 && (n = read(pipes[0], path + used, 4095 - used)) != 0)
+        if (n > 0) used += (size_t)n;
+        else if (errno != EINTR) break;
+    close(pipes[0]);
+    while (p > 0 && waitpid(p, &status, 0) < 0 && errno == EINTR)
+        ;
+    path[used] = 0;
+    path[strcspn(path, "\n")] = 0;
+    if (p < 0 || status || !*path) return fv_fail(r->c, FV_EIO, "%s could not be fetched; sh tools/fetch.sh %s says why", what, what);
+    return 1;
+}
+
+/* rm -r, of a folder of ours that holds files and folders of files */
+static void remove_folder(const char *path) {
+    pid_t p = fork();
+    if (p == 0) {
+        execlp("rm", "rm", "-rf", "--", path, (char *)NULL);
+        _exit(127);
+    }
+    if (p > 0) waitpid(p, NULL, 0);
+}
+
+static int make_folders(const char *path) {
+    char at[4096];
+    snprintf(at, sizeof at, "%s", path);
+    for (char *p = at + 1; *p; p++)
+        if (*p == '/') {
+            *p = 0;
+            mkdir(at, 0777);
+            *p = '/';
+        }
+    return mkdir(at, 0777) == 0 || errno == EEXIST;
+}
+
+/* A demo that is made is made once, in a folder that gets its name when it is whole. */
+static int demo_data(run *r) {
+    static char found[4][4096];
+    char words[128], name[64], parent[4096], making[4200];
+    int count = 0;
+    snprintf(words, sizeof words, "%s", r->task->fetch ? r->task->fetch : "");
+    for (char *w = strtok(words, " "); w && count < 4; w = strtok(NULL, " "))
+        if (!fetched(r, w, found[count++])) return 0;
+    if (!r->task->demo) return snprintf(r->data_path, sizeof r->data_path, "%s", found[0]) > 0;
+    snprintf(name, sizeof name, "demo-%s-1", r->task->name); /* the number changes with the generator's settings */
+    cache_folder(r->data_path, sizeof r->data_path, name);
+    if (!access(r->data_path, F_OK)) return 1;
+    cache_folder(parent, sizeof parent, "");
+    snprintf(making, sizeof making, "%s.making-%ld", r->data_path, (long)getpid());
+    if (!make_folders(parent) || !make_folders(making)) return fv_fail(r->c, FV_EIO, "%s: cannot be made: %s", making, strerror(errno));
+    int made = r->task->demo(r, making, found) && !fv_error(r->c);
+    if (made && rename(making, r->data_path) && access(r->data_path, F_OK)) made = fv_fail(r->c, FV_EIO, "%s: cannot be made: %s", r->data_path, strerror(errno));
+    if (!access(making, F_OK)) remove_folder(making);
+    return made;
+}
+
+int run_data(run *r, const char *data) {
+    char full[4096];
+    if (fv_error(r->c)) return 0;
+    if (!strcmp(data, "demo")) return demo_data(r);
+    snprintf(r->data_path, sizeof r->data_path, "%s", realpath(data, full) ? full : data);
+    return 1;
+}
+
+static int wants_llm(const run *r) {
+    static const char *const names[] = {"llm", "random", "shuffled", "finetune"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (is_text(&r->s, 't', "variant", names[i])) return 1;
+    return 0;
+}
+
+int run_llm(run *r, const char *llm, int demo) {
+    char full[4096];
+    if (fv_error(r->c) || is_text(&r->s, 't', "variant", "base")) return !fv_error(r->c);
+    if (llm) snprintf(r->llm_path, sizeof r->llm_path, "%s", realpath(llm, full) ? full : llm);
+    else if (demo) return fetched(r, "smollm2", r->llm_path);
+    else if (wants_llm(r)) return fv_fail(r->c, FV_EUSAGE, "variant %s wants a language model: --llm FILE (a GGUF or safetensors file)", value_of(&r->s, 't', "variant", "llm"));
+    return 1;
+}
+
+/* ---- the model ---- */
+int run_open_model(run *r) {
+    fv_text t = {0};
+    int base = is_text(&r->s, 't', "variant", "base");
+    if (fv_error(r->c)) return 0;
+    if (!base) put(&r->s, 'f', "variant", value_of(&r->s, 't', "variant", "\"llm\""));
+    if (*r->llm_path && !base) r->llm = fv_weights_open(r->c, r->llm_path);
+    model_json(r->c, &t, &r->s);
+    fv_model_desc d;
+    memset(&d, 0, sizeof d);
+    d.seed = (uint64_t)number_of(&r->s, 't', "seed", 0), d.llm = r->llm;
+    r->bf16 = is_text(&r->s, 't', "precision", "bf16");
+    if (r->bf16) d.pack = FV_BF16;
+    if (!fv_error(r->c)) r->model = fv_model_create(r->c, t.data, t.size, &d);
+    fv_text_free(r->c, &t);
+    return r->model != NULL;
+}
+
+static int read_class_names(run *r, const fv_json *j) {
+    fv_jnode names = fv_json_get(j, fv_json_root(j), "class_names");
+    r->classes = fv_json_count(j, names);
+    if (r->classes) r->class_names = (char (*)[64])fv_alloc(r->c, (size_t)r->classes * 64);
+    for (int i = 0; i < r->classes && r->class_names; i++) snprintf(r->class_names[i], 64, "%s", fv_json_string(j, fv_json_at(j, names, i), "?"));
+    return !fv_error(r->c);
+}
+
+fv_json *run_reopen(run *r, const char *dir, const char *data) {
+    char path[4200];
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    fv_json *j = fv_error(r->c) ? NULL : fv_json_open(r->c, path);
+    if (!j) return NULL;
+    fv_jnode root = fv_json_root(j), llm = fv_json_get(j, root, "llm");
+    const char *name = fv_json_string(j, fv_json_get(j, root, "task"), "image"), *hash = fv_json_string(j, fv_json_get(j, llm, "sha256"), "");
+    r->task = task_named(name);
+    if (!r->task) return fv_json_free(r->c, j), fv_fail(r->c, FV_EUSAGE, "%s: the task \"%s\" is unknown", path, name), (fv_json *)NULL;
+    r->s.task_keys = r->task->keys;
+    put_json(&r->s, j);
+    snprintf(r->llm_path, sizeof r->llm_path, "%s", fv_json_string(j, fv_json_get(j, llm, "path"), ""));
+    if (!data) data = fv_json_string(j, fv_json_get(j, root, "data"), "");
+    read_class_names(r, j);
+    if (!*data) snprintf(r->data_path, sizeof r->data_path, "%s", "");
+    else run_data(r, data);
+    run_open_model(r);
+    if (r->model && r->model->frozen && *hash && strcmp(hash, fv_frozen_hash(r->model->frozen)))
+        fv_fail(r->c, FV_EUSAGE, "%s: the language model is not the one of the training: its tensors' SHA-256 differs", r->llm_path);
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    fv_weights *w = fv_error(r->c) ? NULL : fv_weights_open(r->c, path);
+    if (w) fv_model_load(r->c, r->model, w, "");
+    fv_weights_close(r->c, w);
+    if (!fv_error(r->c)) fv_autocast(r->c, r->bf16 ? FV_BF16 : FV_F32);
+    if (!fv_error(r->c)) return j;
+    fv_json_free(r->c, j);
+    return NULL;
+}
+
+fv_rng run_rng(const run *r, int epoch, int32_t item) {
+    fv_rng g = {(uint64_t)number_of(&r->s, 't', "seed", 0), 1000003u * (uint64_t)(epoch + 1) + (uint64_t)item, 0};
+    return g;
+}
+
+/* half the split further on: another item, and a permutation of the split */
+int32_t run_other(const run *r, int split, int32_t item) { return r->blind ? (int32_t)((item + r->count[split] / 2) % r->count[split]) : item; }
+
+fv_tensor *run_forward(run *r, const batch *b) { return fv_error(r->c) ? NULL : fv_model_forward(r->c, r->model, b->input[0]); }
+fv_tensor *run_loss(run *r, fv_tensor *y, const batch *b) {
+    if (!y) return NULL;
+    if (r->task->loss) return r->task->loss(r, y, b);
+    return fv_cross_entropy(r->c, y, b->target[0], (float)number_of(&r->s, 't', "label_smoothing", 0));
+}
+
+/* ---- classification's measures ---- */
+typedef struct scored { float score; int positive; } scored;
+static int by_score(const void *a, const void *b) {
+    float x = ((const scored *)a)->score, y = ((const scored *)b)->score;
+    return (x > y) - (x < y);
+}
+
+/* area under the curve of one class against the rest, ties counted as half; NAN where one side is empty */
+static double area(scored *s, int n) {
+    double rank_sum = 0, positives = 0;
+    qsort(s, (size_t)n, sizeof *s, by_score);
+    for (int i = 0, j; i < n; i = j) {
+        for (j = i; j < n && s[j].score <= s[i].score; j++)
+            ;
+        for (int k = i; k < j; k++)
+            if (s[k].positive) rank_sum += 0.5 * (i + 1 + j), positives++;
+    }
+    double negatives = n - positives;
+    return positives > 0 && negatives > 0 ? (rank_sum - positives * (positives + 1) / 2) / (positives * negatives) : NAN;
+}
+
+static double mean_area(run *r, const float *score, const int32_t *label, int n, int classes) {
+    scored *s = (scored *)fv_alloc(r->c, (size_t)n * sizeof *s);
+    double sum = 0;
+    int counted = 0;
+    for (int k = 0; k < classes && s; k++) {
+        for (int i = 0; i < n; i++) s[i].score = score[(size_t)i * (size_t)classes + (size_t)k], s[i].positive = label[i] == k;
+        double a = area(s, n);
+        if (isfinite(a)) sum += a, counted++;
+    }
+    fv_free(r->c, s);
+    return counted ? sum / counted : NAN;
+}
+
+int run_classes(run *r, int split, int from, int count, figures *f) {
+    int was = fv_no_grad(r->c, 1), training = fv_training(r->c, 0), classes = r->model->num_classes, done = 0, step = 250;
+    double top1 = 0, top5 = 0, loss_sum = 0;
+    float *score = (float *)fv_alloc(r->c, (size_t)(count > 0 ? count : 1) * (size_t)classes * sizeof *score);
+    int32_t *label = (int32_t *)fv_alloc(r->c, (size_t)(count > 0 ? count : 1) * sizeof *label);
+    for (int at = from; label && at < from + count && !fv_error(r->c) && !interrupted; at += step) {
+        int32_t index[250];
+        int n = from + count - at < step ? from + count - at : step;
+        batch b;
+        fv_reset(r->c);
+        memset(&b, 0, sizeof b), b.with_loss = 1;
+        for (int i = 0; i < n; i++) index[i] = at + i;
+        fv_tensor *y = r->task->batch(r, split, index, n, -1, &b) ? run_forward(r, &b) : NULL;
+        fv_tensor *loss = y ? fv_cross_entropy(r->c, y, b.target[0], 0) : NULL, *p = loss ? fv_softmax(r->c, y) : NULL;
+        if (!p) break;
+        loss_sum += fv_get(loss, 0) * n;
+        for (int i = 0; i < n; i++, done++) {
+            int rank = 0;
+            label[done] = ((const int32_t *)b.target[0]->data)[i];
+            double mine = fv_get(y, (int64_t)i * classes + label[done]);
+            for (int k = 0; k < classes; k++) {
+                rank += k != label[done] && fv_get(y, (int64_t)i * classes + k) >= mine;
+                score[(size_t)done * (size_t)classes + (size_t)k] = (float)fv_get(p, (int64_t)i * classes + k);
+            }
+            top1 += rank < 1, top5 += rank < 5;
+        }
+    }
+    if (done && !fv_error(r->c)) {
+        figure_add(f, "top1", 100 * top1 / done, "%");
+        figure_add(f, "top5", 100 * top5 / done, "%");
+        figure_add(f, "auc", 100 * mean_area(r, score, label, done, classes), "%");
+        figure_add(f, "loss", loss_sum / done, "");
+    }
+    fv_free(r->c, score);
+    fv_free(r->c, label);
+    fv_no_grad(r->c, was), fv_training(r->c, training);
+    return !fv_error(r->c);
+}
+
+static int measure(run *r, int split, int from, int count, figures *f) {
+    return r->task->measure ? r->task->measure(r, split, from, count, f) : run_classes(r, split, from, count, f);
+}
+
+/* ---- the run's folder ---- */
+void run_write_config(run *r, const char *out) {
+    fv_text t = {0};
+    char path[4200];
+    if (fv_error(r->c)) return;
+    fv_text_add(r->c, &t, "{\"task\":\"%s\",\"model\":", r->task->name);
+    model_json(r->c, &t, &r->s);
+    fv_text_add(r->c, &t, ",\"train\":{");
+    section_json(r->c, &t, &r->s, 't');
+    fv_text_add(r->c, &t, "},\"data\":");
+    fv_text_json_string(r->c, &t, r->data_path);
+    if (*r->llm_path) {
+        fv_text_add(r->c, &t, ",\"llm\":{\"path\":");
+        fv_text_json_string(r->c, &t, r->llm_path);
+        fv_text_add(r->c, &t, ",\"sha256\":\"%s\"}", r->model->frozen ? fv_frozen_hash(r->model->frozen) : "");
+    }
+    fv_text_add(r->c, &t, ",\"class_names\":[");
+    for (int i = 0; i < r->classes; i++) {
+        if (i) fv_text_add(r->c, &t, ",");
+        fv_text_json_string(r->c, &t, r->class_names[i]);
+    }
+    fv_text_add(r->c, &t, "]}\n");
+    snprintf(path, sizeof path, "%s/config.json", out);
+    if (!fv_error(r->c)) fv_write_file(r->c, path, t.data, t.size);
+    fv_text_free(r->c, &t);
+}
+
+/* log.jsonl without the lines of steps that will be done again */
+static FILE *open_log(run *r, const char *out, int64_t step) {
+    char path[4096];
+    fv_file f;
+    fv_text keep = {0};
+    snprintf(path, sizeof path, "%s/log.jsonl", out);
+    if (step > 0 && !access(path, F_OK) && fv_file_open(r->c, path, &f)) {
+        const char *p = (const char *)f.data, *end = p + f.size, *line;
+        for (; p < end && (line = (const char *)memchr(p, '\n', (size_t)(end - p))) != NULL; p = line + 1) {
+            long long at = -1;
+            if (sscanf(p, "{\"step\":%lld", &at) == 1 && at <= step) fv_text_add(r->c, &keep, "%.*s", (int)(line + 1 - p), p);
+        }
+        fv_file_close(r->c, &f);
+    }
+    if (!fv_error(r->c)) fv_write_file(r->c, path, keep.data ? keep.data : "", keep.size);
+    fv_text_free(r->c, &keep);
+    FILE *log = fv_error(r->c) ? NULL : fopen(path, "a");
+    if (!log) fv_fail(r->c, FV_EIO, "%s: cannot be written", path);
+    return log;
+}
+
+static void progress(int64_t step, int64_t steps, double start, double loss) {
+    const char *term = getenv("TERM");
+    if (!isatty(2) || (term && !strcmp(term, "dumb"))) return;
+    double left = (fv_now() - start) / (double)step * (double)(steps - step);
+    int full = (int)(30 * step / steps);
+    fprintf(stderr, "\r[%.*s%*s] %lld/%lld  loss %.4f  %d:%02d left ", full, "##############################", 30 - full, "", (long long)step, (long long)steps,
+            loss, (int)left / 60, (int)left % 60);
+    if (step == steps) fprintf(stderr, "\n");
+}
+
+/* ---- training ---- */
+static void new_epoch_order(run *r, int epoch) {
+    fv_rng g = {(uint64_t)number_of(&r->s, 't', "seed", 0), 77000000u + (uint64_t)epoch, 0};
+    for (int i = 0; i < r->order_count; i++) r->order[i] = i;
+    fv_rng_shuffle(&g, r->order, r->order_count);
+}
+
+/* all micro-batches of a step; the mean loss */
+static double one_step(run *r, int64_t step, int size, int accum, int per_epoch) {
+    double sum = 0;
+    int epoch = (int)(step / per_epoch), at = (int)(step % per_epoch) * size * accum;
+    for (int a = 0; a < accum && !fv_error(r->c); a++) {
+        batch b;
+        memset(&b, 0, sizeof b), b.with_loss = 1;
+        fv_reset(r->c);
+        fv_seed(r->c, (uint64_t)number_of(&r->s, 't', "seed", 0), (uint64_t)(step * accum + a));
+        fv_tensor *y = r->task->batch(r, SPLIT_TRAIN, r->order + at + a * size, size, epoch, &b) ? run_forward(r, &b) : NULL;
+        fv_tensor *loss = run_loss(r, y, &b);
+        if (loss && accum > 1) loss = fv_scale(r->c, loss, 1.0f / (float)accum);
+        if (!loss) break;
+        sum += fv_get(loss, 0);
+        if (!isfinite(sum)) fv_fail(r->c, FV_ENONFINITE, "the loss is not finite at step %lld; the last checkpoint is kept", (long long)step + 1);
+        fv_backward(r->c, loss);
+    }
+    return sum;
+}
+
+static void print_result(run *r, const figures *f, const figures *cost, int json) {
+    fv_text t = {0};
+    const char *v = value_of(&r->s, 't', "variant", "\"llm\"");
+    if (json) {
+        fv_text_add(r->c, &t, "{\"final\":true,\"task\":\"%s\",\"variant\":%s,", r->task->name, v);
+        figures_json(r->c, &t, f);
+        fv_text_add(r->c, &t, ",");
+        figures_json(r->c, &t, cost);
+        if (!fv_error(r->c)) printf("%s}\n", t.data);
+    } else {
+        printf("variant %s: ", v);
+        figures_print(f);
+        printf(" on %d %s; ", r->count[SPLIT_TEST], r->task->items);
+        figures_print(cost);
+        printf("\n");
+    }
+    fv_text_free(r->c, &t);
+}
+
+/* measures, the weights, result.json: the last thing written, so that it tells a finished run */
+static void finish(run *r, const char *out, double seconds, double speed, int json) {
+    char path[4200], path2[4200];
+    const char *meta[3] = {"format", "pt", NULL};
+    figures f, cost;
+    fv_text t = {0};
+    memset(&f, 0, sizeof f), memset(&cost, 0, sizeof cost);
+    int hold = (int)number_of(&r->s, 't', "holdout", 0);
+    figure_add(&cost, "images_per_s", speed, "");
+    figure_add(&cost, "peak_memory_mb", (double)fv_memory(r->c).peak / 1e6, "");
+    figure_add(&cost, "trainable_parameters", (double)fv_model_numel(r->model), "");
+    figure_add(&cost, "frozen_parameters", r->model->frozen ? (double)fv_frozen_numel(r->model->frozen) : 0, "");
+    figure_add(&cost, "seconds", seconds, "");
+    if (hold) measure(r, SPLIT_TRAIN, r->count[SPLIT_TRAIN] - hold, hold, &f);
+    else measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
+    if (!hold && r->task->baselines && !interrupted && !fv_error(r->c)) r->task->baselines(r, &f);
+    if (interrupted || fv_error(r->c)) return;
+    snprintf(path, sizeof path, "%s/model.safetensors", out);
+    snprintf(path2, sizeof path2, "%s/result.json", out);
+    fv_params_save(r->c, path, &r->model->params, &r->model->buffers, meta);
+    fv_text_add(r->c, &t, "{");
+    figures_json(r->c, &t, &f);
+    fv_text_add(r->c, &t, ",");
+    figures_json(r->c, &t, &cost);
+    fv_text_add(r->c, &t, "}\n");
+    if (!fv_error(r->c)) fv_write_file(r->c, path2, t.data, t.size);
+    fv_text_free(r->c, &t);
+    if (!fv_error(r->c)) print_result(r, &f, &cost, json);
+}
+
+/* a line of the log with the test measures, every so many epochs */
+static void log_measures(run *r, FILE *log, int64_t step) {
+    figures f;
+    fv_text t = {0};
+    memset(&f, 0, sizeof f);
+    measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
+    figures_json(r->c, &t, &f);
+    if (!fv_error(r->c) && !interrupted) fprintf(log, "{\"step\":%lld,\"test\":{%s}}\n", (long long)step, t.data);
+    fv_text_free(r->c, &t);
+}
+
+static fv_optim *make_optim(run *r) {
+    const settings *s = &r->s;
+    fv_optim_desc d;
+    memset(&d, 0, sizeof d);
+    d.kind = is_text(s, 't', "optimizer", "sgd") ? FV_SGD : FV_ADAMW;
+    if (d.kind == FV_ADAMW && value_of(s, 't', "optimizer", NULL) && !is_text(s, 't', "optimizer", "adamw"))
+        return fv_fail(r->c, FV_EUSAGE, "optimizer %s: adamw or sgd", value_of(s, 't', "optimizer", "")), (fv_optim *)NULL;
+    double decay = number_of(s, 't', "weight_decay", 0.05), momentum = number_of(s, 't', "momentum", 0.9);
+    d.weight_decay = decay > 0 ? (float)decay : -1, d.momentum = momentum > 0 ? (float)momentum : -1;
+    d.clip_grad = (float)number_of(s, 't', "clip_grad", 0);
+    d.beta1 = (float)number_of(s, 't', "beta1", 0.9), d.beta2 = (float)number_of(s, 't', "beta2", 0.999), d.eps = (float)number_of(s, 't', "eps", 1e-8);
+    return fv_optim_create(r->c, &r->model->params, &d);
+}
+
+void run_train(run *r, const char *out, int save_every, int json, int quiet) {
+    const settings *s = &r->s;
+    int size = (int)number_of(s, 't', "batch_size", 128), accum = (int)number_of(s, 't', "grad_accum", 1), epoch = -1;
+    int per_epoch = r->order_count / (size * accum), eval_every = (int)number_of(s, 't', "eval_every", 0);
+    int64_t steps = (int64_t)(number_of(s, 't', "epochs", 1) * per_epoch), warm = (int64_t)(number_of(s, 't', "warmup_epochs", 0) * per_epoch);
+    if (steps < 1) {
+        fv_fail(r->c, FV_EUSAGE, "epochs %g: not one step of %d %s", number_of(s, 't', "epochs", 1), size * accum, r->task->items);
+        return;
+    }
+    fv_optim *o = make_optim(r);
+    int64_t step = o ? fv_checkpoint_load(r->c, out, &r->model->params, &r->model->buffers, o) : -1, first = step;
+    FILE *log = step >= 0 ? open_log(r, out, step) : NULL;
+    double start = fv_now(), lr = number_of(s, 't', "lr", 1e-3), seen = 0, spent = 0;
+    fv_training(r->c, 1);
+    fv_autocast(r->c, r->bf16 ? FV_BF16 : FV_F32);
+    while (log && step < steps && !interrupted && !fv_error(r->c)) {
+        if ((int)(step / per_epoch) != epoch) new_epoch_order(r, epoch = (int)(step / per_epoch));
+        double t = fv_now(), loss = one_step(r, step, size, accum, per_epoch);
+        if (fv_error(r->c)) break;
+        float rate = fv_lr_cosine(step, steps, warm, (float)lr, (float)lr * 0.01f, (float)number_of(s, 't', "min_lr", 1e-6));
+        double norm = fv_optim_step(r->c, o, rate);
+        step++, seen += size * accum, spent += fv_now() - t;
+        fprintf(log, "{\"step\":%lld,\"epoch\":%d,\"loss\":%.6f,\"lr\":%.6g,\"grad_norm\":%.5g}\n", (long long)step, epoch, loss, (double)rate, norm);
+        if (eval_every > 0 && step < steps && step % ((int64_t)eval_every * per_epoch) == 0) log_measures(r, log, step);
+        if (!quiet) progress(step, steps, start, loss);
+        if (step == steps || (save_every > 0 && step % save_every == 0)) {
+            fflush(log);
+            fv_checkpoint_save(r->c, out, &r->model->params, &r->model->buffers, o, step);
+        }
+    }
+    if (interrupted && log && !fv_error(r->c) && step > first) fv_checkpoint_save(r->c, out, &r->model->params, &r->model->buffers, o, step);
+    if (log && fclose(log)) fv_fail(r->c, FV_EIO, "%s/log.jsonl: cannot be written", out);
+    fv_optim_destroy(r->c, o);
+    if (!interrupted && !fv_error(r->c)) finish(r, out, fv_now() - start, spent > 0 ? seen / spent : 0, json);
+}
+
+/* seconds, GFLOP/s and share of the cores' peak by op */
+void print_profile(run *r) {
+    fv_profile_row row[64];
+    int n = fv_profile(r->c, row, 64);
+    double all = 0, peak = fv_peak(r->c, r->bf16 ? FV_BF16 : FV_F32) * fv_threads(r->c);
+    for (int i = 0; i < n; i++) all += row[i].seconds;
+    printf("%-16s %8s %9s %6s %9s %6s\n", "op", "calls", "seconds", "share", "GFLOP/s", "peak");
+    for (int i = 0; i < n; i++) {
+        double g = row[i].seconds > 0 ? row[i].flop / row[i].seconds * 1e-9 : 0;
+        printf("%-16s %8lld %9.3f %5.1f%% %9.1f %5.2f\n", row[i].op, (long long)row[i].calls, row[i].seconds, 100 * row[i].seconds / all, g, g / peak);
+    }
+}

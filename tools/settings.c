@@ -1,0 +1,131 @@
+#include "settings.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const train_keys[] = {"epochs", "batch_size", "lr", "min_lr", "warmup_epochs", "optimizer", "beta1", "beta2", "eps",
+    "momentum", "weight_decay", "clip_grad", "ema", "label_smoothing", "grad_accum", "seed", "precision", "limit", "variant", "holdout",
+    "eval_every", NULL};
+
+static int among(const char *const *keys, const char *key) {
+    for (int i = 0; keys && keys[i]; i++)
+        if (!strcmp(keys[i], key)) return 1;
+    return 0;
+}
+static int is_train_key(const settings *s, const char *key) { return among(train_keys, key) || among(s->task_keys, key); }
+
+void put(settings *s, char section, const char *key, const char *json) {
+    int i = 0;
+    while (i < s->count && (s->at[i].section != section || strcmp(s->at[i].key, key))) i++;
+    if (i == (int)(sizeof s->at / sizeof *s->at)) return;
+    if (i == s->count) s->count++;
+    s->at[i].section = section;
+    snprintf(s->at[i].key, sizeof s->at[i].key, "%s", key);
+    snprintf(s->at[i].value, sizeof s->at[i].value, "%s", json);
+}
+
+int put_text(settings *s, const char *text) {
+    const char *equals = strchr(text, '=');
+    char key[64], value[256], *end;
+    if (!equals || equals == text || equals - text > 47 || strlen(equals) > 200) return 0;
+    snprintf(key, sizeof key, "%.*s", (int)(equals - text), text);
+    const char *v = equals + 1;
+    int plain = !strcmp(v, "true") || !strcmp(v, "false") || !strcmp(v, "null") || *v == '[';
+    double number = strtod(v, &end);
+    if (*v && !*end && number == number) plain = 1;
+    if (!plain && strpbrk(v, "\"\\")) return 0;
+    snprintf(value, sizeof value, plain ? "%s" : "\"%s\"", v);
+    char section = !strncmp(key, "frozen.", 7) ? 'f' : is_train_key(s, key) ? 't' : 'm';
+    put(s, section, section == 'f' ? key + 7 : key, value);
+    return 1;
+}
+
+void put_number(settings *s, char section, const char *key, double value) {
+    char text[40];
+    snprintf(text, sizeof text, "%.9g", value);
+    put(s, section, key, text);
+}
+
+void put_words(settings *s, const char *words) {
+    char word[256];
+    while (sscanf(words, "%255s", word) == 1) {
+        put_text(s, word);
+        words += strspn(words, " ");
+        words += strcspn(words, " ");
+    }
+}
+
+static void put_node(settings *s, const fv_json *j, fv_jnode n, char section) {
+    char v[256];
+    const char *key = fv_json_key(j, n);
+    size_t at = 0;
+    switch (fv_json_type(j, n)) {
+    case FV_JSON_NUMBER: snprintf(v, sizeof v, "%.9g", fv_json_number(j, n, 0)); break;
+    case FV_JSON_STRING: snprintf(v, sizeof v, "\"%.200s\"", fv_json_string(j, n, "")); break;
+    case FV_JSON_TRUE: strcpy(v, "true"); break;
+    case FV_JSON_FALSE: strcpy(v, "false"); break;
+    case FV_JSON_ARRAY:
+        at = (size_t)snprintf(v, sizeof v, "[");
+        for (fv_jnode e = fv_json_first(j, n); e && at < 200; e = fv_json_next(j, e))
+            at += (size_t)snprintf(v + at, sizeof v - at, "%s%.9g", at > 1 ? "," : "", fv_json_number(j, e, 0));
+        snprintf(v + at, sizeof v - at, "]");
+        break;
+    default: strcpy(v, "null");
+    }
+    put(s, section, key, v);
+}
+
+void put_json(settings *s, const fv_json *j) {
+    fv_jnode root = fv_json_root(j), model = fv_json_get(j, root, "model"), train = fv_json_get(j, root, "train");
+    if (!model) model = root;
+    for (fv_jnode n = fv_json_first(j, model); n; n = fv_json_next(j, n)) {
+        if (fv_json_type(j, n) == FV_JSON_OBJECT && !strcmp(fv_json_key(j, n), "frozen"))
+            for (fv_jnode f = fv_json_first(j, n); f; f = fv_json_next(j, f)) put_node(s, j, f, 'f');
+        else if (fv_json_type(j, n) != FV_JSON_OBJECT && strcmp(fv_json_key(j, n), "frozen")) put_node(s, j, n, 'm');
+    }
+    for (fv_jnode n = fv_json_first(j, train); n; n = fv_json_next(j, n)) put_node(s, j, n, 't');
+}
+
+const char *value_of(const settings *s, char section, const char *key, const char *otherwise) {
+    for (int i = 0; i < s->count; i++)
+        if (s->at[i].section == section && !strcmp(s->at[i].key, key)) return s->at[i].value;
+    return otherwise;
+}
+double number_of(const settings *s, char section, const char *key, double otherwise) {
+    const char *v = value_of(s, section, key, NULL);
+    return v ? strtod(v, NULL) : otherwise;
+}
+int is_text(const settings *s, char section, const char *key, const char *text) { /* "text" with its quotes */
+    const char *v = value_of(s, section, key, "");
+    size_t n = strlen(text);
+    return v[0] == '"' && !strncmp(v + 1, text, n) && v[n + 1] == '"';
+}
+
+const char *text_of(const settings *s, char section, const char *key, const char *otherwise, char *buffer, size_t n) {
+    const char *v = value_of(s, section, key, NULL);
+    if (!v || *v != '"' || n < strlen(v)) return otherwise;
+    snprintf(buffer, n, "%.*s", (int)strlen(v) - 2, v + 1);
+    return buffer;
+}
+
+const char *unknown_key(const settings *s) {
+    for (int i = 0; i < s->count; i++)
+        if (s->at[i].section == 't' && !is_train_key(s, s->at[i].key)) return s->at[i].key;
+    return NULL;
+}
+
+void section_json(fv_ctx *c, fv_text *t, const settings *s, char section) {
+    int first = 1;
+    for (int i = 0; i < s->count; i++)
+        if (s->at[i].section == section) fv_text_add(c, t, "%s\"%s\":%s", first ? first = 0, "" : ",", s->at[i].key, s->at[i].value);
+}
+void model_json(fv_ctx *c, fv_text *t, const settings *s) {
+    fv_text_add(c, t, "{");
+    section_json(c, t, s, 'm');
+    if (is_text(s, 't', "variant", "base")) fv_text_add(c, t, ",\"frozen\":null}");
+    else {
+        fv_text_add(c, t, ",\"frozen\":{");
+        section_json(c, t, s, 'f');
+        fv_text_add(c, t, "}}");
+    }
+}

@@ -1,0 +1,33 @@
+/* settings.h -- key=value pairs of three sections: m the model, f its frozen stage, t the training. They come from a preset, a config
+ * file, --set and the direct options, in that order; a run's config.json holds them all. */
+#ifndef FV_SETTINGS_H
+#define FV_SETTINGS_H
+#include "frozenvis.h"
+
+typedef struct setting { char section, key[48], value[256]; } setting; /* value: JSON */
+typedef struct settings {
+    setting at[128];
+    int count;
+    const char *const *task_keys; /* training keys of the task, beside those of every task; NULL at the end */
+} settings;
+
+void put(settings *s, char section, const char *key, const char *json);
+/* "key=value" as a user types it: a value that is no number, word of JSON or list is a string. 0: not such a text. */
+int put_text(settings *s, const char *text);
+void put_number(settings *s, char section, const char *key, double value);
+/* "a=1 b=2", as presets are written */
+void put_words(settings *s, const char *words);
+/* {"model":{..., "frozen":{...}}, "train":{...}}, or a bare model config as the golden cases have */
+void put_json(settings *s, const fv_json *j);
+
+const char *value_of(const settings *s, char section, const char *key, const char *otherwise); /* JSON */
+double number_of(const settings *s, char section, const char *key, double otherwise);
+int is_text(const settings *s, char section, const char *key, const char *text);
+/* the text of a string value, in at most n bytes */
+const char *text_of(const settings *s, char section, const char *key, const char *otherwise, char *buffer, size_t n);
+/* The first training key that neither every task nor this one knows; NULL: none. A config file may carry any. */
+const char *unknown_key(const settings *s);
+
+void section_json(fv_ctx *c, fv_text *t, const settings *s, char section);
+void model_json(fv_ctx *c, fv_text *t, const settings *s);
+#endif

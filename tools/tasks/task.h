@@ -1,0 +1,87 @@
+/* task.h -- what a task is to the program: where its data come from, what a batch is, what is lost and measured, what a prediction is.
+ *
+ * Adding a task: write one file in this folder that defines a `const task task_NAME`, and add a line to the table in tasks.c. A new
+ * network is a section of frozenvis.h and a line of its table. Every hook but open, batch and close may be NULL and then does
+ * what classification wants. A hook that fails sets the context's error (fv_fail) and returns 0 or NULL; nothing prints or exits. */
+#ifndef FV_TASK_H
+#define FV_TASK_H
+#include "frozenvis.h"
+#include "settings.h"
+
+enum { SPLIT_TRAIN, SPLIT_TEST, BATCH_PARTS = 12 };
+
+typedef struct figure { char name[32]; double value; const char *unit; } figure; /* unit "%", "m" or "" */
+typedef struct figures { figure at[48]; int count; } figures; /* the first one is the task's headline */
+void figure_add(figures *f, const char *name, double value, const char *unit);
+
+/* The tensors of a batch: input goes to fv_model_forward_many (or fv_model_forward) as it is, target to the loss. All are made with
+ * fv_new, so they go with the step's memory. */
+typedef struct batch {
+    fv_tensor *input[BATCH_PARTS], *target[BATCH_PARTS];
+    int inputs, targets, count; /* count: items */
+    int with_loss;              /* set by the caller: 0 when no target is needed */
+} batch;
+
+typedef struct run run;
+typedef struct task {
+    const char *name;  /* "image" */
+    const char *about; /* one line for --help */
+    const char *items; /* "pictures" */
+    const char *(*presets)[2]; /* rows {name, "key=value ..."}, the first the default; ends with {NULL, NULL} */
+    const char *const *keys;   /* training keys of its own; NULL at the end */
+    const char *fetch;         /* things of tools/fetch.sh that the demo wants, "a b"; NULL: none */
+
+    /* --data demo: fills the new folder DIR with files that open reads; `fetched` are the folders of `fetch`, in its order. NULL:
+     * the first of these is the data. 1 or 0. */
+    int (*demo)(run *r, const char *dir, char fetched[][4096]);
+    /* Reads the data: r->data, r->count[2], r->class_names; puts what the data decide (num_classes, ...) into r->s, or refuses
+     * with FV_EUSAGE what does not fit the settings. When the run is reopened, r->s holds the run's own. 1 or 0. */
+    int (*open)(run *r, const char *dir);
+    void (*close)(run *r);
+    /* Items `index[0..n)` of a split; epoch < 0: as they are, else augmented as (seed, epoch, item) say. 1 or 0. */
+    int (*batch)(run *r, int split, const int32_t *index, int n, int epoch, batch *b);
+    /* A mini-batch's loss, of what the network says. NULL: cross-entropy with label_smoothing against target[0], i32 [B]. */
+    fv_tensor *(*loss)(run *r, fv_tensor *y, const batch *b);
+    /* The measures of items from..from+count of a split. NULL: run_classes. 1 or 0. */
+    int (*measure)(run *r, int split, int from, int count, figures *f);
+    /* What does not come from the network (trivial answers, blind baselines), for the table after training. NULL: nothing. */
+    int (*baselines)(run *r, figures *f);
+    /* fv predict RUN FILE: prints one line, or one JSON object. NULL: only test items are predicted. 1 or 0. */
+    int (*predict)(run *r, const char *file, int json);
+    /* A picture of what is predicted for n test items, as PNG. 1 or 0. */
+    int (*draw)(run *r, const int32_t *index, int n, const char *png);
+} task;
+
+/* A run in memory: made by fv train, eval and predict, and lent to the task's hooks. */
+struct run {
+    fv_ctx *c;
+    const task *task;
+    settings s;
+    fv_weights *llm;
+    char llm_path[4096]; /* "": none */
+    fv_model *model;
+    int bf16;
+    void *data;             /* the task's own */
+    int count[2];           /* items of SPLIT_TRAIN and SPLIT_TEST */
+    char (*class_names)[64]; /* [classes], or NULL; freed with the run */
+    int classes;
+    int blind;              /* measure with the inputs of other items (see fv eval --shuffle) */
+    int32_t *order;         /* of the training items in this epoch */
+    int order_count;
+    char data_path[4096];
+};
+
+extern const task *const tasks[]; /* NULL at the end */
+const task *task_named(const char *name);
+
+/* For the hooks: forward of b's inputs, loss of its targets */
+fv_tensor *run_forward(run *r, const batch *b);
+fv_tensor *run_loss(run *r, fv_tensor *y, const batch *b);
+/* top1, top5 (from 6 classes), auc (with two classes and more; one against rest, mean of the classes that are there), loss */
+int run_classes(run *r, int split, int from, int count, figures *f);
+/* The rng of an item in an epoch, from the run's seed */
+fv_rng run_rng(const run *r, int epoch, int32_t item);
+/* The item whose input is measured for `item`: itself, or with r->blind another one of the split */
+int32_t run_other(const run *r, int split, int32_t item);
+int is_interrupted(void);
+#endif
