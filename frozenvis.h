@@ -1788,7 +1788,8 @@ typedef struct fv__kernels {
     void (*norm_sums)(void *gw, void *gb, const void *x, const void *gy, int64_t n, double mean, double rstd);
     /* gemm: see >>gemm. mr x nr is the tile one call of the micro-kernel computes */
     int mr, nr;
-    void (*tile)(int64_t k, const void *a, const void *b, void *out, int64_t ld, int add);
+    void (*tile)(int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *init, const void *from,
+                 int64_t from_ld, void *out, int64_t ld);
     void (*pack)(void *dst, const void *src, int64_t rs, int64_t cs, int rows, int64_t k, int width);
     void (*score_grad)(void *dp, const void *p, int64_t n, double d, double scale);
     void (*from_bf16)(float *y, const uint16_t *x, int64_t n);
@@ -1805,6 +1806,13 @@ typedef struct fv__kernels {
 #define FV__UNROLL _Pragma("unroll")
 #else
 #define FV__UNROLL _Pragma("GCC unroll 32") /* at -O2 gcc leaves the loops over sums rolled, and spills them */
+#endif
+#ifndef FV__OPAQUE
+#ifdef __GNUC__
+#define FV__OPAQUE(x) __asm__("" : "+r"(x)) /* the compiler may not work out how it was made, and keeps it in a register */
+#else
+#define FV__OPAQUE(x) ((void)0)
+#endif
 #endif
 #define FV__PASS_F64 1
 #define FV__PASS_SCALAR 2
@@ -2309,23 +2317,47 @@ FV__TARGET static void FV__FN(norm_sums)(void *gw_, void *gb_, const void *x_, c
 #endif
 #define FV__NR (FV__NRV * FV__W)
 
-FV__TARGET static void FV__FN(tile)(int64_t k, const void *a_, const void *b_, void *out_, int64_t ld, int add) {
-    const FV__T *a = (const FV__T *)a_, *b = (const FV__T *)b_;
+/* a tile's element (i, p) of A is a[i*rs + p*cs]: packed (1, MR), or A where it lies, rows (ld, 1) or columns (1, ld). b's
+ * rows are cs_b apart: NR when packed. The sums start at init[NR] (NULL: 0), from[i*from_ld + j] is added (NULL: nothing). */
+FV__TARGET static void FV__FN(tile)(int64_t k, const void *a_, int64_t rs, int64_t cs, const void *b_, int64_t ldb, const void *init_,
+                                    const void *from_, int64_t from_ld, void *out_, int64_t ld) {
+    const FV__T *a = (const FV__T *)a_, *b = (const FV__T *)b_, *init = (const FV__T *)init_, *from = (const FV__T *)from_;
     FV__T *out = (FV__T *)out_;
     FV__V s[FV__MR][FV__NRV];
-    FV__UNROLL for (int i = 0; i < FV__MR; i++) FV__UNROLL for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__SET1(0);
-    for (int64_t p = 0; p < k; p++, a += FV__MR, b += FV__NR) {
-        FV__V v[FV__NRV];
-        FV__UNROLL for (int j = 0; j < FV__NRV; j++) v[j] = FV__LD(b + j * FV__W);
-        FV__UNROLL for (int i = 0; i < FV__MR; i++) {
-            FV__V x = FV__SET1(a[i]);
-            FV__UNROLL for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__FMA(x, v[j], s[i][j]);
+    FV__UNROLL for (int j = 0; j < FV__NRV; j++) {
+        FV__V start = init ? FV__LD(init + j * FV__W) : FV__SET1(0);
+        FV__UNROLL for (int i = 0; i < FV__MR; i++) s[i][j] = start;
+    }
+    if (rs == 1)
+        for (int64_t p = 0; p < k; p++, a += cs, b += ldb) {
+            FV__V v[FV__NRV];
+            FV__UNROLL for (int j = 0; j < FV__NRV; j++) v[j] = FV__LD(b + j * FV__W);
+            FV__UNROLL for (int i = 0; i < FV__MR; i++) {
+                FV__V x = FV__SET1(a[i]);
+                FV__UNROLL for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__FMA(x, v[j], s[i][j]);
+            }
+        }
+    else { /* four rows share a pointer, so that they all stay in registers */
+        const FV__T *r[(FV__MR + 3) / 4];
+        int64_t rs3 = 3 * rs;
+        FV__OPAQUE(rs3);
+        FV__UNROLL for (int i = 0; i < FV__MR; i += 4) {
+            r[i / 4] = a + i * rs;
+            FV__OPAQUE(r[i / 4]);
+        }
+        for (int64_t p = 0; p < k; p++, b += ldb) {
+            FV__V v[FV__NRV];
+            FV__UNROLL for (int j = 0; j < FV__NRV; j++) v[j] = FV__LD(b + j * FV__W);
+            FV__UNROLL for (int i = 0; i < FV__MR; i++) {
+                FV__V x = FV__SET1(r[i / 4][i % 4 == 3 ? rs3 : i % 4 * rs]);
+                FV__UNROLL for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__FMA(x, v[j], s[i][j]);
+            }
+            FV__UNROLL for (int i = 0; i < FV__MR; i += 4) r[i / 4] += cs;
         }
     }
     FV__UNROLL for (int i = 0; i < FV__MR; i++) FV__UNROLL for (int j = 0; j < FV__NRV; j++) {
-        FV__T *o = out + i * ld + j * FV__W;
-        if (add) s[i][j] = FV__ADD(s[i][j], FV__LD(o));
-        FV__ST(o, s[i][j]);
+        if (from) s[i][j] = FV__ADD(s[i][j], FV__LD(from + i * from_ld + j * FV__W));
+        FV__ST(out + i * ld + j * FV__W, s[i][j]);
     }
 }
 
@@ -2456,26 +2488,48 @@ FV__TARGET static double FV__FN(peak)(int64_t n, void *sink) {
 #if FV__PASS == FV__PASS_AVX512
 /* ---- bf16 dot products: the same tile over pairs of k; a [k/2][MR][2], b [k/2][NR][2], sums in f32 ---- */
 #define FV__TARGET_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma")))
-FV__TARGET_BF16 static void fv__tile_bf16(int64_t k, const void *a_, const void *b_, void *out_, int64_t ld, int add) {
+/* strides in pairs; rows of A where it lies have rs > 1, cs 1 */
+FV__TARGET_BF16 static void fv__tile_bf16(int64_t k, const void *a_, int64_t rs, int64_t cs, const void *b_, const void *init_, const void *from_,
+                                          int64_t from_ld, void *out_, int64_t ld) {
     const uint16_t *b = (const uint16_t *)b_;
-    const char *a = (const char *)a_;
+    const int *a = (const int *)a_;
+    const float *init = (const float *)init_, *from = (const float *)from_;
     float *out = (float *)out_;
     __m512 s[14][2];
-    FV__UNROLL for (int i = 0; i < 14; i++) s[i][0] = s[i][1] = _mm512_setzero_ps();
-    for (int64_t p = 0; p < k; p += 2, a += 14 * 4, b += 64) {
-        __m512bh v0 = (__m512bh)_mm512_loadu_si512(b), v1 = (__m512bh)_mm512_loadu_si512(b + 32);
-        FV__UNROLL for (int i = 0; i < 14; i++) {
-            int pair;
-            memcpy(&pair, a + 4 * i, 4);
-            __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
-            s[i][0] = _mm512_dpbf16_ps(s[i][0], x, v0);
-            s[i][1] = _mm512_dpbf16_ps(s[i][1], x, v1);
+    FV__UNROLL for (int j = 0; j < 2; j++) {
+        __m512 start = init ? _mm512_loadu_ps(init + 16 * j) : _mm512_setzero_ps();
+        FV__UNROLL for (int i = 0; i < 14; i++) s[i][j] = start;
+    }
+    if (rs == 1)
+        for (int64_t p = 0; p < k; p += 2, a += cs, b += 64) {
+            __m512bh v0 = (__m512bh)_mm512_loadu_si512(b), v1 = (__m512bh)_mm512_loadu_si512(b + 32);
+            FV__UNROLL for (int i = 0; i < 14; i++) {
+                __m512bh x = (__m512bh)_mm512_set1_epi32(a[i]);
+                s[i][0] = _mm512_dpbf16_ps(s[i][0], x, v0);
+                s[i][1] = _mm512_dpbf16_ps(s[i][1], x, v1);
+            }
+        }
+    else {
+        const int *r[4];
+        int64_t rs3 = 3 * rs;
+        FV__OPAQUE(rs3);
+        FV__UNROLL for (int i = 0; i < 4; i++) {
+            r[i] = a + 4 * i * rs;
+            FV__OPAQUE(r[i]);
+        }
+        for (int64_t p = 0; p < k; p += 2, b += 64) {
+            __m512bh v0 = (__m512bh)_mm512_loadu_si512(b), v1 = (__m512bh)_mm512_loadu_si512(b + 32);
+            FV__UNROLL for (int i = 0; i < 14; i++) {
+                __m512bh x = (__m512bh)_mm512_set1_epi32(r[i / 4][i % 4 == 3 ? rs3 : i % 4 * rs]);
+                s[i][0] = _mm512_dpbf16_ps(s[i][0], x, v0);
+                s[i][1] = _mm512_dpbf16_ps(s[i][1], x, v1);
+            }
+            FV__UNROLL for (int i = 0; i < 4; i++) r[i] += cs;
         }
     }
     FV__UNROLL for (int i = 0; i < 14; i++) FV__UNROLL for (int j = 0; j < 2; j++) {
-        float *o = out + i * ld + j * 16;
-        if (add) s[i][j] = _mm512_add_ps(s[i][j], _mm512_loadu_ps(o));
-        _mm512_storeu_ps(o, s[i][j]);
+        if (from) s[i][j] = _mm512_add_ps(s[i][j], _mm512_loadu_ps(from + i * from_ld + j * 16));
+        _mm512_storeu_ps(out + i * ld + j * 16, s[i][j]);
     }
 }
 /* rows p and p+1 of a matrix whose rows are contiguous, interleaved: dst[p/2][r] = {src[p][r], src[p+1][r]} */
@@ -2621,6 +2675,7 @@ typedef struct fv__gemm {
     size_t element;
     fv_mat a, b;
     const char *pa, *pb;  /* packed operands */
+    int direct_a, direct_b; /* read where it lies; then only a last panel that is not full is packed */
     const fv_packed *w;   /* b comes from here, transposed, when pb is not its own memory */
     int64_t block_m, block_n, slice;
     void *out;
@@ -2644,14 +2699,15 @@ static int64_t fv__tile_of(const fv__gemm *g, int64_t *nr) {
     return g->k->mr;
 }
 
-static void fv__tile(const fv__gemm *g, int64_t k, const void *a, const void *b, void *out, int64_t ld, int add) {
+static void fv__tile(const fv__gemm *g, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *init,
+                     const void *from, int64_t from_ld, void *out, int64_t ld) {
 #ifdef FV__X86
     if (g->compute == FV_BF16) {
-        fv__tile_bf16(k, a, b, out, ld, add);
+        fv__tile_bf16(k, a, rs, cs, b, init, from, from_ld, out, ld);
         return;
     }
 #endif
-    g->k->tile(k, a, b, out, ld, add);
+    g->k->tile(k, a, rs, cs, b, ldb, init, from, from_ld, out, ld);
 }
 
 /* One panel: `rows` rows (stride rs) by k columns (stride cs) of src, already of the computing type. */
@@ -2702,18 +2758,20 @@ static void fv__repack(const fv__gemm *g, char *dst, int64_t col, int cols) {
     }
 }
 
+static int64_t fv__packed_panels_a(const fv__gemm *g) { return g->direct_a ? g->m % g->mr != 0 : FV__CEIL(g->m, g->mr); }
+
 static void fv__pack_job(void *arg, int job, int worker) {
     const fv__gemm *g = (const fv__gemm *)arg;
-    int64_t pa = FV__CEIL(g->m, g->mr);
+    int64_t pa = fv__packed_panels_a(g);
     (void)worker;
     if (job < pa) {
-        int64_t row = job * g->mr;
+        int64_t row = (g->direct_a ? g->m / g->mr : job) * g->mr;
         fv__pack_panel(g, (char *)(uintptr_t)g->pa + (size_t)job * fv__panel_bytes(g, g->mr),
                        (const char *)g->a.data + (size_t)(row * g->a.rs) * g->element, g->a.rs, g->a.cs,
                        (int)FV__MIN(g->mr, g->m - row), g->kk, (int)g->mr);
         return;
     }
-    int64_t panel = job - pa, col = panel * g->nr;
+    int64_t panel = job - pa, col = (g->direct_b ? g->n / g->nr : panel) * g->nr;
     int cols = (int)FV__MIN(g->nr, g->n - col);
     char *dst = (char *)(uintptr_t)g->pb + (size_t)panel * fv__panel_bytes(g, g->nr);
     if (g->w) fv__repack(g, dst, col, cols);
@@ -2722,50 +2780,75 @@ static void fv__pack_job(void *arg, int job, int worker) {
                        (int)g->nr);
 }
 
-/* sums of a block [rows of panels][ld], from packed panels ia.., jb.. */
-static void fv__gemm_sums(const fv__gemm *g, int64_t ia, int64_t na, int64_t jb, int64_t nb, char *sum, int64_t ld, int add) {
-    size_t sa = fv__panel_bytes(g, g->mr), sb = fv__panel_bytes(g, g->nr), acc = g->compute == FV_F64 ? 8 : 4;
-    for (int64_t p = 0; p < g->kk; p += g->slice) {
-        int64_t k = FV__MIN(g->slice, g->kk - p);
-        for (int64_t j = 0; j < nb; j++)
-            for (int64_t i = 0; i < na; i++)
-                fv__tile(g, k, g->pa + (size_t)(ia + i) * sa + (size_t)(p * g->mr) * g->element,
-                         g->pb + (size_t)(jb + j) * sb + (size_t)(p * g->nr) * g->element,
-                         sum + (size_t)(i * g->mr * ld + j * g->nr) * acc, ld, add || p > 0);
+/* panel i of A, from k index p on: where it is and its strides, in elements (of pairs, in bf16) */
+static const char *fv__panel_a(const fv__gemm *g, int64_t i, int64_t p, int64_t *rs, int64_t *cs) {
+    if (g->direct_a && (i + 1) * g->mr <= g->m) {
+        *rs = g->a.rs == 1 ? 1 : g->a.rs / g->unit, *cs = g->a.cs;
+        return (const char *)g->a.data + (size_t)(i * g->mr * g->a.rs + p * g->a.cs) * g->element;
     }
+    *rs = 1, *cs = g->mr;
+    return g->pa + (size_t)(g->direct_a ? 0 : i) * fv__panel_bytes(g, g->mr) + (size_t)(p * g->mr) * g->element;
+}
+static const char *fv__panel_b(const fv__gemm *g, int64_t j, int64_t p, int64_t *ld) {
+    if (g->direct_b && (j + 1) * g->nr <= g->n) {
+        *ld = g->b.rs;
+        return (const char *)g->b.data + (size_t)(p * g->b.rs + j * g->nr) * g->element;
+    }
+    *ld = g->nr;
+    return g->pb + (size_t)(g->direct_b ? 0 : j) * fv__panel_bytes(g, g->nr) + (size_t)(p * g->nr) * g->element;
 }
 
-/* one row of a finished block: + bias + residual, + or =, converted */
-static void fv__gemm_store(const fv__gemm *g, char *sum, int64_t row, int64_t col, int64_t n) {
+/* rows x cols of a tile that hangs over the edge, or that is of another type: + bias + residual, + or =, converted */
+static void fv__gemm_store(const fv__gemm *g, char *sum, int64_t ld, int64_t row, int64_t col, int64_t rows, int64_t cols) {
     fv_type acc = g->compute == FV_F64 ? FV_F64 : FV_F32;
     size_t size = fv_type_size(g->out_type), as = fv_type_size(acc);
-    char *out = (char *)g->out + (size_t)(row * g->ldc + col) * size;
     char wide[FV__BLOCK_N * 8];
-    if (g->bias) g->k->add(sum, sum, (const char *)g->bias + (size_t)col * as, n);
-    if (g->residual) {
-        const char *r = (const char *)g->residual + (size_t)(row * g->ldc + col) * fv_type_size(g->residual_type);
-        if (g->residual_type != acc) fv__convert_by(g->k, wide, acc, r, g->residual_type, n), r = wide;
-        g->k->add(sum, sum, r, n);
+    for (int64_t i = 0; i < rows; i++, sum += (size_t)ld * as) {
+        char *out = (char *)g->out + (size_t)((row + i) * g->ldc + col) * size;
+        if (g->bias) g->k->add(sum, sum, (const char *)g->bias + (size_t)col * as, cols);
+        if (g->residual) {
+            const char *r = (const char *)g->residual + (size_t)((row + i) * g->ldc + col) * fv_type_size(g->residual_type);
+            if (g->residual_type != acc) fv__convert_by(g->k, wide, acc, r, g->residual_type, cols), r = wide;
+            g->k->add(sum, sum, r, cols);
+        }
+        if (g->add) {
+            const char *old = out;
+            if (g->out_type != acc) fv__convert_by(g->k, wide, acc, out, g->out_type, cols), old = wide;
+            g->k->add(sum, sum, old, cols);
+        }
+        fv__convert_by(g->k, out, g->out_type, sum, acc, cols);
     }
-    if (g->add && g->out_type == acc) {
-        g->k->add(out, out, sum, n);
-        return;
-    }
-    if (g->add) {
-        fv__convert_by(g->k, wide, acc, out, g->out_type, n);
-        g->k->add(sum, sum, wide, n);
-    }
-    fv__convert_by(g->k, out, g->out_type, sum, acc, n);
 }
 
+/* A block of C of the sums' own type: tiles are summed in place, slice after slice; bias, residual and what C held come with the
+ * first. Tiles over the edge, and all of a C of another type, go through the thread's scratch. */
 static void fv__block_job(void *arg, int job, int worker) {
     const fv__gemm *g = (const fv__gemm *)arg;
-    int64_t across = FV__CEIL(g->n, g->block_n), row = job / across * g->block_m, col = job % across * g->block_n;
+    int64_t across = FV__CEIL(g->n, g->block_n), row = job / across * g->block_m, col = job % across * g->block_n, rs, cs, ldb;
     int64_t rows = FV__MIN(g->block_m, g->m - row), cols = FV__MIN(g->block_n, g->n - col);
     char *sum = (char *)fv__scratch(g->c, worker);
-    size_t acc = g->compute == FV_F64 ? 8 : 4;
-    fv__gemm_sums(g, row / g->mr, FV__CEIL(rows, g->mr), col / g->nr, FV__CEIL(cols, g->nr), sum, g->block_n, 0);
-    for (int64_t i = 0; i < rows; i++) fv__gemm_store(g, sum + (size_t)(i * g->block_n) * acc, row + i, col, cols);
+    fv_type acc_type = g->compute == FV_F64 ? FV_F64 : FV_F32;
+    size_t acc = fv_type_size(acc_type);
+    int in_place = g->out_type == acc_type && !(g->add && g->residual) && (!g->residual || g->residual_type == acc_type);
+    for (int64_t p = 0; p < FV__MAX(g->kk, 1); p += g->slice) {
+        int64_t k = FV__MIN(g->slice, g->kk - p);
+        for (int64_t j = 0; j < cols; j += g->nr)
+            for (int64_t i = 0; i < rows; i += g->mr) {
+                const char *a = fv__panel_a(g, (row + i) / g->mr, p, &rs, &cs), *b = fv__panel_b(g, (col + j) / g->nr, p, &ldb);
+                if (in_place && i + g->mr <= rows && j + g->nr <= cols) {
+                    size_t at = (size_t)((row + i) * g->ldc + col + j) * acc;
+                    char *out = (char *)g->out + at;
+                    const char *from = p > 0 || g->add ? out : g->residual ? (const char *)g->residual + at : NULL;
+                    fv__tile(g, k, a, rs, cs, b, ldb, p == 0 && g->bias ? (const char *)g->bias + (size_t)(col + j) * acc : NULL, from, g->ldc, out, g->ldc);
+                } else {
+                    char *out = sum + (size_t)(i * g->block_n + j) * acc;
+                    fv__tile(g, k, a, rs, cs, b, ldb, NULL, p > 0 ? out : NULL, g->block_n, out, g->block_n);
+                }
+            }
+    }
+    int64_t whole_rows = in_place ? rows / g->mr * g->mr : 0, whole_cols = in_place ? cols / g->nr * g->nr : 0;
+    if (whole_cols < cols) fv__gemm_store(g, sum + (size_t)whole_cols * acc, g->block_n, row, col + whole_cols, whole_rows, cols - whole_cols);
+    fv__gemm_store(g, sum + (size_t)(whole_rows * g->block_n) * acc, g->block_n, row + whole_rows, col, rows - whole_rows, cols);
 }
 
 /* Tile, blocks and slices for g's shape; the computing type is what the ISA has. */
@@ -2817,6 +2900,15 @@ static fv__span *fv__cast_operand(fv_ctx *c, fv_mat *m, int64_t rows, int64_t co
     return s;
 }
 
+/* Which operands are read where they lie: packing costs a pass over the operand, and pays by order in the caches when each
+ * panel is used often. Rows of A may be read in place, its columns too; of B only rows. In bf16 pairs along k must lie together. */
+static void fv__gemm_direct(fv__gemm *g, int pack_b) {
+    if (g->compute == FV_BF16) g->direct_a = g->a.cs == 1 && g->a.rs > 2 && g->a.rs % 2 == 0 && g->kk % 2 == 0;
+    else g->direct_a = g->a.cs == 1 || g->a.rs == 1;
+    if (g->n > 2048 && g->kk > 768) g->direct_a = 0;
+    g->direct_b = pack_b && !g->w && g->compute != FV_BF16 && g->b.cs == 1 && g->m <= 512;
+}
+
 /* The whole product; g holds operands, shape, output and epilogue; pb is set when b is packed for this very product. */
 static void fv__gemm_run(fv_ctx *c, fv__gemm *g) {
     if (c->status || !g->m || !g->n) return;
@@ -2826,9 +2918,10 @@ static void fv__gemm_run(fv_ctx *c, fv__gemm *g) {
     fv__span *ca = fv__cast_operand(c, &g->a, g->m, g->kk, g->compute, round), *cb = NULL;
     int pack_b = !g->pb;
     if (pack_b && !g->w) cb = fv__cast_operand(c, &g->b, g->kk, g->n, g->compute, round);
-    int64_t panels_a = FV__CEIL(g->m, g->mr), panels_b = pack_b ? FV__CEIL(g->n, g->nr) : 0;
-    fv__span *sa = fv__pool_alloc(c, (size_t)panels_a * fv__panel_bytes(g, g->mr));
-    fv__span *sb = pack_b ? fv__pool_alloc(c, (size_t)panels_b * fv__panel_bytes(g, g->nr)) : NULL;
+    fv__gemm_direct(g, pack_b);
+    int64_t panels_a = fv__packed_panels_a(g), panels_b = !pack_b ? 0 : g->direct_b ? g->n % g->nr != 0 : FV__CEIL(g->n, g->nr);
+    fv__span *sa = fv__pool_alloc(c, (size_t)FV__MAX(panels_a, 1) * fv__panel_bytes(g, g->mr));
+    fv__span *sb = pack_b ? fv__pool_alloc(c, (size_t)FV__MAX(panels_b, 1) * fv__panel_bytes(g, g->nr)) : NULL;
     fv__scratch_reserve(c, (size_t)(g->block_m * g->block_n) * 8);
     if (!c->status) {
         g->pa = sa->data;
@@ -3884,8 +3977,10 @@ static void fv__small_gemm(const fv__attention *a, int64_t m, int64_t n, int64_t
     char *pa = pb + (size_t)(FV__ROUND_UP(n, nr) * k) * a->e;
     for (int64_t i = 0; i < m; i += mr) {
         a->k->pack(pa, x + (size_t)(i * xr) * a->e, xr, xc, (int)FV__MIN(mr, m - i), k, (int)mr);
-        for (int64_t j = 0; j < n; j += nr)
-            a->k->tile(k, pa, pb + (size_t)(j * k) * a->e, out + (size_t)(i * ld + j) * a->e, ld, add);
+        for (int64_t j = 0; j < n; j += nr) {
+            char *o = out + (size_t)(i * ld + j) * a->e;
+            a->k->tile(k, pa, 1, mr, pb + (size_t)(j * k) * a->e, nr, NULL, add ? o : NULL, ld, o, ld);
+        }
     }
 }
 
