@@ -796,7 +796,7 @@ struct fv_model {
     fv_params params;          /* trained */
     fv_params buffers;         /* saved but not trained: running statistics */
     struct fv_frozen *frozen;  /* NULL: no stage */
-    void *net;                 /* the arch's own struct */
+    void *net, *blocks;        /* the arch's own struct, and an array of it; both freed with the model */
     fv_tensor *features;       /* output of F2 in the last forward, before an outside residual; NULL without a stage */
     int dim;                   /* d, of the tokens that the stage sees */
     int num_classes;
@@ -807,6 +807,9 @@ struct fv_model {
 typedef enum fv_init { FV_INIT_ZEROS = 0, FV_INIT_ONES, FV_INIT_TRUNC, FV_INIT_TINY, FV_INIT_CONV } fv_init;
 /* fv_model_param -- a trained tensor appended to m->params. TRUNC: truncated normal, std 0.02; TINY: normal, std 1e-6 */
 FV_DEF fv_tensor *fv_model_param(fv_ctx *c, fv_model *m, const char *name, int rank, const int64_t *dim, fv_init init);
+
+/* fv_model_buffer -- [n], saved and loaded but not trained, filled with `value` */
+FV_DEF fv_tensor *fv_model_buffer(fv_ctx *c, fv_model *m, const char *name, int64_t n, double value);
 
 /* Keys of the config: `otherwise` when absent; a value of the wrong kind or out of range is FV_EUSAGE. */
 FV_DEF int fv_config_int(fv_ctx *c, const fv_model *m, const char *key, int otherwise, int least, int most);
@@ -891,8 +894,17 @@ FV_DEF int64_t fv_frozen_numel(const fv_frozen *f);
  * ====================================================================================================== */
 /* fv_arch_find -- the network of that name ("vit"); NULL. */
 FV_DEF const fv_arch *fv_arch_find(const char *name);
-/* fv_arch_free -- the memory of m->net, which the arch's build made. */
-FV_DEF void fv_arch_free(fv_ctx *c, fv_model *m);
+
+/* Clouds: points [B,N,3], f32. All: 1, or 0 and FV_ESHAPE, FV_ENOMEM.
+ * fv_fps -- farthest point sampling: index [B,G]; the first is 0, each next the farthest from those before it, the lower index of
+ * equal ones.  fv_knn -- the K nearest of each centre [B,G,3] by squared distance: index [B,G,K], nearest first, lower index first.
+ *   source  Qi et al., PointNet++, arXiv:1706.02413 */
+FV_DEF int fv_fps(fv_ctx *c, const float *points, int64_t B, int64_t N, int64_t G, int32_t *index);
+FV_DEF int fv_knn(fv_ctx *c, const float *points, int64_t B, int64_t N, const float *centre, int64_t G, int64_t K, int32_t *index);
+/* fv_point_groups -- x [B,N,3] -> the K nearest of G sampled centres, less the centre, [B,G,K,3]; *centres [B,G,3]. No gradient. */
+FV_DEF fv_tensor *fv_point_groups(fv_ctx *c, const fv_tensor *x, int G, int K, fv_tensor **centres);
+/* fv_points_augment -- in place: each axis scaled by 2/3..3/2, then moved by -0.2..0.2.  source  Point-BERT's fine-tuning */
+FV_DEF void fv_points_augment(fv_rng *r, float *points, int64_t n);
 
 /* ======================================================================================================
  * >>network -- a model from its config: create, load, run
@@ -1788,9 +1800,11 @@ typedef struct fv__kernels {
     void (*norm_sums)(void *gw, void *gb, const void *x, const void *gy, int64_t n, double mean, double rstd);
     /* gemm: see >>gemm. mr x nr is the tile one call of the micro-kernel computes */
     int mr, nr;
-    void (*tile)(int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *init, const void *from,
+    void (*tile)(int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias, const void *from,
                  int64_t from_ld, void *out, int64_t ld);
     void (*pack)(void *dst, const void *src, int64_t rs, int64_t cs, int rows, int64_t k, int width);
+    /* d = (or, with least, the smaller of d and) squared distance of each point to (px,py,pz); f32 */
+    void (*distances)(void *d, const void *x, const void *y, const void *z, int64_t n, double px, double py, double pz, int least);
     void (*score_grad)(void *dp, const void *p, int64_t n, double d, double scale);
     void (*from_bf16)(float *y, const uint16_t *x, int64_t n);
     void (*to_bf16)(uint16_t *y, const float *x, int64_t n);
@@ -1854,7 +1868,7 @@ typedef struct fv__kernels {
 #define FV__SUB(a, b) ((a) - (b))
 #define FV__MUL(a, b) ((a) * (b))
 #define FV__DIV(a, b) ((a) / (b))
-#define FV__FMA(a, b, c) ((a) * (b) + (c))
+#define FV__FMA(a, b, c) ((FV__T)((double)(a) * (double)(b) + (double)(c))) /* one rounding, as the instruction has */
 #define FV__FNMA(a, b, c) ((c) - (a) * (b))
 #define FV__VMAX(a, b) ((a) > (b) ? (a) : (b))
 #define FV__VMIN(a, b) ((a) < (b) ? (a) : (b))
@@ -2318,14 +2332,14 @@ FV__TARGET static void FV__FN(norm_sums)(void *gw_, void *gb_, const void *x_, c
 #define FV__NR (FV__NRV * FV__W)
 
 /* a tile's element (i, p) of A is a[i*rs + p*cs]: packed (1, MR), or A where it lies, rows (ld, 1) or columns (1, ld). b's
- * rows are cs_b apart: NR when packed. The sums start at init[NR] (NULL: 0), from[i*from_ld + j] is added (NULL: nothing). */
-FV__TARGET static void FV__FN(tile)(int64_t k, const void *a_, int64_t rs, int64_t cs, const void *b_, int64_t ldb, const void *init_,
+ * rows are cs_b apart: NR when packed. The sums start at bias[NR] (NULL: 0); from[i*from_ld + j] is added (NULL: nothing). */
+FV__TARGET static void FV__FN(tile)(int64_t k, const void *a_, int64_t rs, int64_t cs, const void *b_, int64_t ldb, const void *bias_,
                                     const void *from_, int64_t from_ld, void *out_, int64_t ld) {
-    const FV__T *a = (const FV__T *)a_, *b = (const FV__T *)b_, *init = (const FV__T *)init_, *from = (const FV__T *)from_;
+    const FV__T *a = (const FV__T *)a_, *b = (const FV__T *)b_, *bias = (const FV__T *)bias_, *from = (const FV__T *)from_;
     FV__T *out = (FV__T *)out_;
     FV__V s[FV__MR][FV__NRV];
     FV__UNROLL for (int j = 0; j < FV__NRV; j++) {
-        FV__V start = init ? FV__LD(init + j * FV__W) : FV__SET1(0);
+        FV__V start = bias ? FV__LD(bias + j * FV__W) : FV__SET1(0);
         FV__UNROLL for (int i = 0; i < FV__MR; i++) s[i][j] = start;
     }
     if (rs == 1)
@@ -2418,6 +2432,17 @@ FV__TARGET static void FV__FN(pack)(void *dst_, const void *src_, int64_t rs, in
     }
 }
 
+FV__TARGET static void FV__FN(distances)(void *d_, const void *x_, const void *y_, const void *z_, int64_t n, double px, double py, double pz, int least) {
+    FV__T *d = (FV__T *)d_;
+    const FV__T *x = (const FV__T *)x_, *y = (const FV__T *)y_, *z = (const FV__T *)z_;
+    for (int64_t i = 0; i < n; i += FV__W) {
+        int64_t left = n - i;
+        FV__V a = FV__SUB(FV__LDN(x + i, left), FV__SET1(px)), b = FV__SUB(FV__LDN(y + i, left), FV__SET1(py)), e = FV__SUB(FV__LDN(z + i, left), FV__SET1(pz));
+        FV__V s = FV__ADD(FV__ADD(FV__MUL(a, a), FV__MUL(b, b)), FV__MUL(e, e));
+        FV__STN(d + i, least ? FV__VMIN(s, FV__LDN(d + i, left)) : s, left);
+    }
+}
+
 /* Attention's backward pass on a row: s = p * (dp - d) * scale, in place of dp */
 FV__TARGET static void FV__FN(score_grad)(void *dp_, const void *p_, int64_t n, double d, double scale) {
     FV__T *dp = (FV__T *)dp_;
@@ -2489,15 +2514,15 @@ FV__TARGET static double FV__FN(peak)(int64_t n, void *sink) {
 /* ---- bf16 dot products: the same tile over pairs of k; a [k/2][MR][2], b [k/2][NR][2], sums in f32 ---- */
 #define FV__TARGET_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma")))
 /* strides in pairs; rows of A where it lies have rs > 1, cs 1 */
-FV__TARGET_BF16 static void fv__tile_bf16(int64_t k, const void *a_, int64_t rs, int64_t cs, const void *b_, const void *init_, const void *from_,
+FV__TARGET_BF16 static void fv__tile_bf16(int64_t k, const void *a_, int64_t rs, int64_t cs, const void *b_, const void *bias_, const void *from_,
                                           int64_t from_ld, void *out_, int64_t ld) {
     const uint16_t *b = (const uint16_t *)b_;
     const int *a = (const int *)a_;
-    const float *init = (const float *)init_, *from = (const float *)from_;
+    const float *bias = (const float *)bias_, *from = (const float *)from_;
     float *out = (float *)out_;
     __m512 s[14][2];
     FV__UNROLL for (int j = 0; j < 2; j++) {
-        __m512 start = init ? _mm512_loadu_ps(init + 16 * j) : _mm512_setzero_ps();
+        __m512 start = bias ? _mm512_loadu_ps(bias + 16 * j) : _mm512_setzero_ps();
         FV__UNROLL for (int i = 0; i < 14; i++) s[i][j] = start;
     }
     if (rs == 1)
@@ -2564,7 +2589,7 @@ static const fv__kernels FV__FN(kernels) = {
     FV__FN(leaky_relu), FV__FN(leaky_relu_grad), FV__FN(swiglu), FV__FN(swiglu_grad),
     FV__FN(sum), FV__FN(dot), FV__FN(row_max), FV__FN(softmax_exp), FV__FN(exp_sum), FV__FN(softmax_grad),
     FV__FN(layernorm), FV__FN(rmsnorm), FV__FN(norm_grad), FV__FN(norm_sums),
-    FV__MR, FV__NR, FV__FN(tile), FV__FN(pack), FV__FN(score_grad),
+    FV__MR, FV__NR, FV__FN(tile), FV__FN(pack), FV__FN(distances), FV__FN(score_grad),
     FV__FN(from_bf16), FV__FN(to_bf16), FV__FN(peak)};
 
 #undef FV__UNROLL
@@ -2699,15 +2724,15 @@ static int64_t fv__tile_of(const fv__gemm *g, int64_t *nr) {
     return g->k->mr;
 }
 
-static void fv__tile(const fv__gemm *g, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *init,
+static void fv__tile(const fv__gemm *g, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias,
                      const void *from, int64_t from_ld, void *out, int64_t ld) {
 #ifdef FV__X86
     if (g->compute == FV_BF16) {
-        fv__tile_bf16(k, a, rs, cs, b, init, from, from_ld, out, ld);
+        fv__tile_bf16(k, a, rs, cs, b, bias, from, from_ld, out, ld);
         return;
     }
 #endif
-    g->k->tile(k, a, rs, cs, b, ldb, init, from, from_ld, out, ld);
+    g->k->tile(k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld);
 }
 
 /* One panel: `rows` rows (stride rs) by k columns (stride cs) of src, already of the computing type. */
@@ -2798,14 +2823,13 @@ static const char *fv__panel_b(const fv__gemm *g, int64_t j, int64_t p, int64_t 
     return g->pb + (size_t)(g->direct_b ? 0 : j) * fv__panel_bytes(g, g->nr) + (size_t)(p * g->nr) * g->element;
 }
 
-/* rows x cols of a tile that hangs over the edge, or that is of another type: + bias + residual, + or =, converted */
+/* rows x cols of tiles that hang over the edge, or that are of another type: + residual, + or =, converted */
 static void fv__gemm_store(const fv__gemm *g, char *sum, int64_t ld, int64_t row, int64_t col, int64_t rows, int64_t cols) {
     fv_type acc = g->compute == FV_F64 ? FV_F64 : FV_F32;
     size_t size = fv_type_size(g->out_type), as = fv_type_size(acc);
     char wide[FV__BLOCK_N * 8];
     for (int64_t i = 0; i < rows; i++, sum += (size_t)ld * as) {
         char *out = (char *)g->out + (size_t)((row + i) * g->ldc + col) * size;
-        if (g->bias) g->k->add(sum, sum, (const char *)g->bias + (size_t)col * as, cols);
         if (g->residual) {
             const char *r = (const char *)g->residual + (size_t)((row + i) * g->ldc + col) * fv_type_size(g->residual_type);
             if (g->residual_type != acc) fv__convert_by(g->k, wide, acc, r, g->residual_type, cols), r = wide;
@@ -2820,6 +2844,16 @@ static void fv__gemm_store(const fv__gemm *g, char *sum, int64_t ld, int64_t row
     }
 }
 
+/* the bias of a tile; a copy where it hangs over the edge */
+static const char *fv__tile_bias(const fv__gemm *g, int64_t col, size_t size, char *padded) {
+    if (!g->bias) return NULL;
+    const char *bias = (const char *)g->bias + (size_t)col * size;
+    if (col + g->nr <= g->n) return bias;
+    memset(padded, 0, (size_t)g->nr * size);
+    memcpy(padded, bias, (size_t)(g->n - col) * size);
+    return padded;
+}
+
 /* A block of C of the sums' own type: tiles are summed in place, slice after slice; bias, residual and what C held come with the
  * first. Tiles over the edge, and all of a C of another type, go through the thread's scratch. */
 static void fv__block_job(void *arg, int job, int worker) {
@@ -2832,19 +2866,22 @@ static void fv__block_job(void *arg, int job, int worker) {
     int in_place = g->out_type == acc_type && !(g->add && g->residual) && (!g->residual || g->residual_type == acc_type);
     for (int64_t p = 0; p < FV__MAX(g->kk, 1); p += g->slice) {
         int64_t k = FV__MIN(g->slice, g->kk - p);
-        for (int64_t j = 0; j < cols; j += g->nr)
+        for (int64_t j = 0; j < cols; j += g->nr) {
+            char padded[64 * 8];
+            const char *bias = p == 0 ? fv__tile_bias(g, col + j, acc, padded) : NULL;
             for (int64_t i = 0; i < rows; i += g->mr) {
                 const char *a = fv__panel_a(g, (row + i) / g->mr, p, &rs, &cs), *b = fv__panel_b(g, (col + j) / g->nr, p, &ldb);
                 if (in_place && i + g->mr <= rows && j + g->nr <= cols) {
                     size_t at = (size_t)((row + i) * g->ldc + col + j) * acc;
                     char *out = (char *)g->out + at;
                     const char *from = p > 0 || g->add ? out : g->residual ? (const char *)g->residual + at : NULL;
-                    fv__tile(g, k, a, rs, cs, b, ldb, p == 0 && g->bias ? (const char *)g->bias + (size_t)(col + j) * acc : NULL, from, g->ldc, out, g->ldc);
+                    fv__tile(g, k, a, rs, cs, b, ldb, bias, from, g->ldc, out, g->ldc);
                 } else {
                     char *out = sum + (size_t)(i * g->block_n + j) * acc;
-                    fv__tile(g, k, a, rs, cs, b, ldb, NULL, p > 0 ? out : NULL, g->block_n, out, g->block_n);
+                    fv__tile(g, k, a, rs, cs, b, ldb, bias, p > 0 ? out : NULL, g->block_n, out, g->block_n);
                 }
             }
+        }
     }
     int64_t whole_rows = in_place ? rows / g->mr * g->mr : 0, whole_cols = in_place ? cols / g->nr * g->nr : 0;
     if (whole_cols < cols) fv__gemm_store(g, sum + (size_t)whole_cols * acc, g->block_n, row, col + whole_cols, whole_rows, cols - whole_cols);
@@ -4300,7 +4337,7 @@ FV_DEF fv_tensor *fv_rmsnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, float eps) {
 /* ---- op batchnorm: y = (x-m)*r*w + b per column, r = 1/sqrt(v+eps); m, v of the batch in training, else the running ones.
  * With z = (x-m)*r: gb = sum gy, gw = sum gy*z; gx = w*r*gy, less w*r*(gb + z*gw)/rows in training.
  * src x, w, b, mean, var; f[0] eps, f[1] momentum; i[0] training, i[1] running statistics moved already; saves four vectors
- * of T: m, w*r, b, r ---- */
+ * of T: m, w*r, b-m*w*r, r; y is x times the second plus the third, rounded where PyTorch rounds ---- */
 static int fv__batchnorm_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0];
     if (!fv__check_weights(c, y, 1)) return 0;
@@ -4318,17 +4355,17 @@ static int fv__batch_statistics(fv_ctx *c, fv_tensor *y, char *m, double *var) {
     q.compute = fv__compute_type(x->type), q.rows = fv__rows_count(x), q.cols = fv__last(x);
     q.g = x->data, q.g_type = x->type;
     if (!fv__columns_run(c, &q)) return 0;
-    for (int64_t i = 0; i < q.cols; i++) {
-        double mean = q.b[i] / rows;
-        fv__set(m, q.compute, i, mean);
-        if (!node->i[1]) fv_set(node->src[3], i, (1 - f) * fv_get(node->src[3], i) + f * mean);
-    }
+    for (int64_t i = 0; i < q.cols; i++) fv__set(m, q.compute, i, q.b[i] / rows);
     fv__pool_free(c, q.span);
     q.x = x->data, q.x_type = x->type, q.g = NULL, q.center = m;
     if (!fv__columns_run(c, &q)) return 0;
-    for (int64_t i = 0; i < q.cols; i++) {
-        var[i] = q.a[i] / rows;
-        if (!node->i[1]) fv_set(node->src[4], i, (1 - f) * fv_get(node->src[4], i) + f * q.a[i] / (rows - 1));
+    for (int64_t i = 0; i < q.cols; i++) { /* the sums about that rounded mean give the exact one's */
+        double off = q.b[i] / rows, mean = fv__get(m, q.compute, i) + off, squares = q.a[i] - rows * off * off;
+        fv__set(m, q.compute, i, mean);
+        var[i] = squares / rows;
+        if (node->i[1]) continue;
+        fv_set(node->src[3], i, (1 - f) * fv_get(node->src[3], i) + f * mean);
+        fv_set(node->src[4], i, (1 - f) * fv_get(node->src[4], i) + f * squares / (rows - 1));
     }
     fv__pool_free(c, q.span);
     node->i[1] = 1;
@@ -4340,9 +4377,8 @@ static void fv__batchnorm_rows(const fv__rows *r, const void *const *in, void *c
     const char *m = (const char *)fv__saved(r->y, 0), *x = (const char *)in[0];
     (void)row;
     for (char *y = (char *)out[0]; n--; y += size, x += size) {
-        r->k->sub(y, x, m, d);
-        r->k->mul(y, y, m + size, d);
-        r->k->add(y, y, m + 2 * size, d);
+        memcpy(y, m + 2 * size, size);
+        r->k->muladd(y, x, m + size, d);
     }
 }
 static void fv__batchnorm_fwd(fv_ctx *c, fv_tensor *y) {
@@ -4356,10 +4392,12 @@ static void fv__batchnorm_fwd(fv_ctx *c, fv_tensor *y) {
     if (y->node->i[0] && !fv__batch_statistics(c, y, m, var)) return;
     for (int64_t i = 0; i < d; i++) {
         if (!y->node->i[0]) fv__set(m, type, i, fv_get(src[3], i)), var[i] = fv_get(src[4], i);
-        double r = 1 / sqrt(var[i] + y->node->f[0]);
-        fv__set(m, type, d + i, r * (src[1] ? fv_get(src[1], i) : 1));
-        fv__set(m, type, 2 * d + i, src[2] ? fv_get(src[2], i) : 0);
-        fv__set(m, type, 3 * d + i, r);
+        if (type == FV_F32) var[i] = (double)(float)var[i];
+        fv__set(m, type, 3 * d + i, 1 / sqrt(var[i] + y->node->f[0]));
+        double scale = fv__get(m, type, 3 * d + i) * (src[1] ? fv_get(src[1], i) : 1);
+        fv__set(m, type, d + i, scale);
+        scale = fv__get(m, type, d + i);
+        fv__set(m, type, 2 * d + i, (src[2] ? fv_get(src[2], i) : 0) - fv__get(m, type, i) * scale);
     }
     fv__pool_free(c, span);
     fv__rows r = fv__rows_of(y, fv__rows_count(y), fv__batchnorm_rows);
@@ -7648,6 +7686,13 @@ FV_DEF fv_tensor *fv_model_param(fv_ctx *c, fv_model *m, const char *name, int r
     return t;
 }
 
+FV_DEF fv_tensor *fv_model_buffer(fv_ctx *c, fv_model *m, const char *name, int64_t n, double value) {
+    fv_tensor *t = fv_constant(c, name, m->type, 1, &n);
+    if (!t || !fv_params_add(c, &m->buffers, t)) return NULL;
+    fv_init_fill(t, (float)value);
+    return t;
+}
+
 /* "FILE: NAME is [a,b], [c,d] is wanted" */
 static int fv__entry_misfit(fv_ctx *c, const fv_weights *w, const fv_entry *e, fv_status status, const char *wanted) {
     fv_tensor t;
@@ -8282,13 +8327,68 @@ static int fv__norm_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name, 
 /* ---- the pre-norm transformer block that timm's ViT and its relatives share ---- */
 typedef struct fv__block_params { fv__pair norm1, qkv, proj, norm2, fc1, fc2; } fv__block_params;
 
-static int fv__block_make(fv_ctx *c, fv_model *m, fv__block_params *b, int i, int64_t d, int64_t hidden, int qkv_bias) {
+static int fv__block_make(fv_ctx *c, fv_model *m, fv__block_params *b, const char *list, int i, int64_t d, int64_t hidden, int qkv_bias) {
     char n[6][64];
     static const char *const part[6] = {"norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"};
-    for (int k = 0; k < 6; k++) snprintf(n[k], sizeof n[k], "blocks.%d.%s", i, part[k]);
+    for (int k = 0; k < 6; k++) snprintf(n[k], sizeof n[k], "%s.%d.%s", list, i, part[k]);
     return fv__norm_make(c, m, &b->norm1, n[0], d) && fv__linear_make(c, m, &b->qkv, n[1], 3 * d, d, qkv_bias) &&
            fv__linear_make(c, m, &b->proj, n[2], d, d, 1) && fv__norm_make(c, m, &b->norm2, n[3], d) &&
            fv__linear_make(c, m, &b->fc1, n[4], hidden, d, 1) && fv__linear_make(c, m, &b->fc2, n[5], d, hidden, 1);
+}
+
+static fv__block_params *fv__blocks_make(fv_ctx *c, fv_model *m, const char *list, int depth, int64_t d, int64_t hidden, int qkv_bias) {
+    fv__block_params *b = (fv__block_params *)fv_alloc(c, sizeof *b * (size_t)FV__MAX(depth, 1));
+    m->blocks = b;
+    for (int i = 0; i < depth && b; i++)
+        if (!fv__block_make(c, m, &b[i], list, i, d, hidden, qkv_bias)) return NULL;
+    return c->status ? NULL : b;
+}
+
+/* drop-path's probability in block i of depth: it grows from 0 to drop_path_rate */
+static float fv__drop_of(fv_ctx *c, const fv_model *m, int i, int depth) {
+    int training = fv_training(c, 0);
+    fv_training(c, training);
+    return training && depth > 1 ? m->drop_path * (float)i / (float)(depth - 1) : 0;
+}
+/* the block before which the frozen stage stands */
+static int fv__stage_at(const fv_model *m, int depth) { return m->stage.after_block ? m->stage.after_block : depth; }
+static fv_tensor *fv__stage(fv_ctx *c, fv_model *m, fv_tensor *x, const fv_tensor *mask) {
+    return m->frozen && x ? fv_frozen_forward(c, m->frozen, x, mask) : x;
+}
+static int fv__stage_fits(fv_ctx *c, const fv_model *m, int depth) {
+    if (m->stage.after_block <= depth) return 1;
+    return fv_fail(c, FV_EUSAGE, "config: frozen.after_block is %d, and the last block is %d", m->stage.after_block - 1, depth - 1);
+}
+/* token [1,1,d] put before each row of x [B,N,d] */
+static fv_tensor *fv__prepend(fv_ctx *c, fv_tensor *token, fv_tensor *x) {
+    fv_tensor *both[2];
+    both[0] = token, both[1] = x;
+    return x ? fv_concat(c, both, 2, 1) : NULL;
+}
+/* row `i` of dim 1: [B,N,d] -> [B,d] */
+static fv_tensor *fv__token(fv_ctx *c, fv_tensor *x, int64_t i) {
+    int64_t flat[2];
+    if (!x) return NULL;
+    flat[0] = x->dim[0], flat[1] = x->dim[2];
+    return fv_reshape(c, fv_slice(c, x, 1, i, 1), 2, flat);
+}
+static fv_tensor *fv__embedding_make(fv_ctx *c, fv_model *m, const char *name, int64_t n, int64_t d, fv_init init) {
+    int64_t dim[3];
+    dim[0] = 1, dim[1] = n, dim[2] = d;
+    fv_tensor *t = fv_model_param(c, m, name, 3, dim, init);
+    if (t) t->flags |= FV_NO_DECAY;
+    return t;
+}
+static int fv__input_fits(fv_ctx *c, const char *what, const fv_tensor *x, int rank, const int64_t *dim) { /* -1: any */
+    char have[128], want[128];
+    size_t at = 0;
+    int ok = x->rank == rank;
+    for (int i = 0; ok && i < rank; i++) ok = dim[i] < 0 ? x->dim[i] > 0 : x->dim[i] == dim[i];
+    if (ok) return 1;
+    for (int i = 0; i < rank && at < sizeof want; i++)
+        at += (size_t)(dim[i] < 0 ? snprintf(want + at, sizeof want - at, "%s%s", i ? "," : "", i ? "N" : "B")
+                                  : snprintf(want + at, sizeof want - at, "%s%lld", i ? "," : "", (long long)dim[i]));
+    return fv_fail(c, FV_ESHAPE, "%s %s: [%s] is wanted", what, fv__shape_text(x, have, sizeof have), want);
 }
 
 /* x + drop_path(linear(y)); the sum is part of the product where nothing is dropped */
@@ -8354,10 +8454,7 @@ static int fv__vit_config(fv_ctx *c, fv_model *m, fv__vit *v, int *hidden) {
     if (v->dim % v->heads)
         return fv_fail(c, FV_EUSAGE, "config: embed_dim %d is no multiple of num_heads %d", v->dim, v->heads);
     if (*hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
-    if (m->stage.after_block > v->depth)
-        return fv_fail(c, FV_EUSAGE, "config: frozen.after_block is %d, and the last block is %d", m->stage.after_block - 1,
-                       v->depth - 1);
-    return 1;
+    return fv__stage_fits(c, m, v->depth);
 }
 
 static int fv__vit_build(fv_ctx *c, fv_model *m) {
@@ -8366,17 +8463,11 @@ static int fv__vit_build(fv_ctx *c, fv_model *m) {
     m->net = v;
     if (!v || !fv__vit_config(c, m, v, &hidden)) return 0;
     int64_t d = v->dim, grid = v->img_size / v->patch, dim[4];
-    dim[0] = 1, dim[1] = 1, dim[2] = d;
-    if (v->class_token) v->cls_token = fv_model_param(c, m, "cls_token", 3, dim, FV_INIT_TINY);
-    dim[1] = grid * grid + v->class_token;
-    v->pos_embed = fv_model_param(c, m, "pos_embed", 3, dim, FV_INIT_TRUNC);
-    if (v->cls_token) v->cls_token->flags |= FV_NO_DECAY;
-    if (v->pos_embed) v->pos_embed->flags |= FV_NO_DECAY;
+    if (v->class_token) v->cls_token = fv__embedding_make(c, m, "cls_token", 1, d, FV_INIT_TINY);
+    v->pos_embed = fv__embedding_make(c, m, "pos_embed", grid * grid + v->class_token, d, FV_INIT_TRUNC);
     dim[0] = d, dim[1] = v->chans, dim[2] = dim[3] = v->patch;
     if (!fv__pair_make(c, m, &v->patch_embed, "patch_embed.proj", 4, dim, 1, FV_INIT_CONV)) return 0;
-    v->block = (fv__block_params *)fv_alloc(c, sizeof *v->block * (size_t)FV__MAX(v->depth, 1));
-    for (int i = 0; i < v->depth && v->block; i++)
-        if (!fv__block_make(c, m, &v->block[i], i, d, hidden, qkv_bias)) return 0;
+    if (!(v->block = fv__blocks_make(c, m, "blocks", v->depth, d, hidden, qkv_bias))) return 0;
     return fv__norm_make(c, m, &v->norm, v->average ? "fc_norm" : "norm", d) &&
            fv__linear_make(c, m, &v->head, "head", m->num_classes, d, 1);
 }
@@ -8398,47 +8489,287 @@ static fv_tensor *fv__vit_patches(fv_ctx *c, const fv__vit *v, fv_tensor *x) {
 
 static fv_tensor *fv__vit_forward(fv_ctx *c, fv_model *m, fv_tensor *x) {
     const fv__vit *v = (const fv__vit *)m->net;
-    if (x->rank != 4 || x->dim[1] != v->chans || x->dim[2] != v->img_size || x->dim[3] != v->img_size) {
-        char s[128];
-        fv_fail(c, FV_ESHAPE, "vit: images %s: [B,%d,%d,%d] is wanted", fv__shape_text(x, s, sizeof s), v->chans, v->img_size,
-                v->img_size);
-        return NULL;
-    }
-    int training = fv_training(c, 0), stage_after = m->stage.after_block ? m->stage.after_block : v->depth;
-    fv_training(c, training);
+    int64_t want[4];
+    want[0] = -1, want[1] = v->chans, want[2] = want[3] = v->img_size;
+    if (!fv__input_fits(c, "vit: images", x, 4, want)) return NULL;
     x = fv__vit_patches(c, v, x);
-    if (v->class_token) {
-        fv_tensor *both[2];
-        both[0] = v->cls_token, both[1] = x;
-        x = x ? fv_concat(c, both, 2, 1) : NULL;
-    }
+    if (v->class_token) x = fv__prepend(c, v->cls_token, x);
     x = fv_add(c, x, v->pos_embed);
     for (int i = 0; i <= v->depth && x; i++) {
-        if (i == stage_after && m->frozen) x = fv_frozen_forward(c, m->frozen, x, NULL);
-        float drop = training && v->depth > 1 ? m->drop_path * (float)i / (float)(v->depth - 1) : 0;
-        if (i < v->depth && x) x = fv__encoder_block(c, &v->block[i], x, v->heads, v->eps, drop);
+        if (i == fv__stage_at(m, v->depth)) x = fv__stage(c, m, x, NULL);
+        if (i < v->depth && x) x = fv__encoder_block(c, &v->block[i], x, v->heads, v->eps, fv__drop_of(c, m, i, v->depth));
     }
     if (!x) return NULL;
     /* a norm of each token alone: the class token can be taken before it */
-    int64_t first = v->class_token, d = v->dim, flat[2];
-    flat[0] = x->dim[0], flat[1] = d;
-    x = v->average ? fv_mean(c, fv_slice(c, x, 1, first, x->dim[1] - first), 1)
-                   : fv_reshape(c, fv_slice(c, x, 1, 0, 1), 2, flat);
+    int64_t first = v->class_token;
+    x = v->average ? fv_mean(c, fv_slice(c, x, 1, first, x->dim[1] - first), 1) : fv__token(c, x, 0);
     return fv__head(c, m, x, &v->norm, &v->head, v->eps);
+}
+
+/* ======================================================================================================
+ * points: clouds [B,N,3] -> logits.  source  Yu et al., Point-BERT, arXiv:2111.14819, its fine-tuning network; names: theirs
+ * ====================================================================================================== */
+typedef struct fv__cloud_job {
+    fv_ctx *c;
+    const float *points, *centre;
+    int32_t *index;
+    int64_t N, G, K;
+} fv__cloud_job;
+
+/* x, y, z of a cloud in arrays of their own, padded for whole vectors; and room for n distances: 4 arrays of the returned stride */
+static float *fv__cloud_planes(const fv__cloud_job *j, const float *p, int worker, int64_t *stride) {
+    float *a = (float *)(void *)fv__scratch(j->c, worker);
+    int64_t n = j->N, ld = *stride = FV__ROUND_UP(n, 16);
+    for (int64_t i = 0; i < n; i++) a[i] = p[3 * i], a[ld + i] = p[3 * i + 1], a[2 * ld + i] = p[3 * i + 2];
+    return a;
+}
+
+static void fv__fps_job(void *arg, int cloud, int worker) {
+    const fv__cloud_job *j = (const fv__cloud_job *)arg;
+    const fv__kernels *k = fv__kernels_for(j->c, FV_F32);
+    int64_t ld, at = 0;
+    float *a = fv__cloud_planes(j, j->points + (int64_t)cloud * j->N * 3, worker, &ld), *least = a + 3 * ld;
+    int32_t *index = j->index + (int64_t)cloud * j->G;
+    for (int64_t i = 0; i < j->N; i++) least[i] = 1e30f;
+    for (int64_t g = 0; g < j->G; g++) {
+        index[g] = (int32_t)at;
+        k->distances(least, a, a + ld, a + 2 * ld, j->N, a[at], a[ld + at], a[2 * ld + at], 1);
+        float most = (float)k->row_max(least, j->N);
+        for (at = 0; at < j->N - 1 && !(least[at] >= most); at++) /* the first of equal ones */
+            ;
+    }
+}
+
+FV_DEF int fv_fps(fv_ctx *c, const float *points, int64_t B, int64_t N, int64_t G, int32_t *index) {
+    fv__cloud_job j;
+    if (c->status) return 0;
+    if (N < 1 || G < 1 || G > N || B < 0 || N > INT32_MAX / 4)
+        return fv_fail(c, FV_ESHAPE, "fps: %lld of %lld points cannot be chosen", (long long)G, (long long)N);
+    memset(&j, 0, sizeof j);
+    j.c = c, j.points = points, j.index = index, j.N = N, j.G = G;
+    fv__scratch_reserve(c, (size_t)(4 * FV__ROUND_UP(N, 16)) * sizeof(float));
+    if (!c->status) fv_parallel(c, (int)B, fv__fps_job, &j);
+    return !c->status;
+}
+
+/* i is nearer than j, or as near and earlier */
+static int fv__nearer(const float *d, int32_t i, int32_t j) { return d[i] < d[j] || (d[i] <= d[j] && i < j); }
+
+/* The K nearest in a heap with the farthest on top: most points are turned down by one comparison. Then sorted, nearest first. */
+static void fv__nearest(const float *d, int64_t n, int64_t K, int32_t *heap) {
+    for (int64_t i = 0; i < n + K; i++) {
+        int64_t at = 0, size = FV__MIN(i, K);
+        int32_t one;
+        if (i < K) { /* grows: up from the end */
+            for (one = (int32_t)i, at = i; at && fv__nearer(d, heap[(at - 1) / 2], one); at = (at - 1) / 2) heap[at] = heap[(at - 1) / 2];
+            heap[at] = one;
+            continue;
+        }
+        if (i < n) { /* replaces the top */
+            if (!(d[i] < d[heap[0]])) continue;
+            one = (int32_t)i;
+        } else { /* taken down: the top goes to the end */
+            size = n + K - 1 - i;
+            one = heap[size];
+            heap[size] = heap[0];
+            if (!size) return;
+        }
+        for (int64_t child; (child = 2 * at + 1) < size; at = child) {
+            if (child + 1 < size && fv__nearer(d, heap[child], heap[child + 1])) child++;
+            if (!fv__nearer(d, one, heap[child])) break;
+            heap[at] = heap[child];
+        }
+        heap[at] = one;
+    }
+}
+
+static void fv__knn_job(void *arg, int cloud, int worker) {
+    const fv__cloud_job *j = (const fv__cloud_job *)arg;
+    const fv__kernels *k = fv__kernels_for(j->c, FV_F32);
+    int64_t ld;
+    float *a = fv__cloud_planes(j, j->points + (int64_t)cloud * j->N * 3, worker, &ld), *d = a + 3 * ld;
+    for (int64_t g = 0; g < j->G; g++) {
+        const float *p = j->centre + ((int64_t)cloud * j->G + g) * 3;
+        k->distances(d, a, a + ld, a + 2 * ld, j->N, p[0], p[1], p[2], 0);
+        fv__nearest(d, j->N, j->K, j->index + ((int64_t)cloud * j->G + g) * j->K);
+    }
+}
+
+FV_DEF int fv_knn(fv_ctx *c, const float *points, int64_t B, int64_t N, const float *centre, int64_t G, int64_t K, int32_t *index) {
+    fv__cloud_job j;
+    if (c->status) return 0;
+    if (N < 1 || K < 1 || K > N || G < 0 || B < 0 || N > INT32_MAX / 4)
+        return fv_fail(c, FV_ESHAPE, "knn: %lld of %lld points cannot be the nearest", (long long)K, (long long)N);
+    memset(&j, 0, sizeof j);
+    j.c = c, j.points = points, j.centre = centre, j.index = index, j.N = N, j.G = G, j.K = K;
+    fv__scratch_reserve(c, (size_t)(4 * FV__ROUND_UP(N, 16)) * sizeof(float));
+    if (!c->status) fv_parallel(c, (int)B, fv__knn_job, &j);
+    return !c->status;
+}
+
+FV_DEF void fv_points_augment(fv_rng *r, float *points, int64_t n) {
+    float scale[3], shift[3];
+    for (int k = 0; k < 3; k++) scale[k] = 2.0f / 3 + fv_rng_uniform(r) * (1.5f - 2.0f / 3);
+    for (int k = 0; k < 3; k++) shift[k] = (fv_rng_uniform(r) * 2 - 1) * 0.2f;
+    for (int64_t i = 0; i < n; i++)
+        for (int k = 0; k < 3; k++) points[3 * i + k] = points[3 * i + k] * scale[k] + shift[k];
+}
+
+FV_DEF fv_tensor *fv_point_groups(fv_ctx *c, const fv_tensor *x, int G, int K, fv_tensor **centres) {
+    int64_t dim[4];
+    if (c->status || !x) return NULL;
+    if (x->rank != 3 || x->dim[2] != 3) return fv_fail(c, FV_ESHAPE, "point_groups: points [B,N,3] are wanted"), (fv_tensor *)NULL;
+    int64_t B = x->dim[0], N = x->dim[1];
+    dim[0] = B, dim[1] = G, dim[2] = K, dim[3] = 3;
+    fv_tensor *near = fv_new(c, x->type, 4, dim);
+    dim[2] = 3;
+    fv_tensor *centre = *centres = fv_new(c, x->type, 3, dim);
+    fv__span *s = fv__pool_alloc(c, (size_t)(B * N * 3 + B * G * (3 + 1 + K)) * 4);
+    if (!near || !centre || !s) return NULL;
+    float *p = (float *)(void *)s->data, *q = p + B * N * 3;
+    int32_t *first = (int32_t *)(void *)(q + B * G * 3), *index = first + B * G;
+    fv__convert(p, FV_F32, x->data, x->type, B * N * 3);
+    if (fv_fps(c, p, B, N, G, first)) {
+        for (int64_t i = 0; i < B * G; i++) memcpy(q + 3 * i, p + (i / G * N + first[i]) * 3, 3 * sizeof *q);
+        fv_knn(c, p, B, N, q, G, K, index);
+    }
+    for (int64_t i = 0; i < B * G && !c->status; i++)
+        for (int k = 0; k < 3; k++) {
+            double mid = fv__get(x->data, x->type, (i / G * N + first[i]) * 3 + k);
+            fv__set(centre->data, x->type, 3 * i + k, mid);
+            for (int64_t n = 0; n < K; n++)
+                fv__set(near->data, x->type, 3 * (i * K + n) + k, fv__get(x->data, x->type, (i / G * N + index[i * K + n]) * 3 + k) - mid);
+        }
+    fv__pool_free(c, s);
+    return c->status ? NULL : near;
+}
+
+typedef struct fv__batch_norm { fv__pair affine; fv_tensor *mean, *var; } fv__batch_norm;
+typedef struct fv__points {
+    int depth, heads, groups, group_size, max_only;
+    float eps;
+    fv__pair conv[4], reduce, pos[2], norm, head[2];
+    fv__batch_norm bn[2];
+    fv_tensor *cls_token, *cls_pos;
+    fv__block_params *block;
+} fv__points;
+
+static int fv__batch_norm_make(fv_ctx *c, fv_model *m, fv__batch_norm *b, const char *name, int64_t n) {
+    char key[128];
+    if (!fv__norm_make(c, m, &b->affine, name, n)) return 0;
+    snprintf(key, sizeof key, "%s.running_mean", name);
+    b->mean = fv_model_buffer(c, m, key, n, 0);
+    snprintf(key, sizeof key, "%s.running_var", name);
+    b->var = fv_model_buffer(c, m, key, n, 1);
+    return b->var != NULL;
+}
+/* a convolution of width 1: weight [out,in,1] */
+static int fv__conv1_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name, int64_t out, int64_t in) {
+    int64_t dim[3];
+    dim[0] = out, dim[1] = in, dim[2] = 1;
+    return fv__pair_make(c, m, p, name, 3, dim, 1, FV_INIT_CONV);
+}
+static fv_tensor *fv__conv1_weight(fv_ctx *c, const fv__pair *p) { return fv_reshape(c, p->w, 2, p->w->dim); }
+
+static int fv__points_build(fv_ctx *c, fv_model *m) {
+    static const char *const keys[] = {"trans_dim", "depth", "num_heads", "num_group", "group_size", "encoder_dims", "num_points", "mlp_ratio",
+                                       "qkv_bias", "norm_eps", "max_pool_only", NULL};
+    fv__points *v = (fv__points *)fv_alloc(c, sizeof *v);
+    m->net = v;
+    if (!v || !fv_config_known(c, m, keys)) return 0;
+    int d = m->dim = fv_config_int(c, m, "trans_dim", 384, 1, 65536), e = fv_config_int(c, m, "encoder_dims", 256, 1, 65536);
+    v->depth = fv_config_int(c, m, "depth", 12, 0, 1000), v->heads = fv_config_int(c, m, "num_heads", 6, 1, 4096);
+    v->groups = fv_config_int(c, m, "num_group", 64, 1, 1 << 20), v->group_size = fv_config_int(c, m, "group_size", 32, 1, 1 << 20);
+    int points = fv_config_int(c, m, "num_points", 1024, 1, 1 << 24), bias = fv_config_bool(c, m, "qkv_bias", 0);
+    int hidden = (int)(fv_config_float(c, m, "mlp_ratio", 4) * (float)d);
+    v->eps = fv_config_float(c, m, "norm_eps", 1e-5f);
+    v->max_only = fv_config_bool(c, m, "max_pool_only", 0);
+    m->dropout = fv_config_float(c, m, "drop_rate", 0.5f);
+    if (c->status || !fv__stage_fits(c, m, v->depth)) return 0;
+    if (d % v->heads) return fv_fail(c, FV_EUSAGE, "config: trans_dim %d is no multiple of num_heads %d", d, v->heads);
+    if (v->groups > points || v->group_size > points) return fv_fail(c, FV_EUSAGE, "config: num_group and group_size are at most num_points, %d", points);
+    if (hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
+    if (!fv__conv1_make(c, m, &v->conv[0], "encoder.first_conv.0", 128, 3) || !fv__batch_norm_make(c, m, &v->bn[0], "encoder.first_conv.1", 128) ||
+        !fv__conv1_make(c, m, &v->conv[1], "encoder.first_conv.3", 256, 128) || !fv__conv1_make(c, m, &v->conv[2], "encoder.second_conv.0", 512, 512) ||
+        !fv__batch_norm_make(c, m, &v->bn[1], "encoder.second_conv.1", 512) || !fv__conv1_make(c, m, &v->conv[3], "encoder.second_conv.3", e, 512) ||
+        !fv__linear_make(c, m, &v->reduce, "reduce_dim", d, e, 1))
+        return 0;
+    v->cls_token = fv__embedding_make(c, m, "cls_token", 1, d, FV_INIT_ZEROS);
+    v->cls_pos = fv__embedding_make(c, m, "cls_pos", 1, d, FV_INIT_TRUNC);
+    if (!fv__linear_make(c, m, &v->pos[0], "pos_embed.0", 128, 3, 1) || !fv__linear_make(c, m, &v->pos[1], "pos_embed.2", d, 128, 1)) return 0;
+    v->block = fv__blocks_make(c, m, "blocks.blocks", v->depth, d, hidden, bias);
+    return v->block && fv__norm_make(c, m, &v->norm, "norm", d) && fv__linear_make(c, m, &v->head[0], "cls_head_finetune.0", 256, 2 * d, 1) &&
+           fv__linear_make(c, m, &v->head[1], "cls_head_finetune.3", m->num_classes, 256, 1);
+}
+
+static fv_tensor *fv__points_norm(fv_ctx *c, const fv__batch_norm *b, fv_tensor *x) { /* [...,C] */
+    int64_t flat[2], dim[FV_MAX_RANK];
+    if (!x) return NULL;
+    int rank = x->rank;
+    memcpy(dim, x->dim, sizeof dim);
+    flat[0] = -1, flat[1] = fv__last(x);
+    x = fv_batchnorm(c, fv_reshape(c, x, 2, flat), b->affine.w, b->affine.b, b->mean, b->var, 0.1f, 1e-5f);
+    return x ? fv_relu(c, fv_reshape(c, x, rank, dim)) : NULL;
+}
+
+/* The mini-PointNet: neighbours [B,G,K,3] -> tokens [B,G,e]. Its second half sees each point beside its group's maximum: the weight's
+ * left columns meet the maximum, once a group, its right columns the points. */
+static fv_tensor *fv__points_tokens(fv_ctx *c, const fv__points *v, fv_tensor *x) {
+    int64_t dim[4];
+    x = fv_linear(c, x, fv__conv1_weight(c, &v->conv[0]), v->conv[0].b);
+    x = fv_linear(c, fv__points_norm(c, &v->bn[0], x), fv__conv1_weight(c, &v->conv[1]), v->conv[1].b);
+    fv_tensor *most = x ? fv_max(c, x, 2) : NULL, *w = fv__conv1_weight(c, &v->conv[2]);
+    if (!most || !w) return NULL;
+    dim[0] = most->dim[0], dim[1] = most->dim[1], dim[2] = 1, dim[3] = w->dim[0];
+    fv_tensor *group = fv_reshape(c, fv_linear(c, most, fv_slice(c, w, 1, 0, 256), NULL), 4, dim);
+    x = fv_add(c, fv_linear(c, x, fv_slice(c, w, 1, 256, 256), v->conv[2].b), group);
+    x = fv_linear(c, fv__points_norm(c, &v->bn[1], x), fv__conv1_weight(c, &v->conv[3]), v->conv[3].b);
+    return x ? fv_max(c, x, 2) : NULL;
+}
+
+/* [B,d],[B,d] -> two layers with ReLU and dropout between them, in f32 */
+static fv_tensor *fv__points_head(fv_ctx *c, const fv_model *m, fv_tensor *one, fv_tensor *most) {
+    const fv__points *v = (const fv__points *)m->net;
+    fv_tensor *both[2];
+    both[0] = one, both[1] = most;
+    fv_type was = fv_autocast(c, FV_F32);
+    fv_tensor *x = one && most ? fv_concat(c, both, 2, 1) : NULL;
+    x = fv_linear_act(c, x, v->head[0].w, v->head[0].b, FV_ACT_RELU);
+    if (m->dropout > 0) x = fv_dropout(c, x, m->dropout);
+    x = fv_linear(c, x, v->head[1].w, v->head[1].b);
+    fv_autocast(c, was);
+    return x;
+}
+
+static fv_tensor *fv__points_forward(fv_ctx *c, fv_model *m, fv_tensor *points) {
+    const fv__points *v = (const fv__points *)m->net;
+    fv_tensor *centre;
+    int64_t want[3];
+    want[0] = want[1] = -1, want[2] = 3;
+    if (!fv__input_fits(c, "point_transformer: points", points, 3, want)) return NULL;
+    fv_tensor *x = fv_point_groups(c, points, v->groups, v->group_size, &centre);
+    x = x ? fv__points_tokens(c, v, x) : NULL;
+    x = fv_linear(c, x, v->reduce.w, v->reduce.b);
+    if (v->max_only && x) return fv__points_head(c, m, fv_max(c, x, 1), fv_mean(c, x, 1)); /* the mini-PointNet alone */
+    fv_tensor *pos = fv_linear(c, fv_linear_act(c, centre, v->pos[0].w, v->pos[0].b, FV_ACT_GELU), v->pos[1].w, v->pos[1].b);
+    x = fv__prepend(c, v->cls_token, x), pos = fv__prepend(c, v->cls_pos, pos);
+    for (int i = 0; i <= v->depth && x; i++) {
+        if (i == fv__stage_at(m, v->depth)) x = fv__stage(c, m, x, NULL);
+        if (i < v->depth && x) x = fv__encoder_block(c, &v->block[i], fv_add(c, x, pos), v->heads, v->eps, fv__drop_of(c, m, i, v->depth));
+    }
+    x = fv_layernorm(c, x, v->norm.w, v->norm.b, v->eps);
+    return x ? fv__points_head(c, m, fv__token(c, x, 0), fv_max(c, fv_slice(c, x, 1, 1, x->dim[1] - 1), 1)) : NULL;
 }
 
 /* ---- the list of networks; the points, video and volume encoders join here ---- */
 static const fv_arch fv__archs[] = {
     {"vit", fv__vit_build, fv__vit_forward},
+    {"point_transformer", fv__points_build, fv__points_forward},
 };
 FV_DEF const fv_arch *fv_arch_find(const char *name) {
     for (int i = 0; i < FV__COUNT(fv__archs); i++)
         if (!strcmp(fv__archs[i].name, name)) return &fv__archs[i];
     return NULL;
-}
-FV_DEF void fv_arch_free(fv_ctx *c, fv_model *m) {
-    if (m->arch && m->net && !strcmp(m->arch->name, "vit")) fv_free(c, ((fv__vit *)m->net)->block);
-    fv_free(c, m->net);
 }
 
 /* ======================================================================================================
@@ -8492,7 +8823,8 @@ FV_DEF void fv_model_destroy(fv_ctx *c, fv_model *m) {
     for (int i = 0; i < m->buffers.count; i++) fv_param_free(c, m->buffers.at[i]);
     fv_free(c, m->params.at);
     fv_free(c, m->buffers.at);
-    fv_arch_free(c, m);
+    fv_free(c, m->blocks);
+    fv_free(c, m->net);
     if (m->config) fv_json_free(c, m->config);
     fv_free(c, m);
 }
