@@ -784,6 +784,7 @@ typedef struct fv_arch {
     const char *name;
     int (*build)(fv_ctx *c, fv_model *m); /* makes m->net and the parameters from m->config; sets dim, num_classes; 1 or 0 */
     fv_tensor *(*forward)(fv_ctx *c, fv_model *m, fv_tensor *input); /* -> logits */
+    void (*free)(fv_ctx *c, fv_model *m); /* what m->net holds beside parameters; NULL: nothing */
 } fv_arch;
 
 struct fv_frozen;
@@ -905,6 +906,10 @@ FV_DEF int fv_knn(fv_ctx *c, const float *points, int64_t B, int64_t N, const fl
 FV_DEF fv_tensor *fv_point_groups(fv_ctx *c, const fv_tensor *x, int G, int K, fv_tensor **centres);
 /* fv_points_augment -- in place: each axis scaled by 2/3..3/2, then moved by -0.2..0.2.  source  Point-BERT's fine-tuning */
 FV_DEF void fv_points_augment(fv_rng *r, float *points, int64_t n);
+/* fv_sample_frames -- sparse sampling: the clip of `total` frames in `frames` equal parts, one frame of each: at random (r), or, with
+ * r NULL, view `segment` of `segments` evenly spread in each part. index [frames]. 1, or 0 when a count is none.
+ *   source  Wang et al., Temporal Segment Networks, arXiv:1608.00859 */
+FV_DEF int fv_sample_frames(fv_rng *r, int total, int frames, int segment, int segments, int32_t *index);
 
 /* ======================================================================================================
  * >>network -- a model from its config: create, load, run
@@ -8761,10 +8766,296 @@ static fv_tensor *fv__points_forward(fv_ctx *c, fv_model *m, fv_tensor *points) 
     return x ? fv__points_head(c, m, fv__token(c, x, 0), fv_max(c, fv_slice(c, x, 1, 1, x->dim[1] - 1), 1)) : NULL;
 }
 
-/* ---- the list of networks; the points, video and volume encoders join here ---- */
+/* ======================================================================================================
+ * video: clips [B,C,T,H,W] -> logits.  source  Tong et al., VideoMAE, arXiv:2203.12602, its fine-tuning network; names: theirs
+ * ====================================================================================================== */
+typedef struct fv__video_block { fv__pair norm1, proj, norm2, fc1, fc2; fv_tensor *qkv, *q_bias, *v_bias, *gamma1, *gamma2; } fv__video_block;
+typedef struct fv__video {
+    int img_size, patch, chans, frames, tubelet, depth, heads;
+    float eps;
+    fv__pair patch_embed, norm, head;
+    fv_tensor *pos, *no_bias; /* constants: [1,N,d] sines, [d] zeros */
+    fv__video_block *block;
+} fv__video;
+
+/* sin(pos/10000^(2 floor(j/2)/d)) where j is even, cos where it is odd */
+static fv_tensor *fv__sine_table(fv_ctx *c, fv_type type, int64_t n, int64_t d) {
+    int64_t dim[3];
+    dim[0] = 1, dim[1] = n, dim[2] = d;
+    fv_tensor *t = fv_constant(c, NULL, type, 3, dim);
+    for (int64_t i = 0; t && i < n * d; i++) {
+        double angle = (double)(i / d) / pow(10000, 2 * (double)(i % d / 2) / (double)d);
+        fv_set(t, i, i % d % 2 ? cos(angle) : sin(angle));
+    }
+    return t;
+}
+
+static int fv__video_block_make(fv_ctx *c, fv_model *m, fv__video_block *b, int i, int64_t d, int64_t hidden, int bias, float scale) {
+    char n[10][64];
+    static const char *const part[10] = {"norm1", "attn.qkv.weight", "attn.q_bias", "attn.v_bias", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2",
+                                         "gamma_1", "gamma_2"};
+    int64_t dim[2];
+    for (int k = 0; k < 10; k++) snprintf(n[k], sizeof n[k], "blocks.%d.%s", i, part[k]);
+    if (!fv__norm_make(c, m, &b->norm1, n[0], d)) return 0;
+    dim[0] = 3 * d, dim[1] = d;
+    b->qkv = fv_model_param(c, m, n[1], 2, dim, FV_INIT_TRUNC);
+    if (bias) b->q_bias = fv_model_param(c, m, n[2], 1, &d, FV_INIT_ZEROS), b->v_bias = fv_model_param(c, m, n[3], 1, &d, FV_INIT_ZEROS);
+    if (!fv__linear_make(c, m, &b->proj, n[4], d, d, 1) || !fv__norm_make(c, m, &b->norm2, n[5], d) || !fv__linear_make(c, m, &b->fc1, n[6], hidden, d, 1) ||
+        !fv__linear_make(c, m, &b->fc2, n[7], d, hidden, 1))
+        return 0;
+    if (scale <= 0) return 1;
+    b->gamma1 = fv_model_param(c, m, n[8], 1, &d, FV_INIT_ZEROS), b->gamma2 = fv_model_param(c, m, n[9], 1, &d, FV_INIT_ZEROS);
+    if (b->gamma2) fv_init_fill(b->gamma1, scale), fv_init_fill(b->gamma2, scale);
+    return b->gamma2 != NULL;
+}
+
+static int fv__video_build(fv_ctx *c, fv_model *m) {
+    static const char *const keys[] = {"img_size", "patch_size", "in_chans", "num_frames", "tubelet_size", "embed_dim", "depth", "num_heads", "mlp_ratio",
+                                       "qkv_bias", "init_values", "global_pool", "norm_eps", NULL};
+    fv__video *v = (fv__video *)fv_alloc(c, sizeof *v);
+    m->net = v;
+    if (!v || !fv_config_known(c, m, keys)) return 0;
+    v->img_size = fv_config_int(c, m, "img_size", 224, 1, 8192), v->patch = fv_config_int(c, m, "patch_size", 16, 1, 1024);
+    v->chans = fv_config_int(c, m, "in_chans", 3, 1, 1024), v->frames = fv_config_int(c, m, "num_frames", 16, 1, 4096);
+    v->tubelet = fv_config_int(c, m, "tubelet_size", 2, 1, 4096), v->depth = fv_config_int(c, m, "depth", 12, 0, 1000);
+    v->heads = fv_config_int(c, m, "num_heads", 6, 1, 4096), v->eps = fv_config_float(c, m, "norm_eps", 1e-6f);
+    int d = m->dim = fv_config_int(c, m, "embed_dim", 384, 1, 65536), hidden = (int)(fv_config_float(c, m, "mlp_ratio", 4) * (float)d);
+    int bias = fv_config_bool(c, m, "qkv_bias", 1);
+    float scale = fv_config_float(c, m, "init_values", 0);
+    const char *pool = fv_config_string(c, m, "global_pool", "avg");
+    if (c->status || !fv__stage_fits(c, m, v->depth)) return 0;
+    if (strcmp(pool, "avg")) return fv_fail(c, FV_EUSAGE, "config: global_pool is \"%.40s\"; video_vit has avg only", pool);
+    if (v->img_size % v->patch) return fv_fail(c, FV_EUSAGE, "config: img_size %d is no multiple of patch_size %d", v->img_size, v->patch);
+    if (v->frames % v->tubelet) return fv_fail(c, FV_EUSAGE, "config: num_frames %d is no multiple of tubelet_size %d", v->frames, v->tubelet);
+    if (d % v->heads) return fv_fail(c, FV_EUSAGE, "config: embed_dim %d is no multiple of num_heads %d", d, v->heads);
+    if (hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
+    int64_t grid = v->img_size / v->patch, dim[5], n = d;
+    dim[0] = d, dim[1] = v->chans, dim[2] = v->tubelet, dim[3] = dim[4] = v->patch;
+    if (!fv__pair_make(c, m, &v->patch_embed, "patch_embed.proj", 5, dim, 1, FV_INIT_CONV)) return 0;
+    v->pos = fv__sine_table(c, m->type, v->frames / v->tubelet * grid * grid, d), v->no_bias = fv_constant(c, NULL, m->type, 1, &n);
+    v->block = (fv__video_block *)fv_alloc(c, sizeof *v->block * (size_t)FV__MAX(v->depth, 1));
+    m->blocks = v->block;
+    for (int i = 0; i < v->depth && v->block; i++)
+        if (!fv__video_block_make(c, m, &v->block[i], i, d, hidden, bias, scale)) return 0;
+    return !c->status && fv__norm_make(c, m, &v->norm, "fc_norm", d) && fv__linear_make(c, m, &v->head, "head", m->num_classes, d, 1);
+}
+static void fv__video_free(fv_ctx *c, fv_model *m) {
+    fv__video *v = (fv__video *)m->net;
+    fv_param_free(c, v->pos);
+    fv_param_free(c, v->no_bias);
+}
+
+/* clips -> tokens in the order (t,h,w); a tubelet is a row (c,t,h,w), as a convolution's weight is */
+static fv_tensor *fv__video_patches(fv_ctx *c, const fv__video *v, fv_tensor *x) {
+    static const int order[8] = {0, 2, 4, 6, 1, 3, 5, 7};
+    int64_t P = v->patch, g = v->img_size / P, t = v->frames / v->tubelet, dim[8], in = v->chans * v->tubelet * P * P;
+    dim[0] = x->dim[0], dim[1] = v->chans, dim[2] = t, dim[3] = v->tubelet, dim[4] = g, dim[5] = P, dim[6] = g, dim[7] = P;
+    x = fv_permute(c, fv_reshape(c, x, 8, dim), order);
+    dim[1] = t * g * g, dim[2] = in;
+    x = fv_reshape(c, x, 3, dim);
+    dim[0] = v->patch_embed.w->dim[0], dim[1] = in;
+    fv_type was = fv_autocast(c, FV_F32);
+    x = fv_linear(c, x, fv_reshape(c, v->patch_embed.w, 2, dim), v->patch_embed.b);
+    fv_autocast(c, was);
+    return x;
+}
+
+/* a branch's end: x + gamma * linear(y), the scale and drop-path where there are any */
+static fv_tensor *fv__scaled_residual(fv_ctx *c, fv_tensor *y, const fv__pair *p, fv_tensor *gamma, fv_tensor *x, float drop) {
+    if (!gamma) return fv__residual(c, y, p, x, drop);
+    y = fv_mul(c, fv_linear(c, y, p->w, p->b), gamma);
+    return fv_add(c, x, drop > 0 ? fv_drop_path(c, y, drop) : y);
+}
+static fv_tensor *fv__video_block_forward(fv_ctx *c, const fv__video *v, const fv__video_block *b, fv_tensor *x, float drop) {
+    fv_attention_desc a;
+    fv_tensor *bias[3];
+    memset(&a, 0, sizeof a);
+    a.num_heads = v->heads;
+    bias[0] = b->q_bias, bias[1] = v->no_bias, bias[2] = b->v_bias; /* keys have none: softmax would take it away */
+    fv_scope scope = fv_scope_begin(c);
+    fv_tensor *n = fv_layernorm(c, x, b->norm1.w, b->norm1.b, v->eps);
+    fv_tensor *qkv = fv_linear(c, n, b->qkv, b->q_bias ? fv_concat(c, bias, 3, 0) : NULL);
+    fv_tensor *h = fv__scaled_residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, b->gamma1, x, drop);
+    fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, b->norm2.w, b->norm2.b, v->eps), b->fc1.w, b->fc1.b, FV_ACT_GELU);
+    return fv_scope_end(c, scope, fv__scaled_residual(c, u, &b->fc2, b->gamma2, h, drop));
+}
+
+static fv_tensor *fv__video_forward(fv_ctx *c, fv_model *m, fv_tensor *x) {
+    const fv__video *v = (const fv__video *)m->net;
+    int64_t want[5];
+    want[0] = -1, want[1] = v->chans, want[2] = v->frames, want[3] = want[4] = v->img_size;
+    if (!fv__input_fits(c, "video_vit: clips", x, 5, want)) return NULL;
+    x = fv_add(c, fv__video_patches(c, v, x), v->pos);
+    for (int i = 0; i <= v->depth && x; i++) {
+        if (i == fv__stage_at(m, v->depth)) x = fv__stage(c, m, x, NULL);
+        if (i < v->depth && x) x = fv__video_block_forward(c, v, &v->block[i], x, fv__drop_of(c, m, i, v->depth));
+    }
+    return x ? fv__head(c, m, fv_mean(c, x, 1), &v->norm, &v->head, v->eps) : NULL;
+}
+
+FV_DEF int fv_sample_frames(fv_rng *r, int total, int frames, int segment, int segments, int32_t *index) {
+    if (total < 1 || frames < 1 || segments < 1) return 0;
+    for (int i = 0; i < frames; i++) {
+        double from = (double)total * i / frames, to = (double)total * (i + 1) / frames;
+        double at = r ? from + (double)fv_rng_uniform(r) * (to - from) : from + (to - from) * (segment + 0.5) / segments;
+        index[i] = (int32_t)FV__MIN((int)at, total - 1);
+    }
+    return 1;
+}
+
+/* ======================================================================================================
+ * volumes: [B,C,F,H,W] -> logits; vit3d over all tokens, vivit over each frame's and then over the frames'.
+ *   source  Lai et al., R-LLM, arXiv:2403.17343, its 3D classifiers; names: theirs
+ * ====================================================================================================== */
+typedef struct fv__volume_block { fv__pair norm, qkv, out, norm2, fc1, fc2; } fv__volume_block;
+typedef struct fv__volume {
+    int vivit, size, patch, frames, frame_patch, chans, heads, depth, temporal_depth, pool_mean;
+    float eps;
+    fv__pair norm_in, embed, norm_embed, spatial_norm, temporal_norm, head_norm, head;
+    fv_tensor *pos, *token, *temporal_token;
+    fv__volume_block *block; /* the spatial ones, then the temporal ones */
+} fv__volume;
+
+static int fv__volume_block_make(fv_ctx *c, fv_model *m, fv__volume_block *b, const char *list, int i, int64_t d, int64_t inner, int64_t hidden, int bare) {
+    char n[6][96];
+    static const char *const part[6] = {"0.norm", "0.to_qkv", "0.to_out.0", "1.net.0", "1.net.1", "1.net.4"};
+    for (int k = 0; k < 6; k++) snprintf(n[k], sizeof n[k], "%s.layers.%d.%s", list, i, part[k]);
+    return fv__norm_make(c, m, &b->norm, n[0], d) && fv__linear_make(c, m, &b->qkv, n[1], 3 * inner, d, 0) &&
+           (bare || fv__linear_make(c, m, &b->out, n[2], d, inner, 1)) && fv__norm_make(c, m, &b->norm2, n[3], d) &&
+           fv__linear_make(c, m, &b->fc1, n[4], hidden, d, 1) && fv__linear_make(c, m, &b->fc2, n[5], d, hidden, 1);
+}
+
+static int fv__volume_config(fv_ctx *c, fv_model *m, fv__volume *v, int *dim_head, int *hidden) {
+    static const char *const keys3[] = {"image_size", "image_patch_size", "frames", "frame_patch_size", "channels", "dim", "heads", "dim_head", "mlp_dim", "pool",
+                                        "norm_eps", "depth", NULL};
+    static const char *const keys4[] = {"image_size", "image_patch_size", "frames", "frame_patch_size", "channels", "dim", "heads", "dim_head", "mlp_dim", "pool",
+                                        "norm_eps", "spatial_depth", "temporal_depth", NULL};
+    if (!fv_config_known(c, m, v->vivit ? keys4 : keys3)) return 0;
+    v->size = fv_config_int(c, m, "image_size", 28, 1, 8192), v->patch = fv_config_int(c, m, "image_patch_size", 7, 1, 1024);
+    v->frames = fv_config_int(c, m, "frames", 28, 1, 8192), v->frame_patch = fv_config_int(c, m, "frame_patch_size", 7, 1, 1024);
+    v->chans = fv_config_int(c, m, "channels", 1, 1, 1024), v->heads = fv_config_int(c, m, "heads", 8, 1, 4096);
+    *dim_head = fv_config_int(c, m, "dim_head", 64, 1, 65536), m->dim = fv_config_int(c, m, "dim", 1024, 1, 65536);
+    *hidden = fv_config_int(c, m, "mlp_dim", 2048, 1, 1 << 20), v->eps = fv_config_float(c, m, "norm_eps", 1e-5f);
+    v->depth = fv_config_int(c, m, v->vivit ? "spatial_depth" : "depth", 6, 0, 1000);
+    v->temporal_depth = v->vivit ? fv_config_int(c, m, "temporal_depth", 6, 0, 1000) : 0;
+    const char *pool = fv_config_string(c, m, "pool", "cls");
+    v->pool_mean = !strcmp(pool, "mean");
+    if (c->status) return 0;
+    if (!v->pool_mean && strcmp(pool, "cls")) return fv_fail(c, FV_EUSAGE, "config: pool is \"%.40s\"; it can be cls or mean", pool);
+    if (v->size % v->patch) return fv_fail(c, FV_EUSAGE, "config: image_size %d is no multiple of image_patch_size %d", v->size, v->patch);
+    if (v->frames % v->frame_patch) return fv_fail(c, FV_EUSAGE, "config: frames %d is no multiple of frame_patch_size %d", v->frames, v->frame_patch);
+    if (v->vivit && m->stage.after_block) return fv_fail(c, FV_EUSAGE, "config: frozen.after_block: vivit's stage stands after its last block");
+    return fv__stage_fits(c, m, v->depth);
+}
+
+static int fv__volume_make(fv_ctx *c, fv_model *m, int vivit) {
+    int dim_head = 0, hidden = 0;
+    fv__volume *v = (fv__volume *)fv_alloc(c, sizeof *v);
+    m->net = v;
+    if (!v) return 0;
+    v->vivit = vivit;
+    if (!fv__volume_config(c, m, v, &dim_head, &hidden)) return 0;
+    int64_t d = m->dim, grid = v->size / v->patch, n = grid * grid, F = v->frames / v->frame_patch, in = (int64_t)v->patch * v->patch * v->frame_patch * v->chans, dim[4];
+    int bare = v->heads == 1 && dim_head == d;
+    if (!fv__norm_make(c, m, &v->norm_in, "to_patch_embedding.1", in) || !fv__linear_make(c, m, &v->embed, "to_patch_embedding.2", d, in, 1) ||
+        !fv__norm_make(c, m, &v->norm_embed, "to_patch_embedding.3", d))
+        return 0;
+    dim[0] = 1, dim[1] = F, dim[2] = n, dim[3] = d;
+    v->pos = vivit ? fv_model_param(c, m, "pos_embedding", 4, dim, FV_INIT_TRUNC) : fv__embedding_make(c, m, "pos_embedding", F * n + 1, d, FV_INIT_TRUNC);
+    if (!vivit || !v->pool_mean) v->token = fv__embedding_make(c, m, vivit ? "spatial_cls_token" : "cls_token", 1, d, FV_INIT_TRUNC);
+    if (vivit && !v->pool_mean) v->temporal_token = fv__embedding_make(c, m, "temporal_cls_token", 1, d, FV_INIT_TRUNC);
+    if (v->pos) v->pos->flags |= FV_NO_DECAY;
+    v->block = (fv__volume_block *)fv_alloc(c, sizeof *v->block * (size_t)(v->depth + v->temporal_depth + 1));
+    m->blocks = v->block;
+    for (int i = 0; i < v->depth + v->temporal_depth && v->block; i++) {
+        const char *list = !vivit ? "transformer" : i < v->depth ? "spatial_transformer" : "temporal_transformer";
+        if (!fv__volume_block_make(c, m, &v->block[i], list, i < v->depth ? i : i - v->depth, d, (int64_t)v->heads * dim_head, hidden, bare)) return 0;
+    }
+    if (c->status) return 0;
+    if (!vivit) return fv__norm_make(c, m, &v->head_norm, "mlp_head.0", d) && fv__linear_make(c, m, &v->head, "mlp_head.1", m->num_classes, d, 1);
+    return fv__norm_make(c, m, &v->spatial_norm, "spatial_transformer.norm", d) && fv__norm_make(c, m, &v->temporal_norm, "temporal_transformer.norm", d) &&
+           fv__linear_make(c, m, &v->head, "mlp_head", m->num_classes, d, 1);
+}
+static int fv__vit3d_build(fv_ctx *c, fv_model *m) { return fv__volume_make(c, m, 0); }
+static int fv__vivit_build(fv_ctx *c, fv_model *m) { return fv__volume_make(c, m, 1); }
+
+/* [B,C,F,H,W] -> [B,f*h*w,d]: each patch flattened (p1 p2 pf c), normed, mapped, normed */
+static fv_tensor *fv__volume_patches(fv_ctx *c, const fv__volume *v, fv_tensor *x) {
+    static const int order[8] = {0, 2, 4, 6, 5, 7, 3, 1};
+    int64_t P = v->patch, g = v->size / P, f = v->frames / v->frame_patch, dim[8];
+    dim[0] = x->dim[0], dim[1] = v->chans, dim[2] = f, dim[3] = v->frame_patch, dim[4] = g, dim[5] = P, dim[6] = g, dim[7] = P;
+    x = fv_permute(c, fv_reshape(c, x, 8, dim), order);
+    dim[1] = f * g * g, dim[2] = P * P * v->frame_patch * v->chans;
+    x = fv_reshape(c, x, 3, dim);
+    fv_type was = fv_autocast(c, FV_F32);
+    x = fv_linear(c, fv_layernorm(c, x, v->norm_in.w, v->norm_in.b, v->eps), v->embed.w, v->embed.b);
+    x = fv_layernorm(c, x, v->norm_embed.w, v->norm_embed.b, v->eps);
+    fv_autocast(c, was);
+    return x;
+}
+
+static fv_tensor *fv__volume_block_forward(fv_ctx *c, const fv__volume *v, const fv__volume_block *b, fv_tensor *x, float drop) {
+    fv_attention_desc a;
+    memset(&a, 0, sizeof a);
+    a.num_heads = v->heads;
+    fv_scope scope = fv_scope_begin(c);
+    fv_tensor *y = fv_attention(c, fv_linear(c, fv_layernorm(c, x, b->norm.w, b->norm.b, v->eps), b->qkv.w, NULL), NULL, NULL, &a);
+    fv_tensor *h = b->out.w ? fv__residual(c, y, &b->out, x, drop) : fv_add(c, x, y);
+    fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, b->norm2.w, b->norm2.b, v->eps), b->fc1.w, b->fc1.b, FV_ACT_GELU);
+    return fv_scope_end(c, scope, fv__residual(c, u, &b->fc2, h, drop));
+}
+
+static int fv__volume_input(fv_ctx *c, const fv__volume *v, const fv_tensor *x) {
+    int64_t want[5];
+    want[0] = -1, want[1] = v->chans, want[2] = v->frames, want[3] = want[4] = v->size;
+    return fv__input_fits(c, v->vivit ? "vivit: volumes" : "vit3d: volumes", x, 5, want);
+}
+
+static fv_tensor *fv__vit3d_forward(fv_ctx *c, fv_model *m, fv_tensor *x) {
+    const fv__volume *v = (const fv__volume *)m->net;
+    if (!fv__volume_input(c, v, x)) return NULL;
+    x = fv_add(c, fv__prepend(c, v->token, fv__volume_patches(c, v, x)), v->pos);
+    for (int i = 0; i <= v->depth && x; i++) {
+        if (i == fv__stage_at(m, v->depth)) x = fv__stage(c, m, x, NULL);
+        if (i < v->depth && x) x = fv__volume_block_forward(c, v, &v->block[i], x, fv__drop_of(c, m, i, v->depth));
+    }
+    if (!x) return NULL;
+    return fv__head(c, m, v->pool_mean ? fv_mean(c, x, 1) : fv__token(c, x, 0), &v->head_norm, &v->head, v->eps);
+}
+
+static fv_tensor *fv__vivit_forward(fv_ctx *c, fv_model *m, fv_tensor *x) {
+    const fv__volume *v = (const fv__volume *)m->net;
+    int64_t dim[4], B = x->dim[0], F = v->frames / v->frame_patch, n = (v->size / v->patch) * (v->size / v->patch);
+    if (!fv__volume_input(c, v, x)) return NULL;
+    x = fv__volume_patches(c, v, x);
+    dim[0] = B, dim[1] = F, dim[2] = n, dim[3] = m->dim;
+    x = x ? fv_add(c, fv_reshape(c, x, 4, dim), v->pos) : NULL;
+    dim[0] = B * F, dim[1] = n, dim[2] = m->dim;
+    x = x ? fv_reshape(c, x, 3, dim) : NULL; /* each frame by itself */
+    if (v->token) x = fv__prepend(c, v->token, x);
+    for (int i = 0; i < v->depth && x; i++) x = fv__volume_block_forward(c, v, &v->block[i], x, 0);
+    x = x ? fv_layernorm(c, x, v->spatial_norm.w, v->spatial_norm.b, v->eps) : NULL;
+    x = x ? (v->pool_mean ? fv_mean(c, x, 1) : fv__token(c, x, 0)) : NULL;
+    dim[0] = B, dim[1] = F, dim[2] = m->dim;
+    x = x ? fv_reshape(c, x, 3, dim) : NULL; /* a token a frame */
+    if (v->temporal_token) x = fv__prepend(c, v->temporal_token, x);
+    for (int i = 0; i < v->temporal_depth && x; i++) x = fv__volume_block_forward(c, v, &v->block[v->depth + i], x, 0);
+    x = x ? fv__stage(c, m, fv_layernorm(c, x, v->temporal_norm.w, v->temporal_norm.b, v->eps), NULL) : NULL;
+    x = x ? (v->pool_mean ? fv_mean(c, x, 1) : fv__token(c, x, 0)) : NULL;
+    fv_type was = fv_autocast(c, FV_F32);
+    if (x && m->dropout > 0) x = fv_dropout(c, x, m->dropout);
+    x = fv_linear(c, x, v->head.w, v->head.b);
+    fv_autocast(c, was);
+    return x;
+}
+
+/* ---- the list of networks ---- */
 static const fv_arch fv__archs[] = {
-    {"vit", fv__vit_build, fv__vit_forward},
-    {"point_transformer", fv__points_build, fv__points_forward},
+    {"vit", fv__vit_build, fv__vit_forward, NULL},
+    {"point_transformer", fv__points_build, fv__points_forward, NULL},
+    {"video_vit", fv__video_build, fv__video_forward, fv__video_free},
+    {"vit3d", fv__vit3d_build, fv__vit3d_forward, NULL},
+    {"vivit", fv__vivit_build, fv__vivit_forward, NULL},
 };
 FV_DEF const fv_arch *fv_arch_find(const char *name) {
     for (int i = 0; i < FV__COUNT(fv__archs); i++)
@@ -8790,7 +9081,7 @@ static int fv__model_build(fv_ctx *c, fv_model *m, const fv_model_desc *desc) {
     if (fv_json_type(m->config, root) != FV_JSON_OBJECT) return fv_fail(c, FV_EUSAGE, "config: it must be an object");
     const char *name = fv_config_string(c, m, "arch", "vit");
     if (!(m->arch = fv_arch_find(name)))
-        return fv_fail(c, FV_EUNAVAILABLE, "config: there is no arch \"%.40s\" in this build; there is vit", name);
+        return fv_fail(c, FV_EUNAVAILABLE, "config: there is no arch \"%.40s\"; there are vit, point_transformer, video_vit, vit3d, vivit", name);
     m->num_classes = fv_config_int(c, m, "num_classes", 1000, 1, 1 << 24);
     m->drop_path = fv_config_float(c, m, "drop_path_rate", 0);
     m->dropout = fv_config_float(c, m, "drop_rate", 0);
@@ -8823,6 +9114,7 @@ FV_DEF void fv_model_destroy(fv_ctx *c, fv_model *m) {
     for (int i = 0; i < m->buffers.count; i++) fv_param_free(c, m->buffers.at[i]);
     fv_free(c, m->params.at);
     fv_free(c, m->buffers.at);
+    if (m->arch && m->arch->free && m->net) m->arch->free(c, m);
     fv_free(c, m->blocks);
     fv_free(c, m->net);
     if (m->config) fv_json_free(c, m->config);
