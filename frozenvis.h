@@ -783,7 +783,8 @@ typedef struct fv_model fv_model;
 typedef struct fv_arch {
     const char *name;
     int (*build)(fv_ctx *c, fv_model *m); /* makes m->net and the parameters from m->config; sets dim, num_classes; 1 or 0 */
-    fv_tensor *(*forward)(fv_ctx *c, fv_model *m, fv_tensor *input); /* -> logits */
+    int inputs;                           /* how many tensors forward wants */
+    fv_tensor *(*forward)(fv_ctx *c, fv_model *m, fv_tensor *const *input); /* -> logits */
     void (*free)(fv_ctx *c, fv_model *m); /* what m->net holds beside parameters; NULL: nothing */
 } fv_arch;
 
@@ -910,6 +911,10 @@ FV_DEF void fv_points_augment(fv_rng *r, float *points, int64_t n);
  * r NULL, view `segment` of `segments` evenly spread in each part. index [frames]. 1, or 0 when a count is none.
  *   source  Wang et al., Temporal Segment Networks, arXiv:1608.00859 */
 FV_DEF int fv_sample_frames(fv_rng *r, int total, int frames, int segment, int segments, int32_t *index);
+/* fv_motion_loss -- y [B,K,2T+1] of the network motion, target f32 [B,T,2]: Huber loss (delta 1) of the future whose endpoint is nearest to
+ * the target's, plus the cross-entropy of the scores to that one. fv_motion_best -- which one that is, for row b; end: x, y. */
+FV_DEF fv_tensor *fv_motion_loss(fv_ctx *c, fv_tensor *y, const fv_tensor *target);
+FV_DEF int fv_motion_best(const fv_tensor *y, int64_t b, const float *end);
 
 /* ======================================================================================================
  * >>network -- a model from its config: create, load, run
@@ -924,8 +929,17 @@ typedef struct fv_model_desc {
  *   errors  NULL: FV_EFORMAT (not JSON), FV_EUSAGE (an unknown key or arch, values or an LLM that do not fit), FV_ENOMEM */
 FV_DEF fv_model *fv_model_create(fv_ctx *c, const char *config, size_t n, const fv_model_desc *desc);
 FV_DEF void fv_model_destroy(fv_ctx *c, fv_model *m);
-/* fv_model_forward -- input (of vit: [B,C,H,W]) -> logits [B,num_classes]; sets m->features. */
+/* fv_model_forward -- input -> logits [B,num_classes]; sets m->features. Inputs by arch:
+ *   vit [B,C,H,W]   point_transformer [B,N,3]   video_vit [B,C,T,H,W]   vit3d, vivit [B,C,F,H,W]
+ * fv_model_forward_many -- the same for networks of several inputs:
+ *   motion     agents [B,A,V,4], mask u8 [B,A,V], lanes [B,L,W,7], mask u8 [B,L,W] -> [B,K,2T+1]: K futures (x,y of each step) of
+ *              agent 0, and each one's score before softmax
+ *   vqa        ids i32 [B,L], mask u8 [B,L], images [B,C,H,W] -> [B,num_classes]
+ *   retrieval  the same -> [B,1+2E]: a score of the pair, and the image's and the text's embedding, of length 1, for ranking
+ *   scene_qa   ids, mask, objects [B,O,F], mask u8 [B,O] -> [B,num_classes]
+ * In a mask 1 is valid; what is masked has no influence. */
 FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input);
+FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const *input, int n);
 /* fv_model_load -- takes every parameter from w by its key, `prefix` before it ("" or "model."); the frozen block too when w holds it.
  * A position embedding of another grid is interpolated. Returns 1, or 0: FV_EUSAGE for a key that is missing or that no parameter
  * has, and for shapes and class counts that differ. */
@@ -8402,11 +8416,11 @@ static fv_tensor *fv__residual(fv_ctx *c, fv_tensor *y, const fv__pair *p, fv_te
     return fv_add(c, x, fv_drop_path(c, fv_linear(c, y, p->w, p->b), drop));
 }
 
-/* h = x + proj(attn(ln1 x));  h + fc2(gelu(fc1(ln2 h))).  x [B,N,d] */
-static fv_tensor *fv__encoder_block(fv_ctx *c, const fv__block_params *b, fv_tensor *x, int heads, float eps, float drop) {
+/* h = x + proj(attn(ln1 x));  h + fc2(gelu(fc1(ln2 h))).  x [B,N,d]; mask u8 [B,N] of the keys, or NULL */
+static fv_tensor *fv__encoder_block(fv_ctx *c, const fv__block_params *b, fv_tensor *x, int heads, float eps, float drop, const fv_tensor *mask) {
     fv_attention_desc a;
     memset(&a, 0, sizeof a);
-    a.num_heads = heads;
+    a.num_heads = heads, a.mask = mask;
     fv_scope scope = fv_scope_begin(c);
     fv_tensor *qkv = fv_linear(c, fv_layernorm(c, x, b->norm1.w, b->norm1.b, eps), b->qkv.w, b->qkv.b);
     fv_tensor *h = fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, x, drop);
@@ -8477,32 +8491,33 @@ static int fv__vit_build(fv_ctx *c, fv_model *m) {
            fv__linear_make(c, m, &v->head, "head", m->num_classes, d, 1);
 }
 
-/* images [B,C,H,W] -> tokens [B,HW/P^2,d]: each patch is a row (c,ph,pw), as a convolution's weight is */
-static fv_tensor *fv__vit_patches(fv_ctx *c, const fv__vit *v, fv_tensor *x) {
+/* images [B,C,S,S] -> tokens [B,(S/P)^2,d]: each patch is a row (c,ph,pw), as a convolution's weight is */
+static fv_tensor *fv__image_patches(fv_ctx *c, fv_tensor *x, int size, int P, const fv__pair *embed) {
     static const int order[6] = {0, 2, 4, 1, 3, 5};
-    int64_t P = v->patch, g = v->img_size / v->patch, dim[6];
-    dim[0] = x->dim[0], dim[1] = v->chans, dim[2] = g, dim[3] = P, dim[4] = g, dim[5] = P;
+    int64_t g = size / P, chans = x->dim[1], dim[6];
+    dim[0] = x->dim[0], dim[1] = chans, dim[2] = g, dim[3] = P, dim[4] = g, dim[5] = P;
     x = fv_permute(c, fv_reshape(c, x, 6, dim), order);
-    dim[1] = g * g, dim[2] = v->chans * P * P;
+    dim[1] = g * g, dim[2] = chans * P * P;
     x = fv_reshape(c, x, 3, dim);
-    dim[0] = v->dim, dim[1] = v->chans * P * P;
+    dim[0] = embed->w->dim[0], dim[1] = chans * P * P;
     fv_type was = fv_autocast(c, FV_F32); /* a small product, and every later number stands on it */
-    x = fv_linear(c, x, fv_reshape(c, v->patch_embed.w, 2, dim), v->patch_embed.b);
+    x = fv_linear(c, x, fv_reshape(c, embed->w, 2, dim), embed->b);
     fv_autocast(c, was);
     return x;
 }
 
-static fv_tensor *fv__vit_forward(fv_ctx *c, fv_model *m, fv_tensor *x) {
+static fv_tensor *fv__vit_forward(fv_ctx *c, fv_model *m, fv_tensor *const *input) {
     const fv__vit *v = (const fv__vit *)m->net;
+    fv_tensor *x = input[0];
     int64_t want[4];
     want[0] = -1, want[1] = v->chans, want[2] = want[3] = v->img_size;
     if (!fv__input_fits(c, "vit: images", x, 4, want)) return NULL;
-    x = fv__vit_patches(c, v, x);
+    x = fv__image_patches(c, x, v->img_size, v->patch, &v->patch_embed);
     if (v->class_token) x = fv__prepend(c, v->cls_token, x);
     x = fv_add(c, x, v->pos_embed);
     for (int i = 0; i <= v->depth && x; i++) {
         if (i == fv__stage_at(m, v->depth)) x = fv__stage(c, m, x, NULL);
-        if (i < v->depth && x) x = fv__encoder_block(c, &v->block[i], x, v->heads, v->eps, fv__drop_of(c, m, i, v->depth));
+        if (i < v->depth && x) x = fv__encoder_block(c, &v->block[i], x, v->heads, v->eps, fv__drop_of(c, m, i, v->depth), NULL);
     }
     if (!x) return NULL;
     /* a norm of each token alone: the class token can be taken before it */
@@ -8746,8 +8761,9 @@ static fv_tensor *fv__points_head(fv_ctx *c, const fv_model *m, fv_tensor *one, 
     return x;
 }
 
-static fv_tensor *fv__points_forward(fv_ctx *c, fv_model *m, fv_tensor *points) {
+static fv_tensor *fv__points_forward(fv_ctx *c, fv_model *m, fv_tensor *const *input) {
     const fv__points *v = (const fv__points *)m->net;
+    fv_tensor *points = input[0];
     fv_tensor *centre;
     int64_t want[3];
     want[0] = want[1] = -1, want[2] = 3;
@@ -8760,7 +8776,7 @@ static fv_tensor *fv__points_forward(fv_ctx *c, fv_model *m, fv_tensor *points) 
     x = fv__prepend(c, v->cls_token, x), pos = fv__prepend(c, v->cls_pos, pos);
     for (int i = 0; i <= v->depth && x; i++) {
         if (i == fv__stage_at(m, v->depth)) x = fv__stage(c, m, x, NULL);
-        if (i < v->depth && x) x = fv__encoder_block(c, &v->block[i], fv_add(c, x, pos), v->heads, v->eps, fv__drop_of(c, m, i, v->depth));
+        if (i < v->depth && x) x = fv__encoder_block(c, &v->block[i], fv_add(c, x, pos), v->heads, v->eps, fv__drop_of(c, m, i, v->depth), NULL);
     }
     x = fv_layernorm(c, x, v->norm.w, v->norm.b, v->eps);
     return x ? fv__points_head(c, m, fv__token(c, x, 0), fv_max(c, fv_slice(c, x, 1, 1, x->dim[1] - 1), 1)) : NULL;
@@ -8880,8 +8896,9 @@ static fv_tensor *fv__video_block_forward(fv_ctx *c, const fv__video *v, const f
     return fv_scope_end(c, scope, fv__scaled_residual(c, u, &b->fc2, b->gamma2, h, drop));
 }
 
-static fv_tensor *fv__video_forward(fv_ctx *c, fv_model *m, fv_tensor *x) {
+static fv_tensor *fv__video_forward(fv_ctx *c, fv_model *m, fv_tensor *const *input) {
     const fv__video *v = (const fv__video *)m->net;
+    fv_tensor *x = input[0];
     int64_t want[5];
     want[0] = -1, want[1] = v->chans, want[2] = v->frames, want[3] = want[4] = v->img_size;
     if (!fv__input_fits(c, "video_vit: clips", x, 5, want)) return NULL;
@@ -9011,8 +9028,9 @@ static int fv__volume_input(fv_ctx *c, const fv__volume *v, const fv_tensor *x) 
     return fv__input_fits(c, v->vivit ? "vivit: volumes" : "vit3d: volumes", x, 5, want);
 }
 
-static fv_tensor *fv__vit3d_forward(fv_ctx *c, fv_model *m, fv_tensor *x) {
+static fv_tensor *fv__vit3d_forward(fv_ctx *c, fv_model *m, fv_tensor *const *input) {
     const fv__volume *v = (const fv__volume *)m->net;
+    fv_tensor *x = input[0];
     if (!fv__volume_input(c, v, x)) return NULL;
     x = fv_add(c, fv__prepend(c, v->token, fv__volume_patches(c, v, x)), v->pos);
     for (int i = 0; i <= v->depth && x; i++) {
@@ -9023,8 +9041,9 @@ static fv_tensor *fv__vit3d_forward(fv_ctx *c, fv_model *m, fv_tensor *x) {
     return fv__head(c, m, v->pool_mean ? fv_mean(c, x, 1) : fv__token(c, x, 0), &v->head_norm, &v->head, v->eps);
 }
 
-static fv_tensor *fv__vivit_forward(fv_ctx *c, fv_model *m, fv_tensor *x) {
+static fv_tensor *fv__vivit_forward(fv_ctx *c, fv_model *m, fv_tensor *const *input) {
     const fv__volume *v = (const fv__volume *)m->net;
+    fv_tensor *x = input[0];
     int64_t dim[4], B = x->dim[0], F = v->frames / v->frame_patch, n = (v->size / v->patch) * (v->size / v->patch);
     if (!fv__volume_input(c, v, x)) return NULL;
     x = fv__volume_patches(c, v, x);
@@ -9049,13 +9068,354 @@ static fv_tensor *fv__vivit_forward(fv_ctx *c, fv_model *m, fv_tensor *x) {
     return x;
 }
 
+/* ======================================================================================================
+ * motion: agents and lanes as polylines -> K futures.  source  Gao et al., VectorNet, arXiv:2005.04259; K futures and the loss on the
+ * best one: Liu et al., mmTransformer, arXiv:2103.11624.  The paper's authors released no code for this task: names are ours.
+ * ====================================================================================================== */
+enum { FV__SUBGRAPH_MOST = 8 };
+typedef struct fv__subgraph { fv__pair own[FV__SUBGRAPH_MOST], norm[FV__SUBGRAPH_MOST]; fv_tensor *most[FV__SUBGRAPH_MOST]; } fv__subgraph;
+typedef struct fv__motion {
+    int features[2], layers, depth, heads, modes, steps; /* [0] agents, [1] lanes */
+    float eps, scale;
+    fv__subgraph graph[2];
+    fv__pair norm, head[2], futures, scores;
+    fv__block_params *block;
+} fv__motion;
+
+static int fv__subgraph_make(fv_ctx *c, fv_model *m, fv__subgraph *g, const char *name, int layers, int64_t in, int64_t d) {
+    char key[3][64];
+    int64_t dim[2];
+    for (int i = 0; i < layers; i++, in = d) {
+        snprintf(key[0], sizeof key[0], "%s.%d.linear", name, i), snprintf(key[1], sizeof key[1], "%s.%d.norm", name, i);
+        snprintf(key[2], sizeof key[2], "%s.%d.most.weight", name, i);
+        dim[0] = d, dim[1] = d;
+        if (!fv__linear_make(c, m, &g->own[i], key[0], d, in, 1) || !fv__norm_make(c, m, &g->norm[i], key[1], d)) return 0;
+        if (i && !(g->most[i] = fv_model_param(c, m, key[2], 2, dim, FV_INIT_TRUNC))) return 0;
+    }
+    return 1;
+}
+
+static int fv__motion_build(fv_ctx *c, fv_model *m) {
+    static const char *const keys[] = {"dim", "depth", "num_heads", "mlp_ratio", "subgraph_layers", "agent_features", "lane_features", "modes", "future_steps",
+                                       "norm_eps", "scale", NULL};
+    fv__motion *v = (fv__motion *)fv_alloc(c, sizeof *v);
+    m->net = v;
+    if (!v || !fv_config_known(c, m, keys)) return 0;
+    int d = m->dim = fv_config_int(c, m, "dim", 128, 1, 65536), hidden = (int)(fv_config_float(c, m, "mlp_ratio", 4) * (float)d);
+    v->depth = fv_config_int(c, m, "depth", 1, 0, 1000), v->heads = fv_config_int(c, m, "num_heads", 2, 1, 4096);
+    v->layers = fv_config_int(c, m, "subgraph_layers", 3, 1, FV__SUBGRAPH_MOST);
+    v->features[0] = fv_config_int(c, m, "agent_features", 4, 1, 4096), v->features[1] = fv_config_int(c, m, "lane_features", 7, 1, 4096);
+    v->modes = fv_config_int(c, m, "modes", 6, 1, 1024), v->steps = fv_config_int(c, m, "future_steps", 30, 1, 4096);
+    v->eps = fv_config_float(c, m, "norm_eps", 1e-5f), v->scale = fv_config_float(c, m, "scale", 10);
+    if (c->status || !fv__stage_fits(c, m, v->depth)) return 0;
+    if (d % v->heads) return fv_fail(c, FV_EUSAGE, "config: dim %d is no multiple of num_heads %d", d, v->heads);
+    if (hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
+    if (!fv__subgraph_make(c, m, &v->graph[0], "agents", v->layers, v->features[0], d) || !fv__subgraph_make(c, m, &v->graph[1], "lanes", v->layers, v->features[1], d))
+        return 0;
+    v->block = fv__blocks_make(c, m, "blocks", v->depth, d, hidden, 1);
+    return v->block && fv__norm_make(c, m, &v->norm, "norm", d) && fv__linear_make(c, m, &v->head[0], "decoder.0", 2 * d, d, 1) &&
+           fv__norm_make(c, m, &v->head[1], "decoder.1", 2 * d) && fv__linear_make(c, m, &v->futures, "futures", (int64_t)v->modes * v->steps * 2, 2 * d, 1) &&
+           fv__linear_make(c, m, &v->scores, "scores", v->modes, 2 * d, 1);
+}
+
+/* u8 [n] -> 1 or 0 in the network's type, shaped as given; without a gradient */
+static fv_tensor *fv__mask_numbers(fv_ctx *c, const fv_model *m, const fv_tensor *mask, int rank, const int64_t *dim) {
+    fv_tensor *t = fv_new(c, m->type, rank, dim);
+    for (int64_t i = 0; t && i < fv_numel(t); i++) fv_set(t, i, ((const uint8_t *)mask->data)[i] ? 1 : 0);
+    return t;
+}
+
+/* Polylines [B,P,V,F] -> [B,P,d]. Each layer sees a vector beside its polyline's maximum: two products instead of a concatenation. After
+ * ReLU nothing is below 0, so a masked vector is taken out of the maximum by a 0. */
+static fv_tensor *fv__subgraph_forward(fv_ctx *c, const fv_model *m, const fv__subgraph *g, int layers, fv_tensor *x, const fv_tensor *mask, float eps) {
+    int64_t dim[4], d = m->dim;
+    fv_tensor *most = NULL;
+    dim[0] = x->dim[0], dim[1] = x->dim[1], dim[2] = x->dim[2], dim[3] = 1;
+    fv_tensor *valid = fv__mask_numbers(c, m, mask, 4, dim);
+    for (int i = 0; i < layers; i++) {
+        fv_tensor *y = fv_linear(c, x, g->own[i].w, g->own[i].b);
+        if (i) {
+            dim[2] = 1, dim[3] = d;
+            fv_tensor *all = fv_linear(c, most, g->most[i], NULL);
+            y = all ? fv_add(c, y, fv_reshape(c, all, 4, dim)) : NULL;
+        }
+        x = y ? fv_mul(c, fv_relu(c, fv_layernorm(c, y, g->norm[i].w, g->norm[i].b, eps)), valid) : NULL;
+        most = x ? fv_max(c, x, 2) : NULL;
+        if (!most) return NULL;
+    }
+    return most;
+}
+
+static int fv__mask_fits(fv_ctx *c, const char *what, const fv_tensor *mask, const fv_tensor *x, int rank) {
+    int ok = mask->type == FV_U8 && mask->rank == rank;
+    for (int i = 0; ok && i < rank; i++) ok = mask->dim[i] == x->dim[i];
+    return ok ? 1 : fv_fail(c, FV_ESHAPE, "%s: a u8 mask of the first %d dims is wanted", what, rank);
+}
+
+static fv_tensor *fv__motion_forward(fv_ctx *c, fv_model *m, fv_tensor *const *input) {
+    const fv__motion *v = (const fv__motion *)m->net;
+    fv_tensor *x[2], *token[2];
+    int64_t want[4], dim[3], at = 0;
+    for (int k = 0; k < 2; k++) {
+        x[k] = input[2 * k];
+        want[0] = want[1] = want[2] = -1, want[3] = v->features[k];
+        if (!fv__input_fits(c, k ? "motion: lanes" : "motion: agents", x[k], 4, want) || !fv__mask_fits(c, k ? "motion: lanes" : "motion: agents", input[2 * k + 1], x[k], 3))
+            return NULL;
+    }
+    if (x[0]->dim[0] != x[1]->dim[0]) return fv_fail(c, FV_ESHAPE, "motion: agents and lanes of different batches"), (fv_tensor *)NULL;
+    for (int k = 0; k < 2; k++) token[k] = fv__subgraph_forward(c, m, &v->graph[k], v->layers, x[k], input[2 * k + 1], v->eps);
+    if (!token[0] || !token[1]) return NULL;
+    dim[0] = x[0]->dim[0], dim[1] = x[0]->dim[1] + x[1]->dim[1];
+    fv_tensor *mask = fv_new(c, FV_U8, 2, dim), *y = fv_concat(c, token, 2, 1);
+    if (!mask || !y) return NULL;
+    for (int64_t b = 0; b < dim[0]; b++) /* a polyline is valid where one of its vectors is */
+        for (int k = 0; k < 2; k++)
+            for (int64_t p = 0; p < x[k]->dim[1]; p++, at++) {
+                const uint8_t *one = (const uint8_t *)input[2 * k + 1]->data + (b * x[k]->dim[1] + p) * x[k]->dim[2];
+                uint8_t any = 0;
+                for (int64_t i = 0; i < x[k]->dim[2]; i++) any |= one[i] != 0;
+                ((uint8_t *)mask->data)[at] = any;
+            }
+    for (int i = 0; i <= v->depth && y; i++) {
+        if (i == fv__stage_at(m, v->depth)) y = fv__stage(c, m, y, mask);
+        if (i < v->depth && y) y = fv__encoder_block(c, &v->block[i], y, v->heads, v->eps, fv__drop_of(c, m, i, v->depth), mask);
+    }
+    fv_type was = fv_autocast(c, FV_F32);
+    y = y ? fv_layernorm(c, fv__token(c, y, 0), v->norm.w, v->norm.b, v->eps) : NULL;
+    y = y ? fv_relu(c, fv_layernorm(c, fv_linear(c, y, v->head[0].w, v->head[0].b), v->head[1].w, v->head[1].b, v->eps)) : NULL;
+    if (y && m->dropout > 0) y = fv_dropout(c, y, m->dropout);
+    fv_tensor *both[2];
+    both[0] = fv_scale(c, fv_linear(c, y, v->futures.w, v->futures.b), v->scale), both[1] = fv_linear(c, y, v->scores.w, v->scores.b);
+    dim[0] = x[0]->dim[0], dim[1] = v->modes, dim[2] = 2 * v->steps;
+    both[0] = both[0] ? fv_reshape(c, both[0], 3, dim) : NULL;
+    dim[2] = 1;
+    both[1] = both[1] ? fv_reshape(c, both[1], 3, dim) : NULL;
+    fv_autocast(c, was);
+    return both[0] && both[1] ? fv_concat(c, both, 2, 2) : NULL;
+}
+
+/* Of a [B,K,2T+1] output the mode whose endpoint is nearest to the target's; lower index first */
+FV_DEF int fv_motion_best(const fv_tensor *y, int64_t b, const float *end) {
+    int64_t K = y->dim[1], n = y->dim[2];
+    int best = 0;
+    double least = 0;
+    for (int64_t k = 0; k < K; k++) {
+        double dx = fv_get(y, (b * K + k) * n + n - 3) - (double)end[0], dy = fv_get(y, (b * K + k) * n + n - 2) - (double)end[1], e = dx * dx + dy * dy;
+        if (!k || e < least) least = e, best = (int)k;
+    }
+    return best;
+}
+
+FV_DEF fv_tensor *fv_motion_loss(fv_ctx *c, fv_tensor *y, const fv_tensor *target) {
+    int64_t dim[2];
+    if (c->status || !y || !target) return NULL;
+    int64_t B = y->rank == 3 ? y->dim[0] : 0, K = B ? y->dim[1] : 0, n = B ? y->dim[2] : 0;
+    if (!B || target->type != FV_F32 || fv_numel(target) != B * (n - 1)) return fv_fail(c, FV_ESHAPE, "motion_loss: [B,K,2T+1] and f32 [B,T,2] are wanted"), (fv_tensor *)NULL;
+    fv_tensor *row = fv_new(c, FV_I32, 1, &B), *best = fv_new(c, FV_I32, 1, &B);
+    dim[0] = B, dim[1] = n - 1;
+    fv_tensor *wanted = fv_new(c, y->type, 2, dim);
+    if (!row || !best || !wanted) return NULL;
+    for (int64_t b = 0; b < B; b++) {
+        int k = fv_motion_best(y, b, (const float *)target->data + (b + 1) * (n - 1) - 2);
+        ((int32_t *)best->data)[b] = k, ((int32_t *)row->data)[b] = (int32_t)(b * K + k);
+    }
+    for (int64_t i = 0; i < B * (n - 1); i++) fv_set(wanted, i, (double)((const float *)target->data)[i]);
+    dim[0] = B * K, dim[1] = n;
+    fv_tensor *one = fv_slice(c, fv_gather(c, fv_reshape(c, y, 2, dim), row), 1, 0, n - 1);
+    dim[0] = B, dim[1] = K;
+    fv_tensor *score = fv_slice(c, y, 2, n - 1, 1);
+    return score && one ? fv_add(c, fv_huber(c, one, wanted, 1), fv_cross_entropy(c, fv_reshape(c, score, 2, dim), best, 0)) : NULL;
+}
+
+/* ======================================================================================================
+ * language and vision: text and image (or objects) see each other in fusion layers, one stack each; the frozen stage stands after them, on
+ * the visual tokens, whose mean meets the text's.  source  Dou et al., METER, arXiv:2111.02387.  The paper's authors released no
+ * code for these tasks: names are ours.
+ * ====================================================================================================== */
+enum { FV__VQA, FV__RETRIEVAL, FV__SCENE };
+typedef struct fv__fusion_side { fv__pair norm1, qkv, proj, norm_x, query, keys, proj_x, norm2, fc1, fc2; } fv__fusion_side;
+typedef struct fv__fusion {
+    int kind, vocab, most_words, heads, text_depth, image_depth, depth, img_size, patch, chans, features, embed;
+    float eps;
+    fv_tensor *words, *word_pos, *image_pos;
+    fv__pair word_norm, patches, objects[2], visual_norm, text_norm, head[3], image_embed, text_embed;
+    fv__block_params *block;  /* the text's, then the image's */
+    fv__fusion_side *side;    /* text and image of layer 0, of layer 1, ...; in the memory of block */
+} fv__fusion;
+
+static int fv__fusion_side_make(fv_ctx *c, fv_model *m, fv__fusion_side *s, const char *name, int i, int64_t d, int64_t hidden) {
+    char n[10][64];
+    static const char *const part[10] = {"norm1", "attn.qkv", "attn.proj", "norm_cross", "cross.q", "cross.kv", "cross.proj", "norm2", "mlp.fc1", "mlp.fc2"};
+    for (int k = 0; k < 10; k++) snprintf(n[k], sizeof n[k], "fusion.%d.%s.%s", i, name, part[k]);
+    return fv__norm_make(c, m, &s->norm1, n[0], d) && fv__linear_make(c, m, &s->qkv, n[1], 3 * d, d, 1) && fv__linear_make(c, m, &s->proj, n[2], d, d, 1) &&
+           fv__norm_make(c, m, &s->norm_x, n[3], d) && fv__linear_make(c, m, &s->query, n[4], d, d, 1) && fv__linear_make(c, m, &s->keys, n[5], 2 * d, d, 1) &&
+           fv__linear_make(c, m, &s->proj_x, n[6], d, d, 1) && fv__norm_make(c, m, &s->norm2, n[7], d) && fv__linear_make(c, m, &s->fc1, n[8], hidden, d, 1) &&
+           fv__linear_make(c, m, &s->fc2, n[9], d, hidden, 1);
+}
+
+static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
+    static const char *const keys_image[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "text_depth", "image_depth", "fusion_depth", "norm_eps", "img_size",
+                                             "patch_size", "in_chans", "embed_dim", NULL};
+    static const char *const keys_scene[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "text_depth", "image_depth", "fusion_depth", "norm_eps",
+                                             "object_features", NULL};
+    fv__fusion *v = (fv__fusion *)fv_alloc(c, sizeof *v);
+    m->net = v;
+    if (!v || !fv_config_known(c, m, kind == FV__SCENE ? keys_scene : keys_image)) return 0;
+    v->kind = kind;
+    int d = m->dim = fv_config_int(c, m, "dim", 128, 1, 65536), hidden = (int)(fv_config_float(c, m, "mlp_ratio", 4) * (float)d);
+    v->heads = fv_config_int(c, m, "num_heads", 4, 1, 4096), v->vocab = fv_config_int(c, m, "vocab_size", 49152, 1, 1 << 24);
+    v->most_words = fv_config_int(c, m, "max_words", 32, 1, 65536), v->text_depth = fv_config_int(c, m, "text_depth", 1, 0, 1000);
+    v->image_depth = fv_config_int(c, m, "image_depth", 2, 0, 1000), v->depth = fv_config_int(c, m, "fusion_depth", 2, 0, 1000);
+    v->eps = fv_config_float(c, m, "norm_eps", 1e-5f);
+    if (c->status) return 0;
+    if (d % v->heads) return fv_fail(c, FV_EUSAGE, "config: dim %d is no multiple of num_heads %d", d, v->heads);
+    if (hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
+    if (m->stage.after_block) return fv_fail(c, FV_EUSAGE, "config: frozen.after_block: here the stage stands after fusion");
+    int64_t dim[4];
+    dim[0] = v->vocab, dim[1] = d;
+    if ((v->words = fv_model_param(c, m, "text.embed.weight", 2, dim, FV_INIT_TRUNC))) v->words->flags |= FV_NO_DECAY;
+    v->word_pos = fv__embedding_make(c, m, "text.pos_embed", v->most_words, d, FV_INIT_TRUNC);
+    if (!fv__norm_make(c, m, &v->word_norm, "text.norm", d)) return 0;
+    if (kind == FV__SCENE) {
+        v->features = fv_config_int(c, m, "object_features", 9, 1, 4096);
+        if (!fv__linear_make(c, m, &v->objects[0], "objects.0", d, v->features, 1) || !fv__linear_make(c, m, &v->objects[1], "objects.2", d, d, 1)) return 0;
+    } else {
+        v->img_size = fv_config_int(c, m, "img_size", 64, 1, 8192), v->patch = fv_config_int(c, m, "patch_size", 8, 1, 1024), v->chans = fv_config_int(c, m, "in_chans", 3, 1, 1024);
+        if (c->status) return 0;
+        if (v->img_size % v->patch) return fv_fail(c, FV_EUSAGE, "config: img_size %d is no multiple of patch_size %d", v->img_size, v->patch);
+        dim[0] = d, dim[1] = v->chans, dim[2] = dim[3] = v->patch;
+        int64_t grid = v->img_size / v->patch;
+        if (!fv__pair_make(c, m, &v->patches, "patch_embed.proj", 4, dim, 1, FV_INIT_CONV)) return 0;
+        v->image_pos = fv__embedding_make(c, m, "pos_embed", grid * grid, d, FV_INIT_TRUNC);
+    }
+    int blocks = v->text_depth + v->image_depth;
+    size_t first = sizeof *v->block * (size_t)(blocks + 1);
+    char *memory = (char *)(m->blocks = fv_alloc(c, first + sizeof *v->side * (size_t)(2 * v->depth + 1)));
+    if (!memory) return 0;
+    v->block = (fv__block_params *)(void *)memory, v->side = (fv__fusion_side *)(void *)(memory + first);
+    for (int i = 0; i < blocks; i++)
+        if (!fv__block_make(c, m, &v->block[i], i < v->text_depth ? "text.blocks" : "blocks", i < v->text_depth ? i : i - v->text_depth, d, hidden, 1)) return 0;
+    for (int i = 0; i < 2 * v->depth; i++)
+        if (!fv__fusion_side_make(c, m, &v->side[i], i % 2 ? "image" : "text", i / 2, d, hidden)) return 0;
+    if (!fv__norm_make(c, m, &v->text_norm, "text_norm", d) || !fv__norm_make(c, m, &v->visual_norm, "norm", d) || !fv__linear_make(c, m, &v->head[0], "head.0", 2 * d, 2 * d, 1) ||
+        !fv__norm_make(c, m, &v->head[1], "head.1", 2 * d) || !fv__linear_make(c, m, &v->head[2], "head.3", kind == FV__RETRIEVAL ? 1 : m->num_classes, 2 * d, 1))
+        return 0;
+    if (kind != FV__RETRIEVAL) return 1;
+    v->embed = fv_config_int(c, m, "embed_dim", 64, 1, 65536);
+    return fv__linear_make(c, m, &v->image_embed, "image_embed", v->embed, d, 0) && fv__linear_make(c, m, &v->text_embed, "text_embed", v->embed, d, 0);
+}
+static int fv__vqa_build(fv_ctx *c, fv_model *m) { return fv__fusion_make(c, m, FV__VQA); }
+static int fv__retrieval_build(fv_ctx *c, fv_model *m) { return fv__fusion_make(c, m, FV__RETRIEVAL); }
+static int fv__scene_build(fv_ctx *c, fv_model *m) { return fv__fusion_make(c, m, FV__SCENE); }
+
+/* x + selfattention;  + attention to the other side's y;  + FFN.  masks of x's and y's tokens, or NULL */
+static fv_tensor *fv__fusion_layer(fv_ctx *c, const fv__fusion *v, const fv__fusion_side *s, fv_tensor *x, const fv_tensor *xm, fv_tensor *y, const fv_tensor *ym) {
+    fv_attention_desc a;
+    if (!x || !y) return NULL;
+    int64_t d = fv__last(x);
+    memset(&a, 0, sizeof a);
+    a.num_heads = v->heads, a.mask = xm;
+    fv_tensor *qkv = fv_linear(c, fv_layernorm(c, x, s->norm1.w, s->norm1.b, v->eps), s->qkv.w, s->qkv.b);
+    fv_tensor *h = fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &s->proj, x, 0);
+    fv_tensor *q = fv_linear(c, fv_layernorm(c, h, s->norm_x.w, s->norm_x.b, v->eps), s->query.w, s->query.b), *kv = fv_linear(c, y, s->keys.w, s->keys.b);
+    a.mask = ym;
+    h = kv ? fv__residual(c, fv_attention(c, q, fv_slice(c, kv, 2, 0, d), fv_slice(c, kv, 2, d, d), &a), &s->proj_x, h, 0) : NULL;
+    fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, s->norm2.w, s->norm2.b, v->eps), s->fc1.w, s->fc1.b, FV_ACT_GELU);
+    return fv__residual(c, u, &s->fc2, h, 0);
+}
+
+/* mean over the valid tokens: [B,N,d] -> [B,d] */
+static fv_tensor *fv__masked_mean(fv_ctx *c, const fv_model *m, fv_tensor *x, const fv_tensor *mask) {
+    int64_t dim[3];
+    if (!x) return NULL;
+    if (!mask) return fv_mean(c, x, 1);
+    dim[0] = x->dim[0], dim[1] = x->dim[1], dim[2] = 1;
+    fv_tensor *w = fv__mask_numbers(c, m, mask, 3, dim);
+    for (int64_t b = 0; w && b < dim[0]; b++) {
+        double n = 0;
+        for (int64_t i = 0; i < dim[1]; i++) n += fv_get(w, b * dim[1] + i);
+        for (int64_t i = 0; i < dim[1] && n > 0; i++) fv_set(w, b * dim[1] + i, fv_get(w, b * dim[1] + i) / n);
+    }
+    return w ? fv_sum(c, fv_mul(c, x, w), 1) : NULL;
+}
+
+static fv_tensor *fv__fusion_text(fv_ctx *c, const fv__fusion *v, const fv_tensor *ids, const fv_tensor *mask) {
+    if (ids->type != FV_I32 || ids->rank != 2 || ids->dim[1] > v->most_words || ids->dim[1] < 1)
+        return fv_fail(c, FV_ESHAPE, "%s: ids are i32 [B,L] with L at most %d", v->kind == FV__SCENE ? "scene_qa" : "vqa", v->most_words), (fv_tensor *)NULL;
+    fv_tensor *x = fv_gather(c, v->words, ids);
+    x = x ? fv_add(c, x, fv_slice(c, v->word_pos, 1, 0, ids->dim[1])) : NULL;
+    x = fv_layernorm(c, x, v->word_norm.w, v->word_norm.b, v->eps);
+    for (int i = 0; i < v->text_depth && x; i++) x = fv__encoder_block(c, &v->block[i], x, v->heads, v->eps, 0, mask);
+    return x;
+}
+
+/* images [B,C,H,W] -> patches' tokens, or objects [B,O,F] -> theirs */
+static fv_tensor *fv__fusion_visual(fv_ctx *c, const fv__fusion *v, fv_tensor *x, const fv_tensor *mask) {
+    int64_t want[4];
+    want[0] = -1, want[1] = v->chans, want[2] = want[3] = v->img_size;
+    if (v->kind == FV__SCENE) {
+        want[1] = -1, want[2] = v->features;
+        if (!fv__input_fits(c, "scene_qa: objects", x, 3, want) || !fv__mask_fits(c, "scene_qa: objects", mask, x, 2)) return NULL;
+        x = fv_linear(c, fv_linear_act(c, x, v->objects[0].w, v->objects[0].b, FV_ACT_GELU), v->objects[1].w, v->objects[1].b);
+    } else {
+        if (!fv__input_fits(c, "images", x, 4, want)) return NULL;
+        x = fv_add(c, fv__image_patches(c, x, v->img_size, v->patch, &v->patches), v->image_pos);
+    }
+    for (int i = 0; i < v->image_depth && x; i++) x = fv__encoder_block(c, &v->block[v->text_depth + i], x, v->heads, v->eps, 0, mask);
+    return x;
+}
+
+/* rows of length 1 */
+static fv_tensor *fv__unit_rows(fv_ctx *c, fv_tensor *x) {
+    if (!x) return NULL;
+    return fv_scale(c, fv_rmsnorm(c, x, NULL, 1e-12f), 1 / sqrtf((float)fv__last(x)));
+}
+
+static fv_tensor *fv__fusion_forward(fv_ctx *c, fv_model *m, fv_tensor *const *input) {
+    const fv__fusion *v = (const fv__fusion *)m->net;
+    const fv_tensor *tm = input[1], *vm = v->kind == FV__SCENE ? input[3] : NULL;
+    fv_tensor *both[3];
+    if (!fv__mask_fits(c, "text", tm, input[0], 2)) return NULL;
+    fv_tensor *t = fv__fusion_text(c, v, input[0], tm), *x = t ? fv__fusion_visual(c, v, input[2], vm) : NULL;
+    if (x && x->dim[0] != t->dim[0]) return fv_fail(c, FV_ESHAPE, "%s: text and image of different batches", m->arch->name), (fv_tensor *)NULL;
+    if (v->kind == FV__RETRIEVAL) {
+        both[1] = fv__unit_rows(c, fv_linear(c, fv__masked_mean(c, m, x, vm), v->image_embed.w, NULL));
+        both[2] = fv__unit_rows(c, fv_linear(c, fv__masked_mean(c, m, t, tm), v->text_embed.w, NULL));
+    }
+    for (int i = 0; i < v->depth && x && t; i++) { /* both sides see each other as they were before the layer */
+        fv_tensor *next = fv__fusion_layer(c, v, &v->side[2 * i], t, tm, x, vm);
+        x = fv__fusion_layer(c, v, &v->side[2 * i + 1], x, vm, t, tm), t = next;
+    }
+    x = fv__stage(c, m, x, vm);
+    fv_type was = fv_autocast(c, FV_F32);
+    both[0] = fv__masked_mean(c, m, x && t ? fv_layernorm(c, t, v->text_norm.w, v->text_norm.b, v->eps) : NULL, tm);
+    fv_tensor *seen = fv__masked_mean(c, m, both[0] ? fv_layernorm(c, x, v->visual_norm.w, v->visual_norm.b, v->eps) : NULL, vm), *pair[2];
+    pair[0] = both[0], pair[1] = seen;
+    fv_tensor *y = seen ? fv_concat(c, pair, 2, 1) : NULL;
+    y = y ? fv_gelu(c, fv_layernorm(c, fv_linear(c, y, v->head[0].w, v->head[0].b), v->head[1].w, v->head[1].b, v->eps)) : NULL;
+    if (y && m->dropout > 0) y = fv_dropout(c, y, m->dropout);
+    y = y ? fv_linear(c, y, v->head[2].w, v->head[2].b) : NULL;
+    if (v->kind == FV__RETRIEVAL && y && both[1] && both[2]) {
+        both[0] = y;
+        for (int k = 1; k < 3; k++)
+            if (both[k]->type != y->type) both[k] = fv_cast(c, both[k], y->type);
+        y = fv_concat(c, both, 3, 1);
+    }
+    fv_autocast(c, was);
+    return y;
+}
+
 /* ---- the list of networks ---- */
 static const fv_arch fv__archs[] = {
-    {"vit", fv__vit_build, fv__vit_forward, NULL},
-    {"point_transformer", fv__points_build, fv__points_forward, NULL},
-    {"video_vit", fv__video_build, fv__video_forward, fv__video_free},
-    {"vit3d", fv__vit3d_build, fv__vit3d_forward, NULL},
-    {"vivit", fv__vivit_build, fv__vivit_forward, NULL},
+    {"vit", fv__vit_build, 1, fv__vit_forward, NULL},
+    {"point_transformer", fv__points_build, 1, fv__points_forward, NULL},
+    {"video_vit", fv__video_build, 1, fv__video_forward, fv__video_free},
+    {"vit3d", fv__vit3d_build, 1, fv__vit3d_forward, NULL},
+    {"vivit", fv__vivit_build, 1, fv__vivit_forward, NULL},
+    {"motion", fv__motion_build, 4, fv__motion_forward, NULL},
+    {"vqa", fv__vqa_build, 3, fv__fusion_forward, NULL},
+    {"retrieval", fv__retrieval_build, 3, fv__fusion_forward, NULL},
+    {"scene_qa", fv__scene_build, 4, fv__fusion_forward, NULL},
 };
 FV_DEF const fv_arch *fv_arch_find(const char *name) {
     for (int i = 0; i < FV__COUNT(fv__archs); i++)
@@ -9081,7 +9441,7 @@ static int fv__model_build(fv_ctx *c, fv_model *m, const fv_model_desc *desc) {
     if (fv_json_type(m->config, root) != FV_JSON_OBJECT) return fv_fail(c, FV_EUSAGE, "config: it must be an object");
     const char *name = fv_config_string(c, m, "arch", "vit");
     if (!(m->arch = fv_arch_find(name)))
-        return fv_fail(c, FV_EUNAVAILABLE, "config: there is no arch \"%.40s\"; there are vit, point_transformer, video_vit, vit3d, vivit", name);
+        return fv_fail(c, FV_EUNAVAILABLE, "config: there is no arch \"%.40s\"; there are vit, point_transformer, video_vit, vit3d, vivit, motion, vqa, retrieval, scene_qa", name);
     m->num_classes = fv_config_int(c, m, "num_classes", 1000, 1, 1 << 24);
     m->drop_path = fv_config_float(c, m, "drop_path_rate", 0);
     m->dropout = fv_config_float(c, m, "drop_rate", 0);
@@ -9121,13 +9481,17 @@ FV_DEF void fv_model_destroy(fv_ctx *c, fv_model *m) {
     fv_free(c, m);
 }
 
-FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input) {
+FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const *input, int n) {
     if (c->status || !m || !input) return NULL;
+    if (n != m->arch->inputs) return fv_fail(c, FV_ESHAPE, "%s: %d inputs, and it wants %d", m->arch->name, n, m->arch->inputs), (fv_tensor *)NULL;
+    for (int i = 0; i < n; i++)
+        if (!input[i]) return NULL;
     m->features = NULL;
     fv_tensor *y = m->arch->forward(c, m, input);
     if (m->frozen) m->features = m->frozen->features;
     return y;
 }
+FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input) { return fv_model_forward_many(c, m, &input, 1); }
 
 FV_DEF int64_t fv_model_numel(const fv_model *m) {
     int64_t n = 0;

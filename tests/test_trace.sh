@@ -13,7 +13,8 @@ bad() { failed=$((failed + 1)); echo "FAIL $*"; }
 for isa in scalar avx2 avx512 avx512bf16 neon; do
     FROZENVIS_ISA=$isa $FV bench gemm --m 8 --n 8 --k 8 >/dev/null 2>&1
     [ $? = 6 ] && continue # not on this machine
-    for case in tests/golden/block_*.safetensors tests/golden/image_*.safetensors tests/golden/train_*.safetensors; do
+    for case in tests/golden/block_*.safetensors tests/golden/image_*.safetensors tests/golden/train_*.safetensors \
+        tests/golden/point_*.safetensors tests/golden/video_*.safetensors tests/golden/vi[tv]*.safetensors; do
         llm=
         case $case in *smollm2*)
             [ -f "$LLM" ] || { skipped=$((skipped + 1)); echo "skipped $case: the language model is not in the cache"; continue; }

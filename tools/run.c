@@ -225,7 +225,7 @@ fv_rng run_rng(const run *r, int epoch, int32_t item) {
 /* half the split further on: another item, and a permutation of the split */
 int32_t run_other(const run *r, int split, int32_t item) { return r->blind ? (int32_t)((item + r->count[split] / 2) % r->count[split]) : item; }
 
-fv_tensor *run_forward(run *r, const batch *b) { return fv_error(r->c) ? NULL : fv_model_forward(r->c, r->model, b->input[0]); }
+fv_tensor *run_forward(run *r, const batch *b) { return fv_error(r->c) ? NULL : fv_model_forward_many(r->c, r->model, (fv_tensor *const *)b->input, b->inputs); }
 fv_tensor *run_loss(run *r, fv_tensor *y, const batch *b) {
     if (!y) return NULL;
     if (r->task->loss) return r->task->loss(r, y, b);

@@ -1,0 +1,265 @@
+/* The networks beside vit: golden cases of the released PyTorch code, and each network's gradient against finite differences in double,
+ * with odd sizes, padding and a batch of one. What is masked must not matter. */
+#define FROZENVIS_IMPLEMENTATION
+#include "frozenvis.h"
+#include "../tools/cli.c"
+#include "../tools/cmd_trace.c"
+#include "test.h"
+
+static void check_golden(const char *name) {
+    char path[256];
+    for (int isa = 0; isa < 8; isa++) {
+        fv_desc d;
+        trace t;
+        memset(&d, 0, sizeof d), memset(&t, 0, sizeof t);
+        if (!fv_isa_available((fv_isa)isa)) continue;
+        d.isa = (fv_isa)isa, d.threads = 1 + isa % 3;
+        t.c = fv_create(&d);
+        snprintf(path, sizeof path, "tests/golden/%s.safetensors", name);
+        t.file = fv_weights_open(t.c, path);
+        CHECK(t.file && trace_run(&t), "%s: %s", name, fv_error_text(t.c));
+        CHECK(trace_check(&t, 0) == 0, "%s: disagrees, isa %d", name, isa);
+        fv_destroy(t.c);
+    }
+}
+static void point_cases(void) { check_golden("point_llama"), check_golden("point_llama_only_mlp"), check_golden("point_small"); }
+static void video_cases(void) { check_golden("video_llama"), check_golden("video_layerscale"), check_golden("video_small"); }
+static void volume_cases(void) {
+    check_golden("vit3d_llama_inside"), check_golden("vit3d_small"), check_golden("vivit_llama"), check_golden("vivit_cls_outside_nn");
+}
+
+/* ---- sampling of points, against the plain way ---- */
+static void cloud_sampling(void) {
+    enum { B = 3, N = 61, G = 17, K = 9 };
+    static float p[B * N * 3], q[B * G * 3];
+    int32_t first[B * G], near[B * G * K];
+    fv_rng g = {5, 6, 0};
+    for (int isa = 0; isa < 8; isa++) {
+        fv_desc d;
+        memset(&d, 0, sizeof d);
+        if (!fv_isa_available((fv_isa)isa)) continue;
+        d.isa = (fv_isa)isa;
+        fv_ctx *c = fv_create(&d);
+        for (int i = 0; i < B * N * 3; i++) p[i] = (float)(int)fv_rng_below(&g, 5); /* a coarse grid: many ties */
+        CHECK(fv_fps(c, p, B, N, G, first), "%s", fv_error_text(c));
+        for (int b = 0; b < B; b++) {
+            double least[N];
+            int at = 0;
+            for (int i = 0; i < N; i++) least[i] = 1e30;
+            for (int k = 0; k < G; k++) {
+                int next = 0;
+                CHECK(first[b * G + k] == at, "fps: %d, plainly %d", first[b * G + k], at);
+                for (int i = 0; i < N; i++) {
+                    double s = 0;
+                    for (int a = 0; a < 3; a++) s += pow((double)(p[(b * N + i) * 3 + a] - p[(b * N + at) * 3 + a]), 2);
+                    if (s < least[i]) least[i] = s;
+                    if (least[i] > least[next]) next = i;
+                }
+                at = next;
+            }
+        }
+        for (int i = 0; i < B * G * 3; i++) q[i] = fv_rng_normal(&g) + 2;
+        CHECK(fv_knn(c, p, B, N, q, G, K, near), "%s", fv_error_text(c));
+        for (int i = 0; i < B * G; i++) {
+            int taken[N] = {0};
+            for (int k = 0; k < K; k++) {
+                int best = -1;
+                float closest = 0;
+                for (int j = 0; j < N; j++) {
+                    const float *x = p + (i / G * N + j) * 3, *y = q + 3 * i;
+                    float s = (x[0] - y[0]) * (x[0] - y[0]) + (x[1] - y[1]) * (x[1] - y[1]) + (x[2] - y[2]) * (x[2] - y[2]);
+                    if (!taken[j] && (best < 0 || s < closest)) best = j, closest = s;
+                }
+                taken[best] = 1;
+                const float *x = p + (i / G * N + near[i * K + k]) * 3, *y = q + 3 * i;
+                float s = (x[0] - y[0]) * (x[0] - y[0]) + (x[1] - y[1]) * (x[1] - y[1]) + (x[2] - y[2]) * (x[2] - y[2]);
+                CHECK(near[i * K + k] == best || fabsf(s - closest) < 1e-5f, "knn %d: %d, plainly %d", k, near[i * K + k], best);
+            }
+        }
+        CHECK(!fv_fps(c, p, B, N, N + 1, first) && fv_error(c) == FV_ESHAPE, "too many centres are refused");
+        fv_destroy(c);
+    }
+}
+
+/* ---- whole networks in double ---- */
+typedef struct input { fv_type type; int rank; int64_t dim[5]; int below; } input; /* U8: a mask with `below` valid at the start of each row; I32: ids below it */
+typedef struct net { fv_model *m; fv_tensor *in[4], *target; int inputs, motion, fixed; } net;
+
+static fv_tensor *make_input(fv_ctx *c, const input *s, int i) {
+    fv_tensor *x = s->type == FV_F64 ? fv_param(c, "x", s->type, s->rank, s->dim) : fv_constant(c, NULL, s->type, s->rank, s->dim);
+    fv_rng g = {9, (uint64_t)i, 0};
+    if (s->type == FV_F64) return fv_init_normal(c, x, 1, 70 + (uint64_t)i), x;
+    for (int64_t k = 0; k < fv_numel(x); k++)
+        fv_set(x, k, s->type == FV_U8 ? k % s->dim[s->rank - 1] < s->below - k / s->dim[s->rank - 1] % 3 : fv_rng_below(&g, (uint32_t)s->below));
+    return x;
+}
+static fv_tensor *net_loss(fv_ctx *c, void *user, fv_tensor **t) {
+    net *n = (net *)user;
+    int used = 0;
+    fv_tensor *in[4];
+    for (int i = 0; i < n->inputs; i++) in[i] = n->in[i]->type == FV_F64 && !n->fixed ? t[used++] : n->in[i];
+    fv_tensor *y = fv_model_forward_many(c, n->m, in, n->inputs);
+    if (n->motion) return fv_motion_loss(c, y, n->target);
+    if (y && y->rank == 2 && y->dim[1] == 1 + 2 * 5) y = fv_mul(c, y, y); /* retrieval: any function of all its outputs */
+    if (y && y->rank == 2 && y->dim[1] == 1 + 2 * 5) return fv_mean(c, fv_mean(c, y, 0), 0);
+    return fv_cross_entropy(c, y, n->target, 0.1f);
+}
+
+static const char *const stage = "\"frozen\":{\"variant\":\"random\",\"hidden_size\":15,\"num_attention_heads\":3,\"num_key_value_heads\":1,\"head_dim\":6,"
+                                 "\"intermediate_size\":17,\"num_hidden_layers\":1,\"residual\":\"inside\"}";
+
+static void check_gradient(const char *arch, const input *in, int inputs, int batch_norm, double within) {
+    char config[1024];
+    fv_tensor *t[160];
+    int64_t one = in[0].dim[0];
+    net n;
+    fv_model_desc desc;
+    fv_ctx *c = fv_create(NULL);
+    memset(&desc, 0, sizeof desc), memset(&n, 0, sizeof n);
+    desc.type = FV_F64, desc.seed = 3;
+    snprintf(config, sizeof config, "{%s,\"num_classes\":3,\"drop_rate\":0,%s}", arch, stage);
+    n.m = fv_model_create(c, config, strlen(config), &desc);
+    CHECK(n.m, "%s: %s", arch, fv_error_text(c));
+    if (n.m) {
+        int count = 0;
+        n.inputs = inputs, n.motion = strstr(arch, "motion") != NULL;
+        for (int i = 0; i < inputs; i++) {
+            n.in[i] = make_input(c, &in[i], i);
+            if (n.in[i]->type == FV_F64 && !batch_norm) t[count++] = n.in[i]; /* nothing flows back to a cloud through its sampling */
+        }
+        int64_t dim[3] = {one, 4, 2};
+        n.target = n.motion ? fv_constant(c, NULL, FV_F32, 3, dim) : fv_constant(c, NULL, FV_I64, 1, &one);
+        for (int64_t i = 0; i < fv_numel(n.target); i++) fv_set(n.target, i, n.motion ? 0.7 * (double)i : 2);
+        for (int i = 0; i < n.m->params.count && count < 160; i++) {
+            fv_tensor *p = n.m->params.at[i];
+            if (p->rank > 1) fv_init_normal(c, p, 0.3f, (uint64_t)(1000 + i));
+            t[count++] = p;
+        }
+        fv_training(c, batch_norm);
+        n.fixed = batch_norm;
+        double error = fv_gradcheck(c, net_loss, &n, t, count, 3);
+        CHECK(error >= 0 && error < within, "%s: gradient off by %g %s", arch, error, fv_error_text(c));
+    }
+    fv_destroy(c);
+}
+
+static void gradients_points(void) {
+    const input in[1] = {{FV_F64, 3, {1, 23, 3}, 0}};
+    check_gradient("\"arch\":\"point_transformer\",\"trans_dim\":9,\"depth\":1,\"num_heads\":3,\"num_group\":5,\"group_size\":4,\"encoder_dims\":7,\"num_points\":23", in, 1, 1, 1e-5);
+}
+static void gradients_video(void) {
+    const input in[1] = {{FV_F64, 5, {1, 2, 3, 6, 6}, 0}};
+    check_gradient("\"arch\":\"video_vit\",\"img_size\":6,\"patch_size\":3,\"in_chans\":2,\"num_frames\":3,\"tubelet_size\":1,\"embed_dim\":10,\"depth\":1,\"num_heads\":2,"
+                   "\"init_values\":0.4", in, 1, 0, 1e-6);
+}
+static void gradients_volumes(void) {
+    const input in[1] = {{FV_F64, 5, {1, 2, 6, 9, 9}, 0}};
+    const char *const pool[] = {"cls", "mean"};
+    char config[512];
+    for (int i = 0; i < 2; i++) {
+        snprintf(config, sizeof config, "\"arch\":\"vit3d\",\"image_size\":9,\"image_patch_size\":3,\"frames\":6,\"frame_patch_size\":2,\"channels\":2,\"dim\":10,\"heads\":2,\"dim_head\":3,"
+                 "\"mlp_dim\":7,\"depth\":1,\"pool\":\"%s\"", pool[i]);
+        check_gradient(config, in, 1, 0, 1e-6);
+        snprintf(config, sizeof config, "\"arch\":\"vivit\",\"image_size\":9,\"image_patch_size\":3,\"frames\":6,\"frame_patch_size\":2,\"channels\":2,\"dim\":10,\"heads\":2,\"dim_head\":3,"
+                 "\"mlp_dim\":7,\"spatial_depth\":1,\"temporal_depth\":1,\"pool\":\"%s\"", pool[i]);
+        check_gradient(config, in, 1, 0, 1e-6);
+    }
+}
+static const char *const motion_config = "\"arch\":\"motion\",\"dim\":10,\"depth\":1,\"num_heads\":2,\"mlp_ratio\":1.5,\"subgraph_layers\":3,\"modes\":3,\"future_steps\":4,\"scale\":1";
+static void gradients_motion(void) {
+    for (int64_t B = 1; B < 4; B += 2) {
+        const input in[4] = {{FV_F64, 4, {B, 3, 5, 4}, 0}, {FV_U8, 3, {B, 3, 5}, 4}, {FV_F64, 4, {B, 4, 3, 7}, 0}, {FV_U8, 3, {B, 4, 3}, 2}};
+        check_gradient(motion_config, in, 4, 0, 1e-5);
+    }
+}
+static void gradients_language(void) {
+    for (int64_t B = 1; B < 4; B += 2) {
+        const input in[3] = {{FV_I32, 2, {B, 5}, 11}, {FV_U8, 2, {B, 5}, 4}, {FV_F64, 4, {B, 2, 6, 6}, 0}};
+        const input room[4] = {{FV_I32, 2, {B, 5}, 11}, {FV_U8, 2, {B, 5}, 4}, {FV_F64, 3, {B, 6, 7}, 0}, {FV_U8, 2, {B, 6}, 5}};
+        const char *sizes = "\"dim\":10,\"num_heads\":2,\"mlp_ratio\":1.5,\"vocab_size\":11,\"max_words\":6,\"image_depth\":1,\"fusion_depth\":1";
+        char config[512];
+        snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":6,\"patch_size\":3,\"in_chans\":2", sizes);
+        check_gradient(config, in, 3, 0, 1e-6);
+        snprintf(config, sizeof config, "\"arch\":\"retrieval\",%s,\"img_size\":6,\"patch_size\":3,\"in_chans\":2,\"embed_dim\":5", sizes);
+        check_gradient(config, in, 3, 0, 1e-6);
+        snprintf(config, sizeof config, "\"arch\":\"scene_qa\",%s,\"object_features\":7", sizes);
+        check_gradient(config, room, 4, 0, 1e-6);
+    }
+}
+
+/* ---- what is masked has no influence ---- */
+static void check_masked(const char *arch, const input *in, int inputs) {
+    char config[1024];
+    double before[64];
+    fv_model_desc desc;
+    fv_tensor *x[4];
+    fv_ctx *c = fv_create(NULL);
+    memset(&desc, 0, sizeof desc);
+    desc.type = FV_F64;
+    snprintf(config, sizeof config, "{%s,\"num_classes\":3,\"drop_rate\":0,%s}", arch, stage);
+    fv_model *m = fv_model_create(c, config, strlen(config), &desc);
+    CHECK(m, "%s", fv_error_text(c));
+    for (int i = 0; m && i < m->params.count; i++)
+        if (m->params.at[i]->rank > 1) fv_init_normal(c, m->params.at[i], 0.3f, (uint64_t)(1000 + i));
+    for (int i = 0; i < inputs; i++) x[i] = make_input(c, &in[i], i);
+    fv_no_grad(c, 1);
+    for (int pass = 0; pass < 2 && m; pass++) {
+        fv_tensor *y = fv_model_forward_many(c, m, x, inputs);
+        CHECK(y, "%s", fv_error_text(c));
+        for (int64_t i = 0; y && i < fv_numel(y) && i < 64; i++) {
+            if (!pass) before[i] = fv_get(y, i);
+            else CHECK(fabs(fv_get(y, i) - before[i]) <= 0, "%s: output %d changes with what is masked", arch, (int)i);
+        }
+        for (int i = 0; i < inputs; i++) { /* what stands under a 0 of the mask that follows (text: before it) */
+            int mask = x[i]->type == FV_U8 ? -1 : x[i]->type == FV_I32 ? i + 1 : i + 1 < inputs && x[i + 1]->type == FV_U8 ? i + 1 : -1;
+            int64_t each = mask < 0 ? 0 : fv_numel(x[i]) / fv_numel(x[mask]);
+            for (int64_t k = 0; mask >= 0 && k < fv_numel(x[i]); k++)
+                if (!((const uint8_t *)x[mask]->data)[k / each]) fv_set(x[i], k, x[i]->type == FV_I32 ? (double)(((int)fv_get(x[i], k) + 5) % 11) : 1e3);
+        }
+    }
+    fv_destroy(c);
+}
+static void masked(void) {
+    const input in[4] = {{FV_F64, 4, {2, 3, 5, 4}, 0}, {FV_U8, 3, {2, 3, 5}, 2}, {FV_F64, 4, {2, 4, 3, 7}, 0}, {FV_U8, 3, {2, 4, 3}, 2}};
+    const input text[3] = {{FV_I32, 2, {2, 5}, 11}, {FV_U8, 2, {2, 5}, 4}, {FV_F64, 4, {2, 2, 6, 6}, 0}};
+    const input room[4] = {{FV_I32, 2, {2, 5}, 11}, {FV_U8, 2, {2, 5}, 4}, {FV_F64, 3, {2, 6, 7}, 0}, {FV_U8, 2, {2, 6}, 5}};
+    check_masked(motion_config, in, 4);
+    check_masked("\"arch\":\"vqa\",\"dim\":10,\"num_heads\":2,\"vocab_size\":11,\"max_words\":6,\"img_size\":6,\"patch_size\":3,\"in_chans\":2", text, 3);
+    check_masked("\"arch\":\"scene_qa\",\"dim\":10,\"num_heads\":2,\"vocab_size\":11,\"max_words\":6,\"object_features\":7", room, 4);
+}
+
+static void refuse(const char *config, const char *says) {
+    fv_ctx *c = fv_create(NULL);
+    fv_model *m = fv_model_create(c, config, strlen(config), NULL);
+    CHECK(!m && fv_error(c) == FV_EUSAGE && strstr(fv_error_text(c), says), "%s: \"%s\" does not say \"%s\"", config, fv_error_text(c), says);
+    fv_destroy(c);
+}
+static void refusals(void) {
+    refuse("{\"arch\":\"point_transformer\",\"trans_dim\":50,\"num_heads\":3}", "num_heads");
+    refuse("{\"arch\":\"point_transformer\",\"num_points\":16}", "num_group");
+    refuse("{\"arch\":\"point_transformer\",\"embed_dim\":48}", "embed_dim");
+    refuse("{\"arch\":\"video_vit\",\"num_frames\":5}", "tubelet_size");
+    refuse("{\"arch\":\"video_vit\",\"global_pool\":\"token\"}", "global_pool");
+    refuse("{\"arch\":\"vit3d\",\"image_size\":30}", "image_patch_size");
+    refuse("{\"arch\":\"vit3d\",\"temporal_depth\":3}", "temporal_depth");
+    refuse("{\"arch\":\"vivit\",\"pool\":\"max\"}", "pool");
+    refuse("{\"arch\":\"motion\",\"dim\":9}", "num_heads");
+    refuse("{\"arch\":\"vqa\",\"img_size\":30}", "patch_size");
+    refuse("{\"arch\":\"vqa\",\"object_features\":9}", "object_features");
+    refuse("{\"arch\":\"scene_qa\",\"img_size\":64}", "img_size");
+}
+
+int main(void) {
+    RUN(point_cases);
+    RUN(video_cases);
+    RUN(volume_cases);
+    RUN(cloud_sampling);
+    RUN(gradients_points);
+    RUN(gradients_video);
+    RUN(gradients_volumes);
+    RUN(gradients_motion);
+    RUN(gradients_language);
+    RUN(masked);
+    RUN(refusals);
+    return REPORT();
+}
