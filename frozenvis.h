@@ -630,6 +630,34 @@ FV_DEF fv_weights *fv_weights_open(fv_ctx *c, const char *path);
 FV_DEF int fv_entry_read(fv_ctx *c, const fv_weights *w, const fv_entry *e, fv_type to, void *dst);
 
 /* ======================================================================================================
+ * >>tokenizer -- text to an LLM's token numbers: byte-level BPE, as in a GGUF file
+ * ====================================================================================================== */
+/* Digits are split one by one, then words as GPT-2's pattern says, then byte pairs are merged in the file's order. Bytes that are no
+ * UTF-8 are encoded as they are, those that have no token are left out. Names of special tokens are text like any other.
+ *   source  Sennrich et al., arXiv:1508.07909; Radford et al., GPT-2 */
+typedef struct fv__merge { uint64_t key; int32_t id, rank; } fv__merge;
+typedef struct fv__candidate { int32_t rank, at, id, left, right; } fv__candidate;
+typedef struct fv_tokenizer {
+    int32_t count;        /* tokens */
+    size_t *start;        /* [count+1]: token i is bytes start[i]..start[i+1] */
+    char *bytes;
+    int32_t *slot;        /* [mask+1]: token + 1 by hash of its bytes */
+    uint64_t mask, merge_mask;
+    fv__merge *merge;     /* [merge_mask+1], by hash of the pair */
+    int32_t byte_id[256];
+    int16_t byte_of[512];
+    uint8_t ascii[128];
+} fv_tokenizer;
+/* fv_tokenizer_create -- from an open GGUF file, which may be closed then. errors  NULL: FV_EUSAGE (no such tokenizer in it), FV_EFORMAT */
+FV_DEF fv_tokenizer *fv_tokenizer_create(fv_ctx *c, const fv_weights *w);
+FV_DEF void fv_tokenizer_destroy(fv_ctx *c, fv_tokenizer *t);
+FV_DEF int fv_tokenizer_size(const fv_tokenizer *t);
+/* fv_tokenizer_encode -- n bytes of text -> how many tokens; the first `most` of them into ids (may be NULL when most is 0).
+ * fv_tokenizer_decode -- n ids -> how many bytes; the first `most` into text, without a 0 at the end. -1: an error, an unknown id */
+FV_DEF int64_t fv_tokenizer_encode(fv_ctx *c, const fv_tokenizer *t, const char *text, size_t n, int32_t *ids, int64_t most);
+FV_DEF int64_t fv_tokenizer_decode(const fv_tokenizer *t, const int32_t *ids, int64_t n, char *text, int64_t most);
+
+/* ======================================================================================================
  * >>image -- from 8-bit pictures to a network's input: resizing, evaluation crop, augmentation, mixup, positions
  * ====================================================================================================== */
 /* A picture here is u8 [height,width,channels], rows top to bottom, 1 to 4 channels, sides of 1 to 65535. */
@@ -6980,6 +7008,336 @@ FV_DEF fv_weights *fv_weights_open(fv_ctx *c, const char *given) {
     if (ok && !c->status) return w;
     fv_weights_close(c, w);
     return NULL;
+}
+
+/* ======================================================================================================
+ * >>tokenizer (implementation)
+ * ====================================================================================================== */
+/* Unicode 14.0.0: gap, length, gap, length, ... of the code points that are letters (L*), and numbers (N*) */
+static const uint16_t fv__letters[] = {
+    65, 26, 6, 26, 47, 1, 10, 1, 4, 1, 5, 23, 1, 31, 1, 458, 4, 12, 14, 5, 7, 1, 1, 1, 129, 5, 1, 2, 2, 4, 1, 1, 6, 1, 1, 3, 1, 1, 1, 20, 1,
+    83, 1, 139, 8, 166, 1, 38, 2, 1, 6, 41, 71, 27, 4, 4, 45, 43, 35, 2, 1, 99, 1, 1, 15, 2, 7, 2, 10, 3, 2, 1, 16, 1, 1, 30, 29, 89, 11, 1,
+    24, 33, 9, 2, 4, 1, 5, 22, 4, 1, 9, 1, 3, 1, 23, 25, 7, 11, 5, 24, 1, 6, 17, 42, 58, 54, 3, 1, 18, 1, 7, 10, 15, 16, 4, 8, 2, 2, 2, 22,
+    1, 7, 1, 1, 3, 4, 3, 1, 16, 1, 13, 2, 1, 3, 14, 2, 10, 1, 8, 6, 4, 2, 2, 22, 1, 7, 1, 2, 1, 2, 1, 2, 31, 4, 1, 1, 19, 3, 16, 9, 1, 3, 1,
+    22, 1, 7, 1, 2, 1, 5, 3, 1, 18, 1, 15, 2, 23, 1, 11, 8, 2, 2, 2, 22, 1, 7, 1, 2, 1, 5, 3, 1, 30, 2, 1, 3, 15, 1, 17, 1, 1, 6, 3, 3, 1,
+    4, 3, 2, 1, 1, 1, 2, 3, 2, 3, 3, 3, 12, 22, 1, 52, 8, 1, 3, 1, 23, 1, 16, 3, 1, 26, 3, 2, 1, 2, 2, 30, 1, 4, 8, 1, 3, 1, 23, 1, 10, 1,
+    5, 3, 1, 31, 2, 1, 2, 15, 2, 17, 9, 1, 3, 1, 41, 2, 1, 16, 1, 5, 3, 8, 3, 24, 6, 5, 18, 3, 24, 1, 9, 1, 1, 2, 7, 58, 48, 1, 2, 12, 7,
+    58, 2, 1, 1, 1, 5, 1, 24, 1, 1, 1, 10, 1, 2, 9, 1, 2, 5, 1, 1, 21, 4, 32, 1, 63, 8, 1, 36, 27, 5, 115, 43, 20, 1, 16, 6, 4, 4, 3, 1, 3,
+    2, 7, 3, 4, 13, 12, 1, 17, 38, 1, 1, 5, 1, 2, 43, 1, 333, 1, 4, 2, 7, 1, 1, 1, 4, 2, 41, 1, 4, 2, 33, 1, 4, 2, 7, 1, 1, 1, 4, 2, 15, 1,
+    57, 1, 4, 2, 67, 37, 16, 16, 86, 2, 6, 3, 620, 2, 17, 1, 26, 5, 75, 6, 8, 7, 18, 13, 19, 14, 18, 14, 13, 1, 3, 15, 52, 35, 1, 4, 1, 67,
+    89, 7, 5, 2, 34, 1, 1, 5, 70, 10, 31, 49, 30, 2, 5, 11, 44, 4, 26, 54, 23, 9, 53, 82, 1, 93, 47, 17, 8, 54, 30, 13, 2, 10, 44, 26, 36,
+    41, 3, 10, 36, 2, 9, 7, 43, 2, 3, 41, 4, 1, 6, 1, 2, 3, 1, 5, 192, 64, 278, 2, 6, 2, 38, 2, 6, 2, 8, 1, 1, 1, 1, 1, 1, 1, 31, 2, 53, 1,
+    7, 1, 1, 3, 3, 1, 7, 3, 4, 2, 6, 4, 13, 5, 3, 1, 7, 116, 1, 13, 1, 16, 13, 101, 1, 4, 1, 2, 10, 1, 1, 3, 5, 6, 1, 1, 1, 1, 1, 1, 4, 1,
+    11, 2, 4, 5, 5, 4, 1, 52, 2, 2683, 229, 6, 4, 3, 2, 12, 38, 1, 1, 5, 1, 2, 56, 7, 1, 16, 23, 9, 7, 1, 7, 1, 7, 1, 7, 1, 7, 1, 7, 1, 7,
+    1, 7, 80, 1, 469, 2, 42, 5, 5, 2, 4, 86, 6, 3, 1, 90, 1, 4, 5, 43, 1, 94, 17, 32, 48, 16, 512, 6592, 64, 22157, 67, 46, 2, 269, 3, 16,
+    10, 2, 20, 47, 16, 31, 2, 70, 49, 9, 2, 103, 2, 64, 5, 2, 1, 1, 1, 5, 24, 16, 1, 3, 1, 4, 1, 23, 29, 52, 14, 50, 62, 6, 3, 1, 1, 2, 11,
+    28, 10, 23, 25, 29, 7, 47, 28, 1, 16, 5, 1, 10, 10, 5, 1, 41, 23, 3, 1, 8, 20, 23, 3, 1, 3, 50, 1, 1, 3, 2, 2, 5, 2, 1, 1, 1, 24, 3, 2,
+    11, 7, 3, 12, 6, 2, 6, 2, 6, 9, 7, 1, 7, 1, 43, 1, 14, 6, 115, 29, 11172, 12, 23, 4, 49, 8452, 366, 2, 106, 38, 7, 12, 5, 5, 1, 1, 10,
+    1, 13, 1, 5, 1, 1, 1, 2, 1, 2, 1, 108, 33, 363, 18, 64, 2, 54, 40, 12, 116, 5, 1, 135, 36, 26, 6, 26, 11, 89, 3, 6, 2, 6, 2, 6, 2, 3,
+    35, 12, 1, 26, 1, 19, 1, 2, 1, 15, 2, 14, 34, 123, 389, 29, 3, 49, 47, 32, 13, 20, 1, 8, 6, 38, 10, 30, 2, 36, 4, 8, 48, 158, 18, 36, 4,
+    36, 4, 40, 8, 52, 12, 11, 1, 15, 1, 7, 1, 2, 1, 11, 1, 15, 1, 7, 1, 2, 67, 311, 9, 22, 10, 8, 24, 6, 1, 42, 1, 9, 69, 6, 2, 1, 1, 44, 1,
+    2, 3, 1, 2, 23, 10, 23, 9, 31, 65, 19, 1, 2, 10, 22, 10, 26, 70, 56, 6, 2, 64, 1, 15, 4, 1, 3, 1, 29, 42, 29, 3, 29, 35, 8, 1, 28, 27,
+    54, 10, 22, 10, 19, 13, 18, 110, 73, 55, 51, 13, 51, 13, 36, 348, 42, 6, 2, 78, 29, 10, 1, 8, 22, 42, 18, 46, 21, 27, 23, 12, 53, 57, 2,
+    2, 1, 13, 45, 32, 25, 26, 36, 29, 1, 2, 1, 8, 35, 3, 1, 12, 48, 14, 4, 21, 1, 1, 1, 35, 18, 1, 25, 84, 7, 1, 1, 1, 4, 1, 15, 1, 10, 7,
+    47, 38, 8, 2, 2, 2, 22, 1, 7, 1, 2, 1, 5, 3, 1, 18, 1, 12, 5, 158, 53, 18, 4, 20, 3, 30, 48, 20, 2, 1, 1, 184, 47, 41, 4, 36, 48, 20, 1,
+    59, 43, 13, 1, 71, 27, 37, 7, 185, 44, 116, 64, 31, 8, 2, 1, 2, 8, 1, 2, 1, 24, 15, 1, 1, 1, 94, 8, 2, 39, 16, 1, 1, 1, 28, 1, 10, 40,
+    7, 1, 21, 1, 11, 46, 19, 1, 18, 73, 263, 9, 1, 37, 17, 1, 49, 30, 112, 7, 1, 2, 1, 38, 21, 1, 25, 6, 1, 2, 1, 32, 14, 1, 327, 19, 189,
+    1, 79, 922, 230, 196, 2636, 97, 15, 1071, 4049, 583, 8633, 569, 7, 31, 17, 79, 17, 30, 18, 48, 16, 4, 31, 21, 5, 19, 688, 64, 128, 75,
+    5, 1, 66, 13, 64, 2, 1, 1, 28, 6136, 8, 1238, 42, 9, 8935, 4, 1, 7, 1, 2, 1, 291, 45, 3, 17, 4, 8, 396, 2308, 107, 5, 13, 3, 9, 7, 10,
+    5990, 85, 1, 71, 1, 2, 2, 1, 2, 2, 2, 4, 1, 12, 1, 1, 1, 7, 1, 65, 1, 4, 2, 8, 1, 7, 1, 28, 1, 4, 1, 5, 1, 1, 3, 7, 1, 340, 2, 25, 1,
+    25, 1, 31, 1, 25, 1, 31, 1, 25, 1, 31, 1, 25, 1, 31, 1, 25, 1, 8, 1844, 31, 481, 45, 10, 7, 16, 1, 321, 30, 18, 44, 1268, 7, 1, 4, 1, 2,
+    1, 15, 1, 197, 59, 68, 7, 1, 1204, 4, 1, 27, 1, 2, 1, 1, 2, 1, 1, 10, 1, 4, 1, 1, 1, 1, 6, 1, 4, 1, 1, 1, 1, 1, 1, 3, 1, 2, 1, 1, 2, 1,
+    1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 2, 4, 1, 7, 1, 4, 1, 4, 1, 1, 1, 10, 1, 17, 5, 3, 1, 5, 1, 17, 4420, 42720, 32, 4153, 7, 222, 2,
+    5762, 14, 7473, 3103, 542, 1506, 4939};
+static const uint16_t fv__numerals[] = {
+    48, 10, 120, 2, 5, 1, 2, 3, 1441, 10, 134, 10, 198, 10, 412, 10, 118, 10, 4, 6, 108, 10, 118, 10, 118, 10, 2, 6, 110, 13, 115, 10, 8, 7,
+    103, 10, 104, 7, 7, 19, 109, 10, 96, 10, 118, 10, 70, 20, 268, 10, 70, 10, 719, 20, 881, 3, 239, 10, 6, 10, 22, 10, 300, 10, 128, 11,
+    165, 10, 6, 10, 182, 10, 86, 10, 134, 10, 6, 10, 1046, 1, 3, 6, 6, 10, 198, 51, 2, 5, 726, 60, 78, 22, 630, 30, 1385, 1, 777, 1, 25, 9,
+    14, 3, 343, 4, 138, 10, 30, 8, 1, 15, 32, 10, 39, 15, 29536, 10, 188, 10, 320, 6, 154, 10, 38, 10, 198, 10, 22, 10, 86, 10, 406, 10,
+    21270, 10, 493, 45, 12, 57, 17, 2, 341, 27, 36, 4, 29, 1, 8, 1, 134, 5, 202, 10, 942, 8, 25, 7, 39, 9, 75, 5, 22, 6, 160, 2, 2, 16, 2,
+    46, 64, 9, 52, 2, 30, 3, 75, 5, 104, 8, 24, 8, 41, 7, 330, 6, 48, 10, 294, 31, 158, 10, 42, 4, 112, 7, 134, 30, 128, 10, 60, 10, 144,
+    10, 7, 20, 251, 10, 342, 10, 118, 10, 374, 10, 102, 10, 102, 12, 420, 19, 93, 10, 758, 29, 227, 10, 70, 10, 534, 21, 1067, 111, 17905,
+    10, 86, 10, 134, 10, 1, 7, 798, 23, 25673, 20, 108, 25, 1109, 50, 2368, 10, 422, 10, 1485, 9, 128, 10, 791, 59, 1, 3, 1, 4, 76, 45, 1,
+    15, 962, 13, 2787, 10};
+static int fv__in_ranges(const uint16_t *t, int n, uint32_t cp) {
+    uint32_t at = 0;
+    for (int i = 0; i < n; i += 2) {
+        at += t[i];
+        if (cp < at) return 0;
+        at += t[i + 1];
+        if (cp < at) return 1;
+    }
+    return 0;
+}
+enum { FV__OTHER, FV__LETTER, FV__NUMERAL, FV__BLANK };
+static int fv__char_class(const fv_tokenizer *t, uint32_t cp) {
+    if (cp < 128) return t->ascii[cp];
+    if (cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000)
+        return FV__BLANK;
+    if (fv__in_ranges(fv__letters, FV__COUNT(fv__letters), cp)) return FV__LETTER;
+    return fv__in_ranges(fv__numerals, FV__COUNT(fv__numerals), cp) ? FV__NUMERAL : FV__OTHER;
+}
+
+/* the code point at s and its bytes; a byte that starts none is a character by itself, of no class */
+static int fv__utf8_at(const char *s, size_t n, uint32_t *cp) {
+    const uint8_t *p = (const uint8_t *)s;
+    int more = p[0] < 0x80 ? 0 : p[0] >= 0xc2 && p[0] < 0xe0 ? 1 : p[0] >= 0xe0 && p[0] < 0xf0 ? 2 : p[0] >= 0xf0 && p[0] < 0xf5 ? 3 : -1;
+    *cp = more <= 0 ? p[0] : p[0] & (0x3fu >> more);
+    if (more < 0 || (size_t)more >= n) return *cp = more ? 0xfffd : p[0], 1;
+    for (int i = 1; i <= more; i++) {
+        if ((p[i] & 0xc0) != 0x80) return *cp = 0xfffd, 1;
+        *cp = *cp << 6 | (p[i] & 0x3f);
+    }
+    return more + 1;
+}
+
+/* How GPT-2 writes bytes as visible characters: most Latin-1 characters are themselves, the others start at 256 */
+static uint32_t fv__byte_char(int byte) {
+    uint32_t next = 256;
+    for (int b = 0; b < 256; b++) {
+        int itself = (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
+        if (b == byte) return itself ? (uint32_t)b : next;
+        next += !itself;
+    }
+    return 0;
+}
+
+static uint64_t fv__hash_bytes(const char *s, size_t n) {
+    uint64_t h = 1469598103934665603u;
+    for (size_t i = 0; i < n; i++) h = (h ^ (uint8_t)s[i]) * 1099511628211u;
+    return h ^ h >> 29;
+}
+static int32_t fv__token_find(const fv_tokenizer *t, const char *s, size_t n) {
+    for (uint64_t at = fv__hash_bytes(s, n) & t->mask;; at = (at + 1) & t->mask) {
+        int32_t id = t->slot[at] - 1;
+        if (id < 0) return -1;
+        if (t->start[id + 1] - t->start[id] == n && !memcmp(t->bytes + t->start[id], s, n)) return id;
+    }
+}
+static uint64_t fv__pair_hash(uint64_t key) { return (key ^ key >> 31) * 0x9e3779b97f4a7c15u >> 20; }
+/* the merge of two tokens: its rank, and *id of what they become; -1: none */
+static int32_t fv__merge_find(const fv_tokenizer *t, int32_t left, int32_t right, int32_t *id) {
+    uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    for (uint64_t at = fv__pair_hash(key) & t->merge_mask;; at = (at + 1) & t->merge_mask) {
+        const fv__merge *m = &t->merge[at];
+        if (m->rank < 0) return -1;
+        if (m->key == key) return *id = m->id, m->rank;
+    }
+}
+
+/* GGUF's array of strings: each a length of 8 bytes, then the bytes. The reader of the file has checked them. */
+static const uint8_t *fv__next_string(const uint8_t *p, uint64_t *n) {
+    memcpy(n, p, 8);
+    return p + 8;
+}
+static const fv_meta *fv__meta_array(fv_ctx *c, const fv_weights *w, const char *key, uint32_t type) {
+    for (int i = 0; i < fv_weights_meta_count(w); i++) {
+        const fv_meta *m = fv_weights_meta_at(w, i);
+        if (!strcmp(m->key, key) && m->data && m->type == type) return m;
+    }
+    return fv_fail(c, FV_EUSAGE, "%s holds no tokenizer that we read: it has no array %s", fv_weights_path(w), key), (const fv_meta *)NULL;
+}
+
+/* a token as it is written -> its bytes; what is not written in bytes' characters is kept as it is */
+static size_t fv__token_bytes(const fv_tokenizer *t, const char *s, size_t n, char *to) {
+    size_t used = 0;
+    for (size_t at = 0; at < n;) {
+        uint32_t cp;
+        int len = fv__utf8_at(s + at, n - at, &cp), byte = cp < 512 ? t->byte_of[cp] : -1;
+        if (byte < 0) return memcpy(to, s, n), n;
+        to[used++] = (char)byte, at += (size_t)len;
+    }
+    return used;
+}
+
+static int fv__tokens_load(fv_ctx *c, fv_tokenizer *t, const fv_weights *w, const fv_meta *m) {
+    const uint8_t *p = m->data;
+    uint64_t n, total = 0;
+    for (uint64_t i = 0; i < m->count; i++) p = fv__next_string(p, &n) + n, total += n;
+    t->count = (int32_t)m->count;
+    for (t->mask = 1024; t->mask < 2 * m->count; t->mask *= 2)
+        ;
+    t->start = (size_t *)fv_alloc(c, (size_t)(m->count + 1) * sizeof *t->start), t->bytes = (char *)fv_alloc(c, (size_t)total + 1);
+    t->slot = (int32_t *)fv_alloc(c, (size_t)t->mask-- * sizeof *t->slot);
+    if (c->status) return 0;
+    p = m->data;
+    for (int32_t i = 0; i < t->count; i++, p += n) {
+        p = fv__next_string(p, &n);
+        size_t len = fv__token_bytes(t, (const char *)p, (size_t)n, t->bytes + t->start[i]);
+        t->start[i + 1] = t->start[i] + len;
+        if (fv__token_find(t, t->bytes + t->start[i], len) >= 0) continue; /* the first of two that are written alike */
+        uint64_t at = fv__hash_bytes(t->bytes + t->start[i], len) & t->mask;
+        while (t->slot[at]) at = (at + 1) & t->mask;
+        t->slot[at] = i + 1;
+    }
+    for (int b = 0; b < 256; b++) {
+        char one = (char)b;
+        t->byte_id[b] = fv__token_find(t, &one, 1);
+    }
+    if (t->byte_id['e'] < 0) return fv_fail(c, FV_EUSAGE, "%s: the tokenizer has no token for the byte \"e\": it is not byte-level", fv_weights_path(w));
+    return 1;
+}
+
+static int fv__merges_load(fv_ctx *c, fv_tokenizer *t, const fv_weights *w, const fv_meta *m) {
+    const uint8_t *p = m->data;
+    uint64_t n, longest = 0;
+    for (uint64_t i = 0; i < m->count; i++) {
+        p = fv__next_string(p, &n) + n;
+        longest = FV__MAX(longest, n);
+    }
+    for (t->merge_mask = 1024; t->merge_mask < 2 * m->count; t->merge_mask *= 2)
+        ;
+    t->merge = (fv__merge *)fv_alloc(c, (size_t)t->merge_mask * sizeof *t->merge);
+    char *both = (char *)fv_alloc(c, (size_t)longest + 1);
+    if (c->status) return 0;
+    for (uint64_t i = 0; i < t->merge_mask; i++) t->merge[i].rank = -1;
+    t->merge_mask--;
+    p = m->data;
+    for (uint64_t i = 0; i < m->count; i++, p += n) {
+        p = fv__next_string(p, &n);
+        const char *s = (const char *)p, *space = n ? (const char *)memchr(s + 1, ' ', (size_t)n - 1) : NULL;
+        if (!space) return fv_fail(c, FV_EFORMAT, "%s: tokenizer.ggml.merges[%llu] is no pair", fv_weights_path(w), (unsigned long long)i);
+        size_t left = fv__token_bytes(t, s, (size_t)(space - s), both), right = fv__token_bytes(t, space + 1, (size_t)(n - 1) - (size_t)(space - s), both + left);
+        int32_t a = fv__token_find(t, both, left), b = fv__token_find(t, both + left, right), id = fv__token_find(t, both, left + right);
+        if (a < 0 || b < 0 || id < 0) return fv_fail(c, FV_EFORMAT, "%s: tokenizer.ggml.merges[%llu] names a token that is not there", fv_weights_path(w), (unsigned long long)i);
+        uint64_t key = (uint64_t)(uint32_t)a << 32 | (uint32_t)b, at = fv__pair_hash(key) & t->merge_mask;
+        while (t->merge[at].rank >= 0 && t->merge[at].key != key) at = (at + 1) & t->merge_mask;
+        if (t->merge[at].rank < 0) t->merge[at].key = key, t->merge[at].id = id, t->merge[at].rank = (int32_t)i;
+    }
+    fv_free(c, both);
+    return 1;
+}
+
+FV_DEF fv_tokenizer *fv_tokenizer_create(fv_ctx *c, const fv_weights *w) {
+    if (c->status || !w) return NULL;
+    const fv_meta *tokens = fv__meta_array(c, w, "tokenizer.ggml.tokens", 8), *merges = tokens ? fv__meta_array(c, w, "tokenizer.ggml.merges", 8) : NULL;
+    if (merges && (tokens->count > 1 << 24 || merges->count > 1 << 24 || !tokens->count)) {
+        fv_fail(c, FV_EFORMAT, "%s: a tokenizer of %llu tokens", fv_weights_path(w), (unsigned long long)tokens->count);
+        return NULL;
+    }
+    fv_tokenizer *t = merges ? (fv_tokenizer *)fv_alloc(c, sizeof *t) : NULL;
+    if (!t) return NULL;
+    for (int i = 0; i < 512; i++) t->byte_of[i] = -1;
+    for (int b = 0; b < 256; b++) t->byte_of[fv__byte_char(b)] = (int16_t)b;
+    for (int b = 0; b < 128; b++) {
+        int letter = (b >= 'a' && b <= 'z') || (b >= 'A' && b <= 'Z'), digit = b >= '0' && b <= '9';
+        t->ascii[b] = (uint8_t)(letter ? FV__LETTER : digit ? FV__NUMERAL : b == ' ' || (b >= 9 && b <= 13) ? FV__BLANK : FV__OTHER);
+    }
+    if (fv__tokens_load(c, t, w, tokens) && fv__merges_load(c, t, w, merges)) return t;
+    fv_tokenizer_destroy(c, t);
+    return NULL;
+}
+FV_DEF void fv_tokenizer_destroy(fv_ctx *c, fv_tokenizer *t) {
+    if (!t) return;
+    fv_free(c, t->start), fv_free(c, t->bytes), fv_free(c, t->slot), fv_free(c, t->merge), fv_free(c, t);
+}
+FV_DEF int fv_tokenizer_size(const fv_tokenizer *t) { return t ? t->count : 0; }
+
+/* ---- the pattern: where the word that starts at s ends ---- */
+static size_t fv__word_end(const fv_tokenizer *t, const char *s, size_t n) {
+    static const char *const endings[] = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
+    uint32_t cp;
+    for (size_t i = 0; *s == '\'' && i < sizeof endings / sizeof *endings; i++)
+        if (n >= strlen(endings[i]) && !memcmp(s, endings[i], strlen(endings[i]))) return strlen(endings[i]);
+    size_t at = (size_t)fv__utf8_at(s, n, &cp), last = 0;
+    int kind = fv__char_class(t, cp);
+    if (kind == FV__NUMERAL) return at; /* each by itself, and none joins what is before it */
+    if (kind == FV__BLANK) {
+        size_t one = at;
+        int after = FV__BLANK;
+        while (at < n) {
+            size_t len = (size_t)fv__utf8_at(s + at, n - at, &cp);
+            if ((after = fv__char_class(t, cp)) != FV__BLANK) break;
+            last = at, at += len;
+        }
+        if (at == n || after == FV__NUMERAL) return at;
+        if (last) return last; /* all but the one before the next word */
+        if (*s != ' ') return one;
+        kind = after; /* a space joins the word after it */
+    }
+    while (at < n) {
+        size_t len = (size_t)fv__utf8_at(s + at, n - at, &cp);
+        if (fv__char_class(t, cp) != kind) break;
+        at += len;
+    }
+    return at;
+}
+
+/* ---- byte pairs: the neighbours of the lowest rank become one, until none are a pair; a heap keeps a long word from costing n*n ---- */
+typedef struct fv__bpe { int32_t *id, *next, *before; fv__candidate *heap; int64_t size; } fv__bpe;
+
+static int fv__sooner(const fv__candidate *a, const fv__candidate *b) { return a->rank < b->rank || (a->rank == b->rank && a->at < b->at); }
+static void fv__candidate_add(const fv_tokenizer *t, fv__bpe *b, int32_t at) {
+    fv__candidate one;
+    int32_t right = at < 0 ? -1 : b->next[at];
+    if (right < 0 || (one.rank = fv__merge_find(t, b->id[at], b->id[right], &one.id)) < 0) return;
+    one.at = at, one.left = b->id[at], one.right = b->id[right];
+    int64_t i = b->size++;
+    for (; i && fv__sooner(&one, &b->heap[(i - 1) / 2]); i = (i - 1) / 2) b->heap[i] = b->heap[(i - 1) / 2];
+    b->heap[i] = one;
+}
+static fv__candidate fv__candidate_take(fv__bpe *b) {
+    fv__candidate top = b->heap[0], one = b->heap[--b->size];
+    int64_t i = 0;
+    for (int64_t child; (child = 2 * i + 1) < b->size; i = child) {
+        if (child + 1 < b->size && fv__sooner(&b->heap[child + 1], &b->heap[child])) child++;
+        if (!fv__sooner(&b->heap[child], &one)) break;
+        b->heap[i] = b->heap[child];
+    }
+    b->heap[i] = one;
+    return top;
+}
+
+static int fv__bpe_word(const fv_tokenizer *t, fv__bpe *b, const char *s, int32_t n) {
+    int32_t used = 0;
+    b->size = 0;
+    for (int32_t i = 0; i < n; i++) /* a byte that has no token is left out, as the reference tokenizer does */
+        if ((b->id[used] = t->byte_id[(uint8_t)s[i]]) >= 0) b->next[used] = used + 1, b->before[used] = used - 1, used++;
+    if (!used) return 0;
+    b->next[used - 1] = -1;
+    n = used;
+    for (int32_t i = 0; i + 1 < n; i++) fv__candidate_add(t, b, i);
+    while (b->size) {
+        fv__candidate one = fv__candidate_take(b);
+        int32_t right = b->id[one.at] == one.left ? b->next[one.at] : -1;
+        if (right < 0 || b->id[right] != one.right) continue; /* of a pair that is no more */
+        b->id[one.at] = one.id, b->id[right] = -1;
+        if ((b->next[one.at] = b->next[right]) >= 0) b->before[b->next[right]] = one.at;
+        fv__candidate_add(t, b, one.at);
+        fv__candidate_add(t, b, b->before[one.at]);
+    }
+    return 1;
+}
+
+FV_DEF int64_t fv_tokenizer_encode(fv_ctx *c, const fv_tokenizer *t, const char *text, size_t n, int32_t *ids, int64_t most) {
+    size_t longest = 0;
+    int64_t count = 0;
+    fv__bpe b;
+    if (c->status || !t) return -1;
+    for (size_t at = 0, len; at < n; at += len) len = fv__word_end(t, text + at, n - at), longest = FV__MAX(longest, len);
+    if (longest > 1u << 30) return fv_fail(c, FV_EUSAGE, "a word of more than a gigabyte"), -1;
+    fv__span *s = fv__pool_alloc(c, (longest + 1) * (3 * sizeof(int32_t) + 3 * sizeof(fv__candidate)));
+    if (!s) return -1;
+    b.heap = (fv__candidate *)(void *)s->data; /* a word of n has n-1 pairs, and each merge makes at most two */
+    b.id = (int32_t *)(void *)(b.heap + 3 * (longest + 1)), b.next = b.id + longest + 1, b.before = b.next + longest + 1;
+    for (size_t at = 0, len; at < n; at += len) {
+        len = fv__word_end(t, text + at, n - at);
+        if (!fv__bpe_word(t, &b, text + at, (int32_t)len)) continue;
+        for (int32_t i = 0; i >= 0; i = b.next[i], count++)
+            if (count < most) ids[count] = b.id[i];
+    }
+    fv__pool_free(c, s);
+    return count;
+}
+
+FV_DEF int64_t fv_tokenizer_decode(const fv_tokenizer *t, const int32_t *ids, int64_t n, char *text, int64_t most) {
+    int64_t used = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (ids[i] < 0 || ids[i] >= t->count) return -1;
+        for (size_t k = t->start[ids[i]]; k < t->start[ids[i] + 1]; k++, used++)
+            if (used < most) text[used] = t->bytes[k];
+    }
+    return used;
 }
 
 /* ======================================================================================================

@@ -15,6 +15,7 @@ static const struct {
     {"trace", cmd_trace, "run a case file and write, or check, every result"},
     {"inspect", cmd_inspect, "list the tensors and metadata of a safetensors or GGUF file"},
     {"extract", cmd_extract, "copy chosen blocks of a language model into a small file"},
+    {"tokenize", cmd_tokenize, "text to the numbers of a language model's tokens"},
     {"bench", cmd_bench, "measure products and training steps"},
 };
 
