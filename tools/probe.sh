@@ -30,6 +30,14 @@ int main(void) { return zlibVersion()[0] == 0; }' -lz; then
 else
     missing="$missing${missing:+,} zlib1g-dev (.gz and .npz files)"
 fi
+freetype=$(pkg-config --cflags freetype2 2>/dev/null || echo -I/usr/include/freetype2)
+if builds '#include <ft2build.h>
+#include FT_FREETYPE_H
+int main(void) { FT_Library l; return FT_Init_FreeType(&l); }' "$freetype -lfreetype"; then
+    flags="$flags -DHAVE_FREETYPE $freetype" libs="$libs -lfreetype"
+else
+    missing="$missing${missing:+,} libfreetype-dev (text in pictures, emoji)"
+fi
 {
     echo "$key"
     echo "HAVE_FLAGS =$flags"

@@ -28,6 +28,7 @@ int run_end(run *r) {
     fv_weights_close(r->c, r->llm);
     fv_free(r->c, r->class_names);
     fv_free(r->c, r->order);
+    fv_free(r->c, r->vocabulary);
     return cli_end(r->c);
 }
 
@@ -38,7 +39,7 @@ void figure_add(figures *f, const char *name, double value, const char *unit) {
     snprintf(one->name, sizeof one->name, "%s", name);
     one->value = value, one->unit = unit;
 }
-static int decimals(const figure *f) { return *f->unit == '%' ? 2 : *f->unit == 'm' ? 3 : 5; }
+static int decimals(const figure *f) { return *f->unit == '%' ? 2 : *f->unit == 'm' ? 3 : *f->unit == '#' ? 0 : 5; }
 void figures_json(fv_ctx *c, fv_text *t, const figures *f) {
     for (int i = 0; i < f->count; i++) {
         fv_text_add(c, t, i ? "," : "");
@@ -49,7 +50,7 @@ void figures_json(fv_ctx *c, fv_text *t, const figures *f) {
 }
 void figures_print(const figures *f) {
     for (int i = 0; i < f->count; i++)
-        printf("%s%s %.*f%s%s", i ? ", " : "", f->at[i].name, decimals(&f->at[i]), f->at[i].value, *f->at[i].unit ? " " : "", f->at[i].unit);
+        printf("%s%s %.*f%s%s", i ? ", " : "", f->at[i].name, decimals(&f->at[i]), f->at[i].value, *f->at[i].unit && *f->at[i].unit != '#' ? " " : "", *f->at[i].unit == '#' ? "" : f->at[i].unit);
 }
 
 /* ---- data and language model ---- */
@@ -155,10 +156,12 @@ static int wants_llm(const run *r) {
 
 int run_llm(run *r, const char *llm, int demo) {
     char full[4096];
-    if (fv_error(r->c) || is_text(&r->s, 't', "variant", "base")) return !fv_error(r->c);
+    int wanted = r->task->words || wants_llm(r);
+    if (fv_error(r->c) || (is_text(&r->s, 't', "variant", "base") && !r->task->words)) return !fv_error(r->c);
     if (llm) snprintf(r->llm_path, sizeof r->llm_path, "%s", realpath(llm, full) ? full : llm);
     else if (demo) return fetched(r, "smollm2", r->llm_path);
-    else if (wants_llm(r)) return fv_fail(r->c, FV_EUSAGE, "variant %s wants a language model: --llm FILE (a GGUF or safetensors file)", value_of(&r->s, 't', "variant", "llm"));
+    else if (wanted && r->task->words) return fv_fail(r->c, FV_EUSAGE, "the task %s wants a language model for its tokenizer: --llm FILE (a GGUF file)", r->task->name);
+    else if (wanted) return fv_fail(r->c, FV_EUSAGE, "variant %s wants a language model: --llm FILE (a GGUF or safetensors file)", value_of(&r->s, 't', "variant", "llm"));
     return 1;
 }
 
@@ -178,6 +181,15 @@ int run_open_model(run *r) {
     if (!fv_error(r->c)) r->model = fv_model_create(r->c, t.data, t.size, &d);
     fv_text_free(r->c, &t);
     return r->model != NULL;
+}
+
+static int read_vocabulary(run *r, const fv_json *j) {
+    fv_jnode list = fv_json_get(j, fv_json_root(j), "vocabulary");
+    int n = 0;
+    r->words = fv_json_count(j, list);
+    if (r->words) r->vocabulary = (int32_t *)fv_alloc(r->c, (size_t)r->words * sizeof *r->vocabulary);
+    for (fv_jnode e = fv_json_first(j, list); e && r->vocabulary; e = fv_json_next(j, e)) r->vocabulary[n++] = (int32_t)fv_json_number(j, e, -1);
+    return !fv_error(r->c);
 }
 
 static int read_class_names(run *r, const fv_json *j) {
@@ -202,6 +214,7 @@ fv_json *run_reopen(run *r, const char *dir, const char *data) {
     snprintf(r->llm_path, sizeof r->llm_path, "%s", fv_json_string(j, fv_json_get(j, llm, "path"), ""));
     if (!data) data = fv_json_string(j, fv_json_get(j, root, "data"), "");
     read_class_names(r, j);
+    read_vocabulary(r, j);
     if (!*data) snprintf(r->data_path, sizeof r->data_path, "%s", "");
     else run_data(r, data);
     run_open_model(r);
@@ -330,7 +343,9 @@ void run_write_config(run *r, const char *out) {
         if (i) fv_text_add(r->c, &t, ",");
         fv_text_json_string(r->c, &t, r->class_names[i]);
     }
-    fv_text_add(r->c, &t, "]}\n");
+    fv_text_add(r->c, &t, "]");
+    for (int i = 0; i < r->words; i++) fv_text_add(r->c, &t, i ? ",%d" : ",\"vocabulary\":[%d", (int)r->vocabulary[i]);
+    fv_text_add(r->c, &t, r->words ? "]}\n" : "}\n");
     snprintf(path, sizeof path, "%s/config.json", out);
     if (!fv_error(r->c)) fv_write_file(r->c, path, t.data, t.size);
     fv_text_free(r->c, &t);
@@ -396,9 +411,10 @@ static double one_step(run *r, int64_t step, int size, int accum, int per_epoch)
 
 static void print_result(run *r, const figures *f, const figures *cost, int json) {
     fv_text t = {0};
-    const char *v = value_of(&r->s, 't', "variant", "\"llm\"");
+    char name[32];
+    const char *v = text_of(&r->s, 't', "variant", "llm", name, sizeof name);
     if (json) {
-        fv_text_add(r->c, &t, "{\"final\":true,\"task\":\"%s\",\"variant\":%s,", r->task->name, v);
+        fv_text_add(r->c, &t, "{\"final\":true,\"task\":\"%s\",\"variant\":\"%s\",", r->task->name, v);
         figures_json(r->c, &t, f);
         fv_text_add(r->c, &t, ",");
         figures_json(r->c, &t, cost);
@@ -421,11 +437,11 @@ static void finish(run *r, const char *out, double seconds, double speed, int js
     fv_text t = {0};
     memset(&f, 0, sizeof f), memset(&cost, 0, sizeof cost);
     int hold = (int)number_of(&r->s, 't', "holdout", 0);
-    figure_add(&cost, "images_per_s", speed, "");
-    figure_add(&cost, "peak_memory_mb", (double)fv_memory(r->c).peak / 1e6, "");
-    figure_add(&cost, "trainable_parameters", (double)fv_model_numel(r->model), "");
-    figure_add(&cost, "frozen_parameters", r->model->frozen ? (double)fv_frozen_numel(r->model->frozen) : 0, "");
-    figure_add(&cost, "seconds", seconds, "");
+    figure_add(&cost, "images_per_s", speed, "#");
+    figure_add(&cost, "peak_memory_mb", (double)fv_memory(r->c).peak / 1e6, "#");
+    figure_add(&cost, "trainable_parameters", (double)fv_model_numel(r->model), "#");
+    figure_add(&cost, "frozen_parameters", r->model->frozen ? (double)fv_frozen_numel(r->model->frozen) : 0, "#");
+    figure_add(&cost, "seconds", seconds, "#");
     if (hold) measure(r, SPLIT_TRAIN, r->count[SPLIT_TRAIN] - hold, hold, &f);
     else measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
     if (!hold && r->task->baselines && !interrupted && !fv_error(r->c)) r->task->baselines(r, &f);

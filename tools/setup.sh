@@ -11,6 +11,8 @@ has_header() { printf '#include <%s>\n' "$1" | $CC -E - >/dev/null 2>&1; }
 need=''
 has_header stb/stb_image.h || need="$need libstb-dev"
 has_header zlib.h || need="$need zlib1g-dev"
+[ -e /usr/include/freetype2/ft2build.h ] || has_header ft2build.h || need="$need libfreetype-dev"
+[ "$what" = test ] || [ -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ] || need="$need fonts-dejavu-core"
 if [ "$what" = demo ]; then
     has python3 || need="$need python3"
     python3 -m pip --version >/dev/null 2>&1 || has pip3 || has pip || need="$need python3-pip"

@@ -134,4 +134,4 @@ static int image_predict(run *r, const char *file, int json) {
 }
 
 extern const task task_image;
-const task task_image = {"image", "classes of pictures", "pictures", presets, keys, "fashion-mnist", NULL, image_open, image_close, image_batch, NULL, NULL, NULL, image_predict, NULL};
+const task task_image = {"image", "classes of pictures", "pictures", presets, keys, 0, "fashion-mnist", NULL, image_open, image_close, image_batch, NULL, NULL, NULL, image_predict, NULL};

@@ -10,7 +10,7 @@
 
 enum { SPLIT_TRAIN, SPLIT_TEST, BATCH_PARTS = 12 };
 
-typedef struct figure { char name[32]; double value; const char *unit; } figure; /* unit "%", "m" or "" */
+typedef struct figure { char name[32]; double value; const char *unit; } figure; /* unit "%", "m", "#" (a count) or "" */
 typedef struct figures { figure at[48]; int count; } figures; /* the first one is the task's headline */
 void figure_add(figures *f, const char *name, double value, const char *unit);
 
@@ -29,6 +29,7 @@ typedef struct task {
     const char *items; /* "pictures" */
     const char *(*presets)[2]; /* rows {name, "key=value ..."}, the first the default; ends with {NULL, NULL} */
     const char *const *keys;   /* training keys of its own; NULL at the end */
+    int words;                 /* 1: it reads text, and wants the language model's tokenizer for every variant */
     const char *fetch;         /* things of tools/fetch.sh that the demo wants, "a b"; NULL: none */
 
     /* --data demo: fills the new folder DIR with files that open reads; `fetched` are the folders of `fetch`, in its order. NULL:
@@ -65,6 +66,8 @@ struct run {
     int count[2];           /* items of SPLIT_TRAIN and SPLIT_TEST */
     char (*class_names)[64]; /* [classes], or NULL; freed with the run */
     int classes;
+    int32_t *vocabulary;    /* [words]: the tokens that the training texts have; number i of the network is token vocabulary[i-1], 0 any other */
+    int words;
     int blind;              /* measure with the inputs of other items (see fv eval --shuffle) */
     int32_t *order;         /* of the training items in this epoch */
     int order_count;

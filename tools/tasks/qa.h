@@ -1,0 +1,33 @@
+/* qa.h -- what the tasks that answer questions share: texts as tokens of a compact vocabulary, answers as classes, measures by type. */
+#ifndef FV_QA_H
+#define FV_QA_H
+#include "task.h"
+
+enum { QA_WORDS = 48, QA_TYPES = 12 };
+typedef struct qa_item { int32_t scene, answer, words, type; int32_t word[QA_WORDS]; char *text; } qa_item; /* scene: a picture's or room's number */
+typedef struct qa_split { qa_item *item; int count, room; } qa_split;
+typedef struct qa_set {
+    qa_split split[2];
+    fv_tokenizer *tokenizer;
+    int32_t *dense;          /* [tokens of the tokenizer]: number in the vocabulary, or 0 */
+    int vocabulary_room, class_room, types, most_words;
+    char type_name[QA_TYPES][32];
+} qa_set;
+
+/* Opens the tokenizer of r->llm_path. 1 or 0. */
+int qa_open(run *r, qa_set *q);
+void qa_close(run *r, qa_set *q);
+/* Text -> numbers of the run's vocabulary, at most QA_WORDS; new tokens join it when `learn`. How many, or -1. */
+int qa_words(run *r, qa_set *q, const char *text, int32_t *word, int learn);
+/* A question; of the training split new answers and tokens are learnt. An answer that is no class is -1: counted as wrong. */
+int qa_add(run *r, qa_set *q, int split, int scene, const char *text, const char *answer, const char *type);
+/* num_classes, vocab_size, max_words into the settings */
+void qa_put_settings(run *r, const qa_set *q);
+/* ids, mask and targets of a batch: input[0], input[1]; target[0] f32 [n,K], target[1] i32 [n] */
+int qa_batch(run *r, const qa_set *q, int split, const int32_t *index, int n, batch *b);
+fv_tensor *qa_loss(run *r, fv_tensor *y, const batch *b);
+/* `name`1, `name`10 (EM@1, EM@10; vqa: accuracy), by type, loss */
+int qa_measure(run *r, qa_set *q, int split, int from, int count, const char *first, const char *tenth, figures *f);
+/* the commonest training answer to the same words, else the commonest of all */
+int qa_baselines(run *r, qa_set *q, figures *f);
+#endif
