@@ -45,14 +45,14 @@ CONTENTS    (find a section by searching for ">>name"; declarations and definiti
     >>types       element types                       >>json         strict JSON; text building
     >>error       the sticky error                    >>safetensors  reading by mapping, atomic writing
     >>memory      context, allocator, pool, files     >>gguf         reading, dequantisation
-    >>threads     fv_parallel                         >>image        resizing, augmentation
-    >>cpu         ISA choice, clock                   >>model        a network's settings
-    >>rng         counter-based random numbers        >>frozen       the LLM's blocks and F1, F2
-    >>kernels     SIMD, written once                  >>encoders     the vision transformer
-    >>gemm        the matrix product                  >>network      create, load, run a network
-    >>tensor      tensors and parameters              >>train        checkpoints, resume
-    >>graph       the tape, backward, scopes
-    >>ops         operations, forward and backward
+    >>threads     fv_parallel                         >>tokenizer    text to token numbers
+    >>cpu         ISA choice, clock                   >>image        resizing, augmentation
+    >>rng         counter-based random numbers        >>clouds       farthest points, neighbours
+    >>kernels     SIMD, written once                  >>model        a network's settings
+    >>gemm        the matrix product                  >>frozen       the LLM's blocks and F1, F2
+    >>tensor      tensors and parameters              >>encoders     the networks of all tasks
+    >>graph       the tape, backward, scopes          >>network      create, load, run a network
+    >>ops         operations, forward and backward    >>train        checkpoints, resume
 
 HOW IT WORKS
   Context. fv_create gives a context: memory, threads, tape, error. One per thread of yours; nothing is global. The first failure
@@ -772,6 +772,20 @@ FV_DEF int fv_resample_pos_embed(fv_ctx *c, const float *src, int prefix_tokens,
                                  int dw);
 
 /* ======================================================================================================
+ * >>clouds -- point clouds: farthest points, nearest neighbours, groups, augmentation
+ * ====================================================================================================== */
+/* Clouds: points [B,N,3], f32. All: 1, or 0 and FV_ESHAPE, FV_ENOMEM.
+ * fv_fps -- farthest point sampling: index [B,G]; the first is 0, each next the farthest from those before it, the lower index of
+ * equal ones.  fv_knn -- the K nearest of each centre [B,G,3] by squared distance: index [B,G,K], nearest first, lower index first.
+ *   source  Qi et al., PointNet++, arXiv:1706.02413 */
+FV_DEF int fv_fps(fv_ctx *c, const float *points, int64_t B, int64_t N, int64_t G, int32_t *index);
+FV_DEF int fv_knn(fv_ctx *c, const float *points, int64_t B, int64_t N, const float *centre, int64_t G, int64_t K, int32_t *index);
+/* fv_point_groups -- x [B,N,3] -> the K nearest of G sampled centres, less the centre, [B,G,K,3]; *centres [B,G,3]. No gradient. */
+FV_DEF fv_tensor *fv_point_groups(fv_ctx *c, const fv_tensor *x, int G, int K, fv_tensor **centres);
+/* fv_points_augment -- in place: each axis scaled by 2/3..3/2, then moved by -0.2..0.2.  source  Point-BERT's fine-tuning */
+FV_DEF void fv_points_augment(fv_rng *r, float *points, int64_t n);
+
+/* ======================================================================================================
  * >>model -- a network described by a JSON config: the same keys as the released code's
  * ====================================================================================================== */
 /* The frozen stage's settings (see >>frozen). Zero is the default, or "as the LLM's file says". */
@@ -925,16 +939,6 @@ FV_DEF int64_t fv_frozen_numel(const fv_frozen *f);
 /* fv_arch_find -- the network of that name ("vit"); NULL. */
 FV_DEF const fv_arch *fv_arch_find(const char *name);
 
-/* Clouds: points [B,N,3], f32. All: 1, or 0 and FV_ESHAPE, FV_ENOMEM.
- * fv_fps -- farthest point sampling: index [B,G]; the first is 0, each next the farthest from those before it, the lower index of
- * equal ones.  fv_knn -- the K nearest of each centre [B,G,3] by squared distance: index [B,G,K], nearest first, lower index first.
- *   source  Qi et al., PointNet++, arXiv:1706.02413 */
-FV_DEF int fv_fps(fv_ctx *c, const float *points, int64_t B, int64_t N, int64_t G, int32_t *index);
-FV_DEF int fv_knn(fv_ctx *c, const float *points, int64_t B, int64_t N, const float *centre, int64_t G, int64_t K, int32_t *index);
-/* fv_point_groups -- x [B,N,3] -> the K nearest of G sampled centres, less the centre, [B,G,K,3]; *centres [B,G,3]. No gradient. */
-FV_DEF fv_tensor *fv_point_groups(fv_ctx *c, const fv_tensor *x, int G, int K, fv_tensor **centres);
-/* fv_points_augment -- in place: each axis scaled by 2/3..3/2, then moved by -0.2..0.2.  source  Point-BERT's fine-tuning */
-FV_DEF void fv_points_augment(fv_rng *r, float *points, int64_t n);
 /* fv_sample_frames -- sparse sampling: the clip of `total` frames in `frames` equal parts, one frame of each: at random (r), or, with
  * r NULL, view `segment` of `segments` evenly spread in each part. index [frames]. 1, or 0 when a count is none.
  *   source  Wang et al., Temporal Segment Networks, arXiv:1608.00859 */
@@ -7867,6 +7871,144 @@ FV_DEF double fv_mixup(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, float *x, i
 }
 
 /* ======================================================================================================
+ * >>clouds (implementation)
+ * ====================================================================================================== */
+typedef struct fv__cloud_job {
+    fv_ctx *c;
+    const float *points, *centre;
+    int32_t *index;
+    int64_t N, G, K;
+} fv__cloud_job;
+
+/* x, y, z of a cloud in arrays of their own, padded for whole vectors; and room for n distances: 4 arrays of the returned stride */
+static float *fv__cloud_planes(const fv__cloud_job *j, const float *p, int worker, int64_t *stride) {
+    float *a = (float *)(void *)fv__scratch(j->c, worker);
+    int64_t n = j->N, ld = *stride = FV__ROUND_UP(n, 16);
+    for (int64_t i = 0; i < n; i++) a[i] = p[3 * i], a[ld + i] = p[3 * i + 1], a[2 * ld + i] = p[3 * i + 2];
+    return a;
+}
+
+static void fv__fps_job(void *arg, int cloud, int worker) {
+    const fv__cloud_job *j = (const fv__cloud_job *)arg;
+    const fv__kernels *k = fv__kernels_for(j->c, FV_F32);
+    int64_t ld, at = 0;
+    float *a = fv__cloud_planes(j, j->points + (int64_t)cloud * j->N * 3, worker, &ld), *least = a + 3 * ld;
+    int32_t *index = j->index + (int64_t)cloud * j->G;
+    for (int64_t i = 0; i < j->N; i++) least[i] = 1e30f;
+    for (int64_t g = 0; g < j->G; g++) {
+        index[g] = (int32_t)at;
+        k->distances(least, a, a + ld, a + 2 * ld, j->N, a[at], a[ld + at], a[2 * ld + at], 1);
+        float most = (float)k->row_max(least, j->N);
+        for (at = 0; at < j->N - 1 && !(least[at] >= most); at++) /* the first of equal ones */
+            ;
+    }
+}
+
+FV_DEF int fv_fps(fv_ctx *c, const float *points, int64_t B, int64_t N, int64_t G, int32_t *index) {
+    fv__cloud_job j;
+    if (c->status) return 0;
+    if (N < 1 || G < 1 || G > N || B < 0 || N > INT32_MAX / 4)
+        return fv_fail(c, FV_ESHAPE, "fps: %lld of %lld points cannot be chosen", (long long)G, (long long)N);
+    memset(&j, 0, sizeof j);
+    j.c = c, j.points = points, j.index = index, j.N = N, j.G = G;
+    fv__scratch_reserve(c, (size_t)(4 * FV__ROUND_UP(N, 16)) * sizeof(float));
+    if (!c->status) fv_parallel(c, (int)B, fv__fps_job, &j);
+    return !c->status;
+}
+
+/* i is nearer than j, or as near and earlier */
+static int fv__nearer(const float *d, int32_t i, int32_t j) { return d[i] < d[j] || (d[i] <= d[j] && i < j); }
+
+/* The K nearest in a heap with the farthest on top: most points are turned down by one comparison. Then sorted, nearest first. */
+static void fv__nearest(const float *d, int64_t n, int64_t K, int32_t *heap) {
+    for (int64_t i = 0; i < n + K; i++) {
+        int64_t at = 0, size = FV__MIN(i, K);
+        int32_t one;
+        if (i < K) { /* grows: up from the end */
+            for (one = (int32_t)i, at = i; at && fv__nearer(d, heap[(at - 1) / 2], one); at = (at - 1) / 2) heap[at] = heap[(at - 1) / 2];
+            heap[at] = one;
+            continue;
+        }
+        if (i < n) { /* replaces the top */
+            if (!(d[i] < d[heap[0]])) continue;
+            one = (int32_t)i;
+        } else { /* taken down: the top goes to the end */
+            size = n + K - 1 - i;
+            one = heap[size];
+            heap[size] = heap[0];
+            if (!size) return;
+        }
+        for (int64_t child; (child = 2 * at + 1) < size; at = child) {
+            if (child + 1 < size && fv__nearer(d, heap[child], heap[child + 1])) child++;
+            if (!fv__nearer(d, one, heap[child])) break;
+            heap[at] = heap[child];
+        }
+        heap[at] = one;
+    }
+}
+
+static void fv__knn_job(void *arg, int cloud, int worker) {
+    const fv__cloud_job *j = (const fv__cloud_job *)arg;
+    const fv__kernels *k = fv__kernels_for(j->c, FV_F32);
+    int64_t ld;
+    float *a = fv__cloud_planes(j, j->points + (int64_t)cloud * j->N * 3, worker, &ld), *d = a + 3 * ld;
+    for (int64_t g = 0; g < j->G; g++) {
+        const float *p = j->centre + ((int64_t)cloud * j->G + g) * 3;
+        k->distances(d, a, a + ld, a + 2 * ld, j->N, p[0], p[1], p[2], 0);
+        fv__nearest(d, j->N, j->K, j->index + ((int64_t)cloud * j->G + g) * j->K);
+    }
+}
+
+FV_DEF int fv_knn(fv_ctx *c, const float *points, int64_t B, int64_t N, const float *centre, int64_t G, int64_t K, int32_t *index) {
+    fv__cloud_job j;
+    if (c->status) return 0;
+    if (N < 1 || K < 1 || K > N || G < 0 || B < 0 || N > INT32_MAX / 4)
+        return fv_fail(c, FV_ESHAPE, "knn: %lld of %lld points cannot be the nearest", (long long)K, (long long)N);
+    memset(&j, 0, sizeof j);
+    j.c = c, j.points = points, j.centre = centre, j.index = index, j.N = N, j.G = G, j.K = K;
+    fv__scratch_reserve(c, (size_t)(4 * FV__ROUND_UP(N, 16)) * sizeof(float));
+    if (!c->status) fv_parallel(c, (int)B, fv__knn_job, &j);
+    return !c->status;
+}
+
+FV_DEF void fv_points_augment(fv_rng *r, float *points, int64_t n) {
+    float scale[3], shift[3];
+    for (int k = 0; k < 3; k++) scale[k] = 2.0f / 3 + fv_rng_uniform(r) * (1.5f - 2.0f / 3);
+    for (int k = 0; k < 3; k++) shift[k] = (fv_rng_uniform(r) * 2 - 1) * 0.2f;
+    for (int64_t i = 0; i < n; i++)
+        for (int k = 0; k < 3; k++) points[3 * i + k] = points[3 * i + k] * scale[k] + shift[k];
+}
+
+FV_DEF fv_tensor *fv_point_groups(fv_ctx *c, const fv_tensor *x, int G, int K, fv_tensor **centres) {
+    int64_t dim[4];
+    if (c->status || !x) return NULL;
+    if (x->rank != 3 || x->dim[2] != 3) return fv_fail(c, FV_ESHAPE, "point_groups: points [B,N,3] are wanted"), (fv_tensor *)NULL;
+    int64_t B = x->dim[0], N = x->dim[1];
+    dim[0] = B, dim[1] = G, dim[2] = K, dim[3] = 3;
+    fv_tensor *near = fv_new(c, x->type, 4, dim);
+    dim[2] = 3;
+    fv_tensor *centre = *centres = fv_new(c, x->type, 3, dim);
+    fv__span *s = fv__pool_alloc(c, (size_t)(B * N * 3 + B * G * (3 + 1 + K)) * 4);
+    if (!near || !centre || !s) return NULL;
+    float *p = (float *)(void *)s->data, *q = p + B * N * 3;
+    int32_t *first = (int32_t *)(void *)(q + B * G * 3), *index = first + B * G;
+    fv__convert(p, FV_F32, x->data, x->type, B * N * 3);
+    if (fv_fps(c, p, B, N, G, first)) {
+        for (int64_t i = 0; i < B * G; i++) memcpy(q + 3 * i, p + (i / G * N + first[i]) * 3, 3 * sizeof *q);
+        fv_knn(c, p, B, N, q, G, K, index);
+    }
+    for (int64_t i = 0; i < B * G && !c->status; i++)
+        for (int k = 0; k < 3; k++) {
+            double mid = fv__get(x->data, x->type, (i / G * N + first[i]) * 3 + k);
+            fv__set(centre->data, x->type, 3 * i + k, mid);
+            for (int64_t n = 0; n < K; n++)
+                fv__set(near->data, x->type, 3 * (i * K + n) + k, fv__get(x->data, x->type, (i / G * N + index[i * K + n]) * 3 + k) - mid);
+        }
+    fv__pool_free(c, s);
+    return c->status ? NULL : near;
+}
+
+/* ======================================================================================================
  * >>model (implementation)
  * ====================================================================================================== */
 /* ---- the config's values, with a sentence for each that does not fit ---- */
@@ -8887,141 +9029,6 @@ static fv_tensor *fv__vit_forward(fv_ctx *c, fv_model *m, fv_tensor *const *inpu
 /* ======================================================================================================
  * points: clouds [B,N,3] -> logits.  source  Yu et al., Point-BERT, arXiv:2111.14819, its fine-tuning network; names: theirs
  * ====================================================================================================== */
-typedef struct fv__cloud_job {
-    fv_ctx *c;
-    const float *points, *centre;
-    int32_t *index;
-    int64_t N, G, K;
-} fv__cloud_job;
-
-/* x, y, z of a cloud in arrays of their own, padded for whole vectors; and room for n distances: 4 arrays of the returned stride */
-static float *fv__cloud_planes(const fv__cloud_job *j, const float *p, int worker, int64_t *stride) {
-    float *a = (float *)(void *)fv__scratch(j->c, worker);
-    int64_t n = j->N, ld = *stride = FV__ROUND_UP(n, 16);
-    for (int64_t i = 0; i < n; i++) a[i] = p[3 * i], a[ld + i] = p[3 * i + 1], a[2 * ld + i] = p[3 * i + 2];
-    return a;
-}
-
-static void fv__fps_job(void *arg, int cloud, int worker) {
-    const fv__cloud_job *j = (const fv__cloud_job *)arg;
-    const fv__kernels *k = fv__kernels_for(j->c, FV_F32);
-    int64_t ld, at = 0;
-    float *a = fv__cloud_planes(j, j->points + (int64_t)cloud * j->N * 3, worker, &ld), *least = a + 3 * ld;
-    int32_t *index = j->index + (int64_t)cloud * j->G;
-    for (int64_t i = 0; i < j->N; i++) least[i] = 1e30f;
-    for (int64_t g = 0; g < j->G; g++) {
-        index[g] = (int32_t)at;
-        k->distances(least, a, a + ld, a + 2 * ld, j->N, a[at], a[ld + at], a[2 * ld + at], 1);
-        float most = (float)k->row_max(least, j->N);
-        for (at = 0; at < j->N - 1 && !(least[at] >= most); at++) /* the first of equal ones */
-            ;
-    }
-}
-
-FV_DEF int fv_fps(fv_ctx *c, const float *points, int64_t B, int64_t N, int64_t G, int32_t *index) {
-    fv__cloud_job j;
-    if (c->status) return 0;
-    if (N < 1 || G < 1 || G > N || B < 0 || N > INT32_MAX / 4)
-        return fv_fail(c, FV_ESHAPE, "fps: %lld of %lld points cannot be chosen", (long long)G, (long long)N);
-    memset(&j, 0, sizeof j);
-    j.c = c, j.points = points, j.index = index, j.N = N, j.G = G;
-    fv__scratch_reserve(c, (size_t)(4 * FV__ROUND_UP(N, 16)) * sizeof(float));
-    if (!c->status) fv_parallel(c, (int)B, fv__fps_job, &j);
-    return !c->status;
-}
-
-/* i is nearer than j, or as near and earlier */
-static int fv__nearer(const float *d, int32_t i, int32_t j) { return d[i] < d[j] || (d[i] <= d[j] && i < j); }
-
-/* The K nearest in a heap with the farthest on top: most points are turned down by one comparison. Then sorted, nearest first. */
-static void fv__nearest(const float *d, int64_t n, int64_t K, int32_t *heap) {
-    for (int64_t i = 0; i < n + K; i++) {
-        int64_t at = 0, size = FV__MIN(i, K);
-        int32_t one;
-        if (i < K) { /* grows: up from the end */
-            for (one = (int32_t)i, at = i; at && fv__nearer(d, heap[(at - 1) / 2], one); at = (at - 1) / 2) heap[at] = heap[(at - 1) / 2];
-            heap[at] = one;
-            continue;
-        }
-        if (i < n) { /* replaces the top */
-            if (!(d[i] < d[heap[0]])) continue;
-            one = (int32_t)i;
-        } else { /* taken down: the top goes to the end */
-            size = n + K - 1 - i;
-            one = heap[size];
-            heap[size] = heap[0];
-            if (!size) return;
-        }
-        for (int64_t child; (child = 2 * at + 1) < size; at = child) {
-            if (child + 1 < size && fv__nearer(d, heap[child], heap[child + 1])) child++;
-            if (!fv__nearer(d, one, heap[child])) break;
-            heap[at] = heap[child];
-        }
-        heap[at] = one;
-    }
-}
-
-static void fv__knn_job(void *arg, int cloud, int worker) {
-    const fv__cloud_job *j = (const fv__cloud_job *)arg;
-    const fv__kernels *k = fv__kernels_for(j->c, FV_F32);
-    int64_t ld;
-    float *a = fv__cloud_planes(j, j->points + (int64_t)cloud * j->N * 3, worker, &ld), *d = a + 3 * ld;
-    for (int64_t g = 0; g < j->G; g++) {
-        const float *p = j->centre + ((int64_t)cloud * j->G + g) * 3;
-        k->distances(d, a, a + ld, a + 2 * ld, j->N, p[0], p[1], p[2], 0);
-        fv__nearest(d, j->N, j->K, j->index + ((int64_t)cloud * j->G + g) * j->K);
-    }
-}
-
-FV_DEF int fv_knn(fv_ctx *c, const float *points, int64_t B, int64_t N, const float *centre, int64_t G, int64_t K, int32_t *index) {
-    fv__cloud_job j;
-    if (c->status) return 0;
-    if (N < 1 || K < 1 || K > N || G < 0 || B < 0 || N > INT32_MAX / 4)
-        return fv_fail(c, FV_ESHAPE, "knn: %lld of %lld points cannot be the nearest", (long long)K, (long long)N);
-    memset(&j, 0, sizeof j);
-    j.c = c, j.points = points, j.centre = centre, j.index = index, j.N = N, j.G = G, j.K = K;
-    fv__scratch_reserve(c, (size_t)(4 * FV__ROUND_UP(N, 16)) * sizeof(float));
-    if (!c->status) fv_parallel(c, (int)B, fv__knn_job, &j);
-    return !c->status;
-}
-
-FV_DEF void fv_points_augment(fv_rng *r, float *points, int64_t n) {
-    float scale[3], shift[3];
-    for (int k = 0; k < 3; k++) scale[k] = 2.0f / 3 + fv_rng_uniform(r) * (1.5f - 2.0f / 3);
-    for (int k = 0; k < 3; k++) shift[k] = (fv_rng_uniform(r) * 2 - 1) * 0.2f;
-    for (int64_t i = 0; i < n; i++)
-        for (int k = 0; k < 3; k++) points[3 * i + k] = points[3 * i + k] * scale[k] + shift[k];
-}
-
-FV_DEF fv_tensor *fv_point_groups(fv_ctx *c, const fv_tensor *x, int G, int K, fv_tensor **centres) {
-    int64_t dim[4];
-    if (c->status || !x) return NULL;
-    if (x->rank != 3 || x->dim[2] != 3) return fv_fail(c, FV_ESHAPE, "point_groups: points [B,N,3] are wanted"), (fv_tensor *)NULL;
-    int64_t B = x->dim[0], N = x->dim[1];
-    dim[0] = B, dim[1] = G, dim[2] = K, dim[3] = 3;
-    fv_tensor *near = fv_new(c, x->type, 4, dim);
-    dim[2] = 3;
-    fv_tensor *centre = *centres = fv_new(c, x->type, 3, dim);
-    fv__span *s = fv__pool_alloc(c, (size_t)(B * N * 3 + B * G * (3 + 1 + K)) * 4);
-    if (!near || !centre || !s) return NULL;
-    float *p = (float *)(void *)s->data, *q = p + B * N * 3;
-    int32_t *first = (int32_t *)(void *)(q + B * G * 3), *index = first + B * G;
-    fv__convert(p, FV_F32, x->data, x->type, B * N * 3);
-    if (fv_fps(c, p, B, N, G, first)) {
-        for (int64_t i = 0; i < B * G; i++) memcpy(q + 3 * i, p + (i / G * N + first[i]) * 3, 3 * sizeof *q);
-        fv_knn(c, p, B, N, q, G, K, index);
-    }
-    for (int64_t i = 0; i < B * G && !c->status; i++)
-        for (int k = 0; k < 3; k++) {
-            double mid = fv__get(x->data, x->type, (i / G * N + first[i]) * 3 + k);
-            fv__set(centre->data, x->type, 3 * i + k, mid);
-            for (int64_t n = 0; n < K; n++)
-                fv__set(near->data, x->type, 3 * (i * K + n) + k, fv__get(x->data, x->type, (i / G * N + index[i * K + n]) * 3 + k) - mid);
-        }
-    fv__pool_free(c, s);
-    return c->status ? NULL : near;
-}
-
 typedef struct fv__batch_norm { fv__pair affine; fv_tensor *mean, *var; } fv__batch_norm;
 typedef struct fv__points {
     int depth, heads, groups, group_size, max_only;
@@ -9085,7 +9092,7 @@ static fv_tensor *fv__points_norm(fv_ctx *c, const fv__batch_norm *b, fv_tensor 
     if (!x) return NULL;
     int rank = x->rank;
     memcpy(dim, x->dim, sizeof dim);
-    flat[0] = -1, flat[1] = fv__last(x);
+    flat[0] = -1, flat[1] = x->dim[rank - 1];
     x = fv_batchnorm(c, fv_reshape(c, x, 2, flat), b->affine.w, b->affine.b, b->mean, b->var, 0.1f, 1e-5f);
     return x ? fv_relu(c, fv_reshape(c, x, rank, dim)) : NULL;
 }
@@ -9670,7 +9677,7 @@ static int fv__scene_build(fv_ctx *c, fv_model *m) { return fv__fusion_make(c, m
 static fv_tensor *fv__fusion_layer(fv_ctx *c, const fv__fusion *v, const fv__fusion_side *s, fv_tensor *x, const fv_tensor *xm, fv_tensor *y, const fv_tensor *ym) {
     fv_attention_desc a;
     if (!x || !y) return NULL;
-    int64_t d = fv__last(x);
+    int64_t d = x->dim[x->rank - 1];
     memset(&a, 0, sizeof a);
     a.num_heads = v->heads, a.mask = xm;
     fv_tensor *qkv = fv_linear(c, fv_layernorm(c, x, s->norm1.w, s->norm1.b, v->eps), s->qkv.w, s->qkv.b);
@@ -9726,7 +9733,7 @@ static fv_tensor *fv__fusion_visual(fv_ctx *c, const fv__fusion *v, fv_tensor *x
 /* rows of length 1 */
 static fv_tensor *fv__unit_rows(fv_ctx *c, fv_tensor *x) {
     if (!x) return NULL;
-    return fv_scale(c, fv_rmsnorm(c, x, NULL, 1e-12f), 1 / sqrtf((float)fv__last(x)));
+    return fv_scale(c, fv_rmsnorm(c, x, NULL, 1e-12f), 1 / sqrtf((float)x->dim[x->rank - 1]));
 }
 
 static fv_tensor *fv__fusion_forward(fv_ctx *c, fv_model *m, fv_tensor *const *input) {
