@@ -7178,7 +7178,7 @@ static int fv__tokens_load(fv_ctx *c, fv_tokenizer *t, const fv_weights *w, cons
         char one = (char)b;
         t->byte_id[b] = fv__token_find(t, &one, 1);
     }
-    if (t->byte_id['e'] < 0) return fv_fail(c, FV_EUSAGE, "%s: the tokenizer has no token for the byte \"e\": it is not byte-level", fv_weights_path(w));
+    if (t->byte_id[(uint8_t)'e'] < 0) return fv_fail(c, FV_EUSAGE, "%s: the tokenizer has no token for the byte \"e\": it is not byte-level", fv_weights_path(w));
     return 1;
 }
 
@@ -9602,8 +9602,9 @@ typedef struct fv__fusion_side { fv__pair norm1, qkv, proj, norm_x, query, keys,
 typedef struct fv__fusion {
     int kind, vocab, most_words, heads, text_depth, image_depth, depth, img_size, patch, chans, features, embed;
     float eps;
+    int stem;                 /* convolutions before the tokens: patch = 2^stem; 0: patches are cut and projected */
     fv_tensor *words, *word_pos, *image_pos;
-    fv__pair word_norm, patches, objects[2], visual_norm, text_norm, head[3], image_embed, text_embed;
+    fv__pair stem_conv[8], stem_norm[8], word_norm, patches, objects[2], visual_norm, text_norm, head[3], image_embed, text_embed;
     fv__block_params *block;  /* the text's, then the image's */
     fv__fusion_side *side;    /* text and image of layer 0, of layer 1, ...; in the memory of block */
 } fv__fusion;
@@ -9618,9 +9619,63 @@ static int fv__fusion_side_make(fv_ctx *c, fv_model *m, fv__fusion_side *s, cons
            fv__linear_make(c, m, &s->fc2, n[9], d, hidden, 1);
 }
 
+/* conv_stem: convolutions of 4x4 pixels, two apart, instead of one cut into patches; the channels double up to d.
+ *   source  Xiao et al., "Early convolutions help transformers see better", arXiv:2106.14881 */
+static int fv__stem_make(fv_ctx *c, fv_model *m, fv__fusion *v, int64_t d) {
+    char name[32];
+    for (int p = v->patch; p > 1; p /= 2) {
+        if (p % 2 || ++v->stem > 8) return fv_fail(c, FV_EUSAGE, "config: conv_stem wants a patch_size that is a power of 2 up to 256, not %d", v->patch);
+    }
+    if (!v->stem) return fv_fail(c, FV_EUSAGE, "config: conv_stem wants a patch_size of 2 or more");
+    int64_t in = v->chans;
+    for (int i = 0; i < v->stem; i++) {
+        int64_t out = FV__MAX(d >> (v->stem - 1 - i), (int64_t)1);
+        snprintf(name, sizeof name, "stem.%d.conv", i);
+        int64_t dim[2];
+        dim[0] = out, dim[1] = 16 * in;
+        if (!fv__pair_make(c, m, &v->stem_conv[i], name, 2, dim, 1, FV_INIT_CONV)) return 0;
+        snprintf(name, sizeof name, "stem.%d.norm", i);
+        if (!fv__norm_make(c, m, &v->stem_norm[i], name, out)) return 0;
+        in = out;
+    }
+    return 1;
+}
+/* x [B,H,W,C] with zeros for its row 0 (dim 1) or column 0 (dim 2), the others moved on by one */
+static fv_tensor *fv__moved(fv_ctx *c, fv_tensor *x, int dim) {
+    int64_t size[4];
+    fv_tensor *part[2];
+    if (!x) return NULL;
+    if (x->dim[dim] < 2) return fv_scale(c, x, 0);
+    memcpy(size, x->dim, sizeof size);
+    size[dim] = 1;
+    part[0] = fv_new(c, x->type, 4, size), part[1] = fv_slice(c, x, dim, 0, x->dim[dim] - 1);
+    if (!part[0] || !part[1]) return NULL;
+    for (int64_t i = 0; i < fv_numel(part[0]); i++) fv_set(part[0], i, 0);
+    return fv_concat(c, part, 2, dim);
+}
+/* images [B,C,H,W] -> [B,HW/P^2,d]. A 2x2 block of pixels becomes one of 4C channels; it and its neighbours above and to the left make 4x4. */
+static fv_tensor *fv__stem(fv_ctx *c, const fv__fusion *v, fv_tensor *x) {
+    static const int last[4] = {0, 2, 3, 1}, order[6] = {0, 1, 3, 2, 4, 5};
+    fv_tensor *part[4];
+    int64_t dim[6];
+    x = fv_permute(c, x, last);
+    for (int i = 0; i < v->stem && x; i++) {
+        dim[0] = x->dim[0], dim[1] = x->dim[1] / 2, dim[2] = 2, dim[3] = x->dim[2] / 2, dim[4] = 2, dim[5] = x->dim[3];
+        x = fv_permute(c, fv_reshape(c, x, 6, dim), order);
+        dim[2] = dim[3], dim[3] = 4 * dim[5];
+        part[0] = fv_reshape(c, x, 4, dim), part[1] = fv__moved(c, part[0], 1), part[2] = fv__moved(c, part[0], 2), part[3] = fv__moved(c, part[1], 2);
+        if (!part[3]) return NULL;
+        x = fv_linear(c, fv_concat(c, part, 4, 3), v->stem_conv[i].w, v->stem_conv[i].b);
+        x = fv_gelu(c, fv_layernorm(c, x, v->stem_norm[i].w, v->stem_norm[i].b, v->eps));
+    }
+    if (!x) return NULL;
+    dim[0] = x->dim[0], dim[1] = -1, dim[2] = x->dim[3];
+    return fv_reshape(c, x, 3, dim);
+}
+
 static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
     static const char *const keys_image[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "text_depth", "image_depth", "fusion_depth", "norm_eps", "img_size",
-                                             "patch_size", "in_chans", "embed_dim", NULL};
+                                             "patch_size", "in_chans", "conv_stem", "embed_dim", NULL};
     static const char *const keys_scene[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "text_depth", "image_depth", "fusion_depth", "norm_eps",
                                              "object_features", NULL};
     fv__fusion *v = (fv__fusion *)fv_alloc(c, sizeof *v);
@@ -9650,7 +9705,7 @@ static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
         if (v->img_size % v->patch) return fv_fail(c, FV_EUSAGE, "config: img_size %d is no multiple of patch_size %d", v->img_size, v->patch);
         dim[0] = d, dim[1] = v->chans, dim[2] = dim[3] = v->patch;
         int64_t grid = v->img_size / v->patch;
-        if (!fv__pair_make(c, m, &v->patches, "patch_embed.proj", 4, dim, 1, FV_INIT_CONV)) return 0;
+        if (fv_config_bool(c, m, "conv_stem", 0) ? !fv__stem_make(c, m, v, d) : !fv__pair_make(c, m, &v->patches, "patch_embed.proj", 4, dim, 1, FV_INIT_CONV)) return 0;
         v->image_pos = fv__embedding_make(c, m, "pos_embed", grid * grid, d, FV_INIT_TRUNC);
     }
     int blocks = v->text_depth + v->image_depth;
@@ -9724,7 +9779,7 @@ static fv_tensor *fv__fusion_visual(fv_ctx *c, const fv__fusion *v, fv_tensor *x
         x = fv_linear(c, fv_linear_act(c, x, v->objects[0].w, v->objects[0].b, FV_ACT_GELU), v->objects[1].w, v->objects[1].b);
     } else {
         if (!fv__input_fits(c, "images", x, 4, want)) return NULL;
-        x = fv_add(c, fv__image_patches(c, x, v->img_size, v->patch, &v->patches), v->image_pos);
+        x = fv_add(c, v->stem ? fv__stem(c, v, x) : fv__image_patches(c, x, v->img_size, v->patch, &v->patches), v->image_pos);
     }
     for (int i = 0; i < v->image_depth && x; i++) x = fv__encoder_block(c, &v->block[v->text_depth + i], x, v->heads, v->eps, 0, mask);
     return x;

@@ -180,6 +180,9 @@ static void gradients_language(void) {
         char config[512];
         snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":6,\"patch_size\":3,\"in_chans\":2", sizes);
         check_gradient(config, in, 3, 0, 1e-6);
+        const input stemmed[3] = {{FV_I32, 2, {B, 5}, 11}, {FV_U8, 2, {B, 5}, 4}, {FV_F64, 4, {B, 2, 8, 8}, 0}};
+        snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":8,\"patch_size\":4,\"in_chans\":2,\"conv_stem\":true", sizes);
+        check_gradient(config, stemmed, 3, 0, 1e-6);
         snprintf(config, sizeof config, "\"arch\":\"retrieval\",%s,\"img_size\":6,\"patch_size\":3,\"in_chans\":2,\"embed_dim\":5", sizes);
         check_gradient(config, in, 3, 0, 1e-6);
         snprintf(config, sizeof config, "\"arch\":\"scene_qa\",%s,\"object_features\":7", sizes);
@@ -245,6 +248,7 @@ static void refusals(void) {
     refuse("{\"arch\":\"vivit\",\"pool\":\"max\"}", "pool");
     refuse("{\"arch\":\"motion\",\"dim\":9}", "num_heads");
     refuse("{\"arch\":\"vqa\",\"img_size\":30}", "patch_size");
+    refuse("{\"arch\":\"vqa\",\"img_size\":30,\"patch_size\":6,\"conv_stem\":true}", "power of 2");
     refuse("{\"arch\":\"vqa\",\"object_features\":9}", "object_features");
     refuse("{\"arch\":\"scene_qa\",\"img_size\":64}", "img_size");
 }

@@ -156,7 +156,8 @@ int qa_measure(run *r, qa_set *q, int split, int from, int count, const char *fi
     return !fv_error(r->c);
 }
 
-static int by_text(const void *a, const void *b) { return strcmp((*(const qa_item *const *)a)->text, (*(const qa_item *const *)b)->text); }
+static const char *asked(const qa_item *i) { return i->text + i->question; }
+static int by_text(const void *a, const void *b) { return strcmp(asked(*(const qa_item *const *)a), asked(*(const qa_item *const *)b)); }
 
 int qa_baselines(run *r, qa_set *q, figures *f) {
     int n = q->split[0].count, classes = r->classes > 0 ? r->classes : 1, right = 0, top = 0;
@@ -173,11 +174,11 @@ int qa_baselines(run *r, qa_set *q, figures *f) {
         int low = 0, high = n, best = top;
         while (low < high) {
             int mid = low + (high - low) / 2;
-            if (strcmp(sorted[mid]->text, one->text) < 0) low = mid + 1;
+            if (strcmp(asked(sorted[mid]), asked(one)) < 0) low = mid + 1;
             else high = mid;
         }
         memset(votes, 0, (size_t)classes * sizeof *votes);
-        for (int k = low; k < n && !strcmp(sorted[k]->text, one->text); k++) {
+        for (int k = low; k < n && !strcmp(asked(sorted[k]), asked(one)); k++) {
             if (k == low) best = sorted[k]->answer < 0 ? top : sorted[k]->answer;
             if (sorted[k]->answer >= 0 && ++votes[sorted[k]->answer] > votes[best]) best = sorted[k]->answer;
         }

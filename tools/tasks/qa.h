@@ -4,7 +4,7 @@
 #include "task.h"
 
 enum { QA_WORDS = 48, QA_TYPES = 12 };
-typedef struct qa_item { int32_t scene, answer, words, type; int32_t word[QA_WORDS]; char *text; } qa_item; /* scene: a picture's or room's number */
+typedef struct qa_item { int32_t scene, answer, words, type, question; int32_t word[QA_WORDS]; char *text; } qa_item; /* scene: a picture's or room's number; text + question: without the situation */
 typedef struct qa_split { qa_item *item; int count, room; } qa_split;
 typedef struct qa_set {
     qa_split split[2];
@@ -28,6 +28,6 @@ int qa_batch(run *r, const qa_set *q, int split, const int32_t *index, int n, ba
 fv_tensor *qa_loss(run *r, fv_tensor *y, const batch *b);
 /* `name`1, `name`10 (EM@1, EM@10; vqa: accuracy), by type, loss */
 int qa_measure(run *r, qa_set *q, int split, int from, int count, const char *first, const char *tenth, figures *f);
-/* the commonest training answer to the same words, else the commonest of all */
+/* question_only: the commonest training answer to the same question, else the commonest of all; the situation does not count */
 int qa_baselines(run *r, qa_set *q, figures *f);
 #endif
