@@ -831,6 +831,8 @@ typedef struct fv_arch {
 } fv_arch;
 
 struct fv_frozen;
+/* How a parameter starts. XAVIER: uniform by fan in and out (weights of rank 2). CONV: uniform in +-1/sqrt(fan_in), with the fan of the tensor before it for a bias. */
+typedef enum fv_init { FV_INIT_ZEROS = 0, FV_INIT_ONES, FV_INIT_TRUNC, FV_INIT_TINY, FV_INIT_CONV, FV_INIT_XAVIER } fv_init;
 struct fv_model {
     const fv_arch *arch;
     fv_json *config;           /* the whole document; keys are read by the arch */
@@ -844,11 +846,10 @@ struct fv_model {
     fv_tensor *features;       /* output of F2 in the last forward, before an outside residual; NULL without a stage */
     int dim;                   /* d, of the tokens that the stage sees */
     int num_classes;
+    fv_init linear_init;       /* of linear layers: FV_INIT_TRUNC, std 0.02, as the released networks have it; FV_INIT_XAVIER in ours, which are narrow */
     float drop_path, dropout;
 };
 
-/* How a parameter starts. TIMM_CONV: uniform in +-1/sqrt(fan_in), with the fan of the tensor before it for a bias. */
-typedef enum fv_init { FV_INIT_ZEROS = 0, FV_INIT_ONES, FV_INIT_TRUNC, FV_INIT_TINY, FV_INIT_CONV } fv_init;
 /* fv_model_param -- a trained tensor appended to m->params. TRUNC: truncated normal, std 0.02; TINY: normal, std 1e-6 */
 FV_DEF fv_tensor *fv_model_param(fv_ctx *c, fv_model *m, const char *name, int rank, const int64_t *dim, fv_init init);
 
@@ -967,7 +968,8 @@ FV_DEF void fv_model_destroy(fv_ctx *c, fv_model *m);
  *   motion     agents [B,A,V,4], mask u8 [B,A,V], lanes [B,L,W,7], mask u8 [B,L,W] -> [B,K,2T+1]: K futures (x,y of each step) of
  *              agent 0, and each one's score before softmax
  *   vqa        ids i32 [B,L], mask u8 [B,L], images [B,C,H,W] -> [B,num_classes]
- *   retrieval  the same -> [B,1+2E]: a score of the pair, and the image's and the text's embedding, of length 1, for ranking
+ *   retrieval  the same -> [B,1+2E]: a score of the pair, and the image's and the text's embedding, of length 1, for ranking;
+ *              with ids [B*n,L] and n texts for each image, those of an image together, [B*n,1+2E]
  *   scene_qa   ids, mask, objects [B,O,F], mask u8 [B,O] -> [B,num_classes]
  * In a mask 1 is valid; what is masked has no influence. */
 FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input);
@@ -8200,6 +8202,7 @@ FV_DEF fv_tensor *fv_model_param(fv_ctx *c, fv_model *m, const char *name, int r
     case FV_INIT_TRUNC: fv_init_trunc_normal(c, t, 0.02f, stream); break;
     case FV_INIT_TINY: fv_init_normal(c, t, 1e-6f, stream); break;
     case FV_INIT_CONV: fv_init_uniform(c, t, fv__conv_bound(&m->params, rank, dim), stream); break;
+    case FV_INIT_XAVIER: fv_init_uniform(c, t, sqrtf(6 / (float)(dim[0] + dim[1])), stream); break;
     default: break;
     }
     return t;
@@ -8837,7 +8840,7 @@ static int fv__pair_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name, 
 static int fv__linear_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name, int64_t out, int64_t in, int bias) {
     int64_t dim[2];
     dim[0] = out, dim[1] = in;
-    return fv__pair_make(c, m, p, name, 2, dim, bias, FV_INIT_TRUNC);
+    return fv__pair_make(c, m, p, name, 2, dim, bias, m->linear_init ? m->linear_init : FV_INIT_TRUNC);
 }
 static int fv__norm_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name, int64_t dim) {
     return fv__pair_make(c, m, p, name, 1, &dim, 1, FV_INIT_ONES);
@@ -9681,7 +9684,7 @@ static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
     fv__fusion *v = (fv__fusion *)fv_alloc(c, sizeof *v);
     m->net = v;
     if (!v || !fv_config_known(c, m, kind == FV__SCENE ? keys_scene : keys_image)) return 0;
-    v->kind = kind;
+    v->kind = kind, m->linear_init = FV_INIT_XAVIER;
     int d = m->dim = fv_config_int(c, m, "dim", 128, 1, 65536), hidden = (int)(fv_config_float(c, m, "mlp_ratio", 4) * (float)d);
     v->heads = fv_config_int(c, m, "num_heads", 4, 1, 4096), v->vocab = fv_config_int(c, m, "vocab_size", 49152, 1, 1 << 24);
     v->most_words = fv_config_int(c, m, "max_words", 32, 1, 65536), v->text_depth = fv_config_int(c, m, "text_depth", 1, 0, 1000);
@@ -9791,12 +9794,22 @@ static fv_tensor *fv__unit_rows(fv_ctx *c, fv_tensor *x) {
     return fv_scale(c, fv_rmsnorm(c, x, NULL, 1e-12f), 1 / sqrtf((float)x->dim[x->rank - 1]));
 }
 
+/* [B,N,d] -> [B*n,N,d], each n times */
+static fv_tensor *fv__repeat(fv_ctx *c, fv_tensor *x, int64_t n) {
+    int64_t dim[3], flat[2], rows = x->dim[0] * n;
+    dim[0] = rows, dim[1] = x->dim[1], dim[2] = x->dim[2], flat[0] = x->dim[0], flat[1] = -1;
+    fv_tensor *index = fv_new(c, FV_I32, 1, &rows);
+    for (int64_t i = 0; i < rows && index; i++) ((int32_t *)index->data)[i] = (int32_t)(i / n);
+    return index ? fv_reshape(c, fv_gather(c, fv_reshape(c, x, 2, flat), index), 3, dim) : NULL;
+}
+
 static fv_tensor *fv__fusion_forward(fv_ctx *c, fv_model *m, fv_tensor *const *input) {
     const fv__fusion *v = (const fv__fusion *)m->net;
     const fv_tensor *tm = input[1], *vm = v->kind == FV__SCENE ? input[3] : NULL;
     fv_tensor *both[3];
     if (!fv__mask_fits(c, "text", tm, input[0], 2)) return NULL;
     fv_tensor *t = fv__fusion_text(c, v, input[0], tm), *x = t ? fv__fusion_visual(c, v, input[2], vm) : NULL;
+    if (x && v->kind == FV__RETRIEVAL && x->dim[0] > 0 && t->dim[0] > x->dim[0] && t->dim[0] % x->dim[0] == 0) x = fv__repeat(c, x, t->dim[0] / x->dim[0]);
     if (x && x->dim[0] != t->dim[0]) return fv_fail(c, FV_ESHAPE, "%s: text and image of different batches", m->arch->name), (fv_tensor *)NULL;
     if (v->kind == FV__RETRIEVAL) {
         both[1] = fv__unit_rows(c, fv_linear(c, fv__masked_mean(c, m, x, vm), v->image_embed.w, NULL));

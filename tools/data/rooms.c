@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { TRAIN_ROOMS = 1000, TEST_ROOMS = 150, QUESTIONS = 20, KINDS = 16, COLOURS = 8, TRIES = 200 };
+enum { TRAIN_ROOMS = 2000, TEST_ROOMS = 150, QUESTIONS = 20, KINDS = 16, COLOURS = 8, TRIES = 200 };
 static const char *const kind_name[KINDS] = {"chair", "table", "bed", "sofa", "lamp", "shelf", "desk", "plant", "screen", "fridge", "cabinet", "stool", "box", "bin", "piano", "clock"};
 static const float kind_size[KINDS][3] = {{.5f, .5f, .9f}, {1.2f, .8f, .75f}, {2, 1.4f, .5f}, {1.8f, .8f, .8f}, {.3f, .3f, 1.5f}, {.9f, .3f, 1.8f}, {1.3f, .6f, .75f}, {.4f, .4f, 1},
                                           {1, .1f, .6f}, {.7f, .7f, 1.8f}, {.8f, .5f, 1.2f}, {.4f, .4f, .5f}, {.4f, .4f, .4f}, {.3f, .3f, .4f}, {1.5f, .6f, 1.2f}, {.3f, .1f, .3f}};
@@ -75,7 +75,7 @@ static int nearest_on(const room *m, int side) {
     return best;
 }
 
-typedef struct question { char situation[160], text[120], answer[32]; const char *type; } question;
+typedef struct question { char situation[160], text[120], answer[32]; int wanted; } question; /* wanted: the answer drawn beforehand, 0 to 3 */
 
 static int ask_what(fv_rng *r, const room *m, question *q) {
     int side = below(r, 4), i = nearest_on(m, side);
@@ -85,14 +85,14 @@ static int ask_what(fv_rng *r, const room *m, question *q) {
     return 1;
 }
 static int ask_many(fv_rng *r, const room *m, question *q) {
-    int wanted = below(r, 5), k = below(r, KINDS);
+    int k = below(r, KINDS), wanted = q->wanted;
     if (count_kind(m, k) != wanted) return 0;
     snprintf(q->text, sizeof q->text, "How many of the things here are a %s?", kind_name[k]);
     snprintf(q->answer, sizeof q->answer, "%d", wanted);
     return 1;
 }
 static int ask_is(fv_rng *r, const room *m, question *q) {
-    int yes = below(r, 2), side = below(r, 4), k = below(r, KINDS), there = 0;
+    int yes = q->wanted < 2, side = below(r, 4), k = below(r, KINDS), there = 0;
     for (int i = 0; i < m->count; i++)
         if (m->kind[i] == k) {
             if (side_of(m, i) < 0) return 0;
@@ -130,8 +130,9 @@ static int ask_side(fv_rng *r, const room *m, question *q) {
 static void ask(fv_rng *r, room *m, question *q) {
     static int (*const kinds[6])(fv_rng *, const room *, question *) = {ask_what, ask_many, ask_is, ask_nearer, ask_colour, ask_side};
     int type = below(r, 6);
+    q->wanted = below(r, 4);
     for (int t = 1;; t++) {
-        if (t % TRIES == 0) type = below(r, 6); /* this room has no such question */
+        if (t % TRIES == 0) type = below(r, 6), q->wanted = below(r, 4); /* this room has no such question */
         stand(r, m);
         if (kinds[type](r, m, q)) break;
     }

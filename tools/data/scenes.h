@@ -13,7 +13,7 @@ typedef struct scene { char id[64]; int count; scene_object object[SCENE_OBJECTS
  *   ->    1, or 0 and FV_EIO (neither is there), FV_EFORMAT */
 int scene_read(fv_ctx *c, const char *path, scene *s);
 
-/* rooms_write -- 1,000 training and 150 test rooms with 20 questions each, as rooms.c describes, into DIR: scenes/ID.json,
+/* rooms_write -- 2,000 training and 150 test rooms with 20 questions each, as rooms.c describes, into DIR: scenes/ID.json,
  * v1_balanced_questions_{train,test}_scannetv2.json, v1_balanced_sqa_annotations_{train,test}_scannetv2.json. 1 or 0. */
 int rooms_write(fv_ctx *c, const char *dir);
 #endif

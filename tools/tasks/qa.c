@@ -131,7 +131,7 @@ int qa_measure(run *r, qa_set *q, int split, int from, int count, const char *fi
         fv_reset(r->c);
         memset(&b, 0, sizeof b), b.with_loss = 1;
         for (int i = 0; i < n; i++) index[i] = at + i;
-        fv_tensor *y = r->task->batch(r, split, index, n, -1, &b) ? run_forward(r, &b) : NULL, *loss = y ? qa_loss(r, y, &b) : NULL;
+        fv_tensor *y = r->task->batch(r, split, index, n, -1, &b) ? run_forward(r, &b) : NULL, *loss = y ? run_loss(r, y, &b) : NULL;
         if (!loss) break;
         loss_sum += fv_get(loss, 0) * n;
         for (int i = 0; i < n; i++, done++) {

@@ -175,6 +175,8 @@ static int scene_batch(run *r, int split, const int32_t *index, int n, int epoch
     }
     return 1;
 }
+/* SQA3D's baseline takes one answer of many */
+static fv_tensor *scene_loss(run *r, fv_tensor *y, const batch *b) { return fv_cross_entropy(r->c, y, b->target[0], 0); }
 static int scene_measure(run *r, int split, int from, int count, figures *f) { return qa_measure(r, &((scene_data *)r->data)->q, split, from, count, "EM@1", "EM@10", f); }
 static int scene_baselines(run *r, figures *f) { return qa_baselines(r, &((scene_data *)r->data)->q, f); }
 
@@ -228,4 +230,4 @@ static int scene_demo(run *r, const char *dir, char fetched[][4096]) {
 }
 
 extern const task task_scene_qa;
-const task task_scene_qa = {"scene-qa", "situated questions about rooms", "questions", presets, keys, 1, NULL, scene_demo, scene_open, scene_close, scene_batch, qa_loss, scene_measure, scene_baselines, NULL, scene_draw};
+const task task_scene_qa = {"scene-qa", "situated questions about rooms", "questions", presets, keys, 1, NULL, scene_demo, scene_open, scene_close, scene_batch, scene_loss, scene_measure, scene_baselines, NULL, scene_draw};

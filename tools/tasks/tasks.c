@@ -2,9 +2,9 @@
 #include "task.h"
 #include <string.h>
 
-extern const task task_image, task_vqa, task_scene_qa;
+extern const task task_image, task_vqa, task_scene_qa, task_motion;
 
-const task *const tasks[] = {&task_image, &task_vqa, &task_scene_qa, NULL};
+const task *const tasks[] = {&task_image, &task_vqa, &task_scene_qa, &task_motion, NULL};
 
 const task *task_named(const char *name) {
     for (int i = 0; tasks[i]; i++)
