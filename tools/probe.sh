@@ -5,7 +5,7 @@ set -u
 out=$1
 CC=${CC:-cc}
 key="# for: $CC ${CPPFLAGS:-} ${LDFLAGS:-}"
-[ -f "$out" ] && [ "$(head -n 1 "$out")" = "$key" ] && ! grep -q missing "$out" && exit 0
+[ -f "$out" ] && [ "$out" -nt "$0" ] && [ "$(head -n 1 "$out")" = "$key" ] && ! grep -q missing "$out" && exit 0
 mkdir -p "$(dirname "$out")"
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT

@@ -25,7 +25,7 @@ static void add_name(emoji *e, const char *text) {
     low[n] = 0;
     for (int i = 0; i < e->names; i++)
         if (!strcmp(e->name[i], low)) return;
-    if (n > 2 && e->names < EMOJI_NAMES) memcpy(e->name[e->names++], low, sizeof low);
+    if (n > 1 && e->names < EMOJI_NAMES) memcpy(e->name[e->names++], low, sizeof low);
 }
 
 /* "1F600 ; fully-qualified # X E1.0 grinning face": one character, perhaps with FE0F */

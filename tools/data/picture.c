@@ -14,25 +14,57 @@
 #endif
 #include <string.h>
 
-int picture_read(fv_ctx *c, const char *path, int size, int channels, uint8_t *out) {
 #ifdef HAVE_STB
+/* The pixels of a file, freed with stbi_image_free; `size`: that many in each direction, or 0: any number */
+static uint8_t *load(fv_ctx *c, const char *path, int size, int channels, int *w, int *h) {
     fv_file f;
-    int w = 0, h = 0, n = 0;
-    if (!fv_file_open(c, path, &f)) return 0;
-    if (f.size > 0x7fffffff || !stbi_info_from_memory(f.data, (int)f.size, &w, &h, &n))
+    uint8_t *pixels = NULL;
+    int n = 0;
+    if (!fv_file_open(c, path, &f)) return NULL;
+    if (f.size > 0x7fffffff || !stbi_info_from_memory(f.data, (int)f.size, w, h, &n))
         fv_fail(c, FV_EFORMAT, "%s: neither PNG nor JPEG at byte 0", path);
-    else if (w != size || h != size)
-        fv_fail(c, FV_EUSAGE, "%s: %dx%d pixels, and the network wants %dx%d; resize it", path, w, h, size, size);
-    else {
-        uint8_t *pixels = stbi_load_from_memory(f.data, (int)f.size, &w, &h, &n, channels);
-        if (pixels) memcpy(out, pixels, (size_t)size * (size_t)size * (size_t)channels);
-        else fv_fail(c, FV_EFORMAT, "%s: damaged or cut short: %s", path, stbi_failure_reason());
-        stbi_image_free(pixels);
-    }
+    else if (size && (*w != size || *h != size))
+        fv_fail(c, FV_EUSAGE, "%s: %dx%d pixels, and the network wants %dx%d; resize it", path, *w, *h, size, size);
+    else if (!(pixels = stbi_load_from_memory(f.data, (int)f.size, w, h, &n, channels)))
+        fv_fail(c, FV_EFORMAT, "%s: damaged or cut short: %s", path, stbi_failure_reason());
     fv_file_close(c, &f);
-    return !fv_error(c);
+    return pixels;
+}
 #else
-    (void)size, (void)channels, (void)out;
-    return fv_fail(c, FV_EUNAVAILABLE, "%s: this program was built without stb_image: install libstb-dev and build again", path);
+static uint8_t *load(fv_ctx *c, const char *path, int size, int channels, int *w, int *h) {
+    (void)size, (void)channels, (void)w, (void)h;
+    fv_fail(c, FV_EUNAVAILABLE, "%s: this program was built without stb_image: install libstb-dev and build again", path);
+    return NULL;
+}
+static void stbi_image_free(void *p) { (void)p; }
 #endif
+
+int picture_read(fv_ctx *c, const char *path, int size, int channels, uint8_t *out) {
+    int w, h;
+    uint8_t *pixels = load(c, path, size, channels, &w, &h);
+    if (pixels) memcpy(out, pixels, (size_t)size * (size_t)size * (size_t)channels);
+    stbi_image_free(pixels);
+    return !fv_error(c);
+}
+
+int picture_fit(fv_ctx *c, const char *path, int size, int channels, uint8_t *out) {
+    int w = 0, h = 0;
+    size_t n = (size_t)size * (size_t)size;
+    uint8_t *pixels = load(c, path, 0, channels, &w, &h);
+    if (pixels && w == size && h == size) memcpy(out, pixels, n * (size_t)channels);
+    else if (pixels) {
+        fv_augment_desc d;
+        float *x = (float *)fv_alloc(c, n * (size_t)channels * sizeof *x);
+        memset(&d, 0, sizeof d);
+        d.size = size, d.channels = channels;
+        if (x && fv_preprocess(c, &d, pixels, h, w, channels, x, NULL)) /* -1..1, [channels,size,size] */
+            for (size_t i = 0; i < n; i++)
+                for (size_t k = 0; k < (size_t)channels; k++) {
+                    float v = (x[k * n + i] + 1) * 127.5f + 0.5f;
+                    out[i * (size_t)channels + k] = (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
+                }
+        fv_free(c, x);
+    }
+    stbi_image_free(pixels);
+    return !fv_error(c);
 }

@@ -19,4 +19,6 @@ void pictures_close(fv_ctx *c, pictures *p);
 /* picture_read -- one PNG or JPEG of size x size pixels into out [size,size,channels], channels 1 or 3. Returns 1, or 0: FV_EIO,
  * FV_EFORMAT, FV_EUSAGE (another size), FV_EUNAVAILABLE (built without stb_image). */
 int picture_read(fv_ctx *c, const char *path, int size, int channels, uint8_t *out);
+/* picture_fit -- the same of any size, resized (bicubic, antialiased: its shorter side) and cropped to its middle. */
+int picture_fit(fv_ctx *c, const char *path, int size, int channels, uint8_t *out);
 #endif

@@ -2,9 +2,9 @@
 #include "task.h"
 #include <string.h>
 
-extern const task task_image, task_vqa, task_scene_qa, task_motion;
+extern const task task_image, task_vqa, task_scene_qa, task_motion, task_retrieval;
 
-const task *const tasks[] = {&task_image, &task_vqa, &task_scene_qa, &task_motion, NULL};
+const task *const tasks[] = {&task_image, &task_vqa, &task_scene_qa, &task_motion, &task_retrieval, NULL};
 
 const task *task_named(const char *name) {
     for (int i = 0; tasks[i]; i++)
