@@ -231,6 +231,80 @@ static void masked(void) {
     check_masked("\"arch\":\"scene_qa\",\"dim\":10,\"num_heads\":2,\"vocab_size\":11,\"max_words\":6,\"object_features\":7", room, 4);
 }
 
+/* ---- the networks as they are trained (f32 on every ISA, bf16) against the same in double ---- */
+static double *gradients(fv_isa isa, fv_type type, int bf16, int threads, const char *config, const input *in, int inputs, int64_t *count, double *loss_at) {
+    fv_desc of;
+    fv_model_desc desc;
+    net n;
+    memset(&of, 0, sizeof of), memset(&desc, 0, sizeof desc), memset(&n, 0, sizeof n);
+    of.isa = isa, of.threads = threads;
+    fv_ctx *c = fv_create(&of);
+    desc.type = type, desc.seed = 3, desc.pack = bf16 ? FV_BF16 : FV_TYPE_DEFAULT;
+    n.m = fv_model_create(c, config, strlen(config), &desc), n.inputs = inputs, n.fixed = 1, n.motion = strstr(config, "motion") != NULL;
+    CHECK(n.m, "%s", fv_error_text(c));
+    for (int i = 0; i < inputs; i++) {
+        fv_tensor *x = make_input(c, &in[i], i);
+        n.in[i] = x;
+        if (x->type != FV_F64) continue;
+        n.in[i] = fv_constant(c, NULL, type, x->rank, x->dim);
+        for (int64_t k = 0; k < fv_numel(x); k++) fv_set(n.in[i], k, (double)(float)fv_get(x, k));
+    }
+    int64_t B = in[0].dim[0], dim[3] = {B, 4, 2}, at = 0;
+    n.target = n.motion ? fv_constant(c, NULL, FV_F32, 3, dim) : fv_constant(c, NULL, FV_I64, 1, &B);
+    for (int64_t i = 0; i < fv_numel(n.target); i++) fv_set(n.target, i, n.motion ? 0.7 * (double)i : (double)(i % 3));
+    for (int i = 0; i < n.m->params.count; i++) {
+        fv_tensor *t = n.m->params.at[i];
+        if (t->rank > 1) fv_init_normal(c, t, 0.5f / sqrtf((float)t->dim[t->rank - 1]) + 0.1f, (uint64_t)(1000 + i));
+        for (int64_t k = 0; k < fv_numel(t); k++) fv_set(t, k, (double)(float)fv_get(t, k));
+    }
+    if (bf16) fv_autocast(c, FV_BF16);
+    fv_tensor *loss = net_loss(c, &n, n.in);
+    if (loss) fv_backward(c, loss);
+    CHECK(loss && !fv_error(c), "%s: %s", config, fv_error_text(c));
+    *count = fv_model_numel(n.m), *loss_at = loss ? fv_get(loss, 0) : NAN;
+    double *all = (double *)calloc((size_t)*count + 1, sizeof *all);
+    for (int i = 0; i < n.m->params.count && loss; i++) {
+        fv_tensor *t = n.m->params.at[i];
+        for (int64_t k = 0; k < fv_numel(t); k++) all[at++] = t->grad ? (type == FV_F64 ? ((double *)t->grad)[k] : (double)((float *)t->grad)[k]) : 0;
+    }
+    fv_destroy(c);
+    return all;
+}
+static void check_paths(const char *arch, const input *in, int inputs) {
+    static const fv_isa isas[] = {FV_ISA_SCALAR, FV_ISA_AVX2, FV_ISA_AVX512, FV_ISA_AVX512BF16, FV_ISA_NEON};
+    char config[1024];
+    int64_t n, m;
+    double loss, other;
+    snprintf(config, sizeof config, "{%s,\"num_classes\":3,\"drop_rate\":0,\"frozen\":{\"variant\":\"random\",\"hidden_size\":48,\"num_attention_heads\":3,"
+             "\"num_key_value_heads\":1,\"intermediate_size\":80,\"num_hidden_layers\":1}}", arch);
+    double *want = gradients(FV_ISA_SCALAR, FV_F64, 0, 1, config, in, inputs, &n, &loss), norm = 0;
+    for (int64_t i = 0; i < n; i++) norm += want[i] * want[i];
+    for (int k = 0; k < 5; k++)
+        for (int bf16 = 0; bf16 < 2 && fv_isa_available(isas[k]); bf16++)
+            for (int threads = 1; threads < 4; threads += 2) {
+                double *got = gradients(isas[k], FV_F32, bf16, threads, config, in, inputs, &m, &other), off = 0;
+                for (int64_t i = 0; i < n && i < m; i++) off += (got[i] - want[i]) * (got[i] - want[i]);
+                CHECK(n == m && sqrt(off / norm) < (bf16 ? 0.2 : 1e-4), "%.60s: %s, %s, %d threads: gradient off by %g of its length, loss %g instead of %g", arch, fv_isa_name(isas[k]),
+                      bf16 ? "bf16" : "f32", threads, sqrt(off / norm), other, loss);
+                free(got);
+            }
+    free(want);
+}
+static void paths(void) {
+    const char *sizes = "\"dim\":64,\"num_heads\":4,\"vocab_size\":11,\"max_words\":30,\"image_depth\":1,\"fusion_depth\":2";
+    const input text[3] = {{FV_I32, 2, {5, 27}, 11}, {FV_U8, 2, {5, 27}, 26}, {FV_F64, 4, {5, 3, 32, 32}, 0}};
+    const input room[4] = {{FV_I32, 2, {5, 27}, 11}, {FV_U8, 2, {5, 27}, 26}, {FV_F64, 3, {5, 9, 28}, 0}, {FV_U8, 2, {5, 9}, 8}};
+    const input road[4] = {{FV_F64, 4, {5, 9, 19, 4}, 0}, {FV_U8, 3, {5, 9, 19}, 18}, {FV_F64, 4, {5, 24, 9, 7}, 0}, {FV_U8, 3, {5, 24, 9}, 9}};
+    char config[512];
+    snprintf(config, sizeof config, "\"arch\":\"scene_qa\",%s,\"object_features\":28", sizes);
+    check_paths(config, room, 4);
+    snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":32,\"patch_size\":8", sizes);
+    check_paths(config, text, 3);
+    snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":32,\"patch_size\":8,\"conv_stem\":true", sizes);
+    check_paths(config, text, 3);
+    check_paths("\"arch\":\"motion\",\"dim\":64,\"depth\":1,\"num_heads\":2,\"future_steps\":4", road, 4);
+}
+
 static void refuse(const char *config, const char *says) {
     fv_ctx *c = fv_create(NULL);
     fv_model *m = fv_model_create(c, config, strlen(config), NULL);
@@ -264,6 +338,7 @@ int main(void) {
     RUN(gradients_motion);
     RUN(gradients_language);
     RUN(masked);
+    RUN(paths);
     RUN(refusals);
     return REPORT();
 }
