@@ -1,6 +1,6 @@
 /* image: classes of pictures. */
 #include "../data/pictures.h"
-#include "task.h"
+#include "classify.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -81,54 +81,19 @@ static int image_batch(run *r, int split, const int32_t *index, int n, int epoch
 }
 
 /* ---- predict ---- */
-enum { TOP = 5 };
 
-/* indices of the greatest probabilities, the greatest first */
-static int best_classes(const float *p, int classes, int *top) {
-    int n = classes < TOP ? classes : TOP;
-    for (int i = 0; i < n; i++) {
-        top[i] = -1;
-        for (int j = 0; j < classes; j++) {
-            int taken = 0;
-            for (int k = 0; k < i; k++) taken |= top[k] == j;
-            if (!taken && (top[i] < 0 || p[j] > p[top[i]])) top[i] = j;
-        }
-    }
-    return n;
-}
 
-static void print_prediction(run *r, const char *file, const float *p, int json) {
-    int top[TOP], n = best_classes(p, r->model->num_classes, top);
-    fv_text t = {0};
-    if (json) {
-        fv_text_add(r->c, &t, "{\"file\":");
-        fv_text_json_string(r->c, &t, file);
-        for (int i = -1; i < n; i++) { /* the best one, then the list */
-            int k = top[i < 0 ? 0 : i];
-            fv_text_add(r->c, &t, i < 0 ? ",\"class\":" : i ? ",{\"class\":" : ",\"top5\":[{\"class\":");
-            fv_text_json_string(r->c, &t, k < r->classes ? r->class_names[k] : "?");
-            fv_text_add(r->c, &t, ",\"probability\":%.6f%s", (double)p[k], i < 0 ? "" : "}");
-        }
-        fv_text_add(r->c, &t, "]}");
-    } else
-        fv_text_add(r->c, &t, "%s  %s  %.4f", file, top[0] < r->classes ? r->class_names[top[0]] : "?", (double)p[top[0]]);
-    if (!fv_error(r->c)) printf("%s\n", t.data);
-    fv_text_free(r->c, &t);
-}
 
 static int image_predict(run *r, const char *file, int json) {
     int S = image_size(r), C = channels(r);
     int64_t dim[4] = {1, C, S, S};
     if (C != 1 && C != 3) return fv_fail(r->c, FV_EUSAGE, "the network wants %d channels; a picture has 1 or 3", C);
     uint8_t *bytes = (uint8_t *)fv_alloc(r->c, (size_t)S * (size_t)S * 3);
-    fv_tensor *x = bytes ? fv_new(r->c, FV_F32, 4, dim) : NULL, *y = NULL;
+    fv_tensor *x = bytes ? fv_new(r->c, FV_F32, 4, dim) : NULL;
     if (x && picture_read(r->c, file, S, C, bytes)) {
         one_picture(bytes, (float *)x->data, S, C, 0, 0, 0);
-        y = fv_model_forward(r->c, r->model, x);
+        classify(r, x, file, json);
     }
-    if (y) y = fv_softmax(r->c, y->type == FV_F32 ? y : fv_cast(r->c, y, FV_F32));
-    if (y && !isfinite(fv_get(y, 0))) fv_fail(r->c, FV_ENONFINITE, "%s: the network's output is not finite", file);
-    if (y && !fv_error(r->c)) print_prediction(r, file, (const float *)y->data, json);
     fv_free(r->c, bytes);
     return !fv_error(r->c);
 }

@@ -1,0 +1,59 @@
+#include "medmnist.h"
+#include "folder.h"
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+int medmnist_find(fv_ctx *c, const char *path, char *out, size_t n) {
+    struct stat st;
+    size_t length = strlen(path);
+    if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) return snprintf(out, n, "%s", path) > 0 && length > 4 && !strcmp(path + length - 4, ".npz");
+    int count;
+    char **name = folder_list(c, path, ".npz", 0, &count);
+    if (!name) return fv_clear_error(c), 0;
+    if (count) snprintf(out, n, "%s/%s", path, name[0]);
+    fv_free(c, name);
+    return count > 0;
+}
+
+static int greatest(fv_ctx *c, const npz *z, const char *split) {
+    char name[64];
+    npy a;
+    int most = -1;
+    snprintf(name, sizeof name, "%s_labels", split);
+    if (!npz_has(z, name) || !npz_get(c, z, name, &a)) return -1;
+    for (int64_t i = 0; i < a.count; i++) {
+        double v = npy_value(&a, i);
+        if (!(v >= 0 && v < 65536)) fv_fail(c, FV_EFORMAT, "%s: %s: a label of %g", z->path, name, v);
+        else if ((int)v > most) most = (int)v;
+    }
+    npy_free(c, &a);
+    return most;
+}
+
+int medmnist_open(fv_ctx *c, const char *path, const char *split, int volumes, medmnist *m) {
+    static const char *const splits[3] = {"train", "val", "test"};
+    char name[64];
+    memset(m, 0, sizeof *m);
+    snprintf(m->path, sizeof m->path, "%s", path);
+    if (!npz_open(c, path, &m->file)) return 0;
+    snprintf(name, sizeof name, "%s_images", split);
+    npz_get(c, &m->file, name, &m->images);
+    snprintf(name, sizeof name, "%s_labels", split);
+    if (!fv_error(c)) npz_get(c, &m->file, name, &m->labels);
+    int rank = m->images.rank, colour = rank == 4 && m->images.dim[3] == 3, picture = rank == 3 || colour;
+    if (fv_error(c)) (void)0;
+    else if (m->images.bytes != 1 || (m->images.kind != 'u' && m->images.kind != 'b') || !(picture || rank == 4)) fv_fail(c, FV_EFORMAT, "%s: %s_images is no u8 array [N,H,W], [N,H,W,3] or [N,D,H,W]", path, split);
+    else if (volumes ? rank != 4 || colour : !picture) fv_fail(c, FV_EUSAGE, volumes ? "%s holds pictures: the task image trains on them" : "%s holds volumes: the task volumes trains on them", path);
+    else if (m->labels.count != m->images.dim[0] || !m->images.count) fv_fail(c, FV_EUSAGE, "%s: %lld labels for %lld %s_images: one class each is wanted", path, (long long)m->labels.count, (long long)m->images.dim[0], split);
+    for (int i = 0; i < 3 && !fv_error(c); i++) {
+        int most = greatest(c, &m->file, splits[i]);
+        if (most + 1 > m->classes) m->classes = most + 1;
+    }
+    if (fv_error(c)) medmnist_close(c, m);
+    return !fv_error(c);
+}
+void medmnist_close(fv_ctx *c, medmnist *m) {
+    npy_free(c, &m->images), npy_free(c, &m->labels);
+    if (m->file.file.data) npz_close(c, &m->file);
+}

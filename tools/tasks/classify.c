@@ -1,0 +1,69 @@
+#include "classify.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { TOP = 5 };
+/* indices of the greatest probabilities, the greatest first */
+static int best_classes(const float *p, int classes, int *top) {
+    int n = classes < TOP ? classes : TOP;
+    for (int i = 0; i < n; i++) {
+        top[i] = -1;
+        for (int j = 0; j < classes; j++) {
+            int taken = 0;
+            for (int k = 0; k < i; k++) taken |= top[k] == j;
+            if (!taken && (top[i] < 0 || p[j] > p[top[i]])) top[i] = j;
+        }
+    }
+    return n;
+}
+static void print_prediction(run *r, const char *file, const float *p, int json) {
+    int top[TOP], n = best_classes(p, r->model->num_classes, top);
+    fv_text t = {0};
+    if (json) {
+        fv_text_add(r->c, &t, "{\"file\":");
+        fv_text_json_string(r->c, &t, file);
+        for (int i = -1; i < n; i++) { /* the best one, then the list */
+            int k = top[i < 0 ? 0 : i];
+            fv_text_add(r->c, &t, i < 0 ? ",\"class\":" : i ? ",{\"class\":" : ",\"top5\":[{\"class\":");
+            fv_text_json_string(r->c, &t, k < r->classes ? r->class_names[k] : "?");
+            fv_text_add(r->c, &t, ",\"probability\":%.6f%s", (double)p[k], i < 0 ? "" : "}");
+        }
+        fv_text_add(r->c, &t, "]}");
+    } else
+        fv_text_add(r->c, &t, "%s  %s  %.4f", file, top[0] < r->classes ? r->class_names[top[0]] : "?", (double)p[top[0]]);
+    if (!fv_error(r->c)) printf("%s\n", t.data);
+    fv_text_free(r->c, &t);
+}
+
+int classify(run *r, fv_tensor *x, const char *file, int json) {
+    fv_tensor *y = x ? fv_model_forward(r->c, r->model, x) : NULL;
+    if (y) y = fv_softmax(r->c, y->type == FV_F32 ? y : fv_cast(r->c, y, FV_F32));
+    if (y && !isfinite(fv_get(y, 0))) fv_fail(r->c, FV_ENONFINITE, "%s: the network's output is not finite", file);
+    if (y && !fv_error(r->c)) print_prediction(r, file, (const float *)y->data, json);
+    return !fv_error(r->c);
+}
+
+int classify_sheet(run *r, const int32_t *index, int n, const char *png, int across, int side, int tall, int (*picture)(run *, canvas *, int32_t, double, double)) {
+    if (n < across) across = n;
+    canvas v = canvas_new(r->c, across * (side + 16) + 16, (n + across - 1) / across * (tall + 40) + 16);
+    int ok = v.rgb != NULL;
+    for (int i = 0; i < n && ok; i++) {
+        double x = 16 + i % across * (side + 16), top = 16 + i / across * (tall + 40);
+        char text[160];
+        batch b;
+        memset(&b, 0, sizeof b), b.with_loss = 1;
+        fv_reset(r->c);
+        fv_tensor *y = r->task->batch(r, SPLIT_TEST, &index[i], 1, -1, &b) ? run_forward(r, &b) : NULL;
+        int best = 0, truth = y ? ((const int32_t *)b.target[0]->data)[0] : 0;
+        for (int k = 1; y && k < r->model->num_classes; k++)
+            if (fv_get(y, k) > fv_get(y, best)) best = k;
+        ok = y && picture(r, &v, index[i], x, top);
+        if (!ok) break;
+        snprintf(text, sizeof text, best == truth ? "%s" : "%s (%s)", best < r->classes ? r->class_names[best] : "?", truth < r->classes ? r->class_names[truth] : "?");
+        draw_text(&v, text, x + 2, top + tall + 18, 14, best == truth ? 0x1a7f37 : 0xcf222e, side);
+    }
+    ok = ok && canvas_save(r->c, &v, png);
+    canvas_free(r->c, &v);
+    return ok;
+}

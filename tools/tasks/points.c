@@ -1,0 +1,168 @@
+/* points: classes of point clouds and meshes. Data: train/CLASS/ and test/CLASS/, or ModelNet40's CLASS/train/ and CLASS/test/, with the files that
+ * data/clouds.h reads. Every object is sampled once to twice num_points (a mesh by area), moved to its centre and scaled into the unit sphere. In
+ * training a random half of these is scaled (2/3 to 3/2 an axis) and shifted (0.2), as Point-BERT does; rotate=1 turns it about the upright axis first. */
+#include "../data/clouds.h"
+#include "../data/folder.h"
+#include "classify.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct points_data { float *cloud[2]; int32_t *label[2]; int room[2], points; } points_data; /* cloud: [count,2*points,3] */
+
+static const char *presets[][2] = {
+    {"demo-points", "arch=point_transformer trans_dim=128 depth=4 num_heads=4 num_group=32 group_size=24 encoder_dims=128 num_points=512 batch_size=32 epochs=12 lr=1e-3 "
+                    "warmup_epochs=1 weight_decay=0.05 label_smoothing=0.1 clip_grad=1 rotate=1 precision=bf16"},
+    {"point-bert", "arch=point_transformer trans_dim=384 depth=12 num_heads=6 num_group=64 group_size=32 encoder_dims=256 num_points=1024 batch_size=32 epochs=300 lr=5e-4 "
+                   "warmup_epochs=10 weight_decay=0.05 label_smoothing=0.2 drop_path_rate=0.1"},
+    {NULL, NULL}};
+static const char *const keys[] = {"rotate", NULL};
+
+static int add_file(run *r, points_data *d, int split, const char *path, int label) {
+    int n = r->count[split];
+    int64_t each = 6 * (int64_t)d->points;
+    mesh m;
+    if (n == d->room[split]) {
+        int room = n ? 2 * n : 256;
+        float *clouds = (float *)fv_alloc(r->c, (size_t)(room * each) * sizeof *clouds);
+        int32_t *labels = (int32_t *)fv_alloc(r->c, (size_t)room * sizeof *labels);
+        if (!clouds || !labels) return 0;
+        if (n) memcpy(clouds, d->cloud[split], (size_t)(n * each) * sizeof *clouds), memcpy(labels, d->label[split], (size_t)n * sizeof *labels);
+        fv_free(r->c, d->cloud[split]), fv_free(r->c, d->label[split]);
+        d->cloud[split] = clouds, d->label[split] = labels, d->room[split] = room;
+    }
+    if (!mesh_read(r->c, path, &m)) return 0;
+    fv_rng g = {7, (uint64_t)(2 * n + split), 0};
+    float *to = d->cloud[split] + n * each;
+    if (mesh_sample(r->c, &m, &g, 2 * d->points, to)) cloud_fit(to, 2 * d->points);
+    mesh_free(r->c, &m);
+    d->label[split][n] = label;
+    return !fv_error(r->c) && ++r->count[split];
+}
+static int add_folder(run *r, points_data *d, int split, const char *folder, int label) {
+    static const char *const ending[] = {".off", ".ply", ".npy", ".npz", ".xyz", ".txt"};
+    char path[8800];
+    int n, before = r->count[split];
+    char **name = folder_list(r->c, folder, "", 0, &n);
+    for (int i = 0; i < n && !fv_error(r->c); i++)
+        for (int k = 0; k < 6; k++) {
+            size_t length = strlen(name[i]);
+            if (length < 5 || strcmp(name[i] + length - 4, ending[k])) continue;
+            snprintf(path, sizeof path, "%.4300s/%.4300s", folder, name[i]);
+            add_file(r, d, split, path, label);
+            break;
+        }
+    fv_free(r->c, name);
+    if (!fv_error(r->c) && r->count[split] == before) fv_fail(r->c, FV_EIO, "%s: no .off, .ply, .npy, .npz or .xyz file", folder);
+    return !fv_error(r->c);
+}
+
+static int points_open(run *r, const char *dir) {
+    points_data *d = (points_data *)fv_alloc(r->c, sizeof *d);
+    char path[4300], classes[4300];
+    int n;
+    r->data = d;
+    if (!d) return 0;
+    d->points = (int)number_of(&r->s, 'm', "num_points", 1024);
+    if (d->points < 1 || d->points > 1 << 20) return fv_fail(r->c, FV_EUSAGE, "num_points is %d", d->points);
+    snprintf(path, sizeof path, "%s/train", dir);
+    int by_split = !access(path, F_OK); /* train/CLASS, else CLASS/train */
+    snprintf(classes, sizeof classes, by_split ? "%s/train" : "%s", dir);
+    char **name = folder_list(r->c, classes, "", 1, &n);
+    if (name && !n) fv_fail(r->c, FV_EIO, "%s: no folder of a class", classes);
+    if (name && !r->class_names) {
+        r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)(n + 1) * 64), r->classes = n;
+        for (int i = 0; i < n && r->class_names; i++) snprintf(r->class_names[i], 64, "%.63s", name[i]);
+    }
+    for (int s = 0; s < 2 && !fv_error(r->c); s++)
+        for (int i = 0; i < n && !fv_error(r->c); i++) {
+            int label = 0;
+            while (label < r->classes && strncmp(r->class_names[label], name[i], 63)) label++;
+            if (label == r->classes) return fv_fail(r->c, FV_EUSAGE, "%s: the run knows no class %s", classes, name[i]);
+            snprintf(path, sizeof path, by_split ? "%.2000s/%s/%.1000s" : "%.2000s/%.1s%.1000s/%s", dir, by_split ? (s ? "test" : "train") : "", name[i], s ? "test" : "train");
+            add_folder(r, d, s, path, label);
+        }
+    fv_free(r->c, name);
+    if (!fv_error(r->c) && !r->model) put_number(&r->s, 'm', "num_classes", r->classes);
+    return !fv_error(r->c);
+}
+static void points_close(run *r) {
+    points_data *d = (points_data *)r->data;
+    for (int s = 0; s < 2; s++) fv_free(r->c, d->cloud[s]), fv_free(r->c, d->label[s]);
+    fv_free(r->c, d);
+    r->data = NULL;
+}
+
+static int points_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
+    const points_data *d = (const points_data *)r->data;
+    int64_t N = d->points, dim[3] = {n, N, 3}, count = n;
+    int rotate = epoch >= 0 && number_of(&r->s, 't', "rotate", 0) > 0;
+    fv_tensor *x = fv_new(r->c, FV_F32, 3, dim), *label = fv_new(r->c, FV_I32, 1, &count);
+    if (!x || !label) return 0;
+    for (int i = 0; i < n; i++) {
+        const float *src = d->cloud[split] + 6 * N * run_other(r, split, index[i]);
+        float *to = (float *)x->data + 3 * N * i;
+        fv_rng g = run_rng(r, epoch, index[i]);
+        float a = rotate ? fv_rng_uniform(&g) * 6.28318531f : 0, u = cosf(a), v = sinf(a);
+        int64_t left = 2 * N, wanted = N;
+        for (int64_t k = 0, at = 0; wanted; k++, left--) { /* in training a random half, else the first */
+            if (epoch >= 0 && (int64_t)fv_rng_below(&g, (uint32_t)left) >= wanted) continue;
+            const float *p = src + 3 * k;
+            to[3 * at] = u * p[0] - v * p[1], to[3 * at + 1] = v * p[0] + u * p[1], to[3 * at + 2] = p[2], at++, wanted--;
+        }
+        if (epoch >= 0) fv_points_augment(&g, to, N);
+        ((int32_t *)label->data)[i] = d->label[split][index[i]];
+    }
+    b->input[0] = x, b->inputs = 1, b->target[0] = label, b->targets = 1, b->count = n;
+    return 1;
+}
+
+static int points_predict(run *r, const char *file, int json) {
+    int64_t N = (int64_t)number_of(&r->s, 'm', "num_points", 1024), dim[3] = {1, N, 3};
+    mesh m;
+    fv_rng g = {7, 0, 0};
+    fv_tensor *x = fv_new(r->c, FV_F32, 3, dim);
+    if (!x || !mesh_read(r->c, file, &m)) return 0;
+    if (mesh_sample(r->c, &m, &g, N, (float *)x->data)) cloud_fit((float *)x->data, N), classify(r, x, file, json);
+    mesh_free(r->c, &m);
+    return !fv_error(r->c);
+}
+
+typedef struct dot { float depth; double x, y; float up; } dot;
+static int farther(const void *a, const void *b) {
+    float x = ((const dot *)a)->depth, y = ((const dot *)b)->depth;
+    return x < y ? -1 : x > y;
+}
+/* the cloud seen from above its front, near points larger and brighter; colour by height */
+static int points_picture(run *r, canvas *v, int32_t item, double x, double y) {
+    const points_data *d = (const points_data *)r->data;
+    const int side = 200, n = 2 * d->points;
+    const float *p = d->cloud[SPLIT_TEST] + 6 * (int64_t)d->points * item;
+    dot *dots = (dot *)fv_alloc(r->c, (size_t)n * sizeof *dots);
+    if (!dots) return 0;
+    draw_box(v, x, y, side, side, 0x0d1117, 1);
+    for (int i = 0; i < n; i++) {
+        float a = 0.6f, e = 0.45f, u = p[3 * i] * cosf(a) - p[3 * i + 1] * sinf(a), w = p[3 * i] * sinf(a) + p[3 * i + 1] * cosf(a), z = p[3 * i + 2];
+        float depth = w * cosf(e) - z * sinf(e), up = w * sinf(e) + z * cosf(e), near = 3.2f / (3.2f + depth);
+        dots[i].depth = -depth, dots[i].x = x + side / 2.0 + (double)(u * near) * side * 0.44, dots[i].y = y + side / 2.0 - (double)(up * near) * side * 0.44, dots[i].up = z;
+    }
+    qsort(dots, (size_t)n, sizeof *dots, farther);
+    for (int i = 0; i < n; i++) {
+        double near = 0.5 + 0.5 * (double)dots[i].depth, t = 0.5 + 0.5 * (double)dots[i].up, light = 0.35 + 0.65 * fmax(0, fmin(1, near));
+        ink colour = (ink)(255 * light * (0.25 + 0.75 * t)) << 16 | (ink)(255 * light * (0.55 + 0.25 * t)) << 8 | (ink)(255 * light * (1 - 0.65 * t));
+        if (dots[i].x > x + 2 && dots[i].x < x + side - 2 && dots[i].y > y + 2 && dots[i].y < y + side - 2) draw_disc(v, dots[i].x, dots[i].y, 1 + 0.9 * near, colour, 1);
+    }
+    fv_free(r->c, dots);
+    return 1;
+}
+static int points_draw(run *r, const int32_t *index, int n, const char *png) { return classify_sheet(r, index, n, png, 6, 200, 200, points_picture); }
+
+static int points_demo(run *r, const char *dir, char fetched[][4096]) {
+    (void)fetched;
+    return clouds_write(r->c, dir);
+}
+
+extern const task task_points;
+const task task_points = {"points", "classes of point clouds and meshes", "clouds", presets, keys, 0, NULL, points_demo, points_open, points_close, points_batch, NULL, NULL, NULL, points_predict, points_draw};
