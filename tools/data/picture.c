@@ -68,3 +68,11 @@ int picture_fit(fv_ctx *c, const char *path, int size, int channels, uint8_t *ou
     stbi_image_free(pixels);
     return !fv_error(c);
 }
+
+uint8_t *picture_load(fv_ctx *c, const char *path, int *w, int *h) {
+    uint8_t *pixels = load(c, path, 0, 3, w, h), *out = NULL;
+    size_t n = pixels ? (size_t)*w * (size_t)*h * 3 : 0;
+    if (pixels && (out = (uint8_t *)fv_alloc(c, n))) memcpy(out, pixels, n);
+    stbi_image_free(pixels);
+    return out;
+}

@@ -21,4 +21,6 @@ void pictures_close(fv_ctx *c, pictures *p);
 int picture_read(fv_ctx *c, const char *path, int size, int channels, uint8_t *out);
 /* picture_fit -- the same of any size, resized (bicubic, antialiased: its shorter side) and cropped to its middle. */
 int picture_fit(fv_ctx *c, const char *path, int size, int channels, uint8_t *out);
+/* picture_load -- all of it, u8 [h,w,3], owned by c; NULL and an error as above. */
+uint8_t *picture_load(fv_ctx *c, const char *path, int *w, int *h);
 #endif

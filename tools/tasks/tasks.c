@@ -2,9 +2,9 @@
 #include "task.h"
 #include <string.h>
 
-extern const task task_image, task_vqa, task_scene_qa, task_motion, task_retrieval, task_points, task_volumes;
+extern const task task_image, task_vqa, task_scene_qa, task_motion, task_retrieval, task_points, task_volumes, task_video;
 
-const task *const tasks[] = {&task_image, &task_vqa, &task_scene_qa, &task_motion, &task_retrieval, &task_points, &task_volumes, NULL};
+const task *const tasks[] = {&task_image, &task_vqa, &task_scene_qa, &task_motion, &task_retrieval, &task_points, &task_volumes, &task_video, NULL};
 
 const task *task_named(const char *name) {
     for (int i = 0; tasks[i]; i++)

@@ -1,0 +1,271 @@
+/* video: classes of clips. Data: train.csv and val.csv, lines `path;label`, `path,label` or `path label` (paths from the folder of the list), or
+ * Something-Something's train.json, validation.json ([{"id","template" or "label"}]), labels.json and videos/ID.webm (by ffmpeg), .y4m or a folder.
+ * Clips are read when they are wanted, so that memory does not grow with the data. Frames are sampled sparsely: one of each of num_frames equal parts, in training
+ * at random. Tests look at 2 such samples x 3 crops (one where the frames are square) and take the mean of what is said. one_frame=1 shows one frame
+ * of the clip again and again: what is left is what can be told without motion. */
+#include "../data/clips.h"
+#include "../data/folder.h"
+#include "classify.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SEGMENTS = 2, CROPS = 3, MOST_FRAMES = 128 };
+typedef struct clip_item { char *path; int label; } clip_item;
+typedef struct video_data { clip_item *item[2]; int room[2], class_room, size, frames; } video_data;
+
+static const char *presets[][2] = {
+    {"demo-video", "arch=video_vit img_size=48 patch_size=8 num_frames=8 tubelet_size=2 in_chans=3 embed_dim=128 depth=4 num_heads=4 batch_size=32 epochs=16 lr=1e-3 warmup_epochs=1 "
+                   "weight_decay=0.05 label_smoothing=0.1 clip_grad=1 precision=bf16"},
+    {"videomae-small", "arch=video_vit img_size=224 patch_size=16 num_frames=16 tubelet_size=2 in_chans=3 embed_dim=384 depth=12 num_heads=6 batch_size=8 epochs=40 lr=5e-4 warmup_epochs=5 "
+                       "weight_decay=0.05 drop_path_rate=0.1 label_smoothing=0.1"},
+    {NULL, NULL}};
+static const char *const keys[] = {"one_frame", NULL};
+
+static void *grown(fv_ctx *c, void *old, int count, int *room, size_t size) {
+    if (count < *room) return old;
+    int more = *room ? 2 * *room : 64;
+    void *p = fv_alloc(c, (size_t)more * size);
+    if (p && old) memcpy(p, old, (size_t)count * size), fv_free(c, old);
+    if (p) *room = more;
+    return p;
+}
+static int class_of(run *r, video_data *d, const char *label, int learn) {
+    for (int i = 0; i < r->classes; i++)
+        if (!strncmp(r->class_names[i], label, 63)) return i;
+    if (!learn) return fv_fail(r->c, FV_EUSAGE, "%s: the class \"%.60s\" is not among the training clips'", r->data_path, label), -1;
+    char(*more)[64] = (char(*)[64])grown(r->c, r->class_names, r->classes, &d->class_room, 64);
+    if (!more) return -1;
+    r->class_names = more;
+    snprintf(r->class_names[r->classes], 64, "%.63s", label);
+    return r->classes++;
+}
+static int add_clip(run *r, video_data *d, int split, const char *path, const char *label) {
+    clip_item *more = (clip_item *)grown(r->c, d->item[split], r->count[split], &d->room[split], sizeof *more);
+    if (!more) return 0;
+    d->item[split] = more;
+    clip_item *one = &more[r->count[split]];
+    one->label = class_of(r, d, label, !split && !r->model);
+    one->path = (char *)fv_alloc(r->c, strlen(path) + 1);
+    if (!one->path || one->label < 0) return 0;
+    memcpy(one->path, path, strlen(path) + 1);
+    r->count[split]++;
+    return 1;
+}
+
+static int read_csv(run *r, video_data *d, const char *dir, const char *file, int split) {
+    char line[4096], path[8800];
+    fv_file f;
+    int number = 0;
+    if (!fv_file_open(r->c, file, &f)) return 0;
+    const char *at = (const char *)f.data, *end = at + f.size;
+    while (at < end && !fv_error(r->c)) {
+        const char *stop = (const char *)memchr(at, '\n', (size_t)(end - at));
+        size_t n = (size_t)((stop ? stop : end) - at);
+        number++;
+        if (n >= sizeof line) fv_fail(r->c, FV_EFORMAT, "%s: line %d is too long", file, number);
+        else {
+            memcpy(line, at, n), line[n] = 0;
+            while (n && (line[n - 1] == '\r' || line[n - 1] == ' ')) line[--n] = 0;
+            char *cut = strchr(line, ';');
+            if (!cut) cut = strchr(line, ',');
+            if (!cut) cut = strrchr(line, ' ');
+            if (!cut) cut = strchr(line, '\t');
+            if (n && (!cut || cut == line || !cut[1])) fv_fail(r->c, FV_EFORMAT, "%s: line %d: `path;label` is wanted", file, number);
+            else if (n) {
+                *cut = 0;
+                snprintf(path, sizeof path, *line == '/' ? "%.0s%s" : "%.4200s/%s", dir, line);
+                add_clip(r, d, split, path, cut + 1);
+            }
+        }
+        at = stop ? stop + 1 : end;
+    }
+    fv_file_close(r->c, &f);
+    if (!fv_error(r->c) && !r->count[split]) fv_fail(r->c, FV_EFORMAT, "%s: no clip", file);
+    return !fv_error(r->c);
+}
+
+/* Something-Something: [{"id":"74225","template":"Pushing [something] ..."}]; the template without brackets is the class */
+static int read_json(run *r, video_data *d, const char *dir, const char *file, int split) {
+    static const char *const form[] = {".webm", ".y4m", ".mp4", ""};
+    char path[4400], label[256];
+    fv_json *j = fv_json_open(r->c, file);
+    int row = 0;
+    if (!j) return 0;
+    if (fv_json_type(j, fv_json_root(j)) != FV_JSON_ARRAY) fv_fail(r->c, FV_EFORMAT, "%s: a list of {\"id\",\"template\"} is wanted", file);
+    for (fv_jnode e = fv_error(r->c) ? 0 : fv_json_first(j, fv_json_root(j)); e && !fv_error(r->c); e = fv_json_next(j, e), row++) {
+        const char *id = fv_json_string(j, fv_json_get(j, e, "id"), NULL), *t = fv_json_string(j, fv_json_get(j, e, "template"), NULL);
+        size_t n = 0;
+        if (!id || !t || strchr(id, '/')) {
+            fv_fail(r->c, FV_EFORMAT, "%s: entry %d has not the texts id and template", file, row);
+            break;
+        }
+        for (; *t && n + 1 < sizeof label; t++)
+            if (*t != '[' && *t != ']') label[n++] = *t;
+        label[n] = 0;
+        for (int k = 0; k < 4; k++) {
+            snprintf(path, sizeof path, "%.4000s/videos/%.200s%s", dir, id, form[k]);
+            if (!access(path, F_OK)) break;
+        }
+        add_clip(r, d, split, path, label);
+    }
+    fv_json_free(r->c, j);
+    if (!fv_error(r->c) && !r->count[split]) fv_fail(r->c, FV_EFORMAT, "%s: no clip", file);
+    return !fv_error(r->c);
+}
+
+static int video_open(run *r, const char *dir) {
+    video_data *d = (video_data *)fv_alloc(r->c, sizeof *d);
+    static const char *const csv[2] = {"train.csv", "val.csv"}, *const json[2] = {"train.json", "validation.json"};
+    char path[4400];
+    r->data = d;
+    if (!d) return 0;
+    d->size = (int)number_of(&r->s, 'm', "img_size", 224), d->frames = (int)number_of(&r->s, 'm', "num_frames", 16);
+    if (number_of(&r->s, 'm', "in_chans", 3) > 3 || number_of(&r->s, 'm', "in_chans", 3) < 3) return fv_fail(r->c, FV_EUSAGE, "video: in_chans is 3");
+    if (d->frames > MOST_FRAMES || d->frames < 1) return fv_fail(r->c, FV_EUSAGE, "video: num_frames is 1 to %d", MOST_FRAMES);
+    for (int s = 0; s < 2; s++) {
+        snprintf(path, sizeof path, "%s/%s", dir, json[s]);
+        int as_json = !access(path, F_OK);
+        if (!as_json) snprintf(path, sizeof path, "%s/%s", dir, csv[s]);
+        if (!(as_json ? read_json(r, d, dir, path, s) : read_csv(r, d, dir, path, s))) return 0;
+    }
+    if (!r->model) put_number(&r->s, 'm', "num_classes", r->classes);
+    return 1;
+}
+static void video_close(run *r) {
+    video_data *d = (video_data *)r->data;
+    for (int s = 0; s < 2; s++) {
+        for (int i = 0; i < r->count[s]; i++) fv_free(r->c, d->item[s][i].path);
+        fv_free(r->c, d->item[s]);
+    }
+    fv_free(r->c, d);
+    r->data = NULL;
+}
+
+/* The frames `index` of a clip, its shorter side made S, crop `crop` of CROPS along the longer (rng: anywhere) -> f32 [3,T,S,S], v/127.5 - 1 */
+static int view_of(run *r, const clip *v, const int32_t *index, int T, int S, int crop, fv_rng *g, float *to) {
+    int shorter = v->width < v->height ? v->width : v->height, w = v->width == shorter ? S : (int)((int64_t)v->width * S / shorter), h = v->height == shorter ? S : (int)((int64_t)v->height * S / shorter);
+    int dx = g ? (int)fv_rng_below(g, (uint32_t)(w - S + 1)) : (w - S) * crop / (CROPS - 1), dy = g ? (int)fv_rng_below(g, (uint32_t)(h - S + 1)) : (h - S) * crop / (CROPS - 1);
+    uint8_t *raw = (uint8_t *)fv_alloc(r->c, (size_t)v->width * (size_t)v->height * 3), *fit = w == v->width && h == v->height ? raw : (uint8_t *)fv_alloc(r->c, (size_t)w * (size_t)h * 3);
+    for (int t = 0; t < T && raw && fit && !fv_error(r->c); t++) {
+        if (t && index[t] == index[t - 1]) {
+            for (int k = 0; k < 3; k++) memcpy(to + ((int64_t)k * T + t) * S * S, to + ((int64_t)k * T + t - 1) * S * S, (size_t)(S * S) * sizeof *to);
+            continue;
+        }
+        if (!clip_frame(r->c, v, index[t], raw) || (fit != raw && !fv_image_resize(r->c, raw, v->height, v->width, 3, fit, h, w, FV_BICUBIC))) break;
+        for (int k = 0; k < 3; k++)
+            for (int y = 0; y < S; y++)
+                for (int x = 0; x < S; x++) to[(((int64_t)k * T + t) * S + y) * S + x] = (float)fit[3 * ((y + dy) * w + x + dx) + k] / 127.5f - 1;
+    }
+    if (fit != raw) fv_free(r->c, fit);
+    fv_free(r->c, raw);
+    return !fv_error(r->c);
+}
+/* view number `view` of a clip in a test, or a random one of a training epoch */
+static int sampled(run *r, const clip *v, int view, fv_rng *g, float *to) {
+    const video_data *d = (const video_data *)r->data;
+    int32_t index[MOST_FRAMES];
+    fv_sample_frames(g, v->frames, d->frames, view / CROPS, SEGMENTS, index);
+    if (number_of(&r->s, 't', "one_frame", 0) > 0) {
+        int32_t one = g ? (int32_t)fv_rng_below(g, (uint32_t)v->frames) : v->frames / 2;
+        for (int i = 0; i < d->frames; i++) index[i] = one;
+    }
+    return view_of(r, v, index, d->frames, d->size, view % CROPS, g, to);
+}
+
+/* n clips, `views` views of each one after the other */
+static int views_batch(run *r, int split, const int32_t *index, int n, int views, int epoch, batch *b) {
+    const video_data *d = (const video_data *)r->data;
+    int64_t rows = (int64_t)n * views, dim[5] = {rows, 3, d->frames, d->size, d->size}, each = 3 * (int64_t)d->frames * d->size * d->size;
+    fv_tensor *x = fv_new(r->c, FV_F32, 5, dim), *label = fv_new(r->c, FV_I32, 1, &rows);
+    for (int i = 0; i < n && x && label && !fv_error(r->c); i++) {
+        clip v;
+        fv_rng g = run_rng(r, epoch, index[i]);
+        if (!clip_open(r->c, d->item[split][run_other(r, split, index[i])].path, &v)) return 0;
+        for (int k = 0; k < views; k++) {
+            int view = views == SEGMENTS ? k * CROPS + 1 : views == 1 ? 1 : k; /* square: the middle crop alone */
+            if (!sampled(r, &v, view, epoch >= 0 ? &g : NULL, (float *)x->data + (i * views + k) * each)) break;
+            ((int32_t *)label->data)[i * views + k] = d->item[split][index[i]].label;
+        }
+        clip_close(r->c, &v);
+    }
+    b->input[0] = x, b->inputs = 1, b->target[0] = label, b->targets = 1, b->count = n;
+    return !fv_error(r->c);
+}
+static int video_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) { return views_batch(r, split, index, n, 1, epoch, b); }
+
+/* mean over the views of the probabilities of row i */
+static void mean_of(const fv_tensor *p, int i, int views, double *out) {
+    int64_t K = p->dim[1];
+    for (int64_t k = 0; k < K; k++) {
+        out[k] = 0;
+        for (int v = 0; v < views; v++) out[k] += fv_get(p, (i * views + v) * K + k) / views;
+    }
+}
+static int views_of(run *r, const char *path) {
+    clip v;
+    if (!clip_open(r->c, path, &v)) return 0;
+    int square = v.width == v.height;
+    clip_close(r->c, &v);
+    return square ? SEGMENTS : SEGMENTS * CROPS;
+}
+static int video_measure(run *r, int split, int from, int count, figures *f) {
+    const video_data *d = (const video_data *)r->data;
+    int was = fv_no_grad(r->c, 1), training = fv_training(r->c, 0), K = r->model->num_classes, views = count > 0 ? views_of(r, d->item[split][from].path) : 0, done = 0;
+    double top1 = 0, top5 = 0, loss = 0, *mean = (double *)fv_alloc(r->c, (size_t)K * sizeof *mean);
+    for (int at = from; mean && at < from + count && !fv_error(r->c) && !is_interrupted(); at += 16) {
+        int32_t index[16];
+        int n = from + count - at < 16 ? from + count - at : 16;
+        batch b;
+        fv_reset(r->c);
+        memset(&b, 0, sizeof b);
+        for (int i = 0; i < n; i++) index[i] = at + i;
+        fv_tensor *y = views_batch(r, split, index, n, views, -1, &b) ? run_forward(r, &b) : NULL;
+        if (y) y = fv_softmax(r->c, y->type == FV_F32 ? y : fv_cast(r->c, y, FV_F32));
+        for (int i = 0; i < n && y; i++, done++) {
+            int label = d->item[split][at + i].label, rank = 0;
+            mean_of(y, i, views, mean);
+            for (int k = 0; k < K; k++) rank += k != label && mean[k] >= mean[label];
+            top1 += rank < 1, top5 += rank < 5, loss -= log(fmax(mean[label], 1e-30));
+        }
+    }
+    fv_free(r->c, mean);
+    if (done && !fv_error(r->c)) figure_add(f, "top1", 100 * top1 / done, "%"), figure_add(f, "top5", 100 * top5 / done, "%"), figure_add(f, "loss", loss / done, "");
+    fv_no_grad(r->c, was), fv_training(r->c, training);
+    return !fv_error(r->c);
+}
+static int video_baselines(run *r, figures *f) { return figure_add(f, "chance", 100.0 / r->classes, "%"), 1; }
+
+static int video_predict(run *r, const char *file, int json) {
+    const video_data *d = (const video_data *)r->data;
+    int64_t dim[5] = {1, 3, d->frames, d->size, d->size};
+    clip v;
+    fv_tensor *x = fv_new(r->c, FV_F32, 5, dim);
+    if (!x || !clip_open(r->c, file, &v)) return 0;
+    int ok = sampled(r, &v, 1, NULL, (float *)x->data);
+    clip_close(r->c, &v);
+    return ok && classify(r, x, file, json);
+}
+
+/* a film strip of six frames */
+static int video_picture(run *r, canvas *v, int32_t item, double x, double y) {
+    const video_data *d = (const video_data *)r->data;
+    clip one;
+    if (!clip_open(r->c, d->item[SPLIT_TEST][item].path, &one)) return 0;
+    uint8_t *rgb = (uint8_t *)fv_alloc(r->c, (size_t)one.width * (size_t)one.height * 3);
+    draw_box(v, x, y, 6 * 92 + 8, 104, 0x161b22, 1);
+    for (int k = 0; k < 6 && rgb && !fv_error(r->c); k++) {
+        if (clip_frame(r->c, &one, (int)((k + 0.5) * one.frames / 6), rgb)) draw_pixels(v, rgb, one.width, one.height, 3, x + 6 + k * 92, y + 8, 88, 88);
+        for (int hole = 0; hole < 6; hole++) draw_box(v, x + 10 + k * 92 + hole * 15, y + 2, 7, 4, 0xffffff, 0.8), draw_box(v, x + 10 + k * 92 + hole * 15, y + 98, 7, 4, 0xffffff, 0.8);
+    }
+    fv_free(r->c, rgb), clip_close(r->c, &one);
+    return !fv_error(r->c);
+}
+static int video_draw(run *r, const int32_t *index, int n, const char *png) { return classify_sheet(r, index, n, png, 2, 560, 104, video_picture); }
+
+static int video_demo(run *r, const char *dir, char fetched[][4096]) { return actions_write(r->c, dir, fetched[0]); }
+
+extern const task task_video;
+const task task_video = {"video", "classes of clips", "clips", presets, keys, 0, "emoji", video_demo, video_open, video_close, video_batch, NULL, video_measure, video_baselines, video_predict, video_draw};
