@@ -20,7 +20,7 @@ endif
 
 # What this machine has, found out once: HAVE_FLAGS and HAVE_LIBS. See tools/probe.sh.
 GOALS = $(or $(MAKECMDGOALS),all)
-ifneq ($(filter all asan examples demo-run test-run bench install config $(B)/%,$(GOALS)),)
+ifneq ($(filter all asan examples demo-run demo-run-% test-run bench install config $(B)/%,$(GOALS)),)
 CONFIG := $(shell CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' LDFLAGS='$(LDFLAGS)' sh tools/probe.sh $(B)/config.mk)
 include $(B)/config.mk
 endif
@@ -38,6 +38,7 @@ all: $(B)/fv
 help:
 	@echo 'make            build/fv'
 	@echo 'make demo       fetch data and LLM, train with and without the frozen block, table and pictures'
+	@echo 'make demo-TASK  the same for points video volumes motion vqa retrieval scene-qa: train, measure, a picture'
 	@echo 'make test       everything that is checked (CI runs the same)'
 	@echo 'make examples   build/examples/*'
 	@echo 'make bench      speed of the products and of a training step here'
@@ -83,6 +84,12 @@ demo:
 	@$(MAKE) --no-print-directory demo-run
 demo-run: all
 	@sh tools/demo.sh
+# demo-points, demo-video, demo-volumes, demo-motion, demo-vqa, demo-retrieval, demo-scene-qa
+demo-%:
+	@sh tools/setup.sh demo
+	@$(MAKE) --no-print-directory demo-run-$*
+demo-run-%: all
+	@sh tools/demo_task.sh $*
 
 bench: all
 	@sh tools/bench.sh

@@ -77,6 +77,9 @@ static int plan(run *r) {
     int hold = (int)number_of(&r->s, 't', "holdout", 0), limit = (int)number_of(&r->s, 't', "limit", 0);
     int step = (int)number_of(&r->s, 't', "batch_size", 128) * (int)number_of(&r->s, 't', "grad_accum", 1);
     r->order_count = r->count[SPLIT_TRAIN] - hold;
+    double fraction = number_of(&r->s, 't', "fraction", 1);
+    if (!(fraction > 0 && fraction <= 1)) return fv_fail(r->c, FV_EUSAGE, "fraction %g: above 0, up to 1", fraction);
+    r->order_count = (int)(fraction * r->order_count);
     if (limit > 0 && limit < r->order_count) r->order_count = limit;
     if (step < 1 || r->order_count < step) return fv_fail(r->c, FV_EUSAGE, "%d %s are too few for a step of %d", r->order_count, r->task->items, step);
     r->order = (int32_t *)fv_alloc(r->c, (size_t)r->order_count * sizeof *r->order);

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE /* realpath */
 #include "run.h"
+#include "data/npy.h"
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
@@ -230,6 +231,9 @@ fv_json *run_reopen(run *r, const char *dir, const char *data) {
     return NULL;
 }
 
+void run_score(run *r, int split, int item, double score) {
+    if (r->score && split == SPLIT_TEST && item < r->count[SPLIT_TEST]) r->score[item] = (float)score;
+}
 fv_rng run_rng(const run *r, int epoch, int32_t item) {
     fv_rng g = {(uint64_t)number_of(&r->s, 't', "seed", 0), 1000003u * (uint64_t)(epoch + 1) + (uint64_t)item, 0};
     return g;
@@ -304,6 +308,7 @@ int run_classes(run *r, int split, int from, int count, figures *f) {
                 score[(size_t)done * (size_t)classes + (size_t)k] = (float)fv_get(p, (int64_t)i * classes + k);
             }
             top1 += rank < 1, top5 += rank < 5;
+            run_score(r, split, at + i, 100 * (rank < 1));
         }
     }
     if (done && !fv_error(r->c)) {
@@ -442,6 +447,7 @@ static void finish(run *r, const char *out, double seconds, double speed, int js
     figure_add(&cost, "trainable_parameters", (double)fv_model_numel(r->model), "#");
     figure_add(&cost, "frozen_parameters", r->model->frozen ? (double)fv_frozen_numel(r->model->frozen) : 0, "#");
     figure_add(&cost, "seconds", seconds, "#");
+    if (!hold) r->score = (float *)fv_alloc(r->c, (size_t)(r->count[SPLIT_TEST] + 1) * sizeof(float));
     if (hold) measure(r, SPLIT_TRAIN, r->count[SPLIT_TRAIN] - hold, hold, &f);
     else measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
     if (!hold && r->task->baselines && !interrupted && !fv_error(r->c)) r->task->baselines(r, &f);
@@ -454,6 +460,12 @@ static void finish(run *r, const char *out, double seconds, double speed, int js
     fv_text_add(r->c, &t, ",");
     figures_json(r->c, &t, &cost);
     fv_text_add(r->c, &t, "}\n");
+    if (r->score) { /* by item, for fv compare */
+        int64_t items = r->count[SPLIT_TEST];
+        snprintf(path, sizeof path, "%s/scores.npy", out);
+        npy_write(r->c, path, r->score, 1, &items);
+        fv_free(r->c, r->score), r->score = NULL;
+    }
     if (!fv_error(r->c)) fv_write_file(r->c, path2, t.data, t.size);
     fv_text_free(r->c, &t);
     if (!fv_error(r->c)) print_result(r, &f, &cost, json);

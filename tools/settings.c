@@ -4,7 +4,7 @@
 #include <string.h>
 
 static const char *const train_keys[] = {"epochs", "batch_size", "lr", "min_lr", "warmup_epochs", "optimizer", "beta1", "beta2", "eps",
-    "momentum", "weight_decay", "clip_grad", "ema", "label_smoothing", "grad_accum", "seed", "precision", "limit", "variant", "holdout",
+    "momentum", "weight_decay", "clip_grad", "ema", "label_smoothing", "grad_accum", "seed", "precision", "limit", "fraction", "variant", "holdout",
     "eval_every", NULL};
 
 static int among(const char *const *keys, const char *key) {

@@ -225,7 +225,11 @@ static int motion_measure(run *r, int split, int from, int count, figures *out) 
         fv_tensor *y = motion_batch(r, split, index, n, -1, &b) ? run_forward(r, &b) : NULL, *loss = y ? motion_loss(r, y, &b) : NULL;
         if (!loss) break;
         loss_sum += fv_get(loss, 0) * n;
-        for (int i = 0; i < n; i++) futures_of(y, i, future, p), add_scene(&s, future, p, modes, (const float *)b.target[0]->data + i * FUTURE * 2);
+        for (int i = 0; i < n; i++) {
+            double before = s.fde;
+            futures_of(y, i, future, p), add_scene(&s, future, p, modes, (const float *)b.target[0]->data + i * FUTURE * 2);
+            run_score(r, split, index[i], s.fde - before);
+        }
     }
     fv_free(r->c, future);
     if (s.count && !fv_error(r->c)) {

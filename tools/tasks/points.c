@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct points_data { float *cloud[2]; int32_t *label[2]; int room[2], points; } points_data; /* cloud: [count,2*points,3] */
+typedef struct points_data { float *cloud[2]; int32_t *label[2]; int32_t *order[2]; int room[2], points; } points_data; /* cloud: [count,2*points,3]; item i is cloud order[i] */
 
 static const char *presets[][2] = {
     {"demo-points", "arch=point_transformer trans_dim=128 depth=4 num_heads=4 num_group=32 group_size=24 encoder_dims=128 num_points=512 batch_size=32 epochs=12 lr=1e-3 "
@@ -86,11 +86,17 @@ static int points_open(run *r, const char *dir) {
         }
     fv_free(r->c, name);
     if (!fv_error(r->c) && !r->model) put_number(&r->s, 'm', "num_classes", r->classes);
+    for (int s = 0; s < 2 && !fv_error(r->c); s++) { /* mixed once, so that the first N items are of all classes */
+        fv_rng g = {7, 1000000000u + (uint64_t)s, 0};
+        d->order[s] = (int32_t *)fv_alloc(r->c, (size_t)r->count[s] * sizeof(int32_t));
+        for (int i = 0; i < r->count[s] && d->order[s]; i++) d->order[s][i] = i;
+        if (d->order[s]) fv_rng_shuffle(&g, d->order[s], r->count[s]);
+    }
     return !fv_error(r->c);
 }
 static void points_close(run *r) {
     points_data *d = (points_data *)r->data;
-    for (int s = 0; s < 2; s++) fv_free(r->c, d->cloud[s]), fv_free(r->c, d->label[s]);
+    for (int s = 0; s < 2; s++) fv_free(r->c, d->cloud[s]), fv_free(r->c, d->label[s]), fv_free(r->c, d->order[s]);
     fv_free(r->c, d);
     r->data = NULL;
 }
@@ -102,7 +108,7 @@ static int points_batch(run *r, int split, const int32_t *index, int n, int epoc
     fv_tensor *x = fv_new(r->c, FV_F32, 3, dim), *label = fv_new(r->c, FV_I32, 1, &count);
     if (!x || !label) return 0;
     for (int i = 0; i < n; i++) {
-        const float *src = d->cloud[split] + 6 * N * run_other(r, split, index[i]);
+        const float *src = d->cloud[split] + 6 * N * d->order[split][run_other(r, split, index[i])];
         float *to = (float *)x->data + 3 * N * i;
         fv_rng g = run_rng(r, epoch, index[i]);
         float a = rotate ? fv_rng_uniform(&g) * 6.28318531f : 0, u = cosf(a), v = sinf(a);
@@ -113,7 +119,7 @@ static int points_batch(run *r, int split, const int32_t *index, int n, int epoc
             to[3 * at] = u * p[0] - v * p[1], to[3 * at + 1] = v * p[0] + u * p[1], to[3 * at + 2] = p[2], at++, wanted--;
         }
         if (epoch >= 0) fv_points_augment(&g, to, N);
-        ((int32_t *)label->data)[i] = d->label[split][index[i]];
+        ((int32_t *)label->data)[i] = d->label[split][d->order[split][index[i]]];
     }
     b->input[0] = x, b->inputs = 1, b->target[0] = label, b->targets = 1, b->count = n;
     return 1;
@@ -139,7 +145,7 @@ static int farther(const void *a, const void *b) {
 static int points_picture(run *r, canvas *v, int32_t item, double x, double y) {
     const points_data *d = (const points_data *)r->data;
     const int side = 200, n = 2 * d->points;
-    const float *p = d->cloud[SPLIT_TEST] + 6 * (int64_t)d->points * item;
+    const float *p = d->cloud[SPLIT_TEST] + 6 * (int64_t)d->points * d->order[SPLIT_TEST][item];
     dot *dots = (dot *)fv_alloc(r->c, (size_t)n * sizeof *dots);
     if (!dots) return 0;
     draw_box(v, x, y, side, side, 0x0d1117, 1);

@@ -1,8 +1,8 @@
 /* retrieval: pictures for texts and texts for pictures. Data: see data/captions.h.
  *
- * Training: for each picture one of its captions and NEGATIVES captions of others, matched by the network's score (cross-entropy, METER's 15
- * negatives); and, with contrast > 0, that times a contrastive loss between the embeddings of pictures and captions of the batch. Ranking: all pairs by their
- * embeddings, which takes seconds; then the first `rerank` anew by the score of the pair, which is what the frozen stage sees. */
+ * Training: a batch's pictures, each with one of its captions, by a contrastive loss between their embeddings (times `contrast`); and the first `match` of
+ * them, each with its caption and NEGATIVES captions of others, by the network's score of the pair (cross-entropy, METER's 15 negatives). Ranking: all pairs by their
+ * embeddings, which takes seconds; then the first `rerank` anew by the sum of both, the score being what the frozen stage sees. */
 #include "../data/captions.h"
 #include "../data/pictures.h"
 #include "qa.h"
@@ -22,10 +22,10 @@ typedef struct retrieval_data {
 } retrieval_data;
 
 static const char *presets[][2] = {
-    {"demo-retrieval", "arch=retrieval dim=128 num_heads=4 text_depth=1 image_depth=2 fusion_depth=1 img_size=64 patch_size=16 in_chans=3 conv_stem=true embed_dim=64 batch_size=16 epochs=3 "
-                       "lr=1e-3 precision=bf16 warmup_epochs=0.3 weight_decay=0.05 clip_grad=1 contrast=1 temperature=0.07 rerank=8"},
+    {"demo-retrieval", "arch=retrieval dim=128 num_heads=4 text_depth=1 image_depth=2 fusion_depth=1 img_size=64 patch_size=16 in_chans=3 conv_stem=true embed_dim=64 batch_size=64 epochs=8 "
+                       "lr=1e-3 precision=bf16 warmup_epochs=0.3 weight_decay=0.05 clip_grad=1 contrast=1 match=8 temperature=0.07 rerank=8"},
     {NULL, NULL}};
-static const char *const keys[] = {"contrast", "temperature", "rerank", NULL};
+static const char *const keys[] = {"contrast", "match", "temperature", "rerank", NULL};
 
 static int retrieval_open(run *r, const char *dir) {
     retrieval_data *d = (retrieval_data *)fv_alloc(r->c, sizeof *d);
@@ -55,23 +55,23 @@ static void retrieval_close(run *r) {
 }
 
 /* texts [n] of a split and pictures [m] of it, n a multiple of m, as the network wants them */
-static int inputs(run *r, int split, const int32_t *text, int n, const int32_t *picture, int m, int epoch, batch *b) {
+static int inputs(run *r, int split, const int32_t *text, int n, const int32_t *picture, int m, int epoch, fv_tensor **in) {
     const retrieval_data *d = (const retrieval_data *)r->data;
     int S = d->size, most = (int)number_of(&r->s, 'm', "max_words", 32), longest = 1, known = (int)number_of(&r->s, 'm', "vocab_size", 1);
     for (int i = 0; i < n; i++) longest = d->text[split][text[i]].count > longest ? d->text[split][text[i]].count : longest;
     if (longest > most) longest = most;
     int64_t ids[2] = {n, longest}, dim[4] = {m, 3, S, S};
-    b->input[0] = fv_new(r->c, FV_I32, 2, ids), b->input[1] = fv_new(r->c, FV_U8, 2, ids), b->input[2] = fv_new(r->c, FV_F32, 4, dim), b->inputs = 3;
+    in[0] = fv_new(r->c, FV_I32, 2, ids), in[1] = fv_new(r->c, FV_U8, 2, ids), in[2] = fv_new(r->c, FV_F32, 4, dim);
     if (fv_error(r->c)) return 0;
     for (int i = 0; i < n; i++)
         for (int k = 0; k < longest; k++) {
             const words *w = &d->text[split][text[i]];
-            ((int32_t *)b->input[0]->data)[i * longest + k] = k < w->count && w->word[k] < known ? w->word[k] : 0;
-            ((uint8_t *)b->input[1]->data)[i * longest + k] = k < w->count || k == 0; /* an empty text is one unknown word */
+            ((int32_t *)in[0]->data)[i * longest + k] = k < w->count && w->word[k] < known ? w->word[k] : 0;
+            ((uint8_t *)in[1]->data)[i * longest + k] = k < w->count || k == 0; /* an empty text is one unknown word */
         }
     for (int i = 0; i < m; i++) {
         const uint8_t *src = d->pixels[split] + (size_t)picture[i] * (size_t)(S * S * 3);
-        float *to = (float *)b->input[2]->data + (size_t)i * (size_t)(S * S * 3), light = 0;
+        float *to = (float *)in[2]->data + (size_t)i * (size_t)(S * S * 3), light = 0;
         fv_rng g = run_rng(r, epoch, picture[i]);
         int most_move = epoch >= 0 ? S / 8 : 0, dx = most_move ? (int)fv_rng_below(&g, (uint32_t)(2 * most_move + 1)) - most_move : 0, dy = most_move ? (int)fv_rng_below(&g, (uint32_t)(2 * most_move + 1)) - most_move : 0;
         if (epoch >= 0) light = (fv_rng_uniform(&g) - 0.5f) * 0.4f;
@@ -91,50 +91,50 @@ static int is_said(const caption_split *s, int picture, const char *text) {
     return 0;
 }
 
-/* n pictures with 16 texts each, the first its own. Targets: [0] labels of the scores, all 0; [1] f32 [n,16n] which texts of the batch are said
- * of each picture, rows of sum 1; [2] f32 [n,n] the same for each picture's own text and all pictures. */
+/* n pictures with a caption each; input[3..5]: the first of them with 16 texts each, their own first. Targets: [0] labels of the scores, all 0; [1] f32 [n,n]
+ * which captions of the batch are said of each picture, rows of sum 1; [2] the same for each caption and all pictures. */
 static int retrieval_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
     const retrieval_data *d = (const retrieval_data *)r->data;
     const caption_split *s = &d->set.split[split];
-    int64_t count = n, wide[2] = {n, (int64_t)n * TEXTS}, square[2] = {n, n};
-    int32_t *text = (int32_t *)fv_alloc(r->c, (size_t)n * TEXTS * sizeof *text);
-    if (!text) return 0;
+    int match = (int)number_of(&r->s, 't', "match", 8);
+    if (match > n) match = n;
+    if (match < 1) match = 1;
+    int64_t count = match, square[2] = {n, n};
+    int32_t *own = (int32_t *)fv_alloc(r->c, (size_t)n * sizeof *own), *text = (int32_t *)fv_alloc(r->c, (size_t)match * TEXTS * sizeof *text);
+    if (!own || !text) return 0;
     for (int i = 0; i < n; i++) {
         fv_rng g = run_rng(r, epoch, index[i] + (1 << 24));
         const captioned *p = &s->picture[index[i]];
-        text[i * TEXTS] = p->first + (int32_t)fv_rng_below(&g, (uint32_t)p->captions);
-        for (int k = 1, tries = 0; k < TEXTS; tries++) {
+        own[i] = p->first + (int32_t)fv_rng_below(&g, (uint32_t)p->captions);
+        if (i < match) text[i * TEXTS] = own[i];
+        for (int k = 1, tries = 0; i < match && k < TEXTS; tries++) {
             int32_t other = (int32_t)fv_rng_below(&g, (uint32_t)s->captions);
             if (is_said(s, index[i], s->caption[other].text) && tries < 1000) continue;
             text[i * TEXTS + k++] = other;
         }
     }
-    int ok = inputs(r, split, text, n * TEXTS, index, n, epoch, b);
-    fv_tensor *label = b->target[0] = fv_new(r->c, FV_I32, 1, &count), *said = b->target[1] = fv_new(r->c, FV_F32, 2, wide), *of = b->target[2] = fv_new(r->c, FV_F32, 2, square);
-    b->targets = 3, b->count = n;
+    int ok = inputs(r, split, own, n, index, n, epoch, b->input) && inputs(r, split, text, match * TEXTS, index, match, epoch, b->input + 3);
+    fv_tensor *label = b->target[0] = fv_new(r->c, FV_I32, 1, &count), *said = b->target[1] = fv_new(r->c, FV_F32, 2, square), *of = b->target[2] = fv_new(r->c, FV_F32, 2, square);
+    b->inputs = 3, b->targets = 3, b->count = n;
     for (int i = 0; ok && i < n && !fv_error(r->c); i++) {
-        float *row = (float *)said->data + (int64_t)i * n * TEXTS, *col = (float *)of->data + (int64_t)i * n, sum = 0, also = 0;
-        ((int32_t *)label->data)[i] = 0;
-        for (int k = 0; k < n * TEXTS; k++) sum += row[k] = (float)is_said(s, index[i], s->caption[text[k]].text);
-        for (int k = 0; k < n; k++) also += col[k] = (float)is_said(s, index[k], s->caption[text[i * TEXTS]].text);
-        for (int k = 0; k < n * TEXTS; k++) row[k] /= sum;
-        for (int k = 0; k < n; k++) col[k] /= also;
+        float *row = (float *)said->data + (int64_t)i * n, *col = (float *)of->data + (int64_t)i * n, sum = 0, also = 0;
+        if (i < match) ((int32_t *)label->data)[i] = 0;
+        for (int k = 0; k < n; k++) sum += row[k] = (float)is_said(s, index[i], s->caption[own[k]].text), also += col[k] = (float)is_said(s, index[k], s->caption[own[i]].text);
+        for (int k = 0; k < n; k++) row[k] /= sum, col[k] /= also;
     }
-    fv_free(r->c, text);
+    fv_free(r->c, own), fv_free(r->c, text);
     return ok && !fv_error(r->c);
 }
 
 static fv_tensor *retrieval_loss(run *r, fv_tensor *y, const batch *b) {
     fv_ctx *c = r->c;
-    int64_t n = b->count, score[2] = {n, TEXTS}, E = (y->dim[1] - 1) / 2;
+    int64_t score[2] = {b->target[0]->dim[0], TEXTS}, E = (y->dim[1] - 1) / 2;
     float share = (float)number_of(&r->s, 't', "contrast", 1), heat = 1 / (float)number_of(&r->s, 't', "temperature", 0.07);
-    fv_tensor *loss = fv_cross_entropy(c, fv_reshape(c, fv_slice(c, y, 1, 0, 1), 2, score), b->target[0], 0), *first = fv_new(c, FV_I32, 1, &n);
-    if (!loss || !first || !(share > 0)) return loss;
-    for (int64_t i = 0; i < n; i++) ((int32_t *)first->data)[i] = (int32_t)(i * TEXTS);
-    fv_tensor *image = fv_gather(c, fv_slice(c, y, 1, 1, E), first), *text = fv_slice(c, y, 1, 1 + E, E);
-    fv_tensor *own = text ? fv_gather(c, text, first) : NULL;
-    if (!image || !own) return NULL;
-    fv_tensor *a = fv_cross_entropy(c, fv_scale(c, fv_matmul(c, image, text, 1), heat), b->target[1], 0), *t = fv_cross_entropy(c, fv_scale(c, fv_matmul(c, own, image, 1), heat), b->target[2], 0);
+    fv_tensor *pairs = fv_model_forward_many(c, r->model, (fv_tensor *const *)b->input + 3, 3);
+    fv_tensor *loss = pairs ? fv_cross_entropy(c, fv_reshape(c, fv_slice(c, pairs, 1, 0, 1), 2, score), b->target[0], 0) : NULL;
+    if (!loss || !(share > 0)) return loss;
+    fv_tensor *image = fv_slice(c, y, 1, 1, E), *text = fv_slice(c, y, 1, 1 + E, E);
+    fv_tensor *a = fv_cross_entropy(c, fv_scale(c, fv_matmul(c, image, text, 1), heat), b->target[1], 0), *t = fv_cross_entropy(c, fv_scale(c, fv_matmul(c, text, image, 1), heat), b->target[2], 0);
     return a && t ? fv_add(c, loss, fv_scale(c, fv_add(c, a, t), 0.5f * share)) : NULL;
 }
 
@@ -157,7 +157,7 @@ static int embed(run *r, int split, int from, int wanted, ranking *k) {
             text[i] = at + i, picture[i] = s->caption[at + i].picture;
             if (r->blind) picture[i] = from + (picture[i] - from + wanted / 2) % wanted;
         }
-        fv_tensor *y = inputs(r, split, text, n, picture, n, -1, &b) ? run_forward(r, &b) : NULL;
+        fv_tensor *y = inputs(r, split, text, n, picture, n, -1, b.input) ? fv_model_forward_many(r->c, r->model, (fv_tensor *const *)b.input, 3) : NULL;
         for (int i = 0; i < n && y; i++)
             for (int e = 0; e < k->E; e++) {
                 k->image[(s->caption[at + i].picture - from) * k->E + e] = (float)fv_get(y, i * y->dim[1] + 1 + e);
@@ -185,7 +185,7 @@ static int nearest(const float *q, const float *table, int n, int E, found *top)
     }
     return count;
 }
-/* the first n of the list anew by the score of the pair: caption `fixed` (or picture, when of_picture) with each */
+/* the first n of the list anew, by both scores: caption `fixed` (or picture, when of_picture) with each */
 static int rerank(run *r, int split, int from, int fixed, int of_picture, found *top, int n) {
     const retrieval_data *d = (const retrieval_data *)r->data;
     const caption_split *s = &d->set.split[split];
@@ -198,8 +198,8 @@ static int rerank(run *r, int split, int from, int fixed, int of_picture, found 
         text[i] = first + (of_picture ? top[i].which : fixed), picture[i] = from + (of_picture ? fixed : top[i].which);
         if (r->blind) picture[i] = from + (picture[i] - from + r->count[1] / 2) % r->count[1];
     }
-    fv_tensor *y = inputs(r, split, text, n, picture, of_picture ? 1 : n, -1, &b) ? run_forward(r, &b) : NULL;
-    for (int i = 0; i < n && y; i++) top[i].score = (float)fv_get(y, i * y->dim[1]);
+    fv_tensor *y = inputs(r, split, text, n, picture, of_picture ? 1 : n, -1, b.input) ? fv_model_forward_many(r->c, r->model, (fv_tensor *const *)b.input, 3) : NULL;
+    for (int i = 0; i < n && y; i++) top[i].score = top[i].score / (float)number_of(&r->s, 't', "temperature", 0.07) + (float)fv_get(y, i * y->dim[1]);
     if (y) qsort(top, (size_t)n, sizeof *top, better);
     return y != NULL;
 }
@@ -227,6 +227,7 @@ static int measure_split(run *r, int split, int from, int wanted, const char *pr
                 int picture = from + (way ? i : top[m].which);
                 if (is_said(s, picture, s->caption[first + (way ? top[m].which : i)].text)) place = m;
             }
+            if (!way && !*prefix && s->caption[first + i].picture < r->count[1]) run_score(r, split, s->caption[first + i].picture, 100 * (place < 1)); /* of several captions the last */
             for (int m = 0; m < 3; m++) hits[way][m] += place < at[m] && place < n;
         }
     for (int way = 0; way < 2 && !fv_error(r->c); way++)
@@ -271,7 +272,7 @@ static int retrieval_predict(run *r, const char *file, int json) {
         batch b;
         memset(&b, 0, sizeof b);
         fv_reset(r->c);
-        fv_tensor *y = inputs(r, CAPTIONS_TEST, &zero, 1, &zero, 1, -1, &b) ? run_forward(r, &b) : NULL;
+        fv_tensor *y = inputs(r, CAPTIONS_TEST, &zero, 1, &zero, 1, -1, b.input) ? fv_model_forward_many(r->c, r->model, (fv_tensor *const *)b.input, 3) : NULL;
         for (int e = 0; e < k.E && y; e++) k.image[e] = (float)fv_get(y, 1 + e);
         if (y) n = search(r, &k, CAPTIONS_TEST, 0, 0, 1, (int)number_of(&r->s, 't', "rerank", 8), top);
     }

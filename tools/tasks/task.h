@@ -68,6 +68,7 @@ struct run {
     int classes;
     int32_t *vocabulary;    /* [words]: the tokens that the training texts have; number i of the network is token vocabulary[i-1], 0 any other */
     int words;
+    float *score;           /* [count[1]] while the test items are measured at a run's end: what each adds to the headline figure; NULL otherwise */
     int blind;              /* measure with the inputs of other items (see fv eval --shuffle) */
     int32_t *order;         /* of the training items in this epoch */
     int order_count;
@@ -86,5 +87,7 @@ int run_classes(run *r, int split, int from, int count, figures *f);
 fv_rng run_rng(const run *r, int epoch, int32_t item);
 /* The item whose input is measured for `item`: itself, or with r->blind another one of the split */
 int32_t run_other(const run *r, int split, int32_t item);
+/* Notes what a test item adds to the mean that is the headline figure (100 for a right answer, metres, ...), where that is asked for. */
+void run_score(run *r, int split, int item, double score);
 int is_interrupted(void);
 #endif

@@ -9,7 +9,7 @@
 typedef struct vqa_data { qa_set q; uint8_t *pixels[2]; int pictures[2], size; } vqa_data;
 
 static const char *presets[][2] = {
-    {"demo-vqa", "arch=vqa dim=128 num_heads=4 text_depth=1 image_depth=2 fusion_depth=2 img_size=64 patch_size=8 in_chans=3 batch_size=128 epochs=5 lr=1e-3 precision=bf16 "
+    {"demo-vqa", "arch=vqa dim=128 num_heads=4 text_depth=1 image_depth=2 fusion_depth=2 img_size=64 patch_size=8 in_chans=3 conv_stem=true batch_size=64 epochs=5 lr=1e-3 precision=bf16 "
                  "warmup_epochs=0.5 weight_decay=0.05 clip_grad=1 hflip=1 shift=6"},
     {NULL, NULL}};
 static const char *const keys[] = {"hflip", "shift", NULL};
