@@ -846,7 +846,8 @@ struct fv_model {
     fv_tensor *features;       /* output of F2 in the last forward, before an outside residual; NULL without a stage */
     int dim;                   /* d, of the tokens that the stage sees */
     int num_classes;
-    fv_init linear_init;       /* of linear layers: FV_INIT_TRUNC, std 0.02, as the released networks have it; FV_INIT_XAVIER in ours, which are narrow */
+    fv_init linear_init;       /* of linear layers: FV_INIT_TRUNC, std 0.02, as the released code has it, unless the config says "linear_init":"xavier",
+                                  which narrow networks want; FV_INIT_XAVIER in motion, vqa, retrieval, scene_qa */
     float drop_path, dropout;
 };
 
@@ -8081,7 +8082,7 @@ FV_DEF const char *fv_config_string(fv_ctx *c, const fv_model *m, const char *ke
 
 FV_DEF int fv_config_known(fv_ctx *c, const fv_model *m, const char *const *keys) {
     /* of every network, and what a run's config.json says about training, data and where the weights came from */
-    static const char *const common[] = {"arch", "frozen", "num_classes", "drop_path_rate", "drop_rate", "train", "data",
+    static const char *const common[] = {"arch", "frozen", "num_classes", "drop_path_rate", "drop_rate", "linear_init", "train", "data",
                                          "classes", "format", "task", "llm", NULL};
     const fv_json *j = m->config;
     for (fv_jnode v = fv_json_first(j, fv_json_root(j)); v; v = fv_json_next(j, v))
@@ -9182,7 +9183,7 @@ static int fv__video_block_make(fv_ctx *c, fv_model *m, fv__video_block *b, int 
     for (int k = 0; k < 10; k++) snprintf(n[k], sizeof n[k], "blocks.%d.%s", i, part[k]);
     if (!fv__norm_make(c, m, &b->norm1, n[0], d)) return 0;
     dim[0] = 3 * d, dim[1] = d;
-    b->qkv = fv_model_param(c, m, n[1], 2, dim, FV_INIT_TRUNC);
+    b->qkv = fv_model_param(c, m, n[1], 2, dim, m->linear_init ? m->linear_init : FV_INIT_TRUNC);
     if (bias) b->q_bias = fv_model_param(c, m, n[2], 1, &d, FV_INIT_ZEROS), b->v_bias = fv_model_param(c, m, n[3], 1, &d, FV_INIT_ZEROS);
     if (!fv__linear_make(c, m, &b->proj, n[4], d, d, 1) || !fv__norm_make(c, m, &b->norm2, n[5], d) || !fv__linear_make(c, m, &b->fc1, n[6], hidden, d, 1) ||
         !fv__linear_make(c, m, &b->fc2, n[7], d, hidden, 1))
@@ -9880,6 +9881,9 @@ static int fv__model_build(fv_ctx *c, fv_model *m, const fv_model_desc *desc) {
     m->dropout = fv_config_float(c, m, "drop_rate", 0);
     if (!(m->drop_path >= 0 && m->drop_path < 1) || !(m->dropout >= 0 && m->dropout < 1))
         return fv_fail(c, FV_EUSAGE, "config: drop_path_rate and drop_rate are 0 or more and less than 1");
+    const char *init = fv_config_string(c, m, "linear_init", "trunc_normal");
+    if (!strcmp(init, "xavier")) m->linear_init = FV_INIT_XAVIER;
+    else if (strcmp(init, "trunc_normal")) return fv_fail(c, FV_EUSAGE, "config: linear_init is \"trunc_normal\" or \"xavier\", not \"%.40s\"", init);
     int with_stage = kind != FV_JSON_ABSENT && kind != FV_JSON_NULL;
     if (with_stage && !fv_frozen_config_parse(c, m->config, stage, 1, &m->stage)) return 0;
     if (c->status || !m->arch->build(c, m)) return 0;

@@ -48,7 +48,7 @@ static arm *add_arm(report *p, const char *name, const char *variant) {
     if (p->arms == MAX_ARMS) return NULL;
     arm *a = &p->arm[p->arms++];
     memset(a, 0, sizeof *a);
-    snprintf(a->name, sizeof a->name, "%s", name), snprintf(a->variant, sizeof a->variant, "%s", variant);
+    snprintf(a->name, sizeof a->name, "%s", name), snprintf(a->variant, sizeof a->variant, "%.31s", variant);
     return a;
 }
 static void set_value(arm *a, const char *format, const char *value) { snprintf(a->set[a->sets++], sizeof a->set[0], format, value); }

@@ -13,7 +13,7 @@ enum { MONO, C420, C422, C444 };
 
 /* ---- y4m ---- */
 static int y4m_header(fv_ctx *c, clip *v) {
-    const char *p = (const char *)v->file.data, *end = p + v->file.size, *line = (const char *)memchr(p, '\n', v->file.size < 4096 ? v->file.size : 4096);
+    const char *p = (const char *)v->file.data, *end = p + v->file.size, *line = v->file.size ? (const char *)memchr(p, '\n', v->file.size < 4096 ? v->file.size : 4096) : NULL;
     char text[4096];
     if (v->file.size < 10 || memcmp(p, "YUV4MPEG2 ", 10) || !line) return fv_fail(c, FV_EFORMAT, "%s: byte 0: no YUV4MPEG2 header", v->path);
     memcpy(text, p, (size_t)(line - p)), text[line - p] = 0;

@@ -190,24 +190,35 @@ static int read_npz(fv_ctx *c, const char *path, mesh *m) {
     npz_close(c, &z);
     return !fv_error(c);
 }
-static int read_xyz(fv_ctx *c, const char *path, const fv_file *f, mesh *m) {
-    words w = {c, path, (const char *)f->data, (const char *)f->data + f->size, (const char *)f->data, 1};
-    int64_t lines = 1;
-    for (const char *p = w.at; p < w.end; p++) lines += *p == '\n';
-    if (!make_room(c, m, lines, 0)) return 0;
-    while (!fv_error(c)) {
-        while (w.at < w.end && (isspace((unsigned char)*w.at) || *w.at == ',')) w.at++;
-        if (w.at < w.end && *w.at == '#') {
-            while (w.at < w.end && *w.at != '\n') w.at++;
-            continue;
-        }
-        if (w.at >= w.end) break;
-        if (m->points >= lines) return fv_fail(c, FV_EFORMAT, "%s: byte %lld: three numbers a line are wanted", path, (long long)(w.at - w.start));
-        for (int k = 0; k < 3; k++) m->xyz[3 * m->points + k] = (float)next_number(&w);
-        m->points++;
-        while (w.at < w.end && *w.at != '\n') w.at++;
+/* three numbers at the start of a line, between blanks, commas or semicolons */
+static int three(const char *line, float *to) {
+    for (int k = 0; k < 3; k++) {
+        char *end;
+        while (*line && strchr(" \t,", *line)) line++;
+        double v = strtod(line, &end);
+        if (end == line || (*end && !strchr(" \t,\r", *end)) || !(fabs(v) < 1e15)) return 0;
+        to[k] = (float)v, line = end;
     }
-    return !fv_error(c);
+    return 1;
+}
+static int read_xyz(fv_ctx *c, const char *path, const fv_file *f, mesh *m) {
+    const char *at = (const char *)f->data, *end = at + f->size;
+    int64_t lines = 1, number = 0;
+    char line[512];
+    for (const char *p = at; p < end; p++) lines += *p == '\n';
+    if (!make_room(c, m, lines, 0)) return 0;
+    while (at < end) {
+        const char *stop = (const char *)memchr(at, '\n', (size_t)(end - at));
+        size_t n = (size_t)((stop ? stop : end) - at);
+        number++;
+        if (n >= sizeof line) n = sizeof line - 1;
+        memcpy(line, at, n), line[n] = 0, at = stop ? stop + 1 : end;
+        size_t blank = strspn(line, " \t\r");
+        if (!line[blank] || line[blank] == '#') continue;
+        if (!three(line + blank, m->xyz + 3 * m->points)) return fv_fail(c, FV_EFORMAT, "%s: line %lld: x y z are wanted", path, (long long)number);
+        m->points++;
+    }
+    return 1;
 }
 
 static int ends(const char *path, const char *with) {

@@ -1,0 +1,337 @@
+/* The readers of the tasks' data: good files in every form, and malformed ones, each refused with FV_EFORMAT. Files are cut at every length and have bytes
+ * changed: nothing may crash, read beyond the end or ask for memory that the file does not account for. What is written is read back, and by brute force.
+ */
+#define _GNU_SOURCE
+#include "data/argoverse.h"
+#include "data/captions.h"
+#include "data/clips.h"
+#include "data/clouds.h"
+#include "data/medmnist.h"
+#include "data/scenes.h"
+#include "test.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static char dir[3000];
+static const char *file_of(const char *name) {
+    static char path[4096];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return path;
+}
+static const char *put(const char *name, const void *data, size_t n) {
+    const char *path = file_of(name);
+    FILE *f = fopen(path, "wb");
+    if (f) fwrite(data, 1, n, f), fclose(f);
+    return path;
+}
+
+/* reads `path`; 1 when it was taken */
+typedef int (*reader)(fv_ctx *c, const char *path);
+static int as_mesh(fv_ctx *c, const char *path) {
+    mesh m;
+    return mesh_read(c, path, &m) && (mesh_free(c, &m), 1);
+}
+static int as_clip(fv_ctx *c, const char *path) {
+    clip v;
+    if (!clip_open(c, path, &v)) return 0;
+    uint8_t *rgb = (uint8_t *)fv_alloc(c, (size_t)v.width * (size_t)v.height * 3);
+    for (int i = 0; i < v.frames && rgb; i++) clip_frame(c, &v, i, rgb);
+    fv_free(c, rgb), clip_close(c, &v);
+    return 1;
+}
+static int as_traffic(fv_ctx *c, const char *path) {
+    traffic t;
+    return traffic_read(c, path, &t) && (traffic_free(c, &t), 1);
+}
+static int as_lanes(fv_ctx *c, const char *path) {
+    lane_map m;
+    return lanes_read(c, path, &m) && (lanes_free(c, &m), 1);
+}
+static int as_volumes(fv_ctx *c, const char *path) {
+    medmnist m;
+    return medmnist_open(c, path, "train", 1, &m) && (medmnist_close(c, &m), 1);
+}
+static int as_scene(fv_ctx *c, const char *path) {
+    scene s;
+    char bare[4096];
+    snprintf(bare, sizeof bare, "%.*s", (int)(strrchr(path, '.') - path), path);
+    return scene_read(c, bare, &s);
+}
+static int as_captions(fv_ctx *c, const char *path) {
+    caption_set s;
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
+    return captions_open(c, folder, &s) && (captions_close(c, &s), 1);
+}
+
+static void refused(reader r, const char *name, const void *data, size_t n) {
+    fv_ctx *c = fv_create(NULL);
+    const char *path = put(name, data, n);
+    int ok = r(c, path);
+    CHECK(!ok && fv_error(c) == FV_EFORMAT, "%s: taken, or status %d: %s\n%.80s", name, (int)fv_error(c), fv_error_text(c), (const char *)data);
+    CHECK(fv_memory(c).peak <= 4 * n + (2u << 20), "%s: %lld bytes for a file of %lld", name, (long long)fv_memory(c).peak, (long long)n);
+    fv_destroy(c);
+}
+static void texts_refused(reader r, const char *name, const char *const *text) {
+    int n = 0;
+    for (; text[n]; n++) refused(r, name, text[n], strlen(text[n]));
+    CHECK(n >= 20, "%s: only %d malformed files", name, n);
+}
+static int taken(reader r, const char *name, const void *data, size_t n) {
+    fv_ctx *c = fv_create(NULL);
+    int ok = r(c, put(name, data, n));
+    CHECK(ok, "%s: %s", name, fv_error_text(c));
+    fv_destroy(c);
+    return ok;
+}
+/* cut at each length (or `cuts` of them), and with bytes changed: taken or refused, but never a crash */
+static void battered(reader r, const char *name, const void *data, size_t n, int cuts) {
+    uint8_t *copy = (uint8_t *)malloc(n + 1);
+    fv_rng g = {5, 5, 0};
+    for (int i = 0; i < cuts; i++) {
+        fv_ctx *c = fv_create(NULL);
+        r(c, put(name, data, n * (size_t)i / (size_t)cuts));
+        CHECK(fv_error(c) == FV_OK || fv_error(c) == FV_EFORMAT || fv_error(c) == FV_EUSAGE, "%s, cut: status %d: %s", name, (int)fv_error(c), fv_error_text(c));
+        fv_destroy(c);
+    }
+    for (int i = 0; i < cuts; i++) {
+        fv_ctx *c = fv_create(NULL);
+        memcpy(copy, data, n);
+        for (int k = 0; k < 1 + i % 3; k++) copy[fv_rng_below(&g, (uint32_t)n)] = (uint8_t)fv_rng_below(&g, 256);
+        r(c, put(name, copy, n));
+        CHECK(fv_memory(c).peak <= 64 * n + (4u << 20), "%s, changed: %lld bytes", name, (long long)fv_memory(c).peak);
+        fv_destroy(c);
+    }
+    free(copy);
+}
+
+/* ---- meshes ---- */
+#define CUBE "8 6 12\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n0 0 1\n1 0 1\n1 1 1\n0 1 1\n4 0 1 2 3\n4 4 5 6 7\n4 0 1 5 4\n4 1 2 6 5\n4 2 3 7 6\n4 3 0 4 7\n"
+static void meshes(void) {
+    static const char *const bad_off[] = {"", "O", "OFX 1 0 0\n", "OFF", "OFF\n", "OFF\n1", "OFF -1 0 0\n", "OFF 1 0 0\n", "OFF 1 0 0\n1 2\n", "OFF 1 0 0\n1 2 x\n", "OFF 1 0 0\n1 2 nan\n",
+                                          "OFF 1e30 0 0\n1 2 3", "OFF 99999999 0 0\n1 2 3\n", "OFF 3 99999999 0\n0 0 0\n1 0 0\n0 1 0\n", "OFF 3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 3\n",
+                                          "OFF 3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 -1\n", "OFF 3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1\n", "OFF 3 1 0\n0 0 0\n1 0 0\n0 1 0\n", "OFF 3 1 0\n0 0 0\n1 0 0\n0 1 0\nx 0 1 2\n",
+                                          "OFF 3 1 0\n0 0 0\n1 0 0\n0 1 0\n2000000 0 1 2\n", "OFF 3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1.5 2\n", "OFF 0 0 0\n", NULL};
+#define HEAD "ply\nformat ascii 1.0\n"
+#define XYZ3 "property float x\nproperty float y\nproperty float z\n"
+    static const char *const bad_ply[] = {"", "pl", "ply\n", "ply\nformat ascii 1.0\n", "ply\nend_header\n", HEAD "end_header\n", "ply\nformat odd 1.0\nend_header\n", HEAD "element vertex\nend_header\n",
+                                          HEAD "element vertex -1\n" XYZ3 "end_header\n", HEAD "element vertex 99999999999\n" XYZ3 "end_header\n", HEAD "element vertex 1\nproperty float x\nend_header\n1\n",
+                                          HEAD "property float x\nelement vertex 1\nend_header\n", HEAD "element vertex 1\nproperty odd x\nend_header\n1\n", HEAD "element vertex 1\n" XYZ3 "end_header\n",
+                                          HEAD "element vertex 1\n" XYZ3 "end_header\n1 2\n", HEAD "element vertex 1\n" XYZ3 "end_header\n1 2 x\n", HEAD "element vertex 1\n" XYZ3 "end_header\n1 2 inf\n",
+                                          HEAD "element vertex 0\n" XYZ3 "end_header\n",
+                                          HEAD "element vertex 1\n" XYZ3 "element face 1\nproperty list uchar int vertex_indices\nend_header\n1 2 3\n3 0 0 1\n",
+                                          HEAD "element vertex 1\n" XYZ3 "element face 1\nproperty list uchar int vertex_indices\nend_header\n1 2 3\n-3 0 0 0\n",
+                                          HEAD "element vertex 1\n" XYZ3 "element face 1\nproperty list float int vertex_indices\nend_header\n1 2 3\n3 0 0 0\n",
+                                          HEAD "element vertex 1\n" XYZ3 "element face 2\nproperty list uchar int vertex_indices\nend_header\n1 2 3\n3 0 0 0\n",
+                                          "ply\nformat binary_little_endian 1.0\nelement vertex 1\n" XYZ3 "end_header\n1234567", NULL};
+    static const char *const bad_xyz[] = {"", "\n\n", "1", "1 2", "1 2\n3", "x y z", "1 2 z", "nan 1 2", "1 inf 2", "1 2 3\n4 5", "1 2 3\n4 5 x", "# only\n", "1 2 3\n\n4", "1;2;3", "--1 2 3", "1 2 3e", "1 2 0x",
+                                          "1e99 2 3", "1 2 3\n4 5 6\n7", "1 2 3\n4 nan 6", NULL};
+    texts_refused(as_mesh, "bad.off", bad_off), texts_refused(as_mesh, "bad.ply", bad_ply), texts_refused(as_mesh, "bad.xyz", bad_xyz);
+    taken(as_mesh, "a.off", "OFF\n" CUBE, strlen("OFF\n" CUBE)), taken(as_mesh, "glued.off", "OFF" CUBE, strlen("OFF" CUBE));
+    taken(as_mesh, "a.xyz", "# one\n1 2 3\n4,5,6 7\n", 20);
+    battered(as_mesh, "cut.off", "OFF\n" CUBE, strlen("OFF\n" CUBE), 150);
+
+    /* the same tetrahedron in the three forms of PLY */
+    fv_ctx *c = fv_create(NULL);
+    mesh m[3];
+    for (int form = 0; form < 3; form++) {
+        static const float corner[12] = {0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1};
+        static const int face[12] = {0, 1, 2, 0, 1, 3, 0, 2, 3, 1, 2, 3};
+        uint8_t data[1024];
+        size_t n = (size_t)sprintf((char *)data, "ply\nformat %s 1.0\ncomment c\nelement vertex 4\nproperty uchar red\n" XYZ3 "element face 4\nproperty list uchar int vertex_indices\nend_header\n",
+                                   form == 0 ? "ascii" : form == 1 ? "binary_little_endian" : "binary_big_endian");
+        for (int i = 0; i < 4; i++)
+            if (form == 0) n += (size_t)sprintf((char *)data + n, "7 %g %g %g\n", (double)corner[3 * i], (double)corner[3 * i + 1], (double)corner[3 * i + 2]);
+            else {
+                data[n++] = 7;
+                for (int k = 0; k < 3; k++) {
+                    uint32_t u;
+                    memcpy(&u, corner + 3 * i + k, 4);
+                    for (int b = 0; b < 4; b++) data[n++] = (uint8_t)(u >> 8 * (form == 1 ? b : 3 - b));
+                }
+            }
+        for (int i = 0; i < 4; i++)
+            if (form == 0) n += (size_t)sprintf((char *)data + n, "3 %d %d %d\n", face[3 * i], face[3 * i + 1], face[3 * i + 2]);
+            else {
+                data[n++] = 3;
+                for (int k = 0; k < 3; k++)
+                    for (int b = 0; b < 4; b++) data[n++] = (uint8_t)((uint32_t)face[3 * i + k] >> 8 * (form == 1 ? b : 3 - b));
+            }
+        CHECK(mesh_read(c, put("t.ply", data, n), &m[form]), "%s", fv_error_text(c));
+        CHECK(m[form].points == 4 && m[form].faces == 4 && !memcmp(m[form].xyz, corner, sizeof corner) && m[form].face[11] == 3, "PLY form %d", form);
+        battered(as_mesh, "cut.ply", data, n, 120);
+    }
+    /* by area: a quarter of the points on each of two triangles, half on the third, of twice their area */
+    mesh two;
+    int count[3] = {0, 0, 0};
+    static const char tri[] = "OFF 9 3 0\n0 0 0\n1 0 0\n0 1 0\n5 0 0\n6 0 0\n5 1 0\n9 0 0\n11 0 0\n9 1 0\n3 0 1 2\n3 3 4 5\n3 6 7 8\n";
+    float *p = (float *)malloc(3 * 8000 * sizeof *p);
+    fv_rng g = {1, 1, 0};
+    CHECK(mesh_read(c, put("area.off", tri, strlen(tri)), &two) && mesh_sample(c, &two, &g, 8000, p), "%s", fv_error_text(c));
+    for (int i = 0; i < 8000; i++) count[p[3 * i] < 3 ? 0 : p[3 * i] < 8 ? 1 : 2]++;
+    CHECK(abs(count[0] - 2000) < 160 && abs(count[2] - 4000) < 180, "by area: %d %d %d", count[0], count[1], count[2]);
+    free(p), mesh_free(c, &two);
+    for (int i = 0; i < 3; i++) mesh_free(c, &m[i]);
+    fv_destroy(c);
+}
+
+/* ---- arrays ---- */
+static void arrays(void) {
+    static const char *const header[] = {"{}", "{'descr': '<f4', 'fortran_order': False, }", "{'descr': '<f4', 'shape': (2, 3), }", "{'fortran_order': False, 'shape': (2, 3), }",
+                                         "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }", "{'descr': '<f2', 'fortran_order': False, 'shape': (2, 3), }",
+                                         "{'descr': '<c8', 'fortran_order': False, 'shape': (2, 3), }", "{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (2, 3), }",
+                                         "{'descr': '<f16', 'fortran_order': False, 'shape': (2, 3), }", "{'descr': '|O', 'fortran_order': False, 'shape': (2, 3), }",
+                                         "{'descr': '<f4', 'fortran_order': False, 'shape': (2, -3), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (x, 3), }",
+                                         "{'descr': '<f4', 'fortran_order': False, 'shape': 6, }", "{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999, 3), }",
+                                         "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (1,1,1,1,1,1,1,1,1), }",
+                                         "{'descr': '<f8', 'fortran_order': False, 'shape': (2, 3), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 4), }",
+                                         "{'descr': '<f4', 'fortran_order': False, 'shape': (6,), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }"};
+    uint8_t data[512];
+    for (size_t i = 0; i < sizeof header / sizeof *header; i++) {
+        size_t n = strlen(header[i]);
+        memcpy(data, "\x93NUMPY\1\0", 8), data[8] = (uint8_t)n, data[9] = 0;
+        memcpy(data + 10, header[i], n), memset(data + 10 + n, 0, 24);
+        refused(as_mesh, "bad.npy", data, 10 + n + 24);
+    }
+    float x[12];
+    int64_t dim[2] = {4, 3};
+    fv_ctx *c = fv_create(NULL);
+    mesh m;
+    for (int i = 0; i < 12; i++) x[i] = (float)i - 5.5f;
+    CHECK(npy_write(c, file_of("x.npy"), x, 2, dim) && mesh_read(c, file_of("x.npy"), &m), "%s", fv_error_text(c));
+    CHECK(m.points == 4 && !memcmp(m.xyz, x, sizeof x), "an array is read back");
+    mesh_free(c, &m);
+    fv_file f;
+    CHECK(fv_file_open(c, file_of("x.npy"), &f), "%s", fv_error_text(c));
+    battered(as_mesh, "cut.npy", f.data, f.size, 100);
+    fv_file_close(c, &f);
+    /* an archive in MedMNIST's layout */
+    npz_out z;
+    uint8_t images[5 * 8], label[5] = {0, 2, 1, 2, 0};
+    int64_t four[4] = {5, 2, 2, 2}, column[2] = {5, 1};
+    static const char *const split[3] = {"train", "val", "test"};
+    memset(&z, 0, sizeof z);
+    for (int i = 0; i < 40; i++) images[i] = (uint8_t)(7 * i);
+    for (int s = 0; s < 3; s++) {
+        char name[32];
+        snprintf(name, sizeof name, "%s_images", split[s]), npz_put(c, &z, name, images, 4, four);
+        snprintf(name, sizeof name, "%s_labels", split[s]), npz_put(c, &z, name, label, 2, column);
+    }
+    medmnist v;
+    CHECK(npz_save(c, &z, file_of("v.npz")) && medmnist_open(c, file_of("v.npz"), "val", 1, &v), "%s", fv_error_text(c));
+    CHECK(v.classes == 3 && v.images.dim[0] == 5 && !memcmp(v.images.data, images, sizeof images) && npy_value(&v.labels, 3) > 1.5, "an archive is read back, in place");
+    medmnist_close(c, &v);
+    CHECK(!medmnist_open(c, file_of("v.npz"), "val", 0, &v) && fv_error(c) == FV_EUSAGE, "volumes are no pictures");
+    fv_clear_error(c);
+    CHECK(fv_file_open(c, file_of("v.npz"), &f), "%s", fv_error_text(c));
+    battered(as_volumes, "cut.npz", f.data, f.size, 250);
+    uint8_t *copy = (uint8_t *)malloc(f.size);
+    for (size_t at = f.size - 22; at < f.size - 2; at++) { /* the end's record: 20 bytes, each wrong once */
+        memcpy(copy, f.data, f.size), copy[at] ^= 0x55;
+        if (at - (f.size - 22) < 4 || at - (f.size - 22) >= 12) refused(as_volumes, "bad.npz", copy, at - (f.size - 22) >= 20 ? f.size - 1 : f.size);
+    }
+    free(copy), fv_file_close(c, &f);
+    fv_destroy(c);
+}
+
+/* ---- clips ---- */
+static void clips(void) {
+#define Y4M "YUV4MPEG2 W2 H2 "
+    static const char *const bad[] = {"", "YUV4MPEG", "YUV4MPEG2 ", "YUV4MPEG2 \n", "YUV4MPEG2 W2 H2", Y4M "\n", Y4M "\nFRAME", Y4M "\nFRAME\n", Y4M "\nFRAME\n12345", Y4M "\nFRAME\n1234567", Y4M "\nFRAMX\n123456",
+                                      Y4M "\nFRAME\n123456FRAME\n", Y4M "\nFRAME\n123456FRAMX\n123456", Y4M "\nFRAME\n123456FRAME\n12345", "YUV4MPEG2 W0 H2\nFRAME\n", "YUV4MPEG2 W-2 H2\nFRAME\n1234",
+                                      "YUV4MPEG2 H2\nFRAME\n123456", "YUV4MPEG2 W2\nFRAME\n123456", "YUV4MPEG2 W99999 H99999\nFRAME\n123456", Y4M "C420p10\nFRAME\n123456", Y4M "C411\nFRAME\n123456", Y4M "Codd\nFRAME\n123456", NULL};
+    texts_refused(as_clip, "bad.y4m", bad);
+    static const char *const good[] = {Y4M "\nFRAME\n123456", Y4M "C420jpeg F25:1 Ip A1:1\nFRAME\n123456FRAME\n123456", Y4M "C444\nFRAME\n123456789012", Y4M "C422\nFRAME\n12345678", Y4M "Cmono\nFRAME\n1234FRAME\n5678", "YUV4MPEG2 W3 H1 C420\nFRAME\n1234567"};
+    for (int i = 0; i < 6; i++) taken(as_clip, "a.y4m", good[i], strlen(good[i])), battered(as_clip, "cut.y4m", good[i], strlen(good[i]), 60);
+    /* what is written is read back, but for what 4:2:0 loses: one colour all over loses next to nothing */
+    fv_ctx *c = fv_create(NULL);
+    uint8_t rgb[2 * 4 * 6 * 3], out[4 * 6 * 3];
+    clip v;
+    for (int i = 0; i < 2 * 24; i++) rgb[3 * i] = (uint8_t)(i < 24 ? 200 : 30), rgb[3 * i + 1] = 90, rgb[3 * i + 2] = (uint8_t)(i < 24 ? 20 : 240);
+    CHECK(y4m_write(c, file_of("w.y4m"), rgb, 2, 4, 6) && clip_open(c, file_of("w.y4m"), &v) && v.frames == 2 && v.width == 6 && v.height == 4, "%s", fv_error_text(c));
+    for (int f = 0; f < 2; f++) {
+        clip_frame(c, &v, f, out);
+        for (int i = 0; i < 72; i++) CHECK(abs(out[i] - rgb[72 * f + i]) <= 3, "frame %d: %d instead of %d", f, out[i], rgb[72 * f + i]);
+    }
+    clip_close(c, &v);
+    fv_destroy(c);
+}
+
+/* ---- motion ---- */
+static void roads(void) {
+#define TOP "TIMESTAMP,TRACK_ID,OBJECT_TYPE,X,Y,CITY_NAME\n"
+    static const char *const bad[] = {"", "\n", TOP, "TIMESTAMP,TRACK_ID,OBJECT_TYPE,X,Y\n", "TIMESTAMP,TRACK_ID,OBJECT_TYPE,X,Y,CITY\n", TOP "1,a,AGENT,1,2\n", TOP "1,a,AGENT,1,2,P,7\n", TOP "x,a,AGENT,1,2,P\n",
+                                      TOP "1,a,AGENT,x,2,P\n", TOP "1,a,AGENT,1,,P\n", TOP "1,a,AGENT,nan,2,P\n", TOP "1,a,AGENT,1,inf,P\n", TOP "1,,AGENT,1,2,P\n", TOP "1,a,AGENT,1,2,P\n",
+                                      TOP "1,a,AGENT,1,2,P\n1,b,AGENT,1,2,P\n", TOP "1,a,AGENT,1,2,P\n1,a,AGENT,1,2,P\n", TOP "1,aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa,AGENT,1,2,P\n",
+                                      TOP "1,a,AGENT,1e9,2,P\n", TOP ",,,,,\n", TOP "1,a,AGENT,1,2,P\n\n", "\x89PNG", NULL};
+    static const char *const bad_lanes[] = {"", "\n", "LANE_ID,X,Y\n", "LANE_ID,X,Y,TURN_DIRECTION,IS_INTERSECTION,HAS_CONTROL\n",
+#define LANE "LANE_ID,X,Y,TURN_DIRECTION,IS_INTERSECTION,HAS_TRAFFIC_CONTROL\n"
+                                            LANE "1,1,1,NONE,False,False\n", LANE "1,1,1,NONE,False\n", LANE "1,1,1,NONE,False,False,7\n", LANE "1,x,1,NONE,False,False\n", LANE "1,1,,NONE,False,False\n", LANE "1,nan,1,NONE,False,False\n",
+                                            LANE "1,1,inf,NONE,False,False\n", LANE "1,1e12,1,NONE,False,False\n", LANE "1,1,1,NONE,False,False\n2,1,1,NONE,False,False\n2,2,1,NONE,False,False\n", LANE "\n", LANE ",,,,,\n",
+                                            LANE "1,1,1,NONE,False,False\n1,2,1,NONE,False,False\n3,1,1,NONE,False,False\n", LANE "1,1,1,NONE,False,False\n1,2,x,NONE,False,False\n", LANE "1,1", LANE "1", "\x1f\x8b", NULL};
+    texts_refused(as_traffic, "bad.csv", bad), texts_refused(as_lanes, "bad.csv", bad_lanes);
+    char *text = (char *)malloc(20000), *at = text + sprintf(text, TOP);
+    for (int i = 0; i < 50; i++) at += sprintf(at, "%.1f,a,AGENT,%d,%d,PIT\n%s", 100 + i * 0.1, i, 2 * i, i % 3 ? "" : "") , at += i % 4 ? sprintf(at, "%.1f,b,OTHERS,7,8,PIT\n", 100 + i * 0.1) : 0;
+    fv_ctx *c = fv_create(NULL);
+    traffic t;
+    CHECK(traffic_read(c, put("a.csv", text, (size_t)(at - text)), &t), "%s", fv_error_text(c));
+    CHECK(t.steps == 50 && t.tracks == 2 && t.agent == 0 && t.track[0].at[49][1] > 97 && !t.track[1].seen[0] && t.track[1].seen[1] && !strcmp(t.city, "PIT"), "a scene is read");
+    traffic_free(c, &t), fv_destroy(c);
+    battered(as_traffic, "cut.csv", text, (size_t)(at - text), 120);
+    free(text);
+}
+
+/* ---- scenes, captions ---- */
+static void words(void) {
+#define OBJ "{\"label\":\"a\",\"center\":[1,2,3],\"size\":[1,1,1],\"color\":[0,1,0]}"
+    static const char *const bad[] = {"", "{", "[]", "{}", "{\"objects\":3}", "{\"objects\":[]}", "{\"objects\":[3]}", "{\"objects\":[{}]}", "{\"objects\":[{\"label\":\"a\"}]}",
+                                      "{\"objects\":[{\"label\":3,\"center\":[1,2,3],\"size\":[1,1,1],\"color\":[0,1,0]}]}", "{\"objects\":[{\"label\":\"a\",\"center\":[1,2],\"size\":[1,1,1],\"color\":[0,1,0]}]}",
+                                      "{\"objects\":[{\"label\":\"a\",\"center\":[1,2,\"x\"],\"size\":[1,1,1],\"color\":[0,1,0]}]}", "{\"objects\":[{\"label\":\"a\",\"center\":[1,2,3],\"size\":[1,1,-1],\"color\":[0,1,0]}]}",
+                                      "{\"objects\":[{\"label\":\"a\",\"center\":[1,2,3],\"size\":[1,1,1],\"color\":[0,1,2]}]}", "{\"objects\":[{\"label\":\"a\",\"center\":[1,2,1e9],\"size\":[1,1,1],\"color\":[0,1,0]}]}",
+                                      "{\"objects\":[{\"label\":\"a\",\"center\":[1,2,3],\"size\":[1,1,1]}]}", "{\"objects\":[" OBJ ",]}", "{\"objects\":[" OBJ "]} x", "{\"objects\":[" OBJ "],\"objects\":[]}",
+                                      "{\"objects\":[{\"label\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"center\":[1,2,3],\"size\":[1,1,1],\"color\":[0,1,0]}]}", NULL};
+    static const char *const bad_lines[] = {"", "\n", "{", "{}", "[]", "3", "{\"image\":\"a.png\"}", "{\"caption\":\"x\"}", "{\"image\":3,\"caption\":\"x\"}", "{\"image\":\"\",\"caption\":\"x\"}", "{\"image\":\"a\",\"caption\":3}",
+                                            "{\"image\":\"a\",\"captions\":[]}", "{\"image\":\"a\",\"captions\":[3]}", "{\"image\":\"a\",\"captions\":[\"\"]}", "{\"image\":\"a\",\"caption\":\"x\",\"split\":\"odd\"}",
+                                            "{\"image\":\"a\",\"caption\":\"x\"}", "{\"image\":\"a\",\"caption\":\"x\",\"split\":\"test\"}", "{\"image\":\"a\",\"caption\":\"x\"}\n{\"image\":\"a\"", "{\"image\":\"a\",\"caption\":\"x\",\"image\":\"b\"}",
+                                            "{\"image\":\"a\",\"caption\":\"\xff\"}", "x", NULL};
+    texts_refused(as_scene, "bad.json", bad), texts_refused(as_captions, "captions.jsonl", bad_lines);
+    taken(as_scene, "a.json", "{\"objects\":[" OBJ "," OBJ "]}", strlen("{\"objects\":[" OBJ "," OBJ "]}"));
+    static const char two[] = "{\"image\":\"a\",\"caption\":\"x\"}\n{\"image\":\"b\",\"captions\":[\"y\",\"z\"],\"split\":\"test\"}\n";
+    taken(as_captions, "captions.jsonl", two, strlen(two)), battered(as_captions, "captions.jsonl", two, strlen(two), 80);
+    remove(file_of("captions.jsonl"));
+    /* a cloud: two lumps become objects at their means */
+    static const char lumps[] = "0 0 0 255 0 0\n0 0 0.2 255 0 0\n5 5 0 0 0 255\n";
+    fv_ctx *c = fv_create(NULL);
+    scene s;
+    put("cloud.xyz", lumps, strlen(lumps));
+    CHECK(scene_read(c, file_of("cloud"), &s) && s.count == 3 && s.object[0].colour[0] > 0.99f, "%s", fv_error_text(c));
+    /* Karpathy's and COCO's layout */
+    static const char flickr[] = "{\"images\":[{\"filename\":\"1.jpg\",\"split\":\"train\",\"sentences\":[{\"raw\":\"a\"},{\"raw\":\"b\"}]},{\"filename\":\"2.jpg\",\"split\":\"val\",\"sentences\":[{\"raw\":\"c\"}]},"
+                                 "{\"filename\":\"3.jpg\",\"split\":\"test\",\"sentences\":[{\"raw\":\"d\"}]}]}";
+    static const char coco[] = "{\"images\":[{\"id\":9,\"file_name\":\"x.jpg\"},{\"id\":4,\"file_name\":\"y.jpg\"}],\"annotations\":[{\"image_id\":9,\"caption\":\"one\"},{\"image_id\":4,\"caption\":\"two\"},{\"image_id\":9,\"caption\":\"three\"}]}";
+    caption_set k;
+    put("dataset_flickr30k.json", flickr, strlen(flickr));
+    CHECK(captions_open(c, dir, &k), "%s", fv_error_text(c));
+    CHECK(k.split[0].pictures == 1 && k.split[0].captions == 2 && k.split[1].pictures == 1 && strstr(k.split[1].picture[0].file, "images/3.jpg"), "Karpathy's splits");
+    captions_close(c, &k), remove(file_of("dataset_flickr30k.json"));
+    mkdir(file_of("annotations"), 0777);
+    put("annotations/captions_train2014.json", coco, strlen(coco)), put("annotations/captions_val2014.json", coco, strlen(coco));
+    CHECK(captions_open(c, dir, &k), "%s", fv_error_text(c));
+    CHECK(k.split[0].pictures == 2 && k.split[0].captions == 3 && k.split[0].picture[1].captions == 2 && !strcmp(k.split[0].caption[1].text, "one") && strstr(k.split[1].picture[0].file, "val2014/y.jpg"), "COCO's files");
+    captions_close(c, &k), fv_destroy(c);
+}
+
+int main(void) {
+    const char *t = getenv("TMPDIR");
+    snprintf(dir, sizeof dir, "%.2000s/fv-readers-XXXXXX", t ? t : "/tmp");
+    if (!mkdtemp(dir)) return 1;
+    RUN(meshes);
+    RUN(arrays);
+    RUN(clips);
+    RUN(roads);
+    RUN(words);
+    return REPORT();
+}
