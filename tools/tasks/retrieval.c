@@ -22,7 +22,7 @@ typedef struct retrieval_data {
 } retrieval_data;
 
 static const char *presets[][2] = {
-    {"demo-retrieval", "arch=retrieval dim=128 num_heads=4 text_depth=1 image_depth=2 fusion_depth=1 img_size=64 patch_size=16 in_chans=3 conv_stem=true embed_dim=64 batch_size=64 epochs=8 "
+    {"demo-retrieval", "arch=retrieval dim=128 num_heads=4 text_depth=1 image_depth=2 fusion_depth=1 img_size=64 patch_size=16 in_chans=3 conv_stem=true embed_dim=64 batch_size=64 epochs=16 "
                        "lr=1e-3 precision=bf16 warmup_epochs=0.3 weight_decay=0.05 clip_grad=1 contrast=1 match=8 temperature=0.07 rerank=8"},
     {NULL, NULL}};
 static const char *const keys[] = {"contrast", "match", "temperature", "rerank", NULL};
@@ -131,7 +131,10 @@ static fv_tensor *retrieval_loss(run *r, fv_tensor *y, const batch *b) {
     int64_t score[2] = {b->target[0]->dim[0], TEXTS}, E = (y->dim[1] - 1) / 2;
     float share = (float)number_of(&r->s, 't', "contrast", 1), heat = 1 / (float)number_of(&r->s, 't', "temperature", 0.07);
     fv_tensor *pairs = fv_model_forward_many(c, r->model, (fv_tensor *const *)b->input + 3, 3);
-    fv_tensor *loss = pairs ? fv_cross_entropy(c, fv_reshape(c, fv_slice(c, pairs, 1, 0, 1), 2, score), b->target[0], 0) : NULL;
+    fv_tensor *fused = pairs ? fv_slice(c, pairs, 1, 0, 1) : NULL;
+    if (fused && share > 0) /* what ranking uses: both scores */
+        fused = fv_add(c, fv_reshape(c, fused, 1, &pairs->dim[0]), fv_scale(c, fv_sum(c, fv_mul(c, fv_slice(c, pairs, 1, 1, E), fv_slice(c, pairs, 1, 1 + E, E)), 1), heat));
+    fv_tensor *loss = fused ? fv_cross_entropy(c, fv_reshape(c, fused, 2, score), b->target[0], 0) : NULL;
     if (!loss || !(share > 0)) return loss;
     fv_tensor *image = fv_slice(c, y, 1, 1, E), *text = fv_slice(c, y, 1, 1 + E, E);
     fv_tensor *a = fv_cross_entropy(c, fv_scale(c, fv_matmul(c, image, text, 1), heat), b->target[1], 0), *t = fv_cross_entropy(c, fv_scale(c, fv_matmul(c, text, image, 1), heat), b->target[2], 0);

@@ -19,7 +19,7 @@ typedef struct video_data { clip_item *item[2]; int room[2], class_room, size, f
 
 static const char *presets[][2] = {
     {"demo-video", "arch=video_vit img_size=48 patch_size=8 num_frames=8 tubelet_size=2 in_chans=3 embed_dim=128 depth=4 num_heads=4 batch_size=32 epochs=16 lr=1e-3 warmup_epochs=1 "
-                   "weight_decay=0.05 label_smoothing=0.1 clip_grad=1 precision=bf16 motion_only=1"},
+                   "weight_decay=0.05 linear_init=xavier clip_grad=1 precision=bf16 motion_only=1"},
     {"videomae-small", "arch=video_vit img_size=224 patch_size=16 num_frames=16 tubelet_size=2 in_chans=3 embed_dim=384 depth=12 num_heads=6 batch_size=8 epochs=40 lr=5e-4 warmup_epochs=5 "
                        "weight_decay=0.05 drop_path_rate=0.1 label_smoothing=0.1"},
     {NULL, NULL}};

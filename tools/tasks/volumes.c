@@ -10,7 +10,7 @@ typedef struct volumes_data { medmnist split[2]; int size[3]; } volumes_data; /*
 
 static const char *presets[][2] = {
     {"demo-volumes", "arch=vit3d image_size=28 image_patch_size=7 frames=28 frame_patch_size=7 channels=1 dim=128 depth=4 heads=4 dim_head=32 mlp_dim=256 batch_size=32 epochs=16 lr=1e-3 "
-                     "warmup_epochs=1 weight_decay=0.05 label_smoothing=0.1 clip_grad=1 precision=bf16 hflip=1 shift=2"},
+                     "warmup_epochs=1 weight_decay=0.05 linear_init=xavier clip_grad=1 precision=bf16 hflip=1 shift=2"},
     {"vit3d", "arch=vit3d image_size=28 image_patch_size=7 frames=28 frame_patch_size=7 channels=1 dim=64 depth=6 heads=8 dim_head=64 mlp_dim=128 batch_size=32 epochs=100 lr=1e-3"},
     {"vivit", "arch=vivit image_size=28 image_patch_size=7 frames=28 frame_patch_size=7 channels=1 dim=64 spatial_depth=6 temporal_depth=6 heads=8 dim_head=64 mlp_dim=128 batch_size=32 epochs=100 lr=1e-3"},
     {NULL, NULL}};
