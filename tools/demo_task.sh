@@ -4,6 +4,13 @@
 cd "$(dirname "$0")/.." || exit 1
 task=$1
 run=build/demo-$task
+case $task in
+scene-qa) items=0,61,122,183,244,305,366,427,488,549,610,671 ;; # of different rooms
+vqa) items=0,97,194,291,388,485,582,679,776,873,970,1067,1164,1261,1358 ;;
+points | retrieval | video) items=0-23 ;;
+volumes) items=0-17 ;;
+*) items=0-11 ;;
+esac
 build/fv train "$task" --data demo --out "$run" --resume || exit $?
-build/fv predict "$run" --items 0-11 --png "$run/predictions.png" >/dev/null || exit $?
+build/fv predict "$run" --items "$items" --png "$run/predictions.png" >/dev/null || exit $?
 echo "$run/predictions.png"

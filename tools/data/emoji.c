@@ -1,6 +1,6 @@
 /* emoji.c -- pictures of emoji for the demos. retrieval's settings, fixed before the first training run:
  * 64x64 pixels; the emoji is 26 to 56 pixels wide, anywhere inside, over a background of two colours with 0 to 5 pieces of clutter. Of all single-character
- * emoji of the font, shuffled, the first 1,000 are known: 6 training pictures each, with every name they have, and one test picture each, with the short
+ * emoji of the font, shuffled, the first 400 are known: 16 training pictures each, with every name they have, and two test pictures each, with the short
  * name; up to 200 others are unseen: one picture each, in a split of their own. */
 #include "captions.h"
 #include <ctype.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { KNOWN = 1000, UNSEEN = 200, TRAIN_PICTURES = 6, SIDE = 64, LINE = 512 };
+enum { KNOWN = 400, UNSEEN = 200, TRAIN_PICTURES = 16, TEST_PICTURES = 2, SIDE = 64, LINE = 512 };
 
 static const char *next_line(const char *at, const char *end, char *line) {
     const char *stop = (const char *)memchr(at, '\n', (size_t)(end - at));
@@ -147,10 +147,10 @@ int emoji_captions_write(fv_ctx *c, const char *dir, const char *emoji_dir) {
     if (order) fv_rng_shuffle(&g, order, n);
     for (int i = 0; i < n && i < KNOWN + UNSEEN && pixels && v.rgb && !fv_error(c); i++) {
         const emoji *e = &list[order[i]];
-        int pictures = i < KNOWN ? TRAIN_PICTURES + 1 : 1;
+        int pictures = i < KNOWN ? TRAIN_PICTURES + TEST_PICTURES : 1;
         quiet += !emoji_draw(font, e->codepoint, pixels);
         for (int k = 0; k < pictures && !fv_error(c); k++) {
-            int split = i >= KNOWN ? 2 : k == TRAIN_PICTURES, names = split ? 1 : e->names;
+            int split = i >= KNOWN ? 2 : k >= TRAIN_PICTURES, names = split ? 1 : e->names;
             fv_rng r = {2028, 1000 + (uint64_t)number, 0};
             snprintf(file, sizeof file, "%s/%d.png", split_name[split], ++number);
             snprintf(path, sizeof path, "%s/%s", dir, file);

@@ -97,7 +97,7 @@ static void name_classes(fv_ctx *c, const char *dir, pictures *p) {
     if (f) fclose(f);
 }
 
-int pictures_open(fv_ctx *c, const char *dir, const char *split, pictures *p) {
+int idx_open(fv_ctx *c, const char *dir, const char *split, pictures *p) {
     const char *prefix = !strcmp(split, "train") ? "train" : "t10k";
     char images[64], labels[64];
     size_t ni = 0, nl = 0;
@@ -122,11 +122,4 @@ int pictures_open(fv_ctx *c, const char *dir, const char *split, pictures *p) {
     fv_free(c, a);
     fv_free(c, b);
     return !fv_error(c);
-}
-
-void pictures_close(fv_ctx *c, pictures *p) {
-    fv_free(c, p->data);
-    fv_free(c, p->label);
-    fv_free(c, p->class_name);
-    memset(p, 0, sizeof *p);
 }

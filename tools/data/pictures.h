@@ -11,9 +11,13 @@ typedef struct pictures {
     char (*class_name)[64];      /* [classes] */
 } pictures;
 
-/* pictures_open -- split "train" or "test" of a folder with IDX files as Fashion-MNIST's, plain or .gz. Owned by c.
- * Returns 1, or 0 and c's error: FV_EIO (not there), FV_EFORMAT, FV_EUNAVAILABLE (.gz without zlib). */
-int pictures_open(fv_ctx *c, const char *dir, const char *split, pictures *p);
+/* pictures_open -- split "train" or "test" of a data set. Owned by c. What DIR holds decides:
+ *   IDX files as Fashion-MNIST's, plain or .gz, as large as they are (idx_open);
+ *   a MedMNIST .npz, or the path of one;
+ *   train/CLASS/ and test/CLASS/ (or val/) with PNG and JPEG files, resized to size x size x channels.
+ * Returns 1, or 0 and c's error: FV_EIO (not there), FV_EFORMAT, FV_EUNAVAILABLE (.gz without zlib, pictures without stb_image). */
+int pictures_open(fv_ctx *c, const char *dir, const char *split, int size, int channels, pictures *p);
+int idx_open(fv_ctx *c, const char *dir, const char *split, pictures *p);
 void pictures_close(fv_ctx *c, pictures *p);
 
 /* picture_read -- one PNG or JPEG of size x size pixels into out [size,size,channels], channels 1 or 3. Returns 1, or 0: FV_EIO,

@@ -29,7 +29,7 @@ static int fits(run *r, const pictures *p) {
 static int image_open(run *r, const char *dir) {
     image_data *d = (image_data *)fv_alloc(r->c, sizeof *d);
     r->data = d;
-    if (!d || !pictures_open(r->c, dir, "train", &d->split[0]) || !pictures_open(r->c, dir, "test", &d->split[1])) return 0;
+    if (!d || !pictures_open(r->c, dir, "train", image_size(r), channels(r), &d->split[0]) || !pictures_open(r->c, dir, "test", image_size(r), channels(r), &d->split[1])) return 0;
     int classes = d->split[0].classes;
     if (d->split[1].classes > classes) return fv_fail(r->c, FV_EUSAGE, "%s: the test pictures have %d classes, the training pictures %d", dir, d->split[1].classes, classes);
     if (r->model && classes > r->model->num_classes) return fv_fail(r->c, FV_EUSAGE, "%s: %d classes, the run has %d", dir, classes, r->model->num_classes);
@@ -90,7 +90,7 @@ static int image_predict(run *r, const char *file, int json) {
     if (C != 1 && C != 3) return fv_fail(r->c, FV_EUSAGE, "the network wants %d channels; a picture has 1 or 3", C);
     uint8_t *bytes = (uint8_t *)fv_alloc(r->c, (size_t)S * (size_t)S * 3);
     fv_tensor *x = bytes ? fv_new(r->c, FV_F32, 4, dim) : NULL;
-    if (x && picture_read(r->c, file, S, C, bytes)) {
+    if (x && picture_fit(r->c, file, S, C, bytes)) {
         one_picture(bytes, (float *)x->data, S, C, 0, 0, 0);
         classify(r, x, file, json);
     }
@@ -98,5 +98,12 @@ static int image_predict(run *r, const char *file, int json) {
     return !fv_error(r->c);
 }
 
+static int image_picture(run *r, canvas *v, int32_t item, double x, double y) {
+    const pictures *p = &((const image_data *)r->data)->split[SPLIT_TEST];
+    draw_pixels(v, p->data + (size_t)item * (size_t)(p->height * p->width * p->channels), p->width, p->height, p->channels, x, y, 112, 112);
+    return 1;
+}
+static int image_draw(run *r, const int32_t *index, int n, const char *png) { return classify_sheet(r, index, n, png, 8, 112, 112, image_picture); }
+
 extern const task task_image;
-const task task_image = {"image", "classes of pictures", "pictures", presets, keys, 0, "fashion-mnist", NULL, image_open, image_close, image_batch, NULL, NULL, NULL, image_predict, NULL};
+const task task_image = {"image", "classes of pictures", "pictures", presets, keys, 0, "fashion-mnist", NULL, image_open, image_close, image_batch, NULL, NULL, NULL, image_predict, image_draw};

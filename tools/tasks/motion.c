@@ -95,8 +95,9 @@ static void seen_from(const frame *f, const float *p, float *out) {
 typedef struct near_one { float far; int which, from; } near_one;
 /* keeps the n nearest, nearest first */
 static void keep(near_one *list, int *count, int n, near_one one) {
-    int i = *count < n ? (*count)++ : n - 1;
-    if (i == n - 1 && *count == n && list[i].far > 0 && !(one.far < list[i].far)) return;
+    int full = *count == n;
+    if (full && !(one.far < list[n - 1].far)) return;
+    int i = full ? n - 1 : (*count)++;
     for (; i > 0 && list[i - 1].far > one.far; i--) list[i] = list[i - 1];
     list[i] = one;
 }

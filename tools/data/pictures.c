@@ -1,0 +1,75 @@
+/* pictures.c -- which layout a folder of pictures has. */
+#include "pictures.h"
+#include "folder.h"
+#include "medmnist.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int from_medmnist(fv_ctx *c, const char *path, const char *split, pictures *p) {
+    medmnist m;
+    if (!medmnist_open(c, path, split, 0, &m)) return 0;
+    p->count = (int)m.images.dim[0], p->height = (int)m.images.dim[1], p->width = (int)m.images.dim[2], p->channels = m.images.rank == 4 ? 3 : 1, p->classes = m.classes;
+    p->data = (uint8_t *)fv_alloc(c, (size_t)m.images.count), p->label = (int32_t *)fv_alloc(c, (size_t)p->count * sizeof *p->label);
+    p->class_name = (char(*)[64])fv_alloc(c, (size_t)p->classes * 64);
+    if (!fv_error(c)) {
+        memcpy(p->data, m.images.data, (size_t)m.images.count);
+        for (int i = 0; i < p->count; i++) p->label[i] = (int32_t)npy_value(&m.labels, i);
+        for (int i = 0; i < p->classes; i++) snprintf(p->class_name[i], 64, "%d", i);
+    }
+    medmnist_close(c, &m);
+    return !fv_error(c);
+}
+
+static int is_picture(const char *name) {
+    const char *dot = strrchr(name, '.');
+    return dot && (!strcmp(dot, ".png") || !strcmp(dot, ".PNG") || !strcmp(dot, ".jpg") || !strcmp(dot, ".JPG") || !strcmp(dot, ".jpeg") || !strcmp(dot, ".JPEG"));
+}
+/* two passes: how many, then all */
+static int from_folders(fv_ctx *c, const char *dir, int size, int channels, pictures *p) {
+    char folder[4400], path[8800];
+    int classes, n;
+    size_t each = (size_t)size * (size_t)size * (size_t)channels;
+    char **name = folder_list(c, dir, "", 1, &classes);
+    if (name && !classes) fv_fail(c, FV_EIO, "%s: no folder of a class", dir);
+    for (int pass = 0; pass < 2 && !fv_error(c); pass++) {
+        int at = 0;
+        for (int k = 0; k < classes && !fv_error(c); k++) {
+            snprintf(folder, sizeof folder, "%.2000s/%.2000s", dir, name[k]);
+            char **file = folder_list(c, folder, "", 0, &n);
+            for (int i = 0; i < n && file && !fv_error(c); i++) {
+                if (!is_picture(file[i])) continue;
+                snprintf(path, sizeof path, "%.4300s/%.4300s", folder, file[i]);
+                if (pass) picture_fit(c, path, size, channels, p->data + (size_t)at * each), p->label[at] = k;
+                at++;
+            }
+            fv_free(c, file);
+        }
+        if (fv_error(c) || pass) break;
+        if (!at) fv_fail(c, FV_EIO, "%s: no PNG or JPEG in the folders of its classes", dir);
+        p->count = at, p->height = p->width = size, p->channels = channels, p->classes = classes;
+        p->data = (uint8_t *)fv_alloc(c, (size_t)at * each + 1), p->label = (int32_t *)fv_alloc(c, (size_t)at * sizeof *p->label + 1);
+        p->class_name = (char(*)[64])fv_alloc(c, (size_t)classes * 64 + 1);
+        for (int k = 0; k < classes && p->class_name; k++) snprintf(p->class_name[k], 64, "%.63s", name[k]);
+    }
+    fv_free(c, name);
+    return !fv_error(c);
+}
+
+int pictures_open(fv_ctx *c, const char *dir, const char *split, int size, int channels, pictures *p) {
+    char path[4400], folder[4400];
+    memset(p, 0, sizeof *p);
+    if (medmnist_find(c, dir, path, sizeof path)) return from_medmnist(c, path, split, p);
+    snprintf(folder, sizeof folder, "%s/%s", dir, split);
+    if (access(folder, F_OK) && !strcmp(split, "test")) snprintf(folder, sizeof folder, "%s/val", dir);
+    if (!access(folder, F_OK)) return from_folders(c, folder, size, channels, p);
+    return idx_open(c, dir, split, p);
+}
+
+void pictures_close(fv_ctx *c, pictures *p) {
+    fv_free(c, p->data);
+    fv_free(c, p->label);
+    fv_free(c, p->class_name);
+    memset(p, 0, sizeof *p);
+}
