@@ -5,11 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int open_data(run *r) {
-    if (!fv_error(r->c) && !*r->data_path) return fv_fail(r->c, FV_EUSAGE, "the run names no data: --data DIR is wanted");
-    return !fv_error(r->c) && r->task->open(r, r->data_path);
-}
-
 int cmd_eval(int argc, char **argv) {
     cli_option options[] = {{"--data", "DIR|demo", "other data than the run's", NULL}, {"--shuffle", NULL, "inputs of other items: what is left is guessed from the rest", NULL},
         {"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "one JSON line", NULL}, {NULL, NULL, NULL, NULL}};
@@ -27,7 +22,7 @@ int cmd_eval(int argc, char **argv) {
     fv_json *j = run_reopen(&r, a.words[0], cli_value(&a, "--data"));
     r.blind = cli_value(&a, "--shuffle") != NULL;
     run_catch_signals();
-    if (j && open_data(&r)) {
+    if (j && run_open_data(&r)) {
         if (r.task->measure) r.task->measure(&r, SPLIT_TEST, 0, r.count[SPLIT_TEST], &f);
         else run_classes(&r, SPLIT_TEST, 0, r.count[SPLIT_TEST], &f);
         if (r.task->baselines && !r.blind && !fv_error(r.c)) r.task->baselines(&r, &f);
@@ -59,7 +54,7 @@ static int read_items(const char *text, int count, int32_t *items, int most) {
 static int draw_items(run *r, const char *text, const char *png) {
     int32_t items[256];
     if (!r->task->draw) return fv_fail(r->c, FV_EUNAVAILABLE, "the task %s draws nothing", r->task->name);
-    if (!open_data(r)) return 0;
+    if (!run_open_data(r)) return 0;
     int n = read_items(text, r->count[SPLIT_TEST], items, 256);
     if (!n) return fv_fail(r->c, FV_EUSAGE, "--items %s: numbers of test items as in 3,7,20-40, below %d", text, r->count[SPLIT_TEST]);
     return r->task->draw(r, items, n, png);

@@ -231,6 +231,12 @@ fv_json *run_reopen(run *r, const char *dir, const char *data) {
     return NULL;
 }
 
+int run_open_data(run *r) {
+    if (r->data) return 1;
+    if (!fv_error(r->c) && !*r->data_path) return fv_fail(r->c, FV_EUSAGE, "the run names no data: --data DIR is wanted");
+    return !fv_error(r->c) && r->task->open(r, r->data_path);
+}
+
 void run_score(run *r, int split, int item, double score) {
     if (r->score && split == SPLIT_TEST && item < r->count[SPLIT_TEST]) r->score[item] = (float)score;
 }

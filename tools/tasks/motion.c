@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { AGENTS = 9, VECTORS = 19, LANES = 24, POINTS = 9, FUTURE = MOTION_STEPS - MOTION_SEEN, PIECES = 4096 };
 static const float reach = 65;
@@ -327,17 +328,18 @@ static int motion_baselines(run *r, figures *out) {
 
 /* ---- predictions ---- */
 static int motion_predict(run *r, const char *file, int json) {
-    motion_data *d = (motion_data *)r->data;
-    char dir[4096];
+    char path[4400], dir[4200];
     traffic t;
     batch b;
     memset(&b, 0, sizeof b);
     if (!traffic_read(r->c, file, &t)) return 0;
-    snprintf(dir, sizeof dir, "%s", file); /* lanes/ beside the scene's folder, else the run's */
+    snprintf(dir, sizeof dir, "%.4000s", file); /* lanes/ beside the scene's folder, else the run's */
     char *slash = strrchr(dir, '/');
     if (slash) snprintf(slash, sizeof dir - (size_t)(slash - dir), "/..");
-    const lane_map *m = map_of(r, d, slash ? dir : "..", t.city);
-    if (!m && fv_error(r->c) == FV_EIO) fv_clear_error(r->c), m = map_of(r, d, r->data_path, t.city);
+    lane_map read;
+    snprintf(path, sizeof path, "%s/lanes/%.15s.csv", slash ? dir : "..", t.city);
+    if (access(path, F_OK)) snprintf(path, sizeof path, "%.4096s/lanes/%.15s.csv", r->data_path, t.city);
+    const lane_map *m = lanes_read(r->c, path, &read) ? &read : NULL;
     const traffic *one = &t;
     fv_tensor *y = m && scenes_batch(r, &one, &m, 1, &b) ? run_forward(r, &b) : NULL;
     int K = y ? (int)y->dim[1] : 0;
@@ -359,6 +361,7 @@ static int motion_predict(run *r, const char *file, int json) {
         if (!fv_error(r->c)) printf("%s%s\n", text.data, json ? "]}" : "");
         fv_text_free(r->c, &text), fv_free(r->c, future);
     }
+    if (m) lanes_free(r->c, &read);
     traffic_free(r->c, &t);
     return !fv_error(r->c);
 }

@@ -275,6 +275,7 @@ static int retrieval_baselines(run *r, figures *f) {
 
 /* ---- predictions ---- */
 static int retrieval_predict(run *r, const char *file, int json) {
+    if (!r->data && !run_open_data(r)) return 0; /* its captions are what can be said */
     retrieval_data *d = (retrieval_data *)r->data;
     size_t each = (size_t)d->size * (size_t)d->size * 3;
     ranking k;

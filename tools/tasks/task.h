@@ -87,6 +87,8 @@ int run_classes(run *r, int split, int from, int count, figures *f);
 fv_rng run_rng(const run *r, int epoch, int32_t item);
 /* The item whose input is measured for `item`: itself, or with r->blind another one of the split */
 int32_t run_other(const run *r, int split, int32_t item);
+/* Opens the data of a reopened run, for a prediction that wants them. 1 or 0. */
+int run_open_data(run *r);
 /* Notes what a test item adds to the mean that is the headline figure (100 for a right answer, metres, ...), where that is asked for. */
 void run_score(run *r, int split, int item, double score);
 int is_interrupted(void);

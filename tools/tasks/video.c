@@ -3,7 +3,7 @@
  * Clips are read when they are wanted, so that memory does not grow with the data. Frames are sampled sparsely: one of each of num_frames equal parts, in training
  * at random. Tests look at 2 such samples x 3 crops (one where the frames are square) and take the mean of what is said. one_frame=1 shows one frame
  * of the clip again and again: what is left is what can be told without motion. motion_only=1 takes from each pixel its mean over the frames: what does not move
- * vanishes, so that small data suffice. */
+ * vanishes, so that small data suffice. In training shift=N moves a clip by up to N pixels, colours=1 changes its channels round and turns light to dark. */
 #include "../data/clips.h"
 #include "../data/folder.h"
 #include "classify.h"
@@ -19,11 +19,11 @@ typedef struct video_data { clip_item *item[2]; int room[2], class_room, size, f
 
 static const char *presets[][2] = {
     {"demo-video", "arch=video_vit img_size=48 patch_size=8 num_frames=8 tubelet_size=2 in_chans=3 embed_dim=128 depth=4 num_heads=4 batch_size=32 epochs=16 lr=1e-3 warmup_epochs=1 "
-                   "weight_decay=0.05 linear_init=xavier clip_grad=1 precision=bf16 motion_only=1"},
+                   "weight_decay=0.05 linear_init=xavier clip_grad=1 precision=bf16 motion_only=1 shift=3"},
     {"videomae-small", "arch=video_vit img_size=224 patch_size=16 num_frames=16 tubelet_size=2 in_chans=3 embed_dim=384 depth=12 num_heads=6 batch_size=8 epochs=40 lr=5e-4 warmup_epochs=5 "
                        "weight_decay=0.05 drop_path_rate=0.1 label_smoothing=0.1"},
     {NULL, NULL}};
-static const char *const keys[] = {"one_frame", "motion_only", NULL};
+static const char *const keys[] = {"one_frame", "motion_only", "shift", "colours", NULL};
 
 static void *grown(fv_ctx *c, void *old, int count, int *room, size_t size) {
     if (count < *room) return old;
@@ -164,23 +164,42 @@ static int view_of(run *r, const clip *v, const int32_t *index, int T, int S, in
     fv_free(r->c, raw);
     return !fv_error(r->c);
 }
+/* a training clip, moved (its border goes on) and its channels changed round */
+static int augmented(run *r, int T, int S, fv_rng *g, float *to) {
+    int most = (int)number_of(&r->s, 't', "shift", 0), colours = number_of(&r->s, 't', "colours", 0) > 0, order[3] = {0, 1, 2};
+    int dx = most > 0 ? (int)fv_rng_below(g, (uint32_t)(2 * most + 1)) - most : 0, dy = most > 0 ? (int)fv_rng_below(g, (uint32_t)(2 * most + 1)) - most : 0;
+    if (!colours && !dx && !dy) return 1;
+    float sign = colours && fv_rng_below(g, 2) ? -1.0f : 1.0f;
+    if (colours) fv_rng_shuffle(g, order, 3);
+    int64_t plane = (int64_t)S * S, all = 3 * T * plane;
+    float *old = (float *)fv_alloc(r->c, (size_t)all * sizeof *old);
+    if (!old) return 0;
+    memcpy(old, to, (size_t)all * sizeof *old);
+    for (int64_t i = 0; i < all; i++) {
+        int k = (int)(i / plane / T), t = (int)(i / plane % T), y = (int)(i % plane / S) + dy, x = (int)(i % S) + dx;
+        y = y < 0 ? 0 : y >= S ? S - 1 : y, x = x < 0 ? 0 : x >= S ? S - 1 : x;
+        to[i] = sign * old[((int64_t)order[k] * T + t) * plane + y * S + x];
+    }
+    fv_free(r->c, old);
+    return 1;
+}
 /* view number `view` of a clip in a test, or a random one of a training epoch */
 static int sampled(run *r, const clip *v, int view, fv_rng *g, float *to) {
-    const video_data *d = (const video_data *)r->data;
+    int T = (int)number_of(&r->s, 'm', "num_frames", 16), S = (int)number_of(&r->s, 'm', "img_size", 224);
     int32_t index[MOST_FRAMES];
-    fv_sample_frames(g, v->frames, d->frames, view / CROPS, SEGMENTS, index);
+    fv_sample_frames(g, v->frames, T, view / CROPS, SEGMENTS, index);
     if (number_of(&r->s, 't', "one_frame", 0) > 0) {
         int32_t one = g ? (int32_t)fv_rng_below(g, (uint32_t)v->frames) : v->frames / 2;
-        for (int i = 0; i < d->frames; i++) index[i] = one;
+        for (int i = 0; i < T; i++) index[i] = one;
     }
-    if (!view_of(r, v, index, d->frames, d->size, view % CROPS, g, to)) return 0;
-    int64_t plane = (int64_t)d->size * d->size;
+    if (!view_of(r, v, index, T, S, view % CROPS, g, to)) return 0;
+    int64_t plane = (int64_t)S * S;
     for (int64_t i = 0; number_of(&r->s, 't', "motion_only", 0) > 0 && i < 3 * plane; i++) {
-        float *p = to + i / plane * plane * d->frames + i % plane, mean = 0;
-        for (int t = 0; t < d->frames; t++) mean += p[t * plane] / (float)d->frames;
-        for (int t = 0; t < d->frames; t++) p[t * plane] -= mean;
+        float *p = to + i / plane * plane * T + i % plane, mean = 0;
+        for (int t = 0; t < T; t++) mean += p[t * plane] / (float)T;
+        for (int t = 0; t < T; t++) p[t * plane] -= mean;
     }
-    return 1;
+    return !g || augmented(r, T, S, g, to);
 }
 
 /* n clips, `views` views of each one after the other */
@@ -247,8 +266,7 @@ static int video_measure(run *r, int split, int from, int count, figures *f) {
 static int video_baselines(run *r, figures *f) { return figure_add(f, "chance", 100.0 / r->classes, "%"), 1; }
 
 static int video_predict(run *r, const char *file, int json) {
-    const video_data *d = (const video_data *)r->data;
-    int64_t dim[5] = {1, 3, d->frames, d->size, d->size};
+    int64_t T = (int64_t)number_of(&r->s, 'm', "num_frames", 16), S = (int64_t)number_of(&r->s, 'm', "img_size", 224), dim[5] = {1, 3, T, S, S};
     clip v;
     fv_tensor *x = fv_new(r->c, FV_F32, 5, dim);
     if (!x || !clip_open(r->c, file, &v)) return 0;

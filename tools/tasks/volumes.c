@@ -73,14 +73,14 @@ static int volumes_batch(run *r, int split, const int32_t *index, int n, int epo
 
 /* fv predict RUN FILE.npy: one volume [D,H,W] of u8 */
 static int volumes_predict(run *r, const char *file, int json) {
-    const volumes_data *d = (const volumes_data *)r->data;
-    int64_t dim[5] = {1, 1, d->size[0], d->size[1], d->size[2]};
+    int H = (int)number_of(&r->s, 'm', "image_size", 28), F = (int)number_of(&r->s, 'm', "frames", 28);
+    int64_t dim[5] = {1, 1, F, H, H};
     fv_file f;
     npy a;
     if (!fv_file_open(r->c, file, &f)) return 0;
     if (npy_parse(r->c, file, f.data, f.size, &a)) {
         if (a.rank != 3 || a.dim[0] != dim[2] || a.dim[1] != dim[3] || a.dim[2] != dim[4] || a.bytes != 1)
-            fv_fail(r->c, FV_EUSAGE, "%s: a u8 array [%d,%d,%d] is wanted", file, d->size[0], d->size[1], d->size[2]);
+            fv_fail(r->c, FV_EUSAGE, "%s: a u8 array [%d,%d,%d] is wanted", file, F, H, H);
         else {
             fv_tensor *x = fv_new(r->c, FV_F32, 5, dim);
             for (int64_t i = 0; i < a.count && x; i++) ((float *)x->data)[i] = (float)a.data[i] / 127.5f - 1;

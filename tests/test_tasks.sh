@@ -1,0 +1,78 @@
+#!/bin/sh
+# Each task of the program, small: its demo data are made and read back, a run is trained, eval says the same figures again, predict speaks and draws; compare
+# reuses its runs. Tasks that want a download are tried where the cache has it. The examples learn what they say.
+. tests/harness.sh
+FV=${FV:-build/fv}
+cache=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/frozenvis}
+llm=$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+
+# figures FILE: the last line's measures up to the loss, without what tells of speed
+figures() { tail -n 1 "$1" | sed 's/.*"variant":"[a-z]*",//; s/^{"final":true,//; s/"loss":.*//'; }
+
+# task NAME VARIANT FILE OPTIONS...: FILE (or -) is what predict is asked about, from the data's folder
+task() {
+    t=$1 variant=$2 file=$3
+    shift 3
+    run=$T/run-$t
+    expect "$t: trains" "$FV" train "$t" --data demo --variant "$variant" --limit 64 --batch 16 --epochs 1 --json --out "$run" "$@" || return
+    grep '"final":true' "$T/said" >"$T/trained"
+    expect "$t: is measured again" "$FV" eval "$run" --json || return
+    cp "$T/said" "$T/measured"
+    [ -n "$(figures "$T/trained")" ] && [ "$(figures "$T/trained")" = "$(figures "$T/measured")" ] && ok || bad "$t: eval says $(figures "$T/measured"), train said $(figures "$T/trained")"
+    expect "$t: draws" "$FV" predict "$run" --items 0-3 --png "$T/$t.png"
+    head -c 8 "$T/$t.png" 2>/dev/null | grep -q PNG && ok || bad "$t: no picture"
+    if [ "$file" != - ]; then
+        expect "$t: predicts a file" "$FV" predict "$run" "$file" --json
+        [ "$(wc -l <"$T/said")" = 1 ] && grep -q '^{"file":.*}$' "$T/said" && ok || bad "$t: one line of JSON is wanted"
+        head -c 100 "$file" >"$T/cut.${file##*.}"
+        "$FV" predict "$run" "$T/cut.${file##*.}" >/dev/null 2>"$T/said"
+        [ $? = 3 ] && [ "$(wc -l <"$T/said")" = 1 ] && ok || bad "$t: a cut file ends with 3 and one sentence: $(cat "$T/said")"
+    fi
+    "$FV" train "$t" --data "$T/nowhere" --out "$T/none" --variant "$variant" "$@" >/dev/null 2>"$T/said"
+    [ $? = 4 ] && [ "$(wc -l <"$T/said")" = 1 ] && [ ! -e "$T/none/result.json" ] && ok || bad "$t: missing data end with 4 and one sentence: $(cat "$T/said")"
+    rm -rf "$T/none"
+}
+
+# ---- demos that are made here, in a cache of the test's own ----
+(
+    FROZENVIS_CACHE=$T/cache
+    export FROZENVIS_CACHE
+    mkdir -p "$FROZENVIS_CACHE"
+    [ -e "$llm" ] && ln -s "$cache/smollm2" "$FROZENVIS_CACHE/smollm2"
+    made=$FROZENVIS_CACHE
+    task points base "$made/demo-points-1/test/mug/1.npy"
+    task motion base "$made/demo-motion-1/val/3001.csv"
+    rm -rf "$made/demo-motion-1"
+    task volumes base -
+    rm -rf "$made/demo-volumes-1"
+    if [ -e "$llm" ]; then
+        task scene-qa llm - --llm "$llm"
+    else
+        skip scene-qa 'the language model is not in the cache'
+    fi
+    # compare: two arms, two seeds; a finished plan is only read
+    expect 'compare' "$FV" compare points --data demo --variants base,linear --seeds 2 --limit 32 --batch 16 --epochs 1 --quiet --out "$T/cmp"
+    [ "$(wc -l <"$T/cmp/results.jsonl")" = 4 ] && grep -q '95' "$T/cmp/report.html" && [ -s "$T/cmp/arms.svg" ] && ok || bad 'compare: results.jsonl, report.html and arms.svg'
+    touch "$T/before"
+    expect 'compare --resume' "$FV" compare points --data demo --variants base,linear --seeds 2 --limit 32 --batch 16 --epochs 1 --quiet --out "$T/cmp" --resume --json
+    [ "$(tail -n 1 "$T/said" | grep -c '"final":true')" = 1 ] && ok || bad 'compare --json: the last line is final'
+    [ -z "$(find "$T/cmp" -name result.json -newer "$T/before")" ] && ok || bad 'compare --resume trained again'
+    "$FV" compare points --sweep odd --out "$T/cmp2" --data demo >/dev/null 2>&1
+    [ $? = 2 ] && [ ! -e "$T/cmp2" ] && ok || bad 'compare: an unknown sweep ends with 2 and leaves nothing'
+    echo "$passed $failed $skipped" >"$T/sub"
+)
+read -r passed failed skipped <"$T/sub" || bad 'the made demos'
+
+# ---- the examples ----
+says() { # says EXAMPLE LEAST: the first number of its last line is at least that
+    expect "example $1" make -s "build/examples/$1" && expect "example $1 runs" "build/examples/$1" || return
+    tail -n 1 "$T/said" | awk -v least="$2" '{ match($0, /[0-9]+(\.[0-9]+)? %/); exit !(substr($0, RSTART, RLENGTH) + 0 >= least) }' && ok || bad "example $1: $(tail -n 1 "$T/said")"
+}
+says classify_points 80
+says classify_video 90
+says classify_volumes 70
+says answer_questions 90
+says retrieve_pictures 80
+expect 'example forecast_motion' make -s build/examples/forecast_motion && expect 'example forecast_motion runs' build/examples/forecast_motion
+tail -n 1 "$T/said" | awk '{ exit !($3 > 0 && $3 < $11 / 3) }' && ok || bad "example forecast_motion: $(tail -n 1 "$T/said")"
+report
