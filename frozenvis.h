@@ -8011,6 +8011,12 @@ FV_DEF fv_tensor *fv_point_groups(fv_ctx *c, const fv_tensor *x, int G, int K, f
     return c->status ? NULL : near;
 }
 
+/* From here to the training section nothing runs often: gcc spends a tenth of its time less on it. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
+#pragma GCC push_options
+#pragma GCC optimize("O1")
+#endif
+
 /* ======================================================================================================
  * >>model (implementation)
  * ====================================================================================================== */
@@ -10039,6 +10045,10 @@ FV_DEF int fv_model_load(fv_ctx *c, fv_model *m, fv_weights *w, const char *pref
     }
     return !c->status;
 }
+
+#if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
+#pragma GCC pop_options
+#endif
 
 /* ======================================================================================================
  * >>train (implementation)
