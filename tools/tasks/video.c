@@ -76,9 +76,10 @@ static int read_csv(run *r, video_data *d, const char *dir, const char *file, in
             if (!cut) cut = strchr(line, '\t');
             if (n && (!cut || cut == line || !cut[1])) fv_fail(r->c, FV_EFORMAT, "%s: line %d: `path;label` is wanted", file, number);
             else if (n) {
-                *cut = 0;
+                *cut++ = 0;
+                while (*cut == ' ' || *cut == '\t') cut++;
                 snprintf(path, sizeof path, *line == '/' ? "%.0s%s" : "%.4200s/%s", dir, line);
-                add_clip(r, d, split, path, cut + 1);
+                add_clip(r, d, split, path, cut);
             }
         }
         at = stop ? stop + 1 : end;
