@@ -195,7 +195,7 @@ static int nearest(const float *q, const float *table, int n, int E, found *top)
     return count;
 }
 /* the first n of the list anew, by both scores: caption `fixed` (or picture, when of_picture) with each */
-static int rerank(run *r, int split, int from, int fixed, int of_picture, found *top, int n) {
+static int rerank(run *r, const ranking *k, int split, int from, int fixed, int of_picture, found *top, int n) {
     const retrieval_data *d = (const retrieval_data *)r->data;
     const caption_split *s = &d->set.split[split];
     int first = s->picture[from].first;
@@ -205,7 +205,7 @@ static int rerank(run *r, int split, int from, int fixed, int of_picture, found 
     fv_reset(r->c);
     for (int i = 0; i < n; i++) {
         text[i] = first + (of_picture ? top[i].which : fixed), picture[i] = from + (of_picture ? fixed : top[i].which);
-        if (r->blind) picture[i] = from + (picture[i] - from + r->count[1] / 2) % r->count[1];
+        if (r->blind) picture[i] = from + (picture[i] - from + k->pictures / 2) % k->pictures;
     }
     fv_tensor *y = inputs(r, split, text, n, picture, of_picture ? 1 : n, -1, b.input) ? fv_model_forward_many(r->c, r->model, (fv_tensor *const *)b.input, 3) : NULL;
     for (int i = 0; i < n && y; i++) top[i].score = top[i].score / (float)number_of(&r->s, 't', "temperature", 0.07) + (float)fv_get(y, i * y->dim[1]);
@@ -217,7 +217,7 @@ static int rerank(run *r, int split, int from, int fixed, int of_picture, found 
 static int search(run *r, const ranking *k, int split, int from, int which, int of_picture, int again, found *top) {
     int n = of_picture ? nearest(k->image + which * k->E, k->text, k->captions, k->E, top) : nearest(k->text + which * k->E, k->image, k->pictures, k->E, top);
     if (again > n) again = n;
-    return again > 1 && !rerank(r, split, from, which, of_picture, top, again) ? 0 : n;
+    return again > 1 && !rerank(r, k, split, from, which, of_picture, top, again) ? 0 : n;
 }
 
 static int measure_split(run *r, int split, int from, int wanted, const char *prefix, int again, figures *f) {
