@@ -256,6 +256,13 @@ fv_tensor *run_loss(run *r, fv_tensor *y, const batch *b) {
 }
 
 /* ---- classification's measures ---- */
+int run_rank(const fv_tensor *y, int row, int label) {
+    int rank = 0;
+    int64_t n = y->dim[1];
+    if (label < 0 || label >= n) return (int)n;
+    for (int64_t k = 0; k < n; k++) rank += k != label && !(fv_get(y, row * n + k) < fv_get(y, row * n + label));
+    return rank;
+}
 typedef struct scored { float score; int positive; } scored;
 static int by_score(const void *a, const void *b) {
     float x = ((const scored *)a)->score, y = ((const scored *)b)->score;
@@ -306,13 +313,9 @@ int run_classes(run *r, int split, int from, int count, figures *f) {
         if (!p) break;
         loss_sum += fv_get(loss, 0) * n;
         for (int i = 0; i < n; i++, done++) {
-            int rank = 0;
             label[done] = ((const int32_t *)b.target[0]->data)[i];
-            double mine = fv_get(y, (int64_t)i * classes + label[done]);
-            for (int k = 0; k < classes; k++) {
-                rank += k != label[done] && fv_get(y, (int64_t)i * classes + k) >= mine;
-                score[(size_t)done * (size_t)classes + (size_t)k] = (float)fv_get(p, (int64_t)i * classes + k);
-            }
+            int rank = run_rank(y, i, label[done]);
+            for (int k = 0; k < classes; k++) score[(size_t)done * (size_t)classes + (size_t)k] = (float)fv_get(p, (int64_t)i * classes + k);
             top1 += rank < 1, top5 += rank < 5;
             run_score(r, split, at + i, 100 * (rank < 1));
         }

@@ -136,9 +136,7 @@ int qa_measure(run *r, qa_set *q, int split, int from, int count, const char *fi
         loss_sum += fv_get(loss, 0) * n;
         for (int i = 0; i < n; i++, done++) {
             const qa_item *one = &q->split[split].item[index[i]];
-            int64_t K = y->dim[1];
-            int rank = one->answer < 0 ? 1000 : 0;
-            for (int64_t k = 0; k < K && one->answer >= 0; k++) rank += k != one->answer && fv_get(y, i * K + k) >= fv_get(y, i * K + one->answer);
+            int rank = one->answer < 0 ? 1000 : run_rank(y, i, one->answer); /* no such answer: never found */
             run_score(r, split, index[i], 100 * (rank < 1)), right += rank < 1, near += rank < 10, by_type[one->type] += rank < 1, of_type[one->type]++;
         }
     }

@@ -83,6 +83,9 @@ fv_tensor *run_forward(run *r, const batch *b);
 fv_tensor *run_loss(run *r, fv_tensor *y, const batch *b);
 /* top1, top5 (from 6 classes), auc (with two classes and more; one against rest, mean of the classes that are there), loss */
 int run_classes(run *r, int split, int from, int count, figures *f);
+/* How many other classes score at least as much as `label` in a row of y [B,K]: 0 is a right answer, ties and NaN count against it; K when
+ * there is no such class. */
+int run_rank(const fv_tensor *y, int row, int label);
 /* The rng of an item in an epoch, from the run's seed */
 fv_rng run_rng(const run *r, int epoch, int32_t item);
 /* The item whose input is measured for `item`: itself, or with r->blind another one of the split */

@@ -1,0 +1,94 @@
+/* Ranks, areas under curves and nearest embeddings against the plain way: ties, one candidate, none.
+ * link: tools/settings.c tools/cli.c tools/draw.c tools/tasks/qa.c tools/data/captions.c tools/data/emoji.c tools/data/folder.c tools/data/picture.c tools/data/npy.c
+ */
+#include "../tools/run.c"
+#include "../tools/tasks/retrieval.c"
+#include "test.h"
+
+const task *const tasks[] = {&task_retrieval, NULL};
+const task *task_named(const char *name) { return strcmp(name, "retrieval") ? NULL : &task_retrieval; }
+
+/* coarse numbers, so that many are equal */
+static float coarse(fv_rng *g) { return floorf(4 * fv_rng_uniform(g)) / 4; }
+
+/* the share of pairs of a positive and a negative in which the positive scores more, ties half */
+static void areas(void) {
+    fv_ctx *c = fv_create(NULL);
+    fv_rng g = {1, 1, 0};
+    for (int turn = 0; turn < 300; turn++) {
+        run r;
+        memset(&r, 0, sizeof r), r.c = c;
+        enum { MOST = 40, K = 3 };
+        int n = 1 + turn % MOST, counted = 0;
+        float score[MOST * K];
+        int32_t label[MOST];
+        double sum = 0;
+        for (int i = 0; i < n; i++) label[i] = (int32_t)(fv_rng_uniform(&g) * (turn % 7 ? K : 1));
+        for (int i = 0; i < n * K; i++) score[i] = turn % 2 ? coarse(&g) : fv_rng_uniform(&g);
+        for (int k = 0; k < K; k++) {
+            double won = 0, pairs = 0;
+            for (int i = 0; i < n; i++)
+                for (int j = 0; j < n; j++)
+                    if (label[i] == k && label[j] != k) pairs++, won += score[i * K + k] > score[j * K + k] ? 1 : score[i * K + k] < score[j * K + k] ? 0 : 0.5;
+            if (pairs > 0) sum += won / pairs, counted++;
+        }
+        double got = mean_area(&r, score, label, n, K);
+        CHECK(counted ? fabs(got - sum / counted) < 1e-12 : isnan(got), "%d items: %g instead of %g", n, got, counted ? sum / counted : 0);
+    }
+    fv_destroy(c);
+}
+
+/* the place in the sorted row, the worst of equal ones */
+static void ranks(void) {
+    fv_ctx *c = fv_create(NULL);
+    fv_rng g = {2, 2, 0};
+    for (int turn = 0; turn < 200; turn++) {
+        int64_t dim[2] = {3, 1 + turn % 12};
+        fv_reset(c);
+        fv_tensor *y = fv_new(c, FV_F32, 2, dim);
+        for (int64_t i = 0; i < fv_numel(y); i++) ((float *)y->data)[i] = coarse(&g);
+        for (int row = 0; row < 3; row++)
+            for (int label = 0; label < dim[1]; label++) {
+                const float *v = (const float *)y->data + row * dim[1];
+                int worse = 0;
+                for (int k = 0; k < dim[1]; k++) worse += v[k] < v[label];
+                CHECK(run_rank(y, row, label) == (int)dim[1] - 1 - worse, "rank %d of %d", run_rank(y, row, label), (int)dim[1]);
+            }
+        CHECK(run_rank(y, 0, -1) == dim[1] && run_rank(y, 0, (int)dim[1]) == dim[1], "a class that is none is never found");
+        for (int k = 0; k < dim[1]; k++) ((float *)y->data)[k] = NAN;
+        CHECK(run_rank(y, 0, 0) == dim[1] - 1, "a network that says NaN is not right");
+    }
+    fv_destroy(c);
+}
+
+/* the first TOP of all, sorted; of equal ones the lower number first */
+static void embeddings(void) {
+    fv_rng g = {3, 3, 0};
+    for (int turn = 0; turn < 300; turn++) {
+        enum { MOST = 60, E = 5 };
+        static float table[MOST * E];
+        float q[E], s[MOST];
+        found top[TOP];
+        int n = 1 + turn % MOST, count;
+        for (int i = 0; i < E; i++) q[i] = coarse(&g) - 0.5f;
+        for (int i = 0; i < n * E; i++) table[i] = coarse(&g) - 0.5f;
+        for (int i = 0; i < n; i++) {
+            s[i] = 0;
+            for (int e = 0; e < E; e++) s[i] += q[e] * table[i * E + e];
+        }
+        count = nearest(q, table, n, E, top);
+        CHECK(count == (n < TOP ? n : TOP), "%d of %d", count, n);
+        for (int m = 0; m < count; m++) {
+            int before = 0;
+            for (int i = 0; i < n; i++) before += s[i] > s[top[m].which] || (s[i] >= s[top[m].which] && i < top[m].which);
+            CHECK(before == m, "place %d holds what is the %dth", m, before);
+        }
+    }
+}
+
+int main(void) {
+    RUN(areas);
+    RUN(ranks);
+    RUN(embeddings);
+    return REPORT();
+}
