@@ -98,8 +98,10 @@ install: all
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/include'
 	install -m 755 $(B)/fv '$(DESTDIR)$(PREFIX)/bin/fv'
 	install -m 644 frozenvis.h '$(DESTDIR)$(PREFIX)/include/frozenvis.h'
+	install -d '$(DESTDIR)$(PREFIX)/share/frozenvis'
+	install -m 755 tools/fetch.sh '$(DESTDIR)$(PREFIX)/share/frozenvis/fetch.sh'
 uninstall:
-	rm -f '$(DESTDIR)$(PREFIX)/bin/fv' '$(DESTDIR)$(PREFIX)/include/frozenvis.h'
+	rm -f '$(DESTDIR)$(PREFIX)/bin/fv' '$(DESTDIR)$(PREFIX)/include/frozenvis.h' '$(DESTDIR)$(PREFIX)/share/frozenvis/fetch.sh'
 
 clean:
 	rm -rf $(B)
