@@ -72,6 +72,13 @@ same "$T/one/model.safetensors" "$T/two/model.safetensors"
 same "$T/one/model.safetensors" "$T/three/model.safetensors"
 gives 0 train "$T/other" --seed 4
 cmp -s "$T/one/model.safetensors" "$T/other/model.safetensors" && bad "another seed gives the same bytes" || ok
+# augmentation of pictures and of batches, the same at any thread count
+rich='--set shift=0 crop_scale=0.7 jitter=0.2 erase=0.2 mixup=0.4 cutmix=1 mix_prob=0.5 --epochs 2'
+gives 0 train "$T/rich1" --threads 1 $rich
+gives 0 train "$T/rich2" --threads 2 $rich
+same "$T/rich1/model.safetensors" "$T/rich2/model.safetensors"
+gives 0 train "$T/unmixed" --threads 1 $rich --set mixup=0 cutmix=0
+cmp -s "$T/rich1/model.safetensors" "$T/unmixed/model.safetensors" && bad 'mixup changes nothing' || ok
 gives 0 train "$T/memory" --recompute
 same "$T/one/model.safetensors" "$T/memory/model.safetensors"
 
@@ -154,6 +161,9 @@ gives 2 train "$T/x" --set nonsense=1
 gives 2 train "$T/x" --set nonsense
 gives 2 train "$T/x" --set patch_size=5
 gives 2 train "$T/x" --set img_size=28
+gives 2 train "$T/x" --set crop_scale=2
+gives 2 train "$T/x" --set padding=1 shift=1
+gives 2 train "$T/x" extra
 gives 2 train "$T/x" --threads 0
 gives 2 train "$T/x" --variant fancy
 gives 2 train "$T/x" --variant llm

@@ -120,15 +120,19 @@ static int print_tasks(void) {
 
 int cmd_train(int argc, char **argv) {
     static char sets[64][256];
-    int set_count = 0, bad = 0, n = 0, help = 0;
-    for (int i = 0; i < argc; i++) { /* --set may come many times: taken out before the rest is read */
+    int set_count = 0, bad = 0, n = 0, help = 0, follows = 0;
+    for (int i = 0; i < argc; i++) { /* --set may come many times, with many values: taken out before the rest is read */
         help |= !strcmp(argv[i], "--help");
-        if (!strcmp(argv[i], "--set") && i + 1 < argc && set_count < 64) snprintf(sets[set_count++], sizeof sets[0], "%s", argv[++i]);
+        follows = follows && *argv[i] != '-' && strchr(argv[i], '=');
+        if (!follows && !strcmp(argv[i], "--set") && i + 1 < argc) follows = 1, i++;
+        if (follows && set_count == 64) return cli_fail(2, "--set %s: over 64 values; write them into a file for --config", argv[i]);
+        if (follows && strlen(argv[i]) >= sizeof sets[0]) return cli_fail(2, "--set %.40s...: too long", argv[i]);
+        if (follows) snprintf(sets[set_count++], sizeof sets[0], "%s", argv[i]);
         else argv[n++] = argv[i];
     }
     cli_option options[] = {{"--data", "DIR|demo", "the data set's folder; demo fetches or makes one", NULL}, {"--out", "DIR", "the run's folder, new", NULL},
         {"--preset", "NAME", "sizes and schedule, see below", NULL}, {"--config", "FILE", "a config.json (of a run, or a model's)", NULL},
-        {"--set", "KEY=VALUE", "any key of model, training or frozen.KEY; many times", NULL}, {"--init", "FILE", "start from these weights (safetensors)", NULL},
+        {"--set", "KEY=VALUE", "any key of model, training or frozen.KEY; many are fine", NULL}, {"--init", "FILE", "start from these weights (safetensors)", NULL},
         {"--llm", "FILE", "the language model: GGUF or safetensors", NULL}, {"--layers", "N[,N]", "which blocks (default: the last)", NULL},
         {"--variant", "NAME", "base linear mlp llm random shuffled finetune scratch", NULL}, {"--residual", "MODE", "none inside outside both outside_nn", NULL},
         {"--epochs", "N", "passes over the training items", NULL}, {"--batch", "N", "items a step", NULL}, {"--lr", "X", "the highest learning rate", NULL},
@@ -141,6 +145,7 @@ int cmd_train(int argc, char **argv) {
     int status = cli_parse(&a, n, argv);
     if (status == 0 && help) return print_tasks();
     if (status >= 0) return status;
+    if (a.count > 1) return cli_fail(2, "\"%s\" is one word too many; usage: %s", a.words[1], a.usage);
     const task *t = a.count == 1 ? task_named(a.words[0]) : NULL;
     if (!t) return cli_fail(2, a.count ? "task \"%s\": unknown; fv train --help lists them" : "a task is wanted; fv train --help lists them", a.words[0]);
     const char *out = cli_value(&a, "--out"), *device = cli_value(&a, "--device");

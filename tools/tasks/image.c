@@ -15,7 +15,11 @@ static const char *presets[][2] = {
     {"small", "arch=vit img_size=224 patch_size=16 in_chans=3 embed_dim=384 depth=12 num_heads=6 batch_size=64 epochs=100 lr=5e-4 warmup_epochs=5 weight_decay=0.05"},
     {"base", "arch=vit img_size=224 patch_size=16 in_chans=3 embed_dim=768 depth=12 num_heads=12 batch_size=64 epochs=100 lr=5e-4 warmup_epochs=5 weight_decay=0.05"},
     {NULL, NULL}};
-static const char *const keys[] = {"hflip", "shift", NULL};
+/* hflip: 1 mirrors half of the training pictures; shift: moves them by up to that many pixels. crop_scale: the least share of the picture that a random resized
+ * crop takes; padding: a random crop of the picture with that many black pixels around; jitter: of brightness, contrast, saturation; erase: the probability of
+ * random erasing. mixup, cutmix: the alphas, mix_prob how often. */
+static const char *const keys[] = {"hflip", "shift", "crop_scale", "padding", "jitter", "erase", "mixup", "cutmix", "mix_prob", NULL};
+static float key(const run *r, const char *name) { return (float)number_of(&r->s, 't', name, 0); }
 
 static int image_size(const run *r) { return (int)number_of(&r->s, 'm', "img_size", 28); }
 static int channels(const run *r) { return (int)number_of(&r->s, 'm', "in_chans", 3); }
@@ -26,7 +30,27 @@ static int fits(run *r, const pictures *p) {
     return fv_fail(r->c, FV_EUSAGE, "the pictures are %dx%d with %d channel(s), the network wants img_size=%d in_chans=%d", p->height, p->width, p->channels, S, channels(r));
 }
 
+/* 1: the training pictures go through fv_augment; 0: mirrored and moved at most */
+static int augmented(const run *r, fv_augment_desc *d) {
+    memset(d, 0, sizeof *d);
+    d->size = image_size(r), d->channels = channels(r), d->hflip = key(r, "hflip") > 0 ? 0.5f : 0;
+    d->scale[0] = key(r, "crop_scale"), d->padding = (int)key(r, "padding"), d->erase = key(r, "erase");
+    d->brightness = d->contrast = d->saturation = key(r, "jitter");
+    return d->scale[0] > 0 || d->padding > 0 || d->erase > 0 || d->brightness > 0;
+}
+static int keys_make_sense(run *r) {
+    static const char *const share[] = {"crop_scale", "erase", "mix_prob"}, *const other[] = {"jitter", "mixup", "cutmix", "padding", "shift"};
+    for (int i = 0; i < 3; i++)
+        if (!(key(r, share[i]) >= 0 && key(r, share[i]) <= 1)) return fv_fail(r->c, FV_EUSAGE, "%s is between 0 and 1", share[i]);
+    for (int i = 0; i < 5; i++)
+        if (!(key(r, other[i]) >= 0 && key(r, other[i]) <= 1000)) return fv_fail(r->c, FV_EUSAGE, "%s is between 0 and 1000", other[i]);
+    fv_augment_desc d;
+    if (augmented(r, &d) && key(r, "shift") > 0) return fv_fail(r->c, FV_EUSAGE, "shift does not go with crop_scale, padding, jitter or erase; padding moves pictures too");
+    return !augmented(r, &d) || fv_augment_scratch_size(r->c, &d, image_size(r), image_size(r), channels(r)) > 0;
+}
+
 static int image_open(run *r, const char *dir) {
+    if (!keys_make_sense(r)) return 0;
     image_data *d = (image_data *)fv_alloc(r->c, sizeof *d);
     r->data = d;
     if (!d || !pictures_open(r->c, dir, "train", image_size(r), channels(r), &d->split[0]) || !pictures_open(r->c, dir, "test", image_size(r), channels(r), &d->split[1])) return 0;
@@ -69,21 +93,33 @@ static int image_batch(run *r, int split, const int32_t *index, int n, int epoch
     fv_tensor *x = fv_new(r->c, FV_F32, 4, dim), *y = x ? fv_new(r->c, FV_I32, 1, labels) : NULL;
     if (!y) return 0;
     size_t size = (size_t)(S * S * p->channels);
+    fv_augment_desc augment;
+    int rich = epoch >= 0 && augmented(r, &augment);
     for (int i = 0; i < n; i++) {
         fv_rng g = run_rng(r, epoch, index[i]);
+        ((int32_t *)y->data)[i] = p->label[index[i]];
+        if (rich) {
+            if (!fv_augment(r->c, &augment, &g, p->data + (size_t)index[i] * size, S, S, p->channels, (float *)x->data + (size_t)i * size, NULL)) return 0;
+            continue;
+        }
         int mirror = flip && (fv_rng_u32(&g) & 1), dx = most ? (int)fv_rng_below(&g, (uint32_t)(2 * most + 1)) - most : 0,
             dy = most ? (int)fv_rng_below(&g, (uint32_t)(2 * most + 1)) - most : 0;
         one_picture(p->data + (size_t)run_other(r, split, index[i]) * size, (float *)x->data + (size_t)i * size, S, p->channels, dx, dy, mirror);
-        ((int32_t *)y->data)[i] = p->label[index[i]];
+    }
+    if (epoch >= 0 && (key(r, "mixup") > 0 || key(r, "cutmix") > 0)) { /* soft targets; label_smoothing is the loss's */
+        int64_t soft[2] = {n, r->model->num_classes};
+        fv_mixup_desc m = {key(r, "mixup"), key(r, "cutmix"), key(r, "mix_prob"), 0, 0};
+        fv_tensor *t = fv_new(r->c, FV_F32, 2, soft);
+        fv_rng g = run_rng(r, epoch, index[0]);
+        g.stream ^= (uint64_t)1 << 40; /* apart from the pictures' own */
+        if (!t || fv_mixup(r->c, &m, &g, (float *)x->data, n, p->channels, S, S, (const int32_t *)y->data, r->model->num_classes, (float *)t->data) < 0) return 0;
+        y = t;
     }
     b->input[0] = x, b->inputs = 1, b->target[0] = y, b->targets = 1, b->count = n;
     return 1;
 }
 
 /* ---- predict ---- */
-
-
-
 static int image_predict(run *r, const char *file, int json) {
     int S = image_size(r), C = channels(r);
     int64_t dim[4] = {1, C, S, S};
