@@ -4750,14 +4750,15 @@ static void fv__cross_entropy_grad_rows(const fv__rows *r, const void *const *in
         const char *target = node->i[0] ? (const char *)in[1] + at : NULL;
         double sum = node->i[0] ? (1 - s) * r->k->sum(target, k) + s : 1;
         memcpy(gx, (const char *)in[0] + at, (size_t)k * fv_type_size(r->compute));
-        r->k->softmax_exp(gx, k, 1, log_sum[i]);
-        r->k->affine(gx, gx, g * sum, -g * s / (double)k, k);
-        if (node->i[0]) {
-            r->k->axpy(gx, target, -g * (1 - s), k);
-            continue;
-        }
-        int64_t label = fv__label(node->src[1], row + i);
-        fv__set(gx, r->compute, label, fv__get(gx, r->compute, label) - g * (1 - s));
+        double most = r->k->row_max(gx, k); /* x - most is exact where it counts; x - L, rounded to f32, is not */
+        r->k->softmax_exp(gx, k, 1, most);
+        double to_p = exp(most - log_sum[i]), hit = 0;
+        int64_t label = node->i[0] ? 0 : fv__label(node->src[1], row + i);
+        if (!node->i[0]) hit = fv__get(gx, r->compute, label) * to_p - (1 - s + s / (double)k);
+        r->k->affine(gx, gx, sum * to_p, -s / (double)k, k);
+        if (node->i[0]) r->k->axpy(gx, target, s - 1, k);
+        else fv__set(gx, r->compute, label, hit);
+        r->k->scale(gx, gx, g, k); /* last: p - t is exact where they are near */
     }
 }
 static void fv__cross_entropy_in(fv__rows *r, const fv_tensor *y) {
@@ -5831,9 +5832,9 @@ FV_DEF fv_optim *fv_optim_create(fv_ctx *c, fv_params *params, const fv_optim_de
     if (!o) return NULL;
     if (desc) o->desc = *desc;
     fv_optim_desc *d = &o->desc;
-    if (d->beta1 == 0) d->beta1 = 0.9f;
-    if (d->beta2 == 0) d->beta2 = 0.999f;
-    if (d->eps == 0) d->eps = 1e-8f;
+    d->beta1 = d->beta1 == 0 ? 0.9f : FV__MAX(d->beta1, 0.0f);
+    d->beta2 = d->beta2 == 0 ? 0.999f : FV__MAX(d->beta2, 0.0f);
+    d->eps = d->eps == 0 ? 1e-8f : FV__MAX(d->eps, 0.0f);
     d->momentum = d->momentum == 0 ? 0.9f : FV__MAX(d->momentum, 0.0f);
     d->weight_decay = d->weight_decay == 0 ? 0.05f : FV__MAX(d->weight_decay, 0.0f);
     o->params = params;
@@ -8530,9 +8531,12 @@ static int fv__place(fv_ctx *c, fv_frozen *f, fv_tensor **at, const float *x, in
     return !c->status;
 }
 
-/* Which block of the file stands at place pos. A checkpoint of the released code numbers its copies from 0. */
+/* Which block of the file stands at place pos. A checkpoint of the released code numbers its copies from 0: so where the
+ * file has as many blocks as the list, and not all of those that it names. */
 static int fv__layer_number(const fv_frozen_config *g, const fv__naming *n, int pos, int as_variant) {
-    return !as_variant && n->layers == g->num_layers && g->layers[pos] >= n->layers ? pos : g->layers[pos];
+    int beyond = 0;
+    for (int i = 0; i < g->num_layers; i++) beyond |= g->layers[i] >= n->layers;
+    return !as_variant && n->layers == g->num_layers && beyond ? pos : g->layers[pos];
 }
 
 static int fv__load_slot(fv_ctx *c, fv_frozen *f, fv_weights *w, const fv__naming *names, int pos, int slot, int as_variant,
@@ -8547,7 +8551,7 @@ static int fv__load_slot(fv_ctx *c, fv_frozen *f, fv_weights *w, const fv__namin
     int redraw = g->variant == FV_VARIANT_RANDOM || g->variant == FV_VARIANT_SHUFFLED || g->variant == FV_VARIANT_SCRATCH;
     if (as_variant && redraw && cols)
         fv__redraw(x, rows * cols, g->variant, f->seed, 0x46560000u + (uint64_t)(pos * FV_LLM_SLOTS + slot));
-    if (trained && names->style == FV__HF && (slot == FV_LLM_Q || slot == FV_LLM_K))
+    if (trained && names->style == FV__HF && (slot == FV_LLM_Q || slot == FV_LLM_K) && fv__head_dim(g) % 2 == 0)
         ok = fv__interleave_rows(c, x, rows, cols, fv__head_dim(g));
     ok = ok && fv__place(c, f, &f->layer[pos].w[slot], x, rows, cols, trained);
     fv_free(c, x);

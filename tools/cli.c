@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static void print_help(const cli *c) {
     printf("usage: %s\n\n%s\n", c->usage, c->about);
@@ -67,6 +68,11 @@ int cli_fail(int status, const char *format, ...) {
     va_end(args);
     fprintf(stderr, "\n");
     return status;
+}
+
+int cli_same_file(const char *a, const char *b) {
+    struct stat x, y;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 int cli_end(fv_ctx *c) {

@@ -27,6 +27,8 @@ const char *cli_value(const cli *c, const char *name);
 long cli_int(const cli *c, const char *name, long otherwise, long least, int *bad);
 /* Prints `fv: sentence` on stderr and returns the status. */
 int cli_fail(int status, const char *format, ...);
+/* Whether both paths lead to one file that exists. */
+int cli_same_file(const char *a, const char *b);
 /* The context's error, if there is one: prints it, destroys the context, and returns its exit status; 0 otherwise. */
 int cli_end(fv_ctx *c);
 
