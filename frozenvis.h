@@ -8803,13 +8803,19 @@ static float *fv__read_slot(fv_ctx *c, fv_weights *w, const char *name, int64_t 
     return x;
 }
 
+/* ReLU's slope jumps at 0, so that rounding before it costs a gradient more than anywhere else: OPT's fc1 stays in f32. */
+static int fv__before_relu(const fv_frozen_config *g) { return g->arch == FV_OPT && !g->gelu; }
+static fv_type fv__slot_pack(const fv_frozen *f, int slot) {
+    return slot == FV_LLM_UP && fv__before_relu(&f->config) ? f->type : f->pack;
+}
+
 /* A tensor of the stage from n numbers: packed when it is a frozen matrix, else a constant, or into the parameter at *at. */
-static int fv__place(fv_ctx *c, fv_frozen *f, fv_tensor **at, const float *x, int64_t rows, int64_t cols, int trained) {
+static int fv__place(fv_ctx *c, fv_frozen *f, fv_tensor **at, const float *x, int64_t rows, int64_t cols, int trained, fv_type pack) {
     int64_t dim[2], n = rows * FV__MAX(cols, 1);
     dim[0] = rows, dim[1] = cols;
     if (!trained) {
         fv_param_free(c, *at);
-        *at = cols ? fv_pack(c, NULL, f->pack, rows, cols, x, FV_F32) : fv_constant(c, NULL, f->type, 1, dim);
+        *at = cols ? fv_pack(c, NULL, pack, rows, cols, x, FV_F32) : fv_constant(c, NULL, f->type, 1, dim);
     }
     if (*at && (*at)->data) fv__convert((*at)->data, f->type, x, FV_F32, n);
     return !c->status;
@@ -8837,7 +8843,7 @@ static int fv__load_slot(fv_ctx *c, fv_frozen *f, fv_weights *w, const fv__namin
         fv__redraw(x, rows * cols, g->variant, f->seed, 0x46560000u + (uint64_t)(pos * FV_LLM_SLOTS + slot));
     if (trained && names->style == FV__HF && (slot == FV_LLM_Q || slot == FV_LLM_K) && fv__head_dim(g) % 2 == 0)
         ok = fv__interleave_rows(c, x, rows, cols, fv__head_dim(g));
-    ok = ok && fv__place(c, f, &f->layer[pos].w[slot], x, rows, cols, trained);
+    ok = ok && fv__place(c, f, &f->layer[pos].w[slot], x, rows, cols, trained, fv__slot_pack(f, slot));
     fv_free(c, x);
     return ok;
 }
@@ -8849,12 +8855,12 @@ static int fv__load_final_norm(fv_ctx *c, fv_frozen *f, fv_weights *w, const fv_
     if (f->config.final_norm != FV_NORM_LOADED) return 1;
     snprintf(name, sizeof name, "%s%s", names->style == FV__GGUF ? "" : names->prefix, fv__final_norm_name[names->style]);
     float *x = fv__read_slot(c, w, name, D, 0, sha);
-    int ok = x && fv__place(c, f, &f->norm, x, D, 0, trained);
+    int ok = x && fv__place(c, f, &f->norm, x, D, 0, trained, f->type);
     fv_free(c, x);
     if (!ok || names->style != FV__OPT) return ok;
     snprintf(name, sizeof name, "%sfinal_layer_norm.bias", names->prefix);
     x = fv__read_slot(c, w, name, D, 0, sha);
-    ok = x && fv__place(c, f, &f->norm_bias, x, D, 0, trained);
+    ok = x && fv__place(c, f, &f->norm_bias, x, D, 0, trained, f->type);
     fv_free(c, x);
     return ok;
 }
@@ -8943,7 +8949,7 @@ static int fv__draw_blocks(fv_ctx *c, fv_frozen *f) {
             uint64_t stream = 0x46560000u + (uint64_t)(i * FV_LLM_SLOTS + s);
             for (int64_t j = 0; x && j < n; j++)
                 x[j] = cols ? 0.02f * fv_random_normal(f->seed, stream, (uint64_t)j) : s == FV_LLM_NORM1 || s == FV_LLM_NORM2 ? 1.f : 0.f;
-            if (x) fv__place(c, f, &f->layer[i].w[s], x, rows, cols, trained);
+            if (x) fv__place(c, f, &f->layer[i].w[s], x, rows, cols, trained, fv__slot_pack(f, s));
             fv_free(c, x);
         }
     f->loaded = !c->status;
@@ -9047,6 +9053,14 @@ static fv_tensor *fv__llama_block(fv_ctx *c, const fv_frozen *f, const fv_llm_la
     return fv_linear_add(c, fv_swiglu(c, gate, up), l->w[FV_LLM_DOWN], NULL, h);
 }
 
+/* A norm whose output is the residual stream stays in f32 under fv_autocast. */
+static fv_tensor *fv__stream_norm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, float eps) {
+    fv_type was = fv_autocast(c, FV_F32);
+    fv_tensor *y = fv_layernorm(c, x, w, b, eps);
+    fv_autocast(c, was);
+    return y;
+}
+
 /* norms first: h = x + out(attn(ln1 x)), h + fc2(act(fc1(ln2 h))); or each after its residual */
 static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, const fv_tensor *mask) {
     const fv_frozen_config *g = &f->config;
@@ -9056,12 +9070,15 @@ static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_laye
     if (!g->only_mlp) {
         fv_tensor *n = before ? fv_layernorm(c, x, l->w[FV_LLM_NORM1], l->w[FV_LLM_NORM1_BIAS], eps) : x;
         h = fv__block_attention(c, f, l, n, x, mask);
-        if (!before) h = fv_layernorm(c, h, l->w[FV_LLM_NORM1], l->w[FV_LLM_NORM1_BIAS], eps);
+        if (!before) h = fv__stream_norm(c, h, l->w[FV_LLM_NORM1], l->w[FV_LLM_NORM1_BIAS], eps);
     }
+    fv_type was = fv_autocast(c, FV_F32);
+    if (!fv__before_relu(g)) fv_autocast(c, was);
     fv_tensor *n = before ? fv_layernorm(c, h, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps) : h;
     fv_tensor *u = fv_linear_act(c, n, l->w[FV_LLM_UP], l->w[FV_LLM_UP_BIAS], g->gelu ? FV_ACT_GELU : FV_ACT_RELU);
+    fv_autocast(c, was);
     fv_tensor *y = fv_linear_add(c, u, l->w[FV_LLM_DOWN], l->w[FV_LLM_DOWN_BIAS], h);
-    return before ? y : fv_layernorm(c, y, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps);
+    return before ? y : fv__stream_norm(c, y, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps);
 }
 
 FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, const fv_tensor *mask) {

@@ -134,6 +134,7 @@ static void trace_block_case(trace *t) {
     fv_tensor *x = trace_input(t, "input", FV_F32, 1);
     fv_tensor *mask = fv_weights_find(t->file, "mask") ? trace_input(t, "mask", FV_U8, 0) : NULL;
     fv_tensor *y = f && x ? fv_llm_blocks(c, f, x, mask) : NULL;
+    if (y && y->type != FV_F32) y = fv_cast(c, y, FV_F32); /* a final norm's output under bf16 */
     trace_add_tensor(t, "output", y);
     float *gradient = fv_weights_find(t->file, "grad_output") ? (float *)trace_read(t, "grad_output", FV_F32, &e) : NULL;
     if (y && gradient && (e->count != fv_numel(y) || y->type != FV_F32))
