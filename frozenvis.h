@@ -89,6 +89,8 @@ OPTIONS (macros, before the include of the implementation unless said otherwise)
     FROZENVIS_STATIC        all functions static
     FROZENVIS_NO_THREADS    no pthreads; one thread
     FROZENVIS_OPENMP        OpenMP's threads in place of ours (compile with -fopenmp)
+    FROZENVIS_CBLAS         f32 products of weights that are not packed by cblas_sgemm (link a CBLAS, as -lopenblas); its results
+                            may depend on its own number of threads
     FROZENVIS_SCALAR_ONLY   no SIMD
     FROZENVIS_DEBUG         our own assertions on
     FV_HEADER_FILENAME      this file's name in quotes, if it was renamed
@@ -243,7 +245,7 @@ typedef struct fv_file {
     size_t size;
     int mapped; /* 1: munmap at close; 0: allocated */
 } fv_file;
-/* fv_file_open -- returns 1, or 0 and FV_EIO, FV_ENOMEM. An empty file is fine: data NULL, size 0. */
+/* fv_file_open -- returns 1, or 0 and FV_EIO, FV_ENOMEM. An empty file is fine: size 0, and data is no NULL. */
 FV_DEF int fv_file_open(fv_ctx *c, const char *path, fv_file *f);
 FV_DEF void fv_file_close(fv_ctx *c, fv_file *f);
 
@@ -1029,6 +1031,9 @@ FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_par
 #ifdef FROZENVIS_OPENMP
 #include <omp.h>
 #endif
+#ifdef FROZENVIS_CBLAS
+#include <cblas.h>
+#endif
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(FROZENVIS_SCALAR_ONLY)
 #define FV__X86 1
 #include <immintrin.h>
@@ -1414,7 +1419,8 @@ FV_DEF void fv_reset(fv_ctx *c) {
 
 /* ---- platform: files (POSIX) ---- */
 FV_DEF int fv_file_open(fv_ctx *c, const char *path, fv_file *f) {
-    f->data = NULL, f->size = 0, f->mapped = 0;
+    static const uint8_t nothing[1] = {0};
+    f->data = nothing, f->size = 0, f->mapped = 0;
     if (c->status) return 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
@@ -3039,12 +3045,48 @@ static void fv__gemm_direct(fv__gemm *g, int pack_b) {
     g->direct_b = pack_b && !g->w && g->compute != FV_BF16 && g->b.cs == 1 && g->m <= 512;
 }
 
+#ifdef FROZENVIS_CBLAS
+/* A row-major matrix of which one stride is 1, as BLAS wants it: its leading dimension, 0 when it is none; rows x cols. */
+static int64_t fv__blas_ld(const fv_mat *m, int64_t rows, int64_t cols, int *transposed) {
+    *transposed = m->cs != 1;
+    int64_t ld = *transposed ? m->cs : m->rs, least = *transposed ? rows : cols;
+    if (m->type != FV_F32 || (*transposed && m->rs != 1) || ld < least || ld > INT32_MAX) return 0;
+    return ld;
+}
+/* What the product is added to: bias, residual and, with add, what the output holds. */
+static void fv__blas_start(const fv__gemm *g) {
+    for (int64_t i = 0; i < g->m; i++) {
+        float *out = (float *)g->out + i * g->ldc;
+        const float *residual = g->residual ? (const float *)g->residual + i * g->ldc : NULL;
+        if (!g->add) memset(out, 0, (size_t)g->n * sizeof *out);
+        if (residual) g->k->add(out, out, residual, g->n);
+        if (g->bias) g->k->add(out, out, g->bias, g->n);
+    }
+}
+/* Returns 0 where BLAS cannot do it: other types than f32, packed weights, strides that it does not know. */
+static int fv__blas_product(fv__gemm *g) {
+    int ta, tb;
+    int64_t lda = fv__blas_ld(&g->a, g->m, g->kk, &ta), ldb = fv__blas_ld(&g->b, g->kk, g->n, &tb);
+    if (g->compute != FV_F32 || g->pb || g->w || !lda || !ldb || !g->kk || g->out_type != FV_F32) return 0;
+    if ((g->residual && (g->residual_type != FV_F32 || g->residual == g->out)) || g->ldc < g->n) return 0;
+    if (g->m > INT32_MAX || g->n > INT32_MAX || g->kk > INT32_MAX || g->ldc > INT32_MAX) return 0;
+    int more = g->add || g->residual || g->bias;
+    if (more) fv__blas_start(g);
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)g->m, (int)g->n, (int)g->kk, 1,
+                (const float *)g->a.data, (int)lda, (const float *)g->b.data, (int)ldb, more ? 1.f : 0.f, (float *)g->out, (int)g->ldc);
+    return 1;
+}
+#endif
+
 /* The whole product; g holds operands, shape, output and epilogue; pb is set when b is packed for this very product. */
 static void fv__gemm_run(fv_ctx *c, fv__gemm *g) {
     if (c->status || !g->m || !g->n) return;
     int round = g->compute == FV_BF16 && c->isa != FV_ISA_AVX512BF16;
     if (round) g->compute = FV_F32;
     fv__gemm_plan(c, g);
+#ifdef FROZENVIS_CBLAS
+    if (!round && fv__blas_product(g)) return;
+#endif
     fv__span *ca = fv__cast_operand(c, &g->a, g->m, g->kk, g->compute, round), *cb = NULL;
     int pack_b = !g->pb;
     if (pack_b && !g->w) cb = fv__cast_operand(c, &g->b, g->kk, g->n, g->compute, round);

@@ -16,6 +16,11 @@ static void print_help(const cli *c) {
     printf("  %-24s %s\n", "--help", "this text");
 }
 
+int cli_version(void) {
+    printf("fv %s\n", FV_VERSION);
+    return 0;
+}
+
 int cli_parse(cli *c, int argc, char **argv) {
     for (int i = 0; i < argc; i++) {
         char *a = argv[i], *equals = strncmp(a, "--", 2) ? NULL : strchr(a, '=');
@@ -25,10 +30,7 @@ int cli_parse(cli *c, int argc, char **argv) {
             print_help(c);
             return 0;
         }
-        if (!strcmp(a, "--version")) {
-            printf("fv %s\n", FV_VERSION);
-            return 0;
-        }
+        if (!strcmp(a, "--version")) return cli_version();
         if (a[0] != '-' || !a[1]) {
             if (c->count == CLI_MANY) return cli_fail(2, "too many words: \"%s\"", a);
             c->words[c->count++] = a;

@@ -21,6 +21,8 @@ typedef struct cli {
 
 /* Reads argv. -1: go on; otherwise the status to exit with (--help: 0; wrong use: 2, said on stderr). */
 int cli_parse(cli *c, int argc, char **argv);
+/* --version: prints it; 0 */
+int cli_version(void);
 /* NULL when the option is absent */
 const char *cli_value(const cli *c, const char *name);
 /* The option as a whole number of at least `least`; `otherwise` when absent. Sets *bad and says so when it is none. */

@@ -79,5 +79,6 @@ int cmd_bench(int argc, char **argv) {
         printf("usage: fv bench gemm|step [options]\n\nfv bench gemm --help and fv bench step --help tell more.\n");
         return 0;
     }
+    if (argc && !strcmp(argv[0], "--version")) return cli_version();
     return cli_fail(2, "fv bench wants what to measure: gemm or step");
 }

@@ -150,7 +150,8 @@ int cmd_train(int argc, char **argv) {
     if (!t) return cli_fail(2, a.count ? "task \"%s\": unknown; fv train --help lists them" : "a task is wanted; fv train --help lists them", a.words[0]);
     const char *out = cli_value(&a, "--out"), *device = cli_value(&a, "--device");
     if (!cli_value(&a, "--data") || !out) return cli_fail(2, "--data and --out are wanted; usage: %s", a.usage);
-    if (device && !strncmp(device, "cuda", 4)) return cli_fail(6, "--device %s: this program was built without CUDA", device);
+    if (device && (!strcmp(device, "cuda") || (!strncmp(device, "cuda:", 5) && device[5] && strspn(device + 5, "0123456789") == strlen(device + 5))))
+        return cli_fail(6, "--device %s: this program was built without CUDA", device);
     if (device && strcmp(device, "cpu")) return cli_fail(2, "--device %s: cpu or cuda[:N]", device);
     int threads = (int)cli_int(&a, "--threads", 0, 1, &bad), save_every = (int)cli_int(&a, "--save-every", 100, 1, &bad);
     if (bad) return 2;
