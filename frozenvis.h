@@ -8512,6 +8512,7 @@ FV_DEF int fv_frozen_config_parse(fv_ctx *c, const fv_json *j, fv_jnode node, in
     g->intermediate_size = fv__json_int(c, j, node, "intermediate_size", ffn, 1, most);
     g->head_dim = fv__json_int(c, j, node, "head_dim", 0, 1, most);
     g->rms_norm_eps = fv__json_float(c, j, node, "rms_norm_eps", fv__json_float(c, j, node, "layer_norm_eps", 0));
+    if (g->rms_norm_eps < 0) return fv__wrong_value(c, "frozen.rms_norm_eps", "0 or more");
     g->rope_theta = fv__json_float(c, j, node, "rope_theta", 0);
     g->norm_after = !fv__json_bool(c, j, node, "do_layer_norm_before", 1);
     g->rope_scaled = fv_json_type(j, fv_json_get(j, node, "rope_scaling")) == FV_JSON_OBJECT;
@@ -10234,6 +10235,7 @@ static int fv__model_build(fv_ctx *c, fv_model *m, const fv_model_desc *desc) {
     m->dropout = fv_config_float(c, m, "drop_rate", 0);
     if (!(m->drop_path >= 0 && m->drop_path < 1) || !(m->dropout >= 0 && m->dropout < 1))
         return fv_fail(c, FV_EUSAGE, "config: drop_path_rate and drop_rate are 0 or more and less than 1");
+    if (!(fv_config_float(c, m, "norm_eps", 1e-6f) >= 0)) return fv__wrong_value(c, "norm_eps", "0 or more");
     const char *init = fv_config_string(c, m, "linear_init", "trunc_normal");
     if (!strcmp(init, "xavier")) m->linear_init = FV_INIT_XAVIER;
     else if (strcmp(init, "trunc_normal")) return fv_fail(c, FV_EUSAGE, "config: linear_init is \"trunc_normal\" or \"xavier\", not \"%.40s\"", init);

@@ -167,10 +167,25 @@ int run_llm(run *r, const char *llm, int demo) {
 }
 
 /* ---- the model ---- */
+/* The variant base has no stage, but what is set of one is looked at all the same. */
+static int stage_makes_sense(run *r) {
+    fv_text t = {0};
+    fv_frozen_config g;
+    fv_text_add(r->c, &t, "{");
+    section_json(r->c, &t, &r->s, 'f');
+    fv_text_add(r->c, &t, "}");
+    fv_json *j = fv_error(r->c) ? NULL : fv_json_parse(r->c, t.data, t.size, "config");
+    if (j) fv_frozen_config_parse(r->c, j, fv_json_root(j), 1, &g);
+    fv_json_free(r->c, j);
+    fv_text_free(r->c, &t);
+    return !fv_error(r->c);
+}
+
 int run_open_model(run *r) {
     fv_text t = {0};
     int base = is_text(&r->s, 't', "variant", "base");
     if (fv_error(r->c)) return 0;
+    if (base && !stage_makes_sense(r)) return 0;
     if (!base) put(&r->s, 'f', "variant", value_of(&r->s, 't', "variant", "\"llm\""));
     if (*r->llm_path && !base) r->llm = fv_weights_open(r->c, r->llm_path);
     model_json(r->c, &t, &r->s);
@@ -229,6 +244,16 @@ fv_json *run_reopen(run *r, const char *dir, const char *data) {
     if (!fv_error(r->c)) return j;
     fv_json_free(r->c, j);
     return NULL;
+}
+
+int run_put_classes(run *r, int classes) {
+    const char *given = value_of(&r->s, 'm', "num_classes", NULL);
+    double n = number_of(&r->s, 'm', "num_classes", classes);
+    if (fv_error(r->c) || r->model) return !fv_error(r->c);
+    if (given && (*given == '"' || n < classes || n > classes))
+        return fv_fail(r->c, FV_EUSAGE, "num_classes is %.40s, and the data has %d classes", given, classes);
+    put_number(&r->s, 'm', "num_classes", classes);
+    return 1;
 }
 
 int run_open_data(run *r) {
@@ -496,12 +521,11 @@ static fv_optim *make_optim(run *r) {
     fv_optim_desc d;
     memset(&d, 0, sizeof d);
     d.kind = is_text(s, 't', "optimizer", "sgd") ? FV_SGD : FV_ADAMW;
-    if (d.kind == FV_ADAMW && value_of(s, 't', "optimizer", NULL) && !is_text(s, 't', "optimizer", "adamw"))
-        return fv_fail(r->c, FV_EUSAGE, "optimizer %s: adamw or sgd", value_of(s, 't', "optimizer", "")), (fv_optim *)NULL;
     double decay = number_of(s, 't', "weight_decay", 0.05), momentum = number_of(s, 't', "momentum", 0.9);
     d.weight_decay = decay > 0 ? (float)decay : -1, d.momentum = momentum > 0 ? (float)momentum : -1;
     d.clip_grad = (float)number_of(s, 't', "clip_grad", 0);
-    d.beta1 = (float)number_of(s, 't', "beta1", 0.9), d.beta2 = (float)number_of(s, 't', "beta2", 0.999), d.eps = (float)number_of(s, 't', "eps", 1e-8);
+    double beta1 = number_of(s, 't', "beta1", 0.9), beta2 = number_of(s, 't', "beta2", 0.999), eps = number_of(s, 't', "eps", 1e-8);
+    d.beta1 = beta1 > 0 ? (float)beta1 : -1, d.beta2 = beta2 > 0 ? (float)beta2 : -1, d.eps = eps > 0 ? (float)eps : -1;
     return fv_optim_create(r->c, &r->model->params, &d);
 }
 

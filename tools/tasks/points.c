@@ -85,7 +85,7 @@ static int points_open(run *r, const char *dir) {
             add_folder(r, d, s, path, label);
         }
     fv_free(r->c, name);
-    if (!fv_error(r->c) && !r->model) put_number(&r->s, 'm', "num_classes", r->classes);
+    if (!fv_error(r->c)) run_put_classes(r, r->classes);
     for (int s = 0; s < 2 && !fv_error(r->c); s++) { /* mixed once, so that the first N items are of all classes */
         fv_rng g = {7, 1000000000u + (uint64_t)s, 0};
         d->order[s] = (int32_t *)fv_alloc(r->c, (size_t)r->count[s] * sizeof(int32_t));
