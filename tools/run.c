@@ -400,7 +400,9 @@ static FILE *open_log(run *r, const char *out, int64_t step) {
         const char *p = (const char *)f.data, *end = p + f.size, *line;
         for (; p < end && (line = (const char *)memchr(p, '\n', (size_t)(end - p))) != NULL; p = line + 1) {
             long long at = -1;
-            if (sscanf(p, "{\"step\":%lld", &at) == 1 && at <= step) fv_text_add(r->c, &keep, "%.*s", (int)(line + 1 - p), p);
+            char start[40]; /* the file has no NUL at its end */
+            snprintf(start, sizeof start, "%.*s", (int)(line - p < 39 ? line - p : 39), p);
+            if (sscanf(start, "{\"step\":%lld", &at) == 1 && at <= step) fv_text_add(r->c, &keep, "%.*s", (int)(line + 1 - p), p);
         }
         fv_file_close(r->c, &f);
     }
@@ -529,6 +531,29 @@ static fv_optim *make_optim(run *r) {
     return fv_optim_create(r->c, &r->model->params, &d);
 }
 
+/* ---- the moving average of the parameters (ema), which becomes the model at the end ---- */
+/* average: a copy of each parameter as "ema.NAME"; kept: these and the model's buffers, which checkpoints hold beside the parameters */
+static int make_average(run *r, fv_params *average, fv_params *kept) {
+    const fv_params *p = &r->model->params;
+    char name[512];
+    for (int i = 0; i < r->model->buffers.count; i++) fv_params_add(r->c, kept, r->model->buffers.at[i]);
+    for (int i = 0; i < p->count && number_of(&r->s, 't', "ema", 0) > 0 && !fv_error(r->c); i++) {
+        snprintf(name, sizeof name, "ema.%s", p->at[i]->name);
+        fv_tensor *t = fv_constant(r->c, name, FV_F32, p->at[i]->rank, p->at[i]->dim);
+        if (!t || !fv_params_add(r->c, average, t) || !fv_params_add(r->c, kept, t)) return 0;
+        memcpy(t->data, p->at[i]->data, (size_t)fv_numel(t) * sizeof(float));
+    }
+    return !fv_error(r->c);
+}
+static void use_average(run *r, const fv_params *average) {
+    for (int i = 0; i < average->count; i++)
+        memcpy(r->model->params.at[i]->data, average->at[i]->data, (size_t)fv_numel(average->at[i]) * sizeof(float));
+}
+static void free_average(run *r, fv_params *average, fv_params *kept) {
+    for (int i = 0; i < average->count; i++) fv_param_free(r->c, average->at[i]);
+    fv_free(r->c, average->at), fv_free(r->c, kept->at);
+}
+
 void run_train(run *r, const char *out, int save_every, int json, int quiet) {
     const settings *s = &r->s;
     int size = (int)number_of(s, 't', "batch_size", 128), accum = (int)number_of(s, 't', "grad_accum", 1), epoch = -1;
@@ -538,8 +563,11 @@ void run_train(run *r, const char *out, int save_every, int json, int quiet) {
         fv_fail(r->c, FV_EUSAGE, "epochs %g: not one step of %d %s", number_of(s, 't', "epochs", 1), size * accum, r->task->items);
         return;
     }
+    fv_params average, kept;
+    memset(&average, 0, sizeof average), memset(&kept, 0, sizeof kept);
     fv_optim *o = make_optim(r);
-    int64_t step = o ? fv_checkpoint_load(r->c, out, &r->model->params, &r->model->buffers, o) : -1, first = step;
+    int64_t step = o && make_average(r, &average, &kept) ? fv_checkpoint_load(r->c, out, &r->model->params, &kept, o) : -1, first = step;
+    float decay = (float)number_of(s, 't', "ema", 0);
     FILE *log = step >= 0 ? open_log(r, out, step) : NULL;
     double start = fv_now(), lr = number_of(s, 't', "lr", 1e-3), seen = 0, spent = 0;
     fv_training(r->c, 1);
@@ -550,18 +578,21 @@ void run_train(run *r, const char *out, int save_every, int json, int quiet) {
         if (fv_error(r->c)) break;
         float rate = fv_lr_cosine(step, steps, warm, (float)lr, (float)lr * 0.01f, (float)number_of(s, 't', "min_lr", 1e-6));
         double norm = fv_optim_step(r->c, o, rate);
+        if (average.count) fv_ema(r->c, &average, &r->model->params, decay);
         step++, seen += size * accum, spent += fv_now() - t;
         fprintf(log, "{\"step\":%lld,\"epoch\":%d,\"loss\":%.6f,\"lr\":%.6g,\"grad_norm\":%.5g}\n", (long long)step, epoch, loss, (double)rate, norm);
         if (eval_every > 0 && step < steps && step % ((int64_t)eval_every * per_epoch) == 0) log_measures(r, log, step);
         if (!quiet) progress(step, steps, start, loss);
         if (step == steps || (save_every > 0 && step % save_every == 0)) {
             fflush(log);
-            fv_checkpoint_save(r->c, out, &r->model->params, &r->model->buffers, o, step);
+            fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, step);
         }
     }
-    if (interrupted && log && !fv_error(r->c) && step > first) fv_checkpoint_save(r->c, out, &r->model->params, &r->model->buffers, o, step);
+    if (interrupted && log && !fv_error(r->c) && step > first) fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, step);
     if (log && fclose(log)) fv_fail(r->c, FV_EIO, "%s/log.jsonl: cannot be written", out);
     fv_optim_destroy(r->c, o);
+    use_average(r, &average);
+    free_average(r, &average, &kept);
     if (!interrupted && !fv_error(r->c)) finish(r, out, fv_now() - start, spent > 0 ? seen / spent : 0, json);
 }
 
