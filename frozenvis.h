@@ -389,7 +389,8 @@ FV_DEF fv_tensor *fv_pack(fv_ctx *c, const char *name, fv_type type, int64_t out
 FV_DEF void fv_backward(fv_ctx *c, fv_tensor *loss);
 /* fv_backward_from -- the same from a gradient given for y: data of y's shape, in fv_grad_type(y). */
 FV_DEF void fv_backward_from(fv_ctx *c, fv_tensor *y, const void *grad);
-/* fv_no_grad -- 1: ops keep nothing for a backward pass from here on; 0: they do (the start). Returns what it was. */
+/* fv_no_grad -- 1: ops keep nothing for a backward pass from here on; 0: they do (the start). Returns what it was; -1
+ * only asks, as in fv_training and fv_recompute. */
 FV_DEF int fv_no_grad(fv_ctx *c, int on);
 /* fv_training -- 1: dropout, drop-path and batch statistics are on; 0 (the start): evaluation. Returns what it was. */
 FV_DEF int fv_training(fv_ctx *c, int on);
@@ -448,6 +449,7 @@ FV_DEF fv_tensor *fv_attention(fv_ctx *c, fv_tensor *q, fv_tensor *k, fv_tensor 
 /* Norms over the last dim D; w, b [D], each may be NULL (then 1 and 0). */
 FV_DEF fv_tensor *fv_layernorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, float eps);
 FV_DEF fv_tensor *fv_rmsnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, float eps);
+FV_DEF fv_tensor *fv_inverse_rms(fv_ctx *c, fv_tensor *x, float eps); /* [...,D] -> [...,1]: 1/sqrt(mean(x^2)+eps) */
 /* fv_batchnorm -- per channel: x [rows,C]; in training by the batch's mean and biased variance, and the running ones move
  * by momentum (variance unbiased); else by the running ones. mean, var [C] are constants that training changes. */
 FV_DEF fv_tensor *fv_batchnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, fv_tensor *mean, fv_tensor *var,
@@ -811,6 +813,8 @@ typedef struct fv_frozen_config {
     int norm_after, gelu; /* OPT: do_layer_norm_before is false; activation_function is gelu */
     fv_variant variant;
     int after_block;      /* k+1 when the stage stands after the encoder's block k; 0: after the last */
+    int fold;             /* F1 multiplied into the first block's q, k, v (LLaMA): 1, -1: always, never; 0: in training, where it
+                             saves work. See fv_frozen_forward */
 } fv_frozen_config;
 
 /* fv_frozen_config_parse -- reads the object `node`. strict: ours, an unknown key is refused and num_hidden_layers n stands for the
@@ -924,7 +928,9 @@ FV_DEF int fv_frozen_config_from_llm(fv_ctx *c, fv_frozen_config *config, fv_wei
 /* fv_frozen_has -- 1 when w holds blocks of a language model under names that we know. */
 FV_DEF int fv_frozen_has(fv_ctx *c, fv_weights *w);
 
-/* fv_frozen_forward -- z [B,N,d] -> [B,N,d] with the stage's residual mode; sets f->features. mask: u8 [B,N], 1: a valid token; NULL. */
+/* fv_frozen_forward -- z [B,N,d] -> [B,N,d] with the stage's residual mode; sets f->features. mask: u8 [B,N], 1: a valid token; NULL.
+ * F1 is linear and RMSNorm scales a row, so rms(z F1) diag(g) W = (z/rms) (F1 diag(g) W): with many tokens and D far over d the first
+ * block's q, k, v cost a fraction that way. Training does so where it saves work, evaluation never; config.fold forces it. */
 FV_DEF fv_tensor *fv_frozen_forward(fv_ctx *c, fv_frozen *f, fv_tensor *z, const fv_tensor *mask);
 /* fv_llm_block -- block number i of the stage's list (not of the LLM) on x [B,N,D] -> [B,N,D]. */
 FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, const fv_tensor *mask);
@@ -3777,7 +3783,7 @@ FV_DEF void fv_backward(fv_ctx *c, fv_tensor *loss) {
 
 static int fv__swap_int(int *where, int value) {
     int was = *where;
-    *where = value;
+    if (value >= 0) *where = value;
     return was;
 }
 FV_DEF int fv_no_grad(fv_ctx *c, int on) { return c->tape ? fv__swap_int(&c->tape->no_grad, on) : 0; }
@@ -4818,6 +4824,54 @@ FV_DEF fv_tensor *fv_batchnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor 
     if (!fv__need(c, "batchnorm", x) || !fv__need(c, "batchnorm", mean) || !fv__need(c, "batchnorm", var)) return NULL;
     fv_tensor *y = fv__make(c, &fv__op_batchnorm, src, 5);
     if (y) y->node->f[0] = (double)eps, y->node->f[1] = (double)momentum, y->node->i[0] = c->tape->training;
+    return fv__apply(c, y);
+}
+
+/* ---- op inverse_rms: y = (mean(x^2)+eps)^(-1/2) of each row; gx = -gy y^3 x / D ---- */
+static int fv__inverse_rms_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    if (!fv__is_float(x) || x->rank < 1) return fv__shape_fail(c, "inverse_rms", x, NULL, "[...,D] of f32, f64 or bf16 is wanted");
+    fv__like(y, x, fv__compute_type(x->type));
+    y->dim[y->rank - 1] = 1;
+    return 1;
+}
+static void fv__inverse_rms_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    int64_t d = r->in_cols[0];
+    (void)row;
+    for (int64_t i = 0; i < n; i++) {
+        const char *x = (const char *)in[0] + (size_t)(i * d) * fv_type_size(r->compute);
+        fv__set(out[0], r->compute, i, 1 / sqrt(r->k->dot(x, x, d) / (double)d + r->y->node->f[0]));
+    }
+}
+static void fv__inverse_rms_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    int64_t d = r->in_cols[0];
+    (void)row;
+    for (int64_t i = 0; i < n; i++) {
+        size_t at = (size_t)(i * d) * fv_type_size(r->compute);
+        double y = fv__get(in[1], r->compute, i), gy = fv__get(in[2], r->compute, i);
+        r->k->scale((char *)out[0] + at, (const char *)in[0] + at, -gy * y * y * y / (double)d, d);
+    }
+}
+static void fv__inverse_rms_fwd(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    fv__rows r = fv__rows_of(y, fv__rows_count(x), fv__inverse_rms_rows);
+    fv__rows_in(&r, x->data, x->type, fv__last(x));
+    fv__rows_out(&r, y->data, y->type, 1, 0);
+    fv__run_rows(c, &r);
+}
+static void fv__inverse_rms_bwd(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0];
+    fv__rows r = fv__rows_of(y, fv__rows_count(x), fv__inverse_rms_grad_rows);
+    fv__rows_in(&r, x->data, x->type, fv__last(x));
+    fv__rows_in(&r, y->data, y->type, 1);
+    fv__rows_in(&r, y->grad, fv_grad_type(y), 1);
+    fv__rows_grad(c, &r, x, fv__last(x));
+    if (r.out[0]) fv__run_rows(c, &r);
+}
+static const fv__op fv__op_inverse_rms = {"inverse_rms", fv__inverse_rms_shape, fv__inverse_rms_fwd, fv__inverse_rms_bwd};
+FV_DEF fv_tensor *fv_inverse_rms(fv_ctx *c, fv_tensor *x, float eps) {
+    fv_tensor *y = fv__need(c, "inverse_rms", x) ? fv__make(c, &fv__op_inverse_rms, &x, 1) : NULL;
+    if (y) y->node->f[0] = (double)eps;
     return fv__apply(c, y);
 }
 
@@ -8422,7 +8476,8 @@ static int fv__frozen_known(fv_ctx *c, const fv_json *j, fv_jnode node) {
     static const char *const keys[] = {
         "arch", "hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "ffn_dim", "head_dim",
         "rms_norm_eps", "layer_norm_eps", "num_hidden_layers", "layers", "rope", "rope_theta", "causal", "final_norm", "only_mlp",
-        "residual", "do_layer_norm_before", "activation_function", "variant", "after_block", "weights", "sha256", "file", NULL};
+        "residual", "do_layer_norm_before", "activation_function", "variant", "after_block", "fold", "weights", "sha256", "file",
+        NULL};
     for (fv_jnode v = fv_json_first(j, node); v; v = fv_json_next(j, v))
         if (!fv__in_list(fv_json_key(j, v), keys))
             return fv_fail(c, FV_EUSAGE, "config: frozen has no key \"%.60s\"", fv_json_key(j, v));
@@ -8466,6 +8521,7 @@ static void fv__parse_stage_keys(fv_ctx *c, const fv_json *j, fv_jnode node, fv_
     g->rope = fv__json_bool(c, j, node, "rope", 0);
     g->causal = fv__json_bool(c, j, node, "causal", 0);
     g->only_mlp = fv__json_bool(c, j, node, "only_mlp", 0);
+    if (fv_json_get(j, node, "fold")) g->fold = fv__json_bool(c, j, node, "fold", 0) ? 1 : -1;
     g->residual = (fv_residual)fv__json_choice(c, j, node, "residual", residual, "none, inside, outside, both, outside_nn");
     g->variant = (fv_variant)fv__json_choice(c, j, node, "variant", fv__variant_names,
                                              "llm, base, linear, mlp, random, shuffled, finetune, scratch");
@@ -9040,8 +9096,20 @@ FV_DEF int64_t fv_frozen_numel(const fv_frozen *f) {
 }
 
 /* ---- forward ---- */
-static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, fv_tensor *residual,
-                                      const fv_tensor *mask) {
+/* One of q, k, v. Folded: x is z [B,N,d] times its row's 1/rms and f1 is F1^T diag(norm's w) [d,D], so that
+ * rms(z F1) W^T = x (f1 W^T), a product with the small d in place of D. */
+static fv_tensor *fv__project(fv_ctx *c, const fv_llm_layer *l, int slot, fv_tensor *x, fv_tensor *f1) {
+    fv_tensor *w = l->w[slot];
+    if (!f1) return fv_linear(c, x, w, l->w[slot + 1]);
+    int64_t flat[2], dim[3];
+    if (c->status || !x || !w) return NULL;
+    flat[0] = x->dim[0] * x->dim[1], flat[1] = x->dim[2];
+    dim[0] = x->dim[0], dim[1] = x->dim[1], dim[2] = w->dim[0];
+    return fv_reshape(c, fv_matmul(c, fv_reshape(c, x, 2, flat), fv_linear(c, f1, w, NULL), 0), 3, dim);
+}
+
+static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, fv_tensor *f1,
+                                      fv_tensor *residual, const fv_tensor *mask) {
     const fv_frozen_config *g = &f->config;
     fv_attention_desc desc;
     memset(&desc, 0, sizeof desc);
@@ -9051,18 +9119,21 @@ static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_ll
     desc.rope_theta = g->rope ? g->rope_theta : 0;
     desc.rope_interleaved = f->rope_interleaved;
     desc.mask = mask;
-    fv_tensor *q = fv_linear(c, x, l->w[FV_LLM_Q], l->w[FV_LLM_Q_BIAS]);
-    fv_tensor *k = fv_linear(c, x, l->w[FV_LLM_K], l->w[FV_LLM_K_BIAS]);
-    fv_tensor *v = fv_linear(c, x, l->w[FV_LLM_V], l->w[FV_LLM_V_BIAS]);
+    fv_tensor *q = fv__project(c, l, FV_LLM_Q, x, f1), *k = fv__project(c, l, FV_LLM_K, x, f1), *v = fv__project(c, l, FV_LLM_V, x, f1);
     if (c->status) return NULL;
     return fv_linear_add(c, fv_attention(c, q, k, v, &desc), l->w[FV_LLM_O], l->w[FV_LLM_O_BIAS], residual);
 }
 
-/* h = x + Wo attn(rms(x));  out = h + W2 (silu(W1 rms(h)) * W3 rms(h)) */
-static fv_tensor *fv__llama_block(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, const fv_tensor *mask) {
+/* h = x + Wo attn(rms(x));  out = h + W2 (silu(W1 rms(h)) * W3 rms(h)).  z: what F1 made x from, to fold it; NULL: plain */
+static fv_tensor *fv__llama_block(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, fv_tensor *z, const fv_tensor *mask) {
+    static const int turn[2] = {1, 0};
     float eps = f->config.rms_norm_eps;
-    fv_tensor *h = x;
-    if (!f->config.only_mlp) h = fv__block_attention(c, f, l, fv_rmsnorm(c, x, l->w[FV_LLM_NORM1], eps), x, mask);
+    fv_tensor *h = x, *norm1 = l->w[FV_LLM_NORM1];
+    if (!f->config.only_mlp && z) {
+        fv_tensor *f1 = fv_permute(c, f->mapper1, turn);
+        if (norm1) f1 = fv_mul(c, f1, norm1);
+        h = fv__block_attention(c, f, l, fv_mul(c, z, fv_inverse_rms(c, x, eps)), f1, x, mask);
+    } else if (!f->config.only_mlp) h = fv__block_attention(c, f, l, fv_rmsnorm(c, x, norm1, eps), NULL, x, mask);
     fv_tensor *n = fv_rmsnorm(c, h, l->w[FV_LLM_NORM2], eps);
     fv_tensor *gate = fv_linear(c, n, l->w[FV_LLM_GATE], NULL);
     fv_tensor *up = fv_linear(c, n, l->w[FV_LLM_UP], NULL);
@@ -9077,7 +9148,7 @@ static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_laye
     fv_tensor *h = x;
     if (!g->only_mlp) {
         fv_tensor *n = before ? fv_layernorm(c, x, l->w[FV_LLM_NORM1], l->w[FV_LLM_NORM1_BIAS], eps) : x;
-        h = fv__block_attention(c, f, l, n, x, mask);
+        h = fv__block_attention(c, f, l, n, NULL, x, mask);
         if (!before) h = fv_layernorm(c, h, l->w[FV_LLM_NORM1], l->w[FV_LLM_NORM1_BIAS], eps);
     }
     fv_tensor *n = before ? fv_layernorm(c, h, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps) : h;
@@ -9086,7 +9157,7 @@ static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_laye
     return before ? y : fv_layernorm(c, y, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps);
 }
 
-FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, const fv_tensor *mask) {
+static fv_tensor *fv__llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, fv_tensor *z, const fv_tensor *mask) {
     if (c->status || !f || !x) return NULL;
     if (i < 0 || i >= f->config.num_layers) {
         fv_fail(c, FV_EUSAGE, "the frozen stage has no block %d: it has %d", i, f->config.num_layers);
@@ -9098,16 +9169,35 @@ FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *
     }
     fv_scope scope = fv_scope_begin(c);
     fv_tensor *y = f->config.arch == FV_OPT ? fv__opt_block(c, f, &f->layer[i], x, mask)
-                                            : fv__llama_block(c, f, &f->layer[i], x, mask);
+                                            : fv__llama_block(c, f, &f->layer[i], x, z, mask);
     return fv_scope_end(c, scope, y);
 }
+FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, const fv_tensor *mask) {
+    return fv__llm_block(c, f, i, x, NULL, mask);
+}
 
-FV_DEF fv_tensor *fv_llm_blocks(fv_ctx *c, const fv_frozen *f, fv_tensor *x, const fv_tensor *mask) {
+/* all blocks and the final norm; z for the first block, or NULL */
+static fv_tensor *fv__llm_blocks(fv_ctx *c, const fv_frozen *f, fv_tensor *x, fv_tensor *z, const fv_tensor *mask) {
     const fv_frozen_config *g = &f->config;
-    for (int i = 0; i < g->num_layers; i++) x = fv_llm_block(c, f, i, x, mask);
+    for (int i = 0; i < g->num_layers; i++) x = fv__llm_block(c, f, i, x, i ? NULL : z, mask);
     if (!x || g->final_norm == FV_NORM_NONE) return x;
     return g->arch == FV_OPT ? fv_layernorm(c, x, f->norm, f->norm_bias, g->rms_norm_eps)
                              : fv_rmsnorm(c, x, f->norm, g->rms_norm_eps);
+}
+FV_DEF fv_tensor *fv_llm_blocks(fv_ctx *c, const fv_frozen *f, fv_tensor *x, const fv_tensor *mask) {
+    return fv__llm_blocks(c, f, x, NULL, mask);
+}
+
+/* Whether F1 goes into q, k, v. A number of their outputs costs, for T tokens: plain 4TD (forward and input gradient); folded 6Td, and
+ * 4dD for the folded matrix and F1's gradient. Shapes and settings decide, nothing else, so every run of a step decides alike. */
+static int fv__folds(fv_ctx *c, const fv_frozen *f, const fv_tensor *z) {
+    const fv_llm_layer *l = &f->layer[0];
+    const fv_tensor *q = l->w[FV_LLM_Q];
+    if (f->config.arch != FV_LLAMA || f->config.only_mlp || f->config.fold < 0 || z->rank != 3 || !q || !q->packed) return 0;
+    if (l->w[FV_LLM_Q_BIAS] || l->w[FV_LLM_K_BIAS] || l->w[FV_LLM_V_BIAS]) return 0;
+    if (f->config.fold > 0) return 1;
+    double tokens = (double)(z->dim[0] * z->dim[1]), d = (double)z->dim[2], D = (double)f->config.hidden_size;
+    return fv_training(c, -1) && !fv_no_grad(c, -1) && 4 * tokens * D > 6 * tokens * d + 4 * d * D;
 }
 
 /* The residual stream stays in the parameters' type under fv_autocast. */
@@ -9122,7 +9212,8 @@ static fv_tensor *fv__stage_middle(fv_ctx *c, fv_frozen *f, fv_tensor *z, const 
     if (g->variant == FV_VARIANT_MLP)
         return fv_layernorm(c, fv_linear_act(c, z, f->mapper1, NULL, FV_ACT_GELU), f->mlp_norm, f->mlp_norm_bias, 1e-5f);
     fv_tensor *x = fv__stream(c, fv_linear(c, z, f->mapper1, NULL), f->type);
-    fv_tensor *y = fv_llm_blocks(c, f, x, mask);
+    if (!x) return NULL;
+    fv_tensor *y = fv__llm_blocks(c, f, x, g->num_layers && fv__folds(c, f, z) ? z : NULL, mask);
     return g->residual == FV_RES_INSIDE || g->residual == FV_RES_BOTH ? fv_add(c, y, x) : y;
 }
 
