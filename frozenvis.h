@@ -179,7 +179,7 @@ FV_DEF int fv_fail(fv_ctx *c, fv_status status, const char *format, ...)
 #if defined(__GNUC__)
     __attribute__((format(printf, 3, 4)))
 #endif
-    ;
+    if (!(n->unread & FV__UNREAD_Y)) fv__remember(c, x);
 /* fv_exit_status -- the exit status that SPEC gives a program which ends on this failure: 0 to 6. */
 FV_DEF int fv_exit_status(fv_status status);
 
@@ -408,6 +408,9 @@ typedef struct fv_scope { int first; } fv_scope;
 FV_DEF fv_scope fv_scope_begin(fv_ctx *c);
 FV_DEF fv_tensor *fv_scope_end(fv_ctx *c, fv_scope s, fv_tensor *y);
 FV_DEF int fv_recompute(fv_ctx *c, int on);
+/* fv_forget -- t, a result that no further op will use, gives its memory back now; if the backward pass reads it, it is made again from
+ * its sources first. For results that are cheap to make and large: norms, activations. NULL, parameters, inputs, views: nothing happens. */
+FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t);
 
 /* fv_gradcheck -- compares gradients with central differences.
  *   f       builds a loss of one element from the tensors (f64, inputs or parameters), called many times
@@ -2928,6 +2931,20 @@ static size_t fv__panel_bytes(const fv__gemm *g, int64_t width) {
     return FV__ROUND_UP((size_t)(FV__ROUND_UP(g->kk, g->unit) * width) * g->element, (size_t)64);
 }
 
+/* W's panel [k/2][nr][2], element (row r, column i) at ((i/2)*nr + r)*2 + i%2, to B's [r/2][nr_b][2]: four numbers at a time, rows r, r+1
+ * and columns i, i+1, which are 64 bits here and there, the middle two swapped. col is even; what hangs over is 0. */
+static void fv__repack_pairs(const char *src, int64_t nr, char *dst, int64_t nr_b, int64_t rows, int64_t col, int64_t cols) {
+    for (int64_t r = 0; r < rows; r += 2)
+        for (int64_t i = 0; i < nr_b; i += 2) {
+            uint64_t w = 0;
+            if (i < cols) memcpy(&w, src + ((col + i) / 2 * nr + r) * 4, sizeof w);
+            if (i + 1 >= cols) w &= 0x0000ffff0000ffffu;
+            if (r + 1 >= rows) w &= 0x00000000ffffffffu;
+            w = (w & 0xffff00000000ffffu) | (w & 0x00000000ffff0000u) << 16 | (w & 0x0000ffff00000000u) >> 16;
+            memcpy(dst + (r / 2 * nr_b + i) * 4, &w, sizeof w);
+        }
+}
+
 /* A panel of B from W's own panels: W [k,n] read as k x n. W's rows lie in panels of nr, which are turned block by block. */
 static void fv__repack(const fv__gemm *g, char *dst, int64_t col, int cols) {
     const fv_packed *w = g->w;
@@ -2937,14 +2954,7 @@ static void fv__repack(const fv__gemm *g, char *dst, int64_t col, int cols) {
         const char *src = w->data + (size_t)(p / nr) * w->panel;
         char *to = dst + (size_t)(p * g->nr) * g->element;
         if (g->compute != FV_BF16) fv__pack_panel(g, to, src + (size_t)(col * nr) * g->element, nr, 1, cols, rows, (int)g->nr);
-        else { /* [k/2][nr][2]: element (row r of W, column i) at ((i/2)*nr + r)*2 + i%2 */
-            const uint16_t *s = (const uint16_t *)(const void *)src;
-            uint16_t *d = (uint16_t *)(void *)to;
-            for (int64_t r = 0; r < FV__ROUND_UP(rows, 2); r++)
-                for (int64_t i = 0; i < g->nr; i++)
-                    d[(r / 2 * g->nr + i) * 2 + r % 2] =
-                        r < rows && i < cols ? s[((col + i) / 2 * nr + r) * 2 + (col + i) % 2] : (uint16_t)0;
-        }
+        else fv__repack_pairs(src, nr, to, g->nr, rows, col, cols);
     }
 }
 
@@ -3529,8 +3539,11 @@ typedef struct fv__node {
     fv__span *saved[FV__MAX_SAVED]; /* step memory for the backward pass */
     double flop;                    /* of the forward pass, for fv_profile */
     int dropped;                    /* FV__DROPPED: a scope freed y and saved; see fv__rematerialise */
+    int unread;                     /* bit i: the backward pass does not read the data of src[i]; FV__UNREAD_Y: nor y's own */
 } fv__node;
-enum { FV__DROPPED = 1, FV__AGAIN = 2 }; /* AGAIN: computed again for the backward pass, and freed when that has passed it */
+/* AGAIN: computed again for the backward pass, and freed when that has passed it. FORGOTTEN: like DROPPED, but what it was made from, and
+ * what its own backward pass saved, is there */
+enum { FV__DROPPED = 1, FV__AGAIN = 2, FV__FORGOTTEN = 3, FV__UNREAD_Y = 1 << 30 };
 
 static int fv__tape_start(fv_ctx *c) {
     c->tape = (fv__tape *)fv_alloc(c, sizeof *c->tape);
@@ -3728,6 +3741,29 @@ static void fv__rematerialise(fv_ctx *c, int i) {
     }
 }
 
+FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t) {
+    if (c->status || !t || !t->node || t->node->view || !t->data_span) return;
+    fv__pool_free(c, t->data_span);
+    t->data_span = NULL, t->data = NULL;
+    t->node->dropped = t->flags & FV_NEEDS_GRAD ? FV__FORGOTTEN : 0;
+}
+
+/* x's data, made again if it was forgotten, from sources made again if need be */
+static void fv__remember(fv_ctx *c, fv_tensor *x) {
+    if (!x || !x->node || x->node->dropped != FV__FORGOTTEN || c->status) return;
+    for (int i = 0; i < x->node->n; i++) fv__remember(c, x->node->src[i]);
+    if (!fv__hold(c, x)) return;
+    x->node->dropped = FV__AGAIN;
+    fv__run(c, x, 0);
+}
+/* all that x's backward pass reads */
+static void fv__remember_for(fv_ctx *c, fv_tensor *x) {
+    const fv__node *n = x->node;
+    for (int i = 0; i < n->n; i++)
+        if (!(n->unread >> i & 1)) fv__remember(c, n->src[i]);
+    if (!(n->unread & FV__UNREAD_Y)) fv__remember(c, x);
+}
+
 /* ---- backward ---- */
 /* A scope's result stays, but what it was made from may be gone. */
 static int fv__needs_again(const fv__node *n) {
@@ -3746,6 +3782,7 @@ static void fv__backward_walk(fv_ctx *c, fv_tensor *y) {
         if (!x->node) continue;
         if (x->grad_set) {
             if (fv__needs_again(x->node)) fv__rematerialise(c, i);
+            fv__remember_for(c, x);
             fv__run(c, x, 1);
             fv__drop_saved(c, x->node);
             fv__drop_grad(c, x);
@@ -4022,6 +4059,7 @@ static int fv__linear_shape(fv_ctx *c, fv_tensor *y) {
     }
     y->node->i[0] = (int64_t)fv__product_type(c, x->type);
     y->node->flop = 2.0 * (double)fv_numel(y) * (double)w->dim[1];
+    y->node->unread = FV__UNREAD_Y | !(w->flags & FV_NEEDS_GRAD);
     return 1;
 }
 
@@ -4262,6 +4300,7 @@ static int fv__attention_shape(fv_ctx *c, fv_tensor *y) {
     if (y->node->f[0] == 0) y->node->f[0] = 1 / sqrt((double)hd);
     fv__like(y, q, q->type == FV_F64 ? FV_F64 : c->tape->autocast);
     y->dim[2] = H * hd;
+    y->node->unread = FV__UNREAD_Y;
     y->node->i[4] = (int64_t)y->type;
     y->node->flop = 4.0 * (double)(q->dim[0] * q->dim[1] * M * H * hd);
     return 1;
@@ -4617,6 +4656,7 @@ static int fv__check_weights(fv_ctx *c, const fv_tensor *y, int from) {
 static int fv__norm_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0];
     if (!fv__check_weights(c, y, 1)) return 0;
+    y->node->unread = FV__UNREAD_Y;
     return fv__like(y, x, c->tape->autocast == FV_BF16 && x->type == FV_F32 ? FV_BF16 : x->type);
 }
 static void fv__norm_fwd(fv_ctx *c, fv_tensor *y,
@@ -4881,6 +4921,10 @@ static int fv__float_shape(fv_ctx *c, fv_tensor *y) {
     if (!fv__is_float(x)) return fv__shape_fail(c, y->node->op->name, x, NULL, "f32, f64 or bf16 is wanted");
     return fv__like(y, x, x->type);
 }
+static int fv__unary_shape(fv_ctx *c, fv_tensor *y) { /* of an op whose slope is found from x */
+    y->node->unread = FV__UNREAD_Y;
+    return fv__float_shape(c, y);
+}
 static void fv__softmax_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
     int64_t d = r->in_cols[0];
     size_t size = (size_t)d * fv_type_size(r->compute);
@@ -4947,7 +4991,7 @@ static void fv__gelu_grad_rows(const fv__rows *r, const void *const *in, void *c
 }
 static void fv__gelu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__gelu_rows); }
 static void fv__gelu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__gelu_grad_rows); }
-static const fv__op fv__op_gelu = {"gelu", fv__float_shape, fv__gelu_fwd, fv__gelu_bwd};
+static const fv__op fv__op_gelu = {"gelu", fv__unary_shape, fv__gelu_fwd, fv__gelu_bwd};
 FV_DEF fv_tensor *fv_gelu(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "gelu", x) ? fv__apply(c, fv__make(c, &fv__op_gelu, &x, 1)) : NULL;
 }
@@ -4963,7 +5007,7 @@ static void fv__silu_grad_rows(const fv__rows *r, const void *const *in, void *c
 }
 static void fv__silu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__silu_rows); }
 static void fv__silu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__silu_grad_rows); }
-static const fv__op fv__op_silu = {"silu", fv__float_shape, fv__silu_fwd, fv__silu_bwd};
+static const fv__op fv__op_silu = {"silu", fv__unary_shape, fv__silu_fwd, fv__silu_bwd};
 FV_DEF fv_tensor *fv_silu(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "silu", x) ? fv__apply(c, fv__make(c, &fv__op_silu, &x, 1)) : NULL;
 }
@@ -4979,7 +5023,7 @@ static void fv__relu_grad_rows(const fv__rows *r, const void *const *in, void *c
 }
 static void fv__relu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__relu_rows); }
 static void fv__relu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__relu_grad_rows); }
-static const fv__op fv__op_relu = {"relu", fv__float_shape, fv__relu_fwd, fv__relu_bwd};
+static const fv__op fv__op_relu = {"relu", fv__unary_shape, fv__relu_fwd, fv__relu_bwd};
 FV_DEF fv_tensor *fv_relu(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "relu", x) ? fv__apply(c, fv__make(c, &fv__op_relu, &x, 1)) : NULL;
 }
@@ -5013,6 +5057,7 @@ static int fv__swiglu_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *g = y->node->src[0], *u = y->node->src[1];
     if (!fv__same_shape(g, u) || !fv__is_float(g) || !fv__is_float(u))
         return fv__shape_fail(c, "swiglu", g, u, "two of the same shape are wanted, f32, f64 or bf16");
+    y->node->unread = FV__UNREAD_Y;
     return fv__like(y, g, fv__promote(g->type, u->type));
 }
 static void fv__swiglu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
@@ -9121,7 +9166,9 @@ static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_ll
     desc.mask = mask;
     fv_tensor *q = fv__project(c, l, FV_LLM_Q, x, f1), *k = fv__project(c, l, FV_LLM_K, x, f1), *v = fv__project(c, l, FV_LLM_V, x, f1);
     if (c->status) return NULL;
-    return fv_linear_add(c, fv_attention(c, q, k, v, &desc), l->w[FV_LLM_O], l->w[FV_LLM_O_BIAS], residual);
+    fv_tensor *a = fv_attention(c, q, k, v, &desc), *y = fv_linear_add(c, a, l->w[FV_LLM_O], l->w[FV_LLM_O_BIAS], residual);
+    if (l->w[FV_LLM_O] && l->w[FV_LLM_O]->packed) fv_forget(c, a); /* no gradient of a frozen weight reads it */
+    return y;
 }
 
 /* h = x + Wo attn(rms(x));  out = h + W2 (silu(W1 rms(h)) * W3 rms(h)).  z: what F1 made x from, to fold it; NULL: plain */
@@ -9133,11 +9180,18 @@ static fv_tensor *fv__llama_block(fv_ctx *c, const fv_frozen *f, const fv_llm_la
         fv_tensor *f1 = fv_permute(c, f->mapper1, turn);
         if (norm1) f1 = fv_mul(c, f1, norm1);
         h = fv__block_attention(c, f, l, fv_mul(c, z, fv_inverse_rms(c, x, eps)), f1, x, mask);
-    } else if (!f->config.only_mlp) h = fv__block_attention(c, f, l, fv_rmsnorm(c, x, norm1, eps), NULL, x, mask);
+    } else if (!f->config.only_mlp) {
+        fv_tensor *n = fv_rmsnorm(c, x, norm1, eps);
+        h = fv__block_attention(c, f, l, n, NULL, x, mask);
+        fv_forget(c, n);
+    }
     fv_tensor *n = fv_rmsnorm(c, h, l->w[FV_LLM_NORM2], eps);
     fv_tensor *gate = fv_linear(c, n, l->w[FV_LLM_GATE], NULL);
     fv_tensor *up = fv_linear(c, n, l->w[FV_LLM_UP], NULL);
-    return fv_linear_add(c, fv_swiglu(c, gate, up), l->w[FV_LLM_DOWN], NULL, h);
+    fv_forget(c, n);
+    fv_tensor *u = fv_swiglu(c, gate, up), *y = fv_linear_add(c, u, l->w[FV_LLM_DOWN], NULL, h);
+    fv_forget(c, u);
+    return y;
 }
 
 /* norms first: h = x + out(attn(ln1 x)), h + fc2(act(fc1(ln2 h))); or each after its residual */
@@ -9154,6 +9208,7 @@ static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_laye
     fv_tensor *n = before ? fv_layernorm(c, h, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps) : h;
     fv_tensor *u = fv_linear_act(c, n, l->w[FV_LLM_UP], l->w[FV_LLM_UP_BIAS], g->gelu ? FV_ACT_GELU : FV_ACT_RELU);
     fv_tensor *y = fv_linear_add(c, u, l->w[FV_LLM_DOWN], l->w[FV_LLM_DOWN_BIAS], h);
+    fv_forget(c, u);
     return before ? y : fv_layernorm(c, y, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps);
 }
 
@@ -9327,16 +9382,25 @@ static fv_tensor *fv__residual(fv_ctx *c, fv_tensor *y, const fv__pair *p, fv_te
     return fv_add(c, x, fv_drop_path(c, fv_linear(c, y, p->w, p->b), drop));
 }
 
+/* linear(layernorm(x)); the norm is made again in the backward pass, which is cheaper than to keep it */
+static fv_tensor *fv__norm_linear(fv_ctx *c, fv_tensor *x, const fv__pair *norm, fv_tensor *w, fv_tensor *b, float eps) {
+    fv_tensor *n = fv_layernorm(c, x, norm->w, norm->b, eps), *y = fv_linear(c, n, w, b);
+    fv_forget(c, n);
+    return y;
+}
+
 /* h = x + proj(attn(ln1 x));  h + fc2(gelu(fc1(ln2 h))).  x [B,N,d]; mask u8 [B,N] of the keys, or NULL */
 static fv_tensor *fv__encoder_block(fv_ctx *c, const fv__block_params *b, fv_tensor *x, int heads, float eps, float drop, const fv_tensor *mask) {
     fv_attention_desc a;
     memset(&a, 0, sizeof a);
     a.num_heads = heads, a.mask = mask;
     fv_scope scope = fv_scope_begin(c);
-    fv_tensor *qkv = fv_linear(c, fv_layernorm(c, x, b->norm1.w, b->norm1.b, eps), b->qkv.w, b->qkv.b);
+    fv_tensor *qkv = fv__norm_linear(c, x, &b->norm1, b->qkv.w, b->qkv.b, eps);
     fv_tensor *h = fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, x, drop);
-    fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, b->norm2.w, b->norm2.b, eps), b->fc1.w, b->fc1.b, FV_ACT_GELU);
-    return fv_scope_end(c, scope, fv__residual(c, u, &b->fc2, h, drop));
+    fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, eps));
+    fv_tensor *y = fv__residual(c, u, &b->fc2, h, drop);
+    fv_forget(c, u);
+    return fv_scope_end(c, scope, y);
 }
 
 /* Norm, dropout and classifier of pooled tokens [B,d]. All in f32 under fv_autocast too: one row a sample costs nothing, and the loss
@@ -9665,11 +9729,12 @@ static fv_tensor *fv__video_block_forward(fv_ctx *c, const fv__video *v, const f
     a.num_heads = v->heads;
     bias[0] = b->q_bias, bias[1] = v->no_bias, bias[2] = b->v_bias; /* keys have none: softmax would take it away */
     fv_scope scope = fv_scope_begin(c);
-    fv_tensor *n = fv_layernorm(c, x, b->norm1.w, b->norm1.b, v->eps);
-    fv_tensor *qkv = fv_linear(c, n, b->qkv, b->q_bias ? fv_concat(c, bias, 3, 0) : NULL);
+    fv_tensor *qkv = fv__norm_linear(c, x, &b->norm1, b->qkv, b->q_bias ? fv_concat(c, bias, 3, 0) : NULL, v->eps);
     fv_tensor *h = fv__scaled_residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, b->gamma1, x, drop);
-    fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, b->norm2.w, b->norm2.b, v->eps), b->fc1.w, b->fc1.b, FV_ACT_GELU);
-    return fv_scope_end(c, scope, fv__scaled_residual(c, u, &b->fc2, b->gamma2, h, drop));
+    fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, v->eps));
+    fv_tensor *y = fv__scaled_residual(c, u, &b->fc2, b->gamma2, h, drop);
+    fv_forget(c, u);
+    return fv_scope_end(c, scope, y);
 }
 
 static fv_tensor *fv__video_forward(fv_ctx *c, fv_model *m, fv_tensor *const *input) {
@@ -9792,10 +9857,12 @@ static fv_tensor *fv__volume_block_forward(fv_ctx *c, const fv__volume *v, const
     memset(&a, 0, sizeof a);
     a.num_heads = v->heads;
     fv_scope scope = fv_scope_begin(c);
-    fv_tensor *y = fv_attention(c, fv_linear(c, fv_layernorm(c, x, b->norm.w, b->norm.b, v->eps), b->qkv.w, NULL), NULL, NULL, &a);
-    fv_tensor *h = b->out.w ? fv__residual(c, y, &b->out, x, drop) : fv_add(c, x, y);
-    fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, b->norm2.w, b->norm2.b, v->eps), b->fc1.w, b->fc1.b, FV_ACT_GELU);
-    return fv_scope_end(c, scope, fv__residual(c, u, &b->fc2, h, drop));
+    fv_tensor *a_out = fv_attention(c, fv__norm_linear(c, x, &b->norm, b->qkv.w, NULL, v->eps), NULL, NULL, &a);
+    fv_tensor *h = b->out.w ? fv__residual(c, a_out, &b->out, x, drop) : fv_add(c, x, a_out);
+    fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, v->eps));
+    fv_tensor *y = fv__residual(c, u, &b->fc2, h, drop);
+    fv_forget(c, u);
+    return fv_scope_end(c, scope, y);
 }
 
 static int fv__volume_input(fv_ctx *c, const fv__volume *v, const fv_tensor *x) {
@@ -10146,13 +10213,14 @@ static fv_tensor *fv__fusion_layer(fv_ctx *c, const fv__fusion *v, const fv__fus
     int64_t d = x->dim[x->rank - 1];
     memset(&a, 0, sizeof a);
     a.num_heads = v->heads, a.mask = xm;
-    fv_tensor *qkv = fv_linear(c, fv_layernorm(c, x, s->norm1.w, s->norm1.b, v->eps), s->qkv.w, s->qkv.b);
+    fv_tensor *qkv = fv__norm_linear(c, x, &s->norm1, s->qkv.w, s->qkv.b, v->eps);
     fv_tensor *h = fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &s->proj, x, 0);
-    fv_tensor *q = fv_linear(c, fv_layernorm(c, h, s->norm_x.w, s->norm_x.b, v->eps), s->query.w, s->query.b), *kv = fv_linear(c, y, s->keys.w, s->keys.b);
+    fv_tensor *q = fv__norm_linear(c, h, &s->norm_x, s->query.w, s->query.b, v->eps), *kv = fv_linear(c, y, s->keys.w, s->keys.b);
     a.mask = ym;
     h = kv ? fv__residual(c, fv_attention(c, q, fv_slice(c, kv, 2, 0, d), fv_slice(c, kv, 2, d, d), &a), &s->proj_x, h, 0) : NULL;
-    fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, s->norm2.w, s->norm2.b, v->eps), s->fc1.w, s->fc1.b, FV_ACT_GELU);
-    return fv__residual(c, u, &s->fc2, h, 0);
+    fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &s->norm2, s->fc1.w, s->fc1.b, v->eps)), *out = fv__residual(c, u, &s->fc2, h, 0);
+    fv_forget(c, u);
+    return out;
 }
 
 /* mean over the valid tokens: [B,N,d] -> [B,d] */
