@@ -179,7 +179,7 @@ FV_DEF int fv_fail(fv_ctx *c, fv_status status, const char *format, ...)
 #if defined(__GNUC__)
     __attribute__((format(printf, 3, 4)))
 #endif
-    if (!(n->unread & FV__UNREAD_Y)) fv__remember(c, x);
+    ;
 /* fv_exit_status -- the exit status that SPEC gives a program which ends on this failure: 0 to 6. */
 FV_DEF int fv_exit_status(fv_status status);
 
@@ -990,6 +990,10 @@ FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const
 FV_DEF int fv_model_load(fv_ctx *c, fv_model *m, fv_weights *w, const char *prefix);
 /* fv_model_numel -- trained elements. */
 FV_DEF int64_t fv_model_numel(const fv_model *m);
+/* fv_model_pack -- for inference from here on: every weight matrix gets a copy in the product's layout, made once and not at each call.
+ * type: FV_F32, or FV_BF16 for use under fv_autocast (nothing happens where the CPU has no such products). The matrices take no gradient
+ * any more; results stay the same to the bit. Returns 1, or 0 and FV_ENOMEM. */
+FV_DEF int fv_model_pack(fv_ctx *c, fv_model *m, fv_type type);
 
 /* ======================================================================================================
  * >>train -- checkpoints that survive a kill at any instant
@@ -4063,13 +4067,18 @@ static int fv__linear_shape(fv_ctx *c, fv_tensor *y) {
     return 1;
 }
 
+/* w's panels, where they are all there is, or of the type that is computed in */
+static const fv_packed *fv__panels_of(const fv_tensor *w, fv_type compute) {
+    return w->packed && (!w->data || w->packed->type == compute) ? w->packed : NULL;
+}
+
 static void fv__linear_fwd(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->src[2], *r = y->node->src[3];
     int64_t out = w->dim[0], in = w->dim[1];
-    fv_type compute = w->packed && w->packed->type != FV_F32 ? w->packed->type : (fv_type)y->node->i[0];
-    if (w->packed) compute = w->packed->type;
+    const fv_packed *panels = fv__panels_of(w, (fv_type)y->node->i[0]);
+    fv_type compute = panels ? panels->type : (fv_type)y->node->i[0];
     fv__gemm g = fv__gemm_of(compute, fv__rows_count(x), out, in, fv__mat(x->data, x->type, in, 1), y->data, y->type, out, 0);
-    if (w->packed) fv__gemm_use_packed(&g, w->packed, 0);
+    if (panels) fv__gemm_use_packed(&g, panels, 0);
     else g.b = fv__mat(w->data, w->type, 1, in);
     if (b) g.bias = b->data;
     if (r) g.residual = r->data, g.residual_type = r->type;
@@ -4133,14 +4142,15 @@ static void fv__weight_grad(fv_ctx *c, fv_tensor *y, fv_type compute, fv_mat gy)
 static void fv__linear_bwd(fv_ctx *c, fv_tensor *y) {
     fv_tensor *x = y->node->src[0], *w = y->node->src[1];
     int64_t out = w->dim[0], in = w->dim[1], rows = fv__rows_count(x);
-    fv_type compute = w->packed ? w->packed->type : (fv_type)y->node->i[0];
+    const fv_packed *panels = fv__panels_of(w, (fv_type)y->node->i[0]);
+    fv_type compute = panels ? panels->type : (fv_type)y->node->i[0];
     fv_mat gy = fv__mat(y->grad, fv_grad_type(y), out, 1);
     int round = compute == FV_BF16 && c->isa != FV_ISA_AVX512BF16, first = 1;
     fv__span *cast = round ? NULL : fv__cast_operand(c, &gy, rows, out, compute, 0); /* once for both products */
     void *gx = fv__grad(c, x, &first);
     if (gx) {
         fv__gemm g = fv__gemm_of(compute, rows, in, out, gy, gx, fv_grad_type(x), in, !first);
-        if (w->packed) fv__gemm_use_packed(&g, w->packed, 1);
+        if (panels) fv__gemm_use_packed(&g, panels, 1);
         else g.b = fv__mat(w->data, w->type, in, 1);
         fv__gemm_run(c, &g);
     }
@@ -10404,6 +10414,17 @@ FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const
     return y;
 }
 FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input) { return fv_model_forward_many(c, m, &input, 1); }
+
+FV_DEF int fv_model_pack(fv_ctx *c, fv_model *m, fv_type type) {
+    if (type == FV_BF16 && fv_isa_of(c) != FV_ISA_AVX512BF16) return !c->status;
+    for (int i = 0; i < m->params.count && !c->status; i++) {
+        fv_tensor *t = m->params.at[i];
+        if (t->rank != 2 || t->packed || !t->data || t->type != FV_F32) continue;
+        t->packed = fv__packed_create(c, type, t->dim[0], t->dim[1], t->data, t->type);
+        t->flags &= ~(unsigned)FV_NEEDS_GRAD;
+    }
+    return !c->status;
+}
 
 FV_DEF int64_t fv_model_numel(const fv_model *m) {
     int64_t n = 0;

@@ -74,6 +74,7 @@ static void prepare(stepper *s, const named *size, const named *block, fv_type p
     s->pictures = (float *)fv_alloc(s->c, n * sizeof *s->pictures);
     for (size_t i = 0; s->pictures && i < n; i++) s->pictures[i] = fv_random_normal(1, 1, i);
     if (s->m && !s->infer) s->o = fv_optim_create(s->c, &s->m->params, NULL);
+    if (s->m && s->infer) fv_model_pack(s->c, s->m, precision);
     fv_autocast(s->c, precision);
     fv_training(s->c, !s->infer), fv_no_grad(s->c, s->infer);
 }

@@ -226,7 +226,7 @@ fv_json *run_reopen(run *r, const char *dir, const char *data) {
     if (w) fv_model_load(r->c, r->model, w, "");
     fv_weights_close(r->c, w);
     if (!fv_error(r->c)) fv_autocast(r->c, r->bf16 ? FV_BF16 : FV_F32);
-    if (!fv_error(r->c)) return j;
+    if (!fv_error(r->c) && fv_model_pack(r->c, r->model, r->bf16 ? FV_BF16 : FV_F32)) return j;
     fv_json_free(r->c, j);
     return NULL;
 }
