@@ -42,12 +42,12 @@ static int add_file(run *r, points_data *d, int split, const char *path, int lab
     return !fv_error(r->c) && ++r->count[split];
 }
 static int add_folder(run *r, points_data *d, int split, const char *folder, int label) {
-    static const char *const ending[] = {".off", ".ply", ".npy", ".npz", ".xyz", ".txt"};
+    static const char *const ending[] = {".off", ".ply", ".wrl", ".wrz", ".npy", ".npz", ".xyz", ".txt"};
     char path[8800];
     int n, before = r->count[split];
     char **name = folder_list(r->c, folder, "", 0, &n);
     for (int i = 0; i < n && !fv_error(r->c); i++)
-        for (int k = 0; k < 6; k++) {
+        for (int k = 0; k < 8; k++) {
             size_t length = strlen(name[i]);
             if (length < 5 || strcmp(name[i] + length - 4, ending[k])) continue;
             snprintf(path, sizeof path, "%.4300s/%.4300s", folder, name[i]);
@@ -55,7 +55,7 @@ static int add_folder(run *r, points_data *d, int split, const char *folder, int
             break;
         }
     fv_free(r->c, name);
-    if (!fv_error(r->c) && r->count[split] == before) fv_fail(r->c, FV_EIO, "%s: no .off, .ply, .npy, .npz or .xyz file", folder);
+    if (!fv_error(r->c) && r->count[split] == before) fv_fail(r->c, FV_EIO, "%s: no .off, .ply, .wrl, .npy, .npz or .xyz file", folder);
     return !fv_error(r->c);
 }
 
@@ -166,9 +166,8 @@ static int points_picture(run *r, canvas *v, int32_t item, double x, double y) {
 static int points_draw(run *r, const int32_t *index, int n, const char *png) { return classify_sheet(r, index, n, png, 6, 200, 200, points_picture); }
 
 static int points_demo(run *r, const char *dir, char fetched[][4096]) {
-    (void)fetched;
-    return clouds_write(r->c, dir);
+    return *fetched[0] ? parts_write(r->c, dir, fetched[0]) : clouds_write(r->c, dir);
 }
 
 extern const task task_points;
-const task task_points = {"points", "classes of point clouds and meshes", "clouds", presets, keys, 0, NULL, points_demo, points_open, points_close, points_batch, NULL, NULL, NULL, points_predict, points_draw};
+const task task_points = {"points", "classes of point clouds and meshes", "clouds", presets, keys, 0, "?kicad-packages3d", points_demo, points_open, points_close, points_batch, NULL, NULL, NULL, points_predict, points_draw};
