@@ -29,6 +29,7 @@ typedef struct thing_source {
     int count;
     int (*sample)(void *of, fv_rng *r, int which, int64_t n, float *out);
     void *of;
+    float noise; /* once to three times that is added */
 } thing_source;
 int scene_of(fv_rng *r, const thing_source *from, int which, float *p);
 

@@ -1,13 +1,14 @@
 /* parts.c -- the demo of points from real CAD parts: the folders of KiCad's library that tools/fetch.sh
  * kicad-packages3d keeps, each a class. The settings were fixed before the first training run.
  *
- * 120 training and 30 test clouds of each class, of 1,024 points, made as shapes.c makes those of
- * generated shapes: a part of the object cut away, background with another part in it, turned, noisy; a
- * class's parts take turns. The split is by part, and near-duplicates stay on one side: parts whose names
- * differ in numbers alone (pins, pitch, size) are a family, and a family is either in training or in the
- * test. Families are drawn for the test until it has as many as fit into 30 % of the class's parts, so
- * that a family larger than that is in training. What stands beside an object is a part of the same side
- * of the split. */
+ * 120 training and 30 test clouds of each class, of 1,024 points, made as shapes.c makes those of generated
+ * shapes: a part of the object cut away, background with another part in it, turned, and noise, but half as
+ * much (0.005 to 0.015 of its size), as pins are thin. A class's parts take turns.
+ *
+ * The split is by part, and near-duplicates stay on one side: parts whose names differ in numbers alone
+ * (pins, pitch, size) are a family, and a family is either in training or in the test. Families are drawn for
+ * the test as long as they fit into 30 % of the class's parts, so that a family larger than that is in
+ * training. What stands beside an object is a part of the same side of the split. */
 #include "clouds.h"
 #include "folder.h"
 #include "npy.h"
@@ -109,7 +110,7 @@ static int from_side(void *of, fv_rng *r, int which, int64_t n, float *out) {
 }
 static int write_kind(side *s, const char *folder, int kind, int test) {
     fv_ctx *c = s->of->c;
-    const thing_source from = {s->count, from_side, s};
+    const thing_source from = {s->count, from_side, s, 0.005f};
     int64_t dim[2] = {SCENE_POINTS, 3};
     int first = 0, n = 0; /* the class's parts stand together */
     char path[4500];

@@ -177,7 +177,7 @@ static int background(fv_rng *r, const thing_source *from, float *p, int64_t n) 
     return 1;
 }
 int scene_of(fv_rng *r, const thing_source *from, int which, float *p) {
-    float own[3 * 2 * POINTS], noise = between(r, 0.01f, 0.03f);
+    float own[3 * 2 * POINTS], noise = between(r, from->noise, 3 * from->noise);
     int64_t behind = (int64_t)(between(r, 0.10f, 0.35f) * POINTS), n = 2 * POINTS;
     if (!from->sample(from->of, r, which, n, own)) return 0;
     turn(r, own, n, 0.26f);
@@ -199,7 +199,7 @@ int clouds_write(fv_ctx *c, const char *dir) {
     char path[4400];
     float p[3 * POINTS];
     int64_t dim[2] = {POINTS, 3};
-    const thing_source from = {SHAPES, one_shape, NULL};
+    const thing_source from = {SHAPES, one_shape, NULL, 0.01f};
     for (int s = 0; s < 2; s++) {
         snprintf(path, sizeof path, "%s/%s", dir, split[s]);
         if (mkdir(path, 0777)) return fv_fail(c, FV_EIO, "%s: the folder cannot be made", path);

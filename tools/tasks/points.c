@@ -170,4 +170,4 @@ static int points_demo(run *r, const char *dir, char fetched[][4096]) {
 }
 
 extern const task task_points;
-const task task_points = {"points", "classes of point clouds and meshes", "clouds", presets, keys, 0, "?kicad-packages3d", points_demo, points_open, points_close, points_batch, NULL, NULL, NULL, points_predict, points_draw};
+const task task_points = {"points", "classes of point clouds and meshes", "clouds", presets, keys, 0, "?kicad-packages3d", points_demo, points_open, points_close, points_batch, NULL, NULL, classify_chance, points_predict, points_draw};
