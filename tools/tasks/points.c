@@ -1,7 +1,8 @@
 /* points: classes of point clouds and meshes. Data: train/CLASS/ and test/CLASS/, or ModelNet40's CLASS/train/ and CLASS/test/, with the files that
  * data/clouds.h reads; or ScanObjectNN's training_X.h5 and test_X.h5 (see data/h5.h): the folder of one such pair, the folder of the hardest split
  * (X is objectdataset_augmentedrot_scale75) among others, or the path of a training_X.h5. Every object is sampled once to twice num_points (a mesh by area), moved to its centre and scaled into the unit sphere. In
- * training a random half of these is scaled (2/3 to 3/2 an axis) and shifted (0.2), as Point-BERT does; rotate=1 turns it about the upright axis first. */
+ * training a random half of these is scaled (2/3 to 3/2 an axis) and shifted (0.2), as Point-BERT does (stretch=0: not);
+ * rotate=1 turns it about the upright axis first. */
 #include "../data/clouds.h"
 #include "../data/folder.h"
 #include "../data/h5.h"
@@ -20,7 +21,7 @@ static const char *presets[][2] = {
     {"point-bert", "arch=point_transformer trans_dim=384 depth=12 num_heads=6 num_group=64 group_size=32 encoder_dims=256 num_points=1024 batch_size=32 epochs=300 lr=5e-4 "
                    "warmup_epochs=10 weight_decay=0.05 label_smoothing=0.2 drop_path_rate=0.1"},
     {NULL, NULL}};
-static const char *const keys[] = {"rotate", NULL};
+static const char *const keys[] = {"rotate", "stretch", NULL};
 
 /* room for `more` further clouds of a split */
 static int make_room(run *r, points_data *d, int split, int more) {
@@ -172,7 +173,7 @@ static void points_close(run *r) {
 static int points_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
     const points_data *d = (const points_data *)r->data;
     int64_t N = d->points, dim[3] = {n, N, 3}, count = n;
-    int rotate = epoch >= 0 && number_of(&r->s, 't', "rotate", 0) > 0;
+    int rotate = epoch >= 0 && number_of(&r->s, 't', "rotate", 0) > 0, stretch = number_of(&r->s, 't', "stretch", 1) > 0;
     fv_tensor *x = fv_new(r->c, FV_F32, 3, dim), *label = fv_new(r->c, FV_I32, 1, &count);
     if (!x || !label) return 0;
     for (int i = 0; i < n; i++) {
@@ -186,7 +187,7 @@ static int points_batch(run *r, int split, const int32_t *index, int n, int epoc
             const float *p = src + 3 * k;
             to[3 * at] = u * p[0] - v * p[1], to[3 * at + 1] = v * p[0] + u * p[1], to[3 * at + 2] = p[2], at++, wanted--;
         }
-        if (epoch >= 0) fv_points_augment(&g, to, N);
+        if (epoch >= 0 && stretch) fv_points_augment(&g, to, N);
         ((int32_t *)label->data)[i] = d->label[split][d->order[split][index[i]]];
     }
     b->input[0] = x, b->inputs = 1, b->target[0] = label, b->targets = 1, b->count = n;
