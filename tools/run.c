@@ -120,17 +120,8 @@ static int make_folders(const char *path) {
 }
 
 /* A demo that is made is made once, in a folder that gets its name when it is whole. */
-static int demo_data(run *r) {
-    static char found[4][4096];
-    char words[128], name[64], parent[4096], making[4200];
-    int count = 0;
-    snprintf(words, sizeof words, "%s", r->task->fetch ? r->task->fetch : "");
-    for (char *w = strtok(words, " "); w && count < 4; w = strtok(NULL, " "))
-        if (!fetched(r, w, found[count++])) return 0;
-    if (!r->task->demo) return snprintf(r->data_path, sizeof r->data_path, "%s", found[0]) > 0;
-    snprintf(name, sizeof name, "demo-%s-1", r->task->name); /* the number changes with the generator's settings */
-    cache_folder(r->data_path, sizeof r->data_path, name);
-    if (!access(r->data_path, F_OK)) return 1;
+static int make_demo(run *r, char found[][4096]) {
+    char parent[4096], making[4200];
     cache_folder(parent, sizeof parent, "");
     snprintf(making, sizeof making, "%s.making-%ld", r->data_path, (long)getpid());
     if (!make_folders(parent) || !make_folders(making)) return fv_fail(r->c, FV_EIO, "%s: cannot be made: %s", making, strerror(errno));
@@ -138,6 +129,31 @@ static int demo_data(run *r) {
     if (made && rename(making, r->data_path) && access(r->data_path, F_OK)) made = fv_fail(r->c, FV_EIO, "%s: cannot be made: %s", r->data_path, strerror(errno));
     if (!access(making, F_OK)) remove_folder(making);
     return made;
+}
+/* The demo's folder of that name: demo-TASK-1, or demo-TASK-THING-1 with a thing that the demo can do without. The number changes
+ * with the generator's settings. 1 when it is there. */
+static int demo_folder(run *r, const char *thing) {
+    char name[128];
+    snprintf(name, sizeof name, "demo-%s%s%s-1", r->task->name, thing ? "-" : "", thing ? thing : "");
+    cache_folder(r->data_path, sizeof r->data_path, name);
+    return !access(r->data_path, F_OK);
+}
+static int demo_data(run *r) {
+    static char found[4][4096];
+    char words[128];
+    const char *extra = NULL;
+    int count = 0;
+    snprintf(words, sizeof words, "%s", r->task->fetch ? r->task->fetch : "");
+    for (char *w = strtok(words, " "); w && count < 4; w = strtok(NULL, " "), count++) {
+        int needed = *w != '?';
+        found[count][0] = 0;
+        if (!needed && demo_folder(r, w + 1)) return 1;
+        if (fetched(r, w + !needed, found[count])) extra = needed ? extra : w + 1;
+        else if (needed) return 0;
+        else fv_clear_error(r->c), found[count][0] = 0, fprintf(stderr, "fv: the demo of %s is made without %s\n", r->task->name, w + 1);
+    }
+    if (!r->task->demo) return snprintf(r->data_path, sizeof r->data_path, "%s", found[0]) > 0;
+    return demo_folder(r, extra) || make_demo(r, found);
 }
 
 int run_data(run *r, const char *data) {
