@@ -73,6 +73,8 @@ struct run {
     int32_t *order;         /* of the training items in this epoch */
     int order_count;
     char data_path[4096];
+    int profile;            /* print where the time of the steps went */
+    double data_seconds;    /* spent on making batches */
 };
 
 extern const task *const tasks[]; /* NULL at the end */
