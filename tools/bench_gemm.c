@@ -57,6 +57,7 @@ static double once(void *data, const char *line) {
     if (sscanf(line, "%d %d %d", &m, &n, &k) == 3 && (m != g->m || n != g->n || k != g->k)) {
         if (m < 1 || n < 1 || k < 1) return fv_fail(g->b->c, FV_EUSAGE, "served line \"%.40s\": m n k are wanted", line);
         g->m = m, g->n = n, g->k = k;
+        g->b->count = 0; /* best and median are of the last shape */
         if (!prepare(g)) return 0;
         product(g);
     }

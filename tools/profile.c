@@ -30,7 +30,10 @@ void profile_print(fv_ctx *c, fv_type type, double seconds, double data, int jso
     int n = fv_profile(c, row, FV_PROFILE_ROWS);
     double by_pass[4] = {0}, explained = data > 0 ? data : 0, flop = 0, peak = fv_peak(c, type) * fv_threads(c);
     qsort(row, (size_t)n, sizeof *row, slower_first);
-    for (int i = 0; i < n; i++) by_pass[row[i].pass] += row[i].seconds, explained += row[i].seconds, flop += row[i].flop;
+    for (int i = 0; i < n; i++) {
+        by_pass[row[i].pass] += row[i].seconds, explained += row[i].seconds;
+        flop += row[i].pass == FV_PASS_AGAIN ? 0 : row[i].flop; /* of the dense graph */
+    }
     if (!json) printf("%-16s %-9s %8s %9s %6s %9s %5s\n", "op", "pass", "calls", "seconds", "time", "GFLOP/s", "peak");
     for (int i = 0; i < n; i++) print_row(&row[i], passes[row[i].pass], seconds, peak, json);
     if (data >= 0) print_other("data", data, seconds, json);
