@@ -23,9 +23,7 @@ say() { if on_terminal; then printf '\r\033[K[%d s] %s ' $(($(date +%s) - starte
 # ---- what there is to run against ----
 ${CC:-cc} -O2 -std=c99 -o "$OUT/race" tools/peers/race.c || exit 1
 blas=
-for cblas in -lopenblas; do
-    ${CC:-cc} -O2 -o "$OUT/openblas" tools/peers/openblas.c $cblas >/dev/null 2>&1 && echo | "$OUT/openblas" >/dev/null 2>&1 && blas=$OUT/openblas
-done
+${CC:-cc} -O2 -o "$OUT/openblas" tools/peers/openblas.c -lopenblas >/dev/null 2>&1 && echo | "$OUT/openblas" >/dev/null 2>&1 && blas=$OUT/openblas
 have=
 [ "$PY" = none ] || have=$("$PY" -B tools/peers/have.py 2>/dev/null)
 has() { case "
@@ -43,9 +41,9 @@ gemm() {
     ours="exec ${isa:+env FROZENVIS_ISA=$isa} $FV bench gemm --precision $precision --threads $threads --serve --json"
     set -- "ours=$ours" "packed=$ours --packed"
     py="exec $(threads_of_peers "$threads") $PY -B tools/peers/gemm.py"
-    [ "$precision" = f32 ] && has onnxruntime && set -- "$@" "onnxruntime=$py onnxruntime f32 $threads"
+    [ "$precision" = f32 ] && [ -z "$isa" ] && has onnxruntime && set -- "$@" "onnxruntime=$py onnxruntime f32 $threads"
     has torch && [ -z "$isa" ] && set -- "$@" "torch=$py torch $precision $threads"
-    [ "$precision" = f32 ] && [ -n "$blas" ] && set -- "$@" "openblas=exec $(threads_of_peers "$threads") $blas"
+    [ "$precision" = f32 ] && [ -z "$isa" ] && [ -n "$blas" ] && set -- "$@" "openblas=exec $(threads_of_peers "$threads") $blas"
     "$OUT/race" "$REPS" "$@" | tagged "gemm $precision $threads${isa:+ $isa}"
 }
 

@@ -21,7 +21,7 @@ group ~ /^step / {
 
 # bars of one kind of product; returns the y below
 function products(g, text, x, y,    i, k, n, w, share) {
-    svg_text(x, y, text " (peak " peak[g] " GFLOP/s a core)", "start", "font-weight=\"bold\"")
+    svg_text(x, y, sprintf("%s: share of the peak, %.0f GFLOP/s", text, peak[g]), "start", "font-weight=\"bold\"")
     y += 10
     for (i = 1; i <= works[g]; i++) {
         w = work[g, i]
@@ -70,10 +70,10 @@ END {
     svg_open(880, height)
     svg_text(20, 24, "frozenvis on " machine, "start", "font-size=\"14\"")
     x = 20
-    for (k = 1; k <= 5; k++) if (used[all[k]]) { svg_box(x, 34, 10, 10, colour[all[k]]); svg_text(x + 14, 43, title[all[k]]); x += 30 + 7 * length(title[all[k]]) }
+    for (k = 1; k <= 5; k++) if (used[all[k]]) { svg_box(x, 34, 10, 10, colour[all[k]]); svg_text(x + 14, 43, title[all[k]]); x += 30 + 6 * length(title[all[k]]) }
     top = 72
-    y = products("gemm f32 1", "products, f32, 1 thread: share of the peak", 20, 66)
-    y2 = products("gemm bf16 1", "products, bf16, 1 thread: share of the peak", 450, 66)
+    y = products("gemm f32 1", "products, f32, 1 thread", 20, 66)
+    y2 = products("gemm bf16 1", "products, bf16, 1 thread", 450, 66)
     training(20, (y > y2 ? y : y2) + 14)
     print "</svg>"
 }

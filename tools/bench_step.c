@@ -98,7 +98,9 @@ static void print(const step_work *s, const cost *plain) {
     printf("{\"bench\":\"step\",\"size\":\"%s\",\"frozen\":\"%s\",\"layers\":%d,\"tokens\":%d,\"batch\":%d,\"infer\":%s,", s->shape.size, s->shape.frozen, s->shape.layers,
            bench_shape_tokens(&s->shape), s->batch, s->infer ? "true" : "false");
     bench_print_common(b);
-    if (s->recompute) printf(",\"recompute\":true,\"time_ratio\":%.3f,\"memory_ratio\":%.3f", time_ratio, memory_ratio);
+    if (s->recompute) 
+        printf(",\"recompute\":true,\"plain_median_s\":%.5f,\"plain_peak_rss_mb\":%.0f,\"time_ratio\":%.3f,\"memory_ratio\":%.3f", plain->median, plain->rss_mb, time_ratio,
+               memory_ratio);
     printf(",\"best_s\":%.5f,\"median_s\":%.5f,\"images_per_s\":%.2f,\"peak_rss_mb\":%.0f,\"gflop\":%.3f,\"share\":%.3f}\n", b->best, b->median, s->batch * rate, rss,
            gflop, share);
 }
