@@ -57,16 +57,16 @@ bench step --size tiny28 --batch 2 --runs 1 --threads 1 --recompute
 fields plain_median_s plain_peak_rss_mb time_ratio memory_ratio
 holds 'near(v["time_ratio"] * v["plain_median_s"], v["median_s"]) && v["recompute"] == "true"'
 
-bench load --size tiny28 --batch 1 --runs 1 --threads 1
+mkdir "$T/tmp"
+TMPDIR=$T/tmp bench load --size tiny28 --batch 1 --runs 1 --threads 1
 fields ready_best_s ready_median_s best_s median_s main_s context_s open_s create_s step_s file_mb block_mb open_all_s dequantise_s pack_s
 holds 'v["format"] == "safetensors" && v["frozen"] == "smollm2-135m" && near(v["main_s"] + v["context_s"] + v["open_s"] + v["create_s"], v["ready_median_s"])'
 holds 'near(v["block_mb"], 2e-6 * (2 * 576 * 576 + 2 * 192 * 576 + 3 * 1536 * 576 + 2 * 576))'
 holds 'near(v["median_s"], v["ready_median_s"] + v["step_s"])'
-mkdir "$T/tmp"
 TMPDIR=$T/tmp bench data --size tiny28 --batch 4 --pictures 8 --runs 2 --threads 1
 fields read_ms_per_image plain_batch_s augmented_batch_s rest_of_step_s plain_share share best_s median_s
 holds 'near(v["share"] * (v["augmented_batch_s"] + v["rest_of_step_s"]), v["augmented_batch_s"])'
-[ -z "$(ls -A "$T/tmp")" ] && ok || bad "bench data left $(ls "$T/tmp")"
+[ -z "$(ls -A "$T/tmp")" ] && ok || bad "left behind: $(ls "$T/tmp")"
 
 # ---- wrong use: one sentence and 2 ----
 wrong() {
@@ -89,6 +89,8 @@ wrong load --frozen none
 wrong load --once
 wrong data --batch 1025
 gives 4 "$FV" bench load --llm "$T/none.gguf" --once
+gives 4 "$FV" bench load --llm "$T/none.gguf"
+gives 3 "$FV" bench load --llm README.md
 for what in '' gemm attention step load data; do
     # shellcheck disable=SC2086
     gives 0 "$FV" bench $what --help

@@ -41,6 +41,9 @@ void bench_print_common(const bench *b);
 /* GFLOP/s -> share of the peak of all threads */
 double bench_share(const bench *b, double gflops);
 
+/* Makes a folder in TMPDIR, else /tmp, and writes its path. 1, or 0 and FV_EIO. */
+int bench_folder(fv_ctx *c, char *path, size_t n);
+
 int bench_gemm(int argc, char **argv);
 int bench_attention(int argc, char **argv);
 int bench_step(int argc, char **argv);

@@ -1,13 +1,11 @@
 /* fv bench data: what reading and augmenting pictures costs beside a training step. It writes random pictures into a folder (IDX for grey
  * sizes, PNG in class folders for colour ones), reads them as fv train image does, makes batches with and without augmentation, and
  * trains on them. */
-#define _GNU_SOURCE /* mkdtemp */
 #include "bench.h"
 #include "bench_models.h"
 #include "draw.h"
 #include "run.h"
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -19,7 +17,7 @@ typedef struct data_work {
     bench_shape shape;
     run r; /* r.c is b->c */
     fv_optim *o;
-    char folder[64];
+    char folder[4096];
     int batch, pictures, at;
     double read, made[2][BENCH_RUNS], rest[BENCH_RUNS]; /* seconds: of all pictures; of a batch, plain and rich; of the rest of a step */
     int count[2];
@@ -30,7 +28,7 @@ static void put32(FILE *f, int v) {
     for (int s = 24; s >= 0; s -= 8) fputc(v >> s & 255, f);
 }
 static int write_idx(data_work *w, const char *split, int n) {
-    char path[128];
+    char path[4200];
     int S = w->shape.img_size;
     for (int labels = 0; labels < 2; labels++) {
         snprintf(path, sizeof path, "%s/%s-%s-ubyte", w->folder, split, labels ? "labels-idx1" : "images-idx3");
@@ -47,7 +45,7 @@ static int write_idx(data_work *w, const char *split, int n) {
 
 /* boxes of random colours, as large as photographs' things are */
 static int write_png(data_work *w, const char *split, int n) {
-    char path[128];
+    char path[4200];
     int S = w->shape.img_size;
     snprintf(path, sizeof path, "%s/%s", w->folder, split);
     mkdir(path, 0777);
@@ -67,9 +65,7 @@ static int write_png(data_work *w, const char *split, int n) {
 }
 
 static int write_pictures(data_work *w) {
-    const char *root = getenv("TMPDIR");
-    snprintf(w->folder, sizeof w->folder, "%.40s/fv-data-XXXXXX", root && *root ? root : "/tmp");
-    if (!mkdtemp(w->folder)) return *w->folder = 0, fv_fail(w->b->c, FV_EIO, "no folder can be made in %.40s; TMPDIR names another", root && *root ? root : "/tmp");
+    if (!bench_folder(w->b->c, w->folder, sizeof w->folder)) return 0;
     if (w->shape.channels == 1) return write_idx(w, "train", w->pictures) && write_idx(w, "t10k", 4);
     return write_png(w, "train", w->pictures) && write_png(w, "test", 4);
 }

@@ -1,11 +1,10 @@
 /* fv bench load: how long a user waits. Starts processes of its own, each of which opens the language model's file, makes a network with its
  * last block inside, and trains one step; the clock runs from before the start. Then what opening, dequantising and packing take apart.
  * Files come from the page cache, as in any run but a day's first. */
-#define _GNU_SOURCE /* fork, mkdtemp */
+#define _GNU_SOURCE /* fork */
 #include "bench.h"
 #include "bench_models.h"
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,7 +17,7 @@ typedef struct load_work {
     bench_shape shape;
     int batch;
     const char *llm, *argv[24]; /* the file; the command of a process that starts once */
-    char folder[64], made[96];  /* where a file of random weights was made, "" otherwise */
+    char folder[4096], made[4200];  /* where a file of random weights was made, "" otherwise */
     double stage[STAGES][BENCH_RUNS], ready[BENCH_RUNS]; /* seconds, by run */
     int starts;
     double total_mb, block_mb, open_s, read_s, pack_s; /* of the file and its last block */
@@ -139,12 +138,10 @@ static int make_file(load_work *w) {
     enum { TENSORS = sizeof tensors / sizeof *tensors };
     const bench_shape *s = &w->shape;
     fv_ctx *c = w->b->c;
-    const char *root = getenv("TMPDIR");
     char name[TENSORS][64];
     int64_t dim[TENSORS][2], most = (int64_t)s->hidden * s->ffn;
     fv_save_entry e[TENSORS];
-    snprintf(w->folder, sizeof w->folder, "%.40s/fv-load-XXXXXX", root && *root ? root : "/tmp");
-    if (!mkdtemp(w->folder)) return *w->folder = 0, fv_fail(c, FV_EIO, "no folder can be made in %.40s; TMPDIR names another", root && *root ? root : "/tmp");
+    if (!bench_folder(c, w->folder, sizeof w->folder)) return 0;
     snprintf(w->made, sizeof w->made, "%s/model.safetensors", w->folder);
     uint16_t *x = (uint16_t *)fv_alloc(c, (size_t)most * sizeof *x); /* bf16 numbers between 1/64 and 1/32; all tensors are the same ones */
     for (int64_t i = 0; x && i < most; i++) x[i] = (uint16_t)(0x3c80 + fv_random_u32(1, 1, (uint64_t)i) % 128);

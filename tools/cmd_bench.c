@@ -1,5 +1,6 @@
 /* fv bench: figures as shares of what this machine can do, measured in the same run. One file a bench; this one has the table and
  * what they share. Adding a bench: a function like bench_gemm, its line in bench.h and in the table. */
+#define _GNU_SOURCE /* mkdtemp */
 #include "bench.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,6 +81,15 @@ long bench_peak_rss_mb(void) {
     struct rusage use;
     getrusage(RUSAGE_SELF, &use);
     return use.ru_maxrss / 1024;
+}
+
+int bench_folder(fv_ctx *c, char *path, size_t n) {
+    const char *root = getenv("TMPDIR");
+    if (!root || !*root) root = "/tmp";
+    int used = snprintf(path, n, "%s/fv-bench-XXXXXX", root);
+    if (used > 0 && (size_t)used < n && mkdtemp(path)) return 1;
+    *path = 0;
+    return fv_fail(c, FV_EIO, "no folder can be made in %.300s; TMPDIR names another", root);
 }
 
 void bench_print_common(const bench *b) {
