@@ -1,11 +1,15 @@
-/* fv_profile: the floating-point operations of each op that has products, forward and backward, against formulas by hand; passes apart;
- * what recomputation runs again; counting that stops and goes on. */
+/* fv_profile: the floating-point operations of each op that has products, forward and backward, against
+ * formulas by hand; passes apart; what recomputation runs again; counting that stops and goes on. */
 #define FROZENVIS_IMPLEMENTATION
 #include "frozenvis.h"
 #include "test.h"
 #include <stdlib.h>
 
-typedef struct sums { double flop[4]; int64_t calls[4]; double seconds; } sums; /* by pass */
+typedef struct sums {
+    double flop[4];
+    int64_t calls[4];
+    double seconds;
+} sums; /* by pass */
 
 static sums total(fv_ctx *c, const char *op) { /* op NULL: of all */
     fv_profile_row row[FV_PROFILE_ROWS];
@@ -34,8 +38,10 @@ static void expect(fv_ctx *c, fv_tensor *y, const char *what, double forward, do
     free(g);
     sums s = total(c, NULL);
     CHECK(y && !fv_error(c), "%s: %s", what, fv_error_text(c));
-    CHECK(s.flop[FV_PASS_FORWARD] == forward, "%s: forward %.0f, by hand %.0f", what, s.flop[FV_PASS_FORWARD], forward);
-    CHECK(s.flop[FV_PASS_BACKWARD] == backward, "%s: backward %.0f, by hand %.0f", what, s.flop[FV_PASS_BACKWARD], backward);
+    CHECK(s.flop[FV_PASS_FORWARD] == forward, "%s: forward %.0f, by hand %.0f", what, s.flop[FV_PASS_FORWARD],
+          forward);
+    CHECK(s.flop[FV_PASS_BACKWARD] == backward, "%s: backward %.0f, by hand %.0f", what,
+          s.flop[FV_PASS_BACKWARD], backward);
     fv_reset(c);
     fv_profile_reset(c, 1);
 }
@@ -46,14 +52,18 @@ static void linear(void) {
     float w[35] = {0};
     fv_profile_reset(c, 1);
     expect(c, fv_linear(c, tensor(c, 1, 2, 3, 7), tensor(c, 1, 0, 5, 7), NULL), "linear", one, 2 * one);
-    expect(c, fv_linear(c, tensor(c, 1, 2, 3, 7), tensor(c, 0, 0, 5, 7), NULL), "linear, a weight without gradient", one, one);
-    expect(c, fv_linear(c, tensor(c, 0, 2, 3, 7), tensor(c, 1, 0, 5, 7), NULL), "linear, an input without gradient", one, one);
-    expect(c, fv_linear(c, tensor(c, 0, 2, 3, 7), tensor(c, 0, 0, 5, 7), NULL), "linear, nothing wants a gradient", one, 0);
+    expect(c, fv_linear(c, tensor(c, 1, 2, 3, 7), tensor(c, 0, 0, 5, 7), NULL),
+           "linear, a weight without gradient", one, one);
+    expect(c, fv_linear(c, tensor(c, 0, 2, 3, 7), tensor(c, 1, 0, 5, 7), NULL),
+           "linear, an input without gradient", one, one);
+    expect(c, fv_linear(c, tensor(c, 0, 2, 3, 7), tensor(c, 0, 0, 5, 7), NULL),
+           "linear, nothing wants a gradient", one, 0);
     fv_tensor *packed = fv_pack(c, NULL, FV_F32, 5, 7, w, FV_F32);
     expect(c, fv_linear(c, tensor(c, 1, 2, 3, 7), packed, NULL), "linear, a packed weight", one, one);
     fv_tensor *r = tensor(c, 1, 2, 3, 5);
     expect(c, fv_linear_add(c, tensor(c, 1, 2, 3, 7), packed, NULL, r), "linear with a residual", one, one);
-    expect(c, fv_linear_act(c, tensor(c, 1, 2, 3, 7), tensor(c, 1, 0, 5, 7), NULL, FV_ACT_GELU), "linear and GELU", one, 2 * one);
+    expect(c, fv_linear_act(c, tensor(c, 1, 2, 3, 7), tensor(c, 1, 0, 5, 7), NULL, FV_ACT_GELU),
+           "linear and GELU", one, 2 * one);
     fv_param_free(c, packed);
     fv_destroy(c);
 }
@@ -70,7 +80,11 @@ static void matmul(void) {
 
 /* scores and values are a product each; backward gv, gP, gq, gk, as many of them as are wanted */
 static void attention(void) {
-    static const struct { int q, k, v; double products; } wants[] = {{1, 1, 1, 4}, {1, 0, 0, 2}, {0, 1, 0, 2}, {0, 0, 1, 1}, {1, 1, 0, 3}, {1, 0, 1, 3}, {0, 1, 1, 3}};
+    static const struct {
+        int q, k, v;
+        double products;
+    } wants[] = {{1, 1, 1, 4}, {1, 0, 0, 2}, {0, 1, 0, 2}, {0, 0, 1, 1},
+                 {1, 1, 0, 3}, {1, 0, 1, 3}, {0, 1, 1, 3}};
     fv_ctx *c = fv_create(NULL);
     fv_attention_desc d;
     double product = 2.0 * 2 * 6 * 9 * 16; /* 2 samples, 6 queries, 9 keys, 4 heads of 4 */
@@ -78,11 +92,13 @@ static void attention(void) {
     d.num_heads = 4, d.num_kv_heads = 2;
     fv_profile_reset(c, 1);
     for (size_t i = 0; i < sizeof wants / sizeof *wants; i++) {
-        fv_tensor *q = tensor(c, wants[i].q, 2, 6, 16), *k = tensor(c, wants[i].k, 2, 9, 8), *v = tensor(c, wants[i].v, 2, 9, 8);
+        fv_tensor *q = tensor(c, wants[i].q, 2, 6, 16), *k = tensor(c, wants[i].k, 2, 9, 8),
+                  *v = tensor(c, wants[i].v, 2, 9, 8);
         expect(c, fv_attention(c, q, k, v, &d), "attention", 2 * product, wants[i].products * product);
     }
     product = 2.0 * 2 * 6 * 6 * 16; /* q, k, v of 4 + 2 + 2 heads in one tensor */
-    expect(c, fv_attention(c, tensor(c, 1, 2, 6, 32), NULL, NULL, &d), "attention, packed", 2 * product, 4 * product);
+    expect(c, fv_attention(c, tensor(c, 1, 2, 6, 32), NULL, NULL, &d), "attention, packed", 2 * product,
+           4 * product);
     fv_destroy(c);
 }
 
@@ -107,9 +123,13 @@ static void passes(void) {
     fv_backward(c, fv_sum(c, fv_reshape(c, y, 1, (int64_t[1]){42}), 0));
     fv_optim_step(c, o, 1e-3f);
     sums s = total(c, "linear"), relu = total(c, "relu"), update = total(c, "adamw"), all = total(c, NULL);
-    CHECK(s.flop[FV_PASS_FORWARD] == 2 * one && s.flop[FV_PASS_BACKWARD] == 4 * one && s.flop[FV_PASS_AGAIN] == 2 * one, "%.0f %.0f %.0f", s.flop[0], s.flop[1], s.flop[2]);
-    CHECK(relu.calls[FV_PASS_FORWARD] == 2 && relu.calls[FV_PASS_BACKWARD] == 2, "%lld %lld", (long long)relu.calls[0], (long long)relu.calls[1]);
-    CHECK(update.calls[FV_PASS_UPDATE] == 1 && update.calls[FV_PASS_FORWARD] == 0, "%lld", (long long)update.calls[3]);
+    CHECK(s.flop[FV_PASS_FORWARD] == 2 * one && s.flop[FV_PASS_BACKWARD] == 4 * one &&
+              s.flop[FV_PASS_AGAIN] == 2 * one,
+          "%.0f %.0f %.0f", s.flop[0], s.flop[1], s.flop[2]);
+    CHECK(relu.calls[FV_PASS_FORWARD] == 2 && relu.calls[FV_PASS_BACKWARD] == 2, "%lld %lld",
+          (long long)relu.calls[0], (long long)relu.calls[1]);
+    CHECK(update.calls[FV_PASS_UPDATE] == 1 && update.calls[FV_PASS_FORWARD] == 0, "%lld",
+          (long long)update.calls[3]);
     CHECK(all.seconds > 0 && all.seconds < 60, "%g", all.seconds);
     fv_optim_destroy(c, o);
     fv_free(c, p.at);

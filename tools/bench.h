@@ -1,4 +1,5 @@
-/* bench.h -- what the parts of fv bench share: repeating, serving, the best and the median, this machine's peak. */
+/* bench.h -- what the parts of fv bench share: repeating, serving, the best and the median, this machine's
+ * peak. */
 #ifndef FV_BENCH_H
 #define FV_BENCH_H
 #include "cli.h"
@@ -6,30 +7,30 @@
 enum { BENCH_RUNS = 1000 };
 typedef struct bench {
     fv_ctx *c;
-    fv_type type;           /* --precision */
+    fv_type type; /* --precision */
     int threads, runs;
     int json, serve;
-    double peak;            /* GFLOP/s of one core in a register-only loop: the highest seen, as the clock moves */
+    double peak; /* GFLOP/s of one core in a register-only loop: the highest seen, as the clock moves */
     double second[BENCH_RUNS];
-    int count;              /* of second */
-    double best, median;    /* seconds, once bench_repeat is through */
+    int count;           /* of second */
+    double best, median; /* seconds, once bench_repeat is through */
 } bench;
 
 /* One repetition -> its seconds; line: what a served request says ("" otherwise). */
 typedef double (*bench_work)(void *work, const char *line);
 
 /* --precision, --threads, --runs, --serve, --json: to be put into a list of options */
-#define BENCH_OPTIONS(threads, runs)                                                                           \
-    {"--precision", "f32|bf16", "f32 unless said", NULL}, {"--threads", "N", threads " unless said", NULL},    \
-        {"--runs", "N", "repetitions that are timed (" runs "), after one that is not", NULL},                 \
-        {"--serve", NULL, "a repetition for each line on stdin; its seconds on stdout", NULL}, {                \
-        "--json", NULL, "one JSON line", NULL                                                                  \
+#define BENCH_OPTIONS(threads, runs)                                                                         \
+    {"--precision", "f32|bf16", "f32 unless said", NULL}, {"--threads", "N", threads " unless said", NULL},  \
+        {"--runs", "N", "repetitions that are timed (" runs "), after one that is not", NULL},               \
+        {"--serve", NULL, "a repetition for each line on stdin; its seconds on stdout", NULL}, {             \
+        "--json", NULL, "one JSON line", NULL                                                                \
     }
 
 /* Reads those options and makes the context. -1: go on; otherwise the status to exit with. */
 int bench_begin(bench *b, const cli *a, int threads, int runs);
-/* Runs the work once untimed and then `runs` times; with --serve: says `ready`, then once for each line on stdin, printing seconds.
- * Sets best and median. Nothing once the context has failed. */
+/* Runs the work once untimed and then `runs` times; with --serve: says `ready`, then once for each line on
+ * stdin, printing seconds. Sets best and median. Nothing once the context has failed. */
 void bench_repeat(bench *b, bench_work work, void *data);
 void bench_sort(double *second, int n, double *best, double *median);
 /* Measures the peak again; the higher figure stays. */

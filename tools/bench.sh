@@ -1,7 +1,8 @@
 #!/bin/sh
-# bench.sh -- `make bench`: products, attention, training steps, inferences, loading and data, each as a share of what this machine can
-# do, and in turns with what is installed of PyTorch, onnxruntime (in PEER_PYTHON, else python3) and OpenBLAS. About ten minutes on two
-# cores. Prints tables; writes build/bench/results.jsonl and build/bench/bench.svg.
+# bench.sh -- `make bench`: products, attention, training steps, inferences, loading and data, each as a share
+# of what this machine can do, and in turns with what is installed of PyTorch, onnxruntime (in PEER_PYTHON,
+# else python3) and OpenBLAS. About ten minutes on two cores. Prints tables; writes build/bench/results.jsonl
+# and build/bench/bench.svg.
 #   QUICK=1         few repetitions, small works only: about a minute and a half
 #   REPS=N          repetitions in turns (10; QUICK: 3)
 #   PEER_PYTHON=P   the Python that has the peers; PEER_PYTHON=none: ours alone

@@ -6,8 +6,8 @@
 typedef struct gemm_work {
     bench *b;
     int m, n, k, packed;
-    char *a, *w;   /* [m,k] and [n,k], as a linear layer has them */
-    float *out;    /* [m,n] */
+    char *a, *w; /* [m,k] and [n,k], as a linear layer has them */
+    float *out;  /* [m,n] */
     fv_tensor *pack;
 } gemm_work;
 
@@ -50,12 +50,14 @@ static void product(const gemm_work *g) {
     else fv_gemm(c, t, g->m, g->n, g->k, x, y, g->out, t, g->n, 0);
 }
 
-/* seconds of one product, the mean of as many as take long enough to time; the result is of the operands' type, as PyTorch's is */
+/* seconds of one product, the mean of as many as take long enough to time; the result is of the operands'
+ * type, as PyTorch's is */
 static double once(void *data, const char *line) {
     gemm_work *g = (gemm_work *)data;
     int m, n, k;
     if (sscanf(line, "%d %d %d", &m, &n, &k) == 3 && (m != g->m || n != g->n || k != g->k)) {
-        if (m < 1 || n < 1 || k < 1) return fv_fail(g->b->c, FV_EUSAGE, "served line \"%.40s\": m n k are wanted", line);
+        if (m < 1 || n < 1 || k < 1)
+            return fv_fail(g->b->c, FV_EUSAGE, "served line \"%.40s\": m n k are wanted", line);
         g->m = m, g->n = n, g->k = k;
         g->b->count = 0; /* best and median are of the last shape */
         if (!prepare(g)) return 0;
@@ -69,30 +71,43 @@ static double once(void *data, const char *line) {
 
 static void print(const gemm_work *g) {
     const bench *b = g->b;
-    double flop = 2e-9 * g->m * g->n * g->k, best = b->best > 0 ? flop / b->best : 0, median = b->median > 0 ? flop / b->median : 0;
+    double flop = 2e-9 * g->m * g->n * g->k, best = b->best > 0 ? flop / b->best : 0,
+           median = b->median > 0 ? flop / b->median : 0;
     if (!b->json) {
-        printf("%dx%dx%d %s, %d thread(s), %s%s: %.1f GFLOP/s best, %.1f median; one core's peak %.1f; %.2f of it a thread\n", g->m, g->n, g->k,
-               fv_type_name(b->type), b->threads, fv_isa_name(fv_isa_of(b->c)), g->packed ? ", packed" : "", best, median, b->peak, bench_share(b, best));
+        printf("%dx%dx%d %s, %d thread(s), %s%s: %.1f GFLOP/s best, %.1f median; one core's peak %.1f; %.2f "
+               "of it a thread\n",
+               g->m, g->n, g->k, fv_type_name(b->type), b->threads, fv_isa_name(fv_isa_of(b->c)),
+               g->packed ? ", packed" : "", best, median, b->peak, bench_share(b, best));
         return;
     }
-    printf("{\"bench\":\"gemm\",\"m\":%d,\"n\":%d,\"k\":%d,\"packed\":%s,", g->m, g->n, g->k, g->packed ? "true" : "false");
+    printf("{\"bench\":\"gemm\",\"m\":%d,\"n\":%d,\"k\":%d,\"packed\":%s,", g->m, g->n, g->k,
+           g->packed ? "true" : "false");
     bench_print_common(b);
-    printf(",\"gflops\":%.1f,\"median_gflops\":%.1f,\"share\":%.3f,\"median_share\":%.3f,\"peak_rss_mb\":%ld}\n", best, median,
-           bench_share(b, best), bench_share(b, median), bench_peak_rss_mb());
+    printf(",\"gflops\":%.1f,\"median_gflops\":%.1f,\"share\":%.3f,\"median_share\":%.3f,"
+           "\"peak_rss_mb\":%ld}\n",
+           best, median, bench_share(b, best), bench_share(b, median), bench_peak_rss_mb());
 }
 
 int bench_gemm(int argc, char **argv) {
-    cli_option options[] = {{"--m", "ROWS", "rows of A and C (1576)", NULL}, {"--n", "COLS", "columns of B and C (1536)", NULL},
-        {"--k", "DEPTH", "columns of A, rows of B (384)", NULL}, {"--packed", NULL, "B is a frozen weight, packed beforehand", NULL},
-        BENCH_OPTIONS("1", "10"), {NULL, NULL, NULL, NULL}};
-    cli a = {"fv bench gemm [options]", "C[m,n] = A[m,k] B[k,n]: best and median of ten runs, beside the peak of one core.", options, {NULL}, 0};
+    cli_option options[] = {{"--m", "ROWS", "rows of A and C (1576)", NULL},
+                            {"--n", "COLS", "columns of B and C (1536)", NULL},
+                            {"--k", "DEPTH", "columns of A, rows of B (384)", NULL},
+                            {"--packed", NULL, "B is a frozen weight, packed beforehand", NULL},
+                            BENCH_OPTIONS("1", "10"),
+                            {NULL, NULL, NULL, NULL}};
+    cli a = {"fv bench gemm [options]",
+             "C[m,n] = A[m,k] B[k,n]: best and median of ten runs, beside the peak of one core.",
+             options,
+             {NULL},
+             0};
     int status = cli_parse(&a, argc, argv), bad = 0;
     gemm_work g;
     bench b;
     if (status >= 0) return status;
     memset(&g, 0, sizeof g);
     g.b = &b, g.packed = cli_value(&a, "--packed") != NULL;
-    g.m = (int)cli_int(&a, "--m", 1576, 1, &bad), g.n = (int)cli_int(&a, "--n", 1536, 1, &bad), g.k = (int)cli_int(&a, "--k", 384, 1, &bad);
+    g.m = (int)cli_int(&a, "--m", 1576, 1, &bad), g.n = (int)cli_int(&a, "--n", 1536, 1, &bad),
+    g.k = (int)cli_int(&a, "--k", 384, 1, &bad);
     if (bad) return 2;
     if ((status = bench_begin(&b, &a, 1, 10)) >= 0) return status;
     bench_peak(&b);

@@ -1,4 +1,5 @@
-# The table (-v what=table, Markdown) and the plot (what=plot, SVG) of `make bench-growth`, out of growth.jsonl.
+# The table (-v what=table, Markdown) and the plot (what=plot, SVG) of `make bench-growth`, out of
+# growth.jsonl.
 {
     g = get("group"); i = ++points[g]
     if (i == 1) order[++groups] = g

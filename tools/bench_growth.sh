@@ -1,7 +1,8 @@
 #!/bin/sh
-# bench_growth.sh -- `make bench-growth`: how the cost of a training step grows with tokens, batch, blocks in the frozen stage and
-# threads, beside the growth of the dense graph's work. Prints a table; writes build/bench/growth.jsonl, growth.md (the table), growth.svg.
-# About three minutes on two cores. QUICK=1: few points, one step each. STEPS=N: steps that are timed (5).
+# bench_growth.sh -- `make bench-growth`: how the cost of a training step grows with tokens, batch, blocks in
+# the frozen stage and threads, beside the growth of the dense graph's work. Prints a table; writes
+# build/bench/growth.jsonl, growth.md (the table), growth.svg. About three minutes on two cores. QUICK=1: few
+# points, one step each. STEPS=N: steps that are timed (5).
 set -u
 cd "$(dirname "$0")/.." || exit 1
 OUT=${BENCH_OUT:-build/bench}

@@ -1,4 +1,5 @@
-# Fields of our own flat JSON lines (objects inside objects are looked into as well), and pieces of SVG. For bench_*.awk.
+# Fields of our own flat JSON lines (objects inside objects are looked into as well), and pieces of SVG. For
+# bench_*.awk.
 
 # get("median_s") of the current line: a string without its quotes, a number, or "" where there is none
 function get(key,    at, rest) {

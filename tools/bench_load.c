@@ -1,6 +1,7 @@
-/* fv bench load: how long a user waits. Starts processes of its own, each of which opens the language model's file, makes a network with its
- * last block inside, and trains one step; the clock runs from before the start. Then what opening, dequantising and packing take apart.
- * Files come from the page cache, as in any run but a day's first. */
+/* fv bench load: how long a user waits. Starts processes of its own, each of which opens the language
+ * model's file, makes a network with its last block inside, and trains one step; the clock runs from before
+ * the start. Then what opening, dequantising and packing take apart. Files come from the page cache, as in
+ * any run but a day's first. */
 #define _GNU_SOURCE /* fork */
 #include "bench.h"
 #include "bench_models.h"
@@ -16,8 +17,8 @@ typedef struct load_work {
     bench *b;
     bench_shape shape;
     int batch;
-    const char *llm, *argv[24]; /* the file; the command of a process that starts once */
-    char folder[4096], made[4200];  /* where a file of random weights was made, "" otherwise */
+    const char *llm, *argv[24];    /* the file; the command of a process that starts once */
+    char folder[4096], made[4200]; /* where a file of random weights was made, "" otherwise */
     double stage[STAGES][BENCH_RUNS], ready[BENCH_RUNS]; /* seconds, by run */
     int starts;
     double total_mb, block_mb, open_s, read_s, pack_s; /* of the file and its last block */
@@ -43,7 +44,8 @@ static int start_once(const load_work *w, double main_at) {
     fv_autocast(c, w->b->type), fv_training(c, 1);
     fv_tensor *x = fv_new(c, FV_F32, 4, dim), *label = fv_new(c, FV_I32, 1, dim);
     if (o && label) {
-        memset(x->data, 0, (size_t)fv_numel(x) * sizeof(float)), memset(label->data, 0, (size_t)w->batch * sizeof(int32_t));
+        memset(x->data, 0, (size_t)fv_numel(x) * sizeof(float)),
+            memset(label->data, 0, (size_t)w->batch * sizeof(int32_t));
         fv_backward(c, fv_cross_entropy(c, fv_model_forward(c, m, x), label, 0));
         fv_optim_step(c, o, 1e-4f);
     }
@@ -75,7 +77,8 @@ static double start_process(void *data, const char *line) {
     int got = f ? fscanf(f, "%lf %lf %lf %lf %lf", &at[0], &at[1], &at[2], &at[3], &at[4]) : 0;
     if (f) fclose(f);
     if (p > 0) waitpid(p, &status, 0);
-    if (p < 0 || got != STAGES || status) return fv_fail(w->b->c, FV_EUNAVAILABLE, "a start of this program with %s failed", w->llm);
+    if (p < 0 || got != STAGES || status)
+        return fv_fail(w->b->c, FV_EUNAVAILABLE, "a start of this program with %s failed", w->llm);
     int run = w->starts++ - 1; /* the first one is not timed */
     if (run >= 0 && run < BENCH_RUNS) {
         w->ready[run] = at[3] - start;
@@ -110,7 +113,9 @@ static void measure_block(load_work *w, fv_weights *f) {
         double start = fv_now();
         if (x) fv_entry_read(c, f, e, FV_F32, x);
         double middle = fv_now();
-        fv_tensor *packed = e->rank == 2 && x && !fv_error(c) ? fv_pack(c, NULL, w->b->type, e->dim[0], e->dim[1], x, FV_F32) : NULL;
+        fv_tensor *packed = e->rank == 2 && x && !fv_error(c)
+                                ? fv_pack(c, NULL, w->b->type, e->dim[0], e->dim[1], x, FV_F32)
+                                : NULL;
         w->block_mb += (double)e->bytes / 1e6, w->read_s += middle - start, w->pack_s += fv_now() - middle;
         fv_param_free(c, packed);
         fv_free(c, x);
@@ -124,7 +129,8 @@ static void measure_parts(load_work *w) {
         fv_weights *f = fv_weights_open(c, w->llm);
         w->open_s = fv_now() - start;
         w->total_mb = 0;
-        for (int i = 0; f && i < fv_weights_count(f); i++) w->total_mb += (double)fv_weights_at(f, i)->bytes / 1e6;
+        for (int i = 0; f && i < fv_weights_count(f); i++)
+            w->total_mb += (double)fv_weights_at(f, i)->bytes / 1e6;
         if (f) measure_block(w, f);
         fv_weights_close(c, f);
     }
@@ -132,9 +138,13 @@ static void measure_parts(load_work *w) {
 
 /* ---- a file of random weights, where none is given ---- */
 static int make_file(load_work *w) {
-    static const struct { const char *name; char rows, cols; } tensors[] = {{"input_layernorm", 'D', 0}, {"self_attn.q_proj", 'D', 'D'}, {"self_attn.k_proj", 'K', 'D'},
-        {"self_attn.v_proj", 'K', 'D'}, {"self_attn.o_proj", 'D', 'D'}, {"post_attention_layernorm", 'D', 0}, {"mlp.gate_proj", 'F', 'D'}, {"mlp.up_proj", 'F', 'D'},
-        {"mlp.down_proj", 'D', 'F'}};
+    static const struct {
+        const char *name;
+        char rows, cols;
+    } tensors[] = {
+        {"input_layernorm", 'D', 0},    {"self_attn.q_proj", 'D', 'D'}, {"self_attn.k_proj", 'K', 'D'},
+        {"self_attn.v_proj", 'K', 'D'}, {"self_attn.o_proj", 'D', 'D'}, {"post_attention_layernorm", 'D', 0},
+        {"mlp.gate_proj", 'F', 'D'},    {"mlp.up_proj", 'F', 'D'},      {"mlp.down_proj", 'D', 'F'}};
     enum { TENSORS = sizeof tensors / sizeof *tensors };
     const bench_shape *s = &w->shape;
     fv_ctx *c = w->b->c;
@@ -143,13 +153,19 @@ static int make_file(load_work *w) {
     fv_save_entry e[TENSORS];
     if (!bench_folder(c, w->folder, sizeof w->folder)) return 0;
     snprintf(w->made, sizeof w->made, "%s/model.safetensors", w->folder);
-    uint16_t *x = (uint16_t *)fv_alloc(c, (size_t)most * sizeof *x); /* bf16 numbers between 1/64 and 1/32; all tensors are the same ones */
-    for (int64_t i = 0; x && i < most; i++) x[i] = (uint16_t)(0x3c80 + fv_random_u32(1, 1, (uint64_t)i) % 128);
+    uint16_t *x = (uint16_t *)fv_alloc(
+        c, (size_t)most * sizeof *x); /* bf16 numbers between 1/64 and 1/32; all tensors are the same ones */
+    for (int64_t i = 0; x && i < most; i++)
+        x[i] = (uint16_t)(0x3c80 + fv_random_u32(1, 1, (uint64_t)i) % 128);
     for (int i = 0; i < TENSORS; i++) {
         const char size[2] = {tensors[i].rows, tensors[i].cols};
-        for (int k = 0; k < 2; k++) dim[i][k] = size[k] == 'D' ? s->hidden : size[k] == 'F' ? s->ffn : s->hidden / s->llm_heads * s->kv_heads;
+        for (int k = 0; k < 2; k++)
+            dim[i][k] = size[k] == 'D'   ? s->hidden
+                        : size[k] == 'F' ? s->ffn
+                                         : s->hidden / s->llm_heads * s->kv_heads;
         snprintf(name[i], sizeof name[i], "model.layers.0.%s.weight", tensors[i].name);
-        e[i].name = name[i], e[i].dtype = FV_D_BF16, e[i].rank = tensors[i].cols ? 2 : 1, e[i].dim = dim[i], e[i].data = x;
+        e[i].name = name[i], e[i].dtype = FV_D_BF16, e[i].rank = tensors[i].cols ? 2 : 1, e[i].dim = dim[i],
+        e[i].data = x;
     }
     int ok = x && fv_safetensors_write(c, w->made, e, TENSORS, NULL);
     fv_free(c, x);
@@ -163,19 +179,26 @@ static void print(load_work *w, int gguf) {
     bench_sort(w->ready, b->count, &ready_best, &ready);
     for (int i = 0; i < STAGES; i++) bench_sort(w->stage[i], b->count, &best[i], &median[i]);
     if (!b->json) {
-        printf("%s, %s, %s, %d thread(s): from the start of the process %.3f s until the first step begins, %.3f s until it has ended (median; best %.3f, %.3f)\n",
-               *w->made ? "a file of random weights" : w->llm, w->shape.size, fv_type_name(b->type), b->threads, ready, b->median, ready_best, b->best);
+        printf("%s, %s, %s, %d thread(s): from the start of the process %.3f s until the first step begins, "
+               "%.3f s until it has ended (median; best %.3f, %.3f)\n",
+               *w->made ? "a file of random weights" : w->llm, w->shape.size, fv_type_name(b->type),
+               b->threads, ready, b->median, ready_best, b->best);
         for (int i = 0; i < STAGES; i++) printf("  %-8s %.4f s\n", stage_name[i], median[i]);
-        printf("  opening all %.1f MB (%s) %.4f s; the last block, %.1f MB: to f32 %.4f s, packed as %s %.4f s\n", w->total_mb, gguf ? "GGUF" : "safetensors", w->open_s, w->block_mb,
-               w->read_s, fv_type_name(b->type), w->pack_s);
+        printf("  opening all %.1f MB (%s) %.4f s; the last block, %.1f MB: to f32 %.4f s, packed as %s "
+               "%.4f s\n",
+               w->total_mb, gguf ? "GGUF" : "safetensors", w->open_s, w->block_mb, w->read_s,
+               fv_type_name(b->type), w->pack_s);
         return;
     }
-    printf("{\"bench\":\"load\",\"size\":\"%s\",\"frozen\":\"%s\",\"format\":\"%s\",\"batch\":%d,", w->shape.size, w->shape.hidden ? w->shape.frozen : "file",
-           gguf ? "gguf" : "safetensors", w->batch);
-    printf("\"precision\":\"%s\",\"threads\":%d,\"isa\":\"%s\"", fv_type_name(b->type), b->threads, fv_isa_name(fv_isa_of(b->c)));
-    printf(",\"ready_best_s\":%.5f,\"ready_median_s\":%.5f,\"best_s\":%.5f,\"median_s\":%.5f", ready_best, ready, b->best, b->median);
+    printf("{\"bench\":\"load\",\"size\":\"%s\",\"frozen\":\"%s\",\"format\":\"%s\",\"batch\":%d,",
+           w->shape.size, w->shape.hidden ? w->shape.frozen : "file", gguf ? "gguf" : "safetensors", w->batch);
+    printf("\"precision\":\"%s\",\"threads\":%d,\"isa\":\"%s\"", fv_type_name(b->type), b->threads,
+           fv_isa_name(fv_isa_of(b->c)));
+    printf(",\"ready_best_s\":%.5f,\"ready_median_s\":%.5f,\"best_s\":%.5f,\"median_s\":%.5f", ready_best,
+           ready, b->best, b->median);
     for (int i = 0; i < STAGES; i++) printf(",\"%s_s\":%.5f", stage_name[i], median[i]);
-    printf(",\"file_mb\":%.1f,\"block_mb\":%.2f,\"open_all_s\":%.5f,\"dequantise_s\":%.5f,\"pack_s\":%.5f}\n", w->total_mb, w->block_mb, w->open_s, w->read_s, w->pack_s);
+    printf(",\"file_mb\":%.1f,\"block_mb\":%.2f,\"open_all_s\":%.5f,\"dequantise_s\":%.5f,\"pack_s\":%.5f}\n",
+           w->total_mb, w->block_mb, w->open_s, w->read_s, w->pack_s);
 }
 
 /* the same command, for one start */
@@ -185,8 +208,11 @@ static void command(load_work *w, const cli *a) {
     int n = 0;
     (void)a;
     snprintf(batch, sizeof batch, "%d", w->batch), snprintf(threads, sizeof threads, "%d", w->b->threads);
-    const char *words[] = {"fv", "bench", "load", "--once", "--llm", w->llm, "--size", size, "--frozen", frozen, "--batch", batch, "--threads", threads,
-        "--precision", fv_type_name(w->b->type), NULL};
+    const char *words[] = {"fv",        "bench", "load",        "--once",
+                           "--llm",     w->llm,  "--size",      size,
+                           "--frozen",  frozen,  "--batch",     batch,
+                           "--threads", threads, "--precision", fv_type_name(w->b->type),
+                           NULL};
     for (; words[n]; n++) w->argv[n] = words[n];
 }
 
@@ -207,11 +233,20 @@ static int measure(load_work *w, const cli *a) {
 
 int bench_load(int argc, char **argv) {
     double main_at = fv_now();
-    cli_option options[] = {{"--llm", "FILE", "GGUF or safetensors, its last block (a file of random weights of --frozen's shapes)", NULL},
-        {"--size", "NAME", "tiny28 (default), tiny, small, base", NULL}, {"--frozen", "NAME", "smollm2-135m (default without --llm), llama-7b", NULL},
-        {"--batch", "N", "pictures of the first step (8)", NULL}, {"--once", NULL, "one start, here; prints the clock after each stage", NULL}, BENCH_OPTIONS("2", "5"),
+    cli_option options[] = {
+        {"--llm", "FILE",
+         "GGUF or safetensors, its last block (a file of random weights of --frozen's shapes)", NULL},
+        {"--size", "NAME", "tiny28 (default), tiny, small, base", NULL},
+        {"--frozen", "NAME", "smollm2-135m (default without --llm), llama-7b", NULL},
+        {"--batch", "N", "pictures of the first step (8)", NULL},
+        {"--once", NULL, "one start, here; prints the clock after each stage", NULL},
+        BENCH_OPTIONS("2", "5"),
         {NULL, NULL, NULL, NULL}};
-    cli a = {"fv bench load [options]", "Seconds from the start of a process to its first training step with a frozen block.", options, {NULL}, 0};
+    cli a = {"fv bench load [options]",
+             "Seconds from the start of a process to its first training step with a frozen block.",
+             options,
+             {NULL},
+             0};
     static load_work w;
     bench b;
     int status = cli_parse(&a, argc, argv), bad = 0;
@@ -223,7 +258,9 @@ int bench_load(int argc, char **argv) {
             if (!strcmp(o->name, "--frozen")) o->value = "smollm2-135m";
     w.batch = (int)cli_int(&a, "--batch", 8, 1, &bad);
     if (bad || !bench_shape_read(&w.shape, &a)) return 2;
-    if (!w.llm && !w.shape.hidden) return cli_fail(2, "--frozen none: there would be nothing to load; --llm FILE or another --frozen is wanted");
+    if (!w.llm && !w.shape.hidden)
+        return cli_fail(
+            2, "--frozen none: there would be nothing to load; --llm FILE or another --frozen is wanted");
     if (cli_value(&a, "--once") && !w.llm) return cli_fail(2, "--once wants --llm FILE");
     if ((status = bench_begin(&b, &a, 2, 5)) >= 0) return status;
     if (!cli_value(&a, "--once")) return measure(&w, &a);

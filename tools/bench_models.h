@@ -1,4 +1,5 @@
-/* bench_models.h -- the vision transformers of fv bench: sizes, frozen blocks, and the work of a step by hand formula. */
+/* bench_models.h -- the vision transformers of fv bench: sizes, frozen blocks, and the work of a step by
+ * hand formula. */
 #ifndef FV_BENCH_MODELS_H
 #define FV_BENCH_MODELS_H
 #include "cli.h"
@@ -9,9 +10,12 @@ typedef struct bench_shape {
     int hidden, llm_heads, kv_heads, ffn, layers; /* of the frozen stage; hidden 0: none */
 } bench_shape;
 
-#define BENCH_SHAPE_OPTIONS                                                                                    \
-    {"--size", "NAME", "tiny28 (default), tiny, small, base", NULL}, {"--frozen", "NAME", "none (default), smollm2-135m, llama-7b", NULL}, \
-        {"--layers", "N", "blocks in the frozen stage (1)", NULL}, {"--img-size", "N", "pixels a side, in place of the size's own", NULL}
+#define BENCH_SHAPE_OPTIONS                                                                                  \
+    {"--size", "NAME", "tiny28 (default), tiny, small, base", NULL},                                         \
+        {"--frozen", "NAME", "none (default), smollm2-135m, llama-7b", NULL},                                \
+        {"--layers", "N", "blocks in the frozen stage (1)", NULL}, {                                         \
+        "--img-size", "N", "pixels a side, in place of the size's own", NULL                                 \
+    }
 
 /* 1, or 0: a name or number that is none was said on stderr */
 int bench_shape_read(bench_shape *s, const cli *a);

@@ -1,5 +1,5 @@
-/* fv bench step: seconds of a training step (forward, backward, AdamW) or of an inference, with random weights of the shapes that
- * matter. */
+/* fv bench step: seconds of a training step (forward, backward, AdamW) or of an inference, with random
+ * weights of the shapes that matter. */
 #define _GNU_SOURCE /* fork */
 #include "bench.h"
 #include "bench_models.h"
@@ -18,7 +18,9 @@ typedef struct step_work {
     int batch, runs, infer, recompute, profile;
     uint64_t number;
 } step_work;
-typedef struct cost { double best, median, rss_mb; } cost; /* what a run without --recompute takes */
+typedef struct cost {
+    double best, median, rss_mb;
+} cost; /* what a run without --recompute takes */
 
 static double once(void *data, const char *line) {
     step_work *s = (step_work *)data;
@@ -46,7 +48,8 @@ static int prepare(step_work *s) {
     memset(&d, 0, sizeof d);
     if (s->b->type == FV_BF16) d.pack = FV_BF16;
     s->m = bench_model(c, &s->shape, &d);
-    size_t n = (size_t)s->batch * (size_t)s->shape.channels * (size_t)s->shape.img_size * (size_t)s->shape.img_size;
+    size_t n =
+        (size_t)s->batch * (size_t)s->shape.channels * (size_t)s->shape.img_size * (size_t)s->shape.img_size;
     s->pictures = (float *)fv_alloc(c, n * sizeof *s->pictures);
     for (size_t i = 0; s->pictures && i < n; i++) s->pictures[i] = fv_random_normal(1, 1, i);
     if (s->m && !s->infer) s->o = fv_optim_create(c, &s->m->params, NULL);
@@ -62,7 +65,8 @@ static void take_down(step_work *s) {
     fv_free(c, s->pictures);
 }
 
-/* --recompute: the same run without it, in a process of its own, so that neither's memory is counted as the other's */
+/* --recompute: the same run without it, in a process of its own, so that neither's memory is counted as the
+ * other's */
 static cost without_recompute(step_work s, const cli *a) {
     cost k = {0, 0, 0};
     int ends[2];
@@ -87,22 +91,31 @@ static void print(const step_work *s, const cost *plain) {
     const bench *b = s->b;
     double gflop = bench_shape_gflop(&s->shape, s->batch, s->infer), rss = (double)bench_peak_rss_mb();
     double rate = b->best > 0 ? 1 / b->best : 0, share = bench_share(b, gflop * rate);
-    double time_ratio = plain->median > 0 ? b->median / plain->median : 0, memory_ratio = plain->rss_mb > 0 ? rss / plain->rss_mb : 0;
+    double time_ratio = plain->median > 0 ? b->median / plain->median : 0,
+           memory_ratio = plain->rss_mb > 0 ? rss / plain->rss_mb : 0;
     if (!b->json) {
-        printf("%s, frozen %s, %d tokens, batch %d, %s, %d thread(s), inference %s: best %.5f s, median %.5f s, %.1f images/s, %.0f MB, %.3f GFLOP, %.2f of the peak\n",
-               s->shape.size, s->shape.frozen, bench_shape_tokens(&s->shape), s->batch, fv_type_name(b->type), b->threads, s->infer ? "true" : "false", b->best,
-               b->median, s->batch * rate, rss, gflop, share);
-        if (s->recompute) printf("--recompute: %.2f times the time and %.2f times the memory of the same run without it (%.0f MB)\n", time_ratio, memory_ratio, plain->rss_mb);
+        printf("%s, frozen %s, %d tokens, batch %d, %s, %d thread(s), inference %s: best %.5f s, median "
+               "%.5f s, %.1f images/s, %.0f MB, %.3f GFLOP, %.2f of the peak\n",
+               s->shape.size, s->shape.frozen, bench_shape_tokens(&s->shape), s->batch, fv_type_name(b->type),
+               b->threads, s->infer ? "true" : "false", b->best, b->median, s->batch * rate, rss, gflop, share);
+        if (s->recompute)
+            printf("--recompute: %.2f times the time and %.2f times the memory of the same run without it "
+                   "(%.0f MB)\n",
+                   time_ratio, memory_ratio, plain->rss_mb);
         return;
     }
-    printf("{\"bench\":\"step\",\"size\":\"%s\",\"frozen\":\"%s\",\"layers\":%d,\"tokens\":%d,\"batch\":%d,\"infer\":%s,", s->shape.size, s->shape.frozen, s->shape.layers,
-           bench_shape_tokens(&s->shape), s->batch, s->infer ? "true" : "false");
+    printf("{\"bench\":\"step\",\"size\":\"%s\",\"frozen\":\"%s\",\"layers\":%d,\"tokens\":%d,\"batch\":%d,"
+           "\"infer\":%s,",
+           s->shape.size, s->shape.frozen, s->shape.layers, bench_shape_tokens(&s->shape), s->batch,
+           s->infer ? "true" : "false");
     bench_print_common(b);
-    if (s->recompute) 
-        printf(",\"recompute\":true,\"plain_median_s\":%.5f,\"plain_peak_rss_mb\":%.0f,\"time_ratio\":%.3f,\"memory_ratio\":%.3f", plain->median, plain->rss_mb, time_ratio,
-               memory_ratio);
-    printf(",\"best_s\":%.5f,\"median_s\":%.5f,\"images_per_s\":%.2f,\"peak_rss_mb\":%.0f,\"gflop\":%.3f,\"share\":%.3f}\n", b->best, b->median, s->batch * rate, rss,
-           gflop, share);
+    if (s->recompute)
+        printf(",\"recompute\":true,\"plain_median_s\":%.5f,\"plain_peak_rss_mb\":%.0f,\"time_ratio\":%.3f,"
+               "\"memory_ratio\":%.3f",
+               plain->median, plain->rss_mb, time_ratio, memory_ratio);
+    printf(",\"best_s\":%.5f,\"median_s\":%.5f,\"images_per_s\":%.2f,\"peak_rss_mb\":%.0f,\"gflop\":%.3f,"
+           "\"share\":%.3f}\n",
+           b->best, b->median, s->batch * rate, rss, gflop, share);
 }
 
 static void print_profile(step_work *s) {
@@ -112,11 +125,21 @@ static void print_profile(step_work *s) {
 }
 
 int bench_step(int argc, char **argv) {
-    cli_option options[] = {BENCH_SHAPE_OPTIONS, {"--batch", "N", "pictures a step (8)", NULL}, {"--infer", NULL, "without gradients", NULL},
-        {"--recompute", NULL, "less memory, more time; measures how much of each", NULL}, {"--profile", NULL, "where the time went, by op", NULL},
-        {"--steps", "N", "the same as --runs", NULL}, BENCH_OPTIONS("2", "5"), {NULL, NULL, NULL, NULL}};
-    cli a = {"fv bench step [options]", "Times a training step of a vision transformer with random weights. GFLOP is the work of the dense graph:\n"
-             "two for each multiply-add of every product, forward, and backward for what is trained or led through.", options, {NULL}, 0};
+    cli_option options[] = {BENCH_SHAPE_OPTIONS,
+                            {"--batch", "N", "pictures a step (8)", NULL},
+                            {"--infer", NULL, "without gradients", NULL},
+                            {"--recompute", NULL, "less memory, more time; measures how much of each", NULL},
+                            {"--profile", NULL, "where the time went, by op", NULL},
+                            {"--steps", "N", "the same as --runs", NULL},
+                            BENCH_OPTIONS("2", "5"),
+                            {NULL, NULL, NULL, NULL}};
+    cli a = {"fv bench step [options]",
+             "Times a training step of a vision transformer with random weights. GFLOP is the work of the\n"
+             "dense graph: two for each multiply-add of every product, forward, and backward for what is\n"
+             "trained or led through.",
+             options,
+             {NULL},
+             0};
     int status = cli_parse(&a, argc, argv), bad = 0;
     cost plain = {0, 0, 0};
     step_work s;
@@ -127,8 +150,11 @@ int bench_step(int argc, char **argv) {
     s.batch = (int)cli_int(&a, "--batch", 8, 1, &bad);
     s.runs = (int)cli_int(&a, "--steps", 5, 1, &bad);
     if (bad || !bench_shape_read(&s.shape, &a)) return 2;
-    s.infer = cli_value(&a, "--infer") != NULL, s.recompute = cli_value(&a, "--recompute") != NULL, s.profile = cli_value(&a, "--profile") != NULL;
-    if (s.recompute && s.infer) return cli_fail(2, "--recompute with --infer: an inference keeps nothing that could be computed again");
+    s.infer = cli_value(&a, "--infer") != NULL, s.recompute = cli_value(&a, "--recompute") != NULL,
+    s.profile = cli_value(&a, "--profile") != NULL;
+    if (s.recompute && s.infer)
+        return cli_fail(2, "--recompute with --infer: an inference keeps nothing that could be computed "
+                           "again");
     if (s.recompute && !cli_value(&a, "--serve")) plain = without_recompute(s, &a);
     if ((status = bench_begin(&b, &a, 2, s.runs)) >= 0) return status;
     bench_peak(&b);

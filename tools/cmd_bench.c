@@ -1,5 +1,6 @@
-/* fv bench: figures as shares of what this machine can do, measured in the same run. One file a bench; this one has the table and
- * what they share. Adding a bench: a function like bench_gemm, its line in bench.h and in the table. */
+/* fv bench: figures as shares of what this machine can do, measured in the same run. One file a bench; this
+ * one has the table and what they share. Adding a bench: a function like bench_gemm, its line in bench.h and
+ * in the table. */
 #define _GNU_SOURCE /* mkdtemp */
 #include "bench.h"
 #include <stdio.h>
@@ -7,7 +8,11 @@
 #include <string.h>
 #include <sys/resource.h>
 
-static const struct { const char *name; int (*run)(int argc, char **argv); const char *about; } benches[] = {
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *about;
+} benches[] = {
     {"gemm", bench_gemm, "a matrix product, plain or with a packed weight"},
     {"attention", bench_attention, "attention, forward and backward"},
     {"step", bench_step, "a training step or an inference of a vision transformer"},
@@ -26,7 +31,8 @@ int bench_begin(bench *b, const cli *a, int threads, int runs) {
     if (bad) return 2;
     if (a->count) return cli_fail(2, "\"%s\" is one word too many; usage: %s", a->words[0], a->usage);
     if (b->runs > BENCH_RUNS) return cli_fail(2, "--runs %d: at most %d", b->runs, BENCH_RUNS);
-    if (p && strcmp(p, "f32") && strcmp(p, "bf16")) return cli_fail(2, "--precision %s: f32 or bf16 is wanted", p);
+    if (p && strcmp(p, "f32") && strcmp(p, "bf16"))
+        return cli_fail(2, "--precision %s: f32 or bf16 is wanted", p);
     b->type = p && !strcmp(p, "bf16") ? FV_BF16 : FV_F32;
     b->c = fv_create(&d);
     return !b->c || fv_error(b->c) ? cli_end(b->c) : -1;
@@ -93,14 +99,17 @@ int bench_folder(fv_ctx *c, char *path, size_t n) {
 }
 
 void bench_print_common(const bench *b) {
-    printf("\"precision\":\"%s\",\"threads\":%d,\"isa\":\"%s\",\"peak_gflops\":%.1f", fv_type_name(b->type), b->threads,
-           fv_isa_name(fv_isa_of(b->c)), b->peak);
+    printf("\"precision\":\"%s\",\"threads\":%d,\"isa\":\"%s\",\"peak_gflops\":%.1f", fv_type_name(b->type),
+           b->threads, fv_isa_name(fv_isa_of(b->c)), b->peak);
 }
 
 static int help(void) {
-    printf("usage: fv bench WHAT [options]\n\nBest and median of several runs, beside what this machine can do.\n\nWHAT:\n");
-    for (size_t i = 0; i < sizeof benches / sizeof *benches; i++) printf("  %-10s %s\n", benches[i].name, benches[i].about);
-    printf("\nfv bench WHAT --help tells more. `make bench` measures all that the README shows, in turns with PyTorch and\n"
+    printf("usage: fv bench WHAT [options]\n\nBest and median of several runs, beside what this machine can "
+           "do.\n\nWHAT:\n");
+    for (size_t i = 0; i < sizeof benches / sizeof *benches; i++)
+        printf("  %-10s %s\n", benches[i].name, benches[i].about);
+    printf("\nfv bench WHAT --help tells more. `make bench` measures all that the README shows, in turns "
+           "with PyTorch and\n"
            "onnxruntime where PEER_PYTHON (or python3) has them.\n");
     return 0;
 }

@@ -1,4 +1,5 @@
-/* profile.h -- where the time of steps went, by op and pass, for fv train --profile and fv bench step --profile. */
+/* profile.h -- where the time of steps went, by op and pass, for fv train --profile and fv bench step
+ * --profile. */
 #ifndef FV_PROFILE_H
 #define FV_PROFILE_H
 #include "frozenvis.h"

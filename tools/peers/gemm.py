@@ -1,6 +1,7 @@
 """The product C[m,n] = A[m,k] W[n,k]^T in PyTorch or onnxruntime, as `fv bench gemm` does it.
 
-usage: gemm.py torch|onnxruntime f32|bf16 THREADS, then lines "m n k" on stdin: each is answered by the seconds of one product."""
+usage: gemm.py torch|onnxruntime f32|bf16 THREADS
+Lines "m n k" on stdin are answered by the seconds of one such product."""
 import sys
 
 import serve
@@ -20,7 +21,8 @@ def torch_product(precision, threads):
     return make
 
 
-# onnxruntime takes a graph as bytes. One MatMul needs so few of protobuf's that the package onnx is not needed.
+# onnxruntime takes a graph as bytes. One MatMul needs so few of protobuf's that the package onnx is not
+# needed.
 def field(number, value):
     """A protobuf field: an int as a varint, bytes or text with their length before them."""
     if isinstance(value, int):
@@ -46,7 +48,8 @@ def matmul_model(m, n, k, w):
 
     node = field(1, "x") + field(1, "w") + field(2, "y") + field(4, "MatMul")
     constant = field(1, k) + field(1, n) + field(2, 1) + field(8, "w") + field(9, w.tobytes())
-    graph = field(1, node) + field(2, "product") + field(5, constant) + field(11, value("x", m, k)) + field(12, value("y", m, n))
+    graph = field(1, node) + field(2, "product") + field(5, constant)
+    graph += field(11, value("x", m, k)) + field(12, value("y", m, n))
     return field(1, 8) + field(7, graph) + field(8, field(1, "") + field(2, 17))
 
 

@@ -36,7 +36,8 @@ int main(void) {
         double start = 0;
         for (int round = fresh ? 0 : 1; round < 2; round++) { /* a fresh shape once untimed */
             start = now();
-            for (int r = 0; r < repeat; r++) cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, 1, a, k, w, k, 0, c, n);
+            for (int r = 0; r < repeat; r++)
+                cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, 1, a, k, w, k, 0, c, n);
         }
         printf("%.9f\n", (now() - start) / repeat);
         fflush(stdout);

@@ -1,10 +1,12 @@
-/* race -- measures programs in turns, so that what the machine does meanwhile (its clock, its other guests) meets all of them alike.
+/* race -- measures programs in turns, so that what the machine does meanwhile (its clock, its other guests)
+ * meets all of them alike.
  *
  *   race REPS NAME=COMMAND ...     works, one a line, on stdin
  *
- * Each COMMAND is started once and says `ready`. For each work, REPS rounds: each program gets the work's line, in the order given, and answers with
- * seconds. Prints one JSON object for each work and program, {"work":..,"name":..,"reps":..,"best_s":..,"median_s":..}, and, when stdin has
- * ended, {"name":..,"end":{what the program said last}}. A program that fails is named on stderr and left out. */
+ * Each COMMAND is started once and says `ready`. For each work, REPS rounds: each program gets the work's
+ * line, in the order given, and answers with seconds. Prints one JSON object for each work and program,
+ * {"work":..,"name":..,"reps":..,"best_s":..,"median_s":..}, and, when stdin has ended,
+ * {"name":..,"end":{what the program said last}}. A program that fails is named on stderr and left out. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdio.h>
@@ -40,7 +42,8 @@ static void start(runner *r, const char *command) {
     if (r->pid < 0) exit(6);
     if (r->pid == 0) {
         dup2(in[0], 0), dup2(out[1], 1);
-        for (int fd = 3; fd < 64; fd++) close(fd); /* the others' pipes, too: or they would never see their stdin end */
+        for (int fd = 3; fd < 64; fd++)
+            close(fd); /* the others' pipes, too: or they would never see their stdin end */
         execl("/bin/sh", "sh", "-c", command, (char *)NULL);
         _exit(127);
     }
@@ -54,10 +57,12 @@ static void start(runner *r, const char *command) {
 
 static void one_repetition(runner *r, const char *work) {
     char line[256];
-    struct timespec rest = {0, 20000000}; /* threads of the one before, waiting in a loop for more work, give up meanwhile */
+    struct timespec rest = {
+        0, 20000000}; /* threads of the one before, waiting in a loop for more work, give up meanwhile */
     nanosleep(&rest, NULL);
     fprintf(r->to, "%s\n", work);
-    if (fflush(r->to) || !fgets(line, sizeof line, r->from) || sscanf(line, "%lf", &r->second[r->count]) != 1) failed(r);
+    if (fflush(r->to) || !fgets(line, sizeof line, r->from) || sscanf(line, "%lf", &r->second[r->count]) != 1)
+        failed(r);
     else r->count++;
 }
 
@@ -79,8 +84,8 @@ static void do_work(runner *r, int n, const char *work, int reps) {
     for (int i = 0; i < n; i++) {
         if (!r[i].pid) continue;
         qsort(r[i].second, (size_t)reps, sizeof(double), by_value);
-        printf("{\"work\":\"%s\",\"name\":\"%s\",\"reps\":%d,\"best_s\":%.9f,\"median_s\":%.9f}\n", work, r[i].name, reps, r[i].second[0],
-               (r[i].second[(reps - 1) / 2] + r[i].second[reps / 2]) / 2);
+        printf("{\"work\":\"%s\",\"name\":\"%s\",\"reps\":%d,\"best_s\":%.9f,\"median_s\":%.9f}\n", work,
+               r[i].name, reps, r[i].second[0], (r[i].second[(reps - 1) / 2] + r[i].second[reps / 2]) / 2);
     }
     fflush(stdout);
 }
@@ -102,7 +107,10 @@ int main(int argc, char **argv) {
     char work[256];
     int reps = argc > 2 ? atoi(argv[1]) : 0, n = argc - 2;
     if (reps < 1 || reps > MOST_REPS || n < 1 || n > MOST) {
-        fprintf(stderr, "usage: race REPS NAME=COMMAND ... (at most %d repetitions of %d programs); works on stdin, one a line\n", MOST_REPS, MOST);
+        fprintf(stderr,
+                "usage: race REPS NAME=COMMAND ... (at most %d repetitions of %d programs); works on stdin, "
+                "one a line\n",
+                MOST_REPS, MOST);
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);

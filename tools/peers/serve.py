@@ -1,14 +1,14 @@
 """What the peers share: the loop in which they are measured, in turns with ours (see race.c).
 
-A peer says `ready`; for each line on stdin it does one repetition of its work and prints the seconds; at the end of stdin it
-prints one JSON line. `fv bench gemm --serve` and `fv bench step --serve` speak the same."""
+A peer says `ready`; for each line on stdin it does one repetition of its work and prints the seconds; at the
+end of stdin it prints one JSON line. `fv bench gemm --serve` and `fv bench step --serve` speak the same."""
 import json
 import sys
 import time
 
 
 def peak_rss_mb():
-    """VmHWM is this program's own; getrusage also counts what the process was before it became this program."""
+    """VmHWM is this program's own; getrusage also counts what the process was before it started this program."""
     try:
         with open("/proc/self/status") as f:
             return next(int(line.split()[1]) for line in f if line.startswith("VmHWM:")) // 1024

@@ -1,8 +1,11 @@
-"""A training step (forward, backward, AdamW) or an inference in PyTorch of the networks of `fv bench step`: a vision transformer, with a
-frozen block of LLaMA's kind behind its last block. Random weights: only shapes matter.
+"""A training step (forward, backward, AdamW) or an inference in PyTorch of the networks of `fv bench step`: a
+vision transformer, with a frozen block of LLaMA's kind behind its last block. Random weights: only shapes
+matter.
 
-usage: step.py --size tiny28|tiny|small|base --frozen none|smollm2-135m|llama-7b --batch N --precision f32|bf16 --threads N [--infer]
-Each line on stdin is answered by the seconds of one step. bf16 is autocast, with frozen weights in bf16 and trained ones in f32."""
+usage: step.py --size tiny28|tiny|small|base --frozen none|smollm2-135m|llama-7b --batch N
+               --precision f32|bf16 --threads N [--infer]
+Each line on stdin is answered by the seconds of one step. bf16 is autocast, with frozen weights in bf16 and
+trained ones in f32."""
 import argparse
 import time
 
@@ -18,7 +21,11 @@ SIZES = {  # picture, patch, channels, width, depth, heads, classes
     "small": (224, 16, 3, 384, 12, 6, 1000),
     "base": (224, 16, 3, 768, 12, 12, 1000),
 }
-FROZEN = {"none": None, "smollm2-135m": (576, 9, 3, 1536), "llama-7b": (4096, 32, 32, 11008)}  # width, heads, key heads, FFN
+FROZEN = {  # width, heads, key heads, FFN
+    "none": None,
+    "smollm2-135m": (576, 9, 3, 1536),
+    "llama-7b": (4096, 32, 32, 11008),
+}
 
 
 def split_heads(x, heads):
@@ -88,7 +95,8 @@ class Network(nn.Module):
         self.frozen = None
         if frozen:
             self.frozen = LlamaBlock(*frozen).requires_grad_(False)
-            self.f1, self.f2 = nn.Linear(width, frozen[0], bias=False), nn.Linear(frozen[0], width, bias=False)
+            self.f1 = nn.Linear(width, frozen[0], bias=False)
+            self.f2 = nn.Linear(frozen[0], width, bias=False)
 
     def forward(self, x):
         x = self.embed(x).flatten(2).transpose(1, 2)
