@@ -192,6 +192,36 @@ R
 awk -f tools/bench_json.awk -f tools/bench_growth.awk -v what=table "$T/growth" >"$T/stdout"
 grep -qF '|  | 100 | 0.4000 | 20.0 | 0.25 | 2.00 | 20 |  |' "$T/stdout" && grep -qF '| batch | 1 | 0.1000 | 10.0 | 0.50 | 1.00 | 10 | 0.2000, 5 |' "$T/stdout" && ok || bad "the table of growth: $(cat "$T/stdout")"
 
+# ---- make bench and make bench-growth, with programs in fv's and Python's place that answer at once ----
+cat >"$T/fv" <<'SH' # every repetition takes a second; peers take two
+#!/bin/sh
+end='{"bench":"step","threads":2,"batch":8,"tokens":5,"peak_gflops":100,"peak_rss_mb":10,"gflop":50,"median_s":1}'
+case " $* " in
+*' clouds '*) exit 2 ;;
+*' --serve '*) echo ready; while read -r _; do echo 1.0; done ;;
+esac
+echo "$end"
+SH
+cat >"$T/python" <<'SH'
+#!/bin/sh
+case "$2" in
+*/have.py) echo 'torch 9'; exit ;;
+*/step.py | */gemm.py) echo ready; while read -r _; do echo 2.0; done ;;
+esac
+echo '{"peer": "torch", "peak_rss_mb": 40}'
+SH
+chmod +x "$T/fv" "$T/python"
+FV=$T/fv PEER_PYTHON=$T/python QUICK=1 REPS=1 BENCH_OUT=$T/out sh tools/bench.sh >"$T/stdout" 2>"$T/stderr" </dev/null
+[ $? = 0 ] && [ ! -s "$T/stderr" ] && ok || bad "bench.sh: $(cat "$T/stderr")"
+grep -q '^small + smollm2-135m, batch 8, bf16, train .* 0.25 (0.72) *2.0000 *2.00 (1.65) *10 *40 *0.25$' "$T/stdout" && ok || bad "bench.sh says: $(cat "$T/stdout")"
+[ "$(grep -c '^1576x1536x384 ' "$T/stdout")" = 5 ] && ok || bad "bench.sh has not all kinds of products: $(cat "$T/stdout")"
+grep -q '"group":"gemm bf16 2","work":"1576 1536 384","name":"torch"' "$T/out/results.jsonl" && grep -q '</svg>' "$T/out/bench.svg" && ok || bad "bench.sh writes no results"
+grep -qv '^{.*}$' "$T/out/results.jsonl" && bad "results.jsonl: $(grep -v '^{.*}$' "$T/out/results.jsonl")" || ok
+FV=$T/fv PEER_PYTHON=none QUICK=1 REPS=1 BENCH_OUT=$T/alone sh tools/bench.sh >"$T/stdout" 2>"$T/stderr" </dev/null
+grep -q torch "$T/alone/results.jsonl" && bad "PEER_PYTHON=none has a peer" || ok
+FV=$T/fv QUICK=1 BENCH_OUT=$T/out sh tools/bench_growth.sh >"$T/stdout" 2>"$T/stderr" </dev/null
+[ $? = 0 ] && [ "$(grep -c '^| tokens \|^| batch \|^| layers' "$T/out/growth.md")" = 4 ] && grep -q '</svg>' "$T/out/growth.svg" && ok || bad "bench_growth.sh: $(cat "$T/stderr" "$T/stdout")"
+
 # ---- the peers' scripts are Python ----
 if has python3; then
     for f in tools/peers/*.py; do expect "$f is Python" python3 -B -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' "$f"; done

@@ -24,7 +24,8 @@ say() { if on_terminal; then printf '\r\033[K[%d s] %s ' $(($(date +%s) - starte
 # ---- what there is to run against ----
 ${CC:-cc} -O2 -std=c99 -o "$OUT/race" tools/peers/race.c || exit 1
 blas=
-${CC:-cc} -O2 -o "$OUT/openblas" tools/peers/openblas.c -lopenblas >/dev/null 2>&1 && echo | "$OUT/openblas" >/dev/null 2>&1 && blas=$OUT/openblas
+${CC:-cc} -O2 -o "$OUT/openblas" tools/peers/openblas.c -lopenblas >/dev/null 2>&1 &&
+    "$OUT/openblas" </dev/null >/dev/null 2>&1 && blas=$OUT/openblas
 have=
 [ "$PY" = none ] || have=$("$PY" -B tools/peers/have.py 2>/dev/null)
 has() { case "
@@ -39,12 +40,16 @@ tagged() { sed "s/^{/{\"group\":\"$1\",/" >>"$R"; }
 gemm() {
     precision=$1 threads=$2 isa=${3:-}
     say "products, $precision, $threads thread(s) ${isa:+, $isa}"
-    ours="exec ${isa:+env FROZENVIS_ISA=$isa} $FV bench gemm --precision $precision --threads $threads --serve --json"
+    ours="exec ${isa:+env FROZENVIS_ISA=$isa} $FV bench gemm"
+    ours="$ours --precision $precision --threads $threads --serve --json"
     set -- "ours=$ours" "packed=$ours --packed"
     py="exec $(threads_of_peers "$threads") $PY -B tools/peers/gemm.py"
-    [ "$precision" = f32 ] && [ -z "$isa" ] && has onnxruntime && set -- "$@" "onnxruntime=$py onnxruntime f32 $threads"
-    has torch && [ -z "$isa" ] && set -- "$@" "torch=$py torch $precision $threads"
-    [ "$precision" = f32 ] && [ -z "$isa" ] && [ -n "$blas" ] && set -- "$@" "openblas=exec $(threads_of_peers "$threads") $blas"
+    if [ -z "$isa" ]; then
+        [ "$precision" = f32 ] && has onnxruntime && set -- "$@" "onnxruntime=$py onnxruntime f32 $threads"
+        has torch && set -- "$@" "torch=$py torch $precision $threads"
+        [ "$precision" = f32 ] && [ -n "$blas" ] &&
+            set -- "$@" "openblas=exec $(threads_of_peers "$threads") $blas"
+    fi
     "$OUT/race" "$REPS" "$@" | tagged "gemm $precision $threads${isa:+ $isa}"
 }
 
@@ -103,11 +108,14 @@ step small  none         1    f32   infer     0.75  2.2
 step small  none         1    bf16  infer     0.55  1.5
 
 say 'loading and data'
-llm=$(find "${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/frozenvis}/smollm2" -name '*.gguf' 2>/dev/null | head -n 1)
+cache=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/frozenvis}
+llm=$(find "$cache/smollm2" -name '*.gguf' 2>/dev/null | head -n 1)
 "$FV" bench load --size tiny28 --json | tagged load
 [ -z "$llm" ] || "$FV" bench load --size tiny28 --llm "$llm" --json | tagged load
 "$FV" bench data --size tiny28 --frozen smollm2-135m --batch 128 --json | tagged data
 [ -n "$QUICK" ] || "$FV" bench data --size small --batch 8 --pictures 32 --json | tagged data
+# 32 clouds of 2048 points in 64 groups of 32, as the task points groups them
+"$FV" bench clouds --json 2>/dev/null | tagged clouds
 if on_terminal; then printf '\r\033[K' >&2; fi
 
 awk -f tools/bench_json.awk -f tools/bench_table.awk "$R"
