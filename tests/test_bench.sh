@@ -151,6 +151,9 @@ tail -n 1 "$T/stdout" | grep -q '^{"final":true' && ok || bad "the last line is 
 [ "$(grep -c '^{"profile":"linear","pass":"\(forward\|backward\)"' "$T/stdout")" = 2 ] && grep -q '^{"profile":"data"' "$T/stdout" && ok || bad "the profile lacks rows: $(cat "$T/stdout")"
 # 4 steps of 8 pictures: the measures of the end are not in it
 grep '"profile":"cross_entropy","pass":"forward"' "$T/stdout" | grep -q '"calls":4,' && ok || bad "not 4 losses: $(grep cross_entropy "$T/stdout")"
+grep -q recomputed_time "$T/stdout" && bad "a share of recomputation without --recompute" || ok
+train again --recompute
+grep -qE 'recomputed_time [0-9.]+ %' "$T/stdout" && ok || bad "--recompute does not say what it costs: $(cat "$T/stdout")"
 train two --quiet
 grep -q '^forward [0-9.]*%, backward [0-9.]*%, update' "$T/stdout" && ok || bad "no summary: $(cat "$T/stdout")"
 

@@ -97,8 +97,9 @@ static int train(run *r, cli *a, const char *out, int save_every) {
     const char *data = cli_value(a, "--data");
     if (run_data(r, data) && run_llm(r, cli_value(a, "--llm"), !strcmp(data, "demo")) && r->task->open(r, r->data_path) && run_open_model(r) && plan(r) && load_init(r, cli_value(a, "--init"))) {
         r->profile = cli_value(a, "--profile") != NULL;
-        fv_profile_reset(r->c, r->profile);
-        fv_recompute(r->c, cli_value(a, "--recompute") != NULL);
+        int recompute = cli_value(a, "--recompute") != NULL;
+        fv_recompute(r->c, recompute);
+        fv_profile_reset(r->c, r->profile || recompute); /* what recomputation costs is told with the result */
         run_catch_signals();
         if (mkdir(out, 0777) && !cli_value(a, "--resume")) fv_fail(r->c, FV_EIO, "%s: cannot be made", out);
         run_write_config(r, out);

@@ -445,6 +445,15 @@ static void print_result(run *r, const figures *f, const figures *cost, int json
     fv_text_free(r->c, &t);
 }
 
+/* the share of the steps' time that went into computing again what --recompute had dropped; 0 without it */
+static double recomputed(run *r) {
+    fv_profile_row row[FV_PROFILE_ROWS];
+    double again = 0;
+    int n = fv_profile(r->c, row, FV_PROFILE_ROWS);
+    for (int i = 0; i < n; i++) again += row[i].pass == FV_PASS_AGAIN ? row[i].seconds : 0;
+    return r->step_seconds > 0 ? again / r->step_seconds : 0;
+}
+
 /* measures, the weights, result.json: the last thing written, so that it tells a finished run */
 static void finish(run *r, const char *out, double seconds, double speed, int json) {
     char path[4200], path2[4200];
@@ -458,6 +467,7 @@ static void finish(run *r, const char *out, double seconds, double speed, int js
     figure_add(&cost, "trainable_parameters", (double)fv_model_numel(r->model), "#");
     figure_add(&cost, "frozen_parameters", r->model->frozen ? (double)fv_frozen_numel(r->model->frozen) : 0, "#");
     figure_add(&cost, "seconds", seconds, "#");
+    if (recomputed(r) > 0) figure_add(&cost, "recomputed_time", 100 * recomputed(r), "%");
     if (!hold) r->score = (float *)fv_alloc(r->c, (size_t)(r->count[SPLIT_TEST] + 1) * sizeof(float));
     if (hold) measure(r, SPLIT_TRAIN, r->count[SPLIT_TRAIN] - hold, hold, &f);
     else measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
@@ -542,9 +552,8 @@ void run_train(run *r, const char *out, int save_every, int json, int quiet) {
     if (interrupted && log && !fv_error(r->c) && step > first) fv_checkpoint_save(r->c, out, &r->model->params, &r->model->buffers, o, step);
     if (log && fclose(log)) fv_fail(r->c, FV_EIO, "%s/log.jsonl: cannot be written", out);
     fv_optim_destroy(r->c, o);
-    if (r->profile && !fv_error(r->c)) { /* before the measures of the end, whose ops are no training step's */
-        profile_print(r->c, r->bf16 ? FV_BF16 : FV_F32, spent, r->data_seconds, json);
-        fv_profile_on(r->c, 0);
-    }
+    r->step_seconds = spent;
+    fv_profile_on(r->c, 0); /* the measures of the end are no training step's */
+    if (r->profile && !fv_error(r->c)) profile_print(r->c, r->bf16 ? FV_BF16 : FV_F32, spent, r->data_seconds, json);
     if (!interrupted && !fv_error(r->c)) finish(r, out, fv_now() - start, spent > 0 ? seen / spent : 0, json);
 }

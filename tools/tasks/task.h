@@ -74,7 +74,7 @@ struct run {
     int order_count;
     char data_path[4096];
     int profile;            /* print where the time of the steps went */
-    double data_seconds;    /* spent on making batches */
+    double step_seconds, data_seconds; /* of all steps; of these, spent on making batches */
 };
 
 extern const task *const tasks[]; /* NULL at the end */
