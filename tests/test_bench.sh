@@ -171,6 +171,10 @@ grep -q '"work":"x","name":"a","reps":3,"best_s":1.5[0-9]*,"median_s":2.5' "$T/s
 grep -q '"name":"b","end":{"peak_rss_mb":7}}' "$T/stdout" && ok || bad "race passes no last line on: $(cat "$T/stdout")"
 grep -q gone "$T/stderr" && ! grep -q gone "$T/stdout" && ok || bad "a program that fails: $(cat "$T/stderr")"
 
+# short work: the second of two answers counts
+echo x | "$T/race" 2 "a=echo ready; while read -r w; do n=\$((n + 1)); echo 0.0\$n; done" >"$T/stdout" 2>"$T/stderr"
+grep -q '"best_s":0.02[0-9]*,"median_s":0.03' "$T/stdout" && ok || bad "race with short work: $(cat "$T/stdout" "$T/stderr")"
+
 # ---- the tables, out of known figures ----
 cat >"$T/results" <<'R'
 {"group":"machine","cpu":"a machine","cores":2,"peers":"torch 9 "}

@@ -55,15 +55,24 @@ static void start(runner *r, const char *command) {
     failed(r);
 }
 
-static void one_repetition(runner *r, const char *work) {
+/* -> seconds; negative: it failed */
+static double ask(runner *r, const char *work) {
     char line[256];
-    struct timespec rest = {
-        0, 20000000}; /* threads of the one before, waiting in a loop for more work, give up meanwhile */
-    nanosleep(&rest, NULL);
+    double t = -1;
     fprintf(r->to, "%s\n", work);
-    if (fflush(r->to) || !fgets(line, sizeof line, r->from) || sscanf(line, "%lf", &r->second[r->count]) != 1)
-        failed(r);
-    else r->count++;
+    if (fflush(r->to) || !fgets(line, sizeof line, r->from) || sscanf(line, "%lf", &t) != 1) return -1;
+    return t;
+}
+
+static void one_repetition(runner *r, const char *work) {
+    /* threads of the one before, waiting in a loop for more work, give up meanwhile */
+    struct timespec rest = {0, 20000000};
+    nanosleep(&rest, NULL);
+    double t = ask(r, work);
+    /* short work is done again at once and that counts: the caches and the clock are its own by then */
+    if (t >= 0 && t < 0.1) t = ask(r, work);
+    if (t < 0) failed(r);
+    else r->second[r->count++] = t;
 }
 
 static int by_value(const void *a, const void *b) {
