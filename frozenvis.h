@@ -418,10 +418,17 @@ FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t);
  *   ->      the largest error: |analytic-numeric| / max(1e-3, the tensor's largest gradient); negative on failure */
 typedef fv_tensor *(*fv_loss_fn)(fv_ctx *c, void *user, fv_tensor **t);
 FV_DEF double fv_gradcheck(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, int n, int samples);
-/* fv_profile -- what ops cost since fv_profile_reset: calls, seconds and floating-point operations by op's name. */
-typedef struct fv_profile_row { const char *op; int64_t calls; double seconds, flop; } fv_profile_row;
+/* fv_profile -- what ops cost since fv_profile_reset(c, 1), a row for each op and pass: calls, seconds, and the floating-point
+ * operations of its products, two for each multiply-add, as the op is defined (however its kernels cut it). -> how many rows
+ *   fv_profile_reset  forgets the rows; on: whether to count from here on
+ *   fv_profile_on     stops counting (0) or goes on (1) and keeps the rows. Returns what it was */
+typedef enum fv_pass { FV_PASS_FORWARD = 0, FV_PASS_BACKWARD, FV_PASS_AGAIN, FV_PASS_UPDATE } fv_pass;
+                      /* AGAIN: the forward pass of a scope that fv_recompute dropped; UPDATE: an optimiser's step */
+typedef struct fv_profile_row { const char *op; fv_pass pass; int64_t calls; double seconds, flop; } fv_profile_row;
+enum { FV_PROFILE_ROWS = 160 }; /* there are never more */
 FV_DEF int fv_profile(fv_ctx *c, fv_profile_row *rows, int most);
 FV_DEF void fv_profile_reset(fv_ctx *c, int on);
+FV_DEF int fv_profile_on(fv_ctx *c, int on);
 
 /* ======================================================================================================
  * >>ops -- each takes and gives tensors of the step; NULL and a sticky error when shapes do not fit
@@ -3362,7 +3369,7 @@ FV_DEF double fv_peak(fv_ctx *c, fv_type type) {
 /* The tape: what a step made, and the memory of its structs. >>graph runs over it. */
 typedef struct fv__segment { int first, last; } fv__segment; /* of nodes that a scope dropped */
 
-enum { FV__BUMP = 256 << 10, FV__PROFILE_ROWS = 64 };
+enum { FV__BUMP = 256 << 10 };
 typedef struct fv__tape {
     fv_tensor **made; /* every step tensor, in order */
     int count, capacity;
@@ -3375,7 +3382,7 @@ typedef struct fv__tape {
     fv_type autocast;
     uint64_t seed, step, random_ops; /* random_ops: how many drew numbers in this step */
     int profiling;
-    fv_profile_row row[FV__PROFILE_ROWS];
+    fv_profile_row row[FV_PROFILE_ROWS];
     int rows;
 } fv__tape;
 
@@ -3542,6 +3549,7 @@ typedef struct fv__node {
     double f[4];
     fv__span *saved[FV__MAX_SAVED]; /* step memory for the backward pass */
     double flop;                    /* of the forward pass, for fv_profile */
+    double flop_back;               /* of the backward pass; 0: flop for each of src[0], src[1] that wants a gradient */
     int dropped;                    /* FV__DROPPED: a scope freed y and saved; see fv__rematerialise */
     int unread;                     /* bit i: the backward pass does not read the data of src[i]; FV__UNREAD_Y: nor y's own */
 } fv__node;
@@ -3580,29 +3588,33 @@ static void fv__drop_saved(fv_ctx *c, fv__node *n) {
     }
 }
 
-static void fv__profile_add(fv_ctx *c, const char *op, double seconds, double flop) {
+static void fv__profile_add(fv_ctx *c, const char *op, fv_pass pass, double seconds, double flop) {
     fv__tape *t = c->tape;
     int i = 0;
-    while (i < t->rows && strcmp(t->row[i].op, op)) i++;
-    if (i == FV__PROFILE_ROWS) return;
-    if (i == t->rows) t->row[t->rows++].op = op;
+    while (i < t->rows && (t->row[i].pass != pass || strcmp(t->row[i].op, op))) i++;
+    if (i == FV_PROFILE_ROWS) return;
+    if (i == t->rows) t->row[i].op = op, t->row[i].pass = pass, t->rows++;
     t->row[i].calls++;
     t->row[i].seconds += seconds;
     t->row[i].flop += flop;
 }
 
-static void fv__run(fv_ctx *c, fv_tensor *y, int backward) {
+/* The gradients' products cost as much as the product they belong to, once per operand that wants one. */
+static double fv__flop_back(const fv__node *n) {
+    double flop = 0;
+    if (n->flop_back > 0) return n->flop_back;
+    for (int i = 0; i < FV__MIN(n->n, 2); i++)
+        if (n->src[i] && (n->src[i]->flags & FV_NEEDS_GRAD)) flop += n->flop;
+    return flop;
+}
+
+static void fv__run(fv_ctx *c, fv_tensor *y, fv_pass pass) {
+    const fv__node *n = y->node;
     double start = c->tape->profiling ? fv_now() : 0;
-    if (backward) y->node->op->bwd(c, y);
-    else y->node->op->fwd(c, y);
-    if (c->tape->profiling) {
-        double flop = 0; /* a gradient costs as much as the product it belongs to, once per operand that wants one */
-        if (!backward) flop = y->node->flop;
-        else
-            for (int i = 0; i < FV__MIN(y->node->n, 2); i++)
-                if (y->node->src[i] && (y->node->src[i]->flags & FV_NEEDS_GRAD)) flop += y->node->flop;
-        fv__profile_add(c, y->node->op->name, fv_now() - start, flop);
-    }
+    if (pass == FV_PASS_BACKWARD) n->op->bwd(c, y);
+    else n->op->fwd(c, y);
+    if (c->tape->profiling)
+        fv__profile_add(c, n->op->name, pass, fv_now() - start, pass == FV_PASS_BACKWARD ? fv__flop_back(n) : n->flop);
 }
 
 /* A node and its tensor, not yet run: the op's public function fills settings i[], f[] and then calls fv__apply. */
@@ -3624,7 +3636,7 @@ static fv_tensor *fv__apply(fv_ctx *c, fv_tensor *y) {
         if (n->src[i] && (n->src[i]->flags & FV_NEEDS_GRAD) && !c->tape->no_grad) y->flags |= FV_NEEDS_GRAD;
     if (!n->op->shape(c, y) || c->status || (!n->view && !fv__hold(c, y))) return NULL;
     if (!fv__tape_add(c, y)) return NULL;
-    fv__run(c, y, 0);
+    fv__run(c, y, FV_PASS_FORWARD);
     if (!(y->flags & FV_NEEDS_GRAD)) fv__drop_saved(c, n);
     return c->status ? NULL : y;
 }
@@ -3740,7 +3752,7 @@ static void fv__rematerialise(fv_ctx *c, int i) {
         if (!x->node || x->node->dropped != FV__DROPPED) continue;
         x->node->dropped = FV__AGAIN;
         if (!x->node->view && !fv__hold(c, x)) return;
-        fv__run(c, x, 0);
+        fv__run(c, x, FV_PASS_AGAIN);
         if (!(x->flags & FV_NEEDS_GRAD)) fv__drop_saved(c, x->node);
     }
 }
@@ -3758,7 +3770,7 @@ static void fv__remember(fv_ctx *c, fv_tensor *x) {
     for (int i = 0; i < x->node->n; i++) fv__remember(c, x->node->src[i]);
     if (!fv__hold(c, x)) return;
     x->node->dropped = FV__AGAIN;
-    fv__run(c, x, 0);
+    fv__run(c, x, FV_PASS_AGAIN);
 }
 /* all that x's backward pass reads */
 static void fv__remember_for(fv_ctx *c, fv_tensor *x) {
@@ -3787,7 +3799,7 @@ static void fv__backward_walk(fv_ctx *c, fv_tensor *y) {
         if (x->grad_set) {
             if (fv__needs_again(x->node)) fv__rematerialise(c, i);
             fv__remember_for(c, x);
-            fv__run(c, x, 1);
+            fv__run(c, x, FV_PASS_BACKWARD);
             fv__drop_saved(c, x->node);
             fv__drop_grad(c, x);
         }
@@ -3852,6 +3864,7 @@ FV_DEF void fv_profile_reset(fv_ctx *c, int on) {
     c->tape->rows = 0;
     c->tape->profiling = on;
 }
+FV_DEF int fv_profile_on(fv_ctx *c, int on) { return c->tape ? fv__swap_int(&c->tape->profiling, on) : 0; }
 
 /* ---- gradient check ---- */
 static double fv__loss_value(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t) {
@@ -4295,6 +4308,13 @@ static fv__attention fv__attention_of(fv_ctx *c, fv_tensor *y) {
     return a;
 }
 
+/* gv is one product; gP, for gq or gk, one; gq and gk one each: all of one size, as are forward's two */
+static double fv__attention_flop_back(const fv__node *n) {
+    int q = (n->src[0]->flags & FV_NEEDS_GRAD) != 0, k = n->src[1] ? (n->src[1]->flags & FV_NEEDS_GRAD) != 0 : q;
+    int v = n->src[2] ? (n->src[2]->flags & FV_NEEDS_GRAD) != 0 : q;
+    return n->flop / 2 * (v + (q || k) + q + k);
+}
+
 static int fv__attention_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *q = y->node->src[0], *k = y->node->src[1], *v = y->node->src[2], *mask = y->node->src[3];
     int64_t H = y->node->i[0], K = y->node->i[1], heads = k ? H : H + 2 * K;
@@ -4313,6 +4333,7 @@ static int fv__attention_shape(fv_ctx *c, fv_tensor *y) {
     y->node->unread = FV__UNREAD_Y;
     y->node->i[4] = (int64_t)y->type;
     y->node->flop = 4.0 * (double)(q->dim[0] * q->dim[1] * M * H * hd);
+    y->node->flop_back = fv__attention_flop_back(y->node);
     return 1;
 }
 
@@ -6374,7 +6395,7 @@ static void fv__update_job(void *arg, int job, int worker) {
 
 FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr) {
     fv__sweep s;
-    double norm = fv_grad_norm(c, o->params);
+    double start = fv_now(), norm = fv_grad_norm(c, o->params);
     if (c->status) return norm;
     memset(&s, 0, sizeof s);
     o->step++;
@@ -6384,6 +6405,8 @@ FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr) {
     s.correct2 = (float)(1 - pow((double)o->desc.beta2, (double)o->step));
     fv_parallel(c, fv__sweep_jobs(o->params), fv__update_job, &s);
     fv_zero_grad(o->params);
+    if (c->tape->profiling)
+        fv__profile_add(c, o->desc.kind == FV_SGD ? "sgd" : "adamw", FV_PASS_UPDATE, fv_now() - start, 0);
     return norm;
 }
 

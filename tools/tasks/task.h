@@ -73,6 +73,8 @@ struct run {
     int32_t *order;         /* of the training items in this epoch */
     int order_count;
     char data_path[4096];
+    int profile;            /* print where the time of the steps went */
+    double step_seconds, data_seconds; /* of all steps; of these, spent on making batches */
 };
 
 extern const task *const tasks[]; /* NULL at the end */
