@@ -47,6 +47,7 @@ int bench_folder(fv_ctx *c, char *path, size_t n);
 
 int bench_gemm(int argc, char **argv);
 int bench_attention(int argc, char **argv);
+int bench_clouds(int argc, char **argv);
 int bench_step(int argc, char **argv);
 int bench_load(int argc, char **argv);
 int bench_data(int argc, char **argv);

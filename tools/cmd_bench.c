@@ -18,6 +18,7 @@ static const struct {
     {"step", bench_step, "a training step or an inference of a vision transformer"},
     {"load", bench_load, "from the start of a process to its first step: opening, dequantising, packing"},
     {"data", bench_data, "reading and augmenting pictures, beside a training step"},
+    {"clouds", bench_clouds, "farthest points and nearest neighbours of point clouds"},
 };
 
 int bench_begin(bench *b, const cli *a, int threads, int runs) {
@@ -118,5 +119,5 @@ int cmd_bench(int argc, char **argv) {
     for (size_t i = 0; argc && i < sizeof benches / sizeof *benches; i++)
         if (!strcmp(argv[0], benches[i].name)) return benches[i].run(argc - 1, argv + 1);
     if (argc && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) return help();
-    return cli_fail(2, "fv bench wants what to measure: gemm, attention, step, load or data");
+    return cli_fail(2, "fv bench wants what to measure: gemm, attention, step, load, data or clouds");
 }
