@@ -91,7 +91,7 @@ int qa_add(run *r, qa_set *q, int split, int scene, const char *text, const char
 
 void qa_put_settings(run *r, const qa_set *q) {
     if (r->model) return;
-    put_number(&r->s, 'm', "num_classes", r->classes), put_number(&r->s, 'm', "vocab_size", r->words + 1), put_number(&r->s, 'm', "max_words", q->most_words);
+    run_put_classes(r, r->classes), put_number(&r->s, 'm', "vocab_size", r->words + 1), put_number(&r->s, 'm', "max_words", q->most_words);
 }
 
 int qa_batch(run *r, const qa_set *q, int split, const int32_t *index, int n, batch *b) {

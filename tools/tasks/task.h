@@ -94,6 +94,8 @@ fv_rng run_rng(const run *r, int epoch, int32_t item);
 int32_t run_other(const run *r, int split, int32_t item);
 /* Opens the data of a reopened run, for a prediction that wants them. 1 or 0. */
 int run_open_data(run *r);
+/* The network gets as many classes as the data has; a config that says another number is refused. */
+int run_put_classes(run *r, int classes);
 /* Notes what a test item adds to the mean that is the headline figure (100 for a right answer, metres, ...), where that is asked for. */
 void run_score(run *r, int split, int item, double score);
 int is_interrupted(void);
