@@ -7,6 +7,7 @@
  * That a word of the text is the label is told as a feature (exact match, Chen et al., arXiv:1704.00051), since from 40,000 questions neither this network
  * nor one of PyTorch learns by itself to bind words to labels. Labels are learnt from the training scenes: LABELS at most, what is beyond shares none. */
 #include "../data/scenes.h"
+#include "../data/sqa3d.h"
 #include "../draw.h"
 #include "qa.h"
 #include <ctype.h>
@@ -16,7 +17,6 @@
 #include <string.h>
 
 enum { SEEN = 14, LABELS = 64 };
-typedef struct pose { float at[3], forward[2]; } pose;
 typedef struct scene_data {
     qa_set q;
     scene *scene;
@@ -54,29 +54,9 @@ static const char *type_of_question(const char *text) { /* as SQA3D groups them:
     return "other";
 }
 
-/* the annotation of a question: its answer and pose */
-static const char *annotation(run *r, const fv_json *j, fv_jnode e, const char *path, int row, pose *p) {
-    fv_jnode at = fv_json_get(j, e, "position"), turn = fv_json_get(j, e, "rotation");
-    const char *answer = fv_json_string(j, fv_json_get(j, fv_json_at(j, fv_json_get(j, e, "answers"), 0), "answer"), NULL);
-    static const char *const axis[3] = {"x", "y", "z"}, *const part[4] = {"_x", "_y", "_z", "_w"};
-    double q[4], v;
-    int ok = answer != NULL && strlen(answer) < 64;
-    for (int k = 0; k < 3; k++) v = fv_json_number(j, fv_json_get(j, at, axis[k]), 1e30), ok &= fabs(v) < 1e4, p->at[k] = (float)v;
-    for (int k = 0; k < 4; k++) q[k] = fv_json_number(j, fv_json_get(j, turn, part[k]), 1e30), ok &= fabs(q[k]) <= 1.001;
-    if (!ok) return fv_fail(r->c, FV_EFORMAT, "%s: annotation %d: answers[0].answer (at most 63 bytes), position {x,y,z} and rotation {_x,_y,_z,_w} are wanted", path, row), (const char *)NULL;
-    double x = 2 * (q[0] * q[1] - q[2] * q[3]), y = 1 - 2 * (q[0] * q[0] + q[2] * q[2]), length = sqrt(x * x + y * y); /* +y, turned */
-    if (!(length > 1e-6)) return fv_fail(r->c, FV_EFORMAT, "%s: annotation %d: rotation is none about z", path, row), (const char *)NULL;
-    p->forward[0] = (float)(x / length), p->forward[1] = (float)(y / length);
-    return answer;
-}
-
-static int add_question(run *r, scene_data *d, const char *dir, int split, const fv_json *j, fv_jnode e, const char *path, int row, const pose *p, const char *answer) {
+static int add_question(run *r, scene_data *d, const char *dir, int split, const situated *one) {
     char text[1024];
-    const char *situation = fv_json_string(j, fv_json_get(j, e, "situation"), NULL), *question = fv_json_string(j, fv_json_get(j, e, "question"), NULL);
-    const char *id = fv_json_string(j, fv_json_get(j, e, "scene_id"), NULL);
-    if (!situation || !question || !id || strlen(situation) + strlen(question) + 2 > sizeof text)
-        return fv_fail(r->c, FV_EFORMAT, "%s: question %d: scene_id, situation and question are texts, of at most %d bytes together", path, row, (int)sizeof text - 2);
-    int where = scene_number(r, d, dir, id), n = d->q.split[split].count;
+    int where = scene_number(r, d, dir, one->scene), n = d->q.split[split].count;
     if (where < 0) return 0;
     if (n == d->poses_room[split]) {
         int room = n ? 2 * n : 256;
@@ -85,37 +65,25 @@ static int add_question(run *r, scene_data *d, const char *dir, int split, const
         if (n) memcpy(more, d->pose[split], (size_t)n * sizeof *more), fv_free(r->c, d->pose[split]);
         d->pose[split] = more, d->poses_room[split] = room;
     }
-    d->pose[split][n] = *p;
-    snprintf(text, sizeof text, "%s %s", question, situation); /* what is cut from a long text is the situation's end */
-    if (!qa_add(r, &d->q, split, where, text, answer, type_of_question(question))) return 0;
-    char *kept = d->q.split[split].item[n].text; /* shown, and compared by the question alone: situation first */
-    snprintf(kept, strlen(kept) + 1, "%s %s", situation, question);
-    d->q.split[split].item[n].question = (int32_t)strlen(situation) + 1;
+    d->pose[split][n] = one->p;
+    snprintf(text, sizeof text, "%s %s", one->question, one->situation); /* what is cut from a long text is the situation's end */
+    qa_item *added = qa_add(r, &d->q, split, where, text, one->answer, type_of_question(one->question));
+    if (!added) return 0;
+    snprintf(added->text, strlen(added->text) + 1, "%s %s", one->situation, one->question); /* shown, and compared by the question alone: situation first */
+    added->question = (int32_t)strlen(one->situation) + 1;
     return 1;
 }
 
 static int read_split(run *r, scene_data *d, const char *dir, int split) {
     char path[4400], notes[4400];
     const char *name = split ? "test" : "train";
+    situated_list l;
     snprintf(path, sizeof path, "%s/v1_balanced_questions_%s_scannetv2.json", dir, name);
     snprintf(notes, sizeof notes, "%s/v1_balanced_sqa_annotations_%s_scannetv2.json", dir, name);
-    fv_json *j = fv_json_open(r->c, path), *a = j ? fv_json_open(r->c, notes) : NULL;
-    fv_jnode q = a ? fv_json_get(j, fv_json_root(j), "questions") : 0, n = a ? fv_json_get(a, fv_json_root(a), "annotations") : 0;
-    if (a && (!q || fv_json_type(j, q) != FV_JSON_ARRAY || fv_json_count(j, q) < 1)) fv_fail(r->c, FV_EFORMAT, "%s: \"questions\", a list, is wanted", path);
-    else if (a && (!n || fv_json_type(a, n) != FV_JSON_ARRAY || fv_json_count(a, n) != fv_json_count(j, q)))
-        fv_fail(r->c, FV_EFORMAT, "%s: \"annotations\", a list as long as the questions', is wanted", notes);
-    int row = 0;
-    fv_jnode e = fv_error(r->c) ? 0 : fv_json_first(j, q), f = fv_error(r->c) ? 0 : fv_json_first(a, n);
-    for (; e && f && !fv_error(r->c); e = fv_json_next(j, e), f = fv_json_next(a, f), row++) {
-        pose p;
-        int64_t id = fv_json_int(j, fv_json_get(j, e, "question_id"), -1);
-        if (id < 0 || id != fv_json_int(a, fv_json_get(a, f, "question_id"), -2)) fv_fail(r->c, FV_EFORMAT, "%s: annotation %d has not the question_id of question %d", notes, row, row);
-        else {
-            const char *answer = annotation(r, a, f, notes, row, &p);
-            if (answer) add_question(r, d, dir, split, j, e, path, row, &p, answer);
-        }
-    }
-    fv_json_free(r->c, j), fv_json_free(r->c, a);
+    if (!sqa3d_read(r->c, path, notes, &l)) return 0;
+    for (int i = 0; i < l.count && add_question(r, d, dir, split, &l.item[i]); i++)
+        ;
+    sqa3d_free(r->c, &l);
     return !fv_error(r->c);
 }
 
@@ -239,10 +207,51 @@ static int scene_draw(run *r, const int32_t *index, int n, const char *png) {
     return ok;
 }
 
+/* ---- a question about a room, FILE.json or FILE.xyz ---- */
+/* "1.5,2,90" -> where one stands, and looks */
+static int read_place(run *r, const char *text, pose *p) {
+    double v[3] = {0, 0, 0};
+    char *end = NULL;
+    for (int k = 0; k < 3 && text; k++, text = *end ? end + 1 : end) {
+        v[k] = strtod(text, &end);
+        if (end == text || (k < 2 ? *end != ',' : *end != 0) || !(fabs(v[k]) < 1e4)) return fv_fail(r->c, FV_EUSAGE, "--at X,Y,DEGREES: three numbers with commas between them");
+    }
+    const double turn = v[2] * 3.14159265358979 / 180;
+    memset(p, 0, sizeof *p);
+    p->at[0] = (float)v[0], p->at[1] = (float)v[1], p->forward[0] = (float)-sin(turn), p->forward[1] = (float)cos(turn);
+    return 1;
+}
+static int scene_predict(run *r, const char *file, int json) {
+    char path[4200], text[1024];
+    const char *dot = strrchr(file, '.');
+    scene s;
+    pose p;
+    qa_item one;
+    batch b;
+    memset(&b, 0, sizeof b), memset(&one, 0, sizeof one);
+    if (!r->question) return fv_fail(r->c, FV_EUSAGE, "scene-qa: --question TEXT says what is asked about %s, --situation TEXT and --at X,Y,DEGREES from where", file);
+    if (!dot || (strcmp(dot, ".json") && strcmp(dot, ".xyz")) || strlen(file) > 4000) return fv_fail(r->c, FV_EUSAGE, "%s: a room is a .json or .xyz file", file);
+    if (!run_open_data(r) || !read_place(r, r->place, &p)) return 0; /* the data say which labels there are */
+    scene_data *d = (scene_data *)r->data;
+    snprintf(path, sizeof path, "%.*s", (int)(dot - file), file);
+    const char *situation = r->situation ? r->situation : "";
+    if (strlen(situation) + strlen(r->question) > 1000) return fv_fail(r->c, FV_EUSAGE, "situation and question: 1,000 bytes together are read");
+    snprintf(text, sizeof text, "%s %s", r->question, situation); /* in the order of training */
+    if (!scene_read(r->c, path, &s) || !qa_text(r, &d->q, text, &b)) return 0;
+    snprintf(text, sizeof text, "%s %s", situation, r->question);
+    one.text = text, one.question = (int32_t)strlen(situation) + 1;
+    int64_t dim[3] = {1, s.count, SEEN + d->labels};
+    fv_tensor *x = b.input[b.inputs++] = fv_new(r->c, FV_F32, 3, dim), *mask = b.input[b.inputs++] = fv_new(r->c, FV_U8, 2, dim);
+    if (!x || !mask) return 0;
+    memset(x->data, 0, (size_t)fv_numel(x) * sizeof(float)), memset(mask->data, 1, (size_t)s.count);
+    for (int k = 0; k < s.count; k++) features(d, &s.object[k], &p, &one, (float *)x->data + k * dim[2]);
+    return qa_print(r, file, run_forward(r, &b), 1, json);
+}
+
 static int scene_demo(run *r, const char *dir, char fetched[][4096]) {
     (void)fetched;
     return rooms_write(r->c, dir);
 }
 
 extern const task task_scene_qa;
-const task task_scene_qa = {"scene-qa", "situated questions about rooms", "questions", presets, keys, 1, NULL, scene_demo, scene_open, scene_close, scene_batch, scene_loss, scene_measure, scene_baselines, NULL, scene_draw};
+const task task_scene_qa = {"scene-qa", "situated questions about rooms", "questions", presets, keys, 1, NULL, scene_demo, scene_open, scene_close, scene_batch, scene_loss, scene_measure, scene_baselines, scene_predict, scene_draw};
