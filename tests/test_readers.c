@@ -410,7 +410,7 @@ static void pictures_asked(void) {
     texts_refused(as_vqa2_questions, "bad.json", bad_asks), texts_refused(as_vqa2_notes, "bad.json", bad_notes);
     memset(&s, 0, sizeof s);
     CHECK(questions_vqa2(c, good_path("vqa2-questions"), (snprintf(path, sizeof path, "%s/vqa2-notes", dir), path), &s, 0), "%s", fv_error_text(c));
-    const asked *a = s.split[0].item; /* the notes stand in another order than the questions */
+    const picture_question *a = s.split[0].item; /* the notes stand in another order than the questions */
     CHECK(s.people && s.split[0].count == 2 && s.split[0].pictures == 2 && s.split[0].picture[1] == 58 && !strcmp(s.answers.text[a[0].answer], "red") && !strcmp(s.answers.text[a[1].answer], "2"), "VQAv2 is read");
     CHECK(a[0].givens == 10 && a[0].given[0] == a[0].given[2] && a[0].given[2] != a[0].given[3] && !strcmp(s.types.text[a[0].type], "other") && !strcmp(s.types.text[a[0].kind], "what is"), "ten answers and both types");
     snprintf(s.split[0].folder, sizeof s.split[0].folder, "d%%d"), snprintf(s.split[0].prefix, sizeof s.split[0].prefix, "COCO_val2014_"), s.split[0].digits = 12, s.split[0].ending = ".jpg";

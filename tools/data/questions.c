@@ -88,16 +88,16 @@ void answer_plain(const char *text, char *plain) {
 }
 
 /* ---- what both layouts share ---- */
-static asked *new_question(fv_ctx *c, question_split *s, const char *text) {
+static picture_question *new_question(fv_ctx *c, question_split *s, const char *text) {
     if (s->count == s->room) {
         int room = s->room ? 2 * s->room : 64;
-        asked *more = (asked *)fv_alloc(c, (size_t)room * sizeof *more);
+        picture_question *more = (picture_question *)fv_alloc(c, (size_t)room * sizeof *more);
         if (!more) return NULL;
         if (s->count) memcpy(more, s->item, (size_t)s->count * sizeof *more);
         fv_free(c, s->item);
         s->item = more, s->room = room;
     }
-    asked *a = &s->item[s->count];
+    picture_question *a = &s->item[s->count];
     memset(a, 0, sizeof *a);
     if (!(a->text = (char *)fv_alloc(c, strlen(text) + 1))) return NULL;
     memcpy(a->text, text, strlen(text) + 1);
@@ -142,7 +142,7 @@ static int easy_rows(fv_ctx *c, const fv_json *j, const char *path, question_set
         id[row] = whole(j, fv_json_at(j, e, 2));
         if (fv_json_count(j, e) != 3 || !text || !*text || !answer || !*answer || strlen(answer) >= ANSWER_BYTES || id[row] < 0)
             return fv_fail(c, FV_EFORMAT, "%s: entry %d is not [question, answer, picture's number]", path, row);
-        asked *a = new_question(c, q, text);
+        picture_question *a = new_question(c, q, text);
         if (!a || (a->answer = name_add(c, &s->answers, answer)) < 0 || (a->type = name_add(c, &s->types, type_of_easy(text, answer))) < 0) return 0;
     }
     return 1;
@@ -182,7 +182,7 @@ static int type_name(fv_ctx *c, const fv_json *j, fv_jnode e, const char *key, q
     return text && *text && strlen(text) < 32 ? name_add(c, &s->types, text) : -1;
 }
 /* an annotation's ten answers and the one said most */
-static int read_note(fv_ctx *c, const fv_json *j, fv_jnode e, const char *path, question_set *s, asked *a) {
+static int read_note(fv_ctx *c, const fv_json *j, fv_jnode e, const char *path, question_set *s, picture_question *a) {
     fv_jnode list = fv_json_get(j, e, "answers");
     long long id = (long long)whole(j, fv_json_get(j, e, "question_id"));
     const char *most = fv_json_string(j, fv_json_get(j, e, "multiple_choice_answer"), NULL);
@@ -211,7 +211,7 @@ static int vqa2_rows(fv_ctx *c, const fv_json *j, fv_jnode list, const fv_json *
         if (!found) return fv_fail(c, FV_EFORMAT, "%s: question_id %lld of question %d has no annotation", path[1], (long long)question, row);
         if (whole(aj, fv_json_get(aj, found->node, "image_id")) != id[row])
             return fv_fail(c, FV_EFORMAT, "%s: question_id %lld: its image_id is not the question's", path[1], (long long)question);
-        asked *a = new_question(c, &s->split[split], text);
+        picture_question *a = new_question(c, &s->split[split], text);
         if (!a || !read_note(c, aj, found->node, path[1], s, a)) return 0;
     }
     return 1;

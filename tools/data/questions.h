@@ -10,16 +10,16 @@ int name_add(fv_ctx *c, name_table *t, const char *text);
 void names_free(fv_ctx *c, name_table *t);
 
 enum { ANSWERS_GIVEN = 10, ANSWER_BYTES = 64 };
-typedef struct asked {
+typedef struct picture_question {
     char *text;
     int picture;                   /* number in the split's list */
     int32_t answer;                /* the one said most; numbers in `answers` */
     int32_t given[ANSWERS_GIVEN];  /* VQAv2: what each of ten people said */
     int givens;                    /* 10, or 0: only one answer is known (easy-vqa) */
     int32_t type, kind;            /* numbers in `types`: of the answer (yes/no, number, other), of the question ("what is"), -1: none */
-} asked;
+} picture_question;
 typedef struct question_split {
-    asked *item;
+    picture_question *item;
     int count, room, pictures;
     int64_t *picture;              /* [pictures]: their numbers in the files, ascending */
     char folder[4200], prefix[32]; /* a picture is FOLDER/PREFIX<number>ENDING */

@@ -65,7 +65,7 @@ static int32_t *class_numbers(run *r, question_set *s) {
 }
 
 /* min(n/3, 1) for each class that n of the ten said */
-static int give_credit(run *r, const asked *a, const int32_t *number, qa_item *one) {
+static int give_credit(run *r, const picture_question *a, const int32_t *number, qa_item *one) {
     if (!a->givens) return 1;
     one->credit = (qa_credit *)fv_alloc(r->c, ANSWERS_GIVEN * sizeof *one->credit);
     if (!one->credit) return 0;
@@ -83,12 +83,12 @@ static int add_questions(run *r, vqa_data *d, const int32_t *number) {
     for (int kind = 0; kind < 2; kind++) /* types of answers, then those of questions */
         for (int s = 0; s < 2; s++)
             for (int i = 0; i < d->set.split[s].count; i++) {
-                const asked *a = &d->set.split[s].item[i];
+                const picture_question *a = &d->set.split[s].item[i];
                 if (kind ? a->kind >= 0 : 1) qa_type(&d->q, d->set.types.text[kind ? a->kind : a->type]);
             }
     for (int s = 0; s < 2; s++)
         for (int i = 0; i < d->set.split[s].count; i++) {
-            const asked *a = &d->set.split[s].item[i];
+            const picture_question *a = &d->set.split[s].item[i];
             qa_item *one = qa_add_class(r, &d->q, s, a->picture, a->text, number[a->answer], qa_type(&d->q, d->set.types.text[a->type]));
             if (!one || !give_credit(r, a, number, one)) return 0;
             if (a->kind >= 0) one->kind = qa_type(&d->q, d->set.types.text[a->kind]);
