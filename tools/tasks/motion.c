@@ -20,7 +20,7 @@ typedef struct frame { float at[2], x[2]; } frame; /* x: the unit vector ahead *
 
 static const char *presets[][2] = {
     {"demo-motion", "arch=motion dim=128 depth=1 num_heads=2 batch_size=32 epochs=24 lr=1e-3 warmup_epochs=0.5 weight_decay=0.01 clip_grad=1 precision=bf16"},
-    {"mmtransformer", "arch=motion dim=128 depth=6 num_heads=2 batch_size=32 epochs=60 lr=5e-4 warmup_epochs=1 weight_decay=0.01 clip_grad=1"},
+    {"mmtransformer", "arch=motion encoder=mmtransformer dim=128 depth=2 num_heads=2 batch_size=32 epochs=24 lr=1e-3 warmup_epochs=1 weight_decay=0.01 clip_grad=1 precision=bf16"},
     {NULL, NULL}};
 static const char *const keys[] = {NULL};
 
@@ -412,7 +412,7 @@ static int motion_draw(run *r, const int32_t *index, int n, const char *png) {
     fv_tensor *y = v.rgb && one.rgb && motion_batch(r, SPLIT_TEST, index, n, -1, &b) ? run_forward(r, &b) : NULL;
     int K = y ? (int)y->dim[1] : 0;
     float *future = y ? (float *)fv_alloc(r->c, (size_t)K * (FUTURE * 2 + 1) * sizeof *future) : NULL, *p = future + K * FUTURE * 2;
-    if (future) draw_text(&v, "blue: the agent's past 2 s   orange: six futures, 3 s, thicker when likelier   green: what it did   grey: other road users", 20, 22, 14, 0x333333, 0);
+    if (future) draw_text(&v, "blue: the agent's past 2 s   orange: the futures said, 3 s, stronger when likelier   green: what it did   grey: other road users   minFDE in red: over 2 m, a miss", 20, 22, 14, 0x333333, 0);
     for (int i = 0; i < n && future; i++) {
         const traffic *t = &d->scene[1][index[i]];
         motion_sums s = {0, 0, 0, 0, 0};
@@ -422,6 +422,7 @@ static int motion_draw(run *r, const int32_t *index, int n, const char *png) {
         futures_of(y, i, future, p), add_scene(&s, future, p, K, (const float *)b.target[0]->data + i * FUTURE * 2);
         draw_box(&one, 0, 0, one.width, one.height, 0xfafafa, 1);
         draw_scene(&w, t, map_of(r, d, r->data_path, t->city), future, p, K);
+        draw_line(&one, 12, one.height - 12, 12 + 10 * w.scale, one.height - 12, 2, 0x666666, 1), draw_text(&one, "10 m", 18 + 10 * w.scale, one.height - 8, 11, 0x666666, 0);
         draw_pixels(&v, one.rgb, one.width, one.height, 3, x, top, one.width, one.height);
         snprintf(text, sizeof text, "%s   minFDE %.2f m", t->name, s.fde);
         draw_text(&v, text, x, top + cell - 4, 13, s.fde <= 2 ? 0x1a7f37 : 0xcf222e, cell - 20);

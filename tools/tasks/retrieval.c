@@ -317,14 +317,19 @@ static int retrieval_draw(run *r, const int32_t *index, int n, const char *png) 
     const retrieval_data *d = (const retrieval_data *)r->data;
     const caption_split *s = &d->set.split[CAPTIONS_TEST];
     const int cell = 108, text = 260, columns = n > 8 ? 2 : 1, rows = (n + columns - 1) / columns, wide = text + 5 * cell + 30;
-    canvas v = canvas_new(r->c, columns * wide + 20, rows * cell + 20);
+    canvas v = canvas_new(r->c, columns * wide + 20, rows * cell + 48);
     int was = fv_no_grad(r->c, 1), training = fv_training(r->c, 0);
     ranking k;
     found top[TOP];
     int ok = v.rgb && embed(r, CAPTIONS_TEST, 0, r->count[1], &k);
+    for (int i = 0; i < columns && ok; i++) {
+        char head[120];
+        snprintf(head, sizeof head, "the five best of %d pictures, the best first; framed: it is said of this picture", r->count[1]);
+        draw_text(&v, "query", 20 + i * wide, 28, 14, 0x666666, 0), draw_text(&v, head, 20 + i * wide + text, 28, 14, 0x666666, 5 * cell);
+    }
     for (int i = 0; i < n && ok; i++) {
         int said = s->picture[index[i]].first, found_count = search(r, &k, CAPTIONS_TEST, 0, said, 0, (int)number_of(&r->s, 't', "rerank", 8), top);
-        double x = 20 + i % columns * wide, y = 20 + i / columns * cell;
+        double x = 20 + i % columns * wide, y = 48 + i / columns * cell;
         draw_paragraph(&v, s->caption[said].text, x, y + 40, 17, 0x222222, text - 20, 3);
         for (int m = 0; m < found_count && m < 5; m++) {
             int right = is_said(s, top[m].which, s->caption[said].text);

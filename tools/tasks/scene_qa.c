@@ -163,36 +163,71 @@ static fv_tensor *scene_loss(run *r, fv_tensor *y, const batch *b) { return fv_c
 static int scene_measure(run *r, int split, int from, int count, figures *f) { return qa_measure(r, &((scene_data *)r->data)->q, split, from, count, "EM@1", "EM@10", f); }
 static int scene_baselines(run *r, figures *f) { return qa_baselines(r, &((scene_data *)r->data)->q, f); }
 
-/* a room from above, as the questioner sees it: straight ahead is up */
+/* ---- a room from above, as the questioner sees it: straight ahead is up ---- */
+typedef struct spot { double x, y, radius; const scene_object *object; } spot; /* in pixels */
+typedef struct box { double x, y, w, h; } box;
+static int overlap(const box *a, const box *b) { return a->x < b->x + b->w && b->x < a->x + a->w && a->y < b->y + b->h && b->y < a->y + a->h; }
+/* How ill a label stands: over the panel's edge, other labels, discs */
+static double crowding(const box *label, const box *panel, const box *taken, int count, const spot *s, int spots) {
+    double bad = 0;
+    bad += label->x < panel->x || label->y < panel->y || label->x + label->w > panel->x + panel->w || label->y + label->h > panel->y + panel->h ? 100 : 0;
+    for (int i = 0; i < count; i++) bad += overlap(label, &taken[i]) ? 10 : 0;
+    for (int i = 0; i < spots; i++) {
+        box disc = {s[i].x - s[i].radius, s[i].y - s[i].radius, 2 * s[i].radius, 2 * s[i].radius};
+        bad += overlap(label, &disc) ? 2 : 0;
+    }
+    return bad;
+}
+/* each label to the right, left, above or below its disc, where it stands best */
+static void draw_labels(canvas *v, const box *panel, const spot *s, int spots) {
+    box taken[SCENE_OBJECTS + 1] = {{panel->x + panel->w / 2 - 9, panel->y + panel->h / 2 - 24, 18, 32}}; /* the questioner */
+    for (int i = 0; i < spots; i++) {
+        double w = 6.6 * (double)strlen(s[i].object->label) + 2, h = 12, r = s[i].radius + 3, least = 1e9;
+        const box place[6] = {{s[i].x + r, s[i].y - 6, w, h}, {s[i].x - r - w, s[i].y - 6, w, h}, {s[i].x - w / 2, s[i].y - r - h, w, h}, {s[i].x - w / 2, s[i].y + r, w, h},
+                              {s[i].x + 0.7 * r, s[i].y - r - 6, w, h}, {s[i].x + 0.7 * r, s[i].y + r - 6, w, h}};
+        box best = place[0];
+        for (int k = 0; k < 6; k++) {
+            double bad = crowding(&place[k], panel, taken, i + 1, s, spots);
+            if (bad < least) least = bad, best = place[k];
+        }
+        taken[i + 1] = best;
+        draw_text(v, s[i].object->label, best.x + 1, best.y + 10, 11, 0x333333, 0);
+    }
+}
 static void plan(canvas *v, const scene *s, const pose *p, double x, double y, double side) {
     double scale = side / 12;
+    const box panel = {x, y, side, side};
+    spot at[SCENE_OBJECTS];
+    int n = 0;
     draw_box(v, x, y, side, side, 0xf4f1ea, 1);
     for (int i = 0; i < s->count; i++) {
         const scene_object *o = &s->object[i];
         double dx = o->centre[0] - p->at[0], dy = o->centre[1] - p->at[1];
         double right = dx * p->forward[1] - dy * p->forward[0], ahead = dx * p->forward[0] + dy * p->forward[1];
-        double size = 0.5 * (o->size[0] + o->size[1]), u = x + side / 2 + right * scale, w = y + side / 2 - ahead * scale;
+        spot one = {x + side / 2 + right * scale, y + side / 2 - ahead * scale, fmax(0.25 * (o->size[0] + o->size[1]) * scale, 4), o};
         ink colour = (ink)(o->colour[0] * 255) << 16 | (ink)(o->colour[1] * 255) << 8 | (ink)(o->colour[2] * 255);
-        if (u < x + 4 || u > x + side - 4 || w < y + 4 || w > y + side - 4) continue;
-        draw_disc(v, u, w, fmax(size * scale / 2, 4) + 1.2, 0x555555, 1), draw_disc(v, u, w, fmax(size * scale / 2, 4), colour, 1);
-        draw_text(v, o->label, u + fmax(size * scale / 2, 4) + 3, w + 4, 11, 0x333333, 60);
+        if (one.x < x + 12 || one.x > x + side - 12 || one.y < y + 12 || one.y > y + side - 12) continue;
+        draw_disc(v, one.x, one.y, one.radius + 1.2, 0x555555, 1), draw_disc(v, one.x, one.y, one.radius, colour, 1);
+        at[n++] = one;
     }
     double cx = x + side / 2, cy = y + side / 2;
     draw_line(v, cx, cy, cx, cy - 18, 3, 0x0969da, 1), draw_line(v, cx, cy - 19, cx - 6, cy - 11, 3, 0x0969da, 1), draw_line(v, cx, cy - 19, cx + 6, cy - 11, 3, 0x0969da, 1);
     draw_disc(v, cx, cy, 6, 0x0969da, 1);
+    draw_labels(v, &panel, at, n);
 }
 
 static int scene_draw(run *r, const int32_t *index, int n, const char *png) {
     const scene_data *d = (const scene_data *)r->data;
     const int cell = 300, across = n < 4 ? n : 4;
-    canvas v = canvas_new(r->c, across * cell + 20, (n + across - 1) / across * 370 + 20);
+    canvas v = canvas_new(r->c, across * cell + 20, (n + across - 1) / across * 370 + 44);
     batch b;
     memset(&b, 0, sizeof b);
     fv_reset(r->c);
     fv_tensor *y = v.rgb && scene_batch(r, SPLIT_TEST, index, n, -1, &b) ? run_forward(r, &b) : NULL;
+    if (y) draw_text(&v, "rooms of 12 x 12 m from above; blue: the questioner, who looks up the page.  Answers: green right, red wrong", 20, 26, 14, 0x333333, across * cell - 20);
     for (int i = 0; i < n && y; i++) {
         const qa_item *one = &d->q.split[1].item[index[i]];
-        double x = 20 + i % across * cell, top = 20 + i / across * 370;
+        double x = 20 + i % across * cell, top = 44 + i / across * 370;
         int64_t K = y->dim[1], best = 0;
         char text[160];
         for (int64_t k = 1; k < K; k++)

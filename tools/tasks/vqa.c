@@ -176,15 +176,16 @@ static void verdict(const run *r, const qa_item *one, int said, char *text, size
 static int vqa_draw(run *r, const int32_t *index, int n, const char *png) {
     vqa_data *d = (vqa_data *)r->data;
     const int cell = 220, across = n < 5 ? n : 5;
-    canvas v = canvas_new(r->c, across * cell + 20, (n + across - 1) / across * 250 + 20);
+    canvas v = canvas_new(r->c, across * cell + 20, (n + across - 1) / across * 250 + 44);
     batch b;
     memset(&b, 0, sizeof b);
     fv_reset(r->c);
     fv_tensor *y = v.rgb && vqa_batch(r, SPLIT_TEST, index, n, -1, &b) ? run_forward(r, &b) : NULL;
+    if (y) draw_text(&v, "answers: green right, red wrong", 20, 26, 14, 0x333333, across * cell - 20);
     for (int i = 0; i < n && y; i++) {
         const qa_item *one = &d->q.split[1].item[index[i]];
         const uint8_t *seen = pixels_of(r, d, SPLIT_TEST, one->scene);
-        double x = 20 + i % across * cell, top = 20 + i / across * 250;
+        double x = 20 + i % across * cell, top = 44 + i / across * 250;
         int64_t K = y->dim[1], best = 0;
         char text[200];
         if (!seen) break;
