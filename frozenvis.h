@@ -967,7 +967,7 @@ FV_DEF void fv_model_destroy(fv_ctx *c, fv_model *m);
  *   vit [B,C,H,W]   point_transformer [B,N,3]   video_vit [B,C,T,H,W]   vit3d, vivit [B,C,F,H,W]
  * fv_model_forward_many -- the same for networks of several inputs:
  *   motion     agents [B,A,V,4], mask u8 [B,A,V], lanes [B,L,W,7], mask u8 [B,L,W] -> [B,K,2T+1]: K futures (x,y of each step) of
- *              agent 0, and each one's score before softmax
+ *              agent 0, and each one's score before softmax; "encoder" is "vectornet" or "mmtransformer" (see >>encoders)
  *   vqa        ids i32 [B,L], mask u8 [B,L], images [B,C,H,W] -> [B,num_classes]
  *   retrieval  the same -> [B,1+2E]: a score of the pair, and the image's and the text's embedding, of length 1, for ranking;
  *              with ids [B*n,L] and n texts for each image, those of an image together, [B*n,1+2E]
