@@ -100,6 +100,14 @@ ends 2 'vqa: no question' "$FV" predict "$T/vqa-a" "$T/vqa/test/images/1.png"
 ends 2 'vqa: an empty question' "$FV" predict "$T/vqa-a" "$T/vqa/test/images/1.png" --question ''
 ends 2 'vqa: no language model' "$FV" train vqa --data "$T/vqa" --variant base --out "$T/none"
 
+# the language model's own embeddings: not trained, and the same when the run goes on
+expect 'vqa: words=llm' "$FV" train vqa --data "$T/vqa" --llm "$llm" --variant base --threads 1 --batch 8 --epochs 10 --precision f32 --out "$T/vqa-words" --set $small shift=0 words=llm
+"$FV" inspect "$T/vqa-words/model.safetensors" | grep 'text.embed.weight' | grep -q 576 && ok || bad "words=llm: $("$FV" inspect "$T/vqa-words/model.safetensors" | grep embed)"
+for command in eval predict; do
+    [ $command = eval ] && set -- || set -- "$T/vqa/test/images/1.png" --question 'is the left bright?'
+    expect "vqa: words=llm: $command" "$FV" $command "$T/vqa-words" --threads 1 --json "$@"
+done
+
 # ---- retrieval: captions.jsonl ----
 mkdir -p "$T/retrieval"
 for i in $(seq 0 31); do

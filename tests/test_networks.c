@@ -188,6 +188,8 @@ static void gradients_language(void) {
         const input stemmed[3] = {{FV_I32, 2, {B, 5}, 11}, {FV_U8, 2, {B, 5}, 4}, {FV_F64, 4, {B, 2, 8, 8}, 0}};
         snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":8,\"patch_size\":4,\"in_chans\":2,\"conv_stem\":true", sizes);
         check_gradient(config, stemmed, 3, 0, 1e-6);
+        snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":6,\"patch_size\":3,\"in_chans\":2,\"word_dim\":7", sizes);
+        check_gradient(config, in, 3, 0, 1e-6);
         snprintf(config, sizeof config, "\"arch\":\"retrieval\",%s,\"img_size\":6,\"patch_size\":3,\"in_chans\":2,\"embed_dim\":5", sizes);
         check_gradient(config, in, 3, 0, 1e-6);
         snprintf(config, sizeof config, "\"arch\":\"scene_qa\",%s,\"object_features\":7", sizes);

@@ -1,5 +1,6 @@
 /* VQAv2's classes, credits and accuracy against the plain way: ties, NaN, answers that are no class, types.
- * link: tools/settings.c tools/cli.c tools/draw.c tools/data/questions.c tools/data/picture.c tools/data/npy.c
+ * link: tools/settings.c tools/cli.c tools/draw.c tools/data/questions.c tools/data/picture.c
+ * tools/data/npy.c
  */
 #include "../tools/run.c"
 #include "../tools/tasks/qa.c"
@@ -21,7 +22,8 @@ static void make_questions(fv_ctx *c, question_set *s, fv_rng *g, int n, int wor
     for (int i = 0; i < n; i++) {
         float u = fv_rng_uniform(g);
         q->item[i].answer = (int32_t)(u * u * (float)words), q->item[i].givens = ANSWERS_GIVEN;
-        for (int k = 0; k < ANSWERS_GIVEN; k++) u = fv_rng_uniform(g), q->item[i].given[k] = (int32_t)(u * u * (float)words);
+        for (int k = 0; k < ANSWERS_GIVEN; k++)
+            u = fv_rng_uniform(g), q->item[i].given[k] = (int32_t)(u * u * (float)words);
     }
 }
 static int said_mostly(const question_set *s, int answer) {
@@ -41,11 +43,16 @@ static void classes(void) {
         put_number(&r.s, 't', "most_answers", most);
         make_questions(c, &s, &g, 1 + turn, words);
         for (int i = 0; i < words; i++) there += said_mostly(&s, i) > 0;
-        CHECK(choose_classes(&r, &s) && r.classes == (there < most ? there : most), "%d classes of %d, at most %d", r.classes, there, most);
+        CHECK(choose_classes(&r, &s) && r.classes == (there < most ? there : most),
+              "%d classes of %d, at most %d", r.classes, there, most);
         int32_t *number = class_numbers(&r, &s);
         for (int i = 0; i < words && number; i++) /* nobody outside was said more often than anybody inside */
-            for (int k = 0; k < words; k++) CHECK(number[i] < 0 || number[k] >= 0 || said_mostly(&s, i) >= said_mostly(&s, k), "w%d is a class and w%d is not", i, k);
-        for (int i = 0; i < words && number; i++) CHECK(number[i] < 0 || !strcmp(r.class_names[number[i]], s.answers.text[i]), "a class has its answer's name");
+            for (int k = 0; k < words; k++)
+                CHECK(number[i] < 0 || number[k] >= 0 || said_mostly(&s, i) >= said_mostly(&s, k),
+                      "w%d is a class and w%d is not", i, k);
+        for (int i = 0; i < words && number; i++)
+            CHECK(number[i] < 0 || !strcmp(r.class_names[number[i]], s.answers.text[i]),
+                  "a class has its answer's name");
         fv_free(c, number), fv_free(c, r.class_names), questions_close(c, &s);
     }
     fv_destroy(c);
@@ -74,7 +81,9 @@ static void accuracy(void) {
         int64_t dim[2] = {n, r.classes};
         fv_reset(c);
         fv_tensor *y = fv_new(c, FV_F32, 2, dim);
-        for (int64_t i = 0; i < fv_numel(y); i++) ((float *)y->data)[i] = turn % 2 ? floorf(3 * fv_rng_uniform(&g)) : fv_rng_uniform(&g); /* many equal ones */
+        for (int64_t i = 0; i < fv_numel(y); i++)
+            ((float *)y->data)[i] =
+                turn % 2 ? floorf(3 * fv_rng_uniform(&g)) : fv_rng_uniform(&g); /* many equal ones */
         for (int i = 0; i < n; i++) {
             const picture_question *a = &s.split[0].item[i];
             const float *row = (const float *)y->data + i * dim[1];
@@ -87,7 +96,8 @@ static void accuracy(void) {
                 double e = plainly(&s, a, r.class_names[k]);
                 for (int j = 0; j < r.classes; j++) highest &= row[j] <= row[k];
                 if (highest && e < least) least = e;
-                CHECK(fabs(qa_earned(&one, k) - e) < 1e-6, "%s earns %g, plainly %g", r.class_names[k], qa_earned(&one, k), e);
+                CHECK(fabs(qa_earned(&one, k) - e) < 1e-6, "%s earns %g, plainly %g", r.class_names[k],
+                      qa_earned(&one, k), e);
             }
             add_question(&got, y, i, &one, &right);
             CHECK(fabs(right - least) < 1e-6, "question %d: %g, plainly %g", i, right, least);
@@ -98,7 +108,9 @@ static void accuracy(void) {
             }
             fv_free(c, one.credit);
         }
-        CHECK(fabs(got.right - sum) < 1e-4 && got.done == n && fabs(got.by_type[1] - of[1]) < 1e-4 && got.of_type[0] >= kinds[0] && fabs(got.by_type[2] - sum) < 1e-4, "sums by type");
+        CHECK(fabs(got.right - sum) < 1e-4 && got.done == n && fabs(got.by_type[1] - of[1]) < 1e-4 &&
+                  got.of_type[0] >= kinds[0] && fabs(got.by_type[2] - sum) < 1e-4,
+              "sums by type");
         fv_free(c, number), fv_free(c, r.class_names), questions_close(c, &s);
     }
     fv_destroy(c);

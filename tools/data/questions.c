@@ -46,7 +46,8 @@ void names_free(fv_ctx *c, name_table *t) {
 
 /* ---- answers as they are compared ---- */
 static const char *digit_of(const char *word) {
-    static const char *const name[] = {"none", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"};
+    static const char *const name[] = {"none", "zero", "one",   "two",   "three", "four",
+                                       "five", "six",  "seven", "eight", "nine",  "ten"};
     static const char *const digit[] = {"0", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"};
     for (int i = 0; i < 12; i++)
         if (!strcmp(word, name[i])) return digit[i];
@@ -64,7 +65,8 @@ void answer_plain(const char *text, char *plain) {
     size_t n = 0, at = 0;
     int comma = 0, used;
     while (isspace((unsigned char)*text)) text++;
-    for (const char *p = text; *p; p++) comma |= *p == ',' && p > text && isdigit((unsigned char)p[-1]) && isdigit((unsigned char)p[1]);
+    for (const char *p = text; *p; p++)
+        comma |= *p == ',' && p > text && isdigit((unsigned char)p[-1]) && isdigit((unsigned char)p[1]);
     for (const char *p = text; *p && n < sizeof bare - 1; p++) {
         char ch = isspace((unsigned char)*p) ? ' ' : *p;
         if (ch == '.' && !isdigit((unsigned char)p[1])) continue;
@@ -108,20 +110,25 @@ static int by_value(const void *a, const void *b) {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
     return (x > y) - (x < y);
 }
-/* id [count]: the picture of each question by its number in the files -> the list of pictures, and numbers in it */
+/* id [count]: the picture of each question by its number in the files -> the list of pictures, and numbers in
+ * it */
 static int list_pictures(fv_ctx *c, question_split *s, const int64_t *id) {
     s->picture = (int64_t *)fv_alloc(c, (size_t)(s->count + 1) * sizeof *s->picture);
     if (!s->picture) return 0;
     memcpy(s->picture, id, (size_t)s->count * sizeof *id);
     qsort(s->picture, (size_t)s->count, sizeof *id, by_value);
     for (int i = 0; i < s->count; i++)
-        if (!s->pictures || s->picture[i] > s->picture[s->pictures - 1]) s->picture[s->pictures++] = s->picture[i];
+        if (!s->pictures || s->picture[i] > s->picture[s->pictures - 1])
+            s->picture[s->pictures++] = s->picture[i];
     for (int i = 0; i < s->count; i++)
-        s->item[i].picture = (int)((const int64_t *)bsearch(&id[i], s->picture, (size_t)s->pictures, sizeof *id, by_value) - s->picture);
+        s->item[i].picture =
+            (int)((const int64_t *)bsearch(&id[i], s->picture, (size_t)s->pictures, sizeof *id, by_value) -
+                  s->picture);
     return 1;
 }
 void questions_picture(const question_split *s, int picture, char *path, size_t n) {
-    snprintf(path, n, "%s/%s%0*lld%s", s->folder, s->prefix, s->digits, (long long)s->picture[picture], s->ending);
+    snprintf(path, n, "%s/%s%0*lld%s", s->folder, s->prefix, s->digits, (long long)s->picture[picture],
+             s->ending);
 }
 
 /* a number without a fraction, from 0 to 12 digits; -1: something else */
@@ -135,15 +142,20 @@ static const char *type_of_easy(const char *text, const char *answer) {
     if (!strcmp(answer, "yes") || !strcmp(answer, "no")) return "yes_no";
     return strstr(text, "color") || strstr(text, "colour") ? "colour" : "what";
 }
-static int easy_rows(fv_ctx *c, const fv_json *j, const char *path, question_set *s, question_split *q, int64_t *id) {
+static int easy_rows(fv_ctx *c, const fv_json *j, const char *path, question_set *s, question_split *q,
+                     int64_t *id) {
     int row = 0;
     for (fv_jnode e = fv_json_first(j, fv_json_root(j)); e; e = fv_json_next(j, e), row++) {
-        const char *text = fv_json_string(j, fv_json_at(j, e, 0), NULL), *answer = fv_json_string(j, fv_json_at(j, e, 1), NULL);
+        const char *text = fv_json_string(j, fv_json_at(j, e, 0), NULL),
+                   *answer = fv_json_string(j, fv_json_at(j, e, 1), NULL);
         id[row] = whole(j, fv_json_at(j, e, 2));
-        if (fv_json_count(j, e) != 3 || !text || !*text || !answer || !*answer || strlen(answer) >= ANSWER_BYTES || id[row] < 0)
+        if (fv_json_count(j, e) != 3 || !text || !*text || !answer || !*answer ||
+            strlen(answer) >= ANSWER_BYTES || id[row] < 0)
             return fv_fail(c, FV_EFORMAT, "%s: entry %d is not [question, answer, picture's number]", path, row);
         picture_question *a = new_question(c, q, text);
-        if (!a || (a->answer = name_add(c, &s->answers, answer)) < 0 || (a->type = name_add(c, &s->types, type_of_easy(text, answer))) < 0) return 0;
+        if (!a || (a->answer = name_add(c, &s->answers, answer)) < 0 ||
+            (a->type = name_add(c, &s->types, type_of_easy(text, answer))) < 0)
+            return 0;
     }
     return 1;
 }
@@ -153,19 +165,25 @@ int questions_easy(fv_ctx *c, const char *path, question_set *s, int split) {
     int64_t *id = NULL;
     if (fv_json_type(j, fv_json_root(j)) != FV_JSON_ARRAY || !fv_json_count(j, fv_json_root(j)))
         fv_fail(c, FV_EFORMAT, "%s: a list of [question, answer, picture's number] is wanted", path);
-    else if ((id = (int64_t *)fv_alloc(c, (size_t)fv_json_count(j, fv_json_root(j)) * sizeof *id)) && easy_rows(c, j, path, s, &s->split[split], id))
+    else if ((id = (int64_t *)fv_alloc(c, (size_t)fv_json_count(j, fv_json_root(j)) * sizeof *id)) &&
+             easy_rows(c, j, path, s, &s->split[split], id))
         list_pictures(c, &s->split[split], id);
     fv_free(c, id), fv_json_free(c, j);
     return !fv_error(c);
 }
 
 /* ---- VQAv2 ---- */
-typedef struct note { int64_t id; fv_jnode node; } note; /* an annotation, by its question's number */
+typedef struct note {
+    int64_t id;
+    fv_jnode node;
+} note; /* an annotation, by its question's number */
 static note *notes_of(fv_ctx *c, const fv_json *j, const char *path, int questions) {
     fv_jnode list = fv_json_get(j, fv_json_root(j), "annotations");
     int n = fv_json_count(j, list), row = 0;
     if (fv_json_type(j, list) != FV_JSON_ARRAY || n != questions)
-        return fv_fail(c, FV_EFORMAT, "%s: \"annotations\", a list of %d, one for each question, is wanted", path, questions), (note *)NULL;
+        return fv_fail(c, FV_EFORMAT, "%s: \"annotations\", a list of %d, one for each question, is wanted",
+                       path, questions),
+               (note *)NULL;
     note *notes = (note *)fv_alloc(c, (size_t)n * sizeof *notes);
     for (fv_jnode e = fv_json_first(j, list); e && notes; e = fv_json_next(j, e), row++) {
         notes[row].id = whole(j, fv_json_get(j, e, "question_id")), notes[row].node = e;
@@ -173,7 +191,8 @@ static note *notes_of(fv_ctx *c, const fv_json *j, const char *path, int questio
     }
     if (notes) qsort(notes, (size_t)n, sizeof *notes, by_value); /* id stands first */
     for (int i = 1; i < n && notes && !fv_error(c); i++)
-        if (notes[i].id == notes[i - 1].id) fv_fail(c, FV_EFORMAT, "%s: question_id %lld has two annotations", path, (long long)notes[i].id);
+        if (notes[i].id == notes[i - 1].id)
+            fv_fail(c, FV_EFORMAT, "%s: question_id %lld has two annotations", path, (long long)notes[i].id);
     if (fv_error(c)) fv_free(c, notes), notes = NULL;
     return notes;
 }
@@ -182,35 +201,49 @@ static int type_name(fv_ctx *c, const fv_json *j, fv_jnode e, const char *key, q
     return text && *text && strlen(text) < 32 ? name_add(c, &s->types, text) : -1;
 }
 /* an annotation's ten answers and the one said most */
-static int read_note(fv_ctx *c, const fv_json *j, fv_jnode e, const char *path, question_set *s, picture_question *a) {
+static int read_note(fv_ctx *c, const fv_json *j, fv_jnode e, const char *path, question_set *s,
+                     picture_question *a) {
     fv_jnode list = fv_json_get(j, e, "answers");
     long long id = (long long)whole(j, fv_json_get(j, e, "question_id"));
     const char *most = fv_json_string(j, fv_json_get(j, e, "multiple_choice_answer"), NULL);
     char plain[ANSWER_BYTES];
     if (!most || fv_json_type(j, list) != FV_JSON_ARRAY || fv_json_count(j, list) != ANSWERS_GIVEN)
-        return fv_fail(c, FV_EFORMAT, "%s: question_id %lld: multiple_choice_answer and a list of %d answers are wanted", path, id, ANSWERS_GIVEN);
+        return fv_fail(c, FV_EFORMAT,
+                       "%s: question_id %lld: multiple_choice_answer and a list of %d answers are wanted",
+                       path, id, ANSWERS_GIVEN);
     answer_plain(most, plain), a->answer = name_add(c, &s->answers, plain);
     a->type = type_name(c, j, e, "answer_type", s), a->kind = type_name(c, j, e, "question_type", s);
-    if (a->type < 0 || a->kind < 0) return fv_fail(c, FV_EFORMAT, "%s: question_id %lld: answer_type and question_type, of at most 31 bytes, are wanted", path, id);
+    if (a->type < 0 || a->kind < 0)
+        return fv_fail(c, FV_EFORMAT,
+                       "%s: question_id %lld: answer_type and question_type, of at most 31 bytes, are wanted",
+                       path, id);
     for (fv_jnode g = fv_json_first(j, list); g && !fv_error(c); g = fv_json_next(j, g)) {
         const char *text = fv_json_string(j, fv_json_get(j, g, "answer"), NULL);
-        if (!text) return fv_fail(c, FV_EFORMAT, "%s: question_id %lld: its answer %d is no {\"answer\":text}", path, id, a->givens);
+        if (!text)
+            return fv_fail(c, FV_EFORMAT, "%s: question_id %lld: its answer %d is no {\"answer\":text}", path,
+                           id, a->givens);
         answer_plain(text, plain), a->given[a->givens++] = name_add(c, &s->answers, plain);
     }
     return !fv_error(c);
 }
-static int vqa2_rows(fv_ctx *c, const fv_json *j, fv_jnode list, const fv_json *aj, const char *const *path, const note *notes, question_set *s, int split, int64_t *id) {
+static int vqa2_rows(fv_ctx *c, const fv_json *j, fv_jnode list, const fv_json *aj, const char *const *path,
+                     const note *notes, question_set *s, int split, int64_t *id) {
     int row = 0, n = fv_json_count(j, list);
     for (fv_jnode e = fv_json_first(j, list); e; e = fv_json_next(j, e), row++) {
         const char *text = fv_json_string(j, fv_json_get(j, e, "question"), NULL);
         int64_t question = whole(j, fv_json_get(j, e, "question_id"));
         id[row] = whole(j, fv_json_get(j, e, "image_id"));
         if (!text || !*text || question < 0 || id[row] < 0)
-            return fv_fail(c, FV_EFORMAT, "%s: question %d: question, question_id and image_id (at most 12 digits) are wanted", path[0], row);
+            return fv_fail(c, FV_EFORMAT,
+                           "%s: question %d: question, question_id and image_id (at most 12 digits) are wanted",
+                           path[0], row);
         const note *found = (const note *)bsearch(&question, notes, (size_t)n, sizeof *notes, by_value);
-        if (!found) return fv_fail(c, FV_EFORMAT, "%s: question_id %lld of question %d has no annotation", path[1], (long long)question, row);
+        if (!found)
+            return fv_fail(c, FV_EFORMAT, "%s: question_id %lld of question %d has no annotation", path[1],
+                           (long long)question, row);
         if (whole(aj, fv_json_get(aj, found->node, "image_id")) != id[row])
-            return fv_fail(c, FV_EFORMAT, "%s: question_id %lld: its image_id is not the question's", path[1], (long long)question);
+            return fv_fail(c, FV_EFORMAT, "%s: question_id %lld: its image_id is not the question's", path[1],
+                           (long long)question);
         picture_question *a = new_question(c, &s->split[split], text);
         if (!a || !read_note(c, aj, found->node, path[1], s, a)) return 0;
     }
@@ -221,7 +254,8 @@ int questions_vqa2(fv_ctx *c, const char *questions, const char *annotations, qu
     fv_json *j = fv_json_open(c, questions), *a = j ? fv_json_open(c, annotations) : NULL;
     fv_jnode list = a ? fv_json_get(j, fv_json_root(j), "questions") : 0;
     int n = fv_json_count(j, list);
-    if (a && (fv_json_type(j, list) != FV_JSON_ARRAY || n < 1)) fv_fail(c, FV_EFORMAT, "%s: \"questions\", a list, is wanted", questions);
+    if (a && (fv_json_type(j, list) != FV_JSON_ARRAY || n < 1))
+        fv_fail(c, FV_EFORMAT, "%s: \"questions\", a list, is wanted", questions);
     note *notes = fv_error(c) ? NULL : notes_of(c, a, annotations, n);
     int64_t *id = notes ? (int64_t *)fv_alloc(c, (size_t)n * sizeof *id) : NULL;
     s->people = 1;
@@ -238,11 +272,14 @@ static const char *beside(const char *dir, const char *sub, const char *name, ch
     return path;
 }
 static int open_vqa2(fv_ctx *c, const char *dir, question_set *s) {
-    static const char *const name[2] = {"train2014", "val2014"}, *const folder[3] = {"Images/mscoco/", "images/", ""};
+    static const char *const name[2] = {"train2014", "val2014"}, *const folder[3] = {"Images/mscoco/",
+                                                                                     "images/", ""};
     char file[100], questions[4400], annotations[4400];
     for (int k = 0; k < 2 && !fv_error(c); k++) {
-        snprintf(file, sizeof file, "v2_OpenEnded_mscoco_%s_questions.json", name[k]), beside(dir, "Questions", file, questions, sizeof questions);
-        snprintf(file, sizeof file, "v2_mscoco_%s_annotations.json", name[k]), beside(dir, "Annotations", file, annotations, sizeof annotations);
+        snprintf(file, sizeof file, "v2_OpenEnded_mscoco_%s_questions.json", name[k]),
+            beside(dir, "Questions", file, questions, sizeof questions);
+        snprintf(file, sizeof file, "v2_mscoco_%s_annotations.json", name[k]),
+            beside(dir, "Annotations", file, annotations, sizeof annotations);
         questions_vqa2(c, questions, annotations, s, k);
         question_split *q = &s->split[k];
         for (int f = 0; f < 3; f++) {
@@ -267,14 +304,16 @@ static int pictures_there(fv_ctx *c, const question_split *s) {
     char path[4500];
     for (int i = 0; i < s->pictures; i++) {
         questions_picture(s, i, path, sizeof path);
-        if (access(path, R_OK)) return fv_fail(c, FV_EIO, "%s: a question asks about this picture, and it cannot be read", path);
+        if (access(path, R_OK))
+            return fv_fail(c, FV_EIO, "%s: a question asks about this picture, and it cannot be read", path);
     }
     return 1;
 }
 int questions_open(fv_ctx *c, const char *dir, question_set *s) {
     char path[4400];
     memset(s, 0, sizeof *s);
-    int vqa2 = !access(beside(dir, "Questions", "v2_OpenEnded_mscoco_train2014_questions.json", path, sizeof path), F_OK);
+    int vqa2 = !access(
+        beside(dir, "Questions", "v2_OpenEnded_mscoco_train2014_questions.json", path, sizeof path), F_OK);
     if (vqa2 ? open_vqa2(c, dir, s) : open_easy(c, dir, s))
         for (int k = 0; k < 2 && !fv_error(c); k++) pictures_there(c, &s->split[k]);
     if (fv_error(c)) questions_close(c, s);

@@ -5,20 +5,24 @@
 #include <string.h>
 
 int qa_open(run *r, qa_set *q) {
-    if (!*r->llm_path) return fv_fail(r->c, FV_EUSAGE, "the task %s wants a language model's tokenizer: --llm FILE", r->task->name);
+    if (!*r->llm_path)
+        return fv_fail(r->c, FV_EUSAGE, "the task %s wants a language model's tokenizer: --llm FILE",
+                       r->task->name);
     fv_weights *w = fv_weights_open(r->c, r->llm_path);
     q->tokenizer = w ? fv_tokenizer_create(r->c, w) : NULL;
     fv_weights_close(r->c, w);
     if (!q->tokenizer) return 0;
     q->dense = (int32_t *)fv_alloc(r->c, (size_t)fv_tokenizer_size(q->tokenizer) * sizeof *q->dense);
     for (int i = 0; i < r->words && q->dense; i++)
-        if (r->vocabulary[i] >= 0 && r->vocabulary[i] < fv_tokenizer_size(q->tokenizer)) q->dense[r->vocabulary[i]] = i + 1;
+        if (r->vocabulary[i] >= 0 && r->vocabulary[i] < fv_tokenizer_size(q->tokenizer))
+            q->dense[r->vocabulary[i]] = i + 1;
     return !fv_error(r->c);
 }
 
 void qa_close(run *r, qa_set *q) {
     for (int s = 0; s < 2; s++) {
-        for (int i = 0; i < q->split[s].count; i++) fv_free(r->c, q->split[s].item[i].text), fv_free(r->c, q->split[s].item[i].credit);
+        for (int i = 0; i < q->split[s].count; i++)
+            fv_free(r->c, q->split[s].item[i].text), fv_free(r->c, q->split[s].item[i].credit);
         fv_free(r->c, q->split[s].item);
     }
     fv_tokenizer_destroy(r->c, q->tokenizer);
@@ -42,7 +46,8 @@ int qa_words(run *r, qa_set *q, const char *text, int32_t *word, int learn) {
     for (int64_t i = 0; i < n; i++) {
         int32_t *number = &q->dense[word[i]];
         if (!*number && learn) {
-            int32_t *more = (int32_t *)grow(r->c, r->vocabulary, r->words, &q->vocabulary_room, sizeof *r->vocabulary);
+            int32_t *more =
+                (int32_t *)grow(r->c, r->vocabulary, r->words, &q->vocabulary_room, sizeof *r->vocabulary);
             if (!more) return -1;
             r->vocabulary = more;
             r->vocabulary[r->words++] = word[i];
@@ -86,14 +91,16 @@ qa_item *qa_add_class(run *r, qa_set *q, int split, int scene, const char *text,
     if (!one->text || one->words < 0) return NULL;
     memcpy(one->text, text, strlen(text) + 1);
     if (!one->words) {
-        fv_fail(r->c, FV_EFORMAT, "%s: question %d of the %s split is empty", r->data_path, s->count + 1, split ? "test" : "train");
+        fv_fail(r->c, FV_EFORMAT, "%s: question %d of the %s split is empty", r->data_path, s->count + 1,
+                split ? "test" : "train");
         return NULL;
     }
     r->count[split] = ++s->count;
     return one;
 }
 qa_item *qa_add(run *r, qa_set *q, int split, int scene, const char *text, const char *answer, const char *type) {
-    return qa_add_class(r, q, split, scene, text, class_of(r, q, answer, split == SPLIT_TRAIN && !r->model), qa_type(q, type));
+    return qa_add_class(r, q, split, scene, text, class_of(r, q, answer, split == SPLIT_TRAIN && !r->model),
+                        qa_type(q, type));
 }
 
 double qa_earned(const qa_item *one, int answer) {
@@ -103,41 +110,101 @@ double qa_earned(const qa_item *one, int answer) {
     return 0;
 }
 
-void qa_put_settings(run *r, const qa_set *q) {
+/* the entry of a language model's file that holds its embeddings, [tokens,D]; NULL and an error */
+static const fv_entry *embeddings_of(run *r, const fv_weights *w) {
+    static const char *const ending[] = {"token_embd.weight", "embed_tokens.weight", "tok_embeddings.weight"};
+    for (int i = 0; i < fv_weights_count(w); i++)
+        for (int k = 0; k < 3; k++) {
+            const fv_entry *e = fv_weights_at(w, i);
+            size_t n = strlen(e->name), m = strlen(ending[k]);
+            if (e->rank == 2 && n >= m && !strcmp(e->name + n - m, ending[k])) return e;
+        }
+    fv_fail(r->c, FV_EUSAGE,
+            "%s: words=llm wants the embeddings of its tokens, and there is no token_embd.weight or embed_tokens.weight",
+            r->llm_path);
+    return NULL;
+}
+void qa_put_words(run *r, const qa_set *q) {
     if (r->model) return;
-    put_number(&r->s, 'm', "num_classes", r->classes), put_number(&r->s, 'm', "vocab_size", r->words + 1), put_number(&r->s, 'm', "max_words", q->most_words);
+    put_number(&r->s, 'm', "vocab_size", r->words + 1), put_number(&r->s, 'm', "max_words", q->most_words);
+    if (!is_text(&r->s, 't', "words", "llm")) return;
+    fv_weights *w = fv_error(r->c) ? NULL : fv_weights_open(r->c, r->llm_path);
+    const fv_entry *e = w ? embeddings_of(r, w) : NULL;
+    if (e) put_number(&r->s, 'm', "word_dim", (double)e->dim[1]);
+    fv_weights_close(r->c, w);
+}
+void qa_put_settings(run *r, const qa_set *q) {
+    if (!r->model) put_number(&r->s, 'm', "num_classes", r->classes);
+    qa_put_words(r, q);
 }
 
-int qa_batch(run *r, const qa_set *q, int split, const int32_t *index, int n, batch *b) {
+int qa_fill_words(run *r, qa_set *q) {
+    if (q->filled || !is_text(&r->s, 't', "words", "llm")) return !fv_error(r->c);
+    fv_tensor *table =
+        fv_params_find(&r->model->buffers, "text.embed.weight"); /* [1+words,D]; row 0, any other word, is 0 */
+    fv_weights *w = table ? fv_weights_open(r->c, r->llm_path) : NULL;
+    const fv_entry *e = w ? embeddings_of(r, w) : NULL;
+    float *all = e ? (float *)fv_alloc(r->c, (size_t)e->count * sizeof *all) : NULL;
+    double square = 0;
+    if (e && table->dim[1] != e->dim[1])
+        fv_fail(r->c, FV_EUSAGE, "%s: its embeddings are %d wide, the network's words %d", r->llm_path,
+                (int)e->dim[1], (int)table->dim[1]);
+    if (all && !fv_error(r->c) && fv_entry_read(r->c, w, e, FV_F32, all)) {
+        int64_t D = e->dim[1];
+        for (int i = 0; i < r->words; i++)
+            for (int64_t k = 0; k < D && r->vocabulary[i] < e->dim[0]; k++)
+                square += (double)all[r->vocabulary[i] * D + k] * (double)all[r->vocabulary[i] * D + k];
+        double scale = square > 0 ? sqrt((double)(r->words * D) / square) : 1;
+        for (int64_t i = 0; i < fv_numel(table); i++) {
+            int64_t token = i < D ? -1 : r->vocabulary[i / D - 1];
+            fv_set(table, i, token >= 0 && token < e->dim[0] ? scale * (double)all[token * D + i % D] : 0);
+        }
+        q->filled = 1;
+    }
+    fv_free(r->c, all), fv_weights_close(r->c, w);
+    return q->filled;
+}
+
+int qa_batch(run *r, qa_set *q, int split, const int32_t *index, int n, batch *b) {
     int words = 1, most = (int)number_of(&r->s, 'm', "max_words", 32);
-    for (int i = 0; i < n; i++) words = q->split[split].item[index[i]].words > words ? q->split[split].item[index[i]].words : words;
+    if (!qa_fill_words(r, q)) return 0;
+    for (int i = 0; i < n; i++)
+        words = q->split[split].item[index[i]].words > words ? q->split[split].item[index[i]].words : words;
     if (words > most) words = most;
     int64_t dim[2] = {n, words}, target[2] = {n, r->model->num_classes};
-    fv_tensor *ids = fv_new(r->c, FV_I32, 2, dim), *mask = fv_new(r->c, FV_U8, 2, dim), *y = fv_new(r->c, FV_F32, 2, target), *label = fv_new(r->c, FV_I32, 1, dim);
+    fv_tensor *ids = fv_new(r->c, FV_I32, 2, dim), *mask = fv_new(r->c, FV_U8, 2, dim),
+              *y = fv_new(r->c, FV_F32, 2, target), *label = fv_new(r->c, FV_I32, 1, dim);
     if (fv_error(r->c)) return 0;
     memset(y->data, 0, (size_t)fv_numel(y) * sizeof(float));
     for (int i = 0; i < n; i++) {
         const qa_item *one = &q->split[split].item[index[i]];
         for (int k = 0; k < words; k++) {
-            ((int32_t *)ids->data)[i * words + k] = k < one->words && one->word[k] < (int)number_of(&r->s, 'm', "vocab_size", 1) ? one->word[k] : 0;
+            ((int32_t *)ids->data)[i * words + k] =
+                k < one->words && one->word[k] < (int)number_of(&r->s, 'm', "vocab_size", 1) ? one->word[k] : 0;
             ((uint8_t *)mask->data)[i * words + k] = k < one->words;
         }
         ((int32_t *)label->data)[i] = one->answer;
-        if (!one->credit && one->answer >= 0 && one->answer < target[1]) ((float *)y->data)[i * target[1] + one->answer] = 1;
-        for (int k = 0; k < one->credits; k++) ((float *)y->data)[i * target[1] + one->credit[k].answer] = one->credit[k].share;
+        if (!one->credit && one->answer >= 0 && one->answer < target[1])
+            ((float *)y->data)[i * target[1] + one->answer] = 1;
+        for (int k = 0; k < one->credits; k++)
+            ((float *)y->data)[i * target[1] + one->credit[k].answer] = one->credit[k].share;
     }
-    b->input[0] = ids, b->input[1] = mask, b->inputs = 2, b->target[0] = y, b->target[1] = label, b->targets = 2, b->count = n;
+    b->input[0] = ids, b->input[1] = mask, b->inputs = 2, b->target[0] = y, b->target[1] = label,
+    b->targets = 2, b->count = n;
     return 1;
 }
 
 int qa_text(run *r, qa_set *q, const char *text, batch *b) {
     int32_t word[QA_WORDS];
-    int n = qa_words(r, q, text, word, 0), most = (int)number_of(&r->s, 'm', "max_words", 32), known = (int)number_of(&r->s, 'm', "vocab_size", 1);
+    int n = qa_words(r, q, text, word, 0), most = (int)number_of(&r->s, 'm', "max_words", 32),
+        known = (int)number_of(&r->s, 'm', "vocab_size", 1);
     if (n == 0) return fv_fail(r->c, FV_EUSAGE, "the question is empty");
     if (n > most) n = most;
     int64_t dim[2] = {1, n};
-    b->input[0] = n > 0 ? fv_new(r->c, FV_I32, 2, dim) : NULL, b->input[1] = n > 0 ? fv_new(r->c, FV_U8, 2, dim) : NULL;
-    for (int i = 0; i < n && b->input[1]; i++) ((int32_t *)b->input[0]->data)[i] = word[i] < known ? word[i] : 0, ((uint8_t *)b->input[1]->data)[i] = 1;
+    b->input[0] = n > 0 ? fv_new(r->c, FV_I32, 2, dim) : NULL,
+    b->input[1] = n > 0 ? fv_new(r->c, FV_U8, 2, dim) : NULL;
+    for (int i = 0; i < n && b->input[1]; i++)
+        ((int32_t *)b->input[0]->data)[i] = word[i] < known ? word[i] : 0, ((uint8_t *)b->input[1]->data)[i] = 1;
     b->inputs = 2, b->count = 1;
     return !fv_error(r->c);
 }
@@ -146,7 +213,8 @@ int qa_print(run *r, const char *file, const fv_tensor *y, int one, int json) {
     int n = (int)y->dim[1], top[5], found = 0;
     double sum = 0, highest = -INFINITY;
     for (int k = 0; k < n; k++) highest = fmax(highest, fv_get(y, k));
-    if (!isfinite(highest)) return fv_fail(r->c, FV_ENONFINITE, "%s: the network's output is not finite", file);
+    if (!isfinite(highest))
+        return fv_fail(r->c, FV_ENONFINITE, "%s: the network's output is not finite", file);
     for (int k = 0; k < n; k++) sum += exp(fv_get(y, k) - highest);
     for (; found < 5 && found < n; found++) {
         top[found] = -1;
@@ -164,7 +232,11 @@ int qa_print(run *r, const char *file, const fv_tensor *y, int one, int json) {
         double p = one ? exp(fv_get(y, k) - highest) / sum : 1 / (1 + exp(-fv_get(y, k)));
         const char *name = k < r->classes ? r->class_names[k] : "?";
         if (json) {
-            fv_text_add(r->c, &t, i < 0 ? ",\"answer\":" : i ? ",{\"answer\":" : ",\"top5\":[{\"answer\":"), fv_text_json_string(r->c, &t, name);
+            fv_text_add(r->c, &t,
+                        i < 0 ? ",\"answer\":"
+                        : i   ? ",{\"answer\":"
+                              : ",\"top5\":[{\"answer\":"),
+                fv_text_json_string(r->c, &t, name);
             fv_text_add(r->c, &t, ",\"probability\":%.6f%s", p, i < 0 ? "" : "}");
         } else fv_text_add(r->c, &t, "  %s  %.4f", name, p);
     }
@@ -196,7 +268,10 @@ static double earned(const fv_tensor *y, int row, const qa_item *one) {
 }
 
 /* sums of all questions, and of those of each type */
-typedef struct qa_sums { double right, near, loss, by_type[QA_TYPES], of_type[QA_TYPES]; int done; } qa_sums;
+typedef struct qa_sums {
+    double right, near, loss, by_type[QA_TYPES], of_type[QA_TYPES];
+    int done;
+} qa_sums;
 static void add_question(qa_sums *s, const fv_tensor *y, int row, const qa_item *one, double *right) {
     *right = earned(y, row, one);
     s->right += *right, s->done++;
@@ -215,7 +290,8 @@ static void add_figures(const qa_set *q, const qa_sums *s, const char *first, co
     figure_add(f, "loss", s->loss / s->done, "");
 }
 
-int qa_measure(run *r, qa_set *q, int split, int from, int count, const char *first, const char *tenth, figures *f) {
+int qa_measure(run *r, qa_set *q, int split, int from, int count, const char *first, const char *tenth,
+               figures *f) {
     int was = fv_no_grad(r->c, 1), training = fv_training(r->c, 0);
     qa_sums s;
     memset(&s, 0, sizeof s);
@@ -227,10 +303,13 @@ int qa_measure(run *r, qa_set *q, int split, int from, int count, const char *fi
         fv_reset(r->c);
         memset(&b, 0, sizeof b), b.with_loss = 1;
         for (int i = 0; i < n; i++) index[i] = at + i;
-        fv_tensor *y = r->task->batch(r, split, index, n, -1, &b) ? run_forward(r, &b) : NULL, *loss = y ? run_loss(r, y, &b) : NULL;
+        fv_tensor *y = r->task->batch(r, split, index, n, -1, &b) ? run_forward(r, &b) : NULL,
+                  *loss = y ? run_loss(r, y, &b) : NULL;
         if (!loss) break;
         s.loss += fv_get(loss, 0) * n;
-        for (int i = 0; i < n; i++) add_question(&s, y, i, &q->split[split].item[index[i]], &right), run_score(r, split, index[i], 100 * right);
+        for (int i = 0; i < n; i++)
+            add_question(&s, y, i, &q->split[split].item[index[i]], &right),
+                run_score(r, split, index[i], 100 * right);
     }
     if (s.done && !fv_error(r->c)) add_figures(q, &s, first, tenth, f);
     fv_no_grad(r->c, was), fv_training(r->c, training);
@@ -238,7 +317,9 @@ int qa_measure(run *r, qa_set *q, int split, int from, int count, const char *fi
 }
 
 static const char *asked(const qa_item *i) { return i->text + i->question; }
-static int by_text(const void *a, const void *b) { return strcmp(asked(*(const qa_item *const *)a), asked(*(const qa_item *const *)b)); }
+static int by_text(const void *a, const void *b) {
+    return strcmp(asked(*(const qa_item *const *)a), asked(*(const qa_item *const *)b));
+}
 
 int qa_baselines(run *r, qa_set *q, figures *f) {
     int n = q->split[0].count, classes = r->classes > 0 ? r->classes : 1, top = 0;

@@ -1,7 +1,10 @@
 /* vqa: answers to questions about pictures. Data: easy-vqa's layout or VQAv2's (see data/questions.h).
  *
- * Classes are the `most_answers` answers said most often in the training split (3129 unless said, as METER has it). With VQAv2 saying an answer that n of the
- * ten people gave earns min(n/3, 1): that is the target of the binary cross-entropy as well as the accuracy. An answer that is no class earns nothing. */
+ * Classes are the `most_answers` answers said most often in the training split (3129 unless said, as METER
+ * has it). With VQAv2 saying an answer that n of the ten people gave earns min(n/3, 1): that is the target of
+ * the binary cross-entropy as well as the accuracy. An answer that is no class earns nothing.
+ * Words are learnt; with --set words=llm (here and in the other tasks that read text) they are the language
+ * model's embeddings, mapped by a layer. */
 #include "../data/pictures.h"
 #include "../data/questions.h"
 #include "../draw.h"
@@ -26,15 +29,19 @@ static const char *presets[][2] = {
     {"vqav2", "arch=vqa dim=256 num_heads=8 text_depth=2 image_depth=4 fusion_depth=4 img_size=128 patch_size=16 in_chans=3 conv_stem=true batch_size=64 epochs=10 lr=5e-4 precision=bf16 "
               "warmup_epochs=0.5 weight_decay=0.05 clip_grad=1 shift=8"},
     {NULL, NULL}};
-static const char *const keys[] = {"hflip", "shift", "most_answers", NULL};
+static const char *const keys[] = {"hflip", "shift", "most_answers", "words", NULL};
 
 /* ---- classes ---- */
-typedef struct tally { int32_t answer, count, first; } tally;
+typedef struct tally {
+    int32_t answer, count, first;
+} tally;
 static int more_said(const void *a, const void *b) {
     const tally *x = (const tally *)a, *y = (const tally *)b;
     return x->count != y->count ? y->count - x->count : x->first - y->first;
 }
-static int came_first(const void *a, const void *b) { return ((const tally *)a)->first - ((const tally *)b)->first; }
+static int came_first(const void *a, const void *b) {
+    return ((const tally *)a)->first - ((const tally *)b)->first;
+}
 
 /* The training split's most frequent answers -> r->class_names, in the order in which they come */
 static int choose_classes(run *r, const question_set *s) {
@@ -50,14 +57,16 @@ static int choose_classes(run *r, const question_set *s) {
     while (used < n && used < most && t[used].count) used++;
     qsort(t, (size_t)used, sizeof *t, came_first);
     r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)used * 64), r->classes = used;
-    for (int i = 0; i < used && r->class_names; i++) snprintf(r->class_names[i], 64, "%s", s->answers.text[t[i].answer]);
+    for (int i = 0; i < used && r->class_names; i++)
+        snprintf(r->class_names[i], 64, "%s", s->answers.text[t[i].answer]);
     fv_free(r->c, t);
     return !fv_error(r->c);
 }
 /* [answers]: the class of each, or -1 */
 static int32_t *class_numbers(run *r, question_set *s) {
     for (int i = 0; i < r->classes; i++)
-        if (name_add(r->c, &s->answers, r->class_names[i]) < 0) return NULL; /* a finished run's classes may not be in these data */
+        if (name_add(r->c, &s->answers, r->class_names[i]) < 0)
+            return NULL; /* a finished run's classes may not be in these data */
     int32_t *number = (int32_t *)fv_alloc(r->c, (size_t)(s->answers.count + 1) * sizeof *number);
     for (int i = 0; i < s->answers.count && number; i++) number[i] = -1;
     for (int i = 0; i < r->classes && number; i++) number[name_add(r->c, &s->answers, r->class_names[i])] = i;
@@ -71,7 +80,8 @@ static int give_credit(run *r, const picture_question *a, const int32_t *number,
     if (!one->credit) return 0;
     for (int i = 0; i < a->givens; i++) {
         int said = 0, before = 0;
-        for (int k = 0; k < a->givens; k++) said += a->given[k] == a->given[i], before += k < i && a->given[k] == a->given[i];
+        for (int k = 0; k < a->givens; k++)
+            said += a->given[k] == a->given[i], before += k < i && a->given[k] == a->given[i];
         if (before || number[a->given[i]] < 0) continue;
         qa_credit *c = &one->credit[one->credits++];
         c->answer = number[a->given[i]], c->share = said < 3 ? (float)said / 3 : 1;
@@ -89,7 +99,8 @@ static int add_questions(run *r, vqa_data *d, const int32_t *number) {
     for (int s = 0; s < 2; s++)
         for (int i = 0; i < d->set.split[s].count; i++) {
             const picture_question *a = &d->set.split[s].item[i];
-            qa_item *one = qa_add_class(r, &d->q, s, a->picture, a->text, number[a->answer], qa_type(&d->q, d->set.types.text[a->type]));
+            qa_item *one = qa_add_class(r, &d->q, s, a->picture, a->text, number[a->answer],
+                                        qa_type(&d->q, d->set.types.text[a->type]));
             if (!one || !give_credit(r, a, number, one)) return 0;
             if (a->kind >= 0) one->kind = qa_type(&d->q, d->set.types.text[a->kind]);
         }
@@ -101,13 +112,15 @@ static int vqa_open(run *r, const char *dir) {
     r->data = d;
     if (!d || !qa_open(r, &d->q)) return 0;
     d->size = (int)number_of(&r->s, 'm', "img_size", 64);
-    if (number_of(&r->s, 'm', "in_chans", 3) > 3 || number_of(&r->s, 'm', "in_chans", 3) < 3) return fv_fail(r->c, FV_EUSAGE, "vqa: in_chans is 3");
+    if (number_of(&r->s, 'm', "in_chans", 3) > 3 || number_of(&r->s, 'm', "in_chans", 3) < 3)
+        return fv_fail(r->c, FV_EUSAGE, "vqa: in_chans is 3");
     if (d->size < 1 || d->size > 8192) return fv_fail(r->c, FV_EUSAGE, "vqa: img_size is 1 to 8192");
     if (!questions_open(r->c, dir, &d->set) || (!r->model && !choose_classes(r, &d->set))) return 0;
     int32_t *number = class_numbers(r, &d->set);
     if (!number || !add_questions(r, d, number)) return 0;
     fv_free(r->c, number);
-    for (int s = 0; s < 2; s++) d->pixels[s] = (uint8_t **)fv_alloc(r->c, (size_t)(d->set.split[s].pictures + 1) * sizeof *d->pixels[s]);
+    for (int s = 0; s < 2; s++)
+        d->pixels[s] = (uint8_t **)fv_alloc(r->c, (size_t)(d->set.split[s].pictures + 1) * sizeof *d->pixels[s]);
     qa_put_settings(r, &d->q);
     return !fv_error(r->c);
 }
@@ -143,30 +156,37 @@ static void put_picture(const uint8_t *src, int S, int mirror, int dx, int dy, f
         for (int v = 0; v < S; v++) {
             int y = u + dy < 0 ? 0 : u + dy >= S ? S - 1 : u + dy, z = (mirror ? S - 1 - v : v) + dx;
             z = z < 0 ? 0 : z >= S ? S - 1 : z;
-            for (int k = 0; k < 3; k++) to[(k * S + u) * S + v] = (float)src[(y * S + z) * 3 + k] / 127.5f - 1;
+            for (int k = 0; k < 3; k++)
+                to[(k * S + u) * S + v] = (float)src[(y * S + z) * 3 + k] / 127.5f - 1;
         }
 }
 static int vqa_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
     vqa_data *d = (vqa_data *)r->data;
-    int S = d->size, most = epoch >= 0 ? (int)number_of(&r->s, 't', "shift", 0) : 0, flip = epoch >= 0 && number_of(&r->s, 't', "hflip", 0) > 0;
+    int S = d->size, most = epoch >= 0 ? (int)number_of(&r->s, 't', "shift", 0) : 0,
+        flip = epoch >= 0 && number_of(&r->s, 't', "hflip", 0) > 0;
     int64_t dim[4] = {n, 3, S, S};
     if (!qa_batch(r, &d->q, split, index, n, b)) return 0;
     fv_tensor *x = b->input[b->inputs++] = fv_new(r->c, FV_F32, 4, dim);
     for (int i = 0; i < n && x; i++) {
         const uint8_t *src = pixels_of(r, d, split, d->q.split[split].item[run_other(r, split, index[i])].scene);
         fv_rng g = run_rng(r, epoch, index[i]);
-        int mirror = flip && (fv_rng_u32(&g) & 1), dx = most ? (int)fv_rng_below(&g, (uint32_t)(2 * most + 1)) - most : 0, dy = most ? (int)fv_rng_below(&g, (uint32_t)(2 * most + 1)) - most : 0;
+        int mirror = flip && (fv_rng_u32(&g) & 1),
+            dx = most ? (int)fv_rng_below(&g, (uint32_t)(2 * most + 1)) - most : 0,
+            dy = most ? (int)fv_rng_below(&g, (uint32_t)(2 * most + 1)) - most : 0;
         if (!src) return 0;
         put_picture(src, S, mirror, dx, dy, (float *)x->data + (size_t)i * (size_t)(S * S * 3));
     }
     return x != NULL;
 }
-static int vqa_measure(run *r, int split, int from, int count, figures *f) { return qa_measure(r, &((vqa_data *)r->data)->q, split, from, count, "accuracy", NULL, f); }
+static int vqa_measure(run *r, int split, int from, int count, figures *f) {
+    return qa_measure(r, &((vqa_data *)r->data)->q, split, from, count, "accuracy", NULL, f);
+}
 static int vqa_baselines(run *r, figures *f) { return qa_baselines(r, &((vqa_data *)r->data)->q, f); }
 
 /* what stands under a picture: the answer, and how right it is */
 static void verdict(const run *r, const qa_item *one, int said, char *text, size_t n) {
-    const char *name = said < r->classes ? r->class_names[said] : "?", *right = one->answer < 0 ? "another" : r->class_names[one->answer];
+    const char *name = said < r->classes ? r->class_names[said] : "?",
+               *right = one->answer < 0 ? "another" : r->class_names[one->answer];
     double earns = qa_earned(one, said);
     if (earns <= 0) snprintf(text, n, "%s (it is %s)", name, right);
     else if (earns < 1) snprintf(text, n, "%s (%.0f of 10 say so)", name, 3 * earns);
@@ -208,9 +228,11 @@ static int vqa_predict(run *r, const char *file, int json) {
     qa_set q;
     batch b;
     memset(&q, 0, sizeof q), memset(&b, 0, sizeof b);
-    if (!r->question) return fv_fail(r->c, FV_EUSAGE, "vqa: --question TEXT says what is asked about %s", file);
+    if (!r->question)
+        return fv_fail(r->c, FV_EUSAGE, "vqa: --question TEXT says what is asked about %s", file);
     uint8_t *seen = (uint8_t *)fv_alloc(r->c, (size_t)S * (size_t)S * 3);
-    if (seen && qa_open(r, &q) && picture_fit(r->c, file, S, 3, seen) && qa_text(r, &q, r->question, &b) && (b.input[b.inputs++] = fv_new(r->c, FV_F32, 4, dim)) != NULL) {
+    if (seen && qa_open(r, &q) && picture_fit(r->c, file, S, 3, seen) && qa_text(r, &q, r->question, &b) &&
+        (b.input[b.inputs++] = fv_new(r->c, FV_F32, 4, dim)) != NULL) {
         put_picture(seen, S, 0, 0, 0, (float *)b.input[2]->data);
         qa_print(r, file, run_forward(r, &b), 0, json);
     }
@@ -219,4 +241,11 @@ static int vqa_predict(run *r, const char *file, int json) {
 }
 
 extern const task task_vqa;
-const task task_vqa = {"vqa", "answers to questions about pictures", "questions", presets, keys, 1, "easy-vqa", NULL, vqa_open, vqa_close, vqa_batch, qa_loss, vqa_measure, vqa_baselines, vqa_predict, vqa_draw};
+const task task_vqa = {"vqa",       "answers to questions about pictures",
+                       "questions", presets,
+                       keys,        1,
+                       "easy-vqa",  NULL,
+                       vqa_open,    vqa_close,
+                       vqa_batch,   qa_loss,
+                       vqa_measure, vqa_baselines,
+                       vqa_predict, vqa_draw};
