@@ -988,11 +988,12 @@ FV_DEF void fv_model_destroy(fv_ctx *c, fv_model *m);
  *   vit [B,C,H,W]   point_transformer [B,N,3]   video_vit [B,C,T,H,W]   vit3d, vivit [B,C,F,H,W]
  * fv_model_forward_many -- the same for networks of several inputs:
  *   motion     agents [B,A,V,4], mask u8 [B,A,V], lanes [B,L,W,7], mask u8 [B,L,W] -> [B,K,2T+1]: K futures (x,y of each step) of
- *              agent 0, and each one's score before softmax
+ *              agent 0, and each one's score before softmax; "encoder" is "vectornet" or "mmtransformer" (see >>encoders)
  *   vqa        ids i32 [B,L], mask u8 [B,L], images [B,C,H,W] -> [B,num_classes]
  *   retrieval  the same -> [B,1+2E]: a score of the pair, and the image's and the text's embedding, of length 1, for ranking;
  *              with ids [B*n,L] and n texts for each image, those of an image together, [B*n,1+2E]
  *   scene_qa   ids, mask, objects [B,O,F], mask u8 [B,O] -> [B,num_classes]
+ *              "word_dim": n: the words' table is m->buffers' "text.embed.weight" [vocab_size,n], for you to fill; it is not trained
  * In a mask 1 is valid; what is masked has no influence. */
 FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input);
 FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const *input, int n);
@@ -3916,15 +3917,16 @@ FV_DEF int fv_profile_on(fv_ctx *c, int on) { return c->tape ? fv__swap_int(&c->
 /* ---- gradient check ---- */
 static double fv__loss_value(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t) {
     fv_scope s = fv_scope_begin(c);
-    int was = fv_no_grad(c, 1);
-    c->tape->random_ops = 0;
+    fv__tape *tape = c->tape;
+    int was = fv_no_grad(c, 1), bump_at = tape->bump_at;
+    size_t bump_used = tape->bump_used;
+    tape->random_ops = 0;
     fv_tensor *y = f(c, user, t);
     double v = y ? fv_get(y, 0) : NAN;
     if (y) {
         fv_scope_end(c, s, y);
-        fv__tape *tape = c->tape; /* forget the tensors too, or thousands of calls would pile up */
         fv__pool_free(c, fv__owner(y)->data_span);
-        tape->count = s.first;
+        tape->count = s.first, tape->bump_at = bump_at, tape->bump_used = bump_used; /* forget the tensors too, or thousands of calls would pile up */
     }
     fv_no_grad(c, was);
     return v;
@@ -9686,6 +9688,52 @@ static fv_tensor *fv__encoder_block(fv_ctx *c, const fv__block_params *b, fv_ten
     return fv_scope_end(c, scope, y);
 }
 
+/* ---- the block of a decoder, or of one of two sides that see each other: x + selfattention;  + attention to
+ * y;  + FFN ---- */
+typedef struct fv__cross_params {
+    fv__pair norm1, qkv, proj, norm_x, query, keys, proj_x, norm2, fc1, fc2;
+} fv__cross_params;
+
+/* name: "fusion.0.text" */
+static int fv__cross_make(fv_ctx *c, fv_model *m, fv__cross_params *s, const char *name, int64_t d,
+                          int64_t hidden) {
+    char n[10][64];
+    static const char *const part[10] = {"norm1",    "attn.qkv",   "attn.proj", "norm_cross", "cross.q",
+                                         "cross.kv", "cross.proj", "norm2",     "mlp.fc1",    "mlp.fc2"};
+    for (int k = 0; k < 10; k++) snprintf(n[k], sizeof n[k], "%.40s.%s", name, part[k]);
+    return fv__norm_make(c, m, &s->norm1, n[0], d) && fv__linear_make(c, m, &s->qkv, n[1], 3 * d, d, 1) &&
+           fv__linear_make(c, m, &s->proj, n[2], d, d, 1) && fv__norm_make(c, m, &s->norm_x, n[3], d) &&
+           fv__linear_make(c, m, &s->query, n[4], d, d, 1) &&
+           fv__linear_make(c, m, &s->keys, n[5], 2 * d, d, 1) &&
+           fv__linear_make(c, m, &s->proj_x, n[6], d, d, 1) && fv__norm_make(c, m, &s->norm2, n[7], d) &&
+           fv__linear_make(c, m, &s->fc1, n[8], hidden, d, 1) &&
+           fv__linear_make(c, m, &s->fc2, n[9], d, hidden, 1);
+}
+/* x [B*n,N,d] sees itself, and y [B,M,d], n of its samples after each other the same one.  xm, ym: u8 masks
+ * of their tokens, or NULL */
+static fv_tensor *fv__cross_block(fv_ctx *c, const fv__cross_params *s, int heads, float eps, fv_tensor *x,
+                                  const fv_tensor *xm, fv_tensor *y, const fv_tensor *ym) {
+    fv_attention_desc a;
+    int64_t dim[3];
+    if (!x || !y) return NULL;
+    int64_t d = x->dim[2];
+    memset(&a, 0, sizeof a);
+    a.num_heads = heads, a.mask = xm;
+    fv_tensor *qkv = fv__norm_linear(c, x, &s->norm1, s->qkv.w, s->qkv.b, eps);
+    fv_tensor *h = fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &s->proj, x, 0);
+    fv_tensor *q = fv__norm_linear(c, h, &s->norm_x, s->query.w, s->query.b, eps);
+    fv_tensor *kv = fv_linear(c, y, s->keys.w, s->keys.b);
+    a.mask = ym, dim[0] = y->dim[0], dim[1] = -1, dim[2] = d;
+    if (q && x->dim[0] != y->dim[0]) q = fv_reshape(c, q, 3, dim);
+    fv_tensor *seen = kv ? fv_attention(c, q, fv_slice(c, kv, 2, 0, d), fv_slice(c, kv, 2, d, d), &a) : NULL;
+    if (seen && x->dim[0] != y->dim[0]) seen = fv_reshape(c, seen, 3, x->dim);
+    h = seen ? fv__residual(c, seen, &s->proj_x, h, 0) : NULL;
+    fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &s->norm2, s->fc1.w, s->fc1.b, eps));
+    fv_tensor *out = fv__residual(c, u, &s->fc2, h, 0);
+    fv_forget(c, u);
+    return out;
+}
+
 /* Norm, dropout and classifier of pooled tokens [B,d]. All in f32 under fv_autocast too: one row a sample costs nothing, and the loss
  * keeps its digits. */
 static fv_tensor *fv__head(fv_ctx *c, const fv_model *m, fv_tensor *x, const fv__pair *norm, const fv__pair *head, float eps) {
@@ -10195,65 +10243,146 @@ static fv_tensor *fv__vivit_forward(fv_ctx *c, fv_model *m, fv_tensor *const *in
 }
 
 /* ======================================================================================================
- * motion: agents and lanes as polylines -> K futures.  source  Gao et al., VectorNet, arXiv:2005.04259; K futures and the loss on the
- * best one: Liu et al., mmTransformer, arXiv:2103.11624.  The paper's authors released no code for this task: names are ours.
+ * motion: agents and lanes as polylines -> K futures; the loss is on the best one. The paper's authors
+ * released no code for this task: names are ours.
+ *
+ * "encoder": "vectornet" (default): each polyline becomes a token by subgraph layers; `depth` blocks and the
+ * frozen stage over all tokens; one head says K futures from the agent's.  source  Gao et al., VectorNet,
+ * arXiv:2005.04259
+ * "encoder": "mmtransformer": K learned proposals go through three stages, each an encoder and a decoder of
+ * `depth` layers (as published: dim 128, num_heads 2, depth 2). Motion extractor: every agent's proposals see
+ * its observed vectors. Map aggregator: they see the lanes' tokens. Social constructor: an agent's proposals
+ * make its token, agents see each other, the frozen stage stands here, over agents and lanes, and agent 0's
+ * proposals see what comes out. A head shared by the proposals says a future of each.  source  Liu et al.,
+ * mmTransformer, arXiv:2103.11624
  * ====================================================================================================== */
-enum { FV__SUBGRAPH_MOST = 8 };
-typedef struct fv__subgraph { fv__pair own[FV__SUBGRAPH_MOST], norm[FV__SUBGRAPH_MOST]; fv_tensor *most[FV__SUBGRAPH_MOST]; } fv__subgraph;
+enum { FV__SUBGRAPH_MOST = 8, FV__MOTION_STAGES = 3 };
+typedef struct fv__subgraph {
+    fv__pair own[FV__SUBGRAPH_MOST], norm[FV__SUBGRAPH_MOST];
+    fv_tensor *most[FV__SUBGRAPH_MOST];
+} fv__subgraph;
 typedef struct fv__motion {
+    int stacked;                                         /* mmTransformer */
     int features[2], layers, depth, heads, modes, steps; /* [0] agents, [1] lanes */
     float eps, scale;
-    fv__subgraph graph[2];
+    fv__subgraph graph[2]; /* stacked: only the lanes' */
     fv__pair norm, head[2], futures, scores;
-    fv__block_params *block;
+    fv__block_params *block;     /* stacked: [3][depth], the stages' encoders */
+    fv__cross_params *decoder;   /* [3][depth]; in the memory of block */
+    fv__pair embed, gather;      /* an observed vector -> d; an agent's K proposals -> its token */
+    fv_tensor *time, *proposals; /* [1,V,d], [1,K,d] */
 } fv__motion;
 
-static int fv__subgraph_make(fv_ctx *c, fv_model *m, fv__subgraph *g, const char *name, int layers, int64_t in, int64_t d) {
+static int fv__subgraph_make(fv_ctx *c, fv_model *m, fv__subgraph *g, const char *name, int layers,
+                             int64_t in, int64_t d) {
     char key[3][64];
     int64_t dim[2];
     for (int i = 0; i < layers; i++, in = d) {
-        snprintf(key[0], sizeof key[0], "%s.%d.linear", name, i), snprintf(key[1], sizeof key[1], "%s.%d.norm", name, i);
+        snprintf(key[0], sizeof key[0], "%s.%d.linear", name, i),
+            snprintf(key[1], sizeof key[1], "%s.%d.norm", name, i);
         snprintf(key[2], sizeof key[2], "%s.%d.most.weight", name, i);
         dim[0] = d, dim[1] = d;
-        if (!fv__linear_make(c, m, &g->own[i], key[0], d, in, 1) || !fv__norm_make(c, m, &g->norm[i], key[1], d)) return 0;
+        if (!fv__linear_make(c, m, &g->own[i], key[0], d, in, 1) || !fv__norm_make(c, m, &g->norm[i], key[1], d))
+            return 0;
         if (i && !(g->most[i] = fv_model_param(c, m, key[2], 2, dim, FV_INIT_TRUNC))) return 0;
     }
     return 1;
 }
 
+/* mmTransformer's stages */
+static int fv__stacked_make(fv_ctx *c, fv_model *m, fv__motion *v, int64_t d, int64_t hidden) {
+    static const char *const stage[FV__MOTION_STAGES] = {"motion", "map", "social"};
+    char list[32], name[48];
+    int n = FV__MOTION_STAGES * v->depth;
+    size_t first = sizeof *v->block * (size_t)(n + 1);
+    char *memory = (char *)(m->blocks = fv_alloc(c, first + sizeof *v->decoder * (size_t)(n + 1)));
+    if (!memory) return 0;
+    v->block = (fv__block_params *)(void *)memory, v->decoder = (fv__cross_params *)(void *)(memory + first);
+    v->time = fv__embedding_make(c, m, "agents.pos_embed",
+                                 fv_config_int(c, m, "observed_steps", 19, 1, 65536), d, FV_INIT_TRUNC);
+    v->proposals = fv__embedding_make(c, m, "proposals", v->modes, d, FV_INIT_TRUNC);
+    if (v->proposals)
+        fv_init_normal(c, v->proposals, 1,
+                       (m->seed << 20) + (uint64_t)m->params.count); /* far from each other: else all learn the same */
+    if (c->status || !fv__linear_make(c, m, &v->embed, "agents.embed", d, v->features[0], 1)) return 0;
+    if (!fv__subgraph_make(c, m, &v->graph[1], "lanes", v->layers, v->features[1], d)) return 0;
+    for (int i = 0; i < n; i++) {
+        snprintf(list, sizeof list, "%s.encoder", stage[i / v->depth]),
+            snprintf(name, sizeof name, "%s.decoder.%d", stage[i / v->depth], i % v->depth);
+        if (!fv__block_make(c, m, &v->block[i], list, i % v->depth, d, hidden, 1) ||
+            !fv__cross_make(c, m, &v->decoder[i], name, d, hidden))
+            return 0;
+    }
+    return fv__linear_make(c, m, &v->gather, "social.agents", d, v->modes * d, 1);
+}
+static int fv__vectornet_make(fv_ctx *c, fv_model *m, fv__motion *v, int64_t d, int64_t hidden) {
+    if (!fv__subgraph_make(c, m, &v->graph[0], "agents", v->layers, v->features[0], d) ||
+        !fv__subgraph_make(c, m, &v->graph[1], "lanes", v->layers, v->features[1], d))
+        return 0;
+    return (v->block = fv__blocks_make(c, m, "blocks", v->depth, d, hidden, 1)) != NULL;
+}
+
 static int fv__motion_build(fv_ctx *c, fv_model *m) {
-    static const char *const keys[] = {"dim", "depth", "num_heads", "mlp_ratio", "subgraph_layers", "agent_features", "lane_features", "modes", "future_steps",
-                                       "norm_eps", "scale", NULL};
+    static const char *const keys[] = {"encoder",        "dim",
+                                       "depth",          "num_heads",
+                                       "mlp_ratio",      "subgraph_layers",
+                                       "agent_features", "lane_features",
+                                       "modes",          "future_steps",
+                                       "norm_eps",       "scale",
+                                       "observed_steps", NULL};
     fv__motion *v = (fv__motion *)fv_alloc(c, sizeof *v);
     m->net = v;
     if (!v || !fv_config_known(c, m, keys)) return 0;
-    int d = m->dim = fv_config_int(c, m, "dim", 128, 1, 65536), hidden = (int)(fv_config_float(c, m, "mlp_ratio", 4) * (float)d);
-    v->depth = fv_config_int(c, m, "depth", 1, 0, 1000), v->heads = fv_config_int(c, m, "num_heads", 2, 1, 4096);
+    const char *encoder = fv_config_string(c, m, "encoder", "vectornet");
+    v->stacked = !strcmp(encoder, "mmtransformer");
+    if (!v->stacked && strcmp(encoder, "vectornet"))
+        return fv_fail(c, FV_EUSAGE, "config: encoder is \"%.40s\"; it can be vectornet or mmtransformer",
+                       encoder);
+    int64_t d = m->dim = fv_config_int(c, m, "dim", 128, 1, 65536),
+            hidden = (int64_t)(fv_config_float(c, m, "mlp_ratio", 4) * (float)d);
+    v->depth = fv_config_int(c, m, "depth", v->stacked ? 2 : 1, 0, 1000),
+    v->heads = fv_config_int(c, m, "num_heads", 2, 1, 4096);
     v->layers = fv_config_int(c, m, "subgraph_layers", 3, 1, FV__SUBGRAPH_MOST);
-    v->features[0] = fv_config_int(c, m, "agent_features", 4, 1, 4096), v->features[1] = fv_config_int(c, m, "lane_features", 7, 1, 4096);
-    v->modes = fv_config_int(c, m, "modes", 6, 1, 1024), v->steps = fv_config_int(c, m, "future_steps", 30, 1, 4096);
+    v->features[0] = fv_config_int(c, m, "agent_features", 4, 1, 4096),
+    v->features[1] = fv_config_int(c, m, "lane_features", 7, 1, 4096);
+    v->modes = fv_config_int(c, m, "modes", 6, 1, 1024),
+    v->steps = fv_config_int(c, m, "future_steps", 30, 1, 4096);
     v->eps = fv_config_float(c, m, "norm_eps", 1e-5f), v->scale = fv_config_float(c, m, "scale", 10);
     if (c->status || !fv__stage_fits(c, m, v->depth)) return 0;
-    if (d % v->heads) return fv_fail(c, FV_EUSAGE, "config: dim %d is no multiple of num_heads %d", d, v->heads);
+    if (d % v->heads)
+        return fv_fail(c, FV_EUSAGE, "config: dim %d is no multiple of num_heads %d", m->dim, v->heads);
     if (hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
-    if (!fv__subgraph_make(c, m, &v->graph[0], "agents", v->layers, v->features[0], d) || !fv__subgraph_make(c, m, &v->graph[1], "lanes", v->layers, v->features[1], d))
+    if (v->stacked && v->depth < 1)
+        return fv_fail(c, FV_EUSAGE,
+                       "config: depth, the layers of each of mmtransformer's stages, is 1 at least");
+    if (v->stacked && m->stage.after_block)
+        return fv_fail(c, FV_EUSAGE,
+                       "config: frozen.after_block: in mmtransformer the stage stands in the social constructor");
+    if (!v->stacked && fv_config_int(c, m, "observed_steps", 0, 1, 65536))
+        return fv_fail(c, FV_EUSAGE, "config: observed_steps is mmtransformer's");
+    if (v->stacked ? !fv__stacked_make(c, m, v, d, hidden) : !fv__vectornet_make(c, m, v, d, hidden))
         return 0;
-    v->block = fv__blocks_make(c, m, "blocks", v->depth, d, hidden, 1);
-    return v->block && fv__norm_make(c, m, &v->norm, "norm", d) && fv__linear_make(c, m, &v->head[0], "decoder.0", 2 * d, d, 1) &&
-           fv__norm_make(c, m, &v->head[1], "decoder.1", 2 * d) && fv__linear_make(c, m, &v->futures, "futures", (int64_t)v->modes * v->steps * 2, 2 * d, 1) &&
-           fv__linear_make(c, m, &v->scores, "scores", v->modes, 2 * d, 1);
+    int64_t futures = v->stacked ? 1 : v->modes; /* that the head says of one token */
+    return fv__norm_make(c, m, &v->norm, "norm", d) &&
+           fv__linear_make(c, m, &v->head[0], "decoder.0", 2 * d, d, 1) &&
+           fv__norm_make(c, m, &v->head[1], "decoder.1", 2 * d) &&
+           fv__linear_make(c, m, &v->futures, "futures", futures * v->steps * 2, 2 * d, 1) &&
+           fv__linear_make(c, m, &v->scores, "scores", futures, 2 * d, 1);
 }
 
 /* u8 [n] -> 1 or 0 in the network's type, shaped as given; without a gradient */
-static fv_tensor *fv__mask_numbers(fv_ctx *c, const fv_model *m, const fv_tensor *mask, int rank, const int64_t *dim) {
+static fv_tensor *fv__mask_numbers(fv_ctx *c, const fv_model *m, const fv_tensor *mask, int rank,
+                                   const int64_t *dim) {
     fv_tensor *t = fv_new(c, m->type, rank, dim);
     for (int64_t i = 0; t && i < fv_numel(t); i++) fv_set(t, i, ((const uint8_t *)mask->data)[i] ? 1 : 0);
     return t;
 }
 
-/* Polylines [B,P,V,F] -> [B,P,d]. Each layer sees a vector beside its polyline's maximum: two products instead of a concatenation. After
+/* Polylines [B,P,V,F] -> [B,P,d]. Each layer sees a vector beside its polyline's maximum: two products
+ * instead of a concatenation. After
  * ReLU nothing is below 0, so a masked vector is taken out of the maximum by a 0. */
-static fv_tensor *fv__subgraph_forward(fv_ctx *c, const fv_model *m, const fv__subgraph *g, int layers, fv_tensor *x, const fv_tensor *mask, float eps) {
+static fv_tensor *fv__subgraph_forward(fv_ctx *c, const fv_model *m, const fv__subgraph *g, int layers,
+                                       fv_tensor *x, const fv_tensor *mask, float eps) {
     int64_t dim[4], d = m->dim;
     fv_tensor *most = NULL;
     dim[0] = x->dim[0], dim[1] = x->dim[1], dim[2] = x->dim[2], dim[3] = 1;
@@ -10277,42 +10406,120 @@ static int fv__mask_fits(fv_ctx *c, const char *what, const fv_tensor *mask, con
     for (int i = 0; ok && i < rank; i++) ok = mask->dim[i] == x->dim[i];
     return ok ? 1 : fv_fail(c, FV_ESHAPE, "%s: a u8 mask of the first %d dims is wanted", what, rank);
 }
+/* masks of vectors u8 [B,P,V] and [B,Q,V'] (or NULL) -> of polylines u8 [B,P+Q]: valid where one of its
+ * vectors is */
+static fv_tensor *fv__polyline_mask(fv_ctx *c, const fv_tensor *a, const fv_tensor *b) {
+    const fv_tensor *of[2];
+    int64_t dim[2], at = 0;
+    of[0] = a, of[1] = b, dim[0] = a->dim[0], dim[1] = a->dim[1] + (b ? b->dim[1] : 0);
+    fv_tensor *mask = fv_new(c, FV_U8, 2, dim);
+    for (int64_t i = 0; mask && i < dim[0]; i++)
+        for (int k = 0; k < 2 && of[k]; k++)
+            for (int64_t p = 0; p < of[k]->dim[1]; p++, at++) {
+                const uint8_t *one = (const uint8_t *)of[k]->data + (i * of[k]->dim[1] + p) * of[k]->dim[2];
+                uint8_t any = 0;
+                for (int64_t n = 0; n < of[k]->dim[2]; n++) any |= one[n] != 0;
+                ((uint8_t *)mask->data)[at] = any;
+            }
+    return mask;
+}
+
+/* VectorNet -> agent 0's token [B,d] */
+static fv_tensor *fv__vectornet_forward(fv_ctx *c, fv_model *m, const fv__motion *v, fv_tensor *const *input) {
+    fv_tensor *token[2];
+    for (int k = 0; k < 2; k++)
+        token[k] = fv__subgraph_forward(c, m, &v->graph[k], v->layers, input[2 * k], input[2 * k + 1], v->eps);
+    fv_tensor *mask = token[0] && token[1] ? fv__polyline_mask(c, input[1], input[3]) : NULL,
+              *y = mask ? fv_concat(c, token, 2, 1) : NULL;
+    for (int i = 0; i <= v->depth && y; i++) {
+        if (i == fv__stage_at(m, v->depth)) y = fv__stage(c, m, y, mask);
+        if (i < v->depth && y)
+            y = fv__encoder_block(c, &v->block[i], y, v->heads, v->eps, fv__drop_of(c, m, i, v->depth), mask);
+    }
+    return y ? fv__token(c, y, 0) : NULL;
+}
+
+/* ---- mmTransformer: p, the proposals of all agents, is [B*A,K,d] ---- */
+static fv_tensor *fv__stage_encode(fv_ctx *c, fv_model *m, const fv__motion *v, int stage, fv_tensor *x,
+                                   const fv_tensor *mask) {
+    for (int i = stage * v->depth; i < (stage + 1) * v->depth && x; i++)
+        x = fv__encoder_block(c, &v->block[i], x, v->heads, v->eps,
+                              fv__drop_of(c, m, i, FV__MOTION_STAGES * v->depth), mask);
+    return x;
+}
+static fv_tensor *fv__stage_decode(fv_ctx *c, const fv__motion *v, int stage, fv_tensor *p, fv_tensor *memory,
+                                   const fv_tensor *mask) {
+    for (int i = stage * v->depth; i < (stage + 1) * v->depth && p; i++)
+        p = fv__cross_block(c, &v->decoder[i], v->heads, v->eps, p, NULL, memory, mask);
+    return p;
+}
+/* agents [B,A,V,F], mask u8 [B,A,V] -> what each agent's proposals see in its observed vectors */
+static fv_tensor *fv__motion_extractor(fv_ctx *c, fv_model *m, const fv__motion *v, fv_tensor *agents,
+                                       const fv_tensor *mask) {
+    int64_t B = agents->dim[0] * agents->dim[1], V = agents->dim[2], dim[3];
+    if (V > v->time->dim[1])
+        return fv_fail(c, FV_ESHAPE, "motion: %lld observed vectors, the config's observed_steps is %lld",
+                       (long long)V, (long long)v->time->dim[1]),
+               (fv_tensor *)NULL;
+    dim[0] = B, dim[1] = V, dim[2] = agents->dim[3];
+    fv_tensor *x = fv_add(c, fv_linear(c, fv_reshape(c, agents, 3, dim), v->embed.w, v->embed.b),
+                          fv_slice(c, v->time, 1, 0, V)),
+              *seen = fv_new(c, FV_U8, 2, dim);
+    dim[1] = v->modes, dim[2] = m->dim;
+    fv_tensor *zeros = fv_new(c, m->type, 3, dim);
+    if (!x || !seen || !zeros) return NULL;
+    memcpy(seen->data, mask->data, (size_t)(B * V));
+    for (int64_t i = 0; i < fv_numel(zeros); i++) fv_set(zeros, i, 0);
+    x = fv__stage_encode(c, m, v, 0, x, seen);
+    return fv__stage_decode(c, v, 0, fv_add(c, zeros, v->proposals), x, seen);
+}
+/* the proposals see each other's agents and, after the frozen stage, the lanes [B,L,d] anew -> those of agent
+ * 0, [B,K,d] */
+static fv_tensor *fv__social_constructor(fv_ctx *c, fv_model *m, const fv__motion *v, fv_tensor *p,
+                                         fv_tensor *lanes, fv_tensor *const *input) {
+    int64_t dim[3];
+    fv_tensor *both[2];
+    dim[0] = lanes->dim[0], dim[1] = input[0]->dim[1], dim[2] = (int64_t)v->modes * m->dim;
+    p = p ? fv_reshape(c, p, 3, dim) : NULL;
+    fv_tensor *mask = fv__polyline_mask(c, input[1], NULL), *all = fv__polyline_mask(c, input[1], input[3]);
+    if (!p || !mask || !all) return NULL;
+    both[0] = fv__stage_encode(c, m, v, 2, fv_linear(c, p, v->gather.w, v->gather.b), mask), both[1] = lanes;
+    if (both[0] && both[0]->type != lanes->type) both[0] = fv_cast(c, both[0], lanes->type);
+    fv_tensor *memory = both[0] ? fv__stage(c, m, fv_concat(c, both, 2, 1), all) : NULL;
+    dim[1] = v->modes, dim[2] = m->dim;
+    return fv__stage_decode(c, v, 2, memory ? fv_reshape(c, fv_slice(c, p, 1, 0, 1), 3, dim) : NULL, memory, all);
+}
+static fv_tensor *fv__stacked_forward(fv_ctx *c, fv_model *m, const fv__motion *v, fv_tensor *const *input) {
+    fv_tensor *p = fv__motion_extractor(c, m, v, input[0], input[1]);
+    fv_tensor *lanes = p ? fv__subgraph_forward(c, m, &v->graph[1], v->layers, input[2], input[3], v->eps) : NULL,
+              *mask = lanes ? fv__polyline_mask(c, input[3], NULL) : NULL;
+    lanes = mask ? fv__stage_encode(c, m, v, 1, lanes, mask) : NULL; /* the map aggregator */
+    p = lanes ? fv__stage_decode(c, v, 1, p, lanes, mask) : NULL;
+    return p ? fv__social_constructor(c, m, v, p, lanes, input) : NULL;
+}
 
 static fv_tensor *fv__motion_forward(fv_ctx *c, fv_model *m, fv_tensor *const *input) {
     const fv__motion *v = (const fv__motion *)m->net;
-    fv_tensor *x[2], *token[2];
-    int64_t want[4], dim[3], at = 0;
+    int64_t want[4], dim[3];
     for (int k = 0; k < 2; k++) {
-        x[k] = input[2 * k];
         want[0] = want[1] = want[2] = -1, want[3] = v->features[k];
-        if (!fv__input_fits(c, k ? "motion: lanes" : "motion: agents", x[k], 4, want) || !fv__mask_fits(c, k ? "motion: lanes" : "motion: agents", input[2 * k + 1], x[k], 3))
+        if (!fv__input_fits(c, k ? "motion: lanes" : "motion: agents", input[2 * k], 4, want) ||
+            !fv__mask_fits(c, k ? "motion: lanes" : "motion: agents", input[2 * k + 1], input[2 * k], 3))
             return NULL;
     }
-    if (x[0]->dim[0] != x[1]->dim[0]) return fv_fail(c, FV_ESHAPE, "motion: agents and lanes of different batches"), (fv_tensor *)NULL;
-    for (int k = 0; k < 2; k++) token[k] = fv__subgraph_forward(c, m, &v->graph[k], v->layers, x[k], input[2 * k + 1], v->eps);
-    if (!token[0] || !token[1]) return NULL;
-    dim[0] = x[0]->dim[0], dim[1] = x[0]->dim[1] + x[1]->dim[1];
-    fv_tensor *mask = fv_new(c, FV_U8, 2, dim), *y = fv_concat(c, token, 2, 1);
-    if (!mask || !y) return NULL;
-    for (int64_t b = 0; b < dim[0]; b++) /* a polyline is valid where one of its vectors is */
-        for (int k = 0; k < 2; k++)
-            for (int64_t p = 0; p < x[k]->dim[1]; p++, at++) {
-                const uint8_t *one = (const uint8_t *)input[2 * k + 1]->data + (b * x[k]->dim[1] + p) * x[k]->dim[2];
-                uint8_t any = 0;
-                for (int64_t i = 0; i < x[k]->dim[2]; i++) any |= one[i] != 0;
-                ((uint8_t *)mask->data)[at] = any;
-            }
-    for (int i = 0; i <= v->depth && y; i++) {
-        if (i == fv__stage_at(m, v->depth)) y = fv__stage(c, m, y, mask);
-        if (i < v->depth && y) y = fv__encoder_block(c, &v->block[i], y, v->heads, v->eps, fv__drop_of(c, m, i, v->depth), mask);
-    }
+    if (input[0]->dim[0] != input[2]->dim[0])
+        return fv_fail(c, FV_ESHAPE, "motion: agents and lanes of different batches"), (fv_tensor *)NULL;
+    fv_tensor *y = v->stacked ? fv__stacked_forward(c, m, v, input) : fv__vectornet_forward(c, m, v, input),
+              *both[2];
     fv_type was = fv_autocast(c, FV_F32);
-    y = y ? fv_layernorm(c, fv__token(c, y, 0), v->norm.w, v->norm.b, v->eps) : NULL;
-    y = y ? fv_relu(c, fv_layernorm(c, fv_linear(c, y, v->head[0].w, v->head[0].b), v->head[1].w, v->head[1].b, v->eps)) : NULL;
+    y = y ? fv_layernorm(c, y, v->norm.w, v->norm.b, v->eps) : NULL;
+    y = y ? fv_relu(c, fv_layernorm(c, fv_linear(c, y, v->head[0].w, v->head[0].b), v->head[1].w,
+                                    v->head[1].b, v->eps))
+          : NULL;
     if (y && m->dropout > 0) y = fv_dropout(c, y, m->dropout);
-    fv_tensor *both[2];
-    both[0] = fv_scale(c, fv_linear(c, y, v->futures.w, v->futures.b), v->scale), both[1] = fv_linear(c, y, v->scores.w, v->scores.b);
-    dim[0] = x[0]->dim[0], dim[1] = v->modes, dim[2] = 2 * v->steps;
+    both[0] = fv_scale(c, fv_linear(c, y, v->futures.w, v->futures.b), v->scale),
+    both[1] = fv_linear(c, y, v->scores.w, v->scores.b);
+    dim[0] = input[0]->dim[0], dim[1] = v->modes, dim[2] = 2 * v->steps;
     both[0] = both[0] ? fv_reshape(c, both[0], 3, dim) : NULL;
     dim[2] = 1;
     both[1] = both[1] ? fv_reshape(c, both[1], 3, dim) : NULL;
@@ -10359,26 +10566,15 @@ FV_DEF fv_tensor *fv_motion_loss(fv_ctx *c, fv_tensor *y, const fv_tensor *targe
  * code for these tasks: names are ours.
  * ====================================================================================================== */
 enum { FV__VQA, FV__RETRIEVAL, FV__SCENE };
-typedef struct fv__fusion_side { fv__pair norm1, qkv, proj, norm_x, query, keys, proj_x, norm2, fc1, fc2; } fv__fusion_side;
 typedef struct fv__fusion {
-    int kind, vocab, most_words, heads, text_depth, image_depth, depth, img_size, patch, chans, features, embed;
+    int kind, vocab, most_words, word_dim, heads, text_depth, image_depth, depth, img_size, patch, chans, features, embed;
     float eps;
     int stem;                 /* convolutions before the tokens: patch = 2^stem; 0: patches are cut and projected */
     fv_tensor *words, *word_pos, *image_pos;
-    fv__pair stem_conv[8], stem_norm[8], word_norm, patches, objects[2], visual_norm, text_norm, head[3], image_embed, text_embed;
+    fv__pair stem_conv[8], stem_norm[8], word_norm, word_map, patches, objects[2], visual_norm, text_norm, head[3], image_embed, text_embed;
     fv__block_params *block;  /* the text's, then the image's */
-    fv__fusion_side *side;    /* text and image of layer 0, of layer 1, ...; in the memory of block */
+    fv__cross_params *side;   /* text and image of layer 0, of layer 1, ...; in the memory of block */
 } fv__fusion;
-
-static int fv__fusion_side_make(fv_ctx *c, fv_model *m, fv__fusion_side *s, const char *name, int i, int64_t d, int64_t hidden) {
-    char n[10][64];
-    static const char *const part[10] = {"norm1", "attn.qkv", "attn.proj", "norm_cross", "cross.q", "cross.kv", "cross.proj", "norm2", "mlp.fc1", "mlp.fc2"};
-    for (int k = 0; k < 10; k++) snprintf(n[k], sizeof n[k], "fusion.%d.%s.%s", i, name, part[k]);
-    return fv__norm_make(c, m, &s->norm1, n[0], d) && fv__linear_make(c, m, &s->qkv, n[1], 3 * d, d, 1) && fv__linear_make(c, m, &s->proj, n[2], d, d, 1) &&
-           fv__norm_make(c, m, &s->norm_x, n[3], d) && fv__linear_make(c, m, &s->query, n[4], d, d, 1) && fv__linear_make(c, m, &s->keys, n[5], 2 * d, d, 1) &&
-           fv__linear_make(c, m, &s->proj_x, n[6], d, d, 1) && fv__norm_make(c, m, &s->norm2, n[7], d) && fv__linear_make(c, m, &s->fc1, n[8], hidden, d, 1) &&
-           fv__linear_make(c, m, &s->fc2, n[9], d, hidden, 1);
-}
 
 /* conv_stem: convolutions of 4x4 pixels, two apart, instead of one cut into patches; the channels double up to d.
  *   source  Xiao et al., "Early convolutions help transformers see better", arXiv:2106.14881 */
@@ -10434,11 +10630,28 @@ static fv_tensor *fv__stem(fv_ctx *c, const fv__fusion *v, fv_tensor *x) {
     return fv_reshape(c, x, 3, dim);
 }
 
+/* The words' table: trained, [vocab,d]; or with word_dim a buffer [vocab,word_dim] that its user fills (from a language model's embeddings, say) and that is
+ * not trained, mapped to d by a layer that is. */
+static int fv__words_make(fv_ctx *c, fv_model *m, fv__fusion *v, int64_t d) {
+    int64_t dim[2];
+    v->word_dim = fv_config_int(c, m, "word_dim", 0, 0, 65536);
+    dim[0] = v->vocab, dim[1] = v->word_dim ? v->word_dim : d;
+    if (!v->word_dim) {
+        if ((v->words = fv_model_param(c, m, "text.embed.weight", 2, dim, FV_INIT_TRUNC)))
+            v->words->flags |= FV_NO_DECAY;
+        return v->words != NULL;
+    }
+    v->words = fv_constant(c, "text.embed.weight", m->type, 2, dim);
+    if (!v->words || !fv_params_add(c, &m->buffers, v->words)) return 0;
+    fv_init_normal(c, v->words, 1, m->seed << 20);
+    return fv__linear_make(c, m, &v->word_map, "text.embed_map", d, v->word_dim, 1);
+}
+
 static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
-    static const char *const keys_image[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "text_depth", "image_depth", "fusion_depth", "norm_eps", "img_size",
+    static const char *const keys_image[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "word_dim", "text_depth", "image_depth", "fusion_depth", "norm_eps", "img_size",
                                              "patch_size", "in_chans", "conv_stem", "embed_dim", NULL};
-    static const char *const keys_scene[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "text_depth", "image_depth", "fusion_depth", "norm_eps",
-                                             "object_features", NULL};
+    static const char *const keys_scene[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "word_dim", "text_depth", "image_depth", "fusion_depth",
+                                             "norm_eps", "object_features", NULL};
     fv__fusion *v = (fv__fusion *)fv_alloc(c, sizeof *v);
     m->net = v;
     if (!v || !fv_config_known(c, m, kind == FV__SCENE ? keys_scene : keys_image)) return 0;
@@ -10453,8 +10666,7 @@ static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
     if (hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
     if (m->stage.after_block) return fv_fail(c, FV_EUSAGE, "config: frozen.after_block: here the stage stands after fusion");
     int64_t dim[4];
-    dim[0] = v->vocab, dim[1] = d;
-    if ((v->words = fv_model_param(c, m, "text.embed.weight", 2, dim, FV_INIT_TRUNC))) v->words->flags |= FV_NO_DECAY;
+    if (!fv__words_make(c, m, v, d)) return 0;
     v->word_pos = fv__embedding_make(c, m, "text.pos_embed", v->most_words, d, FV_INIT_TRUNC);
     if (!fv__norm_make(c, m, &v->word_norm, "text.norm", d)) return 0;
     if (kind == FV__SCENE) {
@@ -10473,11 +10685,14 @@ static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
     size_t first = sizeof *v->block * (size_t)(blocks + 1);
     char *memory = (char *)(m->blocks = fv_alloc(c, first + sizeof *v->side * (size_t)(2 * v->depth + 1)));
     if (!memory) return 0;
-    v->block = (fv__block_params *)(void *)memory, v->side = (fv__fusion_side *)(void *)(memory + first);
+    v->block = (fv__block_params *)(void *)memory, v->side = (fv__cross_params *)(void *)(memory + first);
     for (int i = 0; i < blocks; i++)
         if (!fv__block_make(c, m, &v->block[i], i < v->text_depth ? "text.blocks" : "blocks", i < v->text_depth ? i : i - v->text_depth, d, hidden, 1)) return 0;
-    for (int i = 0; i < 2 * v->depth; i++)
-        if (!fv__fusion_side_make(c, m, &v->side[i], i % 2 ? "image" : "text", i / 2, d, hidden)) return 0;
+    for (int i = 0; i < 2 * v->depth; i++) {
+        char name[48];
+        snprintf(name, sizeof name, "fusion.%d.%s", i / 2, i % 2 ? "image" : "text");
+        if (!fv__cross_make(c, m, &v->side[i], name, d, hidden)) return 0;
+    }
     if (!fv__norm_make(c, m, &v->text_norm, "text_norm", d) || !fv__norm_make(c, m, &v->visual_norm, "norm", d) || !fv__linear_make(c, m, &v->head[0], "head.0", 2 * d, 2 * d, 1) ||
         !fv__norm_make(c, m, &v->head[1], "head.1", 2 * d) || !fv__linear_make(c, m, &v->head[2], "head.3", kind == FV__RETRIEVAL ? 1 : m->num_classes, 2 * d, 1))
         return 0;
@@ -10488,23 +10703,6 @@ static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
 static int fv__vqa_build(fv_ctx *c, fv_model *m) { return fv__fusion_make(c, m, FV__VQA); }
 static int fv__retrieval_build(fv_ctx *c, fv_model *m) { return fv__fusion_make(c, m, FV__RETRIEVAL); }
 static int fv__scene_build(fv_ctx *c, fv_model *m) { return fv__fusion_make(c, m, FV__SCENE); }
-
-/* x + selfattention;  + attention to the other side's y;  + FFN.  masks of x's and y's tokens, or NULL */
-static fv_tensor *fv__fusion_layer(fv_ctx *c, const fv__fusion *v, const fv__fusion_side *s, fv_tensor *x, const fv_tensor *xm, fv_tensor *y, const fv_tensor *ym) {
-    fv_attention_desc a;
-    if (!x || !y) return NULL;
-    int64_t d = x->dim[x->rank - 1];
-    memset(&a, 0, sizeof a);
-    a.num_heads = v->heads, a.mask = xm;
-    fv_tensor *qkv = fv__norm_linear(c, x, &s->norm1, s->qkv.w, s->qkv.b, v->eps);
-    fv_tensor *h = fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &s->proj, x, 0);
-    fv_tensor *q = fv__norm_linear(c, h, &s->norm_x, s->query.w, s->query.b, v->eps), *kv = fv_linear(c, y, s->keys.w, s->keys.b);
-    a.mask = ym;
-    h = kv ? fv__residual(c, fv_attention(c, q, fv_slice(c, kv, 2, 0, d), fv_slice(c, kv, 2, d, d), &a), &s->proj_x, h, 0) : NULL;
-    fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &s->norm2, s->fc1.w, s->fc1.b, v->eps)), *out = fv__residual(c, u, &s->fc2, h, 0);
-    fv_forget(c, u);
-    return out;
-}
 
 /* mean over the valid tokens: [B,N,d] -> [B,d] */
 static fv_tensor *fv__masked_mean(fv_ctx *c, const fv_model *m, fv_tensor *x, const fv_tensor *mask) {
@@ -10525,6 +10723,7 @@ static fv_tensor *fv__fusion_text(fv_ctx *c, const fv__fusion *v, const fv_tenso
     if (ids->type != FV_I32 || ids->rank != 2 || ids->dim[1] > v->most_words || ids->dim[1] < 1)
         return fv_fail(c, FV_ESHAPE, "%s: ids are i32 [B,L] with L at most %d", v->kind == FV__SCENE ? "scene_qa" : "vqa", v->most_words), (fv_tensor *)NULL;
     fv_tensor *x = fv_gather(c, v->words, ids);
+    if (x && v->word_dim) x = fv_linear(c, x, v->word_map.w, v->word_map.b);
     x = x ? fv_add(c, x, fv_slice(c, v->word_pos, 1, 0, ids->dim[1])) : NULL;
     x = fv_layernorm(c, x, v->word_norm.w, v->word_norm.b, v->eps);
     for (int i = 0; i < v->text_depth && x; i++) x = fv__encoder_block(c, &v->block[i], x, v->heads, v->eps, 0, mask);
@@ -10575,8 +10774,8 @@ static fv_tensor *fv__fusion_forward(fv_ctx *c, fv_model *m, fv_tensor *const *i
         both[2] = fv__unit_rows(c, fv_linear(c, fv__masked_mean(c, m, t, tm), v->text_embed.w, NULL));
     }
     for (int i = 0; i < v->depth && x && t; i++) { /* both sides see each other as they were before the layer */
-        fv_tensor *next = fv__fusion_layer(c, v, &v->side[2 * i], t, tm, x, vm);
-        x = fv__fusion_layer(c, v, &v->side[2 * i + 1], x, vm, t, tm), t = next;
+        fv_tensor *next = fv__cross_block(c, &v->side[2 * i], v->heads, v->eps, t, tm, x, vm);
+        x = fv__cross_block(c, &v->side[2 * i + 1], v->heads, v->eps, x, vm, t, tm), t = next;
     }
     x = fv__stage(c, m, x, vm);
     fv_type was = fv_autocast(c, FV_F32);

@@ -10,7 +10,7 @@ typedef struct cli_option {
     const char *value; /* set by cli_parse: the argument, or "1" for a switch; NULL when absent */
 } cli_option;
 
-enum { CLI_MANY = 16 };
+enum { CLI_MANY = 1024 };
 typedef struct cli {
     const char *usage;   /* "fv inspect FILE [options]" */
     const char *about;   /* one or two lines */

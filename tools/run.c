@@ -38,7 +38,7 @@ int run_end(run *r) {
 void figure_add(figures *f, const char *name, double value, const char *unit) {
     if (f->count == (int)(sizeof f->at / sizeof *f->at)) return;
     figure *one = &f->at[f->count++];
-    snprintf(one->name, sizeof one->name, "%s", name);
+    snprintf(one->name, sizeof one->name, "%.47s", name);
     one->value = value, one->unit = unit;
 }
 static int decimals(const figure *f) { return *f->unit == '%' ? 2 : *f->unit == 'm' ? 3 : *f->unit == '#' ? 0 : 5; }
