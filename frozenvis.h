@@ -410,6 +410,9 @@ typedef struct fv_scope { int first; } fv_scope;
 FV_DEF fv_scope fv_scope_begin(fv_ctx *c);
 FV_DEF fv_tensor *fv_scope_end(fv_ctx *c, fv_scope s, fv_tensor *y);
 FV_DEF int fv_recompute(fv_ctx *c, int on);
+/* fv_forget -- t, a result that no further op will use, gives its memory back now; if the backward pass reads it, it is made again from
+ * its sources first. For results that are cheap to make and large: norms, activations. NULL, parameters, inputs, views: nothing happens. */
+FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t);
 
 /* fv_gradcheck -- compares gradients with central differences.
  *   f       builds a loss of one element from the tensors (f64, inputs or parameters), called many times
@@ -417,10 +420,17 @@ FV_DEF int fv_recompute(fv_ctx *c, int on);
  *   ->      the largest error: |analytic-numeric| / max(1e-3, the tensor's largest gradient); negative on failure */
 typedef fv_tensor *(*fv_loss_fn)(fv_ctx *c, void *user, fv_tensor **t);
 FV_DEF double fv_gradcheck(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, int n, int samples);
-/* fv_profile -- what ops cost since fv_profile_reset: calls, seconds and floating-point operations by op's name. */
-typedef struct fv_profile_row { const char *op; int64_t calls; double seconds, flop; } fv_profile_row;
+/* fv_profile -- what ops cost since fv_profile_reset(c, 1), a row for each op and pass: calls, seconds, and the floating-point
+ * operations of its products, two for each multiply-add, as the op is defined (however its kernels cut it). -> how many rows
+ *   fv_profile_reset  forgets the rows; on: whether to count from here on
+ *   fv_profile_on     stops counting (0) or goes on (1) and keeps the rows. Returns what it was */
+typedef enum fv_pass { FV_PASS_FORWARD = 0, FV_PASS_BACKWARD, FV_PASS_AGAIN, FV_PASS_UPDATE } fv_pass;
+                      /* AGAIN: the forward pass of a scope that fv_recompute dropped; UPDATE: an optimiser's step */
+typedef struct fv_profile_row { const char *op; fv_pass pass; int64_t calls; double seconds, flop; } fv_profile_row;
+enum { FV_PROFILE_ROWS = 160 }; /* there are never more */
 FV_DEF int fv_profile(fv_ctx *c, fv_profile_row *rows, int most);
 FV_DEF void fv_profile_reset(fv_ctx *c, int on);
+FV_DEF int fv_profile_on(fv_ctx *c, int on);
 
 /* ======================================================================================================
  * >>ops -- each takes and gives tensors of the step; NULL and a sticky error when shapes do not fit
@@ -978,11 +988,12 @@ FV_DEF void fv_model_destroy(fv_ctx *c, fv_model *m);
  *   vit [B,C,H,W]   point_transformer [B,N,3]   video_vit [B,C,T,H,W]   vit3d, vivit [B,C,F,H,W]
  * fv_model_forward_many -- the same for networks of several inputs:
  *   motion     agents [B,A,V,4], mask u8 [B,A,V], lanes [B,L,W,7], mask u8 [B,L,W] -> [B,K,2T+1]: K futures (x,y of each step) of
- *              agent 0, and each one's score before softmax
+ *              agent 0, and each one's score before softmax; "encoder" is "vectornet" or "mmtransformer" (see >>encoders)
  *   vqa        ids i32 [B,L], mask u8 [B,L], images [B,C,H,W] -> [B,num_classes]
  *   retrieval  the same -> [B,1+2E]: a score of the pair, and the image's and the text's embedding, of length 1, for ranking;
  *              with ids [B*n,L] and n texts for each image, those of an image together, [B*n,1+2E]
  *   scene_qa   ids, mask, objects [B,O,F], mask u8 [B,O] -> [B,num_classes]
+ *              "word_dim": n: the words' table is m->buffers' "text.embed.weight" [vocab_size,n], for you to fill; it is not trained
  * In a mask 1 is valid; what is masked has no influence. */
 FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input);
 FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const *input, int n);
@@ -992,6 +1003,10 @@ FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const
 FV_DEF int fv_model_load(fv_ctx *c, fv_model *m, fv_weights *w, const char *prefix);
 /* fv_model_numel -- trained elements. */
 FV_DEF int64_t fv_model_numel(const fv_model *m);
+/* fv_model_pack -- for inference from here on: every weight matrix gets a copy in the product's layout, made once and not at each call.
+ * type: FV_F32, or FV_BF16 for use under fv_autocast (nothing happens where the CPU has no such products). The matrices take no gradient
+ * any more; results stay the same to the bit. Returns 1, or 0 and FV_ENOMEM. */
+FV_DEF int fv_model_pack(fv_ctx *c, fv_model *m, fv_type type);
 
 /* ======================================================================================================
  * >>train -- checkpoints that survive a kill at any instant
@@ -2937,6 +2952,20 @@ static size_t fv__panel_bytes(const fv__gemm *g, int64_t width) {
     return FV__ROUND_UP((size_t)(FV__ROUND_UP(g->kk, g->unit) * width) * g->element, (size_t)64);
 }
 
+/* W's panel [k/2][nr][2], element (row r, column i) at ((i/2)*nr + r)*2 + i%2, to B's [r/2][nr_b][2]: four numbers at a time, rows r, r+1
+ * and columns i, i+1, which are 64 bits here and there, the middle two swapped. col is even; what hangs over is 0. */
+static void fv__repack_pairs(const char *src, int64_t nr, char *dst, int64_t nr_b, int64_t rows, int64_t col, int64_t cols) {
+    for (int64_t r = 0; r < rows; r += 2)
+        for (int64_t i = 0; i < nr_b; i += 2) {
+            uint64_t w = 0;
+            if (i < cols) memcpy(&w, src + ((col + i) / 2 * nr + r) * 4, sizeof w);
+            if (i + 1 >= cols) w &= 0x0000ffff0000ffffu;
+            if (r + 1 >= rows) w &= 0x00000000ffffffffu;
+            w = (w & 0xffff00000000ffffu) | (w & 0x00000000ffff0000u) << 16 | (w & 0x0000ffff00000000u) >> 16;
+            memcpy(dst + (r / 2 * nr_b + i) * 4, &w, sizeof w);
+        }
+}
+
 /* A panel of B from W's own panels: W [k,n] read as k x n. W's rows lie in panels of nr, which are turned block by block. */
 static void fv__repack(const fv__gemm *g, char *dst, int64_t col, int cols) {
     const fv_packed *w = g->w;
@@ -2946,14 +2975,7 @@ static void fv__repack(const fv__gemm *g, char *dst, int64_t col, int cols) {
         const char *src = w->data + (size_t)(p / nr) * w->panel;
         char *to = dst + (size_t)(p * g->nr) * g->element;
         if (g->compute != FV_BF16) fv__pack_panel(g, to, src + (size_t)(col * nr) * g->element, nr, 1, cols, rows, (int)g->nr);
-        else { /* [k/2][nr][2]: element (row r of W, column i) at ((i/2)*nr + r)*2 + i%2 */
-            const uint16_t *s = (const uint16_t *)(const void *)src;
-            uint16_t *d = (uint16_t *)(void *)to;
-            for (int64_t r = 0; r < FV__ROUND_UP(rows, 2); r++)
-                for (int64_t i = 0; i < g->nr; i++)
-                    d[(r / 2 * g->nr + i) * 2 + r % 2] =
-                        r < rows && i < cols ? s[((col + i) / 2 * nr + r) * 2 + (col + i) % 2] : (uint16_t)0;
-        }
+        else fv__repack_pairs(src, nr, to, g->nr, rows, col, cols);
     }
 }
 
@@ -3393,7 +3415,7 @@ FV_DEF double fv_peak(fv_ctx *c, fv_type type) {
 /* The tape: what a step made, and the memory of its structs. >>graph runs over it. */
 typedef struct fv__segment { int first, last; } fv__segment; /* of nodes that a scope dropped */
 
-enum { FV__BUMP = 256 << 10, FV__PROFILE_ROWS = 64 };
+enum { FV__BUMP = 256 << 10 };
 typedef struct fv__tape {
     fv_tensor **made; /* every step tensor, in order */
     int count, capacity;
@@ -3406,7 +3428,7 @@ typedef struct fv__tape {
     fv_type autocast;
     uint64_t seed, step, random_ops; /* random_ops: how many drew numbers in this step */
     int profiling;
-    fv_profile_row row[FV__PROFILE_ROWS];
+    fv_profile_row row[FV_PROFILE_ROWS];
     int rows;
 } fv__tape;
 
@@ -3573,9 +3595,13 @@ typedef struct fv__node {
     double f[4];
     fv__span *saved[FV__MAX_SAVED]; /* step memory for the backward pass */
     double flop;                    /* of the forward pass, for fv_profile */
+    double flop_back;               /* of the backward pass; 0: flop for each of src[0], src[1] that wants a gradient */
     int dropped;                    /* FV__DROPPED: a scope freed y and saved; see fv__rematerialise */
+    int unread;                     /* bit i: the backward pass does not read the data of src[i]; FV__UNREAD_Y: nor y's own */
 } fv__node;
-enum { FV__DROPPED = 1, FV__AGAIN = 2 }; /* AGAIN: computed again for the backward pass, and freed when that has passed it */
+/* AGAIN: computed again for the backward pass, and freed when that has passed it. FORGOTTEN: like DROPPED, but what it was made from, and
+ * what its own backward pass saved, is there */
+enum { FV__DROPPED = 1, FV__AGAIN = 2, FV__FORGOTTEN = 3, FV__UNREAD_Y = 1 << 30 };
 
 static int fv__tape_start(fv_ctx *c) {
     c->tape = (fv__tape *)fv_alloc(c, sizeof *c->tape);
@@ -3608,29 +3634,33 @@ static void fv__drop_saved(fv_ctx *c, fv__node *n) {
     }
 }
 
-static void fv__profile_add(fv_ctx *c, const char *op, double seconds, double flop) {
+static void fv__profile_add(fv_ctx *c, const char *op, fv_pass pass, double seconds, double flop) {
     fv__tape *t = c->tape;
     int i = 0;
-    while (i < t->rows && strcmp(t->row[i].op, op)) i++;
-    if (i == FV__PROFILE_ROWS) return;
-    if (i == t->rows) t->row[t->rows++].op = op;
+    while (i < t->rows && (t->row[i].pass != pass || strcmp(t->row[i].op, op))) i++;
+    if (i == FV_PROFILE_ROWS) return;
+    if (i == t->rows) t->row[i].op = op, t->row[i].pass = pass, t->rows++;
     t->row[i].calls++;
     t->row[i].seconds += seconds;
     t->row[i].flop += flop;
 }
 
-static void fv__run(fv_ctx *c, fv_tensor *y, int backward) {
+/* The gradients' products cost as much as the product they belong to, once per operand that wants one. */
+static double fv__flop_back(const fv__node *n) {
+    double flop = 0;
+    if (n->flop_back > 0) return n->flop_back;
+    for (int i = 0; i < FV__MIN(n->n, 2); i++)
+        if (n->src[i] && (n->src[i]->flags & FV_NEEDS_GRAD)) flop += n->flop;
+    return flop;
+}
+
+static void fv__run(fv_ctx *c, fv_tensor *y, fv_pass pass) {
+    const fv__node *n = y->node;
     double start = c->tape->profiling ? fv_now() : 0;
-    if (backward) y->node->op->bwd(c, y);
-    else y->node->op->fwd(c, y);
-    if (c->tape->profiling) {
-        double flop = 0; /* a gradient costs as much as the product it belongs to, once per operand that wants one */
-        if (!backward) flop = y->node->flop;
-        else
-            for (int i = 0; i < FV__MIN(y->node->n, 2); i++)
-                if (y->node->src[i] && (y->node->src[i]->flags & FV_NEEDS_GRAD)) flop += y->node->flop;
-        fv__profile_add(c, y->node->op->name, fv_now() - start, flop);
-    }
+    if (pass == FV_PASS_BACKWARD) n->op->bwd(c, y);
+    else n->op->fwd(c, y);
+    if (c->tape->profiling)
+        fv__profile_add(c, n->op->name, pass, fv_now() - start, pass == FV_PASS_BACKWARD ? fv__flop_back(n) : n->flop);
 }
 
 /* A node and its tensor, not yet run: the op's public function fills settings i[], f[] and then calls fv__apply. */
@@ -3652,7 +3682,7 @@ static fv_tensor *fv__apply(fv_ctx *c, fv_tensor *y) {
         if (n->src[i] && (n->src[i]->flags & FV_NEEDS_GRAD) && !c->tape->no_grad) y->flags |= FV_NEEDS_GRAD;
     if (!n->op->shape(c, y) || c->status || (!n->view && !fv__hold(c, y))) return NULL;
     if (!fv__tape_add(c, y)) return NULL;
-    fv__run(c, y, 0);
+    fv__run(c, y, FV_PASS_FORWARD);
     if (!(y->flags & FV_NEEDS_GRAD)) fv__drop_saved(c, n);
     return c->status ? NULL : y;
 }
@@ -3768,9 +3798,34 @@ static void fv__rematerialise(fv_ctx *c, int i) {
         if (!x->node || x->node->dropped != FV__DROPPED) continue;
         x->node->dropped = FV__AGAIN;
         if (!x->node->view && !fv__hold(c, x)) return;
-        fv__run(c, x, 0);
+        fv__run(c, x, FV_PASS_AGAIN);
         if (!(x->flags & FV_NEEDS_GRAD)) fv__drop_saved(c, x->node);
     }
+}
+
+FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t) {
+    if (c->status || !t || !t->node || t->node->view || !t->data_span) return;
+    fv__pool_free(c, t->data_span);
+    t->data_span = NULL, t->data = NULL;
+    t->node->dropped = t->flags & FV_NEEDS_GRAD ? FV__FORGOTTEN : 0;
+}
+
+/* x's data, made again if it was forgotten, from sources made again if need be */
+static void fv__remember(fv_ctx *c, fv_tensor *x) {
+    if (!x || !x->node || x->node->dropped != FV__FORGOTTEN || c->status) return;
+    for (int i = 0; i < x->node->n; i++) fv__remember(c, x->node->src[i]);
+    if (!fv__hold(c, x)) return;
+    x->node->dropped = FV__AGAIN;
+    double start = c->tape->profiling ? fv_now() : 0;
+    x->node->op->fwd(c, x);
+    if (c->tape->profiling) fv__profile_add(c, x->node->op->name, FV_PASS_BACKWARD, fv_now() - start, 0);
+}
+/* all that x's backward pass reads */
+static void fv__remember_for(fv_ctx *c, fv_tensor *x) {
+    const fv__node *n = x->node;
+    for (int i = 0; i < n->n; i++)
+        if (!(n->unread >> i & 1)) fv__remember(c, n->src[i]);
+    if (!(n->unread & FV__UNREAD_Y)) fv__remember(c, x);
 }
 
 /* ---- backward ---- */
@@ -3791,7 +3846,8 @@ static void fv__backward_walk(fv_ctx *c, fv_tensor *y) {
         if (!x->node) continue;
         if (x->grad_set) {
             if (fv__needs_again(x->node)) fv__rematerialise(c, i);
-            fv__run(c, x, 1);
+            fv__remember_for(c, x);
+            fv__run(c, x, FV_PASS_BACKWARD);
             fv__drop_saved(c, x->node);
             fv__drop_grad(c, x);
         }
@@ -3856,19 +3912,21 @@ FV_DEF void fv_profile_reset(fv_ctx *c, int on) {
     c->tape->rows = 0;
     c->tape->profiling = on;
 }
+FV_DEF int fv_profile_on(fv_ctx *c, int on) { return c->tape ? fv__swap_int(&c->tape->profiling, on) : 0; }
 
 /* ---- gradient check ---- */
 static double fv__loss_value(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t) {
     fv_scope s = fv_scope_begin(c);
-    int was = fv_no_grad(c, 1);
-    c->tape->random_ops = 0;
+    fv__tape *tape = c->tape;
+    int was = fv_no_grad(c, 1), bump_at = tape->bump_at;
+    size_t bump_used = tape->bump_used;
+    tape->random_ops = 0;
     fv_tensor *y = f(c, user, t);
     double v = y ? fv_get(y, 0) : NAN;
     if (y) {
         fv_scope_end(c, s, y);
-        fv__tape *tape = c->tape; /* forget the tensors too, or thousands of calls would pile up */
         fv__pool_free(c, fv__owner(y)->data_span);
-        tape->count = s.first;
+        tape->count = s.first, tape->bump_at = bump_at, tape->bump_used = bump_used; /* forget the tensors too, or thousands of calls would pile up */
     }
     fv_no_grad(c, was);
     return v;
@@ -4067,16 +4125,22 @@ static int fv__linear_shape(fv_ctx *c, fv_tensor *y) {
     }
     y->node->i[0] = (int64_t)fv__product_type(c, x->type);
     y->node->flop = 2.0 * (double)fv_numel(y) * (double)w->dim[1];
+    y->node->unread = FV__UNREAD_Y | !(w->flags & FV_NEEDS_GRAD);
     return 1;
+}
+
+/* w's panels, where they are all there is, or of the type that is computed in */
+static const fv_packed *fv__panels_of(const fv_tensor *w, fv_type compute) {
+    return w->packed && (!w->data || w->packed->type == compute) ? w->packed : NULL;
 }
 
 static void fv__linear_fwd(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->src[2], *r = y->node->src[3];
     int64_t out = w->dim[0], in = w->dim[1];
-    fv_type compute = w->packed && w->packed->type != FV_F32 ? w->packed->type : (fv_type)y->node->i[0];
-    if (w->packed) compute = w->packed->type;
+    const fv_packed *panels = fv__panels_of(w, (fv_type)y->node->i[0]);
+    fv_type compute = panels ? panels->type : (fv_type)y->node->i[0];
     fv__gemm g = fv__gemm_of(compute, fv__rows_count(x), out, in, fv__mat(x->data, x->type, in, 1), y->data, y->type, out, 0);
-    if (w->packed) fv__gemm_use_packed(&g, w->packed, 0);
+    if (panels) fv__gemm_use_packed(&g, panels, 0);
     else g.b = fv__mat(w->data, w->type, 1, in);
     if (b) g.bias = b->data;
     if (r) g.residual = r->data, g.residual_type = r->type;
@@ -4140,14 +4204,15 @@ static void fv__weight_grad(fv_ctx *c, fv_tensor *y, fv_type compute, fv_mat gy)
 static void fv__linear_bwd(fv_ctx *c, fv_tensor *y) {
     fv_tensor *x = y->node->src[0], *w = y->node->src[1];
     int64_t out = w->dim[0], in = w->dim[1], rows = fv__rows_count(x);
-    fv_type compute = w->packed ? w->packed->type : (fv_type)y->node->i[0];
+    const fv_packed *panels = fv__panels_of(w, (fv_type)y->node->i[0]);
+    fv_type compute = panels ? panels->type : (fv_type)y->node->i[0];
     fv_mat gy = fv__mat(y->grad, fv_grad_type(y), out, 1);
     int round = compute == FV_BF16 && c->isa != FV_ISA_AVX512BF16, first = 1;
     fv__span *cast = round ? NULL : fv__cast_operand(c, &gy, rows, out, compute, 0); /* once for both products */
     void *gx = fv__grad(c, x, &first);
     if (gx) {
         fv__gemm g = fv__gemm_of(compute, rows, in, out, gy, gx, fv_grad_type(x), in, !first);
-        if (w->packed) fv__gemm_use_packed(&g, w->packed, 1);
+        if (panels) fv__gemm_use_packed(&g, panels, 1);
         else g.b = fv__mat(w->data, w->type, in, 1);
         fv__gemm_run(c, &g);
     }
@@ -4292,6 +4357,13 @@ static fv__attention fv__attention_of(fv_ctx *c, fv_tensor *y) {
     return a;
 }
 
+/* gv is one product; gP, for gq or gk, one; gq and gk one each: all of one size, as are forward's two */
+static double fv__attention_flop_back(const fv__node *n) {
+    int q = (n->src[0]->flags & FV_NEEDS_GRAD) != 0, k = n->src[1] ? (n->src[1]->flags & FV_NEEDS_GRAD) != 0 : q;
+    int v = n->src[2] ? (n->src[2]->flags & FV_NEEDS_GRAD) != 0 : q;
+    return n->flop / 2 * (v + (q || k) + q + k);
+}
+
 static int fv__attention_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *q = y->node->src[0], *k = y->node->src[1], *v = y->node->src[2], *mask = y->node->src[3];
     int64_t H = y->node->i[0], K = y->node->i[1], heads = k ? H : H + 2 * K;
@@ -4307,8 +4379,10 @@ static int fv__attention_shape(fv_ctx *c, fv_tensor *y) {
     if (y->node->f[0] == 0) y->node->f[0] = 1 / sqrt((double)hd);
     fv__like(y, q, q->type == FV_F64 ? FV_F64 : c->tape->autocast);
     y->dim[2] = H * hd;
+    y->node->unread = FV__UNREAD_Y;
     y->node->i[4] = (int64_t)y->type;
     y->node->flop = 4.0 * (double)(q->dim[0] * q->dim[1] * M * H * hd);
+    y->node->flop_back = fv__attention_flop_back(y->node);
     return 1;
 }
 
@@ -4662,6 +4736,7 @@ static int fv__check_weights(fv_ctx *c, const fv_tensor *y, int from) {
 static int fv__norm_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0];
     if (!fv__check_weights(c, y, 1)) return 0;
+    y->node->unread = FV__UNREAD_Y;
     return fv__like(y, x, c->tape->autocast == FV_BF16 && x->type == FV_F32 ? FV_BF16 : x->type);
 }
 static void fv__norm_fwd(fv_ctx *c, fv_tensor *y,
@@ -4926,6 +5001,10 @@ static int fv__float_shape(fv_ctx *c, fv_tensor *y) {
     if (!fv__is_float(x)) return fv__shape_fail(c, y->node->op->name, x, NULL, "f32, f64 or bf16 is wanted");
     return fv__like(y, x, x->type);
 }
+static int fv__unary_shape(fv_ctx *c, fv_tensor *y) { /* of an op whose slope is found from x */
+    y->node->unread = FV__UNREAD_Y;
+    return fv__float_shape(c, y);
+}
 static void fv__softmax_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
     int64_t d = r->in_cols[0];
     size_t size = (size_t)d * fv_type_size(r->compute);
@@ -4992,7 +5071,7 @@ static void fv__gelu_grad_rows(const fv__rows *r, const void *const *in, void *c
 }
 static void fv__gelu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__gelu_rows); }
 static void fv__gelu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__gelu_grad_rows); }
-static const fv__op fv__op_gelu = {"gelu", fv__float_shape, fv__gelu_fwd, fv__gelu_bwd};
+static const fv__op fv__op_gelu = {"gelu", fv__unary_shape, fv__gelu_fwd, fv__gelu_bwd};
 FV_DEF fv_tensor *fv_gelu(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "gelu", x) ? fv__apply(c, fv__make(c, &fv__op_gelu, &x, 1)) : NULL;
 }
@@ -5008,7 +5087,7 @@ static void fv__silu_grad_rows(const fv__rows *r, const void *const *in, void *c
 }
 static void fv__silu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__silu_rows); }
 static void fv__silu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__silu_grad_rows); }
-static const fv__op fv__op_silu = {"silu", fv__float_shape, fv__silu_fwd, fv__silu_bwd};
+static const fv__op fv__op_silu = {"silu", fv__unary_shape, fv__silu_fwd, fv__silu_bwd};
 FV_DEF fv_tensor *fv_silu(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "silu", x) ? fv__apply(c, fv__make(c, &fv__op_silu, &x, 1)) : NULL;
 }
@@ -5024,7 +5103,7 @@ static void fv__relu_grad_rows(const fv__rows *r, const void *const *in, void *c
 }
 static void fv__relu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__relu_rows); }
 static void fv__relu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__relu_grad_rows); }
-static const fv__op fv__op_relu = {"relu", fv__float_shape, fv__relu_fwd, fv__relu_bwd};
+static const fv__op fv__op_relu = {"relu", fv__unary_shape, fv__relu_fwd, fv__relu_bwd};
 FV_DEF fv_tensor *fv_relu(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "relu", x) ? fv__apply(c, fv__make(c, &fv__op_relu, &x, 1)) : NULL;
 }
@@ -5058,6 +5137,7 @@ static int fv__swiglu_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *g = y->node->src[0], *u = y->node->src[1];
     if (!fv__same_shape(g, u) || !fv__is_float(g) || !fv__is_float(u))
         return fv__shape_fail(c, "swiglu", g, u, "two of the same shape are wanted, f32, f64 or bf16");
+    y->node->unread = FV__UNREAD_Y;
     return fv__like(y, g, fv__promote(g->type, u->type));
 }
 static void fv__swiglu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
@@ -6365,7 +6445,7 @@ static void fv__update_job(void *arg, int job, int worker) {
 
 FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr) {
     fv__sweep s;
-    double norm = fv_grad_norm(c, o->params);
+    double start = fv_now(), norm = fv_grad_norm(c, o->params);
     if (c->status) return norm;
     memset(&s, 0, sizeof s);
     o->step++;
@@ -6375,6 +6455,8 @@ FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr) {
     s.correct2 = (float)(1 - pow((double)o->desc.beta2, (double)o->step));
     fv_parallel(c, fv__sweep_jobs(o->params), fv__update_job, &s);
     fv_zero_grad(o->params);
+    if (c->tape->profiling)
+        fv__profile_add(c, o->desc.kind == FV_SGD ? "sgd" : "adamw", FV_PASS_UPDATE, fv_now() - start, 0);
     return norm;
 }
 
@@ -9358,7 +9440,9 @@ static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_ll
     desc.mask = mask;
     fv_tensor *q = fv__project(c, l, FV_LLM_Q, x, f1), *k = fv__project(c, l, FV_LLM_K, x, f1), *v = fv__project(c, l, FV_LLM_V, x, f1);
     if (c->status) return NULL;
-    return fv_linear_add(c, fv_attention(c, q, k, v, &desc), l->w[FV_LLM_O], l->w[FV_LLM_O_BIAS], residual);
+    fv_tensor *a = fv_attention(c, q, k, v, &desc), *y = fv_linear_add(c, a, l->w[FV_LLM_O], l->w[FV_LLM_O_BIAS], residual);
+    if (l->w[FV_LLM_O] && l->w[FV_LLM_O]->packed) fv_forget(c, a); /* no gradient of a frozen weight reads it */
+    return y;
 }
 
 /* h = x + Wo attn(rms(x));  out = h + W2 (silu(W1 rms(h)) * W3 rms(h)).  z: what F1 made x from, to fold it; NULL: plain */
@@ -9370,11 +9454,18 @@ static fv_tensor *fv__llama_block(fv_ctx *c, const fv_frozen *f, const fv_llm_la
         fv_tensor *f1 = fv_permute(c, f->mapper1, turn);
         if (norm1) f1 = fv_mul(c, f1, norm1);
         h = fv__block_attention(c, f, l, fv_mul(c, z, fv_inverse_rms(c, x, eps)), f1, x, mask);
-    } else if (!f->config.only_mlp) h = fv__block_attention(c, f, l, fv_rmsnorm(c, x, norm1, eps), NULL, x, mask);
+    } else if (!f->config.only_mlp) {
+        fv_tensor *n = fv_rmsnorm(c, x, norm1, eps);
+        h = fv__block_attention(c, f, l, n, NULL, x, mask);
+        fv_forget(c, n);
+    }
     fv_tensor *n = fv_rmsnorm(c, h, l->w[FV_LLM_NORM2], eps);
     fv_tensor *gate = fv_linear(c, n, l->w[FV_LLM_GATE], NULL);
     fv_tensor *up = fv_linear(c, n, l->w[FV_LLM_UP], NULL);
-    return fv_linear_add(c, fv_swiglu(c, gate, up), l->w[FV_LLM_DOWN], NULL, h);
+    fv_forget(c, n);
+    fv_tensor *u = fv_swiglu(c, gate, up), *y = fv_linear_add(c, u, l->w[FV_LLM_DOWN], NULL, h);
+    fv_forget(c, u);
+    return y;
 }
 
 /* A norm whose output is the residual stream stays in f32 under fv_autocast. */
@@ -9402,6 +9493,7 @@ static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_laye
     fv_tensor *u = fv_linear_act(c, n, l->w[FV_LLM_UP], l->w[FV_LLM_UP_BIAS], g->gelu ? FV_ACT_GELU : FV_ACT_RELU);
     fv_autocast(c, was);
     fv_tensor *y = fv_linear_add(c, u, l->w[FV_LLM_DOWN], l->w[FV_LLM_DOWN_BIAS], h);
+    fv_forget(c, u);
     return before ? y : fv__stream_norm(c, y, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps);
 }
 
@@ -9575,16 +9667,71 @@ static fv_tensor *fv__residual(fv_ctx *c, fv_tensor *y, const fv__pair *p, fv_te
     return fv_add(c, x, fv_drop_path(c, fv_linear(c, y, p->w, p->b), drop));
 }
 
+/* linear(layernorm(x)); the norm is made again in the backward pass, which is cheaper than to keep it */
+static fv_tensor *fv__norm_linear(fv_ctx *c, fv_tensor *x, const fv__pair *norm, fv_tensor *w, fv_tensor *b, float eps) {
+    fv_tensor *n = fv_layernorm(c, x, norm->w, norm->b, eps), *y = fv_linear(c, n, w, b);
+    fv_forget(c, n);
+    return y;
+}
+
 /* h = x + proj(attn(ln1 x));  h + fc2(gelu(fc1(ln2 h))).  x [B,N,d]; mask u8 [B,N] of the keys, or NULL */
 static fv_tensor *fv__encoder_block(fv_ctx *c, const fv__block_params *b, fv_tensor *x, int heads, float eps, float drop, const fv_tensor *mask) {
     fv_attention_desc a;
     memset(&a, 0, sizeof a);
     a.num_heads = heads, a.mask = mask;
     fv_scope scope = fv_scope_begin(c);
-    fv_tensor *qkv = fv_linear(c, fv_layernorm(c, x, b->norm1.w, b->norm1.b, eps), b->qkv.w, b->qkv.b);
+    fv_tensor *qkv = fv__norm_linear(c, x, &b->norm1, b->qkv.w, b->qkv.b, eps);
     fv_tensor *h = fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, x, drop);
-    fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, b->norm2.w, b->norm2.b, eps), b->fc1.w, b->fc1.b, FV_ACT_GELU);
-    return fv_scope_end(c, scope, fv__residual(c, u, &b->fc2, h, drop));
+    fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, eps));
+    fv_tensor *y = fv__residual(c, u, &b->fc2, h, drop);
+    fv_forget(c, u);
+    return fv_scope_end(c, scope, y);
+}
+
+/* ---- the block of a decoder, or of one of two sides that see each other: x + selfattention;  + attention to
+ * y;  + FFN ---- */
+typedef struct fv__cross_params {
+    fv__pair norm1, qkv, proj, norm_x, query, keys, proj_x, norm2, fc1, fc2;
+} fv__cross_params;
+
+/* name: "fusion.0.text" */
+static int fv__cross_make(fv_ctx *c, fv_model *m, fv__cross_params *s, const char *name, int64_t d,
+                          int64_t hidden) {
+    char n[10][64];
+    static const char *const part[10] = {"norm1",    "attn.qkv",   "attn.proj", "norm_cross", "cross.q",
+                                         "cross.kv", "cross.proj", "norm2",     "mlp.fc1",    "mlp.fc2"};
+    for (int k = 0; k < 10; k++) snprintf(n[k], sizeof n[k], "%.40s.%s", name, part[k]);
+    return fv__norm_make(c, m, &s->norm1, n[0], d) && fv__linear_make(c, m, &s->qkv, n[1], 3 * d, d, 1) &&
+           fv__linear_make(c, m, &s->proj, n[2], d, d, 1) && fv__norm_make(c, m, &s->norm_x, n[3], d) &&
+           fv__linear_make(c, m, &s->query, n[4], d, d, 1) &&
+           fv__linear_make(c, m, &s->keys, n[5], 2 * d, d, 1) &&
+           fv__linear_make(c, m, &s->proj_x, n[6], d, d, 1) && fv__norm_make(c, m, &s->norm2, n[7], d) &&
+           fv__linear_make(c, m, &s->fc1, n[8], hidden, d, 1) &&
+           fv__linear_make(c, m, &s->fc2, n[9], d, hidden, 1);
+}
+/* x [B*n,N,d] sees itself, and y [B,M,d], n of its samples after each other the same one.  xm, ym: u8 masks
+ * of their tokens, or NULL */
+static fv_tensor *fv__cross_block(fv_ctx *c, const fv__cross_params *s, int heads, float eps, fv_tensor *x,
+                                  const fv_tensor *xm, fv_tensor *y, const fv_tensor *ym) {
+    fv_attention_desc a;
+    int64_t dim[3];
+    if (!x || !y) return NULL;
+    int64_t d = x->dim[2];
+    memset(&a, 0, sizeof a);
+    a.num_heads = heads, a.mask = xm;
+    fv_tensor *qkv = fv__norm_linear(c, x, &s->norm1, s->qkv.w, s->qkv.b, eps);
+    fv_tensor *h = fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &s->proj, x, 0);
+    fv_tensor *q = fv__norm_linear(c, h, &s->norm_x, s->query.w, s->query.b, eps);
+    fv_tensor *kv = fv_linear(c, y, s->keys.w, s->keys.b);
+    a.mask = ym, dim[0] = y->dim[0], dim[1] = -1, dim[2] = d;
+    if (q && x->dim[0] != y->dim[0]) q = fv_reshape(c, q, 3, dim);
+    fv_tensor *seen = kv ? fv_attention(c, q, fv_slice(c, kv, 2, 0, d), fv_slice(c, kv, 2, d, d), &a) : NULL;
+    if (seen && x->dim[0] != y->dim[0]) seen = fv_reshape(c, seen, 3, x->dim);
+    h = seen ? fv__residual(c, seen, &s->proj_x, h, 0) : NULL;
+    fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &s->norm2, s->fc1.w, s->fc1.b, eps));
+    fv_tensor *out = fv__residual(c, u, &s->fc2, h, 0);
+    fv_forget(c, u);
+    return out;
 }
 
 /* Norm, dropout and classifier of pooled tokens [B,d]. All in f32 under fv_autocast too: one row a sample costs nothing, and the loss
@@ -9913,11 +10060,12 @@ static fv_tensor *fv__video_block_forward(fv_ctx *c, const fv__video *v, const f
     a.num_heads = v->heads;
     bias[0] = b->q_bias, bias[1] = v->no_bias, bias[2] = b->v_bias; /* keys have none: softmax would take it away */
     fv_scope scope = fv_scope_begin(c);
-    fv_tensor *n = fv_layernorm(c, x, b->norm1.w, b->norm1.b, v->eps);
-    fv_tensor *qkv = fv_linear(c, n, b->qkv, b->q_bias ? fv_concat(c, bias, 3, 0) : NULL);
+    fv_tensor *qkv = fv__norm_linear(c, x, &b->norm1, b->qkv, b->q_bias ? fv_concat(c, bias, 3, 0) : NULL, v->eps);
     fv_tensor *h = fv__scaled_residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, b->gamma1, x, drop);
-    fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, b->norm2.w, b->norm2.b, v->eps), b->fc1.w, b->fc1.b, FV_ACT_GELU);
-    return fv_scope_end(c, scope, fv__scaled_residual(c, u, &b->fc2, b->gamma2, h, drop));
+    fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, v->eps));
+    fv_tensor *y = fv__scaled_residual(c, u, &b->fc2, b->gamma2, h, drop);
+    fv_forget(c, u);
+    return fv_scope_end(c, scope, y);
 }
 
 static fv_tensor *fv__video_forward(fv_ctx *c, fv_model *m, fv_tensor *const *input) {
@@ -10040,10 +10188,12 @@ static fv_tensor *fv__volume_block_forward(fv_ctx *c, const fv__volume *v, const
     memset(&a, 0, sizeof a);
     a.num_heads = v->heads;
     fv_scope scope = fv_scope_begin(c);
-    fv_tensor *y = fv_attention(c, fv_linear(c, fv_layernorm(c, x, b->norm.w, b->norm.b, v->eps), b->qkv.w, NULL), NULL, NULL, &a);
-    fv_tensor *h = b->out.w ? fv__residual(c, y, &b->out, x, drop) : fv_add(c, x, y);
-    fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, b->norm2.w, b->norm2.b, v->eps), b->fc1.w, b->fc1.b, FV_ACT_GELU);
-    return fv_scope_end(c, scope, fv__residual(c, u, &b->fc2, h, drop));
+    fv_tensor *a_out = fv_attention(c, fv__norm_linear(c, x, &b->norm, b->qkv.w, NULL, v->eps), NULL, NULL, &a);
+    fv_tensor *h = b->out.w ? fv__residual(c, a_out, &b->out, x, drop) : fv_add(c, x, a_out);
+    fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, v->eps));
+    fv_tensor *y = fv__residual(c, u, &b->fc2, h, drop);
+    fv_forget(c, u);
+    return fv_scope_end(c, scope, y);
 }
 
 static int fv__volume_input(fv_ctx *c, const fv__volume *v, const fv_tensor *x) {
@@ -10093,65 +10243,146 @@ static fv_tensor *fv__vivit_forward(fv_ctx *c, fv_model *m, fv_tensor *const *in
 }
 
 /* ======================================================================================================
- * motion: agents and lanes as polylines -> K futures.  source  Gao et al., VectorNet, arXiv:2005.04259; K futures and the loss on the
- * best one: Liu et al., mmTransformer, arXiv:2103.11624.  The paper's authors released no code for this task: names are ours.
+ * motion: agents and lanes as polylines -> K futures; the loss is on the best one. The paper's authors
+ * released no code for this task: names are ours.
+ *
+ * "encoder": "vectornet" (default): each polyline becomes a token by subgraph layers; `depth` blocks and the
+ * frozen stage over all tokens; one head says K futures from the agent's.  source  Gao et al., VectorNet,
+ * arXiv:2005.04259
+ * "encoder": "mmtransformer": K learned proposals go through three stages, each an encoder and a decoder of
+ * `depth` layers (as published: dim 128, num_heads 2, depth 2). Motion extractor: every agent's proposals see
+ * its observed vectors. Map aggregator: they see the lanes' tokens. Social constructor: an agent's proposals
+ * make its token, agents see each other, the frozen stage stands here, over agents and lanes, and agent 0's
+ * proposals see what comes out. A head shared by the proposals says a future of each.  source  Liu et al.,
+ * mmTransformer, arXiv:2103.11624
  * ====================================================================================================== */
-enum { FV__SUBGRAPH_MOST = 8 };
-typedef struct fv__subgraph { fv__pair own[FV__SUBGRAPH_MOST], norm[FV__SUBGRAPH_MOST]; fv_tensor *most[FV__SUBGRAPH_MOST]; } fv__subgraph;
+enum { FV__SUBGRAPH_MOST = 8, FV__MOTION_STAGES = 3 };
+typedef struct fv__subgraph {
+    fv__pair own[FV__SUBGRAPH_MOST], norm[FV__SUBGRAPH_MOST];
+    fv_tensor *most[FV__SUBGRAPH_MOST];
+} fv__subgraph;
 typedef struct fv__motion {
+    int stacked;                                         /* mmTransformer */
     int features[2], layers, depth, heads, modes, steps; /* [0] agents, [1] lanes */
     float eps, scale;
-    fv__subgraph graph[2];
+    fv__subgraph graph[2]; /* stacked: only the lanes' */
     fv__pair norm, head[2], futures, scores;
-    fv__block_params *block;
+    fv__block_params *block;     /* stacked: [3][depth], the stages' encoders */
+    fv__cross_params *decoder;   /* [3][depth]; in the memory of block */
+    fv__pair embed, gather;      /* an observed vector -> d; an agent's K proposals -> its token */
+    fv_tensor *time, *proposals; /* [1,V,d], [1,K,d] */
 } fv__motion;
 
-static int fv__subgraph_make(fv_ctx *c, fv_model *m, fv__subgraph *g, const char *name, int layers, int64_t in, int64_t d) {
+static int fv__subgraph_make(fv_ctx *c, fv_model *m, fv__subgraph *g, const char *name, int layers,
+                             int64_t in, int64_t d) {
     char key[3][64];
     int64_t dim[2];
     for (int i = 0; i < layers; i++, in = d) {
-        snprintf(key[0], sizeof key[0], "%s.%d.linear", name, i), snprintf(key[1], sizeof key[1], "%s.%d.norm", name, i);
+        snprintf(key[0], sizeof key[0], "%s.%d.linear", name, i),
+            snprintf(key[1], sizeof key[1], "%s.%d.norm", name, i);
         snprintf(key[2], sizeof key[2], "%s.%d.most.weight", name, i);
         dim[0] = d, dim[1] = d;
-        if (!fv__linear_make(c, m, &g->own[i], key[0], d, in, 1) || !fv__norm_make(c, m, &g->norm[i], key[1], d)) return 0;
+        if (!fv__linear_make(c, m, &g->own[i], key[0], d, in, 1) || !fv__norm_make(c, m, &g->norm[i], key[1], d))
+            return 0;
         if (i && !(g->most[i] = fv_model_param(c, m, key[2], 2, dim, FV_INIT_TRUNC))) return 0;
     }
     return 1;
 }
 
+/* mmTransformer's stages */
+static int fv__stacked_make(fv_ctx *c, fv_model *m, fv__motion *v, int64_t d, int64_t hidden) {
+    static const char *const stage[FV__MOTION_STAGES] = {"motion", "map", "social"};
+    char list[32], name[48];
+    int n = FV__MOTION_STAGES * v->depth;
+    size_t first = sizeof *v->block * (size_t)(n + 1);
+    char *memory = (char *)(m->blocks = fv_alloc(c, first + sizeof *v->decoder * (size_t)(n + 1)));
+    if (!memory) return 0;
+    v->block = (fv__block_params *)(void *)memory, v->decoder = (fv__cross_params *)(void *)(memory + first);
+    v->time = fv__embedding_make(c, m, "agents.pos_embed",
+                                 fv_config_int(c, m, "observed_steps", 19, 1, 65536), d, FV_INIT_TRUNC);
+    v->proposals = fv__embedding_make(c, m, "proposals", v->modes, d, FV_INIT_TRUNC);
+    if (v->proposals)
+        fv_init_normal(c, v->proposals, 1,
+                       (m->seed << 20) + (uint64_t)m->params.count); /* far from each other: else all learn the same */
+    if (c->status || !fv__linear_make(c, m, &v->embed, "agents.embed", d, v->features[0], 1)) return 0;
+    if (!fv__subgraph_make(c, m, &v->graph[1], "lanes", v->layers, v->features[1], d)) return 0;
+    for (int i = 0; i < n; i++) {
+        snprintf(list, sizeof list, "%s.encoder", stage[i / v->depth]),
+            snprintf(name, sizeof name, "%s.decoder.%d", stage[i / v->depth], i % v->depth);
+        if (!fv__block_make(c, m, &v->block[i], list, i % v->depth, d, hidden, 1) ||
+            !fv__cross_make(c, m, &v->decoder[i], name, d, hidden))
+            return 0;
+    }
+    return fv__linear_make(c, m, &v->gather, "social.agents", d, v->modes * d, 1);
+}
+static int fv__vectornet_make(fv_ctx *c, fv_model *m, fv__motion *v, int64_t d, int64_t hidden) {
+    if (!fv__subgraph_make(c, m, &v->graph[0], "agents", v->layers, v->features[0], d) ||
+        !fv__subgraph_make(c, m, &v->graph[1], "lanes", v->layers, v->features[1], d))
+        return 0;
+    return (v->block = fv__blocks_make(c, m, "blocks", v->depth, d, hidden, 1)) != NULL;
+}
+
 static int fv__motion_build(fv_ctx *c, fv_model *m) {
-    static const char *const keys[] = {"dim", "depth", "num_heads", "mlp_ratio", "subgraph_layers", "agent_features", "lane_features", "modes", "future_steps",
-                                       "norm_eps", "scale", NULL};
+    static const char *const keys[] = {"encoder",        "dim",
+                                       "depth",          "num_heads",
+                                       "mlp_ratio",      "subgraph_layers",
+                                       "agent_features", "lane_features",
+                                       "modes",          "future_steps",
+                                       "norm_eps",       "scale",
+                                       "observed_steps", NULL};
     fv__motion *v = (fv__motion *)fv_alloc(c, sizeof *v);
     m->net = v;
     if (!v || !fv_config_known(c, m, keys)) return 0;
-    int d = m->dim = fv_config_int(c, m, "dim", 128, 1, 65536), hidden = (int)(fv_config_float(c, m, "mlp_ratio", 4) * (float)d);
-    v->depth = fv_config_int(c, m, "depth", 1, 0, 1000), v->heads = fv_config_int(c, m, "num_heads", 2, 1, 4096);
+    const char *encoder = fv_config_string(c, m, "encoder", "vectornet");
+    v->stacked = !strcmp(encoder, "mmtransformer");
+    if (!v->stacked && strcmp(encoder, "vectornet"))
+        return fv_fail(c, FV_EUSAGE, "config: encoder is \"%.40s\"; it can be vectornet or mmtransformer",
+                       encoder);
+    int64_t d = m->dim = fv_config_int(c, m, "dim", 128, 1, 65536),
+            hidden = (int64_t)(fv_config_float(c, m, "mlp_ratio", 4) * (float)d);
+    v->depth = fv_config_int(c, m, "depth", v->stacked ? 2 : 1, 0, 1000),
+    v->heads = fv_config_int(c, m, "num_heads", 2, 1, 4096);
     v->layers = fv_config_int(c, m, "subgraph_layers", 3, 1, FV__SUBGRAPH_MOST);
-    v->features[0] = fv_config_int(c, m, "agent_features", 4, 1, 4096), v->features[1] = fv_config_int(c, m, "lane_features", 7, 1, 4096);
-    v->modes = fv_config_int(c, m, "modes", 6, 1, 1024), v->steps = fv_config_int(c, m, "future_steps", 30, 1, 4096);
+    v->features[0] = fv_config_int(c, m, "agent_features", 4, 1, 4096),
+    v->features[1] = fv_config_int(c, m, "lane_features", 7, 1, 4096);
+    v->modes = fv_config_int(c, m, "modes", 6, 1, 1024),
+    v->steps = fv_config_int(c, m, "future_steps", 30, 1, 4096);
     v->eps = fv_config_float(c, m, "norm_eps", 1e-5f), v->scale = fv_config_float(c, m, "scale", 10);
     if (c->status || !fv__stage_fits(c, m, v->depth)) return 0;
-    if (d % v->heads) return fv_fail(c, FV_EUSAGE, "config: dim %d is no multiple of num_heads %d", d, v->heads);
+    if (d % v->heads)
+        return fv_fail(c, FV_EUSAGE, "config: dim %d is no multiple of num_heads %d", m->dim, v->heads);
     if (hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
-    if (!fv__subgraph_make(c, m, &v->graph[0], "agents", v->layers, v->features[0], d) || !fv__subgraph_make(c, m, &v->graph[1], "lanes", v->layers, v->features[1], d))
+    if (v->stacked && v->depth < 1)
+        return fv_fail(c, FV_EUSAGE,
+                       "config: depth, the layers of each of mmtransformer's stages, is 1 at least");
+    if (v->stacked && m->stage.after_block)
+        return fv_fail(c, FV_EUSAGE,
+                       "config: frozen.after_block: in mmtransformer the stage stands in the social constructor");
+    if (!v->stacked && fv_config_int(c, m, "observed_steps", 0, 1, 65536))
+        return fv_fail(c, FV_EUSAGE, "config: observed_steps is mmtransformer's");
+    if (v->stacked ? !fv__stacked_make(c, m, v, d, hidden) : !fv__vectornet_make(c, m, v, d, hidden))
         return 0;
-    v->block = fv__blocks_make(c, m, "blocks", v->depth, d, hidden, 1);
-    return v->block && fv__norm_make(c, m, &v->norm, "norm", d) && fv__linear_make(c, m, &v->head[0], "decoder.0", 2 * d, d, 1) &&
-           fv__norm_make(c, m, &v->head[1], "decoder.1", 2 * d) && fv__linear_make(c, m, &v->futures, "futures", (int64_t)v->modes * v->steps * 2, 2 * d, 1) &&
-           fv__linear_make(c, m, &v->scores, "scores", v->modes, 2 * d, 1);
+    int64_t futures = v->stacked ? 1 : v->modes; /* that the head says of one token */
+    return fv__norm_make(c, m, &v->norm, "norm", d) &&
+           fv__linear_make(c, m, &v->head[0], "decoder.0", 2 * d, d, 1) &&
+           fv__norm_make(c, m, &v->head[1], "decoder.1", 2 * d) &&
+           fv__linear_make(c, m, &v->futures, "futures", futures * v->steps * 2, 2 * d, 1) &&
+           fv__linear_make(c, m, &v->scores, "scores", futures, 2 * d, 1);
 }
 
 /* u8 [n] -> 1 or 0 in the network's type, shaped as given; without a gradient */
-static fv_tensor *fv__mask_numbers(fv_ctx *c, const fv_model *m, const fv_tensor *mask, int rank, const int64_t *dim) {
+static fv_tensor *fv__mask_numbers(fv_ctx *c, const fv_model *m, const fv_tensor *mask, int rank,
+                                   const int64_t *dim) {
     fv_tensor *t = fv_new(c, m->type, rank, dim);
     for (int64_t i = 0; t && i < fv_numel(t); i++) fv_set(t, i, ((const uint8_t *)mask->data)[i] ? 1 : 0);
     return t;
 }
 
-/* Polylines [B,P,V,F] -> [B,P,d]. Each layer sees a vector beside its polyline's maximum: two products instead of a concatenation. After
+/* Polylines [B,P,V,F] -> [B,P,d]. Each layer sees a vector beside its polyline's maximum: two products
+ * instead of a concatenation. After
  * ReLU nothing is below 0, so a masked vector is taken out of the maximum by a 0. */
-static fv_tensor *fv__subgraph_forward(fv_ctx *c, const fv_model *m, const fv__subgraph *g, int layers, fv_tensor *x, const fv_tensor *mask, float eps) {
+static fv_tensor *fv__subgraph_forward(fv_ctx *c, const fv_model *m, const fv__subgraph *g, int layers,
+                                       fv_tensor *x, const fv_tensor *mask, float eps) {
     int64_t dim[4], d = m->dim;
     fv_tensor *most = NULL;
     dim[0] = x->dim[0], dim[1] = x->dim[1], dim[2] = x->dim[2], dim[3] = 1;
@@ -10175,42 +10406,120 @@ static int fv__mask_fits(fv_ctx *c, const char *what, const fv_tensor *mask, con
     for (int i = 0; ok && i < rank; i++) ok = mask->dim[i] == x->dim[i];
     return ok ? 1 : fv_fail(c, FV_ESHAPE, "%s: a u8 mask of the first %d dims is wanted", what, rank);
 }
+/* masks of vectors u8 [B,P,V] and [B,Q,V'] (or NULL) -> of polylines u8 [B,P+Q]: valid where one of its
+ * vectors is */
+static fv_tensor *fv__polyline_mask(fv_ctx *c, const fv_tensor *a, const fv_tensor *b) {
+    const fv_tensor *of[2];
+    int64_t dim[2], at = 0;
+    of[0] = a, of[1] = b, dim[0] = a->dim[0], dim[1] = a->dim[1] + (b ? b->dim[1] : 0);
+    fv_tensor *mask = fv_new(c, FV_U8, 2, dim);
+    for (int64_t i = 0; mask && i < dim[0]; i++)
+        for (int k = 0; k < 2 && of[k]; k++)
+            for (int64_t p = 0; p < of[k]->dim[1]; p++, at++) {
+                const uint8_t *one = (const uint8_t *)of[k]->data + (i * of[k]->dim[1] + p) * of[k]->dim[2];
+                uint8_t any = 0;
+                for (int64_t n = 0; n < of[k]->dim[2]; n++) any |= one[n] != 0;
+                ((uint8_t *)mask->data)[at] = any;
+            }
+    return mask;
+}
+
+/* VectorNet -> agent 0's token [B,d] */
+static fv_tensor *fv__vectornet_forward(fv_ctx *c, fv_model *m, const fv__motion *v, fv_tensor *const *input) {
+    fv_tensor *token[2];
+    for (int k = 0; k < 2; k++)
+        token[k] = fv__subgraph_forward(c, m, &v->graph[k], v->layers, input[2 * k], input[2 * k + 1], v->eps);
+    fv_tensor *mask = token[0] && token[1] ? fv__polyline_mask(c, input[1], input[3]) : NULL,
+              *y = mask ? fv_concat(c, token, 2, 1) : NULL;
+    for (int i = 0; i <= v->depth && y; i++) {
+        if (i == fv__stage_at(m, v->depth)) y = fv__stage(c, m, y, mask);
+        if (i < v->depth && y)
+            y = fv__encoder_block(c, &v->block[i], y, v->heads, v->eps, fv__drop_of(c, m, i, v->depth), mask);
+    }
+    return y ? fv__token(c, y, 0) : NULL;
+}
+
+/* ---- mmTransformer: p, the proposals of all agents, is [B*A,K,d] ---- */
+static fv_tensor *fv__stage_encode(fv_ctx *c, fv_model *m, const fv__motion *v, int stage, fv_tensor *x,
+                                   const fv_tensor *mask) {
+    for (int i = stage * v->depth; i < (stage + 1) * v->depth && x; i++)
+        x = fv__encoder_block(c, &v->block[i], x, v->heads, v->eps,
+                              fv__drop_of(c, m, i, FV__MOTION_STAGES * v->depth), mask);
+    return x;
+}
+static fv_tensor *fv__stage_decode(fv_ctx *c, const fv__motion *v, int stage, fv_tensor *p, fv_tensor *memory,
+                                   const fv_tensor *mask) {
+    for (int i = stage * v->depth; i < (stage + 1) * v->depth && p; i++)
+        p = fv__cross_block(c, &v->decoder[i], v->heads, v->eps, p, NULL, memory, mask);
+    return p;
+}
+/* agents [B,A,V,F], mask u8 [B,A,V] -> what each agent's proposals see in its observed vectors */
+static fv_tensor *fv__motion_extractor(fv_ctx *c, fv_model *m, const fv__motion *v, fv_tensor *agents,
+                                       const fv_tensor *mask) {
+    int64_t B = agents->dim[0] * agents->dim[1], V = agents->dim[2], dim[3];
+    if (V > v->time->dim[1])
+        return fv_fail(c, FV_ESHAPE, "motion: %lld observed vectors, the config's observed_steps is %lld",
+                       (long long)V, (long long)v->time->dim[1]),
+               (fv_tensor *)NULL;
+    dim[0] = B, dim[1] = V, dim[2] = agents->dim[3];
+    fv_tensor *x = fv_add(c, fv_linear(c, fv_reshape(c, agents, 3, dim), v->embed.w, v->embed.b),
+                          fv_slice(c, v->time, 1, 0, V)),
+              *seen = fv_new(c, FV_U8, 2, dim);
+    dim[1] = v->modes, dim[2] = m->dim;
+    fv_tensor *zeros = fv_new(c, m->type, 3, dim);
+    if (!x || !seen || !zeros) return NULL;
+    memcpy(seen->data, mask->data, (size_t)(B * V));
+    for (int64_t i = 0; i < fv_numel(zeros); i++) fv_set(zeros, i, 0);
+    x = fv__stage_encode(c, m, v, 0, x, seen);
+    return fv__stage_decode(c, v, 0, fv_add(c, zeros, v->proposals), x, seen);
+}
+/* the proposals see each other's agents and, after the frozen stage, the lanes [B,L,d] anew -> those of agent
+ * 0, [B,K,d] */
+static fv_tensor *fv__social_constructor(fv_ctx *c, fv_model *m, const fv__motion *v, fv_tensor *p,
+                                         fv_tensor *lanes, fv_tensor *const *input) {
+    int64_t dim[3];
+    fv_tensor *both[2];
+    dim[0] = lanes->dim[0], dim[1] = input[0]->dim[1], dim[2] = (int64_t)v->modes * m->dim;
+    p = p ? fv_reshape(c, p, 3, dim) : NULL;
+    fv_tensor *mask = fv__polyline_mask(c, input[1], NULL), *all = fv__polyline_mask(c, input[1], input[3]);
+    if (!p || !mask || !all) return NULL;
+    both[0] = fv__stage_encode(c, m, v, 2, fv_linear(c, p, v->gather.w, v->gather.b), mask), both[1] = lanes;
+    if (both[0] && both[0]->type != lanes->type) both[0] = fv_cast(c, both[0], lanes->type);
+    fv_tensor *memory = both[0] ? fv__stage(c, m, fv_concat(c, both, 2, 1), all) : NULL;
+    dim[1] = v->modes, dim[2] = m->dim;
+    return fv__stage_decode(c, v, 2, memory ? fv_reshape(c, fv_slice(c, p, 1, 0, 1), 3, dim) : NULL, memory, all);
+}
+static fv_tensor *fv__stacked_forward(fv_ctx *c, fv_model *m, const fv__motion *v, fv_tensor *const *input) {
+    fv_tensor *p = fv__motion_extractor(c, m, v, input[0], input[1]);
+    fv_tensor *lanes = p ? fv__subgraph_forward(c, m, &v->graph[1], v->layers, input[2], input[3], v->eps) : NULL,
+              *mask = lanes ? fv__polyline_mask(c, input[3], NULL) : NULL;
+    lanes = mask ? fv__stage_encode(c, m, v, 1, lanes, mask) : NULL; /* the map aggregator */
+    p = lanes ? fv__stage_decode(c, v, 1, p, lanes, mask) : NULL;
+    return p ? fv__social_constructor(c, m, v, p, lanes, input) : NULL;
+}
 
 static fv_tensor *fv__motion_forward(fv_ctx *c, fv_model *m, fv_tensor *const *input) {
     const fv__motion *v = (const fv__motion *)m->net;
-    fv_tensor *x[2], *token[2];
-    int64_t want[4], dim[3], at = 0;
+    int64_t want[4], dim[3];
     for (int k = 0; k < 2; k++) {
-        x[k] = input[2 * k];
         want[0] = want[1] = want[2] = -1, want[3] = v->features[k];
-        if (!fv__input_fits(c, k ? "motion: lanes" : "motion: agents", x[k], 4, want) || !fv__mask_fits(c, k ? "motion: lanes" : "motion: agents", input[2 * k + 1], x[k], 3))
+        if (!fv__input_fits(c, k ? "motion: lanes" : "motion: agents", input[2 * k], 4, want) ||
+            !fv__mask_fits(c, k ? "motion: lanes" : "motion: agents", input[2 * k + 1], input[2 * k], 3))
             return NULL;
     }
-    if (x[0]->dim[0] != x[1]->dim[0]) return fv_fail(c, FV_ESHAPE, "motion: agents and lanes of different batches"), (fv_tensor *)NULL;
-    for (int k = 0; k < 2; k++) token[k] = fv__subgraph_forward(c, m, &v->graph[k], v->layers, x[k], input[2 * k + 1], v->eps);
-    if (!token[0] || !token[1]) return NULL;
-    dim[0] = x[0]->dim[0], dim[1] = x[0]->dim[1] + x[1]->dim[1];
-    fv_tensor *mask = fv_new(c, FV_U8, 2, dim), *y = fv_concat(c, token, 2, 1);
-    if (!mask || !y) return NULL;
-    for (int64_t b = 0; b < dim[0]; b++) /* a polyline is valid where one of its vectors is */
-        for (int k = 0; k < 2; k++)
-            for (int64_t p = 0; p < x[k]->dim[1]; p++, at++) {
-                const uint8_t *one = (const uint8_t *)input[2 * k + 1]->data + (b * x[k]->dim[1] + p) * x[k]->dim[2];
-                uint8_t any = 0;
-                for (int64_t i = 0; i < x[k]->dim[2]; i++) any |= one[i] != 0;
-                ((uint8_t *)mask->data)[at] = any;
-            }
-    for (int i = 0; i <= v->depth && y; i++) {
-        if (i == fv__stage_at(m, v->depth)) y = fv__stage(c, m, y, mask);
-        if (i < v->depth && y) y = fv__encoder_block(c, &v->block[i], y, v->heads, v->eps, fv__drop_of(c, m, i, v->depth), mask);
-    }
+    if (input[0]->dim[0] != input[2]->dim[0])
+        return fv_fail(c, FV_ESHAPE, "motion: agents and lanes of different batches"), (fv_tensor *)NULL;
+    fv_tensor *y = v->stacked ? fv__stacked_forward(c, m, v, input) : fv__vectornet_forward(c, m, v, input),
+              *both[2];
     fv_type was = fv_autocast(c, FV_F32);
-    y = y ? fv_layernorm(c, fv__token(c, y, 0), v->norm.w, v->norm.b, v->eps) : NULL;
-    y = y ? fv_relu(c, fv_layernorm(c, fv_linear(c, y, v->head[0].w, v->head[0].b), v->head[1].w, v->head[1].b, v->eps)) : NULL;
+    y = y ? fv_layernorm(c, y, v->norm.w, v->norm.b, v->eps) : NULL;
+    y = y ? fv_relu(c, fv_layernorm(c, fv_linear(c, y, v->head[0].w, v->head[0].b), v->head[1].w,
+                                    v->head[1].b, v->eps))
+          : NULL;
     if (y && m->dropout > 0) y = fv_dropout(c, y, m->dropout);
-    fv_tensor *both[2];
-    both[0] = fv_scale(c, fv_linear(c, y, v->futures.w, v->futures.b), v->scale), both[1] = fv_linear(c, y, v->scores.w, v->scores.b);
-    dim[0] = x[0]->dim[0], dim[1] = v->modes, dim[2] = 2 * v->steps;
+    both[0] = fv_scale(c, fv_linear(c, y, v->futures.w, v->futures.b), v->scale),
+    both[1] = fv_linear(c, y, v->scores.w, v->scores.b);
+    dim[0] = input[0]->dim[0], dim[1] = v->modes, dim[2] = 2 * v->steps;
     both[0] = both[0] ? fv_reshape(c, both[0], 3, dim) : NULL;
     dim[2] = 1;
     both[1] = both[1] ? fv_reshape(c, both[1], 3, dim) : NULL;
@@ -10257,26 +10566,15 @@ FV_DEF fv_tensor *fv_motion_loss(fv_ctx *c, fv_tensor *y, const fv_tensor *targe
  * code for these tasks: names are ours.
  * ====================================================================================================== */
 enum { FV__VQA, FV__RETRIEVAL, FV__SCENE };
-typedef struct fv__fusion_side { fv__pair norm1, qkv, proj, norm_x, query, keys, proj_x, norm2, fc1, fc2; } fv__fusion_side;
 typedef struct fv__fusion {
-    int kind, vocab, most_words, heads, text_depth, image_depth, depth, img_size, patch, chans, features, embed;
+    int kind, vocab, most_words, word_dim, heads, text_depth, image_depth, depth, img_size, patch, chans, features, embed;
     float eps;
     int stem;                 /* convolutions before the tokens: patch = 2^stem; 0: patches are cut and projected */
     fv_tensor *words, *word_pos, *image_pos;
-    fv__pair stem_conv[8], stem_norm[8], word_norm, patches, objects[2], visual_norm, text_norm, head[3], image_embed, text_embed;
+    fv__pair stem_conv[8], stem_norm[8], word_norm, word_map, patches, objects[2], visual_norm, text_norm, head[3], image_embed, text_embed;
     fv__block_params *block;  /* the text's, then the image's */
-    fv__fusion_side *side;    /* text and image of layer 0, of layer 1, ...; in the memory of block */
+    fv__cross_params *side;   /* text and image of layer 0, of layer 1, ...; in the memory of block */
 } fv__fusion;
-
-static int fv__fusion_side_make(fv_ctx *c, fv_model *m, fv__fusion_side *s, const char *name, int i, int64_t d, int64_t hidden) {
-    char n[10][64];
-    static const char *const part[10] = {"norm1", "attn.qkv", "attn.proj", "norm_cross", "cross.q", "cross.kv", "cross.proj", "norm2", "mlp.fc1", "mlp.fc2"};
-    for (int k = 0; k < 10; k++) snprintf(n[k], sizeof n[k], "fusion.%d.%s.%s", i, name, part[k]);
-    return fv__norm_make(c, m, &s->norm1, n[0], d) && fv__linear_make(c, m, &s->qkv, n[1], 3 * d, d, 1) && fv__linear_make(c, m, &s->proj, n[2], d, d, 1) &&
-           fv__norm_make(c, m, &s->norm_x, n[3], d) && fv__linear_make(c, m, &s->query, n[4], d, d, 1) && fv__linear_make(c, m, &s->keys, n[5], 2 * d, d, 1) &&
-           fv__linear_make(c, m, &s->proj_x, n[6], d, d, 1) && fv__norm_make(c, m, &s->norm2, n[7], d) && fv__linear_make(c, m, &s->fc1, n[8], hidden, d, 1) &&
-           fv__linear_make(c, m, &s->fc2, n[9], d, hidden, 1);
-}
 
 /* conv_stem: convolutions of 4x4 pixels, two apart, instead of one cut into patches; the channels double up to d.
  *   source  Xiao et al., "Early convolutions help transformers see better", arXiv:2106.14881 */
@@ -10332,11 +10630,28 @@ static fv_tensor *fv__stem(fv_ctx *c, const fv__fusion *v, fv_tensor *x) {
     return fv_reshape(c, x, 3, dim);
 }
 
+/* The words' table: trained, [vocab,d]; or with word_dim a buffer [vocab,word_dim] that its user fills (from a language model's embeddings, say) and that is
+ * not trained, mapped to d by a layer that is. */
+static int fv__words_make(fv_ctx *c, fv_model *m, fv__fusion *v, int64_t d) {
+    int64_t dim[2];
+    v->word_dim = fv_config_int(c, m, "word_dim", 0, 0, 65536);
+    dim[0] = v->vocab, dim[1] = v->word_dim ? v->word_dim : d;
+    if (!v->word_dim) {
+        if ((v->words = fv_model_param(c, m, "text.embed.weight", 2, dim, FV_INIT_TRUNC)))
+            v->words->flags |= FV_NO_DECAY;
+        return v->words != NULL;
+    }
+    v->words = fv_constant(c, "text.embed.weight", m->type, 2, dim);
+    if (!v->words || !fv_params_add(c, &m->buffers, v->words)) return 0;
+    fv_init_normal(c, v->words, 1, m->seed << 20);
+    return fv__linear_make(c, m, &v->word_map, "text.embed_map", d, v->word_dim, 1);
+}
+
 static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
-    static const char *const keys_image[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "text_depth", "image_depth", "fusion_depth", "norm_eps", "img_size",
+    static const char *const keys_image[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "word_dim", "text_depth", "image_depth", "fusion_depth", "norm_eps", "img_size",
                                              "patch_size", "in_chans", "conv_stem", "embed_dim", NULL};
-    static const char *const keys_scene[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "text_depth", "image_depth", "fusion_depth", "norm_eps",
-                                             "object_features", NULL};
+    static const char *const keys_scene[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "word_dim", "text_depth", "image_depth", "fusion_depth",
+                                             "norm_eps", "object_features", NULL};
     fv__fusion *v = (fv__fusion *)fv_alloc(c, sizeof *v);
     m->net = v;
     if (!v || !fv_config_known(c, m, kind == FV__SCENE ? keys_scene : keys_image)) return 0;
@@ -10351,8 +10666,7 @@ static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
     if (hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
     if (m->stage.after_block) return fv_fail(c, FV_EUSAGE, "config: frozen.after_block: here the stage stands after fusion");
     int64_t dim[4];
-    dim[0] = v->vocab, dim[1] = d;
-    if ((v->words = fv_model_param(c, m, "text.embed.weight", 2, dim, FV_INIT_TRUNC))) v->words->flags |= FV_NO_DECAY;
+    if (!fv__words_make(c, m, v, d)) return 0;
     v->word_pos = fv__embedding_make(c, m, "text.pos_embed", v->most_words, d, FV_INIT_TRUNC);
     if (!fv__norm_make(c, m, &v->word_norm, "text.norm", d)) return 0;
     if (kind == FV__SCENE) {
@@ -10371,11 +10685,14 @@ static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
     size_t first = sizeof *v->block * (size_t)(blocks + 1);
     char *memory = (char *)(m->blocks = fv_alloc(c, first + sizeof *v->side * (size_t)(2 * v->depth + 1)));
     if (!memory) return 0;
-    v->block = (fv__block_params *)(void *)memory, v->side = (fv__fusion_side *)(void *)(memory + first);
+    v->block = (fv__block_params *)(void *)memory, v->side = (fv__cross_params *)(void *)(memory + first);
     for (int i = 0; i < blocks; i++)
         if (!fv__block_make(c, m, &v->block[i], i < v->text_depth ? "text.blocks" : "blocks", i < v->text_depth ? i : i - v->text_depth, d, hidden, 1)) return 0;
-    for (int i = 0; i < 2 * v->depth; i++)
-        if (!fv__fusion_side_make(c, m, &v->side[i], i % 2 ? "image" : "text", i / 2, d, hidden)) return 0;
+    for (int i = 0; i < 2 * v->depth; i++) {
+        char name[48];
+        snprintf(name, sizeof name, "fusion.%d.%s", i / 2, i % 2 ? "image" : "text");
+        if (!fv__cross_make(c, m, &v->side[i], name, d, hidden)) return 0;
+    }
     if (!fv__norm_make(c, m, &v->text_norm, "text_norm", d) || !fv__norm_make(c, m, &v->visual_norm, "norm", d) || !fv__linear_make(c, m, &v->head[0], "head.0", 2 * d, 2 * d, 1) ||
         !fv__norm_make(c, m, &v->head[1], "head.1", 2 * d) || !fv__linear_make(c, m, &v->head[2], "head.3", kind == FV__RETRIEVAL ? 1 : m->num_classes, 2 * d, 1))
         return 0;
@@ -10386,22 +10703,6 @@ static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
 static int fv__vqa_build(fv_ctx *c, fv_model *m) { return fv__fusion_make(c, m, FV__VQA); }
 static int fv__retrieval_build(fv_ctx *c, fv_model *m) { return fv__fusion_make(c, m, FV__RETRIEVAL); }
 static int fv__scene_build(fv_ctx *c, fv_model *m) { return fv__fusion_make(c, m, FV__SCENE); }
-
-/* x + selfattention;  + attention to the other side's y;  + FFN.  masks of x's and y's tokens, or NULL */
-static fv_tensor *fv__fusion_layer(fv_ctx *c, const fv__fusion *v, const fv__fusion_side *s, fv_tensor *x, const fv_tensor *xm, fv_tensor *y, const fv_tensor *ym) {
-    fv_attention_desc a;
-    if (!x || !y) return NULL;
-    int64_t d = x->dim[x->rank - 1];
-    memset(&a, 0, sizeof a);
-    a.num_heads = v->heads, a.mask = xm;
-    fv_tensor *qkv = fv_linear(c, fv_layernorm(c, x, s->norm1.w, s->norm1.b, v->eps), s->qkv.w, s->qkv.b);
-    fv_tensor *h = fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &s->proj, x, 0);
-    fv_tensor *q = fv_linear(c, fv_layernorm(c, h, s->norm_x.w, s->norm_x.b, v->eps), s->query.w, s->query.b), *kv = fv_linear(c, y, s->keys.w, s->keys.b);
-    a.mask = ym;
-    h = kv ? fv__residual(c, fv_attention(c, q, fv_slice(c, kv, 2, 0, d), fv_slice(c, kv, 2, d, d), &a), &s->proj_x, h, 0) : NULL;
-    fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, s->norm2.w, s->norm2.b, v->eps), s->fc1.w, s->fc1.b, FV_ACT_GELU);
-    return fv__residual(c, u, &s->fc2, h, 0);
-}
 
 /* mean over the valid tokens: [B,N,d] -> [B,d] */
 static fv_tensor *fv__masked_mean(fv_ctx *c, const fv_model *m, fv_tensor *x, const fv_tensor *mask) {
@@ -10422,6 +10723,7 @@ static fv_tensor *fv__fusion_text(fv_ctx *c, const fv__fusion *v, const fv_tenso
     if (ids->type != FV_I32 || ids->rank != 2 || ids->dim[1] > v->most_words || ids->dim[1] < 1)
         return fv_fail(c, FV_ESHAPE, "%s: ids are i32 [B,L] with L at most %d", v->kind == FV__SCENE ? "scene_qa" : "vqa", v->most_words), (fv_tensor *)NULL;
     fv_tensor *x = fv_gather(c, v->words, ids);
+    if (x && v->word_dim) x = fv_linear(c, x, v->word_map.w, v->word_map.b);
     x = x ? fv_add(c, x, fv_slice(c, v->word_pos, 1, 0, ids->dim[1])) : NULL;
     x = fv_layernorm(c, x, v->word_norm.w, v->word_norm.b, v->eps);
     for (int i = 0; i < v->text_depth && x; i++) x = fv__encoder_block(c, &v->block[i], x, v->heads, v->eps, 0, mask);
@@ -10472,8 +10774,8 @@ static fv_tensor *fv__fusion_forward(fv_ctx *c, fv_model *m, fv_tensor *const *i
         both[2] = fv__unit_rows(c, fv_linear(c, fv__masked_mean(c, m, t, tm), v->text_embed.w, NULL));
     }
     for (int i = 0; i < v->depth && x && t; i++) { /* both sides see each other as they were before the layer */
-        fv_tensor *next = fv__fusion_layer(c, v, &v->side[2 * i], t, tm, x, vm);
-        x = fv__fusion_layer(c, v, &v->side[2 * i + 1], x, vm, t, tm), t = next;
+        fv_tensor *next = fv__cross_block(c, &v->side[2 * i], v->heads, v->eps, t, tm, x, vm);
+        x = fv__cross_block(c, &v->side[2 * i + 1], v->heads, v->eps, x, vm, t, tm), t = next;
     }
     x = fv__stage(c, m, x, vm);
     fv_type was = fv_autocast(c, FV_F32);
@@ -10585,6 +10887,17 @@ FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const
     return y;
 }
 FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input) { return fv_model_forward_many(c, m, &input, 1); }
+
+FV_DEF int fv_model_pack(fv_ctx *c, fv_model *m, fv_type type) {
+    if (type == FV_BF16 && fv_isa_of(c) != FV_ISA_AVX512BF16) return !c->status;
+    for (int i = 0; i < m->params.count && !c->status; i++) {
+        fv_tensor *t = m->params.at[i];
+        if (t->rank != 2 || t->packed || !t->data || t->type != FV_F32) continue;
+        t->packed = fv__packed_create(c, type, t->dim[0], t->dim[1], t->data, t->type);
+        t->flags &= ~(unsigned)FV_NEEDS_GRAD;
+    }
+    return !c->status;
+}
 
 FV_DEF int64_t fv_model_numel(const fv_model *m) {
     int64_t n = 0;

@@ -10,7 +10,7 @@ typedef struct cli_option {
     const char *value; /* set by cli_parse: the argument, or "1" for a switch; NULL when absent */
 } cli_option;
 
-enum { CLI_MANY = 16 };
+enum { CLI_MANY = 1024 };
 typedef struct cli {
     const char *usage;   /* "fv inspect FILE [options]" */
     const char *about;   /* one or two lines */
@@ -43,5 +43,4 @@ int cmd_inspect(int argc, char **argv);
 int cmd_extract(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
-int bench_step(int argc, char **argv); /* of cmd_bench */
 #endif
