@@ -2019,9 +2019,9 @@ typedef struct fv__kernels {
 #define FV__SQRT(a) _mm512_maskz_sqrt_ps((__mmask16)-1, a)
 #define FV__ROUND(a) _mm512_maskz_roundscale_ps((__mmask16)-1, a, 0)
 #define FV__SCALEF(a, n) _mm512_maskz_scalef_ps((__mmask16)-1, a, n) /* a 2^n */
-#define FV__FOLD(v) _mm256_add_ps(_mm512_castps512_ps256(v), FV__HIGH(v))
-#define FV__FOLD_MAX(v) _mm256_max_ps(_mm512_castps512_ps256(v), FV__HIGH(v))
-#define FV__HIGH(v) _mm256_castpd_ps(_mm512_maskz_extractf64x4_pd((__mmask8)-1, _mm512_castps_pd(v), 1))
+#define FV__FOLD(v) _mm256_add_ps(FV__HALF(v, 0), FV__HALF(v, 1))
+#define FV__FOLD_MAX(v) _mm256_max_ps(FV__HALF(v, 0), FV__HALF(v, 1))
+#define FV__HALF(v, i) _mm256_castpd_ps(_mm512_maskz_extractf64x4_pd((__mmask8)-1, _mm512_castps_pd(v), i))
 
 #elif FV__PASS == FV__PASS_NEON
 #define FV__V float32x4_t
@@ -2796,7 +2796,7 @@ static const fv__kernels FV__FN(kernels) = {
 #undef FV__SCALEF
 #undef FV__FOLD
 #undef FV__FOLD_MAX
-#undef FV__HIGH
+#undef FV__HALF
 #undef FV__PASS_F64
 #undef FV__PASS_SCALAR
 #undef FV__PASS_AVX2
