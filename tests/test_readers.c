@@ -9,7 +9,9 @@
 #include "data/folder.h"
 #include "data/h5.h"
 #include "data/medmnist.h"
+#include "data/questions.h"
 #include "data/scenes.h"
+#include "data/sqa3d.h"
 #include "test.h"
 #include <math.h>
 #include <stdio.h>
@@ -71,6 +73,35 @@ static int as_captions(fv_ctx *c, const char *path) {
     snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
     return captions_open(c, folder, &s) && (captions_close(c, &s), 1);
 }
+
+static int as_easy(fv_ctx *c, const char *path) {
+    question_set s;
+    memset(&s, 0, sizeof s);
+    int ok = questions_easy(c, path, &s, 0);
+    questions_close(c, &s);
+    return ok;
+}
+/* of the two files of VQAv2 and SQA3D one is `path`, the other good */
+static int as_vqa2(fv_ctx *c, const char *questions, const char *notes) {
+    question_set s;
+    memset(&s, 0, sizeof s);
+    int ok = questions_vqa2(c, questions, notes, &s, 0);
+    questions_close(c, &s);
+    return ok;
+}
+static int as_sqa3d(fv_ctx *c, const char *questions, const char *notes) {
+    situated_list l;
+    return sqa3d_read(c, questions, notes, &l) && (sqa3d_free(c, &l), 1);
+}
+static const char *good_path(const char *name) {
+    static char path[4096];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return path;
+}
+static int as_vqa2_questions(fv_ctx *c, const char *path) { return as_vqa2(c, path, good_path("vqa2-notes")); }
+static int as_vqa2_notes(fv_ctx *c, const char *path) { return as_vqa2(c, good_path("vqa2-questions"), path); }
+static int as_sqa3d_questions(fv_ctx *c, const char *path) { return as_sqa3d(c, path, good_path("sqa3d-notes")); }
+static int as_sqa3d_notes(fv_ctx *c, const char *path) { return as_sqa3d(c, good_path("sqa3d-questions"), path); }
 
 static void refused(reader r, const char *name, const void *data, size_t n) {
     fv_ctx *c = fv_create(NULL);
@@ -521,6 +552,147 @@ static void words(void) {
     captions_close(c, &k), fv_destroy(c);
 }
 
+/* ---- questions ---- */
+static void answers(void) {
+    static const char *const pair[][2] = {{"Yes", "yes"}, {" the Red  ball ", "red ball"}, {"A", ""}, {"two", "2"}, {"none", "0"}, {"1,000", "1000"}, {"red, white", "red white"}, {"t-shirt", "t shirt"},
+                                          {"black/white", "black white"}, {"black / white", "black white"}, {"12:30 p.m.", "12:30 pm"}, {"3.5", "3.5"}, {"yes.", "yes"}, {"an\tapple\n", "apple"}, {"", ""}, {"What?", "what"}};
+    char plain[ANSWER_BYTES], more[600];
+    for (size_t i = 0; i < sizeof pair / sizeof *pair; i++) {
+        answer_plain(pair[i][0], plain);
+        CHECK(!strcmp(plain, pair[i][1]), "\"%s\" becomes \"%s\", not \"%s\"", pair[i][0], plain, pair[i][1]);
+    }
+    for (int length = 1; length < 600; length++) { /* two-byte letters: none is cut by half */
+        for (int i = 0; i + 1 < length; i += 2) memcpy(more + i, "\xc3\xa9", 2);
+        more[length / 2 * 2] = 0;
+        answer_plain(more, plain);
+        CHECK(strlen(plain) < ANSWER_BYTES && strlen(plain) % 2 == 0, "%d bytes", (int)strlen(plain));
+    }
+}
+static void pictures_asked(void) {
+#define EASY(x) "[[\"what?\",\"red\",0]," x "]"
+    static const char *const easy[] = {"", "[", "{", "[]", "{}", "3", "null", "[3]", "[[]]", EASY("[]"), EASY("[\"a\"]"), EASY("[\"a\",\"b\"]"), EASY("[\"a\",\"b\",1,2]"), EASY("[3,\"b\",1]"), EASY("[\"a\",3,1]"),
+                                       EASY("[\"a\",\"b\",\"1\"]"), EASY("[\"a\",\"b\",-1]"), EASY("[\"a\",\"b\",1.5]"), EASY("[\"a\",\"b\",1e15]"), EASY("[\"a\",\"b\",NaN]"), EASY("[\"\",\"b\",1]"), EASY("[\"a\",\"\",1]"),
+                                       EASY("[\"a\",\"b\",1],"), "[[\"what?\",\"red\",0]", EASY("[\"a\",\"\xff\",1]"), EASY("[\"a\",\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",1]"), NULL};
+    texts_refused(as_easy, "bad.json", easy);
+    static const char good[] = "[[\"what?\",\"red\",7],\r\n[\"is it?\",\"no\",2],[\"what color?\",\"red\",7]]\r\n";
+    fv_ctx *c = fv_create(NULL);
+    question_set s;
+    char path[4500];
+    memset(&s, 0, sizeof s);
+    CHECK(questions_easy(c, put("q.json", good, strlen(good)), &s, 1), "%s", fv_error_text(c));
+    CHECK(s.split[1].count == 3 && s.split[1].pictures == 2 && s.split[1].item[0].picture == 1 && s.split[1].item[1].picture == 0 && s.answers.count == 2 && s.types.count == 3, "easy-vqa is read");
+    questions_close(c, &s), battered(as_easy, "cut.json", good, strlen(good), 100);
+
+#define TEN(x) "[{\"answer\":\"" x "\"},{\"answer\":\"red\"},{\"answer\":\"Red.\"},{\"answer\":\"blue\"},{\"answer\":\"a\"},{\"answer\":\"b\"},{\"answer\":\"c\"},{\"answer\":\"d\"},{\"answer\":\"e\"},{\"answer\":\"f\"}]"
+#define NOTE(id, image, most, ten) "{\"question_type\":\"what is\",\"multiple_choice_answer\":" most ",\"answers\":" ten ",\"image_id\":" image ",\"answer_type\":\"other\",\"question_id\":" id "}"
+#define NOTES(x) "{\"annotations\":[" x "," NOTE("1", "5", "\"red\"", TEN("red")) "]}"
+#define ASKED(x) "{\"questions\":[{\"image_id\":5,\"question\":\"what is it?\",\"question_id\":1}," x "]}"
+    static const char asks[] = ASKED("{\"image_id\":58,\"question\":\"and this?\",\"question_id\":2}"), notes[] = NOTES(NOTE("2", "58", "\"Two\"", TEN("two")));
+    put("vqa2-questions", asks, strlen(asks)), put("vqa2-notes", notes, strlen(notes));
+    static const char *const bad_asks[] = {"", "{", "[]", "{}", "{\"questions\":3}", "{\"questions\":[]}", "{\"questions\":[3,4]}", "{\"questions\":[{},{}]}", ASKED("{}"), ASKED("3"),
+        ASKED("{\"image_id\":58,\"question\":\"and this?\"}"), ASKED("{\"image_id\":58,\"question_id\":2}"), ASKED("{\"question\":\"and this?\",\"question_id\":2}"), ASKED("{\"image_id\":58,\"question\":3,\"question_id\":2}"),
+        ASKED("{\"image_id\":58,\"question\":\"\",\"question_id\":2}"), ASKED("{\"image_id\":\"58\",\"question\":\"x\",\"question_id\":2}"), ASKED("{\"image_id\":58,\"question\":\"x\",\"question_id\":\"2\"}"),
+        ASKED("{\"image_id\":-58,\"question\":\"x\",\"question_id\":2}"), ASKED("{\"image_id\":58.5,\"question\":\"x\",\"question_id\":2}"), ASKED("{\"image_id\":1e13,\"question\":\"x\",\"question_id\":2}"),
+        ASKED("{\"image_id\":NaN,\"question\":\"x\",\"question_id\":2}"), ASKED("{\"image_id\":58,\"question\":\"x\",\"question_id\":9}"), ASKED("{\"image_id\":59,\"question\":\"x\",\"question_id\":2}"),
+        ASKED("{\"image_id\":58,\"question\":\"x\",\"question_id\":2},"), "{\"questions\":[{\"image_id\":5,\"question\":\"what is it?\",\"question_id\":1}]}", "\xef\xbb\xbf{}", NULL};
+    static const char *const bad_notes[] = {"", "{", "[]", "{}", "{\"annotations\":3}", "{\"annotations\":[]}", "{\"annotations\":[3,4]}", "{\"annotations\":[{},{}]}", NOTES("{}"), NOTES(NOTE("1", "58", "\"2\"", TEN("two"))),
+        NOTES(NOTE("3", "58", "\"2\"", TEN("two"))), NOTES(NOTE("\"2\"", "58", "\"2\"", TEN("two"))), NOTES(NOTE("2.5", "58", "\"2\"", TEN("two"))), NOTES(NOTE("2", "57", "\"2\"", TEN("two"))),
+        NOTES(NOTE("2", "\"58\"", "\"2\"", TEN("two"))), NOTES(NOTE("2", "58", "2", TEN("two"))), NOTES(NOTE("2", "58", "null", TEN("two"))), NOTES(NOTE("2", "58", "\"2\"", "[]")), NOTES(NOTE("2", "58", "\"2\"", "3")),
+        NOTES(NOTE("2", "58", "\"2\"", "[{\"answer\":\"two\"}]")), NOTES(NOTE("2", "58", "\"2\"", "[1,2,3,4,5,6,7,8,9,10]")), NOTES(NOTE("2", "58", "\"2\"", "[{},{},{},{},{},{},{},{},{},{}]")),
+        NOTES("{\"multiple_choice_answer\":\"a\",\"answers\":" TEN("a") ",\"image_id\":58,\"answer_type\":\"other\",\"question_id\":2}"),
+        NOTES("{\"question_type\":\"what\",\"multiple_choice_answer\":\"a\",\"answers\":" TEN("a") ",\"image_id\":58,\"question_id\":2}"),
+        NOTES("{\"question_type\":\"\",\"multiple_choice_answer\":\"a\",\"answers\":" TEN("a") ",\"image_id\":58,\"answer_type\":\"other\",\"question_id\":2}"),
+        NOTES("{\"question_type\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"multiple_choice_answer\":\"a\",\"answers\":" TEN("a") ",\"image_id\":58,\"answer_type\":\"other\",\"question_id\":2}"),
+        NOTES(NOTE("2", "58", "\"2\"", TEN("two"))) "x", NULL};
+    texts_refused(as_vqa2_questions, "bad.json", bad_asks), texts_refused(as_vqa2_notes, "bad.json", bad_notes);
+    memset(&s, 0, sizeof s);
+    CHECK(questions_vqa2(c, good_path("vqa2-questions"), (snprintf(path, sizeof path, "%s/vqa2-notes", dir), path), &s, 0), "%s", fv_error_text(c));
+    const picture_question *a = s.split[0].item; /* the notes stand in another order than the questions */
+    CHECK(s.people && s.split[0].count == 2 && s.split[0].pictures == 2 && s.split[0].picture[1] == 58 && !strcmp(s.answers.text[a[0].answer], "red") && !strcmp(s.answers.text[a[1].answer], "2"), "VQAv2 is read");
+    CHECK(a[0].givens == 10 && a[0].given[0] == a[0].given[2] && a[0].given[2] != a[0].given[3] && !strcmp(s.types.text[a[0].type], "other") && !strcmp(s.types.text[a[0].kind], "what is"), "ten answers and both types");
+    snprintf(s.split[0].folder, sizeof s.split[0].folder, "d%%d"), snprintf(s.split[0].prefix, sizeof s.split[0].prefix, "COCO_val2014_"), s.split[0].digits = 12, s.split[0].ending = ".jpg";
+    questions_picture(&s.split[0], 1, path, sizeof path);
+    CHECK(!strcmp(path, "d%d/COCO_val2014_000000000058.jpg"), "%s", path);
+    questions_close(c, &s), fv_destroy(c);
+    battered(as_vqa2_questions, "cut.json", asks, strlen(asks), 120), battered(as_vqa2_notes, "cut.json", notes, strlen(notes), 150);
+}
+
+static void rooms_asked(void) {
+#define ROOM(x) "{\"questions\":[{\"scene_id\":\"s0\",\"situation\":\"I sit.\",\"question\":\"What is left?\",\"question_id\":3}," x "]}"
+#define POSE(position, rotation) "\"position\":" position ",\"rotation\":" rotation
+#define LEVEL POSE("{\"x\":1,\"y\":2,\"z\":0}", "{\"_x\":0,\"_y\":0,\"_z\":0.6,\"_w\":0.8}")
+#define SAID(x) "{\"annotations\":[{\"question_id\":3,\"answers\":[{\"answer\":\"a bed\"}]," LEVEL "}," x "]}"
+    static const char asks[] = ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":4}"), notes[] = SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]," LEVEL "}");
+    put("sqa3d-questions", asks, strlen(asks)), put("sqa3d-notes", notes, strlen(notes));
+    static const char *const bad_asks[] = {"", "{", "[]", "{}", "{\"questions\":3}", "{\"questions\":[]}", "{\"questions\":[3,4]}", "{\"questions\":[{},{}]}", ROOM("{}"), ROOM("3"), "{\"questions\":[{\"scene_id\":\"s0\"}]}",
+        ROOM("{\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":4}"), ROOM("{\"scene_id\":\"s1\",\"question\":\"Is it?\",\"question_id\":4}"), ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question_id\":4}"),
+        ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question\":\"Is it?\"}"), ROOM("{\"scene_id\":1,\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":4}"),
+        ROOM("{\"scene_id\":\"../s1\",\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":4}"), ROOM("{\"scene_id\":\"\",\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":4}"),
+        ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question\":\"\",\"question_id\":4}"), ROOM("{\"scene_id\":\"s1\",\"situation\":3,\"question\":\"Is it?\",\"question_id\":4}"),
+        ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":5}"), ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":-4}"),
+        ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":\"4\"}"), ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":4}]"), NULL};
+    static const char *const bad_notes[] = {"", "{", "[]", "{}", "{\"annotations\":3}", "{\"annotations\":[]}", "{\"annotations\":[3,4]}", "{\"annotations\":[{},{}]}", SAID("{}"), SAID("{\"answers\":[{\"answer\":\"no\"}]," LEVEL "}"),
+        SAID("{\"question_id\":5,\"answers\":[{\"answer\":\"no\"}]," LEVEL "}"), SAID("{\"question_id\":4.5,\"answers\":[{\"answer\":\"no\"}]," LEVEL "}"), SAID("{\"question_id\":4,\"answers\":[]," LEVEL "}"),
+        SAID("{\"question_id\":4,\"answers\":[{}]," LEVEL "}"), SAID("{\"question_id\":4,\"answers\":[{\"answer\":3}]," LEVEL "}"), SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"\"}]," LEVEL "}"),
+        SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]}"), SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]," POSE("{\"x\":1,\"y\":2}", "{\"_x\":0,\"_y\":0,\"_z\":0,\"_w\":1}") "}"),
+        SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]," POSE("{\"x\":1,\"y\":\"2\",\"z\":0}", "{\"_x\":0,\"_y\":0,\"_z\":0,\"_w\":1}") "}"),
+        SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]," POSE("{\"x\":1,\"y\":2e9,\"z\":0}", "{\"_x\":0,\"_y\":0,\"_z\":0,\"_w\":1}") "}"),
+        SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]," POSE("{\"x\":1,\"y\":2,\"z\":0}", "{\"_x\":0,\"_y\":0,\"_z\":0}") "}"),
+        SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]," POSE("{\"x\":1,\"y\":2,\"z\":0}", "{\"_x\":0,\"_y\":0,\"_z\":0,\"_w\":7}") "}"),
+        SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]," POSE("{\"x\":1,\"y\":2,\"z\":0}", "[0,0,0,1]") "}"), SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]," LEVEL "}") "x", NULL};
+    texts_refused(as_sqa3d_questions, "bad.json", bad_asks), texts_refused(as_sqa3d_notes, "bad.json", bad_notes);
+    battered(as_sqa3d_questions, "cut.json", asks, strlen(asks), 100), battered(as_sqa3d_notes, "cut.json", notes, strlen(notes), 120);
+    fv_ctx *c = fv_create(NULL);
+    situated_list l;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/sqa3d-notes", dir);
+    CHECK(sqa3d_read(c, good_path("sqa3d-questions"), path, &l), "%s", fv_error_text(c));
+    /* cos = 0.8*0.8 - 0.6*0.6, sin = 2*0.6*0.8: +y turned to the left by that */
+    CHECK(l.count == 2 && !strcmp(l.item[0].answer, "a bed") && fabsf(l.item[0].p.forward[0] + 0.96f) < 1e-6f && fabsf(l.item[0].p.forward[1] - 0.28f) < 1e-6f, "a pose is read");
+    sqa3d_free(c, &l), fv_destroy(c);
+}
+
+/* ---- clouds of rooms; Karpathy's and COCO's captions ---- */
+static void more_words(void) {
+    static const char *const bad_xyz[] = {"", "\n", "1", "1 2 3", "1 2 3 4 5", "1 2 3 4 5 6 7", "x y z r g b", "1 2 3 4 5 x", "nan 2 3 4 5 6", "1 inf 3 4 5 6", "1 2 3 4 5 nan", "1e9 2 3 4 5 6", "1,2,3,4,5,6", "1 2 3 4 5 6\n7",
+                                          "1 2 3 4 5 6\n\n1 2 3 4 5 6", "1 2 3 4 5 6\n1 2 3 4 5", "\x89PNG", "1 2 3 4 5 6 #", "1 2 3 -- 5 6", "1 2 3 4 5 6\nx 2 3 4 5 6", "1 2 3 4 5 1e30", NULL};
+    texts_refused(as_scene, "bad.xyz", bad_xyz), taken(as_scene, "crlf.xyz", "1 2 3 4 5 6\r\n1 2 4 4 5 6\r\n", 26);
+#define PICTURE(x) "{\"images\":[{\"filename\":\"1.jpg\",\"split\":\"train\",\"sentences\":[{\"raw\":\"a\"}]},{\"filename\":\"2.jpg\",\"split\":\"test\",\"sentences\":[{\"raw\":\"a\"}]}," x "]}"
+    static const char *const karpathy[] = {"", "{", "[]", "{}", "{\"images\":3}", "{\"images\":[]}", "{\"images\":[3]}", "{\"images\":[{}]}", PICTURE("{}"), PICTURE("{\"split\":\"train\",\"sentences\":[{\"raw\":\"a\"}]}"),
+        PICTURE("{\"filename\":3,\"split\":\"train\",\"sentences\":[{\"raw\":\"a\"}]}"), PICTURE("{\"filename\":\"3.jpg\",\"sentences\":[{\"raw\":\"a\"}]}"), PICTURE("{\"filename\":\"3.jpg\",\"split\":\"odd\",\"sentences\":[{\"raw\":\"a\"}]}"),
+        PICTURE("{\"filename\":\"3.jpg\",\"split\":3,\"sentences\":[{\"raw\":\"a\"}]}"), PICTURE("{\"filename\":\"3.jpg\",\"split\":\"train\"}"), PICTURE("{\"filename\":\"3.jpg\",\"split\":\"train\",\"sentences\":[]}"),
+        PICTURE("{\"filename\":\"3.jpg\",\"split\":\"train\",\"sentences\":[{}]}"), PICTURE("{\"filename\":\"3.jpg\",\"split\":\"train\",\"sentences\":[{\"raw\":3}]}"), PICTURE("{\"filename\":\"3.jpg\",\"split\":\"train\",\"sentences\":[{\"raw\":\"\"}]}"),
+        PICTURE("{\"filename\":\"3.jpg\",\"split\":\"train\",\"sentences\":[\"a\"]}"), PICTURE("{\"filename\":\"3.jpg\",\"split\":\"train\",\"sentences\":\"a\"}"),
+        "{\"images\":[{\"filename\":\"1.jpg\",\"split\":\"train\",\"sentences\":[{\"raw\":\"a\"}]}]}", "{\"images\":[{\"filename\":\"1.jpg\",\"split\":\"test\",\"sentences\":[{\"raw\":\"a\"}]}]}", NULL};
+    remove(file_of("captions.jsonl"));
+    texts_refused(as_captions, "dataset_flickr30k.json", karpathy);
+    remove(file_of("dataset_flickr30k.json"));
+    texts_refused(as_captions, "dataset_coco.json", karpathy), remove(file_of("dataset_coco.json"));
+#define COCO(images, notes) "{\"images\":[{\"id\":1,\"file_name\":\"a.jpg\"}" images "],\"annotations\":[{\"image_id\":1,\"caption\":\"a\"}" notes "]}"
+    static const char *const coco[] = {"", "{", "[]", "{}", "{\"images\":[]}", "{\"annotations\":[]}", "{\"images\":[],\"annotations\":[]}", "{\"images\":3,\"annotations\":[]}", "{\"images\":[],\"annotations\":3}", COCO(",3", ""), COCO("", ",3"),
+        COCO(",{}", ""), COCO("", ",{}"), COCO(",{\"id\":2}", ""), COCO(",{\"file_name\":\"b\"}", ""), COCO(",{\"id\":\"2\",\"file_name\":\"b\"}", ""), COCO(",{\"id\":-2,\"file_name\":\"b\"}", ""), COCO(",{\"id\":2,\"file_name\":3}", ""),
+        COCO(",{\"id\":2,\"file_name\":\"\"}", ""), COCO("", ",{\"image_id\":1}"), COCO("", ",{\"caption\":\"b\"}"), COCO("", ",{\"image_id\":1,\"caption\":3}"), COCO("", ",{\"image_id\":1,\"caption\":\"\"}"), COCO("", ",{\"image_id\":NaN,\"caption\":\"b\"}"),
+        "{\"images\":[{\"id\":1,\"file_name\":\"a.jpg\"}],\"annotations\":[{\"image_id\":2,\"caption\":\"a\"}]}", NULL};
+    static const char good[] = COCO("", "");
+    char folder[4096], kept[4096];
+    mkdir(file_of("annotations"), 0777);
+    snprintf(folder, sizeof folder, "%s", file_of("annotations"));
+    put("annotations/captions_val2014.json", good, strlen(good));
+    for (int i = 0; i < 2; i++) { /* as the training file, as the other */
+        snprintf(kept, sizeof kept, "annotations/captions_%s2014.json", i ? "val" : "train");
+        put("annotations/captions_train2014.json", good, strlen(good));
+        int n = 0;
+        for (; coco[n]; n++) {
+            fv_ctx *c = fv_create(NULL);
+            put(kept, coco[n], strlen(coco[n]));
+            CHECK(!as_captions(c, folder) && fv_error(c) == FV_EFORMAT, "%s: taken, or %s", coco[n], fv_error_text(c));
+            fv_destroy(c);
+        }
+        CHECK(n >= 20, "%d malformed files", n);
+        put(kept, good, strlen(good));
+    }
+}
+
 int main(void) {
     const char *t = getenv("TMPDIR");
     snprintf(dir, sizeof dir, "%.2000s/fv-readers-XXXXXX", t ? t : "/tmp");
@@ -533,5 +705,9 @@ int main(void) {
     RUN(clips);
     RUN(roads);
     RUN(words);
+    RUN(answers);
+    RUN(pictures_asked);
+    RUN(rooms_asked);
+    RUN(more_words);
     return REPORT();
 }

@@ -50,7 +50,6 @@ static void time_clouds(fv_ctx *c, const clouds_case *k, double *second, double 
     fv_free(c, p), fv_free(c, centre), fv_free(c, first), fv_free(c, near), fv_free(c, part);
 }
 
-int bench_clouds(int argc, char **argv);
 int bench_clouds(int argc, char **argv) {
     cli_option options[] = {{"--clouds", "N", "at once (32)", NULL},
                             {"--points", "N", "of a cloud (2048)", NULL},
