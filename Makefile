@@ -20,7 +20,7 @@ endif
 
 # What this machine has, found out once: HAVE_FLAGS and HAVE_LIBS. See tools/probe.sh.
 GOALS = $(or $(MAKECMDGOALS),all)
-ifneq ($(filter all asan examples demo-run demo-run-% test-run bench install config $(B)/%,$(GOALS)),)
+ifneq ($(filter all asan examples demo-run demo-run-% test-run bench bench-growth install config $(B)/%,$(GOALS)),)
 CONFIG := $(shell CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' LDFLAGS='$(LDFLAGS)' sh tools/probe.sh $(B)/config.mk)
 include $(B)/config.mk
 endif
@@ -31,7 +31,7 @@ EXAMPLES = $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 COMPILE = $(CC) $(STD) $(WARN) $(WERROR_FLAG) -I. -Itools $(HAVE_FLAGS) $(OPT_FLAGS) $(CPPFLAGS) $(CFLAGS)
 LIBS = $(HAVE_LIBS) $(OPT_LIBS) $(LDLIBS) -lm -lpthread
 
-.PHONY: all help config examples asan test test-run demo demo-run bench install uninstall clean FORCE
+.PHONY: all help config examples asan test test-run demo demo-run bench bench-growth install uninstall clean FORCE
 
 all: $(B)/fv
 
@@ -41,7 +41,8 @@ help:
 	@echo 'make demo-TASK  the same for points video volumes motion vqa retrieval scene-qa: train, measure, a picture'
 	@echo 'make test       everything that is checked (CI runs the same)'
 	@echo 'make examples   build/examples/*'
-	@echo 'make bench      speed of the products and of a training step here'
+	@echo 'make bench      speed here, as shares of the peak and beside PyTorch and onnxruntime (PEER_PYTHON=python; QUICK=1)'
+	@echo 'make bench-growth  how cost grows with tokens, batch, blocks and threads: a table and a plot'
 	@echo 'make asan       build/asan/fv with the sanitizers and our assertions on'
 	@echo 'make install    PREFIX=$(PREFIX): bin/fv, include/frozenvis.h; uninstall takes them away'
 	@echo 'make clean      removes build/'
@@ -92,7 +93,9 @@ demo-run-%: all
 	@sh tools/demo_task.sh $*
 
 bench: all
-	@sh tools/bench.sh
+	@CC='$(CC)' FV='$(B)/fv' BENCH_OUT='$(B)/bench' sh tools/bench.sh
+bench-growth: all
+	@FV='$(B)/fv' BENCH_OUT='$(B)/bench' sh tools/bench_growth.sh
 
 install: all
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/include'

@@ -131,12 +131,94 @@ static void check_gradient(const char *stage) {
     }
     fv_destroy(c);
 }
+/* What was forgotten comes back for the backward pass, to the bit: a chain of forgotten ones, one whose own backward pass reads it
+ * (softmax), one that nothing reads (before a packed weight), inside a recomputed scope and out of it. */
+static void forget_run(int forget, int recompute, float *gx, float *gw) {
+    static const int64_t dim[2] = {5, 7}, square[2] = {7, 7};
+    float raw[49];
+    fv_ctx *c = fv_create(NULL);
+    fv_recompute(c, recompute);
+    for (int i = 0; i < 49; i++) raw[i] = fv_random_normal(4, 5, (uint64_t)i);
+    fv_tensor *x = fv_input(c, FV_F32, 2, dim, raw, 1), *w = fv_param(c, "w", FV_F32, 2, square), *kept[8];
+    fv_init_normal(c, w, 1, 3);
+    fv_tensor *packed = fv_pack(c, NULL, FV_F32, 7, 7, raw, FV_F32);
+    fv_scope scope = fv_scope_begin(c);
+    kept[0] = fv_layernorm(c, x, NULL, NULL, 1e-5f), kept[1] = fv_gelu(c, kept[0]), kept[2] = fv_linear(c, kept[1], w, NULL);
+    kept[3] = fv_softmax(c, kept[2]), kept[4] = fv_linear(c, kept[3], packed, NULL), kept[5] = fv_silu(c, kept[4]);
+    kept[6] = fv_linear(c, kept[5], w, NULL);
+    for (int i = 0; forget && i < 6; i++)
+        if (i != 2 && i != 4) fv_forget(c, kept[i]);
+    CHECK(!forget || (!kept[0]->data && !kept[5]->data), "the memory is not given back");
+    fv_tensor *y = fv_scope_end(c, scope, kept[6]);
+    fv_backward(c, fv_mean(c, fv_mean(c, fv_mul(c, y, y), 0), 0));
+    CHECK(!fv_error(c), "%s", fv_error_text(c));
+    memcpy(gx, x->grad, 35 * sizeof *gx), memcpy(gw, w->grad, 49 * sizeof *gw);
+    fv_destroy(c);
+}
+static void forgetting(void) {
+    float gx[2][35], gw[2][49];
+    for (int recompute = 0; recompute < 2; recompute++) {
+        forget_run(0, 0, gx[0], gw[0]), forget_run(1, recompute, gx[1], gw[1]);
+        CHECK(!memcmp(gx[0], gx[1], sizeof gx[0]) && !memcmp(gw[0], gw[1], sizeof gw[0]), "other gradients, recompute %d", recompute);
+    }
+}
+
+/* F1 folded into q, k, v: the plain path's logits and gradients, in double but for rounding */
+static void folded(const char *stage) {
+    static const int64_t dim[4] = {3, 2, 9, 9};
+    static const int32_t label[3] = {2, 0, 1};
+    double *kept[2][128] = {{NULL}}, logits[2][9];
+    int64_t three = 3;
+    int count = 0;
+    fv_ctx *c = fv_create(NULL);
+    for (int fold = 0; fold < 2; fold++) {
+        char config[1024];
+        fv_model_desc desc;
+        memset(&desc, 0, sizeof desc);
+        desc.type = FV_F64, desc.seed = 3;
+        snprintf(config, sizeof config, "{\"arch\":\"vit\",\"img_size\":9,\"patch_size\":3,\"in_chans\":2,\"embed_dim\":14,\"depth\":1,"
+                 "\"num_heads\":2,\"num_classes\":3,\"frozen\":{\"variant\":\"random\",\"hidden_size\":36,\"num_attention_heads\":6,"
+                 "\"num_key_value_heads\":2,\"intermediate_size\":17,\"fold\":%s,%s}}", fold ? "true" : "false", stage);
+        fv_model *m = fv_model_create(c, config, strlen(config), &desc);
+        CHECK(m, "%s", fv_error_text(c));
+        if (!m) break;
+        for (int i = 0; i < m->params.count; i++)
+            if (m->params.at[i]->rank > 1) fv_init_normal(c, m->params.at[i], 0.3f, (uint64_t)(1000 + i));
+        fv_reset(c);
+        fv_tensor *x = fv_new(c, FV_F64, 4, dim), *y;
+        for (int64_t i = 0; i < fv_numel(x); i++) fv_set(x, i, (double)fv_random_normal(1, 2, (uint64_t)i));
+        fv_backward(c, fv_cross_entropy(c, y = fv_model_forward(c, m, x), fv_input(c, FV_I32, 1, &three, label, 0), 0));
+        CHECK(!fv_error(c), "%s", fv_error_text(c));
+        int ops = c->tape->count;
+        for (int i = 0; y && i < 9; i++) logits[fold][i] = fv_get(y, i);
+        for (count = 0; count < m->params.count && count < 128; count++) {
+            fv_tensor *p = m->params.at[count];
+            kept[fold][count] = (double *)malloc((size_t)fv_numel(p) * sizeof(double));
+            memcpy(kept[fold][count], p->grad, (size_t)fv_numel(p) * sizeof(double));
+            double worst = 0;
+            for (int64_t i = 0; fold && i < fv_numel(p); i++) worst = fmax(worst, fabs(kept[0][count][i] - kept[1][count][i]));
+            CHECK(worst < 1e-12, "%s: gradient of %s differs by %g", stage, p->name, worst);
+        }
+        static int plain_ops;
+        if (fold) CHECK(ops != plain_ops, "the folded network has the plain one's ops");
+        else plain_ops = ops;
+        fv_model_destroy(c, m);
+    }
+    for (int i = 0; i < 9; i++) CHECK(fabs(logits[0][i] - logits[1][i]) < 1e-12, "%s: logit %d: %g, folded %g", stage, i, logits[0][i], logits[1][i]);
+    for (int i = 0; i < 2 * 128; i++) free(kept[i / 128][i % 128]);
+    fv_destroy(c);
+}
+static void folding(void) {
+    folded("\"num_hidden_layers\":1");
+    folded("\"num_hidden_layers\":2,\"residual\":\"both\",\"rope\":true,\"causal\":true");
+}
+
 static void gradients(void) {
     static const char *const stage[] = {
         "\"variant\":\"random\",\"residual\":\"none\",\"rope\":true", "\"variant\":\"random\",\"residual\":\"inside\",\"causal\":true",
         "\"variant\":\"random\",\"residual\":\"outside\",\"final_norm\":false", "\"variant\":\"random\",\"residual\":\"both\",\"after_block\":0",
         "\"variant\":\"random\",\"residual\":\"outside_nn\"", "\"variant\":\"random\",\"only_mlp\":true",
-        "\"variant\":\"scratch\",\"rope\":true", "\"variant\":\"linear\"", "\"variant\":\"mlp\"",
+        "\"variant\":\"random\",\"fold\":true", "\"variant\":\"scratch\",\"rope\":true", "\"variant\":\"linear\"", "\"variant\":\"mlp\"",
         "\"arch\":\"opt\",\"variant\":\"scratch\"", "\"arch\":\"opt\",\"variant\":\"random\",\"do_layer_norm_before\":false,\"activation_function\":\"gelu\""};
     for (size_t i = 0; i < sizeof stage / sizeof *stage; i++) check_gradient(stage[i]);
 }
@@ -256,6 +338,8 @@ int main(void) {
     RUN(block_smollm2);
     RUN(bf16_near);
     RUN(gradients);
+    RUN(forgetting);
+    RUN(folding);
     RUN(refusals);
     RUN(layer_refusals);
     RUN(position_embedding);

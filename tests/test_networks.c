@@ -105,8 +105,10 @@ static fv_tensor *net_loss(fv_ctx *c, void *user, fv_tensor **t) {
     return fv_cross_entropy(c, y, n->target, 0.1f);
 }
 
-static const char *const stage = "\"frozen\":{\"variant\":\"random\",\"hidden_size\":15,\"num_attention_heads\":3,\"num_key_value_heads\":1,\"head_dim\":6,"
-                                 "\"intermediate_size\":17,\"num_hidden_layers\":1,\"residual\":\"inside\"}";
+#define STAGE                                                                                                  \
+    "\"frozen\":{\"variant\":\"random\",\"hidden_size\":15,\"num_attention_heads\":3,\"num_key_value_heads\":1,"    \
+    "\"head_dim\":6,\"intermediate_size\":17,\"num_hidden_layers\":1,"
+static const char *stage = STAGE "\"residual\":\"inside\"}";
 
 static void check_gradient(const char *arch, const input *in, int inputs, int batch_norm, double within) {
     char config[1024];
@@ -166,6 +168,24 @@ static void gradients_volumes(void) {
                  "\"mlp_dim\":7,\"spatial_depth\":1,\"temporal_depth\":1,\"pool\":\"%s\"", pool[i]);
         check_gradient(config, in, 1, 0, 1e-6);
     }
+}
+/* every residual mode and switch of the frozen stage, in networks of two kinds, with two items of odd sizes */
+static void gradients_residual(void) {
+    static const char *const stages[] = {
+        STAGE "\"residual\":\"none\"}", STAGE "\"residual\":\"inside\"}", STAGE "\"residual\":\"outside\"}",
+        STAGE "\"residual\":\"both\"}", STAGE "\"residual\":\"outside_nn\"}",
+        STAGE "\"residual\":\"both\",\"only_mlp\":true}", STAGE "\"residual\":\"none\",\"rope\":true,\"causal\":true}"};
+    const input volume[1] = {{FV_F64, 5, {2, 1, 6, 9, 9}, 0}}, clip[1] = {{FV_F64, 5, {2, 1, 3, 6, 6}, 0}};
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
+        stage = stages[i];
+        check_gradient("\"arch\":\"vit3d\",\"image_size\":9,\"image_patch_size\":3,\"frames\":6,\"frame_patch_size\":2,"
+                       "\"channels\":1,\"dim\":6,\"heads\":1,\"dim_head\":3,\"mlp_dim\":5,\"depth\":1,\"pool\":\"cls\"",
+                       volume, 1, 0, 1e-6);
+        check_gradient("\"arch\":\"video_vit\",\"img_size\":6,\"patch_size\":3,\"in_chans\":1,\"num_frames\":3,"
+                       "\"tubelet_size\":1,\"embed_dim\":10,\"depth\":1,\"num_heads\":2,\"init_values\":0.4",
+                       clip, 1, 0, 1e-6);
+    }
+    stage = stages[1];
 }
 static const char *const motion_config = "\"arch\":\"motion\",\"dim\":10,\"depth\":1,\"num_heads\":2,\"mlp_ratio\":1.5,\"subgraph_layers\":3,\"modes\":3,\"future_steps\":4,\"scale\":1";
 static const char *const stacked_config = "\"arch\":\"motion\",\"encoder\":\"mmtransformer\",\"dim\":10,\"depth\":1,\"num_heads\":2,\"mlp_ratio\":1.5,\"modes\":3,\"future_steps\":4,\"scale\":1,"
@@ -348,6 +368,7 @@ int main(void) {
     RUN(gradients_points);
     RUN(gradients_video);
     RUN(gradients_volumes);
+    RUN(gradients_residual);
     RUN(gradients_motion);
     RUN(gradients_language);
     RUN(masked);

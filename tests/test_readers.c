@@ -6,6 +6,7 @@
 #include "data/captions.h"
 #include "data/clips.h"
 #include "data/clouds.h"
+#include "data/h5.h"
 #include "data/medmnist.h"
 #include "data/questions.h"
 #include "data/scenes.h"
@@ -16,6 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#ifdef HAVE_HDF5
+#include <hdf5.h>
+#endif
 
 static char dir[3000];
 static const char *file_of(const char *name) {
@@ -208,6 +212,131 @@ static void meshes(void) {
     for (int i = 0; i < 3; i++) mesh_free(c, &m[i]);
     fv_destroy(c);
 }
+
+/* ---- VRML ---- */
+#define VRML "#VRML V2.0 utf8\n"
+#define POINTS4 "coord Coordinate { point [0 0 0, 1 0 0, 0 1 0, 0 0 1] }"
+#define TETRA "geometry IndexedFaceSet { coordIndex [0,1,2,-1,0,1,3,-1,0,2,3,-1,1,2,3] " POINTS4 " }"
+#define OF(coord, index) VRML "Shape { geometry IndexedFaceSet { " coord " " index " } }"
+#define TWO "[USE a USE a]"
+#define GROUP(name, inside) "DEF " name " Group { children [" inside "] } "
+/* the box around what is read */
+static void box_is(const char *text, int64_t faces, float x0, float y0, float z0, float x1, float y1, float z1) {
+    float want[6] = {x0, y0, z0, x1, y1, z1}, have[6] = {1e9f, 1e9f, 1e9f, -1e9f, -1e9f, -1e9f};
+    fv_ctx *c = fv_create(NULL);
+    mesh m;
+    CHECK(mesh_read(c, put("a.wrl", text, strlen(text)), &m), "%s\n%s", fv_error_text(c), text);
+    CHECK(m.faces == faces, "%lld faces, not %lld\n%s", (long long)m.faces, (long long)faces, text);
+    for (int64_t i = 0; i < 3 * m.points; i++) {
+        have[i % 3] = fminf(have[i % 3], m.xyz[i]), have[3 + i % 3] = fmaxf(have[3 + i % 3], m.xyz[i]);
+    }
+    for (int i = 0; i < 6; i++) CHECK(fabsf(have[i] - want[i]) < 1e-5f, "side %d is %g, not %g\n%s", i, (double)have[i], (double)want[i], text);
+    mesh_free(c, &m), fv_destroy(c);
+}
+static void vrml(void) {
+    static const char *const bad[] = {
+        "", "#VRML", "#VRML V1.0 ascii\n", "Shape { " TETRA " }", VRML, VRML "# only\n", VRML "Shape { }", VRML "Shape {", VRML "}",
+        VRML "Shape { geometry Box { size 1 1 1 } }", VRML "Shape { geometry }", VRML "Inline { url \"x\" }", VRML "PROTO a [ ] { Shape { " TETRA " } }",
+        VRML "Shape { " TETRA, OF("", "coordIndex [0,1,2]"), OF(POINTS4, ""), OF(POINTS4, "coordIndex [0,1,4]"), OF(POINTS4, "coordIndex [0,1,-2]"),
+        OF(POINTS4, "coordIndex [0,1,1.5]"), OF(POINTS4, "coordIndex [0,1,x]"), OF(POINTS4, "coordIndex [0,1,-1]"), OF(POINTS4, "coordIndex [0,1,2"),
+        OF(POINTS4, "coordIndex 0"), OF("coord Coordinate { point [0 0 0, 1 0 0, 0 1] }", "coordIndex [0,1,1]"),
+        OF("coord Coordinate { point [0 0 0, 1 0 0, 0 1 nan] }", "coordIndex [0,1,2]"), OF("coord Coordinate { point [0 0 0, 1 0 0, 0 1 x] }", "coordIndex [0,1,2]"),
+        OF("coord Coordinate { point [0 0 0, 1 0 0, 0 1 1e99] }", "coordIndex [0,1,2]"), OF("coord Coordinate { point [0 0 0", "coordIndex [0,1,2]"),
+        OF("coord USE a", "coordIndex [0,1,2]"), OF("coord Shape { }", "coordIndex [0,1,2]"), OF("coord DEF a Coordinate { point USE a }", "coordIndex [0,1,2]"),
+        VRML "DEF a Group { children USE a }", VRML "Transform { translation 1 x 1 children Shape { " TETRA " } }", VRML "Transform { scale 1 1 children Shape { " TETRA " } }",
+        VRML "Transform { scale 1e14 1 1 children Transform { scale 1e14 1 1 children Shape { " TETRA " } } }", VRML "Group { children [ Shape { " TETRA " } }",
+        VRML "Shape { appearance \"no end " TETRA " }",
+        /* 2^20 times a tetrahedron */
+        VRML GROUP("a", "Shape { " TETRA " }") GROUP("b", "USE a USE a USE a USE a") GROUP("c", "USE b USE b USE b USE b") GROUP("d", "USE c USE c USE c USE c")
+            GROUP("e", "USE d USE d USE d USE d") GROUP("f", "USE e USE e USE e USE e") GROUP("g", "USE f USE f USE f USE f") GROUP("h", "USE g USE g USE g USE g")
+            GROUP("i", "USE h USE h USE h USE h") GROUP("j", "USE i USE i USE i USE i") GROUP("k", "USE j USE j USE j USE j"), NULL};
+    static const char good[] = VRML "DEF p Transform { children [ DEF s Shape { appearance Appearance { material DEF m Material { } } " TETRA " } ] } # end\nUSE s Shape { appearance Appearance { material USE m } " TETRA " }";
+    texts_refused(as_mesh, "bad.wrl", bad);
+    battered(as_mesh, "cut.wrl", good, strlen(good), 200);
+    box_is(VRML "Shape { " TETRA " }", 4, 0, 0, 0, 1, 1, 1), box_is(good, 12, 0, 0, 0, 1, 1, 1);
+    box_is(OF(POINTS4, "coordIndex [0 1 2 3 -1, 0,1,-1, 2]"), 2, 0, 0, 0, 1, 1, 1); /* a square; an edge and a point are no face */
+    box_is(VRML "Transform { translation 5 0 0 rotation 0 0 2 1.5707963 scale 2 1 3 children [ Shape { " TETRA " } ] }", 4, 4, 0, 0, 5, 2, 3);
+    box_is(VRML "Transform { children Shape { " TETRA " } center 1 1 0 rotation 0 0 1 3.1415927 }", 4, 1, 1, 0, 2, 2, 1);
+    box_is(VRML "Transform { scale 2 1 1 scaleOrientation 0 0 1 1.5707963 children Shape { " TETRA " } }", 4, 0, 0, 0, 1, 2, 1);
+    box_is(VRML "Transform { scale 2 2 2 children Transform { translation 1 0 0 children Shape { " TETRA " } } }", 4, 2, 0, 0, 4, 2, 2);
+    box_is(VRML "Group { children [ DEF a Shape { " TETRA " } Transform { translation 3 0 0 children USE a } ] }", 8, 0, 0, 0, 4, 1, 1);
+    box_is(VRML "Switch { whichChoice 1 choice [ Group { children DEF a Shape { " TETRA " } } Transform { translation 1 1 1 children USE a } ] }", 4, 1, 1, 1, 2, 2, 2);
+    box_is(VRML "LOD { level [ Shape { " TETRA " } Transform { translation 1 1 1 children Shape { " TETRA " } } ] }", 4, 0, 0, 0, 1, 1, 1);
+    box_is(VRML "Shape { geometry IndexedLineSet { coord DEF p Coordinate { point [0 0 0, 1 0 0, 0 1 0] } coordIndex [0 1 2] } } Shape { geometry IndexedFaceSet { coord USE p coordIndex [0,1,2] } }", 1, 0, 0, 0, 1, 1, 0);
+    box_is(VRML "WorldInfo { title \"a } \\\" b\" } ROUTE a.b TO c.d DirectionalLight { } Shape { geometry NULL } Shape { " TETRA " }", 4, 0, 0, 0, 1, 1, 1);
+}
+
+/* ---- HDF5 ---- */
+#ifdef HAVE_HDF5
+/* what is written; 0 stands for what is right: 4 clouds of 5 points and their classes */
+typedef struct h5_case { int rank; hsize_t dim[3]; int whole, label_rank, label_of_floats, label, special; hsize_t labels, columns; float value; } h5_case;
+enum { PLAIN, NO_DATA, NO_LABEL, GROUP_FOR_DATA, UNWRITTEN, SOFT, ELSEWHERE, RAW_ELSEWHERE, TEXTS, EMPTY, VIRTUAL };
+static const char *put_h5(const char *name, const h5_case *k) {
+    static char path[4200];
+    float x[64];
+    int32_t label[16];
+    hsize_t rank = (hsize_t)(k->rank ? k->rank : 3), dim[3] = {4, 5, 3}, labels[3] = {k->labels ? k->labels : 4, k->columns ? k->columns : 1, 1};
+    snprintf(path, sizeof path, "%s", file_of(name));
+    for (int i = 0; i < 3; i++) dim[i] = k->dim[i] ? k->dim[i] : dim[i];
+    for (int i = 0; i < 64; i++) x[i] = (float)i;
+    for (int i = 0; i < 16; i++) label[i] = i % 3;
+    if (k->value != 0) x[7] = k->value;
+    if (k->label) label[2] = k->label;
+    if (k->special == EMPTY) dim[0] = labels[0] = 0;
+    hid_t f = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), how = H5Pcreate(H5P_DATASET_CREATE), d = -1;
+    hid_t type = k->whole ? H5T_NATIVE_INT32 : k->special == TEXTS ? H5T_C_S1 : H5T_NATIVE_FLOAT;
+    if (k->special == UNWRITTEN) H5Pset_chunk(how, 3, dim), dim[0] = labels[0] = 1u << 28; /* a gigabyte that no byte stands for */
+    if (k->special == RAW_ELSEWHERE) H5Pset_external(how, file_of("elsewhere.raw"), 0, 240);
+    hid_t space = H5Screate_simple((int)rank, dim, NULL), lines = H5Screate_simple(k->label_rank ? k->label_rank : 1, labels, NULL);
+    if (k->special == VIRTUAL) H5Pset_virtual(how, space, file_of("good.h5"), "data", space);
+    if (k->special == GROUP_FOR_DATA) H5Gclose(H5Gcreate2(f, "data", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    else if (k->special == SOFT) H5Lcreate_soft("/nowhere", f, "data", H5P_DEFAULT, H5P_DEFAULT);
+    else if (k->special == ELSEWHERE) H5Lcreate_external(file_of("good.h5"), "data", f, "data", H5P_DEFAULT, H5P_DEFAULT);
+    else if (k->special != NO_DATA) d = H5Dcreate2(f, "data", type, space, H5P_DEFAULT, how, H5P_DEFAULT);
+    if (d >= 0 && k->special != UNWRITTEN && k->special != VIRTUAL) H5Dwrite(d, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, x);
+    if (d >= 0) H5Dclose(d);
+    d = k->special == NO_LABEL ? -1 : H5Dcreate2(f, "label", k->label_of_floats ? H5T_NATIVE_FLOAT : H5T_NATIVE_INT32, lines, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    if (d >= 0 && k->special != UNWRITTEN) H5Dwrite(d, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, label);
+    if (d >= 0) H5Dclose(d);
+    H5Pclose(how), H5Sclose(space), H5Sclose(lines), H5Fclose(f);
+    return path;
+}
+static int as_scans(fv_ctx *c, const char *path) {
+    h5 h;
+    if (!h5_open(c, path, &h)) return 0;
+    float *p = (float *)fv_alloc(c, (size_t)(3 * h.points) * sizeof *p);
+    for (int64_t i = 0; i < h.count && p && h5_cloud(c, &h, i, p); i++) (void)0;
+    fv_free(c, p), h5_close(c, &h);
+    return !fv_error(c);
+}
+static void scans(void) {
+    static const h5_case good, bad[] = {
+        {.special = NO_DATA}, {.special = NO_LABEL}, {.special = GROUP_FOR_DATA}, {.special = UNWRITTEN}, {.special = SOFT}, {.special = ELSEWHERE}, {.special = RAW_ELSEWHERE}, {.special = TEXTS},
+        {.special = EMPTY}, {.special = VIRTUAL}, {.rank = 1}, {.rank = 2}, {.dim = {4, 5, 2}}, {.dim = {4, 3, 4}}, {.dim = {3, 5, 3}}, {.whole = 1}, {.label_of_floats = 1}, {.labels = 3}, {.labels = 5}, {.label_rank = 2, .columns = 2},
+        {.label_rank = 3}, {.label = -1}, {.label = 65536}, {.value = NAN}, {.value = INFINITY}, {.value = 1e30f}};
+    static const char *const text[] = {"", "x", "\x89HDF\r\n\x1a\n", "\x89HDF\r\n\x1a\n\0\0\0\0\0\x08\x08\0\x04\0\x10"};
+    fv_ctx *c = fv_create(NULL);
+    h5 h;
+    float p[15];
+    CHECK(h5_open(c, put_h5("good.h5", &good), &h), "%s", fv_error_text(c));
+    CHECK(h.count == 4 && h.points == 5 && h.classes == 3 && h.label[3] == 0 && h5_cloud(c, &h, 2, p) && p[0] == 30 && p[14] == 44, "what is written is read back");
+    h5_close(c, &h);
+    const h5_case column = {.label_rank = 2};
+    CHECK(as_scans(c, put_h5("column.h5", &column)), "%s", fv_error_text(c));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        fv_clear_error(c);
+        CHECK(!as_scans(c, put_h5("bad.h5", &bad[i])) && fv_error(c) == FV_EFORMAT, "case %d: taken, or %s", (int)i, fv_error_text(c));
+    }
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++) refused(as_scans, "bad.h5", text[i], i == 3 ? 19 : strlen(text[i]));
+    fv_file f;
+    fv_clear_error(c);
+    CHECK(fv_file_open(c, file_of("good.h5"), &f), "%s", fv_error_text(c));
+    for (size_t n = 0; n + 1 < f.size; n += f.size / 40 + 1) refused(as_scans, "cut.h5", f.data, n); /* libhdf5 knows a cut file */
+    fv_file_close(c, &f), fv_destroy(c);
+}
+#else
+static void scans(void) { SKIP("libhdf5 is not installed"); }
+#endif
 
 /* ---- arrays ---- */
 static void arrays(void) {
@@ -501,6 +630,8 @@ int main(void) {
     snprintf(dir, sizeof dir, "%.2000s/fv-readers-XXXXXX", t ? t : "/tmp");
     if (!mkdtemp(dir)) return 1;
     RUN(meshes);
+    RUN(vrml);
+    RUN(scans);
     RUN(arrays);
     RUN(clips);
     RUN(roads);

@@ -39,5 +39,4 @@ int cmd_inspect(int argc, char **argv);
 int cmd_extract(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
-int bench_step(int argc, char **argv); /* of cmd_bench */
 #endif

@@ -96,13 +96,14 @@ static int load_init(run *r, const char *path) {
 static int train(run *r, cli *a, const char *out, int save_every) {
     const char *data = cli_value(a, "--data");
     if (run_data(r, data) && run_llm(r, cli_value(a, "--llm"), !strcmp(data, "demo")) && r->task->open(r, r->data_path) && run_open_model(r) && plan(r) && load_init(r, cli_value(a, "--init"))) {
-        fv_profile_reset(r->c, cli_value(a, "--profile") != NULL);
-        fv_recompute(r->c, cli_value(a, "--recompute") != NULL);
+        r->profile = cli_value(a, "--profile") != NULL;
+        int recompute = cli_value(a, "--recompute") != NULL;
+        fv_recompute(r->c, recompute);
+        fv_profile_reset(r->c, r->profile || recompute); /* what recomputation costs is told with the result */
         run_catch_signals();
         if (mkdir(out, 0777) && !cli_value(a, "--resume")) fv_fail(r->c, FV_EIO, "%s: cannot be made", out);
         run_write_config(r, out);
         if (!fv_error(r->c)) run_train(r, out, save_every, cli_value(a, "--json") != NULL, cli_value(a, "--quiet") != NULL);
-        if (!fv_error(r->c) && cli_value(a, "--profile")) print_profile(r);
     }
     int status = run_end(r);
     return status ? status : is_interrupted() ? cli_fail(130, "interrupted; %s can be resumed", out) : 0;
@@ -138,8 +139,8 @@ int cmd_train(int argc, char **argv) {
         {"--epochs", "N", "passes over the training items", NULL}, {"--batch", "N", "items a step", NULL}, {"--lr", "X", "the highest learning rate", NULL},
         {"--seed", "N", "of everything random", NULL}, {"--precision", "f32|bf16", "f32 unless said", NULL}, {"--threads", "N", "all cores unless said", NULL},
         {"--limit", "N", "first N training items", NULL}, {"--save-every", "N", "steps between checkpoints (default 100)", NULL},
-        {"--resume", NULL, "go on where the run's folder stands", NULL}, {"--recompute", NULL, "less memory, more time", NULL},
-        {"--profile", NULL, "where the time went, by op", NULL}, {"--device", "cpu|cuda[:N]", "cpu unless said", NULL}, {"--json", NULL, "JSON lines on stdout", NULL},
+        {"--resume", NULL, "go on where the run's folder stands", NULL}, {"--recompute", NULL, "less memory, more time: fv bench step --recompute says how much", NULL},
+        {"--profile", NULL, "where the time of the steps went, by op, and its share of the peak", NULL}, {"--device", "cpu|cuda[:N]", "cpu unless said", NULL}, {"--json", NULL, "JSON lines on stdout", NULL},
         {"--quiet", NULL, "no progress bar", NULL}, {NULL, NULL, NULL, NULL}};
     cli a = {"fv train TASK --data DIR --out DIR [options]", "Trains a task's network, with a language model's block inside unless --variant base.", options, {NULL}, 0};
     int status = cli_parse(&a, n, argv);

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE /* realpath */
 #include "run.h"
+#include "profile.h"
 #include "data/npy.h"
 #include <errno.h>
 #include <math.h>
@@ -97,8 +98,7 @@ static int fetched(run *r, const char *what, char *path) {
     return 1;
 }
 
-/* rm -r, of a folder of ours that holds files and folders of files */
-static void remove_folder(const char *path) {
+void remove_folder(const char *path) {
     pid_t p = fork();
     if (p == 0) {
         execlp("rm", "rm", "-rf", "--", path, (char *)NULL);
@@ -120,17 +120,8 @@ static int make_folders(const char *path) {
 }
 
 /* A demo that is made is made once, in a folder that gets its name when it is whole. */
-static int demo_data(run *r) {
-    static char found[4][4096];
-    char words[128], name[64], parent[4096], making[4200];
-    int count = 0;
-    snprintf(words, sizeof words, "%s", r->task->fetch ? r->task->fetch : "");
-    for (char *w = strtok(words, " "); w && count < 4; w = strtok(NULL, " "))
-        if (!fetched(r, w, found[count++])) return 0;
-    if (!r->task->demo) return snprintf(r->data_path, sizeof r->data_path, "%s", found[0]) > 0;
-    snprintf(name, sizeof name, "demo-%s-1", r->task->name); /* the number changes with the generator's settings */
-    cache_folder(r->data_path, sizeof r->data_path, name);
-    if (!access(r->data_path, F_OK)) return 1;
+static int make_demo(run *r, char found[][4096]) {
+    char parent[4096], making[4200];
     cache_folder(parent, sizeof parent, "");
     snprintf(making, sizeof making, "%s.making-%ld", r->data_path, (long)getpid());
     if (!make_folders(parent) || !make_folders(making)) return fv_fail(r->c, FV_EIO, "%s: cannot be made: %s", making, strerror(errno));
@@ -138,6 +129,31 @@ static int demo_data(run *r) {
     if (made && rename(making, r->data_path) && access(r->data_path, F_OK)) made = fv_fail(r->c, FV_EIO, "%s: cannot be made: %s", r->data_path, strerror(errno));
     if (!access(making, F_OK)) remove_folder(making);
     return made;
+}
+/* The demo's folder of that name: demo-TASK-1, or demo-TASK-THING-1 with a thing that the demo can do without. The number changes
+ * with the generator's settings. 1 when it is there. */
+static int demo_folder(run *r, const char *thing) {
+    char name[128];
+    snprintf(name, sizeof name, "demo-%s%s%s-1", r->task->name, thing ? "-" : "", thing ? thing : "");
+    cache_folder(r->data_path, sizeof r->data_path, name);
+    return !access(r->data_path, F_OK);
+}
+static int demo_data(run *r) {
+    static char found[4][4096];
+    char words[128];
+    const char *extra = NULL;
+    int count = 0;
+    snprintf(words, sizeof words, "%s", r->task->fetch ? r->task->fetch : "");
+    for (char *w = strtok(words, " "); w && count < 4; w = strtok(NULL, " "), count++) {
+        int needed = *w != '?';
+        found[count][0] = 0;
+        if (!needed && demo_folder(r, w + 1)) return 1;
+        if (fetched(r, w + !needed, found[count])) extra = needed ? extra : w + 1;
+        else if (needed) return 0;
+        else fv_clear_error(r->c), found[count][0] = 0, fprintf(stderr, "fv: the demo of %s is made without %s\n", r->task->name, w + 1);
+    }
+    if (!r->task->demo) return snprintf(r->data_path, sizeof r->data_path, "%s", found[0]) > 0;
+    return demo_folder(r, extra) || make_demo(r, found);
 }
 
 int run_data(run *r, const char *data) {
@@ -226,7 +242,7 @@ fv_json *run_reopen(run *r, const char *dir, const char *data) {
     if (w) fv_model_load(r->c, r->model, w, "");
     fv_weights_close(r->c, w);
     if (!fv_error(r->c)) fv_autocast(r->c, r->bf16 ? FV_BF16 : FV_F32);
-    if (!fv_error(r->c)) return j;
+    if (!fv_error(r->c) && fv_model_pack(r->c, r->model, r->bf16 ? FV_BF16 : FV_F32)) return j;
     fv_json_free(r->c, j);
     return NULL;
 }
@@ -412,8 +428,10 @@ static double one_step(run *r, int64_t step, int size, int accum, int per_epoch)
         memset(&b, 0, sizeof b), b.with_loss = 1;
         fv_reset(r->c);
         fv_seed(r->c, (uint64_t)number_of(&r->s, 't', "seed", 0), (uint64_t)(step * accum + a));
-        fv_tensor *y = r->task->batch(r, SPLIT_TRAIN, r->order + at + a * size, size, epoch, &b) ? run_forward(r, &b) : NULL;
-        fv_tensor *loss = run_loss(r, y, &b);
+        double start = fv_now();
+        int made = r->task->batch(r, SPLIT_TRAIN, r->order + at + a * size, size, epoch, &b);
+        r->data_seconds += fv_now() - start;
+        fv_tensor *y = made ? run_forward(r, &b) : NULL, *loss = run_loss(r, y, &b);
         if (loss && accum > 1) loss = fv_scale(r->c, loss, 1.0f / (float)accum);
         if (!loss) break;
         sum += fv_get(loss, 0);
@@ -443,6 +461,15 @@ static void print_result(run *r, const figures *f, const figures *cost, int json
     fv_text_free(r->c, &t);
 }
 
+/* the share of the steps' time that went into computing again what --recompute had dropped; 0 without it */
+static double recomputed(run *r) {
+    fv_profile_row row[FV_PROFILE_ROWS];
+    double again = 0;
+    int n = fv_profile(r->c, row, FV_PROFILE_ROWS);
+    for (int i = 0; i < n; i++) again += row[i].pass == FV_PASS_AGAIN ? row[i].seconds : 0;
+    return r->step_seconds > 0 ? again / r->step_seconds : 0;
+}
+
 /* measures, the weights, result.json: the last thing written, so that it tells a finished run */
 static void finish(run *r, const char *out, double seconds, double speed, int json) {
     char path[4200], path2[4200];
@@ -456,6 +483,7 @@ static void finish(run *r, const char *out, double seconds, double speed, int js
     figure_add(&cost, "trainable_parameters", (double)fv_model_numel(r->model), "#");
     figure_add(&cost, "frozen_parameters", r->model->frozen ? (double)fv_frozen_numel(r->model->frozen) : 0, "#");
     figure_add(&cost, "seconds", seconds, "#");
+    if (recomputed(r) > 0) figure_add(&cost, "recomputed_time", 100 * recomputed(r), "%");
     if (!hold) r->score = (float *)fv_alloc(r->c, (size_t)(r->count[SPLIT_TEST] + 1) * sizeof(float));
     if (hold) measure(r, SPLIT_TRAIN, r->count[SPLIT_TRAIN] - hold, hold, &f);
     else measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
@@ -484,11 +512,13 @@ static void finish(run *r, const char *out, double seconds, double speed, int js
 static void log_measures(run *r, FILE *log, int64_t step) {
     figures f;
     fv_text t = {0};
+    int counting = fv_profile_on(r->c, 0);
     memset(&f, 0, sizeof f);
     measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
     figures_json(r->c, &t, &f);
     if (!fv_error(r->c) && !interrupted) fprintf(log, "{\"step\":%lld,\"test\":{%s}}\n", (long long)step, t.data);
     fv_text_free(r->c, &t);
+    fv_profile_on(r->c, counting);
 }
 
 static fv_optim *make_optim(run *r) {
@@ -538,18 +568,8 @@ void run_train(run *r, const char *out, int save_every, int json, int quiet) {
     if (interrupted && log && !fv_error(r->c) && step > first) fv_checkpoint_save(r->c, out, &r->model->params, &r->model->buffers, o, step);
     if (log && fclose(log)) fv_fail(r->c, FV_EIO, "%s/log.jsonl: cannot be written", out);
     fv_optim_destroy(r->c, o);
+    r->step_seconds = spent;
+    fv_profile_on(r->c, 0); /* the measures of the end are no training step's */
+    if (r->profile && !fv_error(r->c)) profile_print(r->c, r->bf16 ? FV_BF16 : FV_F32, spent, r->data_seconds, json);
     if (!interrupted && !fv_error(r->c)) finish(r, out, fv_now() - start, spent > 0 ? seen / spent : 0, json);
-}
-
-/* seconds, GFLOP/s and share of the cores' peak by op */
-void print_profile(run *r) {
-    fv_profile_row row[64];
-    int n = fv_profile(r->c, row, 64);
-    double all = 0, peak = fv_peak(r->c, r->bf16 ? FV_BF16 : FV_F32) * fv_threads(r->c);
-    for (int i = 0; i < n; i++) all += row[i].seconds;
-    printf("%-16s %8s %9s %6s %9s %6s\n", "op", "calls", "seconds", "share", "GFLOP/s", "peak");
-    for (int i = 0; i < n; i++) {
-        double g = row[i].seconds > 0 ? row[i].flop / row[i].seconds * 1e-9 : 0;
-        printf("%-16s %8lld %9.3f %5.1f%% %9.1f %5.2f\n", row[i].op, (long long)row[i].calls, row[i].seconds, 100 * row[i].seconds / all, g, g / peak);
-    }
 }

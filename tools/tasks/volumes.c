@@ -120,4 +120,4 @@ static int volumes_demo(run *r, const char *dir, char fetched[][4096]) {
 }
 
 extern const task task_volumes;
-const task task_volumes = {"volumes", "classes of volumes", "volumes", presets, keys, 0, NULL, volumes_demo, volumes_open, volumes_close, volumes_batch, NULL, NULL, NULL, volumes_predict, volumes_draw};
+const task task_volumes = {"volumes", "classes of volumes", "volumes", presets, keys, 0, NULL, volumes_demo, volumes_open, volumes_close, volumes_batch, NULL, NULL, classify_chance, volumes_predict, volumes_draw};
