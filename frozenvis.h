@@ -7033,65 +7033,6 @@ FV_DEF const fv_entry *fv_weights_at(const fv_weights *w, int i) {
 FV_DEF const char *fv_weights_path(const fv_weights *w) { return w->path; }
 FV_DEF int fv_weights_is_gguf(const fv_weights *w) { return w && w->gguf; }
 FV_DEF int fv_weights_meta_count(const fv_weights *w) { return w ? w->metas : 0; }
-<<<<<<< HEAD
-/* ---- values as a GGUF file holds them ---- */
-static const uint8_t fv__gguf_sizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-static uint64_t fv__little(const uint8_t *p, int bytes) {
-    uint64_t v = 0;
-    for (int i = 0; i < bytes; i++) v |= (uint64_t)p[i] << (8 * i);
-    return v;
-}
-
-static double fv__gguf_number(const uint8_t *p, uint32_t type) {
-    uint64_t u = fv__little(p, fv__gguf_sizes[type]);
-    uint32_t low = (uint32_t)u;
-    float f;
-    double d;
-    memcpy(&f, &low, 4);
-    memcpy(&d, &u, 8);
-    switch (type) {
-    case 1: return (int8_t)u;
-    case 3: return (int16_t)u;
-    case 5: return (int32_t)low;
-    case 6: return (double)f;
-    case 11: return (double)(int64_t)u;
-    case 12: return d;
-    default: return (double)u;
-    }
-}
-
-/* A value that was checked; p at its type. */
-static void fv__gguf_value(const uint8_t *p, const char *string, fv_meta *m) {
-    m->type = (uint32_t)fv__little(p, 4);
-    if (m->type == 8) m->string = string;
-    else if (m->type != 9) m->number = fv__gguf_number(p + 4, m->type), m->is_number = 1;
-    else m->type = (uint32_t)fv__little(p + 4, 4), m->count = fv__little(p + 8, 8), m->data = p + 16;
-}
-
-FV_DEF int fv_weights_meta_at(const fv_weights *w, int i, fv_meta *m) {
-    memset(m, 0, sizeof *m);
-    if (!w || i < 0 || i >= w->metas) return 0;
-    const fv__meta_at *at = &w->meta[i];
-    m->key = at->key;
-    if (at->json) m->string = fv_json_string(at->json, (fv_jnode)(at->key - at->json->text), "");
-    else fv__gguf_value(at->value, at->key + strlen(at->key) + 1, m);
-    return 1;
-}
-static int fv__weights_meta(const fv_weights *w, const char *key, fv_meta *m) {
-    for (int i = 0; w && i < w->metas; i++)
-        if (!strcmp(w->meta[i].key, key)) return fv_weights_meta_at(w, i, m);
-    return 0;
-}
-FV_DEF const char *fv_weights_meta_string(const fv_weights *w, const char *key, const char *otherwise) {
-    fv_meta m;
-    return fv__weights_meta(w, key, &m) && m.string ? m.string : otherwise;
-}
-FV_DEF double fv_weights_meta_number(const fv_weights *w, const char *key, double otherwise) {
-    fv_meta m;
-    return fv__weights_meta(w, key, &m) && m.is_number ? m.number : otherwise;
-}
-=======
->>>>>>> main
 
 /* Room was made for it: see fv__weights_room. */
 static fv_entry *fv__weights_add(fv_weights *w) {
@@ -7537,8 +7478,6 @@ static const char *fv__gguf_string(fv__gguf *g) {
     return s;
 }
 
-<<<<<<< HEAD
-=======
 static const uint8_t fv__gguf_sizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 static uint64_t fv__little(const uint8_t *p, int bytes) {
     uint64_t v = 0;
@@ -7595,7 +7534,6 @@ FV_DEF double fv_weights_meta_number(const fv_weights *w, const char *key, doubl
     return fv__weights_meta(w, key, &m) && m.is_number ? m.number : otherwise;
 }
 
->>>>>>> main
 static void fv__gguf_array(fv__gguf *g) {
     uint64_t type = fv__gguf_uint(g, 4), count = fv__gguf_uint(g, 8);
     if (g->c->status) return;
