@@ -119,5 +119,6 @@ int cmd_bench(int argc, char **argv) {
     for (size_t i = 0; argc && i < sizeof benches / sizeof *benches; i++)
         if (!strcmp(argv[0], benches[i].name)) return benches[i].run(argc - 1, argv + 1);
     if (argc && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) return help();
+    if (argc && !strcmp(argv[0], "--version")) return cli_version();
     return cli_fail(2, "fv bench wants what to measure: gemm, attention, step, load, data or clouds");
 }

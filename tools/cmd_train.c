@@ -14,9 +14,11 @@ static int read_options(cli *a, run *r, int *bad) {
         const char *v = cli_value(a, direct[i][0]);
         if (!v) continue;
         snprintf(text, sizeof text, "%s=%s", direct[i][1], v);
-        if (!put_text(&r->s, text)) *bad = cli_fail(2, "%s %s: not a value", direct[i][0], v);
+        if (!put_text(&r->s, text)) return !(*bad = cli_fail(2, "%s %.80s: not a value", direct[i][0], v));
     }
     const char *layers = cli_value(a, "--layers");
+    if (layers && (strspn(layers, "0123456789,") != strlen(layers) || !*layers || strstr(layers, ",,") || *layers == ',' || layers[strlen(layers) - 1] == ','))
+        return !(*bad = cli_fail(2, "--layers %.80s: numbers separated by commas are wanted", layers));
     if (layers) {
         snprintf(text, sizeof text, "[%s]", layers);
         put(&r->s, 'f', "layers", text);
@@ -63,12 +65,13 @@ static int read_settings(run *r, cli *a, char sets[][256], int set_count, int *b
     fv_json *j = config ? fv_json_open(r->c, config) : NULL;
     if (j) put_json(&r->s, j);
     fv_json_free(r->c, j);
-    for (int i = 0; i < set_count; i++)
+    for (int i = 0; i < set_count && !*bad; i++)
         if (!put_text(&r->s, sets[i])) *bad = cli_fail(2, "--set %s: KEY=VALUE is wanted", sets[i]);
-    if (!read_options(a, r, bad) || fv_error(r->c)) return 0;
+    if (*bad || !read_options(a, r, bad) || fv_error(r->c)) return 0;
     if (unknown_key(&r->s)) *bad = cli_fail(2, "training key \"%s\": the task %s has none of that name", unknown_key(&r->s), r->task->name);
+    if (!*bad && bad_value(&r->s, names, sizeof names)) *bad = cli_fail(2, "%s", names);
     if (!value_of(&r->s, 't', "variant", NULL)) put_text(&r->s, "variant=llm");
-    if (!known_variant(&r->s)) *bad = cli_fail(2, "variant %s: unknown", text_of(&r->s, 't', "variant", "?", variant, sizeof variant));
+    if (!*bad && !known_variant(&r->s)) *bad = cli_fail(2, "variant %s: unknown", text_of(&r->s, 't', "variant", "?", variant, sizeof variant));
     return !*bad;
 }
 
@@ -151,7 +154,8 @@ int cmd_train(int argc, char **argv) {
     if (!t) return cli_fail(2, a.count ? "task \"%s\": unknown; fv train --help lists them" : "a task is wanted; fv train --help lists them", a.words[0]);
     const char *out = cli_value(&a, "--out"), *device = cli_value(&a, "--device");
     if (!cli_value(&a, "--data") || !out) return cli_fail(2, "--data and --out are wanted; usage: %s", a.usage);
-    if (device && !strncmp(device, "cuda", 4)) return cli_fail(6, "--device %s: this program was built without CUDA", device);
+    if (device && (!strcmp(device, "cuda") || (!strncmp(device, "cuda:", 5) && device[5] && strspn(device + 5, "0123456789") == strlen(device + 5))))
+        return cli_fail(6, "--device %s: this program was built without CUDA", device);
     if (device && strcmp(device, "cpu")) return cli_fail(2, "--device %s: cpu or cuda[:N]", device);
     int threads = (int)cli_int(&a, "--threads", 0, 1, &bad), save_every = (int)cli_int(&a, "--save-every", 100, 1, &bad);
     if (bad) return 2;

@@ -1,6 +1,9 @@
-/* points: classes of point clouds and meshes. Data: train/CLASS/ and test/CLASS/, or ModelNet40's CLASS/train/ and CLASS/test/, with the files that
- * data/clouds.h reads; or ScanObjectNN's training_X.h5 and test_X.h5 (see data/h5.h): the folder of one such pair, the folder of the hardest split
- * (X is objectdataset_augmentedrot_scale75) among others, or the path of a training_X.h5. Every object is sampled once to twice num_points (a mesh by area), moved to its centre and scaled into the unit sphere. In
+/* points: classes of point clouds and meshes. Data: train/CLASS/ and test/CLASS/, or ModelNet40's CLASS/train/ and CLASS/test/,
+ * with the files that data/clouds.h reads; or ScanObjectNN's training_X.h5 and test_X.h5 (see data/h5.h): the folder of one such
+ * pair, the folder of the hardest split (X is objectdataset_augmentedrot_scale75) among others, or the path of a training_X.h5.
+ * The demo is made of real CAD parts (data/parts.c) where tools/fetch.sh kicad-packages3d has been run, else of generated shapes.
+ *
+ * Every object is sampled once to twice num_points (a mesh by area), moved to its centre and scaled into the unit sphere. In
  * training a random half of these is scaled (2/3 to 3/2 an axis) and shifted (0.2), as Point-BERT does (stretch=0: not);
  * rotate=1 turns it about the upright axis first. */
 #include "../data/clouds.h"
@@ -154,7 +157,7 @@ static int points_open(run *r, const char *dir) {
     if (d->points < 1 || d->points > 1 << 20) return fv_fail(r->c, FV_EUSAGE, "num_points is %d", d->points);
     find_h5(r, dir, training, sizeof training);
     if (fv_error(r->c) || !(*training ? open_h5(r, d, training) : open_folders(r, d, dir))) return 0;
-    if (!fv_error(r->c) && !r->model) put_number(&r->s, 'm', "num_classes", r->classes);
+    if (!fv_error(r->c)) run_put_classes(r, r->classes);
     for (int s = 0; s < 2 && !fv_error(r->c); s++) { /* mixed once, so that the first N items are of all classes */
         fv_rng g = {7, 1000000000u + (uint64_t)s, 0};
         d->order[s] = (int32_t *)fv_alloc(r->c, (size_t)r->count[s] * sizeof(int32_t));

@@ -134,7 +134,7 @@ void qa_put_words(run *r, const qa_set *q) {
     fv_weights_close(r->c, w);
 }
 void qa_put_settings(run *r, const qa_set *q) {
-    if (!r->model) put_number(&r->s, 'm', "num_classes", r->classes);
+    run_put_classes(r, r->classes);
     qa_put_words(r, q);
 }
 

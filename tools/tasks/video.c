@@ -133,8 +133,7 @@ static int video_open(run *r, const char *dir) {
         if (!as_json) snprintf(path, sizeof path, "%s/%s", dir, csv[s]);
         if (!(as_json ? read_json(r, d, dir, path, s) : read_csv(r, d, dir, path, s))) return 0;
     }
-    if (!r->model) put_number(&r->s, 'm', "num_classes", r->classes);
-    return 1;
+    return run_put_classes(r, r->classes);
 }
 static void video_close(run *r) {
     video_data *d = (video_data *)r->data;
