@@ -7,7 +7,8 @@ run=build/demo-$task
 case $task in
 scene-qa) items=0,61,122,183,244,305,366,427,488,549,610,671 ;; # of different rooms
 vqa) items=0,97,194,291,388,485,582,679,776,873,970,1067,1164,1261,1358 ;;
-points | retrieval | video) items=0-23 ;;
+retrieval) items=0,66,132,198,264,330,396,462,528,594,660,726 ;; # of different emoji
+points | video) items=0-23 ;;
 volumes) items=0-17 ;;
 *) items=0-11 ;;
 esac
