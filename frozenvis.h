@@ -444,6 +444,23 @@ typedef struct fv_attention_desc {
     const fv_tensor *mask;       /* u8 [B,M], 1: a valid key; NULL: all are */
 } fv_attention_desc;
 FV_DEF fv_tensor *fv_attention(fv_ctx *c, fv_tensor *q, fv_tensor *k, fv_tensor *v, const fv_attention_desc *desc);
+/* fv_attention_scores -- the softmax itself, to look at: q, k (or q alone, holding q, k, v) and desc as above -> [B,H,N,M], f32 (f64
+ * for f64). No gradient flows through it. */
+FV_DEF fv_tensor *fv_attention_scores(fv_ctx *c, fv_tensor *q, fv_tensor *k, const fv_attention_desc *desc);
+
+/* Looking inside a network. fv_observe -- from here on see(user, place, x) is called for every place that a network has marked: when x
+ * is computed, and, where gradients flow, again in the backward pass with x->grad, d loss / d x, set. It may read and copy; x dies with
+ * the step. With fv_recompute a place inside a scope is shown once more. see NULL: no more. Nothing is computed otherwise.
+ *   the frozen stage   stage.input z, stage.attention and stage.ffn (the residual stream after each half, block by block; [B,N,D]),
+ *                      stage.scores ([B,H,N,M]), stage.output (of F2, before an outside residual)
+ *   encoders           block.attention, block.ffn, block.scores, block by block (vit, point_transformer, motion, and the towers of vqa
+ *                      and retrieval)
+ * fv_mark -- a network of yours marks a place: gives x, or while somebody observes a view of it. place: a literal, kept by its address.
+ * fv_mark_scores -- shows fv_attention_scores of q, k, where somebody observes. */
+typedef void (*fv_observer)(void *user, const char *place, const fv_tensor *x);
+FV_DEF void fv_observe(fv_ctx *c, fv_observer see, void *user);
+FV_DEF fv_tensor *fv_mark(fv_ctx *c, const char *place, fv_tensor *x);
+FV_DEF void fv_mark_scores(fv_ctx *c, const char *place, fv_tensor *q, fv_tensor *k, const fv_attention_desc *desc);
 
 /* Norms over the last dim D; w, b [D], each may be NULL (then 1 and 0). */
 FV_DEF fv_tensor *fv_layernorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, float eps);
@@ -3129,6 +3146,8 @@ typedef struct fv__tape {
     int no_grad, training, recompute;
     fv_type autocast;
     uint64_t seed, step, random_ops; /* random_ops: how many drew numbers in this step */
+    fv_observer see; /* see fv_observe; NULL: nobody */
+    void *see_user;
     int profiling;
     fv_profile_row row[FV__PROFILE_ROWS];
     int rows;
@@ -4201,6 +4220,84 @@ FV_DEF fv_tensor *fv_attention(fv_ctx *c, fv_tensor *q, fv_tensor *k, fv_tensor 
     y->node->i[2] = desc->causal, y->node->i[3] = desc->rope_interleaved;
     y->node->f[0] = (double)desc->scale, y->node->f[1] = (double)desc->rope_theta;
     return fv__apply(c, y);
+}
+
+/* ---- op attention_scores: y[b,h,n,m] = softmax(q k^T s + mask), as above; for looking at, without a backward pass ---- */
+static int fv__scores_shape(fv_ctx *c, fv_tensor *y) {
+    if (!fv__attention_shape(c, y)) return 0;
+    const fv_tensor *q = y->node->src[0], *k = y->node->src[1];
+    y->rank = 4, y->type = fv__compute_type(q->type);
+    y->dim[0] = q->dim[0], y->dim[1] = y->node->i[0], y->dim[2] = q->dim[1], y->dim[3] = k ? k->dim[1] : q->dim[1];
+    y->flags &= ~(unsigned)FV_NEEDS_GRAD;
+    return 1;
+}
+static void fv__scores_job(void *arg, int job, int worker) {
+    const fv__attention *a = (const fv__attention *)arg;
+    int64_t b = job / a->H, h = job % a->H, kh = h / (a->H / a->K);
+    char *at = (char *)fv__scratch(a->c, worker), *to = (char *)a->y->data + (size_t)(job * a->N * a->M) * a->e;
+    char *k = fv__carve(&at, a->padM * a->padH, a->e), *q = fv__carve(&at, a->tile * a->padH, a->e);
+    char *S = fv__carve(&at, a->tile * a->padM, a->e);
+    fv__load_head(a, a->kk->data, a->kk->type, fv__last(a->kk), a->k0 + kh * a->hd, b, a->M, 0, a->M, k, 1);
+    for (int64_t from = 0; from < a->N; from += a->tile) {
+        int64_t n = FV__MIN(a->tile, a->N - from);
+        fv__load_head(a, a->q->data, a->q->type, fv__last(a->q), a->q0 + h * a->hd, b, a->N, from, n, q, 1);
+        fv__small_gemm(a, n, a->M, a->hd, q, a->padH, 1, k, 1, a->padH, S, a->padM, 0, at);
+        fv__probabilities(a, S, b, h, from, n, 0);
+        for (int64_t i = 0; i < n; i++)
+            memcpy(to + (size_t)((from + i) * a->M) * a->e, S + (size_t)(i * a->padM) * a->e, (size_t)a->M * a->e);
+    }
+}
+static void fv__scores_fwd(fv_ctx *c, fv_tensor *y) {
+    fv__attention a = fv__attention_of(c, y);
+    fv__span *stat = fv__pool_alloc(c, (size_t)(a.B * a.H * a.N * 2) * a.e), *rope = fv__rope_table(c, &a);
+    a.stat = stat ? stat->data : NULL, a.rope = rope ? rope->data : NULL;
+    fv__scratch_reserve(c, fv__attention_scratch(&a));
+    if (!c->status) fv_parallel(c, (int)(a.B * a.H), fv__scores_job, &a);
+    fv__pool_free(c, stat), fv__pool_free(c, rope);
+}
+static const fv__op fv__op_scores = {"attention_scores", fv__scores_shape, fv__scores_fwd, NULL};
+FV_DEF fv_tensor *fv_attention_scores(fv_ctx *c, fv_tensor *q, fv_tensor *k, const fv_attention_desc *desc) {
+    fv_tensor *src[4], *y;
+    src[0] = q, src[1] = src[2] = k, src[3] = (fv_tensor *)(uintptr_t)desc->mask;
+    if (!fv__need(c, "attention_scores", q) || !(y = fv__make(c, &fv__op_scores, src, 4))) return NULL;
+    y->node->i[0] = desc->num_heads, y->node->i[1] = desc->num_kv_heads ? desc->num_kv_heads : desc->num_heads;
+    y->node->i[2] = desc->causal, y->node->i[3] = desc->rope_interleaved;
+    y->node->f[0] = (double)desc->scale, y->node->f[1] = (double)desc->rope_theta;
+    return fv__apply(c, y);
+}
+
+/* ---- op mark: x itself, shown to the observer; its gradient too, once it is whole.  gx = gy ---- */
+static int fv__mark_shape(fv_ctx *c, fv_tensor *y) {
+    (void)c;
+    fv__like(y, y->node->src[0], y->node->src[0]->type);
+    return 1;
+}
+static void fv__mark_show(fv_ctx *c, const fv_tensor *y) {
+    if (c->tape->see && !c->status) c->tape->see(c->tape->see_user, (const char *)(intptr_t)y->node->i[0], y);
+}
+static void fv__mark_fwd(fv_ctx *c, fv_tensor *y) {
+    y->data = y->node->src[0]->data;
+    fv__mark_show(c, y);
+}
+static void fv__mark_bwd(fv_ctx *c, fv_tensor *y) {
+    if (y->grad) fv__mark_show(c, y);
+    fv__give_grad(c, y, y->node->src[0]);
+}
+static const fv__op fv__op_mark = {"mark", fv__mark_shape, fv__mark_fwd, fv__mark_bwd};
+FV_DEF void fv_observe(fv_ctx *c, fv_observer see, void *user) {
+    if (c->tape) c->tape->see = see, c->tape->see_user = user;
+}
+FV_DEF fv_tensor *fv_mark(fv_ctx *c, const char *place, fv_tensor *x) {
+    if (c->status || !x || !c->tape->see) return c->status ? NULL : x;
+    fv_tensor *y = fv__make(c, &fv__op_mark, &x, 1);
+    if (!y) return NULL;
+    y->node->view = 1, y->node->i[0] = (int64_t)(intptr_t)place;
+    return fv__apply(c, y);
+}
+FV_DEF void fv_mark_scores(fv_ctx *c, const char *place, fv_tensor *q, fv_tensor *k, const fv_attention_desc *desc) {
+    if (c->status || !c->tape->see) return;
+    fv_tensor *y = fv_attention_scores(c, q, k, desc);
+    if (y) c->tape->see(c->tape->see_user, place, y);
 }
 
 /* ======================================================================================================
@@ -8745,6 +8842,7 @@ static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_ll
     fv_tensor *k = fv_linear(c, x, l->w[FV_LLM_K], l->w[FV_LLM_K_BIAS]);
     fv_tensor *v = fv_linear(c, x, l->w[FV_LLM_V], l->w[FV_LLM_V_BIAS]);
     if (c->status) return NULL;
+    fv_mark_scores(c, "stage.scores", q, k, &desc);
     return fv_linear_add(c, fv_attention(c, q, k, v, &desc), l->w[FV_LLM_O], l->w[FV_LLM_O_BIAS], residual);
 }
 
@@ -8753,10 +8851,11 @@ static fv_tensor *fv__llama_block(fv_ctx *c, const fv_frozen *f, const fv_llm_la
     float eps = f->config.rms_norm_eps;
     fv_tensor *h = x;
     if (!f->config.only_mlp) h = fv__block_attention(c, f, l, fv_rmsnorm(c, x, l->w[FV_LLM_NORM1], eps), x, mask);
+    h = fv_mark(c, "stage.attention", h);
     fv_tensor *n = fv_rmsnorm(c, h, l->w[FV_LLM_NORM2], eps);
     fv_tensor *gate = fv_linear(c, n, l->w[FV_LLM_GATE], NULL);
     fv_tensor *up = fv_linear(c, n, l->w[FV_LLM_UP], NULL);
-    return fv_linear_add(c, fv_swiglu(c, gate, up), l->w[FV_LLM_DOWN], NULL, h);
+    return fv_mark(c, "stage.ffn", fv_linear_add(c, fv_swiglu(c, gate, up), l->w[FV_LLM_DOWN], NULL, h));
 }
 
 /* norms first: h = x + out(attn(ln1 x)), h + fc2(act(fc1(ln2 h))); or each after its residual */
@@ -8770,10 +8869,11 @@ static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_laye
         h = fv__block_attention(c, f, l, n, x, mask);
         if (!before) h = fv_layernorm(c, h, l->w[FV_LLM_NORM1], l->w[FV_LLM_NORM1_BIAS], eps);
     }
+    h = fv_mark(c, "stage.attention", h);
     fv_tensor *n = before ? fv_layernorm(c, h, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps) : h;
     fv_tensor *u = fv_linear_act(c, n, l->w[FV_LLM_UP], l->w[FV_LLM_UP_BIAS], g->gelu ? FV_ACT_GELU : FV_ACT_RELU);
     fv_tensor *y = fv_linear_add(c, u, l->w[FV_LLM_DOWN], l->w[FV_LLM_DOWN_BIAS], h);
-    return before ? y : fv_layernorm(c, y, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps);
+    return fv_mark(c, "stage.ffn", before ? y : fv_layernorm(c, y, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps));
 }
 
 FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, const fv_tensor *mask) {
@@ -8818,9 +8918,10 @@ static fv_tensor *fv__stage_middle(fv_ctx *c, fv_frozen *f, fv_tensor *z, const 
 
 FV_DEF fv_tensor *fv_frozen_forward(fv_ctx *c, fv_frozen *f, fv_tensor *z, const fv_tensor *mask) {
     if (c->status || !f || !z || f->config.variant == FV_VARIANT_BASE) return c->status ? NULL : z;
+    z = fv_mark(c, "stage.input", z);
     fv_tensor *m = fv__stage_middle(c, f, z, mask);
     fv_tensor *y = m ? fv__stream(c, fv_linear(c, m, f->mapper2, NULL), f->type) : NULL;
-    f->features = y;
+    f->features = y = fv_mark(c, "stage.output", y);
     switch (f->config.residual) {
     case FV_RES_OUTSIDE:
     case FV_RES_BOTH: return fv_add(c, y, z);
@@ -8933,9 +9034,10 @@ static fv_tensor *fv__encoder_block(fv_ctx *c, const fv__block_params *b, fv_ten
     a.num_heads = heads, a.mask = mask;
     fv_scope scope = fv_scope_begin(c);
     fv_tensor *qkv = fv_linear(c, fv_layernorm(c, x, b->norm1.w, b->norm1.b, eps), b->qkv.w, b->qkv.b);
-    fv_tensor *h = fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, x, drop);
+    fv_mark_scores(c, "block.scores", qkv, NULL, &a);
+    fv_tensor *h = fv_mark(c, "block.attention", fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, x, drop));
     fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, b->norm2.w, b->norm2.b, eps), b->fc1.w, b->fc1.b, FV_ACT_GELU);
-    return fv_scope_end(c, scope, fv__residual(c, u, &b->fc2, h, drop));
+    return fv_scope_end(c, scope, fv_mark(c, "block.ffn", fv__residual(c, u, &b->fc2, h, drop)));
 }
 
 /* Norm, dropout and classifier of pooled tokens [B,d]. All in f32 under fv_autocast too: one row a sample costs nothing, and the loss
