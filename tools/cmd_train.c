@@ -74,7 +74,7 @@ static int read_settings(run *r, cli *a, char sets[][256], int set_count, int *b
 
 /* which items are trained on; said before anything is made on the disk */
 static int plan(run *r) {
-    int hold = (int)number_of(&r->s, 't', "holdout", 0), limit = (int)number_of(&r->s, 't', "limit", 0);
+    int hold = run_holdout(r), limit = (int)number_of(&r->s, 't', "limit", 0);
     int step = (int)number_of(&r->s, 't', "batch_size", 128) * (int)number_of(&r->s, 't', "grad_accum", 1);
     r->order_count = r->count[SPLIT_TRAIN] - hold;
     double fraction = number_of(&r->s, 't', "fraction", 1);
@@ -101,7 +101,8 @@ static int train(run *r, cli *a, const char *out, int save_every) {
         run_catch_signals();
         if (mkdir(out, 0777) && !cli_value(a, "--resume")) fv_fail(r->c, FV_EIO, "%s: cannot be made", out);
         run_write_config(r, out);
-        if (!fv_error(r->c)) run_train(r, out, save_every, cli_value(a, "--json") != NULL, cli_value(a, "--quiet") != NULL);
+        run_progress show = cli_value(a, "--progress") ? PROGRESS_LINES : cli_value(a, "--quiet") ? PROGRESS_NONE : PROGRESS_BAR;
+        if (!fv_error(r->c)) run_train(r, out, save_every, cli_value(a, "--json") != NULL, show);
         if (!fv_error(r->c) && cli_value(a, "--profile")) print_profile(r);
     }
     int status = run_end(r);
@@ -140,7 +141,7 @@ int cmd_train(int argc, char **argv) {
         {"--limit", "N", "first N training items", NULL}, {"--save-every", "N", "steps between checkpoints (default 100)", NULL},
         {"--resume", NULL, "go on where the run's folder stands", NULL}, {"--recompute", NULL, "less memory, more time", NULL},
         {"--profile", NULL, "where the time went, by op", NULL}, {"--device", "cpu|cuda[:N]", "cpu unless said", NULL}, {"--json", NULL, "JSON lines on stdout", NULL},
-        {"--quiet", NULL, "no progress bar", NULL}, {NULL, NULL, NULL, NULL}};
+        {"--quiet", NULL, "no progress bar", NULL}, {"--progress", NULL, "progress as lines, for a program that reads them", NULL}, {NULL, NULL, NULL, NULL}};
     cli a = {"fv train TASK --data DIR --out DIR [options]", "Trains a task's network, with a language model's block inside unless --variant base.", options, {NULL}, 0};
     int status = cli_parse(&a, n, argv);
     if (status == 0 && help) return print_tasks();

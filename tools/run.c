@@ -332,21 +332,47 @@ int run_classes(run *r, int split, int from, int count, figures *f) {
     return !fv_error(r->c);
 }
 
-static int measure(run *r, int split, int from, int count, figures *f) {
+int run_measure(run *r, int split, int from, int count, figures *f) {
     return r->task->measure ? r->task->measure(r, split, from, count, f) : run_classes(r, split, from, count, f);
 }
 
+int run_holdout(const run *r) {
+    double hold = number_of(&r->s, 't', "holdout", 0);
+    return hold <= 0 ? 0 : hold < 1 ? (int)(hold * r->count[SPLIT_TRAIN]) : (int)hold;
+}
+
 /* ---- the run's folder ---- */
+/* SHA-256 of 16 test items as the network gets them, spread over the split: tells one test split from another */
+static int digest_of_test(run *r, char hex[65]) {
+    fv_sha sha;
+    uint8_t digest[32];
+    fv_sha_start(&sha);
+    for (int i = 0; i < 16 && i < r->count[SPLIT_TEST]; i++) {
+        int32_t item = (int32_t)((int64_t)i * r->count[SPLIT_TEST] / 16);
+        batch b;
+        memset(&b, 0, sizeof b), b.with_loss = 1;
+        fv_reset(r->c);
+        if (!r->task->batch(r, SPLIT_TEST, &item, 1, -1, &b)) return 0;
+        for (int k = 0; k < b.inputs + b.targets; k++) {
+            const fv_tensor *t = k < b.inputs ? b.input[k] : b.target[k - b.inputs];
+            if (t) fv_sha_add(&sha, t->data, (size_t)fv_numel(t) * fv_type_size(t->type));
+        }
+    }
+    fv_sha_end(&sha, digest);
+    for (int i = 0; i < 32; i++) snprintf(hex + 2 * i, 3, "%02x", (unsigned)digest[i]);
+    return 1;
+}
 void run_write_config(run *r, const char *out) {
     fv_text t = {0};
-    char path[4200];
-    if (fv_error(r->c)) return;
+    char path[4200], digest[65];
+    if (fv_error(r->c) || !digest_of_test(r, digest)) return;
     fv_text_add(r->c, &t, "{\"task\":\"%s\",\"model\":", r->task->name);
     model_json(r->c, &t, &r->s);
     fv_text_add(r->c, &t, ",\"train\":{");
     section_json(r->c, &t, &r->s, 't');
     fv_text_add(r->c, &t, "},\"data\":");
     fv_text_json_string(r->c, &t, r->data_path);
+    fv_text_add(r->c, &t, ",\"items\":{\"train\":%d,\"test\":%d,\"test_sha256\":\"%s\"}", r->count[SPLIT_TRAIN], r->count[SPLIT_TEST], digest);
     if (*r->llm_path) {
         fv_text_add(r->c, &t, ",\"llm\":{\"path\":");
         fv_text_json_string(r->c, &t, r->llm_path);
@@ -386,8 +412,12 @@ static FILE *open_log(run *r, const char *out, int64_t step) {
     return log;
 }
 
-static void progress(int64_t step, int64_t steps, double start, double loss) {
+static void progress(int64_t step, int64_t steps, double start, double loss, run_progress show) {
+    static double said;
     const char *term = getenv("TERM");
+    if (show == PROGRESS_LINES && (step == steps || fv_now() > said + 0.5))
+        fprintf(stderr, "progress %lld %lld %.4f\n", (long long)step, (long long)steps, loss), said = fv_now();
+    if (show != PROGRESS_BAR) return;
     if (!isatty(2) || (term && !strcmp(term, "dumb"))) return;
     double left = (fv_now() - start) / (double)step * (double)(steps - step);
     int full = (int)(30 * step / steps);
@@ -450,15 +480,15 @@ static void finish(run *r, const char *out, double seconds, double speed, int js
     figures f, cost;
     fv_text t = {0};
     memset(&f, 0, sizeof f), memset(&cost, 0, sizeof cost);
-    int hold = (int)number_of(&r->s, 't', "holdout", 0);
+    int hold = run_holdout(r);
     figure_add(&cost, "images_per_s", speed, "#");
     figure_add(&cost, "peak_memory_mb", (double)fv_memory(r->c).peak / 1e6, "#");
     figure_add(&cost, "trainable_parameters", (double)fv_model_numel(r->model), "#");
     figure_add(&cost, "frozen_parameters", r->model->frozen ? (double)fv_frozen_numel(r->model->frozen) : 0, "#");
     figure_add(&cost, "seconds", seconds, "#");
     if (!hold) r->score = (float *)fv_alloc(r->c, (size_t)(r->count[SPLIT_TEST] + 1) * sizeof(float));
-    if (hold) measure(r, SPLIT_TRAIN, r->count[SPLIT_TRAIN] - hold, hold, &f);
-    else measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
+    if (hold) run_measure(r, SPLIT_TRAIN, r->count[SPLIT_TRAIN] - hold, hold, &f);
+    else run_measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
     if (!hold && r->task->baselines && !interrupted && !fv_error(r->c)) r->task->baselines(r, &f);
     if (interrupted || fv_error(r->c)) return;
     snprintf(path, sizeof path, "%s/model.safetensors", out);
@@ -480,14 +510,16 @@ static void finish(run *r, const char *out, double seconds, double speed, int js
     if (!fv_error(r->c)) print_result(r, &f, &cost, json);
 }
 
-/* a line of the log with the test measures, every so many epochs */
+/* a line of the log with the test measures (or those of the items held out), every so many epochs */
 static void log_measures(run *r, FILE *log, int64_t step) {
+    int hold = run_holdout(r);
     figures f;
     fv_text t = {0};
     memset(&f, 0, sizeof f);
-    measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
+    if (hold) run_measure(r, SPLIT_TRAIN, r->count[SPLIT_TRAIN] - hold, hold, &f);
+    else run_measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
     figures_json(r->c, &t, &f);
-    if (!fv_error(r->c) && !interrupted) fprintf(log, "{\"step\":%lld,\"test\":{%s}}\n", (long long)step, t.data);
+    if (!fv_error(r->c) && !interrupted) fprintf(log, "{\"step\":%lld,\"%s\":{%s}}\n", (long long)step, hold ? "held_out" : "test", t.data);
     fv_text_free(r->c, &t);
 }
 
@@ -505,7 +537,7 @@ static fv_optim *make_optim(run *r) {
     return fv_optim_create(r->c, &r->model->params, &d);
 }
 
-void run_train(run *r, const char *out, int save_every, int json, int quiet) {
+void run_train(run *r, const char *out, int save_every, int json, run_progress show) {
     const settings *s = &r->s;
     int size = (int)number_of(s, 't', "batch_size", 128), accum = (int)number_of(s, 't', "grad_accum", 1), epoch = -1;
     int per_epoch = r->order_count / (size * accum), eval_every = (int)number_of(s, 't', "eval_every", 0);
@@ -517,7 +549,7 @@ void run_train(run *r, const char *out, int save_every, int json, int quiet) {
     fv_optim *o = make_optim(r);
     int64_t step = o ? fv_checkpoint_load(r->c, out, &r->model->params, &r->model->buffers, o) : -1, first = step;
     FILE *log = step >= 0 ? open_log(r, out, step) : NULL;
-    double start = fv_now(), lr = number_of(s, 't', "lr", 1e-3), seen = 0, spent = 0;
+    double start = fv_now(), lr = number_of(s, 't', "lr", 1e-3) * number_of(s, 't', "lr_scale", 1), seen = 0, spent = 0;
     fv_training(r->c, 1);
     fv_autocast(r->c, r->bf16 ? FV_BF16 : FV_F32);
     while (log && step < steps && !interrupted && !fv_error(r->c)) {
@@ -529,7 +561,7 @@ void run_train(run *r, const char *out, int save_every, int json, int quiet) {
         step++, seen += size * accum, spent += fv_now() - t;
         fprintf(log, "{\"step\":%lld,\"epoch\":%d,\"loss\":%.6f,\"lr\":%.6g,\"grad_norm\":%.5g}\n", (long long)step, epoch, loss, (double)rate, norm);
         if (eval_every > 0 && step < steps && step % ((int64_t)eval_every * per_epoch) == 0) log_measures(r, log, step);
-        if (!quiet) progress(step, steps, start, loss);
+        progress(step, steps, start, loss, show);
         if (step == steps || (save_every > 0 && step % save_every == 0)) {
             fflush(log);
             fv_checkpoint_save(r->c, out, &r->model->params, &r->model->buffers, o, step);
