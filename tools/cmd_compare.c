@@ -191,10 +191,9 @@ static int corrupt_all(report *p, const char *threads, int quiet) {
         }
     return 0;
 }
-/* what the first arm with a block predicts, for the report */
 static void draw_predictions(const report *p) {
     char picture[4400], dir[4300];
-    int i = p->arms > 1;
+    int i = report_pictured(p);
     if (!task_named(p->task)->draw || compare_exists(p->out, "predictions.png")) return;
     snprintf(dir, sizeof dir, "%s/%s-0", p->out, p->arm[i].name), snprintf(picture, sizeof picture, "%s/predictions.png", p->out);
     const char *draw[] = {NULL, "predict", dir, "--items", "0-11", "--png", picture, NULL};
@@ -215,7 +214,7 @@ static int print_help(void) {
            "                           or any key of the model and training config, with its values\n"
            "  --tune K                 K learning rates for each arm, around the preset's (x 1/3, 1, 3), tried on a tenth of the training items\n"
            "                           that is held out; the best one is used. The test split is looked at once, at the end.\n"
-           "  --corrupt                measure every run under noise, blur, contrast, JPEG and rotation too\n"
+           "  --corrupt                measure every run under noise, blur, contrast, JPEG and rotation too, on 2000 test items\n"
            "  --resume                 go on with OUT, with more seeds or arms where asked\n"
            "  --json                   JSON lines in place of the table\n", MAX_SEEDS);
     return 0;

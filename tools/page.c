@@ -154,10 +154,11 @@ static void tuning(fv_ctx *c, const report *p, fv_text *t) {
 
 static void picture(fv_ctx *c, const report *p, fv_text *t) {
     char path[4400];
+    int shown = report_pictured(p);
     fv_file f;
     snprintf(path, sizeof path, "%s/predictions.png", p->out);
     if (access(path, F_OK) || !fv_file_open(c, path, &f)) return;
-    fv_text_add(c, t, "<h2>What %s predicts</h2><p>Test items 0 to 11, seed 0.</p><img alt='predictions' src='data:image/png;base64,", p->arm[p->arms > 1].name);
+    fv_text_add(c, t, "<h2>What %s predicts</h2><p>Test items 0 to 11, seed 0.</p><img alt='predictions' src='data:image/png;base64,", p->arm[shown].name);
     base64(c, t, f.data, f.size);
     fv_text_add(c, t, "'>\n");
     fv_file_close(c, &f);

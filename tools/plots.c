@@ -38,7 +38,7 @@ static void grid_across(fv_ctx *c, fv_text *t, const axis *y, double left, doubl
 static void grid_down(fv_ctx *c, fv_text *t, const axis *x, double top, double bottom) {
     double step = tick_step(x, 6);
     for (double v = ceil(x->low / step) * step; v <= x->high; v += step)
-        fv_text_add(c, t, "<path d='M%.1f %.1fV%.1f' stroke='#e3e3e3'/><text x='%.1f' y='%.1f' text-anchor='middle'>%+.4g</text>\n", place(x, v), top, bottom,
+        fv_text_add(c, t, "<path d='M%.1f %.1fV%.1f' stroke='#e3e3e3'/><text x='%.1f' y='%.1f' text-anchor='middle'>%.4g</text>\n", place(x, v), top, bottom,
                     place(x, v), bottom + 18, fabs(v) < step / 2 ? 0 : v);
 }
 static double sd_of(const report *p, const arm *a) { return p->seeds > 1 ? a->sd : 0; }
@@ -171,7 +171,7 @@ void plot_arms(fv_ctx *c, const report *p, fv_text *t) {
     for (int i = 0; i < p->arms; i++)
         for (int s = 0; s < p->seeds; s++) widen(&y, p->arm[i].run[s]->headline);
     pad(&y);
-    snprintf(title, sizeof title, "%s on the test split: a dot for each seed, a line for the mean", p->headline);
+    snprintf(title, sizeof title, "%s: each seed, and the mean as a line", p->headline);
     begin_svg(c, t, W, H, title);
     grid_across(c, t, &y, L, W - 20);
     fv_text_add(c, t, "<path d='M%g %.1fH%g' stroke='#222' stroke-dasharray='6 4'/>\n", L, place(&y, p->arm[0].mean), W - 20);

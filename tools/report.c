@@ -73,6 +73,11 @@ static outcome *read_run(fv_ctx *c, report *p, const arm *a, int seed, fv_text *
 
 /* ---- statistics ---- */
 int report_less_is_better(const char *headline) { return strstr(headline, "ADE") || strstr(headline, "FDE") || strstr(headline, "loss") || !strcmp(headline, "MR"); }
+int report_pictured(const report *p) {
+    for (int i = 0; i < p->arms; i++)
+        if (!strcmp(p->arm[i].variant, "llm")) return i;
+    return p->arms - 1;
+}
 int report_verdict(const report *p, const arm *a) {
     int sign = report_less_is_better(p->headline) ? -1 : 1;
     return isnan(a->low) ? 0 : a->low > 0 ? sign : a->high < 0 ? -sign : 0;

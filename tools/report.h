@@ -49,6 +49,8 @@ int compare_exists(const char *dir, const char *file);
 void report_write(fv_ctx *c, report *p, int json);
 /* 1 when less of this figure is better: losses, distances */
 int report_less_is_better(const char *headline);
+/* the arm whose predictions the page shows: the first of the variant llm, else the last */
+int report_pictured(const report *p);
 /* -1 worse than its reference, 1 better, 0 no difference shown (or no interval): what the interval allows to say */
 int report_verdict(const report *p, const arm *a);
 /* bootstrap -- the mean of a[s][i] - b[s][i] over seeds and items, and its 95 % interval: seeds and items are drawn with replacement,

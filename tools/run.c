@@ -63,7 +63,7 @@ static void cache_folder(char *path, size_t n, const char *what) {
 }
 
 /* The path that tools/fetch.sh prints for a thing. The script lies beside the program's folder (build/fv) or where make install put it. */
-static int fetched(run *r, const char *what, char *path) {
+int run_fetch(run *r, const char *what, char *path) {
     char self[4096], script[4200];
     int pipes[2], status = 0;
     size_t used = 0;
@@ -126,7 +126,7 @@ static int demo_data(run *r) {
     int count = 0;
     snprintf(words, sizeof words, "%s", r->task->fetch ? r->task->fetch : "");
     for (char *w = strtok(words, " "); w && count < 4; w = strtok(NULL, " "))
-        if (!fetched(r, w, found[count++])) return 0;
+        if (!run_fetch(r, w, found[count++])) return 0;
     if (!r->task->demo) return snprintf(r->data_path, sizeof r->data_path, "%s", found[0]) > 0;
     snprintf(name, sizeof name, "demo-%s-1", r->task->name); /* the number changes with the generator's settings */
     cache_folder(r->data_path, sizeof r->data_path, name);
@@ -160,7 +160,7 @@ int run_llm(run *r, const char *llm, int demo) {
     int wanted = r->task->words || wants_llm(r);
     if (fv_error(r->c) || (is_text(&r->s, 't', "variant", "base") && !r->task->words)) return !fv_error(r->c);
     if (llm) snprintf(r->llm_path, sizeof r->llm_path, "%s", realpath(llm, full) ? full : llm);
-    else if (demo) return fetched(r, "smollm2", r->llm_path);
+    else if (demo) return run_fetch(r, "smollm2", r->llm_path);
     else if (wanted && r->task->words) return fv_fail(r->c, FV_EUSAGE, "the task %s wants a language model for its tokenizer: --llm FILE (a GGUF file)", r->task->name);
     else if (wanted) return fv_fail(r->c, FV_EUSAGE, "variant %s wants a language model: --llm FILE (a GGUF or safetensors file)", value_of(&r->s, 't', "variant", "llm"));
     return 1;

@@ -10,6 +10,8 @@ void run_begin(run *r, int threads);
 int run_end(run *r);
 /* Where --data and --llm are: "demo" fetches and makes what the task's demo wants, in the cache folder. 1 or 0. */
 int run_data(run *r, const char *data);
+/* Where tools/fetch.sh keeps a thing ("emoji"); fetched when it is not there. path [4096]. 1 or 0. */
+int run_fetch(run *r, const char *what, char *path);
 int run_llm(run *r, const char *llm, int demo);
 int run_open_model(run *r);
 /* Settings, model, weights and data folder of a finished run, for eval and predict. NULL and an error, or its config. */

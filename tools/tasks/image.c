@@ -11,6 +11,8 @@ typedef struct image_data { pictures split[2]; } image_data;
 static const char *presets[][2] = {
     {"demo-image", "arch=vit img_size=28 patch_size=7 in_chans=1 embed_dim=128 depth=4 num_heads=4 batch_size=128 epochs=4 lr=1e-3 warmup_epochs=0.5 weight_decay=0.05 "
                    "label_smoothing=0.1 clip_grad=1 hflip=1 limit=30000"},
+    {"emoji64", "arch=vit img_size=64 patch_size=8 in_chans=3 embed_dim=128 depth=4 num_heads=4 batch_size=50 epochs=12 lr=1e-3 warmup_epochs=1 weight_decay=0.05 "
+                "linear_init=xavier clip_grad=1 precision=bf16 hflip=1 shift=4"},
     {"tiny28", "arch=vit img_size=28 patch_size=4 in_chans=1 embed_dim=128 depth=4 num_heads=4 batch_size=128 epochs=10 lr=1e-3 warmup_epochs=1 weight_decay=0.05"},
     {"tiny", "arch=vit img_size=224 patch_size=16 in_chans=3 embed_dim=192 depth=12 num_heads=3 batch_size=64 epochs=100 lr=5e-4 warmup_epochs=5 weight_decay=0.05"},
     {"small", "arch=vit img_size=224 patch_size=16 in_chans=3 embed_dim=384 depth=12 num_heads=6 batch_size=64 epochs=100 lr=5e-4 warmup_epochs=5 weight_decay=0.05"},
