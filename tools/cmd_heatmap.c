@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "cli.h"
 #include "data/captions.h"
-#include "data/folder.h"
 #include "data/pictures.h"
 #include "draw.h"
 #include "insight.h"
@@ -12,9 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-enum { MOST_FILES = 4096, CELL = 96, GAP = 6, MOST_RUNS = 2, MOST_TOKENS = 4096, MAGNITUDE = 0, FREQUENCY, ATTENTION, MAPS };
+enum { CELL = 96, GAP = 6, MOST_RUNS = 2, MAGNITUDE = 0, FREQUENCY, ATTENTION, MAPS };
 static const char *const map_name[MAPS] = {"magnitude", "frequency", "attention"};
 /* IoU sums of one run */
 typedef struct scores { double sum[INSIGHT_PLACES][MAPS]; int count; } scores;
@@ -80,119 +78,48 @@ static void draw_heads(canvas *v, const char *name, const insight *s, double x) 
 }
 
 /* ---- one picture through one run ---- */
-typedef struct viewer { run r; insight s; scores iou; const char *dir; int open; } viewer;
-static int open_viewer(viewer *w, const char *dir, int threads) {
-    run_begin(&w->r, threads);
-    w->dir = dir, w->open = 1;
-    fv_json *j = run_reopen(&w->r, dir, NULL);
-    fv_json_free(w->r.c, j);
-    if (!j || !insight_fits(&w->r)) return 0;
-    fv_no_grad(w->r.c, 1);
-    insight_begin(w->r.c, &w->s);
-    return 1;
-}
-static int size_of(const viewer *w) { return (int)number_of(&w->r.s, 'm', "img_size", 224); }
-static int channels_of(const viewer *w) { return (int)number_of(&w->r.s, 'm', "in_chans", 3); }
-static int patch_of(const viewer *w) { return (int)number_of(&w->r.s, 'm', "patch_size", 16); }
-static int look_at(viewer *w, const uint8_t *picture) {
-    fv_ctx *c = w->r.c;
-    int S = size_of(w), C = channels_of(w);
-    int64_t dim[4] = {1, C, S, S};
-    fv_reset(c);
-    insight_clear(&w->s);
-    fv_tensor *x = fv_new(c, FV_F32, 4, dim);
-    for (int k = 0; x && k < C; k++)
-        for (int i = 0; i < S * S; i++) fv_set(x, k * S * S + i, picture[i * C + k] / 127.5 - 1);
-    fv_model_forward(c, w->r.model, x);
-    if (!fv_error(c) && w->s.tokens > MOST_TOKENS) fv_fail(c, FV_EUSAGE, "%d tokens; %d are drawn at most", w->s.tokens, MOST_TOKENS);
-    return !fv_error(c);
-}
-static void add_iou(viewer *w, const uint8_t *truth) {
+static scores iou_of[MOST_RUNS];
+static void add_iou(const viewer *w, scores *s, const uint8_t *truth) {
     double map[MOST_TOKENS];
     for (int place = 0; place < INSIGHT_PLACES; place++)
         for (int kind = 0; kind < MAPS; kind++)
-            w->iou.sum[place][kind] += make_map(&w->s, place, kind, map) ? best_iou(map, truth, w->s.tokens - 1) : NAN;
-    w->iou.count++;
-}
-
-/* DIR/CLASS/1.png or DIR/1.png for .../CLASS/1.png; 0: none is there */
-static int mask_path(const char *dir, const char *image, char *path, size_t n) {
-    const char *file = strrchr(image, '/'), *folder = file;
-    while (folder && folder > image && folder[-1] != '/') folder--;
-    if (folder) snprintf(path, n, "%s/%s", dir, folder);
-    if (folder && !access(path, R_OK)) return 1;
-    snprintf(path, n, "%s/%s", dir, file ? file + 1 : image);
-    return !access(path, R_OK);
-}
-
-/* ---- the pictures: files, or folders of them, or of folders of classes ---- */
-typedef struct files { char (*at)[1024]; int count; } files;
-static void add_file(files *f, const char *path) {
-    if (f->count < MOST_FILES) snprintf(f->at[f->count++], sizeof f->at[0], "%.1023s", path);
-}
-static void add_folder(fv_ctx *c, files *f, const char *dir, int deep) {
-    char path[2200];
-    for (int folders = 0; folders <= deep; folders++) {
-        int n = 0;
-        char **name = folder_list(c, dir, folders ? "" : ".png", folders, &n);
-        for (int i = 0; name && i < n; i++) {
-            snprintf(path, sizeof path, "%.1000s/%.1000s", dir, name[i]);
-            if (folders) add_folder(c, f, path, 0);
-            else add_file(f, path);
-        }
-        fv_free(c, name);
-    }
-}
-static int list_files(fv_ctx *c, files *f, const cli *a) {
-    struct stat st;
-    f->at = (char(*)[1024])fv_alloc(c, (size_t)MOST_FILES * sizeof *f->at);
-    for (int i = 1; i < a->count && f->at; i++) {
-        if (!stat(a->words[i], &st) && S_ISDIR(st.st_mode)) add_folder(c, f, a->words[i], 1);
-        else add_file(f, a->words[i]);
-    }
-    return f->count ? 1 : fv_fail(c, FV_EUSAGE, "%s: no picture", a->words[1]);
+            s->sum[place][kind] += make_map(&w->s, place, kind, map) ? best_iou(map, truth, w->s.tokens - 1) : NAN;
+    s->count++;
 }
 
 /* a row of the sheet (v NULL: none), and the IoUs. 1 or 0 and an error in the first run's context */
 static int one_row(viewer *w, int runs, const char *file, const char *masks, canvas *v, double y, int *masked) {
     fv_ctx *c = w->r.c;
-    int S = size_of(w), C = channels_of(w), grid = S / patch_of(w);
+    int S = viewer_size(w), C = viewer_channels(w), grid = S / viewer_patch(w);
     size_t n = (size_t)S * (size_t)S;
-    char path[8500];
     double x = GAP, map[MOST_TOKENS];
-    uint8_t *picture = (uint8_t *)fv_alloc(c, n * (size_t)C), *mask = (uint8_t *)fv_alloc(c, n), truth[MOST_TOKENS], any = 0;
-    int ok = picture && mask && picture_fit(c, file, S, C, picture);
-    int has_mask = ok && masks && mask_path(masks, file, path, sizeof path);
-    if (ok && masks && !has_mask) ok = fv_fail(c, FV_EUSAGE, "%s: no mask of that name in %s", file, masks);
-    if (has_mask) ok = picture_fit(c, path, S, 1, mask);
-    for (size_t i = 0; has_mask && i < n; i++) mask[i] = mask[i] >= 128;
-    if (has_mask && ok) mask_to_tokens(mask, S, patch_of(w), truth);
-    for (int i = 0; has_mask && ok && i < grid * grid; i++) any |= truth[i];
+    uint8_t *picture = (uint8_t *)fv_alloc(c, n * (size_t)C), truth[MOST_TOKENS];
+    int ok = picture && picture_fit(c, file, S, C, picture), any = 0;
+    if (ok && masks) any = viewer_truth(w, file, masks, truth), ok = !fv_error(c);
     if (ok && v) draw_pixels(v, picture, S, S, C, x, y, CELL, CELL);
     x += CELL + GAP;
-    if (has_mask && ok && v) {
+    if (ok && masks && v) {
         for (int i = 0; i < grid * grid; i++) map[i] = truth[i];
         draw_map(v, picture, S, C, map, grid, x, y);
     }
     if (masks) x += CELL + GAP;
     for (int k = 0; k < runs && ok; k++, x += 2 * GAP) {
         int column[INSIGHT_PLACES * MAPS][2];
-        if (!look_at(&w[k], picture)) ok = k ? fv_fail(c, FV_EUSAGE, "%s: %s", w[k].dir, fv_error_text(w[k].r.c)) : 0;
+        if (!viewer_look(&w[k], picture)) ok = k ? fv_fail(c, FV_EUSAGE, "%s: %s", w[k].dir, fv_error_text(w[k].r.c)) : 0;
         int count = ok && v ? columns(&w[k].s, column) : 0;
         for (int i = 0; i < count; i++, x += CELL + GAP) {
             make_map(&w[k].s, column[i][0], column[i][1], map);
             draw_map(v, picture, S, C, map, grid, x, y);
         }
-        if (ok && any) add_iou(&w[k], truth);
+        if (ok && any) add_iou(&w[k], &iou_of[k], truth);
     }
     *masked += any;
-    fv_free(c, picture), fv_free(c, mask);
+    fv_free(c, picture);
     return ok;
 }
 
 /* ---- results ---- */
-static void print_run(const viewer *w, int json, int last) {
-    const scores *s = &w->iou;
+static void print_run(const viewer *w, const scores *s, int json, int last) {
     int at = 0;
     if (!json) printf("%-38s %10s %10s %10s   (mIoU, percent, %d pictures)\n", w->dir, map_name[0], map_name[1], map_name[2], s->count);
     else printf("{\"run\":\"%s\",\"pictures\":%d,\"miou\":{", w->dir, s->count);
@@ -264,13 +191,13 @@ int cmd_heatmap(int argc, char **argv) {
     const char *beside = cli_value(&a, "--beside"), *png = cli_value(&a, "--png"), *masks = cli_value(&a, "--masks");
     int threads = (int)cli_int(&a, "--threads", 0, 1, &bad), rows = (int)cli_int(&a, "--rows", 12, 1, &bad), runs = beside ? 2 : 1;
     if (bad) return 2;
-    int ok = open_viewer(&w[0], a.words[0], threads) && (!beside || open_viewer(&w[1], beside, threads));
-    if (ok && beside && (size_of(&w[0]) != size_of(&w[1]) || channels_of(&w[0]) != channels_of(&w[1]) || patch_of(&w[0]) != patch_of(&w[1])))
+    int ok = viewer_open(&w[0], a.words[0], threads) && (!beside || viewer_open(&w[1], beside, threads));
+    if (ok && beside && (viewer_size(&w[0]) != viewer_size(&w[1]) || viewer_channels(&w[0]) != viewer_channels(&w[1]) || viewer_patch(&w[0]) != viewer_patch(&w[1])))
         ok = fv_fail(w[0].r.c, FV_EUSAGE, "%s and %s differ in img_size, in_chans or patch_size", w[0].dir, w[1].dir);
     files f = {NULL, 0};
-    ok = ok && list_files(w[0].r.c, &f, &a) && draw_sheet(w, runs, &f, rows, masks, png ? png : "heatmap.png");
+    ok = ok && files_list(w[0].r.c, &f, a.words + 1, a.count - 1) && draw_sheet(w, runs, &f, rows, masks, png ? png : "heatmap.png");
     if (w[0].open) fv_free(w[0].r.c, f.at);
-    for (int k = 0; k < runs && ok && masks; k++) print_run(&w[k], cli_value(&a, "--json") != NULL, k + 1 == runs);
+    for (int k = 0; k < runs && ok && masks; k++) print_run(&w[k], &iou_of[k], cli_value(&a, "--json") != NULL, k + 1 == runs);
     if (ok && !cli_value(&a, "--json")) printf("%s\n", png ? png : "heatmap.png");
     for (int k = 0; k < runs; k++) {
         insight_end(&w[k].s);

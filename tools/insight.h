@@ -28,4 +28,22 @@ void insight_end(insight *s);
 int insight_fits(run *r);
 /* the class token's attention to patch k (0..tokens-2) of item i, summed over heads: out [tokens-1] */
 void insight_class_row(const insight *s, int which, int item, double *out);
+
+/* ---- a run to look into, one picture at a time ---- */
+enum { MOST_TOKENS = 4096, MOST_FILES = 4096 };
+typedef struct viewer { run r; insight s; const char *dir; int open; } viewer;
+/* Opens the finished run DIR without its data. Closed with insight_end and run_end where `open` is set. 1 or 0. */
+int viewer_open(viewer *w, const char *dir, int threads);
+int viewer_size(const viewer *w);
+int viewer_channels(const viewer *w);
+int viewer_patch(const viewer *w);
+/* A forward pass of pixels u8 [size,size,channels]; w->s is filled. 1 or 0. */
+int viewer_look(viewer *w, const uint8_t *picture);
+/* The mask of picture FILE, MASKS/CLASS/1.png or MASKS/1.png for .../CLASS/1.png, by tokens: truth [tokens-1]. 1 when one of them is 1;
+ * 0 otherwise, and an error where there is no mask. */
+int viewer_truth(viewer *w, const char *file, const char *masks, uint8_t *truth);
+
+/* Pictures: files, or folders of PNG files, or of folders of classes. */
+typedef struct files { char (*at)[1024]; int count; } files;
+int files_list(fv_ctx *c, files *f, const char *const *words, int count);
 #endif
