@@ -16,7 +16,11 @@ out = {}
 # ---- tokens: magnitude and frequency as the paper's section 6.2 has them ----
 for d in (48, 45, 31, 576):
     x = rng.normal(size=(12 if d < 100 else 3, d)).astype(np.float32) + rng.normal(size=(1, d)).astype(np.float32)
-    phase = np.angle(np.fft.fft(x.astype(np.float64), axis=-1))
+    f = np.fft.fft(x.astype(np.float64), axis=-1)
+    f[:, 0].imag = 0  # real by symmetry; the sign of that zero, which decides between pi and -pi, is the library's accident
+    if d % 2 == 0:
+        f[:, d // 2].imag = 0
+    phase = np.angle(f)
     out[f"tokens{d}.x"] = x
     out[f"tokens{d}.phase"] = phase
     out[f"tokens{d}.magnitude"] = np.linalg.norm(x.astype(np.float64) - x.astype(np.float64).mean(0), axis=1)
