@@ -44,40 +44,53 @@ static void tokens(void) {
         }
         CHECK(worst < 1e-9, "%d channels: a phase is off by %g", d, worst);
         CHECK(token_magnitude(x, n, d, out), "memory");
-        for (int i = 0; i < n; i++) CHECK(fabs(out[i] - magnitude[i]) < 1e-9, "magnitude %g, NumPy's %g", out[i], magnitude[i]);
+        for (int i = 0; i < n; i++)
+            CHECK(fabs(out[i] - magnitude[i]) < 1e-9, "magnitude %g, NumPy's %g", out[i], magnitude[i]);
         CHECK(token_frequency(x, n, d, out), "memory");
-        for (int i = 0; i < n; i++) CHECK(fabs(out[i] - frequency[i]) < 1e-7, "%d channels: frequency %g, NumPy's %g", d, out[i], frequency[i]);
+        for (int i = 0; i < n; i++)
+            CHECK(fabs(out[i] - frequency[i]) < 1e-7, "%d channels: frequency %g, NumPy's %g", d, out[i],
+                  frequency[i]);
     }
 }
 static void overlap(void) {
     const double *maps = doubles("iou.maps"), *best = doubles("iou.best");
-    const uint8_t *truth = bytes("iou.truth", NULL), *mask = bytes("mask", NULL), *want = bytes("mask.tokens", NULL);
+    const uint8_t *truth = bytes("iou.truth", NULL), *mask = bytes("mask", NULL),
+                  *want = bytes("mask.tokens", NULL);
     uint8_t out[16], none[49] = {0};
     double row[4] = {3, -1, 1, 0};
-    for (int i = 0; i < 20; i++) CHECK(fabs(best_iou(maps + 49 * i, truth + 49 * i, 49) - best[i]) < 1e-12, "IoU %g, NumPy's %g", best_iou(maps + 49 * i, truth + 49 * i, 49), best[i]);
+    for (int i = 0; i < 20; i++)
+        CHECK(fabs(best_iou(maps + 49 * i, truth + 49 * i, 49) - best[i]) < 1e-12, "IoU %g, NumPy's %g",
+              best_iou(maps + 49 * i, truth + 49 * i, 49), best[i]);
     CHECK(isnan(best_iou(maps, none, 49)), "no object, no IoU");
     mask_to_tokens(mask, 28, 7, out);
     CHECK(!memcmp(out, want, 16), "patches of which half is masked");
     min_max(row, 4);
     CHECK(fabs(row[0] - 1) < 1e-15 && row[1] < 1e-15 && fabs(row[2] - 0.5) < 1e-15, "min and max");
-    CHECK(fabs(share_on(row, truth, 4) + share_on(row, none, 4) - (truth[0] * 1 + truth[2] * 0.5 + truth[3] * 0.25) / 1.75) < 1e-12, "a share");
+    CHECK(fabs(share_on(row, truth, 4) + share_on(row, none, 4) -
+               (truth[0] * 1 + truth[2] * 0.5 + truth[3] * 0.25) / 1.75) < 1e-12,
+          "a share");
 }
 static void matrices(void) {
     const float *a = floats("cka.a"), *b = floats("cka.b"), *wide = floats("rank.wide"), *g = floats("cosine.g");
     const double *want = doubles("values");
-    double got[4] = {linear_cka(a, 12, b, 7, 40), effective_rank(a, 40, 12), effective_rank(wide, 10, 25), mean_cosine(g, 9, 33)};
-    for (int i = 0; i < 4; i++) CHECK(fabs(got[i] - want[i]) < 1e-6, "measure %d: %.9g, NumPy's %.9g", i, got[i], want[i]);
-    CHECK(fabs(linear_cka(a, 12, a, 12, 40) - 1) < 1e-9 && isnan(mean_cosine(g, 1, 33)), "CKA with itself is 1; one row has no pairs");
+    double got[4] = {linear_cka(a, 12, b, 7, 40), effective_rank(a, 40, 12), effective_rank(wide, 10, 25),
+                     mean_cosine(g, 9, 33)};
+    for (int i = 0; i < 4; i++)
+        CHECK(fabs(got[i] - want[i]) < 1e-6, "measure %d: %.9g, NumPy's %.9g", i, got[i], want[i]);
+    CHECK(fabs(linear_cka(a, 12, a, 12, 40) - 1) < 1e-9 && isnan(mean_cosine(g, 1, 33)),
+          "CKA with itself is 1; one row has no pairs");
 }
 /* draws differ, so the ends agree to a few percent of the interval's width */
 static void interval(void) {
-    float *a = (float *)(uintptr_t)floats("bootstrap.a"), *b = (float *)(uintptr_t)floats("bootstrap.b"), *pa[4], *pb[4];
+    float *a = (float *)(uintptr_t)floats("bootstrap.a"), *b = (float *)(uintptr_t)floats("bootstrap.b"),
+          *pa[4], *pb[4];
     const double *want = doubles("bootstrap.mean_low_high");
     double mean, low, high, width = want[2] - want[1];
     for (int s = 0; s < 4; s++) pa[s] = a + 150 * s, pb[s] = b + 150 * s;
     bootstrap(c, pa, pb, 4, 150, 8000, &mean, &low, &high);
     CHECK(fabs(mean - want[0]) < 1e-6, "mean %g, NumPy's %g", mean, want[0]);
-    CHECK(fabs(low - want[1]) < 0.03 * width && fabs(high - want[2]) < 0.03 * width, "%g to %g, NumPy's %g to %g", low, high, want[1], want[2]);
+    CHECK(fabs(low - want[1]) < 0.03 * width && fabs(high - want[2]) < 0.03 * width,
+          "%g to %g, NumPy's %g to %g", low, high, want[1], want[2]);
 }
 
 /* largest and mean difference of two pictures; at most `most` and `average` are allowed */
@@ -85,17 +98,31 @@ static void close_to(const char *what, const uint8_t *got, const char *name, int
     const uint8_t *want = bytes(name, NULL);
     int worst = 0;
     double sum = 0;
-    for (int64_t i = 0; want && i < n; i++) worst = abs(got[i] - want[i]) > worst ? abs(got[i] - want[i]) : worst, sum += abs(got[i] - want[i]);
-    CHECK(worst <= most && sum / (double)n <= average, "%s: differs by up to %d, %g on average", what, worst, sum / (double)n);
+    for (int64_t i = 0; want && i < n; i++)
+        worst = abs(got[i] - want[i]) > worst ? abs(got[i] - want[i]) : worst, sum += abs(got[i] - want[i]);
+    CHECK(worst <= most && sum / (double)n <= average, "%s: differs by up to %d, %g on average", what, worst,
+          sum / (double)n);
 }
 static void corruptions(void) {
     int64_t n;
     const float *normal = floats("normal");
-    const struct { const char *name; int kind; double strength; int most; double average; } cases[] = {
-        {"noise", CORRUPT_NOISE, 0.12, 1, 0.01}, {"blur0.6", CORRUPT_BLUR, 0.6, 1, 0.01}, {"blur2.0", CORRUPT_BLUR, 2, 1, 0.01}, {"contrast", CORRUPT_CONTRAST, 0.3, 1, 0.01},
-        {"rotate15", CORRUPT_ROTATION, 15, 1, 0.01}, {"rotate-30", CORRUPT_ROTATION, -30, 1, 0.01},
+    const struct {
+        const char *name;
+        int kind;
+        double strength;
+        int most;
+        double average;
+    } cases[] = {
+        {"noise", CORRUPT_NOISE, 0.12, 1, 0.01},
+        {"blur0.6", CORRUPT_BLUR, 0.6, 1, 0.01},
+        {"blur2.0", CORRUPT_BLUR, 2, 1, 0.01},
+        {"contrast", CORRUPT_CONTRAST, 0.3, 1, 0.01},
+        {"rotate15", CORRUPT_ROTATION, 15, 1, 0.01},
+        {"rotate-30", CORRUPT_ROTATION, -30, 1, 0.01},
 #ifdef HAVE_STB
-        {"jpeg80", CORRUPT_JPEG, 80, 60, 3}, {"jpeg15", CORRUPT_JPEG, 15, 90, 6}, /* another encoder: the same tables, its own rounding and colours between pixels */
+        {"jpeg80", CORRUPT_JPEG, 80, 60, 3},
+        {"jpeg15", CORRUPT_JPEG, 15, 90,
+         6}, /* another encoder: the same tables, its own rounding and colours between pixels */
 #endif
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -113,7 +140,8 @@ static void corruptions(void) {
         close_to(cases[i].name, p, cases[i].name, n, cases[i].most, cases[i].average);
     }
 }
-/* each level takes a picture further from what it was (JPEG of a picture this small, about so); the same stream gives the same picture */
+/* each level takes a picture further from what it was (JPEG of a picture this small, about so); the same
+ * stream gives the same picture */
 static void severities(void) {
     int64_t n;
     const uint8_t *p = bytes("picture", &n);
@@ -126,9 +154,12 @@ static void severities(void) {
             fv_rng r = {1, 2, 0}, again = {1, 2, 0};
             uint8_t *q = bytes("picture", NULL), *q2 = bytes("picture", NULL);
             double far = 0;
-            CHECK(corrupt_picture(c, q, 20, 24, 3, kind, level, &r) && corrupt_picture(c, q2, 20, 24, 3, kind, level, &again), "%s", fv_error_text(c));
+            CHECK(corrupt_picture(c, q, 20, 24, 3, kind, level, &r) &&
+                      corrupt_picture(c, q2, 20, 24, 3, kind, level, &again),
+                  "%s", fv_error_text(c));
             for (int64_t i = 0; i < n; i++) far += pow(q[i] - p[i], 2) / (double)n;
-            CHECK(far > (kind == CORRUPT_JPEG ? 0.9 : 1) * last && !memcmp(q, q2, (size_t)n), "%s %d: %g after %g", corrupt_name(kind), level, far, last);
+            CHECK(far > (kind == CORRUPT_JPEG ? 0.9 : 1) * last && !memcmp(q, q2, (size_t)n),
+                  "%s %d: %g after %g", corrupt_name(kind), level, far, last);
             last = far;
         }
     }

@@ -1,17 +1,21 @@
-/* Looking inside a network: attention's scores against the formula, what an observer is shown of the stage, and that looking changes nothing. */
+/* Looking inside a network: attention's scores against the formula, what an observer is shown of the
+ * stage, and that looking changes nothing. */
 #define FROZENVIS_IMPLEMENTATION
 #include "frozenvis.h"
 #include "test.h"
 
 /* ---- scores: softmax(scale q k^T), query heads share key heads, with a causal mask or a mask of keys ---- */
-static double plain_score(const fv_tensor *q, const fv_tensor *k, const fv_attention_desc *d, int64_t b, int64_t h, int64_t i, int64_t j) {
-    int64_t N = q->dim[1], M = k->dim[1], hd = q->dim[2] / d->num_heads, kh = h / (d->num_heads / d->num_kv_heads);
+static double plain_score(const fv_tensor *q, const fv_tensor *k, const fv_attention_desc *d, int64_t b,
+                          int64_t h, int64_t i, int64_t j) {
+    int64_t N = q->dim[1], M = k->dim[1], hd = q->dim[2] / d->num_heads,
+            kh = h / (d->num_heads / d->num_kv_heads);
     double sum = 0, mine = 0;
     for (int64_t m = 0; m < M; m++) {
         double dot = 0;
         if ((d->causal && m > i) || (d->mask && !(fv_get(d->mask, b * M + m) > 0))) continue;
         for (int64_t e = 0; e < hd; e++)
-            dot += fv_get(q, (b * N + i) * q->dim[2] + h * hd + e) * fv_get(k, (b * M + m) * k->dim[2] + kh * hd + e);
+            dot += fv_get(q, (b * N + i) * q->dim[2] + h * hd + e) *
+                   fv_get(k, (b * M + m) * k->dim[2] + kh * hd + e);
         sum += exp(dot / sqrt((double)hd));
         if (m == j) mine = exp(dot / sqrt((double)hd));
     }
@@ -23,7 +27,8 @@ static void scores_are_the_formula(void) {
     fv_rng g = {8, 8, 0};
     for (int way = 0; way < 3; way++) {
         int64_t dim[3] = {B, N, H * HD}, kdim[3] = {B, N, K * HD}, mdim[2] = {B, N};
-        fv_tensor *q = fv_new(c, FV_F32, 3, dim), *k = fv_new(c, FV_F32, 3, kdim), *mask = fv_new(c, FV_U8, 2, mdim);
+        fv_tensor *q = fv_new(c, FV_F32, 3, dim), *k = fv_new(c, FV_F32, 3, kdim),
+                  *mask = fv_new(c, FV_U8, 2, mdim);
         fv_attention_desc d;
         double worst = 0;
         memset(&d, 0, sizeof d);
@@ -34,7 +39,8 @@ static void scores_are_the_formula(void) {
         fv_tensor *y = fv_attention_scores(c, q, k, &d);
         CHECK(y && y->rank == 4 && y->dim[1] == H && y->dim[2] == N && y->dim[3] == N, "%s", fv_error_text(c));
         for (int64_t i = 0; y && i < fv_numel(y); i += 7)
-            worst = fmax(worst, fabs(fv_get(y, i) - plain_score(q, k, &d, i / (H * N * N), i / (N * N) % H, i / N % N, i % N)));
+            worst = fmax(worst, fabs(fv_get(y, i) - plain_score(q, k, &d, i / (H * N * N), i / (N * N) % H,
+                                                                i / N % N, i % N)));
         CHECK(worst < 2e-6, "way %d: off by %g", way, worst);
         fv_reset(c);
     }
@@ -42,7 +48,14 @@ static void scores_are_the_formula(void) {
 }
 
 /* ---- the stage ---- */
-typedef struct sights { int count; char place[32][32]; double sum[32]; int backward[32]; float grad[4][2 * 9 * 16]; int grads; } sights;
+typedef struct sights {
+    int count;
+    char place[32][32];
+    double sum[32];
+    int backward[32];
+    float grad[4][2 * 9 * 16];
+    int grads;
+} sights;
 static void look(void *user, const char *place, const fv_tensor *x) {
     sights *s = (sights *)user;
     if (s->count == 32) return;
@@ -56,7 +69,8 @@ static void look(void *user, const char *place, const fv_tensor *x) {
 static fv_frozen *small_stage(fv_ctx *c, fv_params *p) {
     fv_frozen_desc d;
     memset(&d, 0, sizeof d);
-    d.config.hidden_size = 24, d.config.num_attention_heads = 4, d.config.num_key_value_heads = 2, d.config.intermediate_size = 40;
+    d.config.hidden_size = 24, d.config.num_attention_heads = 4, d.config.num_key_value_heads = 2,
+    d.config.intermediate_size = 40;
     d.config.variant = FV_VARIANT_RANDOM, d.config.num_layers = 1, d.dim = 16, d.seed = 5;
     return fv_frozen_create(c, &d, p);
 }
@@ -74,8 +88,9 @@ static void through(fv_ctx *c, fv_frozen *f, const float *z, const float *gy, fl
     memcpy(out + 288, x->grad, 288 * sizeof *out);
 }
 static void the_stage_is_shown(void) {
-    static const char *const order[] = {"stage.input", "stage.scores", "stage.attention", "stage.ffn", "stage.output",
-                                        "stage.output", "stage.ffn", "stage.attention", "stage.input"};
+    static const char *const order[] = {"stage.input", "stage.scores",    "stage.attention",
+                                        "stage.ffn",   "stage.output",    "stage.output",
+                                        "stage.ffn",   "stage.attention", "stage.input"};
     fv_ctx *c = fv_create(NULL);
     fv_params p = {NULL, 0, 0};
     fv_frozen *f = small_stage(c, &p);
@@ -91,13 +106,15 @@ static void the_stage_is_shown(void) {
     CHECK(!memcmp(plain, seen, sizeof plain), "looking changes the numbers");
     CHECK(s.count == 9, "%d places instead of 9", s.count);
     for (int i = 0; i < 9 && i < s.count; i++)
-        CHECK(!strcmp(s.place[i], order[i]) && s.backward[i] == (i > 4), "place %d is %s, %d", i, s.place[i], s.backward[i]);
+        CHECK(!strcmp(s.place[i], order[i]) && s.backward[i] == (i > 4), "place %d is %s, %d", i, s.place[i],
+              s.backward[i]);
     CHECK(fabs(s.sum[1] - 2 * 4 * 9) < 1e-4, "each row of the scores adds up to 1: %g", s.sum[1]);
     CHECK(s.grads == 2 && !memcmp(s.grad[0], gy, sizeof gy), "the output's gradient is what was given");
     CHECK(!memcmp(s.grad[1], seen + 288, sizeof gy), "the input's gradient is z's");
     fv_observe(c, look, &quiet);
     through(c, f, z, gy, seen, 1);
-    CHECK(!memcmp(plain, seen, 288 * sizeof *seen) && quiet.count == 5 && quiet.grads == 0, "without gradients: %d places", quiet.count);
+    CHECK(!memcmp(plain, seen, 288 * sizeof *seen) && quiet.count == 5 && quiet.grads == 0,
+          "without gradients: %d places", quiet.count);
     fv_observe(c, NULL, NULL);
     through(c, f, z, gy, seen, 0);
     CHECK(quiet.count == 5 && !memcmp(plain, seen, sizeof plain), "nobody looks any more");

@@ -1,5 +1,6 @@
-/* fv compare: one task under several arms -- variants, or the values of a sweep -- with the same data, seeds and budget. An arm's runs are paired,
- * seed by seed and item by item, with those of its reference: the first arm, or the first variant at the same value. */
+/* fv compare: one task under several arms -- variants, or the values of a sweep -- with the same data,
+ * seeds and budget. An arm's runs are paired, seed by seed and item by item, with those of its reference:
+ * the first arm, or the first variant at the same value. */
 #include "cli.h"
 #include "corrupt.h"
 #include "report.h"
@@ -13,14 +14,26 @@
 #include <unistd.h>
 
 enum { MAX_ARGS = 128, MAX_VALUES = 64 };
-/* What can be swept by name, and its usual values. With `paired`, every variant is trained at every value and compared at that value; else
- * the values are of the stage, which the first variant, base, does not have. */
-static const struct sweep { const char *key, *values; int paired; } sweeps[] = {
-    {"layer", "", 0}, {"count", "1 2 4", 0}, {"frozen.after_block", "", 0}, {"residual", "none inside outside both outside_nn", 0},
-    {"norm", "ones loaded none", 0}, {"rope,causal", "plain causal rope rope+causal", 0}, {"fraction", "0.02 0.05 0.1 0.3 1", 1}, {NULL, NULL, 0}};
+/* What can be swept by name, and its usual values. With `paired`, every variant is trained at every value
+ * and compared at that value; else the values are of the stage, which the first variant, base, does not
+ * have. */
+static const struct sweep {
+    const char *key, *values;
+    int paired;
+} sweeps[] = {{"layer", "", 0},
+              {"count", "1 2 4", 0},
+              {"frozen.after_block", "", 0},
+              {"residual", "none inside outside both outside_nn", 0},
+              {"norm", "ones loaded none", 0},
+              {"rope,causal", "plain causal rope rope+causal", 0},
+              {"fraction", "0.02 0.05 0.1 0.3 1", 1},
+              {NULL, NULL, 0}};
 
 /* ---- words ---- */
-typedef struct words { char at[MAX_VALUES][64]; int count; } words;
+typedef struct words {
+    char at[MAX_VALUES][64];
+    int count;
+} words;
 static words words_of(const char *text, const char *between) {
     words w;
     memset(&w, 0, sizeof w);
@@ -36,29 +49,40 @@ static arm *add_arm(report *p, const char *name, const char *variant, int ref) {
     if (p->arms == MAX_ARMS) return NULL;
     arm *a = &p->arm[p->arms];
     memset(a, 0, sizeof *a);
-    snprintf(a->name, sizeof a->name, "%.63s", name), snprintf(a->variant, sizeof a->variant, "%.31s", variant);
+    snprintf(a->name, sizeof a->name, "%.63s", name);
+    snprintf(a->variant, sizeof a->variant, "%.31s", variant);
     a->ref = ref < 0 ? p->arms : ref;
     p->arms++;
     return a;
 }
-static void set_value(arm *a, const char *key, const char *value) { snprintf(a->set[a->sets++], sizeof a->set[0], "%.60s=%.60s", key, value); }
+static void set_value(arm *a, const char *key, const char *value) {
+    snprintf(a->set[a->sets++], sizeof a->set[0], "%.60s=%.60s", key, value);
+}
 
 /* the settings of one value of the sweep; 0: no such value */
 static int apply_value(report *p, arm *a, const char *value) {
     const char *key = p->sweep;
     snprintf(a->value, sizeof a->value, "%.31s", value);
     if (!strcmp(key, "layer")) snprintf(a->layers, sizeof a->layers, "%s", value);
-    else if (!strcmp(key, "count")) { /* the last N blocks, in their order */
-        int n = atoi(value);
+    else if (!strcmp(key, "count")) { /* the last N blocks, in their order */ int n = atoi(value);
         if (n < 1 || n > p->blocks) return 0;
-        for (int k = n; k > 0; k--) snprintf(a->layers + strlen(a->layers), sizeof a->layers - strlen(a->layers), "%s%d", k < n ? "," : "", p->blocks - k);
+        for (int k = n; k > 0; k--)
+            snprintf(a->layers + strlen(a->layers), sizeof a->layers - strlen(a->layers), "%s%d",
+                     k < n ? "," : "", p->blocks - k);
     } else if (!strcmp(key, "rope,causal")) {
         set_value(a, "frozen.rope", strstr(value, "rope") ? "true" : "false");
         set_value(a, "frozen.causal", strstr(value, "causal") ? "true" : "false");
-    } else set_value(a, !strcmp(key, "residual") ? "frozen.residual" : !strcmp(key, "norm") ? "frozen.final_norm" : key, value);
+    } else
+        set_value(a,
+                  !strcmp(key, "residual") ? "frozen.residual"
+                  : !strcmp(key, "norm")   ? "frozen.final_norm"
+                                           : key,
+                  value);
     return 1;
 }
-static int has_no_block(const char *variant) { return !strcmp(variant, "base") || !strcmp(variant, "linear") || !strcmp(variant, "mlp"); }
+static int has_no_block(const char *variant) {
+    return !strcmp(variant, "base") || !strcmp(variant, "linear") || !strcmp(variant, "mlp");
+}
 
 /* values of the stage: base once, then each other variant at each value */
 static int plan_stage_sweep(report *p, const words *variants, const words *values) {
@@ -66,12 +90,15 @@ static int plan_stage_sweep(report *p, const words *variants, const words *value
     add_arm(p, "base", "base", -1);
     for (int v = 0; v < variants->count; v++) {
         if (!strcmp(variants->at[v], "base")) continue;
-        if (has_no_block(variants->at[v])) return cli_fail(2, "--sweep %s: the variant %s has no block", p->sweep, variants->at[v]);
+        if (has_no_block(variants->at[v]))
+            return cli_fail(2, "--sweep %s: the variant %s has no block", p->sweep, variants->at[v]);
         for (int i = 0; i < values->count; i++) {
-            snprintf(name, sizeof name, "%s_%s%s%s", strrchr(p->sweep, '.') ? strrchr(p->sweep, '.') + 1 : p->sweep, values->at[i], variants->count > 2 ? "_" : "",
-                     variants->count > 2 ? variants->at[v] : "");
+            snprintf(name, sizeof name, "%s_%s%s%s",
+                     strrchr(p->sweep, '.') ? strrchr(p->sweep, '.') + 1 : p->sweep, values->at[i],
+                     variants->count > 2 ? "_" : "", variants->count > 2 ? variants->at[v] : "");
             arm *a = add_arm(p, name, variants->at[v], 0);
-            if (!a || !apply_value(p, a, values->at[i])) return cli_fail(2, "--sweep %s: the value %s does not fit", p->sweep, values->at[i]);
+            if (!a || !apply_value(p, a, values->at[i]))
+                return cli_fail(2, "--sweep %s: the value %s does not fit", p->sweep, values->at[i]);
         }
     }
     return -1;
@@ -84,7 +111,8 @@ static int plan_paired_sweep(report *p, const words *variants, const words *valu
         for (int v = 0; v < variants->count; v++) {
             snprintf(name, sizeof name, "%s_%s", values->at[i], variants->at[v]);
             arm *a = add_arm(p, name, variants->at[v], v ? first : -1);
-            if (!a || !apply_value(p, a, values->at[i])) return cli_fail(2, "--sweep %s: the value %s does not fit", p->sweep, values->at[i]);
+            if (!a || !apply_value(p, a, values->at[i]))
+                return cli_fail(2, "--sweep %s: the value %s does not fit", p->sweep, values->at[i]);
         }
     }
     return -1;
@@ -96,20 +124,30 @@ static int make_plan(report *p, const char *variants, const char *sweep) {
     int k = 0;
     if (!named.count) return cli_fail(2, "--variants names none");
     for (int i = 0; i < named.count; i++)
-        if (fv_variant_parse(named.at[i]) < 0) return cli_fail(2, "--variants: %s is unknown; base linear mlp llm random shuffled finetune scratch", named.at[i]);
+        if (fv_variant_parse(named.at[i]) < 0)
+            return cli_fail(2, "--variants: %s is unknown; base linear mlp llm random shuffled finetune "
+                               "scratch",
+                            named.at[i]);
     for (int i = 0; i < named.count && !sweep; i++) add_arm(p, named.at[i], named.at[i], i ? 0 : -1);
     if (!sweep) return -1;
     const char *equals = strchr(sweep, '=');
     snprintf(p->sweep, sizeof p->sweep, "%.*s", (int)(equals ? equals - sweep : (long)strlen(sweep)), sweep);
     while (sweeps[k].key && strcmp(sweeps[k].key, p->sweep)) k++;
     if (!equals && !sweeps[k].key)
-        return cli_fail(2, "--sweep %s: layer, count, frozen.after_block, residual, norm, rope,causal or fraction; or KEY=A,B,C for any other key", sweep);
+        return cli_fail(
+            2, "--sweep %s: layer, count, frozen.after_block, residual, norm, rope,causal or fraction; or "
+               "KEY=A,B,C for any other key",
+            sweep);
     if ((!strcmp(p->sweep, "layer") || !strcmp(p->sweep, "count")) && !p->blocks)
         return cli_fail(2, "--sweep %s wants --llm FILE, a GGUF or safetensors file with all its blocks", sweep);
-    for (int i = 0; i < p->blocks && !strcmp(p->sweep, "layer"); i++) snprintf(list + strlen(list), sizeof list - strlen(list), "%d ", i);
+    for (int i = 0; i < p->blocks && !strcmp(p->sweep, "layer"); i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%d ", i);
     if (!strcmp(p->sweep, "frozen.after_block") && !equals) { /* head, middle, tail */
-        if (p->depth < 2) return cli_fail(2, "--sweep %s: the encoder's depth is not known; name the blocks: %s=0,1,3", sweep, sweep);
-        snprintf(list, sizeof list, p->depth > 2 ? "0 %d %d" : "0 %d%.0d", p->depth > 2 ? p->depth / 2 - 1 : 1, p->depth - 1);
+        if (p->depth < 2)
+            return cli_fail(2, "--sweep %s: the encoder's depth is not known; name the blocks: %s=0,1,3",
+                            sweep, sweep);
+        snprintf(list, sizeof list, p->depth > 2 ? "0 %d %d" : "0 %d%.0d",
+                 p->depth > 2 ? p->depth / 2 - 1 : 1, p->depth - 1);
     }
     values = words_of(equals ? equals + 1 : *list ? list : sweeps[k].values, " ,");
     if (!values.count) return cli_fail(2, "--sweep %s: no value", sweep);
@@ -149,7 +187,7 @@ static int depth_of(const task *t, char **pass, int rest) {
     return 0;
 }
 
-/* ---- a folder keeps to its plan: what fv train was given is written down, and has to be the same when the plan is resumed ---- */
+/* ---- a folder keeps to its plan: what fv train was given is written down; resumed, it is the same ---- */
 static int keep_to_plan(const report *p, char **pass, int rest) {
     static const char *const free_of_effect[] = {"--threads", "--save-every", "--quiet", "--recompute", NULL};
     char path[4400];
@@ -171,7 +209,12 @@ static int keep_to_plan(const report *p, char **pass, int rest) {
     } else fv_write_file(c, path, now.data, now.size);
     fv_text_free(c, &now);
     int status = cli_end(c);
-    return status ? status : same ? 0 : cli_fail(2, "%s was begun with other options, which %s lists; its runs cannot be compared with new ones: another --out is wanted", p->out, path);
+    return status ? status
+           : same
+               ? 0
+               : cli_fail(2, "%s was begun with other options, which %s lists; its runs cannot be compared "
+                             "with new ones: another --out is wanted",
+                          p->out, path);
 }
 
 /* ---- after the runs ---- */
@@ -181,10 +224,14 @@ static int corrupt_all(report *p, const char *threads, int quiet) {
     for (int s = 0; s < p->seeds; s++)
         for (int i = 0; i < p->arms; i++) {
             snprintf(dir, sizeof dir, "%s/%s-%d", p->out, p->arm[i].name, s);
-            snprintf(file, sizeof file, "%s/corrupt.json", dir), snprintf(part, sizeof part, "%s/corrupt.part", dir);
+            snprintf(file, sizeof file, "%s/corrupt.json", dir),
+                snprintf(part, sizeof part, "%s/corrupt.part", dir);
             if (!access(file, F_OK)) continue;
             if (!quiet) fprintf(stderr, "%s-%d: under corruptions\n", p->arm[i].name, s);
-            const char *eval[] = {NULL, "eval", dir, "--corrupt", "all", "--limit", "2000", "--json", threads ? "--threads" : NULL, threads, NULL};
+            const char *eval[] = {NULL,        "eval",   dir,
+                                  "--corrupt", "all",    "--limit",
+                                  "2000",      "--json", threads ? "--threads" : NULL,
+                                  threads,     NULL};
             int status = compare_run_self((char **)(uintptr_t)eval, part);
             if (status) return status;
             if (rename(part, file)) return cli_fail(4, "%s: cannot be written", file);
@@ -195,28 +242,40 @@ static void draw_predictions(const report *p) {
     char picture[4400], dir[4300];
     int i = report_pictured(p);
     if (!task_named(p->task)->draw || compare_exists(p->out, "predictions.png")) return;
-    snprintf(dir, sizeof dir, "%s/%s-0", p->out, p->arm[i].name), snprintf(picture, sizeof picture, "%s/predictions.png", p->out);
+    snprintf(dir, sizeof dir, "%s/%s-0", p->out, p->arm[i].name),
+        snprintf(picture, sizeof picture, "%s/predictions.png", p->out);
     const char *draw[] = {NULL, "predict", dir, "--items", "0-11", "--png", picture, NULL};
     compare_run_self((char **)(uintptr_t)draw, "/dev/null");
 }
 
 static int print_help(void) {
-    printf("usage: fv compare TASK --out DIR [options] [options of fv train]\n\n"
-           "Trains each variant with each seed, or the values of a sweep, on the same data in the same order, from the same initial weights of the shared\n"
-           "part and with the same budget. Prints a table with the mean, the standard deviation over seeds and the 95 %% interval of the paired difference to\n"
-           "the first arm (bootstrap over seeds and test items; from two seeds on), and writes OUT/report.html, table.md, results.jsonl and the plots.\n"
-           "Finished runs are reused. Runs that cannot be compared (other data, budget or test split) are refused.\n\n"
-           "options:\n"
-           "  --variants A,B           base linear mlp llm random shuffled finetune scratch (default base,llm)\n"
-           "  --seeds N                1 to %d (default 1)\n"
-           "  --sweep KEY[=A,B,C]      layer (every block), count (1, 2, 4 last blocks), frozen.after_block (head, middle, tail), residual, norm,\n"
-           "                           rope,causal: of the stage, beside base; fraction (of the training data): for each variant;\n"
-           "                           or any key of the model and training config, with its values\n"
-           "  --tune K                 K learning rates for each arm, around the preset's (x 1/3, 1, 3), tried on a tenth of the training items\n"
-           "                           that is held out; the best one is used. The test split is looked at once, at the end.\n"
-           "  --corrupt                measure every run under noise, blur, contrast, JPEG and rotation too, on 2000 test items\n"
-           "  --resume                 go on with OUT, with more seeds or arms where asked\n"
-           "  --json                   JSON lines in place of the table\n", MAX_SEEDS);
+    printf(
+        "usage: fv compare TASK --out DIR [options] [options of fv train]\n\n"
+        "Trains each variant with each seed, or the values of a sweep, on the same data in the same order, "
+        "from the same initial weights of the shared\n"
+        "part and with the same budget. Prints a table with the mean, the standard deviation over seeds "
+        "and the 95 %% interval of the paired difference to\n"
+        "the first arm (bootstrap over seeds and test items; from two seeds on), and writes "
+        "OUT/report.html, table.md, results.jsonl and the plots.\n"
+        "Finished runs are reused. Runs that cannot be compared (other data, budget or test split) are "
+        "refused.\n\n"
+        "options:\n"
+        "  --variants A,B           base linear mlp llm random shuffled finetune scratch (default base,llm)\n"
+        "  --seeds N                1 to %d (default 1)\n"
+        "  --sweep KEY[=A,B,C]      layer (every block), count (1, 2, 4 last blocks), frozen.after_block "
+        "(head, middle, tail), residual, norm,\n"
+        "                           rope,causal: of the stage, beside base; fraction (of the training "
+        "data): for each variant;\n"
+        "                           or any key of the model and training config, with its values\n"
+        "  --tune K                 K learning rates for each arm, around the preset's (x 1/3, 1, 3), "
+        "tried on a tenth of the training items\n"
+        "                           that is held out; the best one is used. The test split is looked at "
+        "once, at the end.\n"
+        "  --corrupt                measure every run under noise, blur, contrast, JPEG and rotation too, "
+        "on 2000 test items\n"
+        "  --resume                 go on with OUT, with more seeds or arms where asked\n"
+        "  --json                   JSON lines in place of the table\n",
+        MAX_SEEDS);
     return 0;
 }
 
@@ -229,7 +288,8 @@ int cmd_compare(int argc, char **argv) {
     memset(&p, 0, sizeof p), p.seeds = 1;
     pass[rest++] = (char *)(uintptr_t) "train";
     snprintf(command, sizeof command, "fv compare");
-    for (int i = 0; i < argc; i++) snprintf(command + strlen(command), sizeof command - strlen(command), " %s", argv[i]);
+    for (int i = 0; i < argc; i++)
+        snprintf(command + strlen(command), sizeof command - strlen(command), " %s", argv[i]);
     for (int i = 0; i < argc; i++) { /* what is not ours goes on to fv train */
         int more = i + 1 < argc;
         if (rest >= MAX_ARGS) return cli_fail(2, "too many options");
@@ -237,7 +297,8 @@ int cmd_compare(int argc, char **argv) {
         if (!strcmp(argv[i], "--variants") && more) variants = argv[++i];
         else if (!strcmp(argv[i], "--sweep") && more) sweep = argv[++i];
         else if (!strcmp(argv[i], "--seeds") && more) p.seeds = atoi(argv[++i]);
-        else if (!strcmp(argv[i], "--tune") && more) p.trials = atoi(argv[++i]), p.trials = p.trials < 1 ? -1 : p.trials;
+        else if (!strcmp(argv[i], "--tune") && more)
+            p.trials = atoi(argv[++i]), p.trials = p.trials < 1 ? -1 : p.trials;
         else if (!strcmp(argv[i], "--out") && more) p.out = argv[++i];
         else if (!strcmp(argv[i], "--corrupt")) p.corrupt = 1;
         else if (!strcmp(argv[i], "--resume")) resume = 1;
@@ -256,14 +317,18 @@ int cmd_compare(int argc, char **argv) {
     const task *t = task_named(p.task);
     if (!t) return cli_fail(2, "compare wants a task first: fv compare image ...");
     if (p.seeds < 1 || p.seeds > MAX_SEEDS) return cli_fail(2, "--seeds: 1 to %d are possible", MAX_SEEDS);
-    if (p.trials < 0 || p.trials > MAX_TRIALS) return cli_fail(2, "--tune: 1 to %d learning rates are possible", MAX_TRIALS);
-    if (p.corrupt && !corrupt_task(p.task)) return cli_fail(2, "--corrupt: the task %s has no pictures that can be corrupted", p.task);
-    if (!resume && access(p.out, F_OK) == 0) return cli_fail(2, "%s exists and is left as it is; --resume goes on with it", p.out);
+    if (p.trials < 0 || p.trials > MAX_TRIALS)
+        return cli_fail(2, "--tune: 1 to %d learning rates are possible", MAX_TRIALS);
+    if (p.corrupt && !corrupt_task(p.task))
+        return cli_fail(2, "--corrupt: the task %s has no pictures that can be corrupted", p.task);
+    if (!resume && access(p.out, F_OK) == 0)
+        return cli_fail(2, "%s exists and is left as it is; --resume goes on with it", p.out);
     p.blocks = llm && sweep ? blocks_of(llm) : 0, p.depth = depth_of(t, pass, rest), p.command = command;
     int status = make_plan(&p, variants, sweep);
     if (status >= 0) return status;
     if (mkdir(p.out, 0777) && !resume) return cli_fail(4, "%s: cannot be made", p.out);
-    if ((status = keep_to_plan(&p, pass, rest)) || (status = compare_run_all(&p, pass, rest, quiet))) return status;
+    if ((status = keep_to_plan(&p, pass, rest)) || (status = compare_run_all(&p, pass, rest, quiet)))
+        return status;
     if (p.corrupt && (status = corrupt_all(&p, threads, quiet))) return status;
     draw_predictions(&p);
     fv_ctx *c = fv_create(NULL);

@@ -7,9 +7,12 @@
 #include <string.h>
 
 /* ---- under corruptions ---- */
-typedef struct errors { double clean, at[CORRUPT_KINDS][CORRUPT_LEVELS], mean[CORRUPT_KINDS], all; } errors;
+typedef struct errors {
+    double clean, at[CORRUPT_KINDS][CORRUPT_LEVELS], mean[CORRUPT_KINDS], all;
+} errors;
 
-/* Top-1 errors in percent of the first `count` test pictures of a run, clean and under every kind at every level. */
+/* Top-1 errors in percent of the first `count` test pictures of a run, clean and under every kind at every
+ * level. */
 static int corrupt_errors(run *r, int count, errors *e) {
     for (int n = 0; n <= CORRUPT_KINDS * CORRUPT_LEVELS && !fv_error(r->c) && !is_interrupted(); n++) {
         int kind = (n - 1) / CORRUPT_LEVELS, level = n ? (n - 1) % CORRUPT_LEVELS + 1 : 0;
@@ -19,7 +22,9 @@ static int corrupt_errors(run *r, int count, errors *e) {
         run_measure(r, SPLIT_TEST, 0, count, &f);
         double error = 100 - f.at[0].value;
         if (!n) e->clean = error;
-        else e->at[kind][level - 1] = error, e->mean[kind] += error / CORRUPT_LEVELS, e->all += error / CORRUPT_LEVELS / CORRUPT_KINDS;
+        else
+            e->at[kind][level - 1] = error, e->mean[kind] += error / CORRUPT_LEVELS,
+                                e->all += error / CORRUPT_LEVELS / CORRUPT_KINDS;
     }
     r->corrupt_level = 0;
     return !fv_error(r->c);
@@ -56,8 +61,10 @@ static int errors_of(const char *dir, const char *data, int threads, int most, e
     run_begin(&r, threads);
     fv_json *j = run_reopen(&r, dir, data);
     run_catch_signals();
-    if (j && !corrupt_task(r.task->name)) fv_fail(r.c, FV_EUSAGE, "--corrupt: the task %s has no pictures that can be corrupted", r.task->name);
-    if (j && run_open_data(&r)) corrupt_errors(&r, most > 0 && most < r.count[SPLIT_TEST] ? most : r.count[SPLIT_TEST], e);
+    if (j && !corrupt_task(r.task->name))
+        fv_fail(r.c, FV_EUSAGE, "--corrupt: the task %s has no pictures that can be corrupted", r.task->name);
+    if (j && run_open_data(&r))
+        corrupt_errors(&r, most > 0 && most < r.count[SPLIT_TEST] ? most : r.count[SPLIT_TEST], e);
     fv_json_free(r.c, j);
     int status = run_end(&r);
     return status ? status : is_interrupted() ? 130 : 0;
@@ -66,7 +73,8 @@ static int eval_corrupted(const cli *a, int threads, int most) {
     errors e, base;
     double mce = 0;
     const char *beside = cli_value(a, "--beside"), *data = cli_value(a, "--data");
-    if (strcmp(cli_value(a, "--corrupt"), "all")) return cli_fail(2, "--corrupt %s: all is what there is", cli_value(a, "--corrupt"));
+    if (strcmp(cli_value(a, "--corrupt"), "all"))
+        return cli_fail(2, "--corrupt %s: all is what there is", cli_value(a, "--corrupt"));
     int status = errors_of(a->words[0], data, threads, most, &e);
     if (!status && beside) status = errors_of(beside, data, threads, most, &base);
     if (status) return status;
@@ -77,9 +85,15 @@ static int eval_corrupted(const cli *a, int threads, int most) {
 }
 
 int cmd_eval(int argc, char **argv) {
-    cli_option options[] = {{"--data", "DIR|demo", "other data than the run's", NULL}, {"--shuffle", NULL, "inputs of other items: what is left is guessed from the rest", NULL},
-        {"--corrupt", "all", "under noise, blur, contrast, jpeg, rotation at 5 severities", NULL}, {"--beside", "RUN", "with --corrupt: mean corruption error against it", NULL},
-        {"--limit", "N", "first N test items", NULL}, {"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "one JSON line", NULL}, {NULL, NULL, NULL, NULL}};
+    cli_option options[] = {
+        {"--data", "DIR|demo", "other data than the run's", NULL},
+        {"--shuffle", NULL, "inputs of other items: what is left is guessed from the rest", NULL},
+        {"--corrupt", "all", "under noise, blur, contrast, jpeg, rotation at 5 severities", NULL},
+        {"--beside", "RUN", "with --corrupt: mean corruption error against it", NULL},
+        {"--limit", "N", "first N test items", NULL},
+        {"--threads", "N", "all cores unless said", NULL},
+        {"--json", NULL, "one JSON line", NULL},
+        {NULL, NULL, NULL, NULL}};
     cli a = {"fv eval RUN [options]", "Measures a finished run on its test split.", options, {NULL}, 0};
     int status = cli_parse(&a, argc, argv), bad = 0;
     if (status >= 0) return status;
@@ -128,18 +142,29 @@ static int draw_items(run *r, const char *text, const char *png) {
     if (!r->task->draw) return fv_fail(r->c, FV_EUNAVAILABLE, "the task %s draws nothing", r->task->name);
     if (!run_open_data(r)) return 0;
     int n = read_items(text, r->count[SPLIT_TEST], items, 256);
-    if (!n) return fv_fail(r->c, FV_EUSAGE, "--items %s: numbers of test items as in 3,7,20-40, below %d", text, r->count[SPLIT_TEST]);
+    if (!n)
+        return fv_fail(r->c, FV_EUSAGE, "--items %s: numbers of test items as in 3,7,20-40, below %d", text,
+                       r->count[SPLIT_TEST]);
     return r->task->draw(r, items, n, png);
 }
 
 int cmd_predict(int argc, char **argv) {
-    cli_option options[] = {{"--items", "N,N-N", "test items instead of files, drawn into --png", NULL}, {"--png", "FILE", "the picture (default predictions.png)", NULL},
-        {"--data", "DIR|demo", "other data than the run's", NULL}, {"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "a JSON line for each file", NULL}, {NULL, NULL, NULL, NULL}};
-    cli a = {"fv predict RUN FILE... | fv predict RUN --items 0-19 --png OUT.png", "Says what the network sees in each file, or draws what it sees in test items.", options, {NULL}, 0};
+    cli_option options[] = {{"--items", "N,N-N", "test items instead of files, drawn into --png", NULL},
+                            {"--png", "FILE", "the picture (default predictions.png)", NULL},
+                            {"--data", "DIR|demo", "other data than the run's", NULL},
+                            {"--threads", "N", "all cores unless said", NULL},
+                            {"--json", NULL, "a JSON line for each file", NULL},
+                            {NULL, NULL, NULL, NULL}};
+    cli a = {"fv predict RUN FILE... | fv predict RUN --items 0-19 --png OUT.png",
+             "Says what the network sees in each file, or draws what it sees in test items.",
+             options,
+             {NULL},
+             0};
     int status = cli_parse(&a, argc, argv), bad = 0;
     if (status >= 0) return status;
     const char *items = cli_value(&a, "--items"), *png = cli_value(&a, "--png");
-    if (a.count < 1 || (a.count < 2 && !items)) return cli_fail(2, "a run's folder and files are wanted; usage: %s", a.usage);
+    if (a.count < 1 || (a.count < 2 && !items))
+        return cli_fail(2, "a run's folder and files are wanted; usage: %s", a.usage);
     int threads = (int)cli_int(&a, "--threads", 0, 1, &bad);
     if (bad) return 2;
     run r;
@@ -147,7 +172,8 @@ int cmd_predict(int argc, char **argv) {
     fv_json *j = run_reopen(&r, a.words[0], cli_value(&a, "--data"));
     if (j) {
         fv_no_grad(r.c, 1);
-        if (a.count > 1 && !r.task->predict) fv_fail(r.c, FV_EUNAVAILABLE, "the task %s predicts test items only: --items 0-19", r.task->name);
+        if (a.count > 1 && !r.task->predict)
+            fv_fail(r.c, FV_EUNAVAILABLE, "the task %s predicts test items only: --items 0-19", r.task->name);
         for (int i = 1; i < a.count && !fv_error(r.c); i++) {
             fv_reset(r.c);
             r.task->predict(&r, a.words[i], cli_value(&a, "--json") != NULL);

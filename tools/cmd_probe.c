@@ -1,4 +1,5 @@
-/* fv probe: what the stage does to tokens and gradients, run by run, so that the LLM's block can be held against random and shuffled ones. */
+/* fv probe: what the stage does to tokens and gradients, run by run, so that the LLM's block can be held
+ * against random and shuffled ones. */
 #define _GNU_SOURCE
 #include "cli.h"
 #include "insight.h"
@@ -10,7 +11,17 @@
 #include <string.h>
 
 typedef enum probe_measure {
-    GRAD_OUT, GRAD_IN, GRAD_PARAMS, GRAD_SKIPPED, CKA, RANK_BEFORE, RANK_AFTER, ON_OBJECT_BLOCK, ON_OBJECT_STAGE, PROBES
+    GRAD_OUT,
+    GRAD_IN,
+    GRAD_PARAMS,
+    GRAD_SKIPPED,
+    CKA,
+    RANK_BEFORE,
+    RANK_AFTER,
+    ON_OBJECT_BLOCK,
+    ON_OBJECT_STAGE,
+    OBJECT_AREA,
+    PROBES
 } probe_measure;
 /* name for --json, head of the table, what it is */
 static const char *const probe_text[PROBES][3] = {
@@ -18,12 +29,30 @@ static const char *const probe_text[PROBES][3] = {
     {"gradient_cosine_before", "grad in", "the same at its input: after they went back through it"},
     {"gradient_cosine_encoder", "encoder", "the same for the weights of the encoder's block before the stage"},
     {"gradient_cosine_skipped", "skipped", "the same weights, with the stage left out"},
-    {"cka", "CKA", "linear CKA of the tokens before and after the stage: 1 is the same up to rotation and scale"},
+    {"cka", "CKA", "linear CKA of the tokens before and after the stage: 1 is the same up to rotation and "
+                   "scale"},
     {"rank_before", "rank in", "effective rank of the tokens before the stage"},
     {"rank_after", "rank out", "effective rank after F2"},
-    {"attention_on_object_encoder", "obj enc", "percent of the class token's attention on the object, in the encoder's last block"},
-    {"attention_on_object_stage", "obj LLM", "the same in the LLM's block"}};
-typedef struct probe { char dir[256], variant[32]; double value[PROBES]; int items; } probe;
+    {"attention_on_object_encoder", "obj enc",
+     "percent of the class token's attention on the object, in the encoder's last block"},
+    {"attention_on_object_stage", "obj LLM", "the same in the LLM's block"},
+    {"object_area", "obj area",
+     "percent of the patches that are the object: what attention without aim would give it"}};
+static const char *const panel_title[PROBES] = {"gradient cosine, stage's output",
+                                                "gradient cosine, stage's input",
+                                                "gradient cosine, encoder's weights",
+                                                "the same, stage left out",
+                                                "CKA, before and after the stage",
+                                                "effective rank before",
+                                                "effective rank after F2",
+                                                "% attention on object, encoder",
+                                                "% attention on object, LLM",
+                                                "% of patches that are object"};
+typedef struct probe {
+    char dir[256], variant[32];
+    double value[PROBES];
+    int items;
+} probe;
 
 /* ---- gradients ---- */
 /* the loss of test items, with its backward pass; 1 or 0 */
@@ -32,11 +61,13 @@ static int one_pass(run *r, insight *s, const int32_t *index, int n) {
     memset(&b, 0, sizeof b), b.with_loss = 1;
     fv_reset(r->c);
     insight_clear(s);
-    fv_tensor *y = r->task->batch(r, SPLIT_TEST, index, n, -1, &b) ? run_forward(r, &b) : NULL, *loss = run_loss(r, y, &b);
+    fv_tensor *y = r->task->batch(r, SPLIT_TEST, index, n, -1, &b) ? run_forward(r, &b) : NULL,
+              *loss = run_loss(r, y, &b);
     if (loss) fv_backward(r->c, loss);
     return !fv_error(r->c);
 }
-/* which parameters: those of the encoder's block before the stage (the last one without a stage), "blocks.3." */
+/* which parameters: those of the encoder's block before the stage (the last one without a stage),
+ * "blocks.3." */
 static void block_name(const run *r, char *name, size_t n) {
     int depth = (int)number_of(&r->s, 'm', "depth", 12), after = r->model->stage.after_block;
     snprintf(name, n, "blocks.%d.", (after ? after : depth) - 1);
@@ -76,7 +107,9 @@ static double encoder_cosine(run *r, insight *s, const int32_t *index, int n, in
 enum { MOST_ROWS = 2048 };
 static float *some_rows(fv_ctx *c, const float *x, int rows, int width, int kept) {
     float *out = (float *)fv_alloc(c, (size_t)kept * (size_t)width * sizeof *out);
-    for (int i = 0; out && i < kept; i++) memcpy(out + (size_t)i * (size_t)width, x + (size_t)((int64_t)i * rows / kept) * (size_t)width, (size_t)width * sizeof *out);
+    for (int i = 0; out && i < kept; i++)
+        memcpy(out + (size_t)i * (size_t)width, x + (size_t)((int64_t)i * rows / kept) * (size_t)width,
+               (size_t)width * sizeof *out);
     return out;
 }
 static void token_measures(fv_ctx *c, const insight *s, probe *p) {
@@ -112,18 +145,22 @@ static int probe_data(viewer *w, int items, probe *p) {
 static int probe_masks(viewer *w, const char *folder, const char *masks, probe *p) {
     fv_ctx *c = w->r.c;
     files f = {NULL, 0};
-    double sum[INSIGHT_SCORES] = {0, 0}, row[MOST_TOKENS];
+    double sum[INSIGHT_SCORES] = {0, 0}, area = 0, row[MOST_TOKENS];
     int S = viewer_size(w), C = viewer_channels(w), counted = 0;
     uint8_t *picture = (uint8_t *)fv_alloc(c, (size_t)(S * S * C)), truth[MOST_TOKENS];
     if (picture && files_list(c, &f, &folder, 1))
         for (int i = 0; i < f.count && !fv_error(c); i++) {
-            if (!viewer_truth(w, f.at[i], masks, truth) || !picture_fit(c, f.at[i], S, C, picture) || !viewer_look(w, picture)) continue;
+            if (!viewer_truth(w, f.at[i], masks, truth) || !picture_fit(c, f.at[i], S, C, picture) ||
+                !viewer_look(w, picture))
+                continue;
             for (int k = 0; k < INSIGHT_SCORES; k++) {
                 if (w->s.scores[k]) insight_class_row(&w->s, k, 0, row);
                 sum[k] += w->s.scores[k] ? 100 * share_on(row, truth, w->s.tokens - 1) : NAN;
             }
+            for (int k = 0; k + 1 < w->s.tokens; k++) area += 100.0 * truth[k] / (w->s.tokens - 1);
             counted++;
         }
+    p->value[OBJECT_AREA] = area / counted;
     for (int k = 0; k < INSIGHT_SCORES; k++) p->value[ON_OBJECT_BLOCK + k] = sum[k] / counted;
     fv_free(c, picture), fv_free(c, f.at);
     return !fv_error(c);
@@ -152,41 +189,63 @@ static void print_json(const probe *p, int n) {
         printf(",\"final\":%s}\n", i + 1 == n ? "true" : "false");
     }
 }
-/* a panel for each measure: variants across, a dot for each run */
-static void panel(fv_ctx *c, fv_text *t, const probe *p, int n, int k, double x, double y) {
-    const double W = 190, H = 150;
-    double high = 0;
-    char names[CLI_MANY][32];
-    int variants = 0;
+/* ---- the plot: a panel for each measure, variants across, a dot for each run ---- */
+enum { PANEL_W = 190, PANEL_H = 140 };
+static int variants_of(const probe *p, int n, char name[CLI_MANY][32]) {
+    int count = 0;
     for (int i = 0; i < n; i++) {
-        int known = isnan(p[i].value[k]);
-        for (int v = 0; v < variants; v++) known |= !strcmp(names[v], p[i].variant);
-        if (!known) memcpy(names[variants++], p[i].variant, 32);
-        if (!isnan(p[i].value[k])) high = fmax(high, p[i].value[k]);
+        int known = 0;
+        for (int v = 0; v < count; v++) known |= !strcmp(name[v], p[i].variant);
+        if (!known) memcpy(name[count++], p[i].variant, 32);
     }
-    fv_text_add(c, t, "<g transform='translate(%g %g)'><text x='0' y='-12' font-size='13'>%s</text><path d='M0 0V%gH%g' fill='none' stroke='#999'/><text x='-6' y='8' text-anchor='end'>%.3g</text><text x='-6' "
-                      "y='%g' text-anchor='end'>0</text>\n", x, y, probe_text[k][1], H, W, high, H);
+    return count;
+}
+static void panel(fv_ctx *c, fv_text *t, const probe *p, int n, int k, double x, double y) {
+    static const char *const ink[] = {"#1f5fa8", "#c8501e", "#2f8f4e", "#8a4fa3",
+                                      "#7a6a00", "#b03060", "#3a8fa0", "#555555"};
+    double low = 0, high = 0;
+    char name[CLI_MANY][32];
+    int variants = variants_of(p, n, name);
+    for (int i = 0; i < n; i++)
+        if (!isnan(p[i].value[k])) low = fmin(low, p[i].value[k]), high = fmax(high, p[i].value[k]);
+    if (!(high > low)) high = low + 1;
+    double zero = PANEL_H * high / (high - low);
+    fv_text_add(
+        c, t,
+        "<g transform='translate(%g %g)'><text x='-30' y='-14' font-size='12'>%s</text><path d='M0 0V%dM0 "
+        "%.1fH%d' stroke='#999'/>",
+        x, y, panel_title[k], PANEL_H, zero, PANEL_W);
+    fv_text_add(
+        c, t,
+        "<text x='-6' y='8' text-anchor='end'>%.3g</text><text x='-6' y='%.1f' text-anchor='end'>"
+        "%.3g</text>\n",
+        high, low < 0 ? PANEL_H : zero + 4, low);
     for (int v = 0; v < variants; v++) {
-        double at = W * (v + 0.5) / variants;
-        fv_text_add(c, t, "<text x='%.1f' y='%g' text-anchor='middle'>%s</text>", at, H + 16, names[v]);
+        double at = PANEL_W * (v + 0.5) / variants;
+        fv_text_add(c, t, "<text x='%.1f' y='%d' text-anchor='middle' font-size='10'>%s</text>", at,
+                    PANEL_H + 18, name[v]);
         for (int i = 0; i < n; i++)
-            if (!strcmp(names[v], p[i].variant) && !isnan(p[i].value[k]))
-                fv_text_add(c, t, "<circle cx='%.1f' cy='%.1f' r='4' fill='%s' opacity='.7'/>", at, H - H * (high > 0 ? fmax(p[i].value[k], 0) / high : 0), v % 2 ? "#c8501e" : "#1f5fa8");
+            if (!strcmp(name[v], p[i].variant) && !isnan(p[i].value[k]))
+                fv_text_add(c, t, "<circle cx='%.1f' cy='%.1f' r='4' fill='%s' opacity='.7'/>", at,
+                            zero - PANEL_H * p[i].value[k] / (high - low), ink[v % 8]);
     }
     fv_text_add(c, t, "</g>\n");
 }
 static int write_svg(fv_ctx *c, const probe *p, int n, const char *path) {
+    int shown[PROBES], panels = 0;
     fv_text t = {NULL, 0, 0};
-    int shown = 0;
-    fv_text_add(c, &t, "<svg xmlns='http://www.w3.org/2000/svg' width='790' height='720' viewBox='0 0 790 720' font-family='DejaVu Sans,Arial,sans-serif' font-size='11'><rect width='100%%' height='100%%' fill='white'/>"
-                       "<text x='16' y='24' font-size='15'>What the stage does: a dot for each run</text>\n");
-    for (int k = 0; k < PROBES; k++) {
-        int any = 0;
-        for (int i = 0; i < n; i++) any |= !isnan(p[i].value[k]);
-        if (!any) continue;
-        panel(c, &t, p, n, k, 56 + 250 * (shown % 3), 74 + 215 * (shown / 3));
-        shown++;
-    }
+    for (int k = 0; k < PROBES; k++)
+        for (int i = 0; i < n; i++)
+            if (!isnan(p[i].value[k]) && (!panels || shown[panels - 1] != k)) shown[panels++] = k;
+    int height = 50 + 205 * ((panels + 2) / 3);
+    fv_text_add(
+        c, &t,
+        "<svg xmlns='http://www.w3.org/2000/svg' width='800' height='%d' viewBox='0 0 800 %d' "
+        "font-family='DejaVu Sans,Arial,sans-serif' font-size='11'>"
+        "<rect width='100%%' height='100%%' fill='white'/><text x='16' y='24' font-size='15'>What the "
+        "stage does: a dot for each run</text>\n",
+        height, height);
+    for (int i = 0; i < panels; i++) panel(c, &t, p, n, shown[i], 60 + 255 * (i % 3), 72 + 205 * (i / 3));
     fv_text_add(c, &t, "</svg>\n");
     int ok = !fv_error(c) && fv_write_file(c, path, t.data, t.size);
     fv_text_free(c, &t);
@@ -210,16 +269,28 @@ static int probe_run(const char *dir, int threads, int items, const char *folder
 }
 
 int cmd_probe(int argc, char **argv) {
-    cli_option options[] = {{"--items", "N", "test items, at most 256 (default 128)", NULL}, {"--pictures", "DIR", "pictures for --masks: the share of attention on the object", NULL},
-        {"--masks", "DIR", "PNG masks by the pictures' names", NULL}, {"--svg", "FILE", "a plot (default: none)", NULL}, {"--threads", "N", "all cores unless said", NULL},
-        {"--json", NULL, "JSON lines", NULL}, {NULL, NULL, NULL, NULL}};
-    cli a = {"fv probe RUN... [options]",
-        "For each run: how alike the gradients of different samples are before and behind the stage, in the encoder's weights with the stage and without it; how alike\n"
-        "tokens are before and after it (CKA); their effective rank; and, with masks, how much attention lies on the object. Give runs of llm, random and shuffled together.", options, {NULL}, 0};
+    cli_option options[] = {
+        {"--items", "N", "test items, at most 256 (default 128)", NULL},
+        {"--pictures", "DIR", "pictures for --masks: the share of attention on the object", NULL},
+        {"--masks", "DIR", "PNG masks by the pictures' names", NULL},
+        {"--svg", "FILE", "a plot (default: none)", NULL},
+        {"--threads", "N", "all cores unless said", NULL},
+        {"--json", NULL, "JSON lines", NULL},
+        {NULL, NULL, NULL, NULL}};
+    cli a = {
+        "fv probe RUN... [options]",
+        "For each run: how alike the gradients of different samples are before and behind the stage, in "
+        "the encoder's weights with the stage and without it; how alike\n"
+        "tokens are before and after it (CKA); their effective rank; and, with masks, how much attention "
+        "lies on the object. Give runs of llm, random and shuffled together.",
+        options,
+        {NULL},
+        0};
     static probe p[CLI_MANY];
     int status = cli_parse(&a, argc, argv), bad = 0;
     if (status >= 0) return status;
-    const char *folder = cli_value(&a, "--pictures"), *masks = cli_value(&a, "--masks"), *svg = cli_value(&a, "--svg");
+    const char *folder = cli_value(&a, "--pictures"), *masks = cli_value(&a, "--masks"),
+               *svg = cli_value(&a, "--svg");
     int threads = (int)cli_int(&a, "--threads", 0, 1, &bad), items = (int)cli_int(&a, "--items", 128, 2, &bad);
     if (a.count < 1) return cli_fail(2, "runs' folders are wanted; usage: %s", a.usage);
     if (!folder != !masks) return cli_fail(2, "--pictures and --masks go together");

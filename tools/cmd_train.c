@@ -74,6 +74,7 @@ static int read_settings(run *r, cli *a, char sets[][256], int set_count, int *b
 
 /* which items are trained on; said before anything is made on the disk */
 static int plan(run *r) {
+    run_limit_test(r);
     int hold = run_holdout(r), limit = (int)number_of(&r->s, 't', "limit", 0);
     int step = (int)number_of(&r->s, 't', "batch_size", 128) * (int)number_of(&r->s, 't', "grad_accum", 1);
     r->order_count = r->count[SPLIT_TRAIN] - hold;

@@ -1,5 +1,5 @@
-/* compare_runs.c -- the runs of a plan, one process each, so that a finished one is reused and a broken one resumed; one progress bar over
- * all of them; and the check that they may be compared. */
+/* compare_runs.c -- the runs of a plan, one process each, so that a finished one is reused and a broken
+ * one resumed; one progress bar over all of them; and the check that they may be compared. */
 #define _GNU_SOURCE
 #include "cli.h"
 #include "report.h"
@@ -27,7 +27,8 @@ static int has_terminal(void) {
     const char *term = getenv("TERM");
     return isatty(2) && !(term && !strcmp(term, "dumb"));
 }
-/* both its streams go to `out`; it ends when this process does, so that no run goes on by itself after a kill */
+/* both its streams go to `out`; it ends when this process does, so that no run goes on by itself after a
+ * kill */
 static pid_t start_self(char **args, int out, int err) {
     static char self[4096];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -73,7 +74,9 @@ static double expected(const report *p, int i) {
     for (int k = 0; k < p->arms; k++) seconds += p->arm[k].seconds, runs += p->arm[k].timed;
     return runs ? seconds / runs : 0;
 }
-static void run_folder(const report *p, int i, int seed, char *dir, size_t n) { snprintf(dir, n, "%s/%s-%d", p->out, p->arm[i].name, seed); }
+static void run_folder(const report *p, int i, int seed, char *dir, size_t n) {
+    snprintf(dir, n, "%s/%s-%d", p->out, p->arm[i].name, seed);
+}
 
 /* of every run that is not there; `now`: what a run takes, where no run has finished yet */
 static double left_in_plan(const report *p, double now) {
@@ -87,12 +90,14 @@ static double left_in_plan(const report *p, double now) {
     return left;
 }
 static void draw_bar(plan_bar *b, long long step, long long steps, double loss) {
-    double share = steps > 0 ? (double)step / (double)steps : 0, spent = fv_now() - b->started, run = share > 0.02 ? spent / share : 0;
+    double share = steps > 0 ? (double)step / (double)steps : 0, spent = fv_now() - b->started,
+           run = share > 0.02 ? spent / share : 0;
     double left = left_in_plan(b->p, run) - spent, all = b->done + share;
     int full = (int)(30 * all / b->all);
-    fprintf(stderr, "\r[%.*s%*s] run %d of %d, %s: step %lld/%lld, loss %.3f", full, "##############################", 30 - full, "",
-            b->done + 1, b->all, b->what, step, steps, loss);
-    if (left > 0) fprintf(stderr, "; %d:%02d:%02d left in all", (int)left / 3600, (int)left / 60 % 60, (int)left % 60);
+    fprintf(stderr, "\r[%.*s%*s] run %d of %d, %s: step %lld/%lld, loss %.3f", full,
+            "##############################", 30 - full, "", b->done + 1, b->all, b->what, step, steps, loss);
+    if (left > 0)
+        fprintf(stderr, "; %d:%02d:%02d left in all", (int)left / 3600, (int)left / 60 % 60, (int)left % 60);
     fprintf(stderr, "   ");
     b->shown = 1;
 }
@@ -116,12 +121,15 @@ static void follow(plan_bar *b, int from, int quiet) {
 }
 
 /* ---- one run ---- */
-/* `pass` holds what was given for fv train in [0,rest); the arm's own settings follow. more: NULL-ended, for trials. */
-static int train_one(report *p, int i, int seed, const char *dir, const char *const *more, char **pass, int rest, plan_bar *b, int quiet) {
+/* `pass` holds what was given for fv train in [0,rest); the arm's own settings follow. more: NULL-ended,
+ * for trials. */
+static int train_one(report *p, int i, int seed, const char *dir, const char *const *more, char **pass,
+                     int rest, plan_bar *b, int quiet) {
     arm *a = &p->arm[i];
     char seed_text[16], scale[64];
     int pipes[2], n = 0;
-    const char *mine[40] = {"--variant", a->variant, "--seed", seed_text, "--out", dir, "--resume", "--progress"};
+    const char *mine[40] = {"--variant", a->variant, "--seed",   seed_text,
+                            "--out",     dir,        "--resume", "--progress"};
     snprintf(seed_text, sizeof seed_text, "%d", seed);
     for (n = 8; more && *more; more++) mine[n++] = *more;
     if (*a->layers) mine[n++] = "--layers", mine[n++] = a->layers;
@@ -132,7 +140,8 @@ static int train_one(report *p, int i, int seed, const char *dir, const char *co
     pass[rest + n] = NULL;
     if (pipe(pipes)) return cli_fail(6, "a process could not be started");
     b->started = fv_now();
-    void (*was)(int) = signal(SIGINT, SIG_IGN); /* Ctrl-C: the run writes its checkpoint and ends with 130; so do we, after it */
+    void (*was)(int) =
+        signal(SIGINT, SIG_IGN); /* Ctrl-C: the run ends with its checkpoint and 130; so do we */
     fcntl(pipes[0], F_SETFD, FD_CLOEXEC), fcntl(pipes[1], F_SETFD, FD_CLOEXEC);
     pid_t child = start_self(pass, pipes[1], pipes[1]);
     close(pipes[1]);
@@ -164,7 +173,10 @@ static void headline_of(const char *dir, char *name, size_t n) {
 }
 
 /* ---- may two runs be compared? ---- */
-typedef struct run_config { settings s; char data[1024], items[160]; } run_config;
+typedef struct run_config {
+    settings s;
+    char data[1024], items[160];
+} run_config;
 static int read_config(fv_ctx *c, const char *dir, run_config *k) {
     char path[4400];
     memset(k, 0, sizeof *k);
@@ -174,12 +186,15 @@ static int read_config(fv_ctx *c, const char *dir, run_config *k) {
     fv_jnode root = fv_json_root(j), items = fv_json_get(j, root, "items");
     put_json(&k->s, j);
     snprintf(k->data, sizeof k->data, "%s", fv_json_string(j, fv_json_get(j, root, "data"), ""));
-    snprintf(k->items, sizeof k->items, "%lld training items, %lld test items, digest %.64s", (long long)fv_json_int(j, fv_json_get(j, items, "train"), 0),
-             (long long)fv_json_int(j, fv_json_get(j, items, "test"), 0), fv_json_string(j, fv_json_get(j, items, "test_sha256"), "unknown"));
+    snprintf(k->items, sizeof k->items, "%lld training items, %lld test items, digest %.64s",
+             (long long)fv_json_int(j, fv_json_get(j, items, "train"), 0),
+             (long long)fv_json_int(j, fv_json_get(j, items, "test"), 0),
+             fv_json_string(j, fv_json_get(j, items, "test_sha256"), "unknown"));
     fv_json_free(c, j);
     return 1;
 }
-/* the variant, its seed, its tuned learning rate and its own settings may differ; everything else is the same */
+/* the variant, its seed, its tuned learning rate and its own settings may differ; everything else is the
+ * same */
 static int may_differ(const arm *a, const setting *s) {
     static const char *const own[] = {"seed", "variant", "lr_scale", NULL};
     for (int i = 0; s->section == 't' && own[i]; i++)
@@ -187,7 +202,8 @@ static int may_differ(const arm *a, const setting *s) {
     for (int i = 0; i < a->sets; i++) {
         const char *key = s->section == 'f' ? "frozen." : "";
         size_t n = strlen(key), m = strlen(s->key);
-        if (!strncmp(a->set[i], key, n) && !strncmp(a->set[i] + n, s->key, m) && a->set[i][n + m] == '=') return 1;
+        if (!strncmp(a->set[i], key, n) && !strncmp(a->set[i] + n, s->key, m) && a->set[i][n + m] == '=')
+            return 1;
     }
     return s->section == 'f' && (!strcmp(s->key, "variant") || (!strcmp(s->key, "layers") && *a->layers));
 }
@@ -196,7 +212,8 @@ static int has_stage(const settings *s) {
         if (s->at[i].section == 'f') return 1;
     return 0;
 }
-/* A key of one that the other has otherwise; NULL: none. num_classes and the like are decided by the data, which are the same. */
+/* A key of one that the other has otherwise; NULL: none. num_classes and the like are decided by the data,
+ * which are the same. */
 static const setting *first_difference(const arm *a, const arm *b, const settings *x, const settings *y) {
     for (int i = 0; i < x->count; i++) {
         const setting *s = &x->at[i];
@@ -209,10 +226,15 @@ static const setting *first_difference(const arm *a, const arm *b, const setting
 static int comparable(fv_ctx *c, const arm *a, const char *dir, const arm *b, const char *first) {
     static run_config x, y;
     if (!read_config(c, dir, &x) || !read_config(c, first, &y)) return cli_fail(3, "%s", fv_error_text(c));
-    if (strcmp(x.data, y.data)) return cli_fail(2, "%s and %s cannot be compared: their data are %s and %s", first, dir, y.data, x.data);
-    if (strcmp(x.items, y.items)) return cli_fail(2, "%s and %s cannot be compared: their data are %s and %s", first, dir, y.items, x.items);
+    if (strcmp(x.data, y.data))
+        return cli_fail(2, "%s and %s cannot be compared: their data are %s and %s", first, dir, y.data, x.data);
+    if (strcmp(x.items, y.items))
+        return cli_fail(2, "%s and %s cannot be compared: their data are %s and %s", first, dir, y.items,
+                        x.items);
     const setting *s = first_difference(a, b, &x.s, &y.s);
-    if (s) return cli_fail(2, "%s and %s cannot be compared: %s is %s and %s", first, dir, s->key, value_of(&y.s, s->section, s->key, "absent"), s->value);
+    if (s)
+        return cli_fail(2, "%s and %s cannot be compared: %s is %s and %s", first, dir, s->key,
+                        value_of(&y.s, s->section, s->key, "absent"), s->value);
     if ((s = first_difference(b, a, &y.s, &x.s)))
         return cli_fail(2, "%s and %s cannot be compared: %s is %s and absent", first, dir, s->key, s->value);
     return 0;
@@ -233,7 +255,7 @@ static int all_comparable(report *p) {
     return status;
 }
 
-/* ---- tuning: the same number of learning rates for every arm, on training items held out; the test split is not looked at ---- */
+/* ---- tuning: as many learning rates for every arm, on training items held out; the test split is left alone ---- */
 static double trial_scale(const report *p, int k) { return pow(3, k - (p->trials - 1) / 2); } /* 1/3, 1, 3 */
 static int tune_arm(report *p, int i, char **pass, int rest, plan_bar *b, int quiet) {
     static const char *const hold[] = {"--set", "holdout=0.1", NULL};
@@ -246,7 +268,8 @@ static int tune_arm(report *p, int i, char **pass, int rest, plan_bar *b, int qu
         snprintf(dir, sizeof dir, "%s/tune/%s-%d", p->out, a->name, k);
         b->what = what;
         /* a seed that no compared run has */
-        int status = compare_exists(dir, "result.json") ? 0 : train_one(p, i, 1000, dir, hold, pass, rest, b, quiet);
+        int status =
+            compare_exists(dir, "result.json") ? 0 : train_one(p, i, 1000, dir, hold, pass, rest, b, quiet);
         if (status && status != 5) return status; /* a loss that is not finite: this rate is too high */
         if (!status && !*headline) headline_of(dir, headline, sizeof headline);
         a->trial[k] = status ? NAN : result_number(dir, NULL);

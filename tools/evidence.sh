@@ -15,7 +15,7 @@
 cd "$(dirname "$0")/.." || exit 1
 out=${EVIDENCE:-build/evidence}
 fv=${FV:-build/fv}
-toy=${TOY:+"--limit 128 --epochs 1 --batch 32"}
+toy=${TOY:+"--limit 128 --epochs 1 --batch 32 --set test_limit=200 --threads 1"}
 mkdir -p "$out" || exit 4
 say() { echo "evidence: $*" >&2; }
 
@@ -31,12 +31,11 @@ compare() {
 }
 seeds() { [ -n "$toy" ] && echo 2 || echo "$1"; }
 
-part_image() {
-    compare image image --preset demo-image --limit 10000 --variants base,linear,mlp,llm,random,shuffled,finetune,scratch --seeds "$(seeds 5)" --tune "$([ -n "$toy" ] && echo 1 || echo 3)"
+part_image() { # part_image [--corrupt]
+    [ -n "$toy" ] || set -- "$@" --tune 3
+    compare image image --preset demo-image --limit 10000 --variants base,linear,mlp,llm,random,shuffled,finetune,scratch --seeds "$(seeds 5)" "$@"
 }
-part_robust() {
-    compare image image --preset demo-image --limit 10000 --variants base,linear,mlp,llm,random,shuffled,finetune,scratch --seeds "$(seeds 5)" --tune "$([ -n "$toy" ] && echo 1 || echo 3)" --corrupt
-}
+part_robust() { part_image --corrupt; }
 part_layers() {
     llm=$(sh tools/fetch.sh smollm2) || exit $?
     sweep=layer
@@ -58,7 +57,7 @@ part_scenes() {
     [ -d "$out/scenes-data" ] || { "$fv" heatmap --demo "$out/scenes-data.part" && mv "$out/scenes-data.part" "$out/scenes-data"; } || exit $?
     llm=$(sh tools/fetch.sh smollm2) || exit $?
     compare scenes image --data "$out/scenes-data" --llm "$llm" --preset emoji64 --epochs 8 --variants base,llm,random,shuffled --seeds "$(seeds 3)"
-    test=$out/scenes-data/test masks=$out/scenes-data/masks
+    test=$out/scenes-data/test${TOY:+/coin} masks=$out/scenes-data/masks
     [ -s "$out/heatmap.png" ] || "$fv" heatmap "$out/scenes/llm-0" "$test" --beside "$out/scenes/base-0" --masks "$masks" --rows 8 --png "$out/heatmap.png" || exit $?
     if [ ! -s "$out/miou.jsonl" ]; then
         for run in "$out"/scenes/*-[0-9]; do

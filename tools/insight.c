@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 const char *insight_place(int place) {
-    static const char *const names[INSIGHT_PLACES] = {"last encoder block, after attention", "before the stage", "after the LLM's attention", "after the LLM's FFN", "after F2"};
+    static const char *const names[INSIGHT_PLACES] = {"last encoder block, after attention",
+                                                      "before the stage", "after the LLM's attention",
+                                                      "after the LLM's FFN", "after F2"};
     return names[place];
 }
 
@@ -67,8 +69,14 @@ void insight_end(insight *s) {
 
 int insight_fits(run *r) {
     if (fv_error(r->c)) return 0;
-    if (strcmp(r->task->name, "image") || strcmp(r->model->arch->name, "vit") || is_text(&r->s, 'm', "class_token", "false") || !strcmp(value_of(&r->s, 'm', "class_token", "true"), "false"))
-        return fv_fail(r->c, FV_EUSAGE, "this looks into vision transformers of the task image that have a class token; the run is of the task %s", r->task->name);
+    if (strcmp(r->task->name, "image") || strcmp(r->model->arch->name, "vit") ||
+        is_text(&r->s, 'm', "class_token", "false") ||
+        !strcmp(value_of(&r->s, 'm', "class_token", "true"), "false"))
+        return fv_fail(
+            r->c, FV_EUSAGE,
+            "this looks into vision transformers of the task image that have a class token; the run is of "
+            "the task %s",
+            r->task->name);
     return 1;
 }
 
@@ -76,7 +84,9 @@ void insight_class_row(const insight *s, int which, int item, double *out) {
     int N = s->tokens, H = s->heads[which];
     for (int k = 0; k + 1 < N; k++) out[k] = 0;
     for (int h = 0; h < H; h++)
-        for (int k = 0; k + 1 < N; k++) out[k] += (double)s->scores[which][((size_t)item * (size_t)H + (size_t)h) * (size_t)(N * N) + (size_t)k + 1];
+        for (int k = 0; k + 1 < N; k++)
+            out[k] +=
+                (double)s->scores[which][((size_t)item * (size_t)H + (size_t)h) * (size_t)(N * N) + (size_t)k + 1];
 }
 
 /* ---- a run to look into ---- */
@@ -103,7 +113,8 @@ int viewer_look(viewer *w, const uint8_t *picture) {
     for (int k = 0; x && k < C; k++)
         for (int i = 0; i < S * S; i++) fv_set(x, k * S * S + i, picture[i * C + k] / 127.5 - 1);
     fv_model_forward(c, w->r.model, x);
-    if (!fv_error(c) && w->s.tokens > MOST_TOKENS) fv_fail(c, FV_EUSAGE, "%d tokens; %d are drawn at most", w->s.tokens, MOST_TOKENS);
+    if (!fv_error(c) && w->s.tokens > MOST_TOKENS)
+        fv_fail(c, FV_EUSAGE, "%d tokens; %d are drawn at most", w->s.tokens, MOST_TOKENS);
     return !fv_error(c);
 }
 
@@ -120,7 +131,8 @@ int viewer_truth(viewer *w, const char *file, const char *masks, uint8_t *truth)
     int S = viewer_size(w), tokens = S / viewer_patch(w), any = 0;
     size_t n = (size_t)S * (size_t)S;
     char path[8500];
-    if (!mask_path(masks, file, path, sizeof path)) return fv_fail(w->r.c, FV_EUSAGE, "%s: no mask of that name in %s", file, masks);
+    if (!mask_path(masks, file, path, sizeof path))
+        return fv_fail(w->r.c, FV_EUSAGE, "%s: no mask of that name in %s", file, masks);
     uint8_t *mask = (uint8_t *)fv_alloc(w->r.c, n);
     if (mask && picture_fit(w->r.c, path, S, 1, mask)) {
         for (size_t i = 0; i < n; i++) mask[i] = mask[i] >= 128;

@@ -25,9 +25,14 @@ int token_magnitude(const float *x, int n, int d, double *out) {
     return v != NULL;
 }
 
-/* ---- the discrete Fourier transform of any length: split by its smallest prime factor, as Cooley and Tukey do ---- */
-typedef struct complex_number { double re, im; } complex_number;
-typedef struct transform { int n; complex_number *root, *room; } transform; /* root[k] = exp(-2 pi i k / n); room [n] */
+/* ---- the discrete Fourier transform of any length, split by its smallest prime factor (Cooley and Tukey) ---- */
+typedef struct complex_number {
+    double re, im;
+} complex_number;
+typedef struct transform {
+    int n;
+    complex_number *root, *room;
+} transform; /* root[k] = exp(-2 pi i k / n); room [n] */
 
 static int smallest_factor(int n) {
     for (int p = 2; p * p <= n; p++)
@@ -58,12 +63,14 @@ static int transform_make(transform *t, int n) {
     t->n = n;
     t->root = (complex_number *)malloc((size_t)n * sizeof *t->root);
     t->room = (complex_number *)malloc((size_t)n * sizeof *t->room);
-    for (int k = 0; t->root && k < n; k++) t->root[k].re = cos(2 * M_PI * k / n), t->root[k].im = -sin(2 * M_PI * k / n);
+    for (int k = 0; t->root && k < n; k++)
+        t->root[k].re = cos(2 * M_PI * k / n), t->root[k].im = -sin(2 * M_PI * k / n);
     return t->root && t->room;
 }
 static void phases(const transform *t, const float *x, complex_number *y, double *out) {
     transform_run(t, x, 1, y, t->n);
-    for (int k = 0; k < t->n; k++) out[k] = k == 0 || 2 * k == t->n ? (y[k].re < 0 ? M_PI : 0) : atan2(y[k].im, y[k].re);
+    for (int k = 0; k < t->n; k++)
+        out[k] = k == 0 || 2 * k == t->n ? (y[k].re < 0 ? M_PI : 0) : atan2(y[k].im, y[k].re);
 }
 
 int phase_of(const float *x, int d, double *out) {
@@ -96,7 +103,8 @@ void mask_to_tokens(const uint8_t *mask, int side, int patch, uint8_t *out) {
     for (int i = 0; i < grid * grid; i++) {
         int set = 0;
         for (int y = 0; y < patch; y++)
-            for (int x = 0; x < patch; x++) set += mask[(i / grid * patch + y) * side + i % grid * patch + x] > 0;
+            for (int x = 0; x < patch; x++)
+                set += mask[(i / grid * patch + y) * side + i % grid * patch + x] > 0;
         out[i] = 2 * set >= patch * patch;
     }
 }
@@ -106,7 +114,8 @@ double best_iou(const double *map, const uint8_t *truth, int n) {
     for (int i = 0; i < n; i++) any |= truth[i];
     for (int t = 1; t <= 9 && any; t++) {
         int both = 0, either = 0;
-        for (int i = 0; i < n; i++) both += map[i] > t / 10.0 && truth[i], either += map[i] > t / 10.0 || truth[i];
+        for (int i = 0; i < n; i++)
+            both += map[i] > t / 10.0 && truth[i], either += map[i] > t / 10.0 || truth[i];
         best = fmax(best, (double)both / either);
     }
     return any ? best : NAN;
@@ -123,7 +132,8 @@ static double *centred(const float *x, int n, int d) {
     for (int k = 0; out && k < d; k++) {
         double mean = 0;
         for (int i = 0; i < n; i++) mean += (double)x[(size_t)i * (size_t)d + (size_t)k] / n;
-        for (int i = 0; i < n; i++) out[(size_t)i * (size_t)d + (size_t)k] = (double)x[(size_t)i * (size_t)d + (size_t)k] - mean;
+        for (int i = 0; i < n; i++)
+            out[(size_t)i * (size_t)d + (size_t)k] = (double)x[(size_t)i * (size_t)d + (size_t)k] - mean;
     }
     return out;
 }
@@ -155,7 +165,8 @@ double linear_cka(const float *x, int p, const float *y, int q, int n) {
     return xx > 0 && yy > 0 ? xy * xy / (xx * yy) : NAN;
 }
 
-/* Eigenvalues of the symmetric a [n,n], which is destroyed, by Jacobi's rotations, row by row until nothing is left beside the diagonal. */
+/* Eigenvalues of the symmetric a [n,n], which is destroyed, by Jacobi's rotations, row by row until
+ * nothing is left beside the diagonal. */
 static void eigenvalues(double *a, int n, double *value) {
     double all = frobenius(a, (size_t)n * (size_t)n);
     size_t N = (size_t)n;
@@ -168,7 +179,8 @@ static void eigenvalues(double *a, int n, double *value) {
             for (size_t j = i + 1; j < N; j++) {
                 if (fabs(a[i * N + j]) <= 1e-16 * all) continue;
                 double theta = (a[j * N + j] - a[i * N + i]) / (2 * a[i * N + j]);
-                double t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1)), c = 1 / sqrt(t * t + 1), s = t * c;
+                double t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1)),
+                       c = 1 / sqrt(t * t + 1), s = t * c;
                 for (size_t k = 0; k < N; k++) { /* columns i and j, then rows */
                     double u = a[k * N + i], w = a[k * N + j];
                     a[k * N + i] = c * u - s * w, a[k * N + j] = s * u + c * w;
@@ -187,7 +199,8 @@ static double *small_gram(const double *x, int n, int d, int *size) {
     if (n >= d) return cross_product(x, d, x, d, n);
     double *turned = x ? (double *)malloc((size_t)n * (size_t)d * sizeof *turned) : NULL;
     for (int i = 0; turned && i < n; i++)
-        for (int k = 0; k < d; k++) turned[(size_t)k * (size_t)n + (size_t)i] = x[(size_t)i * (size_t)d + (size_t)k];
+        for (int k = 0; k < d; k++)
+            turned[(size_t)k * (size_t)n + (size_t)i] = x[(size_t)i * (size_t)d + (size_t)k];
     double *gram = cross_product(turned, n, turned, n, d);
     free(turned);
     return gram;
@@ -215,7 +228,8 @@ double mean_cosine(const float *g, int n, int64_t d) {
         for (int64_t k = 0; k < d; k++) sum[k] += (double)g[i * d + k] / sqrt(length);
         rows++;
     }
-    for (int64_t k = 0; sum && k < d; k++) square += sum[k] * sum[k]; /* the sum over all pairs, i = j included */
+    for (int64_t k = 0; sum && k < d; k++)
+        square += sum[k] * sum[k]; /* the sum over all pairs, i = j included */
     int there = sum != NULL;
     free(sum);
     return there && rows > 1 ? (square - rows) / ((double)rows * (rows - 1)) : NAN;

@@ -1,10 +1,12 @@
-/* plots.c -- fv compare's plots as SVG, readable in black and white too: intervals, dots for seeds, curves. */
+/* plots.c -- fv compare's plots as SVG, readable in black and white too: intervals, dots for seeds,
+ * curves. */
 #include "report.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-static const char *const palette[] = {"#1f5fa8", "#c8501e", "#2f8f4e", "#8a4fa3", "#7a6a00", "#b03060", "#3a8fa0", "#555555"};
+static const char *const palette[] = {"#1f5fa8", "#c8501e", "#2f8f4e", "#8a4fa3",
+                                      "#7a6a00", "#b03060", "#3a8fa0", "#555555"};
 static const char *ink(int i) { return palette[i % 8]; }
 /* green better, red worse, grey not shown to differ */
 static const char *verdict_ink(const report *p, const arm *a) {
@@ -13,8 +15,12 @@ static const char *verdict_ink(const report *p, const arm *a) {
 }
 
 /* ---- axes ---- */
-typedef struct axis { double low, high, from, to; } axis; /* values, and where they stand */
-static double place(const axis *a, double v) { return a->from + (a->to - a->from) * (v - a->low) / (a->high - a->low); }
+typedef struct axis {
+    double low, high, from, to;
+} axis; /* values, and where they stand */
+static double place(const axis *a, double v) {
+    return a->from + (a->to - a->from) * (v - a->low) / (a->high - a->low);
+}
 static void widen(axis *a, double v) { a->low = fmin(a->low, v), a->high = fmax(a->high, v); }
 static void pad(axis *a) {
     double more = fmax((a->high - a->low) * 0.08, 1e-3);
@@ -26,20 +32,33 @@ static double tick_step(const axis *a, int count) {
     return power * (lead < 1.5 ? 1 : lead < 3.5 ? 2 : lead < 7.5 ? 5 : 10);
 }
 static void begin_svg(fv_ctx *c, fv_text *t, double w, double h, const char *title) {
-    fv_text_add(c, t, "<svg xmlns='http://www.w3.org/2000/svg' width='%g' height='%g' viewBox='0 0 %g %g' font-family='DejaVu Sans,Arial,sans-serif' font-size='13'>\n", w, h, w, h);
-    fv_text_add(c, t, "<rect width='100%%' height='100%%' fill='white'/><text x='16' y='24' font-size='15'>%s</text>\n", title);
+    fv_text_add(
+        c, t,
+        "<svg xmlns='http://www.w3.org/2000/svg' width='%g' height='%g' viewBox='0 0 %g %g' "
+        "font-family='DejaVu Sans,Arial,sans-serif' font-size='13'>\n",
+        w, h, w, h);
+    fv_text_add(c, t,
+                "<rect width='100%%' height='100%%' fill='white'/><text x='16' y='24' font-size='15'>"
+                "%s</text>\n",
+                title);
 }
-static void grid_across(fv_ctx *c, fv_text *t, const axis *y, double left, double right) { /* y's values at the left */
+static void grid_across(fv_ctx *c, fv_text *t, const axis *y, double left, double right) {
     double step = tick_step(y, 5);
     for (double v = ceil(y->low / step) * step; v <= y->high; v += step)
-        fv_text_add(c, t, "<path d='M%.1f %.1fH%.1f' stroke='#e3e3e3'/><text x='%.1f' y='%.1f' text-anchor='end'>%.6g</text>\n", left, place(y, v), right,
-                    left - 8, place(y, v) + 4, fabs(v) < step / 2 ? 0 : v);
+        fv_text_add(
+            c, t,
+            "<path d='M%.1f %.1fH%.1f' stroke='#e3e3e3'/><text x='%.1f' y='%.1f' text-anchor='end'>"
+            "%.6g</text>\n",
+            left, place(y, v), right, left - 8, place(y, v) + 4, fabs(v) < step / 2 ? 0 : v);
 }
 static void grid_down(fv_ctx *c, fv_text *t, const axis *x, double top, double bottom) {
     double step = tick_step(x, 6);
     for (double v = ceil(x->low / step) * step; v <= x->high; v += step)
-        fv_text_add(c, t, "<path d='M%.1f %.1fV%.1f' stroke='#e3e3e3'/><text x='%.1f' y='%.1f' text-anchor='middle'>%.4g</text>\n", place(x, v), top, bottom,
-                    place(x, v), bottom + 18, fabs(v) < step / 2 ? 0 : v);
+        fv_text_add(
+            c, t,
+            "<path d='M%.1f %.1fV%.1f' stroke='#e3e3e3'/><text x='%.1f' y='%.1f' text-anchor='middle'>"
+            "%.4g</text>\n",
+            place(x, v), top, bottom, place(x, v), bottom + 18, fabs(v) < step / 2 ? 0 : v);
 }
 static double sd_of(const report *p, const arm *a) { return p->seeds > 1 ? a->sd : 0; }
 
@@ -53,7 +72,7 @@ static const char *line_names(const report *p, int *count, const char *list[16])
     }
     return list[0];
 }
-static int value_index(const report *p, const arm *a) { /* its place among the values, in the order of the plan */
+static int value_index(const report *p, const arm *a) { /* among the values, in the plan's order */
     int at = 0;
     for (const arm *b = p->arm; b < a; b++) {
         int seen = !*b->value || !strcmp(b->value, a->value);
@@ -72,29 +91,43 @@ static int value_count(const report *p) {
 static void plot_sweep(fv_ctx *c, const report *p, fv_text *t, int difference) {
     const char *variant[16];
     int lines, values = value_count(p);
-    double each = values > 12 ? 30 : values > 6 ? 64 : 110, L = 74, W = fmax(L + 40 + each * values, 520), H = 400, B = 70;
+    double each = values > 12  ? 30
+                  : values > 6 ? 64
+                               : 110,
+           L = 74, W = fmax(L + 40 + each * values, 520), H = 400, B = 70;
     axis y = {INFINITY, -INFINITY, H - B, 66};
     char title[200];
     line_names(p, &lines, variant);
     for (int i = 0; i < p->arms; i++) {
         const arm *a = &p->arm[i];
         if (difference && a->ref == i) continue;
-        if (difference) widen(&y, isnan(a->low) ? a->diff : a->low), widen(&y, isnan(a->high) ? a->diff : a->high);
+        if (difference)
+            widen(&y, isnan(a->low) ? a->diff : a->low), widen(&y, isnan(a->high) ? a->diff : a->high);
         else widen(&y, a->mean - sd_of(p, a)), widen(&y, a->mean + sd_of(p, a));
     }
     if (difference) widen(&y, 0);
     pad(&y);
-    if (!difference) snprintf(title, sizeof title, "%s: mean over %d seed%s, bars one standard deviation", p->headline, p->seeds, p->seeds > 1 ? "s" : "");
-    else snprintf(title, sizeof title, "%s: difference to %s%s", p->headline, p->arm[0].variant, p->seeds > 1 ? ", bars 95 % intervals" : "");
+    if (!difference)
+        snprintf(title, sizeof title, "%s: mean over %d seed%s, bars one standard deviation", p->headline,
+                 p->seeds, p->seeds > 1 ? "s" : "");
+    else
+        snprintf(title, sizeof title, "%s: difference to %s%s", p->headline, p->arm[0].variant,
+                 p->seeds > 1 ? ", bars 95 % intervals" : "");
     begin_svg(c, t, W, H, title);
     grid_across(c, t, &y, L, W - 20);
-    if (difference) fv_text_add(c, t, "<path d='M%g %.1fH%g' stroke='#222' stroke-dasharray='6 4'/>\n", L, place(&y, 0), W - 20);
+    if (difference)
+        fv_text_add(c, t, "<path d='M%g %.1fH%g' stroke='#222' stroke-dasharray='6 4'/>\n", L, place(&y, 0),
+                    W - 20);
     if (!difference && !*p->arm[0].value) { /* base beside a sweep of the stage: a band */
         const arm *a = &p->arm[0];
-        fv_text_add(c, t, "<rect x='%g' width='%g' y='%.1f' height='%.1f' fill='%s' opacity='.15'/>", L, W - 20 - L, place(&y, a->mean + sd_of(p, a)),
+        fv_text_add(c, t, "<rect x='%g' width='%g' y='%.1f' height='%.1f' fill='%s' opacity='.15'/>", L,
+                    W - 20 - L, place(&y, a->mean + sd_of(p, a)),
                     fmax(place(&y, a->mean - sd_of(p, a)) - place(&y, a->mean + sd_of(p, a)), 1), ink(7));
-        fv_text_add(c, t, "<path d='M%g %.1fH%g' stroke='#222' stroke-dasharray='6 4'/><text x='%g' y='%.1f' text-anchor='end'>%s</text>\n", L, place(&y, a->mean),
-                    W - 20, W - 24, place(&y, a->mean) - 5, a->name);
+        fv_text_add(
+            c, t,
+            "<path d='M%g %.1fH%g' stroke='#222' stroke-dasharray='6 4'/><text x='%g' y='%.1f' "
+            "text-anchor='end'>%s</text>\n",
+            L, place(&y, a->mean), W - 20, W - 24, place(&y, a->mean) - 5, a->name);
     }
     for (int k = 0; k < lines; k++) {
         double shift = lines > 1 ? (k - (lines - 1) / 2.0) * fmin(8, each / 6) : 0;
@@ -102,27 +135,36 @@ static void plot_sweep(fv_ctx *c, const report *p, fv_text *t, int difference) {
         for (int i = 0; i < p->arms; i++) {
             const arm *a = &p->arm[i];
             if (!strcmp(a->variant, variant[k]) && *a->value && !(difference && a->ref == i))
-                fv_text_add(c, t, "%.1f,%.1f ", L + each * (value_index(p, a) + 0.5) + shift, place(&y, difference ? a->diff : a->mean));
+                fv_text_add(c, t, "%.1f,%.1f ", L + each * (value_index(p, a) + 0.5) + shift,
+                            place(&y, difference ? a->diff : a->mean));
         }
         fv_text_add(c, t, "'/>\n");
         for (int i = 0; i < p->arms; i++) {
             const arm *a = &p->arm[i];
             if (strcmp(a->variant, variant[k]) || !*a->value || (difference && a->ref == i)) continue;
             double x = L + each * (value_index(p, a) + 0.5) + shift, mid = difference ? a->diff : a->mean;
-            double low = difference ? (isnan(a->low) ? mid : a->low) : mid - sd_of(p, a), high = difference ? (isnan(a->high) ? mid : a->high) : mid + sd_of(p, a);
-            fv_text_add(c, t, "<path d='M%.1f %.1fV%.1fm-4 0h8M%.1f %.1fh8' stroke='%s' stroke-width='1.5'/><circle cx='%.1f' cy='%.1f' r='4' fill='%s'/>\n", x,
-                        place(&y, low), place(&y, high), x - 4, place(&y, low), ink(k), x, place(&y, mid), ink(k));
+            double low = difference ? (isnan(a->low) ? mid : a->low) : mid - sd_of(p, a),
+                   high = difference ? (isnan(a->high) ? mid : a->high) : mid + sd_of(p, a);
+            fv_text_add(
+                c, t,
+                "<path d='M%.1f %.1fV%.1fm-4 0h8M%.1f %.1fh8' stroke='%s' stroke-width='1.5'/><circle "
+                "cx='%.1f' cy='%.1f' r='4' fill='%s'/>\n",
+                x, place(&y, low), place(&y, high), x - 4, place(&y, low), ink(k), x, place(&y, mid), ink(k));
         }
         if (lines > 1 || !difference)
-            fv_text_add(c, t, "<circle cx='%g' cy='46' r='4' fill='%s'/><text x='%g' y='50'>%s</text>\n", L + 10 + 100 * k, ink(k), L + 20 + 100 * k, variant[k]);
+            fv_text_add(c, t, "<circle cx='%g' cy='46' r='4' fill='%s'/><text x='%g' y='50'>%s</text>\n",
+                        L + 10 + 100 * k, ink(k), L + 20 + 100 * k, variant[k]);
     }
     for (int i = 0; i < p->arms; i++) {
         const arm *a = &p->arm[i];
         int first = *a->value != 0;
         for (int j = 0; j < i; j++) first &= strcmp(p->arm[j].value, a->value) != 0;
-        if (first) fv_text_add(c, t, "<text x='%.1f' y='%g' text-anchor='middle' font-size='%d'>%s</text>\n", L + each * (value_index(p, a) + 0.5), H - B + 20, values > 12 ? 11 : 13, a->value);
+        if (first)
+            fv_text_add(c, t, "<text x='%.1f' y='%g' text-anchor='middle' font-size='%d'>%s</text>\n",
+                        L + each * (value_index(p, a) + 0.5), H - B + 20, values > 12 ? 11 : 13, a->value);
     }
-    fv_text_add(c, t, "<text x='%g' y='%g' text-anchor='middle'>%s</text></svg>\n", (L + W - 20) / 2, H - 18, p->sweep);
+    fv_text_add(c, t, "<text x='%g' y='%g' text-anchor='middle'>%s</text></svg>\n", (L + W - 20) / 2, H - 18,
+                p->sweep);
 }
 
 /* ---- variants: one row each, its difference and interval, as in a forest plot ---- */
@@ -131,12 +173,16 @@ static void plot_forest(fv_ctx *c, const report *p, fv_text *t) {
     axis x = {0, 0, L, W - R};
     char title[160];
     for (int i = 0; i < p->arms; i++)
-        if (p->arm[i].ref != i) widen(&x, isnan(p->arm[i].low) ? p->arm[i].diff : p->arm[i].low), widen(&x, isnan(p->arm[i].high) ? p->arm[i].diff : p->arm[i].high);
+        if (p->arm[i].ref != i)
+            widen(&x, isnan(p->arm[i].low) ? p->arm[i].diff : p->arm[i].low),
+                widen(&x, isnan(p->arm[i].high) ? p->arm[i].diff : p->arm[i].high);
     pad(&x);
-    snprintf(title, sizeof title, "%s: difference to %s%s", p->headline, p->arm[0].name, p->seeds > 1 ? ", with its 95 % interval" : " (one seed: no interval)");
+    snprintf(title, sizeof title, "%s: difference to %s%s", p->headline, p->arm[0].name,
+             p->seeds > 1 ? ", with its 95 % interval" : " (one seed: no interval)");
     begin_svg(c, t, W, H, title);
     grid_down(c, t, &x, T, H - 62);
-    fv_text_add(c, t, "<path d='M%.1f %gV%g' stroke='#222' stroke-dasharray='6 4'/>\n", place(&x, 0), T - 6, H - 62);
+    fv_text_add(c, t, "<path d='M%.1f %gV%g' stroke='#222' stroke-dasharray='6 4'/>\n", place(&x, 0), T - 6,
+                H - 62);
     for (int i = 0, at = 0; i < p->arms; i++) {
         const arm *a = &p->arm[i];
         double y = T + row * (at + 0.5);
@@ -145,14 +191,22 @@ static void plot_forest(fv_ctx *c, const report *p, fv_text *t) {
         const char *colour = verdict_ink(p, a);
         fv_text_add(c, t, "<text x='%g' y='%.1f' text-anchor='end'>%s</text>", L - 14, y + 4, a->name);
         if (!isnan(a->low))
-            fv_text_add(c, t, "<path d='M%.1f %.1fH%.1fm0 -5v10M%.1f %.1fv10' stroke='%s' stroke-width='2.5'/>", place(&x, a->low), y, place(&x, a->high), place(&x, a->low), y - 5, colour);
-        fv_text_add(c, t, "<circle cx='%.1f' cy='%.1f' r='5' fill='%s'/><text x='%g' y='%.1f' fill='%s'>%+.2f", place(&x, a->diff), y, colour, W - R + 14, y + 4, colour, a->diff);
+            fv_text_add(c, t, "<path d='M%.1f %.1fH%.1fm0 -5v10M%.1f %.1fv10' stroke='%s' "
+                              "stroke-width='2.5'/>",
+                        place(&x, a->low), y, place(&x, a->high), place(&x, a->low), y - 5, colour);
+        fv_text_add(c, t, "<circle cx='%.1f' cy='%.1f' r='5' fill='%s'/><text x='%g' y='%.1f' fill='%s'>"
+                          "%+.2f",
+                    place(&x, a->diff), y, colour, W - R + 14, y + 4, colour, a->diff);
         if (!isnan(a->low)) fv_text_add(c, t, " (%+.2f to %+.2f)", a->low, a->high);
         fv_text_add(c, t, "</text>\n");
     }
-    const char *left = report_less_is_better(p->headline) ? "better" : "worse", *right = report_less_is_better(p->headline) ? "worse" : "better";
-    fv_text_add(c, t, "<text x='%.1f' y='%g' text-anchor='end' fill='#555'>&#8592; %s than %s</text><text x='%.1f' y='%g' fill='#555'>%s &#8594;</text></svg>\n", place(&x, 0) - 8,
-                H - 20, left, p->arm[0].name, place(&x, 0) + 8, H - 20, right);
+    const char *left = report_less_is_better(p->headline) ? "better" : "worse",
+               *right = report_less_is_better(p->headline) ? "worse" : "better";
+    fv_text_add(
+        c, t,
+        "<text x='%.1f' y='%g' text-anchor='end' fill='#555'>&#8592; %s than %s</text><text x='%.1f' "
+        "y='%g' fill='#555'>%s &#8594;</text></svg>\n",
+        place(&x, 0) - 8, H - 20, left, p->arm[0].name, place(&x, 0) + 8, H - 20, right);
 }
 void plot_effect(fv_ctx *c, const report *p, fv_text *t) {
     if (*p->sweep) plot_sweep(c, p, t, 1);
@@ -174,13 +228,17 @@ void plot_arms(fv_ctx *c, const report *p, fv_text *t) {
     snprintf(title, sizeof title, "%s: each seed, and the mean as a line", p->headline);
     begin_svg(c, t, W, H, title);
     grid_across(c, t, &y, L, W - 20);
-    fv_text_add(c, t, "<path d='M%g %.1fH%g' stroke='#222' stroke-dasharray='6 4'/>\n", L, place(&y, p->arm[0].mean), W - 20);
+    fv_text_add(c, t, "<path d='M%g %.1fH%g' stroke='#222' stroke-dasharray='6 4'/>\n", L,
+                place(&y, p->arm[0].mean), W - 20);
     for (int i = 0; i < p->arms; i++) {
         const arm *a = &p->arm[i];
         double x = L + each * (i + 0.5);
-        fv_text_add(c, t, "<path d='M%.1f %.1fh40' stroke='%s' stroke-width='3'/>", x - 20, place(&y, a->mean), ink(i));
+        fv_text_add(c, t, "<path d='M%.1f %.1fh40' stroke='%s' stroke-width='3'/>", x - 20,
+                    place(&y, a->mean), ink(i));
         for (int s = 0; s < p->seeds; s++)
-            fv_text_add(c, t, "<circle cx='%.1f' cy='%.1f' r='4' fill='%s' opacity='.55'/>", x + (p->seeds > 1 ? 24.0 * s / (p->seeds - 1) - 12 : 0), place(&y, a->run[s]->headline), ink(i));
+            fv_text_add(c, t, "<circle cx='%.1f' cy='%.1f' r='4' fill='%s' opacity='.55'/>",
+                        x + (p->seeds > 1 ? 24.0 * s / (p->seeds - 1) - 12 : 0),
+                        place(&y, a->run[s]->headline), ink(i));
         fv_text_add(c, t, "<text x='%.1f' y='%g' text-anchor='middle'>%s</text>\n", x, H - B + 24, a->name);
     }
     fv_text_add(c, t, "</svg>\n");
@@ -200,7 +258,8 @@ void plot_curves(fv_ctx *c, const report *p, fv_text *t) {
     begin_svg(c, t, W, H, p->arms > 8 ? "Training loss, seed 0 of the first 8 arms" : "Training loss, seed 0");
     grid_across(c, t, &y, L, W - R);
     for (int i = 0; i <= 5; i++)
-        fv_text_add(c, t, "<text x='%.1f' y='%g' text-anchor='middle'>%d</text>", L + (W - L - R) * i / 5, H - B + 20, steps * i / 5);
+        fv_text_add(c, t, "<text x='%.1f' y='%g' text-anchor='middle'>%d</text>", L + (W - L - R) * i / 5,
+                    H - B + 20, steps * i / 5);
     fv_text_add(c, t, "<text x='%g' y='%g' text-anchor='middle'>step</text>\n", (L + W - R) / 2, H - 14);
     for (int i = 0; i < shown; i++) {
         const outcome *o = p->arm[i].run[0];
@@ -208,9 +267,12 @@ void plot_curves(fv_ctx *c, const report *p, fv_text *t) {
         fv_text_add(c, t, "<polyline fill='none' stroke='%s' stroke-width='1.5' points='", ink(i));
         for (int k = 0; k < o->points; k++) {
             mean = k ? mean + ((double)o->curve[k] - mean) / (k < 5 ? k + 1 : 5) : (double)o->curve[k];
-            fv_text_add(c, t, "%.1f,%.1f ", L + (W - L - R) * (k + 0.5) / o->points * o->steps / steps, place(&y, fmin(mean, y.high)));
+            fv_text_add(c, t, "%.1f,%.1f ", L + (W - L - R) * (k + 0.5) / o->points * o->steps / steps,
+                        place(&y, fmin(mean, y.high)));
         }
-        fv_text_add(c, t, "'/><path d='M%g %dh22' stroke='%s' stroke-width='3'/><text x='%g' y='%d'>%s</text>\n", W - R + 12, 60 + 20 * i, ink(i), W - R + 40, 64 + 20 * i, p->arm[i].name);
+        fv_text_add(c, t, "'/><path d='M%g %dh22' stroke='%s' stroke-width='3'/><text x='%g' y='%d'>"
+                          "%s</text>\n",
+                    W - R + 12, 60 + 20 * i, ink(i), W - R + 40, 64 + 20 * i, p->arm[i].name);
     }
     fv_text_add(c, t, "</svg>\n");
 }

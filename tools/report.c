@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 /* ---- reading ---- */
-static double number(const fv_json *j, const char *key) { return fv_json_number(j, fv_json_get(j, fv_json_root(j), key), 0); }
+static double number(const fv_json *j, const char *key) {
+    return fv_json_number(j, fv_json_get(j, fv_json_root(j), key), 0);
+}
 /* losses of the log, mean over each of at most MAX_CURVE equal parts */
 static void read_curve(fv_ctx *c, const char *path, outcome *o) {
     fv_file f;
@@ -18,7 +20,8 @@ static void read_curve(fv_ctx *c, const char *path, outcome *o) {
     for (int pass = 0; pass < 2; pass++) {
         double sum = 0;
         int n = 0, in = 0, each = o->steps / MAX_CURVE + 1;
-        for (const char *p = (const char *)f.data; p < end && (line = (const char *)memchr(p, '\n', (size_t)(end - p))) != NULL; p = line + 1) {
+        for (const char *p = (const char *)f.data;
+             p < end && (line = (const char *)memchr(p, '\n', (size_t)(end - p))) != NULL; p = line + 1) {
             const char *loss = strstr(p, "\"loss\":"), *norm = loss ? strstr(loss, "\"grad_norm\":") : NULL;
             if (!norm || norm >= line) continue; /* a line of test measures */
             if (pass == 0) o->steps++;
@@ -34,14 +37,17 @@ static void read_scores(fv_ctx *c, const char *path, outcome *o) {
     fv_file f;
     npy a;
     if (access(path, F_OK) || !fv_file_open(c, path, &f)) return;
-    if (npy_parse(c, path, f.data, f.size, &a) && (o->score = (float *)fv_alloc(c, (size_t)(a.count + 1) * sizeof(float))))
-        for (o->items = 0; o->items < a.count; o->items++) o->score[o->items] = (float)npy_value(&a, o->items);
+    if (npy_parse(c, path, f.data, f.size, &a) &&
+        (o->score = (float *)fv_alloc(c, (size_t)(a.count + 1) * sizeof(float))))
+        for (o->items = 0; o->items < a.count; o->items++)
+            o->score[o->items] = (float)npy_value(&a, o->items);
     fv_file_close(c, &f);
 }
 static void read_corrupted(fv_ctx *c, const char *path, outcome *o) {
     fv_json *j = fv_json_open(c, path);
     fv_jnode mean = j ? fv_json_get(j, fv_json_root(j), "mean_error") : 0;
-    for (int k = 0; mean && k < CORRUPT_KINDS; k++) o->error[k] = fv_json_number(j, fv_json_get(j, mean, corrupt_name(k)), NAN);
+    for (int k = 0; mean && k < CORRUPT_KINDS; k++)
+        o->error[k] = fv_json_number(j, fv_json_get(j, mean, corrupt_name(k)), NAN);
     o->corrupted = mean != 0;
     fv_json_free(c, j);
 }
@@ -49,19 +55,23 @@ static outcome *read_run(fv_ctx *c, report *p, const arm *a, int seed, fv_text *
     char dir[4200], path[4400];
     outcome *o = (outcome *)fv_alloc(c, sizeof *o);
     fv_file f;
-    snprintf(dir, sizeof dir, "%s/%s-%d", p->out, a->name, seed), snprintf(path, sizeof path, "%s/result.json", dir);
+    snprintf(dir, sizeof dir, "%s/%s-%d", p->out, a->name, seed),
+        snprintf(path, sizeof path, "%s/result.json", dir);
     fv_json *j = o ? fv_json_open(c, path) : NULL;
     if (!j) return NULL;
     fv_jnode first = fv_json_first(j, fv_json_root(j));
     if (!*p->headline && first) snprintf(p->headline, sizeof p->headline, "%.31s", fv_json_key(j, first));
     o->headline = number(j, p->headline), o->loss = number(j, "loss"), o->speed = number(j, "images_per_s");
-    o->mb = number(j, "peak_memory_mb"), o->trained = number(j, "trainable_parameters"), o->frozen = number(j, "frozen_parameters");
+    o->mb = number(j, "peak_memory_mb"), o->trained = number(j, "trainable_parameters"),
+    o->frozen = number(j, "frozen_parameters");
     fv_json_free(c, j);
     if (fv_file_open(c, path, &f)) {
         size_t n = f.size;
         while (n && strchr("\n ", ((const char *)f.data)[n - 1])) n--;
-        fv_text_add(c, lines, "{\"task\":\"%s\",\"arm\":\"%s\",\"variant\":\"%s\",\"seed\":%d,\"lr_scale\":%.6g,%.*s\n", p->task, a->name,
-                    a->variant, seed, a->lr_scale > 0 ? a->lr_scale : 1, (int)(n ? n - 1 : 0), (const char *)f.data + 1);
+        fv_text_add(c, lines,
+                    "{\"task\":\"%s\",\"arm\":\"%s\",\"variant\":\"%s\",\"seed\":%d,\"lr_scale\":%.6g,%.*s\n",
+                    p->task, a->name, a->variant, seed, a->lr_scale > 0 ? a->lr_scale : 1,
+                    (int)(n ? n - 1 : 0), (const char *)f.data + 1);
         fv_file_close(c, &f);
     }
     snprintf(path, sizeof path, "%s/log.jsonl", dir), read_curve(c, path, o);
@@ -72,7 +82,10 @@ static outcome *read_run(fv_ctx *c, report *p, const arm *a, int seed, fv_text *
 }
 
 /* ---- statistics ---- */
-int report_less_is_better(const char *headline) { return strstr(headline, "ADE") || strstr(headline, "FDE") || strstr(headline, "loss") || !strcmp(headline, "MR"); }
+int report_less_is_better(const char *headline) {
+    return strstr(headline, "ADE") || strstr(headline, "FDE") || strstr(headline, "loss") ||
+           !strcmp(headline, "MR");
+}
 int report_pictured(const report *p) {
     for (int i = 0; i < p->arms; i++)
         if (!strcmp(p->arm[i].variant, "llm")) return i;
@@ -93,7 +106,8 @@ static double quantile(const double *sorted, int n, double q) {
     int i = (int)at;
     return i + 1 < n ? sorted[i] + (at - i) * (sorted[i + 1] - sorted[i]) : sorted[n - 1];
 }
-void bootstrap(fv_ctx *c, float *const *a, float *const *b, int seeds, int64_t items, int draws, double *mean, double *low, double *high) {
+void bootstrap(fv_ctx *c, float *const *a, float *const *b, int seeds, int64_t items, int draws, double *mean,
+               double *low, double *high) {
     double *value = (double *)fv_alloc(c, (size_t)draws * sizeof *value), all = 0;
     *mean = *low = *high = 0;
     if (!value || items < 1) return;
@@ -122,7 +136,8 @@ static void mean_and_sd(const double *x, int n, double *mean, double *sd) {
     for (int i = 0; i < n; i++) *sd += (x[i] - *mean) * (x[i] - *mean);
     *sd = n > 1 ? sqrt(*sd / (n - 1)) : 0;
 }
-/* the difference to its reference: an interval from two seeds on, and only where every run noted its scores */
+/* the difference to its reference: an interval from two seeds on, and only where every run noted its
+ * scores */
 static void compute_difference(fv_ctx *c, report *p, arm *a, const arm *ref) {
     float *mine[MAX_SEEDS], *other[MAX_SEEDS];
     int64_t items = a->run[0]->items;
@@ -132,7 +147,8 @@ static void compute_difference(fv_ctx *c, report *p, arm *a, const arm *ref) {
         whole &= mine[s] && other[s] && a->run[s]->items == items && ref->run[s]->items == items;
     }
     a->diff = a->mean - ref->mean;
-    if (whole) bootstrap(c, mine, other, p->seeds, items, items > 5000 ? 1000 : 4000, &a->diff, &a->low, &a->high);
+    if (whole)
+        bootstrap(c, mine, other, p->seeds, items, items > 5000 ? 1000 : 4000, &a->diff, &a->low, &a->high);
 }
 /* ImageNet-C's: for each kind the error divided by the reference's, mean over kinds; paired by seed */
 static void compute_corruption(const report *p, arm *a, const arm *ref) {
@@ -140,7 +156,8 @@ static void compute_corruption(const report *p, arm *a, const arm *ref) {
     for (int s = 0; s < p->seeds; s++) {
         mce[s] = 0;
         if (!a->run[s]->corrupted || !ref->run[s]->corrupted) return;
-        for (int k = 0; k < CORRUPT_KINDS; k++) mce[s] += 100 * a->run[s]->error[k] / ref->run[s]->error[k] / CORRUPT_KINDS;
+        for (int k = 0; k < CORRUPT_KINDS; k++)
+            mce[s] += 100 * a->run[s]->error[k] / ref->run[s]->error[k] / CORRUPT_KINDS;
     }
     mean_and_sd(mce, p->seeds, &a->mce, &a->mce_sd);
 }
@@ -165,18 +182,20 @@ static double mean_speed(const report *p, const arm *a) {
 static void print_json(const report *p) {
     for (int i = 0; i < p->arms; i++) {
         const arm *a = &p->arm[i];
-        printf("{\"arm\":\"%s\",\"variant\":\"%s\",\"%s\":%.6g,\"seeds\":%d", a->name, a->variant, p->headline, a->mean, p->seeds);
+        printf("{\"arm\":\"%s\",\"variant\":\"%s\",\"%s\":%.6g,\"seeds\":%d", a->name, a->variant,
+               p->headline, a->mean, p->seeds);
         if (p->seeds > 1) printf(",\"sd\":%.6g", a->sd);
         if (a->ref != i) printf(",\"against\":\"%s\",\"difference\":%.6g", p->arm[a->ref].name, a->diff);
         if (!isnan(a->low)) printf(",\"low\":%.6g,\"high\":%.6g", a->low, a->high);
         if (!isnan(a->mce)) printf(",\"mce\":%.6g", a->mce);
         if (p->trials) printf(",\"lr_scale\":%.6g", a->lr_scale);
-        printf(",\"trainable_parameters\":%.0f,\"frozen_parameters\":%.0f,\"images_per_s\":%.6g,\"final\":%s}\n", a->run[0]->trained,
-               a->run[0]->frozen, mean_speed(p, a), i + 1 == p->arms ? "true" : "false");
+        printf(",\"trainable_parameters\":%.0f,\"frozen_parameters\":%.0f,\"images_per_s\":%.6g,\"final\":%s}\n",
+               a->run[0]->trained, a->run[0]->frozen, mean_speed(p, a), i + 1 == p->arms ? "true" : "false");
     }
 }
 static void print_table(const report *p) {
-    printf("%-22s %9s %7s %10s %19s %9s %9s %8s", "arm", p->headline, "sd", "difference", "95 % interval", "trained", "frozen", "items/s");
+    printf("%-22s %9s %7s %10s %19s %9s %9s %8s", "arm", p->headline, "sd", "difference", "95 % interval",
+           "trained", "frozen", "items/s");
     printf("%s%s\n", p->trials ? "   lr x" : "", p->corrupt ? "    mCE" : "");
     for (int i = 0; i < p->arms; i++) {
         const arm *a = &p->arm[i];
@@ -184,12 +203,14 @@ static void print_table(const report *p) {
         if (a->ref != i) snprintf(diff, sizeof diff, "%+.3f", a->diff);
         if (p->seeds > 1) snprintf(sd, sizeof sd, "%.3f", a->sd);
         if (!isnan(a->low)) snprintf(between, sizeof between, "%+.3f .. %+.3f", a->low, a->high);
-        printf("%-22s %9.3f %7s %10s %19s %9.0f %9.0f %8.0f", a->name, a->mean, sd, diff, between, a->run[0]->trained, a->run[0]->frozen, mean_speed(p, a));
+        printf("%-22s %9.3f %7s %10s %19s %9.0f %9.0f %8.0f", a->name, a->mean, sd, diff, between,
+               a->run[0]->trained, a->run[0]->frozen, mean_speed(p, a));
         if (p->trials) printf(" %6.3g", a->lr_scale);
         if (p->corrupt) printf(" %6.1f", a->mce);
         printf("\n");
     }
-    if (p->seeds == 1) printf("one seed: seeds alone move results, so no interval is given; --seeds 5 --resume adds more\n");
+    if (p->seeds == 1)
+        printf("one seed: seeds alone move results, so no interval is given; --seeds 5 --resume adds more\n");
     printf("%s/report.html\n", p->out);
 }
 
@@ -200,14 +221,16 @@ static void save(fv_ctx *c, const report *p, const char *name, fv_text *t) {
 }
 void report_write(fv_ctx *c, report *p, int json) {
     enum { LINES, EFFECT, ARMS, CURVES, TABLE, PAGE, TEXTS };
-    static const char *const name[TEXTS] = {"results.jsonl", "effect.svg", "arms.svg", "curves.svg", "table.md", "report.html"};
+    static const char *const name[TEXTS] = {"results.jsonl", "effect.svg", "arms.svg",
+                                            "curves.svg",    "table.md",   "report.html"};
     fv_text text[TEXTS];
     memset(text, 0, sizeof text);
     for (int i = 0; i < p->arms; i++)
         for (int s = 0; s < p->seeds; s++)
             if (!(p->arm[i].run[s] = read_run(c, p, &p->arm[i], s, &text[LINES]))) return;
     compute(c, p);
-    plot_effect(c, p, &text[EFFECT]), plot_arms(c, p, &text[ARMS]), plot_curves(c, p, &text[CURVES]), table_markdown(c, p, &text[TABLE]);
+    plot_effect(c, p, &text[EFFECT]), plot_arms(c, p, &text[ARMS]), plot_curves(c, p, &text[CURVES]),
+        table_markdown(c, p, &text[TABLE]);
     if (!fv_error(c)) page_write(c, p, &text[EFFECT], &text[ARMS], &text[CURVES], &text[PAGE]);
     for (int i = 0; i < TEXTS; i++) save(c, p, name[i], &text[i]), fv_text_free(c, &text[i]);
     if (!fv_error(c) && json) print_json(p);

@@ -231,10 +231,16 @@ fv_json *run_reopen(run *r, const char *dir, const char *data) {
     return NULL;
 }
 
+void run_limit_test(run *r) {
+    int most = (int)number_of(&r->s, 't', "test_limit", 0);
+    if (most > 0 && most < r->count[SPLIT_TEST]) r->count[SPLIT_TEST] = most;
+}
 int run_open_data(run *r) {
     if (r->data) return 1;
     if (!fv_error(r->c) && !*r->data_path) return fv_fail(r->c, FV_EUSAGE, "the run names no data: --data DIR is wanted");
-    return !fv_error(r->c) && r->task->open(r, r->data_path);
+    if (fv_error(r->c) || !r->task->open(r, r->data_path)) return 0;
+    run_limit_test(r);
+    return 1;
 }
 
 void run_score(run *r, int split, int item, double score) {

@@ -20,6 +20,8 @@ void run_write_config(run *r, const char *out);
 /* How many of the training items, the last ones, are kept back to measure on in place of the test split: the key holdout, a number, or
  * below 1 a share. */
 int run_holdout(const run *r);
+/* The key test_limit: only the first so many test items are measured on. Called when the data are open. */
+void run_limit_test(run *r);
 /* PROGRESS_LINES: "progress STEP STEPS LOSS" on stderr, twice a second at most */
 typedef enum run_progress { PROGRESS_BAR, PROGRESS_NONE, PROGRESS_LINES } run_progress;
 /* All steps that are left, the checkpoints, the measures, the result. */

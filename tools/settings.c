@@ -5,7 +5,7 @@
 
 static const char *const train_keys[] = {"epochs", "batch_size", "lr", "min_lr", "warmup_epochs", "optimizer", "beta1", "beta2", "eps",
     "momentum", "weight_decay", "clip_grad", "ema", "label_smoothing", "grad_accum", "seed", "precision", "limit", "fraction", "variant", "holdout",
-    "eval_every", "lr_scale", NULL};
+    "eval_every", "lr_scale", "test_limit", NULL};
 
 static int among(const char *const *keys, const char *key) {
     for (int i = 0; keys && keys[i]; i++)
