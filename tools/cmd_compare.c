@@ -4,6 +4,7 @@
 #include "cli.h"
 #include "corrupt.h"
 #include "report.h"
+#include "run.h"
 #include "settings.h"
 #include "tasks/task.h"
 #include <math.h>
@@ -125,8 +126,9 @@ static int make_plan(report *p, const char *variants, const char *sweep) {
     if (!named.count) return cli_fail(2, "--variants names none");
     for (int i = 0; i < named.count; i++)
         if (fv_variant_parse(named.at[i]) < 0)
-            return cli_fail(2, "--variants: %s is unknown; base linear mlp llm random shuffled finetune "
-                               "scratch",
+            return cli_fail(2,
+                            "--variants: %s is unknown; base linear mlp llm random shuffled finetune "
+                            "scratch",
                             named.at[i]);
     for (int i = 0; i < named.count && !sweep; i++) add_arm(p, named.at[i], named.at[i], i ? 0 : -1);
     if (!sweep) return -1;
@@ -134,10 +136,11 @@ static int make_plan(report *p, const char *variants, const char *sweep) {
     snprintf(p->sweep, sizeof p->sweep, "%.*s", (int)(equals ? equals - sweep : (long)strlen(sweep)), sweep);
     while (sweeps[k].key && strcmp(sweeps[k].key, p->sweep)) k++;
     if (!equals && !sweeps[k].key)
-        return cli_fail(
-            2, "--sweep %s: layer, count, frozen.after_block, residual, norm, rope,causal or fraction; or "
-               "KEY=A,B,C for any other key",
-            sweep);
+        return cli_fail(2,
+                        "--sweep %s: layer, count, frozen.after_block, residual, norm, rope,causal or "
+                        "fraction; or "
+                        "KEY=A,B,C for any other key",
+                        sweep);
     if ((!strcmp(p->sweep, "layer") || !strcmp(p->sweep, "count")) && !p->blocks)
         return cli_fail(2, "--sweep %s wants --llm FILE, a GGUF or safetensors file with all its blocks", sweep);
     for (int i = 0; i < p->blocks && !strcmp(p->sweep, "layer"); i++)
@@ -172,6 +175,13 @@ static int blocks_of(const char *llm) {
     }
     fv_weights_close(c, w), fv_destroy(c);
     return n;
+}
+/* the demo's language model, for sweeps of its blocks; "" and the status to exit with */
+static int demo_llm(char path[4096]) {
+    run r;
+    run_begin(&r, 1);
+    run_fetch(&r, "smollm2", path);
+    return run_end(&r);
 }
 /* the number after "depth=" in the options, else in the preset's words; 0 */
 static int depth_of(const task *t, char **pass, int rest) {
@@ -210,11 +220,11 @@ static int keep_to_plan(const report *p, char **pass, int rest) {
     fv_text_free(c, &now);
     int status = cli_end(c);
     return status ? status
-           : same
-               ? 0
-               : cli_fail(2, "%s was begun with other options, which %s lists; its runs cannot be compared "
+           : same ? 0
+                  : cli_fail(2,
+                             "%s was begun with other options, which %s lists; its runs cannot be compared "
                              "with new ones: another --out is wanted",
-                          p->out, path);
+                             p->out, path);
 }
 
 /* ---- after the runs ---- */
@@ -249,89 +259,110 @@ static void draw_predictions(const report *p) {
 }
 
 static int print_help(void) {
-    printf(
-        "usage: fv compare TASK --out DIR [options] [options of fv train]\n\n"
-        "Trains each variant with each seed, or the values of a sweep, on the same data in the same order, "
-        "from the same initial weights of the shared\n"
-        "part and with the same budget. Prints a table with the mean, the standard deviation over seeds "
-        "and the 95 %% interval of the paired difference to\n"
-        "the first arm (bootstrap over seeds and test items; from two seeds on), and writes "
-        "OUT/report.html, table.md, results.jsonl and the plots.\n"
-        "Finished runs are reused. Runs that cannot be compared (other data, budget or test split) are "
-        "refused.\n\n"
-        "options:\n"
-        "  --variants A,B           base linear mlp llm random shuffled finetune scratch (default base,llm)\n"
-        "  --seeds N                1 to %d (default 1)\n"
-        "  --sweep KEY[=A,B,C]      layer (every block), count (1, 2, 4 last blocks), frozen.after_block "
-        "(head, middle, tail), residual, norm,\n"
-        "                           rope,causal: of the stage, beside base; fraction (of the training "
-        "data): for each variant;\n"
-        "                           or any key of the model and training config, with its values\n"
-        "  --tune K                 K learning rates for each arm, around the preset's (x 1/3, 1, 3), "
-        "tried on a tenth of the training items\n"
-        "                           that is held out; the best one is used. The test split is looked at "
-        "once, at the end.\n"
-        "  --corrupt                measure every run under noise, blur, contrast, JPEG and rotation too, "
-        "on 2000 test items\n"
-        "  --resume                 go on with OUT, with more seeds or arms where asked\n"
-        "  --json                   JSON lines in place of the table\n",
-        MAX_SEEDS);
+    printf("usage: fv compare TASK --out DIR [options] [options of fv train]\n\n"
+           "Trains each variant with each seed, or the values of a sweep, on the same data in the same "
+           "order, "
+           "from the same initial weights of the shared\n"
+           "part and with the same budget. Prints a table with the mean, the standard deviation over seeds "
+           "and the 95 %% interval of the paired difference to\n"
+           "the first arm (bootstrap over seeds and test items; from two seeds on), and writes "
+           "OUT/report.html, table.md, results.jsonl and the plots.\n"
+           "Finished runs are reused. Runs that cannot be compared (other data, budget or test split) are "
+           "refused.\n\n"
+           "options:\n"
+           "  --variants A,B           base linear mlp llm random shuffled finetune scratch (default "
+           "base,llm)\n"
+           "  --seeds N                1 to %d (default 1)\n"
+           "  --sweep KEY[=A,B,C]      layer (every block), count (1, 2, 4 last blocks), frozen.after_block "
+           "(head, middle, tail), residual, norm,\n"
+           "                           rope,causal: of the stage, beside base; fraction (of the training "
+           "data): for each variant;\n"
+           "                           or any key of the model and training config, with its values\n"
+           "  --tune K                 K learning rates for each arm, around the preset's (x 1/3, 1, 3), "
+           "tried on a tenth of the training items\n"
+           "                           that is held out; the best one is used. The test split is looked at "
+           "once, at the end.\n"
+           "  --corrupt                measure every run under noise, blur, contrast, JPEG and rotation too, "
+           "on 2000 test items\n"
+           "  --resume                 go on with OUT, with more seeds or arms where asked\n"
+           "  --json                   JSON lines in place of the table\n",
+           MAX_SEEDS);
     return 0;
+}
+
+/* what was asked for; `pass` is what goes on to fv train, from pass[1] on */
+typedef struct request {
+    char *pass[MAX_ARGS + 48];
+    int rest, resume, json, quiet;
+    const char *variants, *sweep, *llm, *data, *threads;
+} request;
+
+/* -1, or the status to exit with. What is not compare's goes on to fv train. */
+static int read_options(request *q, report *p, int argc, char **argv) {
+    for (int i = 0; i < argc; i++) {
+        int more = i + 1 < argc;
+        const char *o = argv[i];
+        if (q->rest >= MAX_ARGS) return cli_fail(2, "too many options");
+        if (!strcmp(o, "--help") || !strcmp(o, "-h")) return print_help();
+        if (!strcmp(o, "--variants") && more) q->variants = argv[++i];
+        else if (!strcmp(o, "--sweep") && more) q->sweep = argv[++i];
+        else if (!strcmp(o, "--seeds") && more) p->seeds = atoi(argv[++i]);
+        else if (!strcmp(o, "--tune") && more) p->trials = atoi(argv[++i]) > 0 ? atoi(argv[i]) : -1;
+        else if (!strcmp(o, "--out") && more) p->out = argv[++i];
+        else if (!strcmp(o, "--corrupt")) p->corrupt = 1;
+        else if (!strcmp(o, "--resume")) q->resume = 1;
+        else if (!strcmp(o, "--json")) q->json = 1;
+        else if (!strcmp(o, "--variant") || !strcmp(o, "--seed"))
+            return cli_fail(2, "%s is fv train's; here it is %ss", o, o);
+        else {
+            if (!strcmp(o, "--llm") && more) q->llm = argv[i + 1];
+            if (!strcmp(o, "--data") && more) q->data = argv[i + 1];
+            if (!strcmp(o, "--threads") && more) q->threads = argv[i + 1];
+            if (!strcmp(o, "--quiet")) q->quiet = 1;
+            if (*o != '-' && !*p->task) snprintf(p->task, sizeof p->task, "%.30s", o);
+            q->pass[q->rest++] = argv[i];
+        }
+    }
+    return -1;
+}
+static int options_fit(const request *q, const report *p) {
+    if (!p->out) return cli_fail(2, "--out is wanted; fv compare --help");
+    if (!task_named(p->task)) return cli_fail(2, "compare wants a task first: fv compare image ...");
+    if (p->seeds < 1 || p->seeds > MAX_SEEDS) return cli_fail(2, "--seeds: 1 to %d are possible", MAX_SEEDS);
+    if (p->trials < 0 || p->trials > MAX_TRIALS)
+        return cli_fail(2, "--tune: 1 to %d learning rates are possible", MAX_TRIALS);
+    if (p->corrupt && !corrupt_task(p->task))
+        return cli_fail(2, "--corrupt: the task %s has no pictures that can be corrupted", p->task);
+    if (!q->resume && access(p->out, F_OK) == 0)
+        return cli_fail(2, "%s exists and is left as it is; --resume goes on with it", p->out);
+    return -1;
 }
 
 int cmd_compare(int argc, char **argv) {
     static report p;
-    static char command[4096];
-    char *pass[MAX_ARGS + 48] = {NULL};
-    const char *variants = "base,llm", *sweep = NULL, *llm = NULL, *threads = NULL;
-    int rest = 1, resume = 0, json = 0, quiet = 0;
-    memset(&p, 0, sizeof p), p.seeds = 1;
-    pass[rest++] = (char *)(uintptr_t) "train";
+    static request q;
+    static char command[4096], fetched[4096];
+    memset(&p, 0, sizeof p), p.seeds = 1, p.command = command;
+    q.variants = "base,llm", q.rest = 1, q.pass[q.rest++] = (char *)(uintptr_t) "train";
     snprintf(command, sizeof command, "fv compare");
     for (int i = 0; i < argc; i++)
         snprintf(command + strlen(command), sizeof command - strlen(command), " %s", argv[i]);
-    for (int i = 0; i < argc; i++) { /* what is not ours goes on to fv train */
-        int more = i + 1 < argc;
-        if (rest >= MAX_ARGS) return cli_fail(2, "too many options");
-        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) return print_help();
-        if (!strcmp(argv[i], "--variants") && more) variants = argv[++i];
-        else if (!strcmp(argv[i], "--sweep") && more) sweep = argv[++i];
-        else if (!strcmp(argv[i], "--seeds") && more) p.seeds = atoi(argv[++i]);
-        else if (!strcmp(argv[i], "--tune") && more)
-            p.trials = atoi(argv[++i]), p.trials = p.trials < 1 ? -1 : p.trials;
-        else if (!strcmp(argv[i], "--out") && more) p.out = argv[++i];
-        else if (!strcmp(argv[i], "--corrupt")) p.corrupt = 1;
-        else if (!strcmp(argv[i], "--resume")) resume = 1;
-        else if (!strcmp(argv[i], "--json")) json = 1;
-        else if (!strcmp(argv[i], "--variant") || !strcmp(argv[i], "--seed"))
-            return cli_fail(2, "%s is fv train's; here it is %ss", argv[i], argv[i]);
-        else {
-            if (!strcmp(argv[i], "--llm") && more) llm = argv[i + 1];
-            if (!strcmp(argv[i], "--threads") && more) threads = argv[i + 1];
-            if (!strcmp(argv[i], "--quiet")) quiet = 1;
-            if (*argv[i] != '-' && !*p.task) snprintf(p.task, sizeof p.task, "%.30s", argv[i]);
-            pass[rest++] = argv[i];
-        }
-    }
-    if (!p.out) return cli_fail(2, "--out is wanted; fv compare --help");
-    const task *t = task_named(p.task);
-    if (!t) return cli_fail(2, "compare wants a task first: fv compare image ...");
-    if (p.seeds < 1 || p.seeds > MAX_SEEDS) return cli_fail(2, "--seeds: 1 to %d are possible", MAX_SEEDS);
-    if (p.trials < 0 || p.trials > MAX_TRIALS)
-        return cli_fail(2, "--tune: 1 to %d learning rates are possible", MAX_TRIALS);
-    if (p.corrupt && !corrupt_task(p.task))
-        return cli_fail(2, "--corrupt: the task %s has no pictures that can be corrupted", p.task);
-    if (!resume && access(p.out, F_OK) == 0)
-        return cli_fail(2, "%s exists and is left as it is; --resume goes on with it", p.out);
-    p.blocks = llm && sweep ? blocks_of(llm) : 0, p.depth = depth_of(t, pass, rest), p.command = command;
-    int status = make_plan(&p, variants, sweep);
+    int status = read_options(&q, &p, argc, argv);
+    if (status < 0) status = options_fit(&q, &p);
     if (status >= 0) return status;
-    if (mkdir(p.out, 0777) && !resume) return cli_fail(4, "%s: cannot be made", p.out);
-    if ((status = keep_to_plan(&p, pass, rest)) || (status = compare_run_all(&p, pass, rest, quiet)))
+    int of_blocks = q.sweep && (!strncmp(q.sweep, "layer", 5) || !strncmp(q.sweep, "count", 5));
+    if (of_blocks && !q.llm && q.data && !strcmp(q.data, "demo")) {
+        if ((status = demo_llm(fetched))) return status;
+        q.llm = fetched;
+    }
+    p.blocks = of_blocks && q.llm ? blocks_of(q.llm) : 0, p.depth = depth_of(task_named(p.task), q.pass, q.rest);
+    if ((status = make_plan(&p, q.variants, q.sweep)) >= 0) return status;
+    if (mkdir(p.out, 0777) && !q.resume) return cli_fail(4, "%s: cannot be made", p.out);
+    if ((status = keep_to_plan(&p, q.pass, q.rest)) || (status = compare_run_all(&p, q.pass, q.rest, q.quiet)))
         return status;
-    if (p.corrupt && (status = corrupt_all(&p, threads, quiet))) return status;
+    if (p.corrupt && (status = corrupt_all(&p, q.threads, q.quiet))) return status;
     draw_predictions(&p);
     fv_ctx *c = fv_create(NULL);
-    if (c) report_write(c, &p, json);
+    if (c) report_write(c, &p, q.json);
     return cli_end(c);
 }

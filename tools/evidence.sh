@@ -24,9 +24,11 @@ compare() {
     part=$1 task=$2
     shift 2
     say "$part"
-    echo "build/fv compare $task --data demo $* --out build/evidence/$part" >"$out/$part.command"
+    case " $* " in *' --data '*) ;; *) set -- --data demo "$@" ;; esac
+    llm=$(sh tools/fetch.sh smollm2) || exit $?
+    echo "build/fv compare $task $* --out build/evidence/$part" | sed "s|$llm|\$(sh tools/fetch.sh smollm2)|; s|$out/|build/evidence/|g" >"$out/$part.command"
     # shellcheck disable=SC2086
-    "$fv" compare "$task" --data demo "$@" $toy --out "$out/$part" --resume >"$out/$part.txt" || { status=$?; say "$part ended with status $status"; exit $status; }
+    "$fv" compare "$task" "$@" $toy --out "$out/$part" --resume >"$out/$part.txt" || { status=$?; say "$part ended with status $status"; exit $status; }
     cat "$out/$part.txt"
 }
 seeds() { [ -n "$toy" ] && echo 2 || echo "$1"; }
@@ -37,10 +39,9 @@ part_image() { # part_image [--corrupt]
 }
 part_robust() { part_image --corrupt; }
 part_layers() {
-    llm=$(sh tools/fetch.sh smollm2) || exit $?
     sweep=layer
     [ -n "$toy" ] && sweep=layer=0,15,29
-    compare layers image --preset demo-image --limit 4000 --epochs 3 --sweep $sweep --llm "$llm" --seeds "$(seeds 2)"
+    compare layers image --preset demo-image --limit 4000 --epochs 3 --sweep $sweep --seeds "$(seeds 2)"
 }
 part_fraction() {
     compare fraction image --preset demo-image --limit 60000 --epochs 8 --batch 32 --variants base,mlp,llm,random --sweep fraction=0.005,0.02,0.05,0.1 --seeds "$(seeds 3)"
@@ -55,8 +56,7 @@ part_scene_qa() { compare scene-qa scene-qa --variants base,mlp,llm,random --see
 
 part_scenes() {
     [ -d "$out/scenes-data" ] || { "$fv" heatmap --demo "$out/scenes-data.part" && mv "$out/scenes-data.part" "$out/scenes-data"; } || exit $?
-    llm=$(sh tools/fetch.sh smollm2) || exit $?
-    compare scenes image --data "$out/scenes-data" --llm "$llm" --preset emoji64 --epochs 8 --variants base,llm,random,shuffled --seeds "$(seeds 3)"
+    compare scenes image --data "$out/scenes-data" --llm "$(sh tools/fetch.sh smollm2)" --preset emoji64 --epochs 8 --variants base,llm,random,shuffled --seeds "$(seeds 3)"
     test=$out/scenes-data/test${TOY:+/coin} masks=$out/scenes-data/masks
     [ -s "$out/heatmap.png" ] || "$fv" heatmap "$out/scenes/llm-0" "$test" --beside "$out/scenes/base-0" --masks "$masks" --rows 8 --png "$out/heatmap.png" || exit $?
     if [ ! -s "$out/miou.jsonl" ]; then
@@ -121,7 +121,7 @@ summary() {
     for t in points video volumes motion vqa retrieval scene-qa; do table $t "$t"; done
     table scenes "scenes: 20 emoji on busy backgrounds"
     if [ -s "$out/miou.jsonl" ]; then
-        printf '## mIoU of what stands out with where the emoji is, percent\n\n    build/fv heatmap build/evidence/scenes/llm-0 build/evidence/scenes-data/test --masks build/evidence/scenes-data/masks\n\n'
+        printf '## mIoU of what stands out with where the emoji is, percent\n\n    for run in build/evidence/scenes/*-[0-9]; do\n        build/fv heatmap $run build/evidence/scenes-data/test --masks build/evidence/scenes-data/masks --json\n    done\n\n'
         miou_table
         printf '\n![heat maps](heatmap.png)\n\n'
     fi
