@@ -389,7 +389,8 @@ FV_DEF fv_tensor *fv_pack(fv_ctx *c, const char *name, fv_type type, int64_t out
 FV_DEF void fv_backward(fv_ctx *c, fv_tensor *loss);
 /* fv_backward_from -- the same from a gradient given for y: data of y's shape, in fv_grad_type(y). */
 FV_DEF void fv_backward_from(fv_ctx *c, fv_tensor *y, const void *grad);
-/* fv_no_grad -- 1: ops keep nothing for a backward pass from here on; 0: they do (the start). Returns what it was. */
+/* fv_no_grad -- 1: ops keep nothing for a backward pass from here on; 0: they do (the start). Returns what it was; -1
+ * only asks, as in fv_training and fv_recompute. */
 FV_DEF int fv_no_grad(fv_ctx *c, int on);
 /* fv_training -- 1: dropout, drop-path and batch statistics are on; 0 (the start): evaluation. Returns what it was. */
 FV_DEF int fv_training(fv_ctx *c, int on);
@@ -465,6 +466,7 @@ FV_DEF void fv_mark_scores(fv_ctx *c, const char *place, fv_tensor *q, fv_tensor
 /* Norms over the last dim D; w, b [D], each may be NULL (then 1 and 0). */
 FV_DEF fv_tensor *fv_layernorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, float eps);
 FV_DEF fv_tensor *fv_rmsnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, float eps);
+FV_DEF fv_tensor *fv_inverse_rms(fv_ctx *c, fv_tensor *x, float eps); /* [...,D] -> [...,1]: 1/sqrt(mean(x^2)+eps) */
 /* fv_batchnorm -- per channel: x [rows,C]; in training by the batch's mean and biased variance, and the running ones move
  * by momentum (variance unbiased); else by the running ones. mean, var [C] are constants that training changes. */
 FV_DEF fv_tensor *fv_batchnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, fv_tensor *mean, fv_tensor *var,
@@ -828,6 +830,8 @@ typedef struct fv_frozen_config {
     int norm_after, gelu; /* OPT: do_layer_norm_before is false; activation_function is gelu */
     fv_variant variant;
     int after_block;      /* k+1 when the stage stands after the encoder's block k; 0: after the last */
+    int fold;             /* F1 multiplied into the first block's q, k, v (LLaMA): 1, -1: always, never; 0: in training, where it
+                             saves work. See fv_frozen_forward */
 } fv_frozen_config;
 
 /* fv_frozen_config_parse -- reads the object `node`. strict: ours, an unknown key is refused and num_hidden_layers n stands for the
@@ -941,7 +945,9 @@ FV_DEF int fv_frozen_config_from_llm(fv_ctx *c, fv_frozen_config *config, fv_wei
 /* fv_frozen_has -- 1 when w holds blocks of a language model under names that we know. */
 FV_DEF int fv_frozen_has(fv_ctx *c, fv_weights *w);
 
-/* fv_frozen_forward -- z [B,N,d] -> [B,N,d] with the stage's residual mode; sets f->features. mask: u8 [B,N], 1: a valid token; NULL. */
+/* fv_frozen_forward -- z [B,N,d] -> [B,N,d] with the stage's residual mode; sets f->features. mask: u8 [B,N], 1: a valid token; NULL.
+ * F1 is linear and RMSNorm scales a row, so rms(z F1) diag(g) W = (z/rms) (F1 diag(g) W): with many tokens and D far over d the first
+ * block's q, k, v cost a fraction that way. Training does so where it saves work, evaluation never; config.fold forces it. */
 FV_DEF fv_tensor *fv_frozen_forward(fv_ctx *c, fv_frozen *f, fv_tensor *z, const fv_tensor *mask);
 /* fv_llm_block -- block number i of the stage's list (not of the LLM) on x [B,N,D] -> [B,N,D]. */
 FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, const fv_tensor *mask);
@@ -1874,9 +1880,15 @@ typedef struct fv__kernels {
     void (*tile)(int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias, const void *from,
                  int64_t from_ld, void *out, int64_t ld);
     void (*pack)(void *dst, const void *src, int64_t rs, int64_t cs, int rows, int64_t k, int width);
+    /* rows of src that are the panels' own: k rows of cols numbers, cs apart, to panels of width columns, `panel` numbers apart */
+    void (*pack_columns)(void *dst, int64_t panel, const void *src, int64_t cs, int64_t cols, int64_t k, int width);
+    void (*panel_sums)(double *sums, const void *panel, int64_t k); /* sums[mr] += a panel's sums over k */
     /* d = (or, with least, the smaller of d and) squared distance of each point to (px,py,pz); f32 */
     void (*distances)(void *d, const void *x, const void *y, const void *z, int64_t n, double px, double py, double pz, int least);
-    void (*score_grad)(void *dp, const void *p, int64_t n, double d, double scale);
+    /* attention's rows: see the text */
+    void (*softmax_row)(void *row, int64_t n, double scale, void *stat);
+    void (*softmax_again)(void *row, int64_t n, double scale, const void *stat);
+    void (*score_grad)(void *dp, const void *p, int64_t n, double scale);
     void (*from_bf16)(float *y, const uint16_t *x, int64_t n);
     void (*to_bf16)(uint16_t *y, const float *x, int64_t n);
     double (*peak)(int64_t n, void *sink);
@@ -1976,6 +1988,8 @@ typedef struct fv__kernels {
 #define FV__ROUND(a) _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
 #define FV__EXP2I(a)                                                                                           \
     _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127)), 23))
+#define FV__FOLD(v) (v)
+#define FV__FOLD_MAX(v) (v)
 
 #elif FV__PASS == FV__PASS_AVX512
 #define FV__V __m512
@@ -1997,9 +2011,10 @@ typedef struct fv__kernels {
 #define FV__SELECT_LT(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x)
 #define FV__SQRT(a) _mm512_maskz_sqrt_ps((__mmask16)-1, a)
 #define FV__ROUND(a) _mm512_maskz_roundscale_ps((__mmask16)-1, a, 0)
-#define FV__EXP2I(a)                                                                                           \
-    _mm512_castsi512_ps(_mm512_maskz_slli_epi32(                                                               \
-        (__mmask16)-1, _mm512_add_epi32(_mm512_maskz_cvtps_epi32((__mmask16)-1, a), _mm512_set1_epi32(127)), 23))
+#define FV__SCALEF(a, n) _mm512_maskz_scalef_ps((__mmask16)-1, a, n) /* a 2^n */
+#define FV__FOLD(v) _mm256_add_ps(_mm512_castps512_ps256(v), FV__HIGH(v))
+#define FV__FOLD_MAX(v) _mm256_max_ps(_mm512_castps512_ps256(v), FV__HIGH(v))
+#define FV__HIGH(v) _mm256_castpd_ps(_mm512_maskz_extractf64x4_pd((__mmask8)-1, _mm512_castps_pd(v), 1))
 
 #elif FV__PASS == FV__PASS_NEON
 #define FV__V float32x4_t
@@ -2035,20 +2050,19 @@ static inline void FV__FN(store_some)(float *p, float32x4_t v, int n) {
 }
 #endif
 
-#ifndef FV__HSUM
-/* Lanes are summed in their order by halves: the same order on every machine with this width. */
+#ifdef FV__FOLD
+/* Lanes are summed by halves: the same order on every machine with this width. FOLD leaves eight of them. */
 FV__TARGET static inline FV__T FV__FN(hsum)(FV__V v) {
-    FV__T t[FV__W];
-    FV__ST(t, v);
-    for (int w = FV__W / 2; w; w /= 2)
-        for (int i = 0; i < w; i++) t[i] += t[i + w];
-    return t[0];
+    __m256 a = FV__FOLD(v);
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_shuffle_ps(b, b, 1)));
 }
 FV__TARGET static inline FV__T FV__FN(hmax)(FV__V v) {
-    FV__T t[FV__W];
-    FV__ST(t, v);
-    for (int i = 1; i < FV__W; i++) t[0] = t[0] > t[i] ? t[0] : t[i];
-    return t[0];
+    __m256 a = FV__FOLD_MAX(v);
+    __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_max_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_max_ss(b, _mm_shuffle_ps(b, b, 1)));
 }
 #define FV__HSUM(v) FV__FN(hsum)(v)
 #define FV__HMAX(v) FV__FN(hmax)(v)
@@ -2082,9 +2096,13 @@ FV__TARGET static inline FV__V FV__FN(vexp)(FV__V x) {
     q = FV__FMA(q, r, FV__SET1(0.4999999404f));
     q = FV__FMA(FV__MUL(r, r), q, r);
     q = FV__ADD(q, FV__SET1(1.0f));
+#ifdef FV__SCALEF
+    return FV__SCALEF(q, n);
+#else
     n = FV__VMAX(n, FV__SET1(-160.0f)); /* a NaN becomes a number before it becomes an integer */
     FV__V half = FV__ROUND(FV__MUL(n, FV__SET1(0.5f)));
     return FV__MUL(FV__MUL(q, FV__EXP2I(half)), FV__EXP2I(FV__SUB(n, half)));
+#endif
 }
 /* |x| < 1: x + x P(x^2); beyond: 1 - exp(Q(|x|-1)), Q fitted to log erfc on [1,4]; erf rounds to 1 from 4 on */
 FV__TARGET static inline FV__V FV__FN(verf)(FV__V x) {
@@ -2477,29 +2495,62 @@ FV__TARGET static void FV__FN(pack)(void *dst_, const void *src_, int64_t rs, in
     const FV__T *src = (const FV__T *)src_;
     int64_t p = 0;
     if (rs == 1) {
-        for (; p < k; p++, dst += width) {
-            int r = 0;
-            for (; r + FV__W <= rows; r += FV__W) FV__ST(dst + r, FV__LD(src + p * cs + r));
-            for (; r < rows; r++) dst[r] = src[p * cs + r];
-            for (; r < width; r++) dst[r] = 0;
-        }
+        for (; p < k; p++, dst += width, src += cs)
+            for (int r = 0; r < width; r += FV__W) {
+                FV__V v = r < rows ? FV__FN(ld)(src + r, rows - r) : FV__SET1(0);
+                FV__FN(st)(dst + r, v, width - r);
+            }
         return;
     }
 #ifdef FV__TRANSPOSE4
-    if (cs == 1 && rows == width && width >= 4)
+    if (cs == 1 && rows >= 4)
         while (p + 4 <= k) { /* 16 columns, a cache line of each row, before the next: rows may share a cache set */
             int64_t n = (FV__MIN(k - p, (int64_t)16)) & ~(int64_t)3;
-            for (int r = 0; r < width; r += 4) {
-                int at = r + 4 <= width ? r : width - 4; /* the last group overlaps the one before */
+            for (int r = 0; r < rows; r += 4) {
+                int at = r + 4 <= rows ? r : rows - 4; /* the last group overlaps the one before */
                 for (int64_t q = 0; q < n; q += 4)
                     FV__TRANSPOSE4(dst + q * width + at, width, src + p + q + at * rs, rs);
             }
+            if (rows < width)
+                for (int64_t q = 0; q < n; q++) memset(dst + q * width + rows, 0, (size_t)(width - rows) * sizeof *dst);
             p += n, dst += n * width;
         }
 #endif
     for (; p < k; p++, dst += width) {
         for (int r = 0; r < rows; r++) dst[r] = src[r * rs + p * cs];
         for (int r = rows; r < width; r++) dst[r] = 0;
+    }
+}
+
+/* Many panels in one sweep over the rows, which are read whole: the last store of a panel's row may run into the next row, which is
+ * written after it. */
+FV__TARGET static void FV__FN(pack_columns)(void *dst_, int64_t panel, const void *src_, int64_t cs, int64_t cols, int64_t k, int width) {
+    FV__T *dst = (FV__T *)dst_;
+    const FV__T *src = (const FV__T *)src_;
+    for (int64_t p = 0; p < k; p++, src += cs, dst += width) {
+        FV__T *d = dst;
+        for (int64_t c = 0; c < cols; c += width, d += panel)
+            for (int r = 0; r < width; r += FV__W) {
+                int64_t left = cols - c - r;
+                FV__V v = left >= FV__W ? FV__LD(src + c + r) : left > 0 ? FV__LDN(src + c + r, left) : FV__SET1(0);
+                if (p + 1 < k || r + FV__W <= width) FV__ST(d + r, v);
+                else FV__STN(d + r, v, width - r);
+            }
+    }
+}
+
+/* sums[r] += sum over p of panel[p][r]: in T over 64 numbers, then in double */
+FV__TARGET static void FV__FN(panel_sums)(double *sums, const void *panel, int64_t k) {
+    const FV__T *x = (const FV__T *)panel;
+    for (int64_t p = 0; p < k; p += 64) {
+        int64_t n = FV__MIN(k - p, (int64_t)64);
+        for (int r = 0; r < FV__MR; r += FV__W) {
+            FV__T t[FV__W];
+            FV__V s = FV__SET1(0);
+            for (int64_t q = 0; q < n; q++) s = FV__ADD(s, FV__FN(ld)(x + (p + q) * FV__MR + r, FV__MR - r));
+            FV__ST(t, s);
+            for (int i = 0; i < FV__W && r + i < FV__MR; i++) sums[r + i] += (double)t[i];
+        }
     }
 }
 
@@ -2514,14 +2565,35 @@ FV__TARGET static void FV__FN(distances)(void *d_, const void *x_, const void *y
     }
 }
 
-/* Attention's backward pass on a row: s = p * (dp - d) * scale, in place of dp */
-FV__TARGET static void FV__FN(score_grad)(void *dp_, const void *p_, int64_t n, double d, double scale) {
+/* ---- attention, a row of scores at a time ---- */
+/* row = exp(row*scale - max), stat = {max of row*scale, 1/sum}. Without a valid key (all -infinity) row and 1/sum are 0; a NaN stays. */
+FV__TARGET static void FV__FN(softmax_row)(void *row, int64_t n, double scale, void *stat_) {
+    FV__T *stat = (FV__T *)stat_;
+    double max = FV__FN(row_max)(row, n) * scale, sum = max;
+    if (max > -INFINITY) sum = FV__FN(softmax_exp)(row, n, scale, max);
+    else memset(row, 0, (size_t)n * sizeof(FV__T));
+    stat[0] = (FV__T)max, stat[1] = (FV__T)(sum > -INFINITY ? 1 / sum : sum != sum ? sum : 0);
+}
+/* the same from stat, and divided by the sum */
+FV__TARGET static void FV__FN(softmax_again)(void *row, int64_t n, double scale, const void *stat_) {
+    const FV__T *stat = (const FV__T *)stat_;
+    FV__T *x = (FV__T *)row;
+    if (!(stat[0] > -INFINITY)) {
+        for (int64_t i = 0; i < n; i++) x[i] = stat[1]; /* 0 or NaN */
+        return;
+    }
+    FV__V k = FV__SET1(scale), l = FV__SET1(-stat[0]), f = FV__SET1(stat[1]);
+    for (int64_t i = 0; i < n; i += FV__W)
+        FV__FN(st)(x + i, FV__MUL(FV__FN(vexp)(FV__FMA(FV__FN(ld)(x + i, n - i), k, l)), f), n - i);
+}
+/* backward: dp = p * (dp - sum(p dp)) * scale */
+FV__TARGET static void FV__FN(score_grad)(void *dp_, const void *p_, int64_t n, double scale) {
     FV__T *dp = (FV__T *)dp_;
     const FV__T *p = (const FV__T *)p_;
+    FV__V d = FV__SET1(FV__FN(dot)(dp_, p_, n)), k = FV__SET1(scale);
     for (int64_t i = 0; i < n; i += FV__W) {
-        int64_t left = n - i;
-        FV__V x = FV__MUL(FV__SUB(FV__LDN(dp + i, left), FV__SET1(d)), FV__SET1(scale));
-        FV__STN(dp + i, FV__MUL(x, FV__LDN(p + i, left)), left);
+        FV__V x = FV__MUL(FV__SUB(FV__FN(ld)(dp + i, n - i), d), k);
+        FV__FN(st)(dp + i, FV__MUL(x, FV__FN(ld)(p + i, n - i)), n - i);
     }
 }
 
@@ -2628,16 +2700,35 @@ FV__TARGET_BF16 static void fv__tile_bf16(int64_t k, const void *a_, int64_t rs,
         _mm512_storeu_ps(out + i * ld + j * 16, s[i][j]);
     }
 }
-/* rows p and p+1 of a matrix whose rows are contiguous, interleaved: dst[p/2][r] = {src[p][r], src[p+1][r]} */
-FV__TARGET static void fv__pack_pairs(uint16_t *dst, const uint16_t *src, int64_t cs, int rows, int64_t k, int width) {
-    for (int64_t p = 0; p < k; p += 2, dst += 2 * width) {
-        const uint16_t *x = src + p * cs, *y = p + 1 < k ? x + cs : NULL;
-        for (int r = 0; r < width; r += 16) {
-            __mmask16 m = FV__MASK16(FV__MAX(FV__MIN(rows - r, 16), 0)), w = FV__MASK16(FV__MIN(width - r, 16));
-            __m512i lo = _mm512_maskz_cvtepu16_epi32((__mmask16)-1, _mm256_maskz_loadu_epi16(m, x + r)), hi = _mm512_setzero_si512();
-            if (y) hi = _mm512_maskz_slli_epi32((__mmask16)-1, _mm512_maskz_cvtepu16_epi32((__mmask16)-1, _mm256_maskz_loadu_epi16(m, y + r)), 16);
-            _mm512_mask_storeu_epi32(dst + 2 * r, w, _mm512_or_si512(lo, hi));
+/* pack_columns for pairs: rows p and p+1 interleaved, dst[p/2][r] = {src[p][r], src[p+1][r]}; panel in bf16 numbers */
+FV__TARGET static void fv__pack_pairs(uint16_t *dst, int64_t panel, const uint16_t *src, int64_t cs, int64_t cols, int64_t k, int width) {
+    for (int64_t p = 0; p < k; p += 2, dst += 2 * width, src += 2 * cs) {
+        uint16_t *d = dst;
+        for (int64_t c = 0; c < cols; c += width, d += panel)
+            for (int r = 0; r < width; r += 16) {
+                int64_t left = cols - c - r;
+                __mmask16 m = FV__MASK16(FV__MAX(FV__MIN(left, (int64_t)16), (int64_t)0));
+                const uint16_t *x = src + c + r;
+                __m512i lo = _mm512_maskz_cvtepu16_epi32((__mmask16)-1, _mm256_maskz_loadu_epi16(m, x)), hi = _mm512_setzero_si512();
+                if (p + 1 < k) hi = _mm512_maskz_slli_epi32((__mmask16)-1, _mm512_maskz_cvtepu16_epi32((__mmask16)-1, _mm256_maskz_loadu_epi16(m, x + cs)), 16);
+                lo = _mm512_or_si512(lo, hi);
+                if (p + 2 < k || r + 16 <= width) _mm512_storeu_si512(d + 2 * r, lo);
+                else _mm512_mask_storeu_epi32(d + 2 * r, FV__MASK16(width - r), lo);
+            }
+    }
+}
+/* panel_sums of pairs [k/2][14][2] */
+FV__TARGET static void fv__panel_sums_bf16(double *sums, const uint16_t *x, int64_t k) {
+    for (int64_t p = 0; p < k; p += 128) {
+        __m512 s = _mm512_setzero_ps();
+        for (int64_t q = p; q < FV__MIN(k, p + 128); q += 2) {
+            __m512i v = _mm512_maskz_loadu_epi32((__mmask16)0x3fff, x + q * 14);
+            s = _mm512_add_ps(s, _mm512_castsi512_ps(_mm512_maskz_slli_epi32((__mmask16)-1, v, 16)));
+            s = _mm512_add_ps(s, _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(-65536))));
         }
+        float t[16];
+        _mm512_storeu_ps(t, s);
+        for (int i = 0; i < 14; i++) sums[i] += (double)t[i];
     }
 }
 FV__TARGET_BF16 static double fv__peak_bf16(int64_t n, void *sink) {
@@ -2660,7 +2751,8 @@ static const fv__kernels FV__FN(kernels) = {
     FV__FN(leaky_relu), FV__FN(leaky_relu_grad), FV__FN(swiglu), FV__FN(swiglu_grad),
     FV__FN(sum), FV__FN(dot), FV__FN(row_max), FV__FN(softmax_exp), FV__FN(exp_sum), FV__FN(softmax_grad),
     FV__FN(layernorm), FV__FN(rmsnorm), FV__FN(norm_grad), FV__FN(norm_sums),
-    FV__MR, FV__NR, FV__FN(tile), FV__FN(pack), FV__FN(distances), FV__FN(score_grad),
+    FV__MR, FV__NR, FV__FN(tile), FV__FN(pack), FV__FN(pack_columns), FV__FN(panel_sums), FV__FN(distances),
+    FV__FN(softmax_row), FV__FN(softmax_again), FV__FN(score_grad),
     FV__FN(from_bf16), FV__FN(to_bf16), FV__FN(peak)};
 
 #undef FV__UNROLL
@@ -2694,6 +2786,10 @@ static const fv__kernels FV__FN(kernels) = {
 #undef FV__SQRT
 #undef FV__ROUND
 #undef FV__EXP2I
+#undef FV__SCALEF
+#undef FV__FOLD
+#undef FV__FOLD_MAX
+#undef FV__HIGH
 #undef FV__PASS_F64
 #undef FV__PASS_SCALAR
 #undef FV__PASS_AVX2
@@ -2761,6 +2857,7 @@ static void fv__convert_by(const fv__kernels *k, void *dst, fv_type to, const vo
  * the block's rows go to C through the epilogue (bias, residual, conversion) while they are still in cache. Blocks and
  * slices depend on the shape alone, never on the threads, so a result is the same for any number of them. */
 enum { FV__BLOCK_M = 168, FV__BLOCK_N = 256, FV__SLICE_K = 384 };
+enum { FV__SPLIT_MOST = 8, FV__SPLIT_C = 160 << 10, FV__SPLIT_BYTES = 400 << 10 }; /* see fv__split_job */
 
 typedef struct fv__gemm {
     fv_ctx *c;
@@ -2772,6 +2869,9 @@ typedef struct fv__gemm {
     fv_mat a, b;
     const char *pa, *pb;  /* packed operands */
     int direct_a, direct_b; /* read where it lies; then only a last panel that is not full is packed */
+    int64_t split;        /* > 0: k is cut into this many parts, each summed apart; see fv__split_job */
+    char *part;           /* [split][m to whole tiles][n to whole tiles] of the sums' type */
+    double *row_sums;     /* [split][m to whole tiles], or NULL: sums of A's rows over k, on the side */
     const fv_packed *w;   /* b comes from here, transposed, when pb is not its own memory */
     int64_t block_m, block_n, slice;
     void *out;
@@ -2812,7 +2912,7 @@ static void fv__pack_panel(const fv__gemm *g, char *dst, const char *src, int64_
 #ifdef FV__X86
     if (g->compute == FV_BF16) {
         if (rs == 1 && cs != 1) {
-            fv__pack_pairs((uint16_t *)(void *)dst, (const uint16_t *)(const void *)src, cs, rows, k, width);
+            fv__pack_pairs((uint16_t *)(void *)dst, 0, (const uint16_t *)(const void *)src, cs, rows, k, width);
             return;
         }
         if (cs == 1 && rs % 2 == 0 && k % 2 == 0) { /* pairs along k lie together: move them as 4-byte elements */
@@ -2828,6 +2928,17 @@ static void fv__pack_panel(const fv__gemm *g, char *dst, const char *src, int64_
     }
 #endif
     g->k->pack(dst, src, rs, cs, rows, k, width);
+}
+
+/* Panels side by side from rows of cols numbers: k of them from src, cs apart; panels are `panel` bytes apart. */
+static void fv__pack_columns(const fv__gemm *g, char *dst, size_t panel, const char *src, int64_t cs, int64_t cols, int64_t k, int width) {
+#ifdef FV__X86
+    if (g->compute == FV_BF16) {
+        fv__pack_pairs((uint16_t *)(void *)dst, (int64_t)(panel / 2), (const uint16_t *)(const void *)src, cs, cols, k, width);
+        return;
+    }
+#endif
+    g->k->pack_columns(dst, (int64_t)(panel / g->element), src, cs, cols, k, width);
 }
 
 static size_t fv__panel_bytes(const fv__gemm *g, int64_t width) {
@@ -2854,22 +2965,45 @@ static void fv__repack(const fv__gemm *g, char *dst, int64_t col, int cols) {
     }
 }
 
-static int64_t fv__packed_panels_a(const fv__gemm *g) { return g->direct_a ? g->m % g->mr != 0 : FV__CEIL(g->m, g->mr); }
+static int64_t fv__packed_panels_a(const fv__gemm *g) {
+    return g->direct_a ? g->m % g->mr != 0 : FV__CEIL(g->m, g->mr);
+}
 
+/* Panels of A, then B's: a panel at a time; or, where the numbers of one k lie together, FV__PACK_ROWS of k to all panels. */
+enum { FV__PACK_ROWS = 64 };
+static int fv__a_by_columns(const fv__gemm *g) { return g->a.rs == 1 && g->a.cs > 1; }
+static int fv__b_by_rows(const fv__gemm *g) { return !g->w && !g->direct_b && g->b.cs == 1 && g->b.rs > 1; }
+static int64_t fv__pack_jobs_a(const fv__gemm *g) {
+    if (g->direct_a) return g->m % g->mr != 0;
+    return fv__a_by_columns(g) ? FV__CEIL(g->kk, FV__PACK_ROWS) : FV__CEIL(g->m, g->mr);
+}
+static int64_t fv__pack_jobs_b(const fv__gemm *g) {
+    return fv__b_by_rows(g) ? FV__CEIL(g->kk, FV__PACK_ROWS) : g->direct_b ? g->n % g->nr != 0 : FV__CEIL(g->n, g->nr);
+}
+static void fv__pack_rows(const fv__gemm *g, const char *to, const void *from, int64_t stride, int64_t cols, int64_t p, int64_t width) {
+    fv__pack_columns(g, (char *)(uintptr_t)to + (size_t)(p * width) * g->element, fv__panel_bytes(g, width),
+                     (const char *)from + (size_t)(p * stride) * g->element, stride, cols, FV__MIN((int64_t)FV__PACK_ROWS, g->kk - p), (int)width);
+}
 static void fv__pack_job(void *arg, int job, int worker) {
     const fv__gemm *g = (const fv__gemm *)arg;
-    int64_t pa = fv__packed_panels_a(g);
+    int64_t pa = fv__pack_jobs_a(g), at = job < pa ? job : job - pa;
     (void)worker;
     if (job < pa) {
         int64_t row = (g->direct_a ? g->m / g->mr : job) * g->mr;
-        fv__pack_panel(g, (char *)(uintptr_t)g->pa + (size_t)job * fv__panel_bytes(g, g->mr),
-                       (const char *)g->a.data + (size_t)(row * g->a.rs) * g->element, g->a.rs, g->a.cs,
-                       (int)FV__MIN(g->mr, g->m - row), g->kk, (int)g->mr);
+        if (!g->direct_a && fv__a_by_columns(g)) fv__pack_rows(g, g->pa, g->a.data, g->a.cs, g->m, at * FV__PACK_ROWS, g->mr);
+        else
+            fv__pack_panel(g, (char *)(uintptr_t)g->pa + (size_t)job * fv__panel_bytes(g, g->mr),
+                           (const char *)g->a.data + (size_t)(row * g->a.rs) * g->element, g->a.rs, g->a.cs,
+                           (int)FV__MIN(g->mr, g->m - row), g->kk, (int)g->mr);
         return;
     }
-    int64_t panel = job - pa, col = (g->direct_b ? g->n / g->nr : panel) * g->nr;
+    if (fv__b_by_rows(g)) {
+        fv__pack_rows(g, g->pb, g->b.data, g->b.rs, g->n, at * FV__PACK_ROWS, g->nr);
+        return;
+    }
+    int64_t col = (g->direct_b ? g->n / g->nr : at) * g->nr;
     int cols = (int)FV__MIN(g->nr, g->n - col);
-    char *dst = (char *)(uintptr_t)g->pb + (size_t)panel * fv__panel_bytes(g, g->nr);
+    char *dst = (char *)(uintptr_t)g->pb + (size_t)at * fv__panel_bytes(g, g->nr);
     if (g->w) fv__repack(g, dst, col, cols);
     else
         fv__pack_panel(g, dst, (const char *)g->b.data + (size_t)(col * g->b.cs) * g->element, g->b.cs, g->b.rs, cols, g->kk,
@@ -2925,23 +3059,48 @@ static const char *fv__tile_bias(const fv__gemm *g, int64_t col, size_t size, ch
     return padded;
 }
 
+/* the slice [p,p+k) of rows [row,row+rows) of A, packed in room, panels of [slice][mr]; their sums over k are added to sums (NULL: not
+ * wanted) */
+static void fv__late_panels(const fv__gemm *g, int64_t row, int64_t rows, int64_t p, int64_t k, char *room, double *sums) {
+    size_t panel = (size_t)(g->slice * g->mr) * g->element;
+    fv__pack_columns(g, room, panel, (const char *)g->a.data + (size_t)(row + p * g->a.cs) * g->element, g->a.cs, rows, k, (int)g->mr);
+    for (int64_t i = 0; sums && i < rows; i += g->mr, room += panel)
+#ifdef FV__X86
+        if (g->compute == FV_BF16) fv__panel_sums_bf16(sums + i, (const uint16_t *)(const void *)room, FV__ROUND_UP(k, 2));
+        else
+#endif
+            g->k->panel_sums(sums + i, room, k);
+}
+
+/* Which block job number `job` is. Jobs walk down the rows in groups of columns whose part of B stays in the last cache. */
+enum { FV__GROUP_BYTES = 8 << 20 };
+static void fv__block_of(const fv__gemm *g, int64_t job, int64_t *row, int64_t *col) {
+    int64_t across = FV__CEIL(g->n, g->block_n), down = FV__CEIL(g->m, g->block_m);
+    int64_t wide = FV__MAX(FV__GROUP_BYTES / (g->block_n * FV__MAX(g->kk, 1) * (int64_t)g->element), (int64_t)1);
+    int64_t group = job / (wide * down), first = group * wide, in = FV__MIN(wide, across - first);
+    job -= group * wide * down;
+    *row = job / in * g->block_m, *col = (first + job % in) * g->block_n;
+}
+
 /* A block of C of the sums' own type: tiles are summed in place, slice after slice; bias, residual and what C held come with the
- * first. Tiles over the edge, and all of a C of another type, go through the thread's scratch. */
+ * first. Tiles over the edge, and all of a C of another type, go through the thread's scratch. A panel of A stays in L1 while
+ * the block's panels of B, which L2 holds, pass by. */
 static void fv__block_job(void *arg, int job, int worker) {
     const fv__gemm *g = (const fv__gemm *)arg;
-    int64_t across = FV__CEIL(g->n, g->block_n), row = job / across * g->block_m, col = job % across * g->block_n, rs, cs, ldb;
+    int64_t row, col, rs, cs, ldb;
+    fv__block_of(g, job, &row, &col);
     int64_t rows = FV__MIN(g->block_m, g->m - row), cols = FV__MIN(g->block_n, g->n - col);
-    char *sum = (char *)fv__scratch(g->c, worker);
     fv_type acc_type = g->compute == FV_F64 ? FV_F64 : FV_F32;
     size_t acc = fv_type_size(acc_type);
+    char *sum = (char *)fv__scratch(g->c, worker);
     int in_place = g->out_type == acc_type && !(g->add && g->residual) && (!g->residual || g->residual_type == acc_type);
     for (int64_t p = 0; p < FV__MAX(g->kk, 1); p += g->slice) {
         int64_t k = FV__MIN(g->slice, g->kk - p);
-        for (int64_t j = 0; j < cols; j += g->nr) {
-            char padded[64 * 8];
-            const char *bias = p == 0 ? fv__tile_bias(g, col + j, acc, padded) : NULL;
-            for (int64_t i = 0; i < rows; i += g->mr) {
-                const char *a = fv__panel_a(g, (row + i) / g->mr, p, &rs, &cs), *b = fv__panel_b(g, (col + j) / g->nr, p, &ldb);
+        for (int64_t i = 0; i < rows; i += g->mr) {
+            const char *a = fv__panel_a(g, (row + i) / g->mr, p, &rs, &cs);
+            for (int64_t j = 0; j < cols; j += g->nr) {
+                char padded[64 * 8];
+                const char *bias = p == 0 ? fv__tile_bias(g, col + j, acc, padded) : NULL, *b = fv__panel_b(g, (col + j) / g->nr, p, &ldb);
                 if (in_place && i + g->mr <= rows && j + g->nr <= cols) {
                     size_t at = (size_t)((row + i) * g->ldc + col + j) * acc;
                     char *out = (char *)g->out + at;
@@ -2957,6 +3116,42 @@ static void fv__block_job(void *arg, int job, int worker) {
     int64_t whole_rows = in_place ? rows / g->mr * g->mr : 0, whole_cols = in_place ? cols / g->nr * g->nr : 0;
     if (whole_cols < cols) fv__gemm_store(g, sum + (size_t)whole_cols * acc, g->block_n, row, col + whole_cols, whole_rows, cols - whole_cols);
     fv__gemm_store(g, sum + (size_t)(whole_rows * g->block_n) * acc, g->block_n, row + whole_rows, col, rows - whole_rows, cols);
+}
+
+/* ---- a small C of a long k, as a weight's gradient is (k: all tokens). The parts of k are the jobs: each reads its rows of A and B
+ * once, packs them slice by slice in its scratch, and sums a C of its own; fv__join_job adds these up in their order. ---- */
+
+static void fv__split_job(void *arg, int job, int worker) {
+    const fv__gemm *g = (const fv__gemm *)arg;
+    int64_t m = FV__ROUND_UP(g->m, g->mr), n = FV__ROUND_UP(g->n, g->nr);
+    int64_t part = FV__ROUND_UP(FV__CEIL(g->kk, g->split), g->slice), first = job * part, end = FV__MIN(first + part, g->kk);
+    size_t acc = fv_type_size(g->compute == FV_F64 ? FV_F64 : FV_F32), panel_b = (size_t)(g->slice * g->nr) * g->element;
+    char *out = g->part + (size_t)(job * m * n) * acc, *a = (char *)fv__scratch(g->c, worker);
+    char *b = a + FV__ROUND_UP((size_t)(g->slice * m) * g->element, (size_t)64);
+    if (first >= end) memset(out, 0, (size_t)(m * n) * acc);
+    for (int64_t p = first; p < end; p += g->slice) {
+        int64_t k = FV__MIN(g->slice, end - p);
+        fv__pack_columns(g, b, panel_b, (const char *)g->b.data + (size_t)(p * g->b.rs) * g->element, g->b.rs, g->n, k, (int)g->nr);
+        fv__late_panels(g, 0, g->m, p, k, a, g->row_sums ? g->row_sums + job * m : NULL);
+        for (int64_t i = 0; i < m; i += g->mr)
+            for (int64_t j = 0; j < n; j += g->nr) {
+                char *o = out + (size_t)(i * n + j) * acc;
+                fv__tile(g, k, a + (size_t)(i * g->slice) * g->element, 1, g->mr, b + (size_t)(j / g->nr) * panel_b, g->nr, NULL,
+                         p > first ? o : NULL, n, o, n);
+            }
+    }
+}
+static void fv__join_job(void *arg, int job, int worker) { /* 8 rows of C from the parts */
+    const fv__gemm *g = (const fv__gemm *)arg;
+    int64_t m = FV__ROUND_UP(g->m, g->mr), n = FV__ROUND_UP(g->n, g->nr);
+    size_t acc = fv_type_size(g->compute == FV_F64 ? FV_F64 : FV_F32);
+    (void)worker;
+    for (int64_t i = job * 8; i < FV__MIN(job * 8 + 8, g->m); i++) {
+        char *sum = g->part + (size_t)(i * n) * acc;
+        for (int64_t s = 1; s < g->split; s++) g->k->add(sum, sum, sum + (size_t)(s * m * n) * acc, n);
+        for (int64_t j = 0; j < g->n; j += FV__BLOCK_N)
+            fv__gemm_store(g, sum + (size_t)j * acc, n, i, j, 1, FV__MIN((int64_t)FV__BLOCK_N, g->n - j));
+    }
 }
 
 /* Tile, blocks and slices for g's shape; the computing type is what the ISA has. */
@@ -3011,22 +3206,31 @@ static fv__span *fv__cast_operand(fv_ctx *c, fv_mat *m, int64_t rows, int64_t co
 /* Which operands are read where they lie: packing costs a pass over the operand, and pays by order in the caches when each
  * panel is used often. Rows of A may be read in place, its columns too; of B only rows. In bf16 pairs along k must lie together. */
 static void fv__gemm_direct(fv__gemm *g, int pack_b) {
+    int64_t cells = FV__ROUND_UP(g->m, g->mr) * FV__ROUND_UP(g->n, g->nr);
     if (g->compute == FV_BF16) g->direct_a = g->a.cs == 1 && g->a.rs > 2 && g->a.rs % 2 == 0 && g->kk % 2 == 0;
     else g->direct_a = g->a.cs == 1 || g->a.rs == 1;
     if (g->n > 2048 && g->kk > 768) g->direct_a = 0;
-    g->direct_b = pack_b && !g->w && g->compute != FV_BF16 && g->b.cs == 1 && g->m <= 512;
+    g->direct_b = pack_b && !g->w && g->compute != FV_BF16 && g->b.cs == 1 && g->m <= 64;
+    if (fv__a_by_columns(g) && pack_b && !g->w && g->b.cs == 1 && g->b.rs > 1 && !g->bias && cells <= FV__SPLIT_C && g->kk >= 4 * FV__SLICE_K) {
+        g->split = FV__SPLIT_MOST;
+        g->slice = FV__ROUND_UP(FV__MAX(FV__SPLIT_BYTES / ((g->m + g->n) * (int64_t)g->element), (int64_t)64), (int64_t)2);
+    }
 }
 
-/* The whole product; g holds operands, shape, output and epilogue; pb is set when b is packed for this very product. */
-static void fv__gemm_run(fv_ctx *c, fv__gemm *g) {
-    if (c->status || !g->m || !g->n) return;
-    int round = g->compute == FV_BF16 && c->isa != FV_ISA_AVX512BF16;
-    if (round) g->compute = FV_F32;
-    fv__gemm_plan(c, g);
-    fv__span *ca = fv__cast_operand(c, &g->a, g->m, g->kk, g->compute, round), *cb = NULL;
-    int pack_b = !g->pb;
-    if (pack_b && !g->w) cb = fv__cast_operand(c, &g->b, g->kk, g->n, g->compute, round);
-    fv__gemm_direct(g, pack_b);
+/* memory for the parts of a split product, and its jobs */
+static void fv__gemm_split(fv_ctx *c, fv__gemm *g) {
+    int64_t m = FV__ROUND_UP(g->m, g->mr), n = FV__ROUND_UP(g->n, g->nr);
+    fv__span *part = fv__pool_alloc(c, (size_t)(g->split * m * n) * 8);
+    fv__scratch_reserve(c, (size_t)(g->slice * (m + n)) * g->element + 128);
+    if (c->status) return;
+    g->part = part->data;
+    fv_parallel(c, (int)g->split, fv__split_job, g);
+    fv_parallel(c, (int)FV__CEIL(g->m, 8), fv__join_job, g);
+    fv__pool_free(c, part);
+}
+
+/* The blocks' product: packs what is not read where it lies, then the jobs. */
+static void fv__gemm_blocks(fv_ctx *c, fv__gemm *g, int pack_b) {
     int64_t panels_a = fv__packed_panels_a(g), panels_b = !pack_b ? 0 : g->direct_b ? g->n % g->nr != 0 : FV__CEIL(g->n, g->nr);
     fv__span *sa = fv__pool_alloc(c, (size_t)FV__MAX(panels_a, 1) * fv__panel_bytes(g, g->mr));
     fv__span *sb = pack_b ? fv__pool_alloc(c, (size_t)FV__MAX(panels_b, 1) * fv__panel_bytes(g, g->nr)) : NULL;
@@ -3034,14 +3238,41 @@ static void fv__gemm_run(fv_ctx *c, fv__gemm *g) {
     if (!c->status) {
         g->pa = sa->data;
         if (sb) g->pb = sb->data;
-        fv_parallel(c, (int)(panels_a + panels_b), fv__pack_job, g);
+        fv_parallel(c, (int)(fv__pack_jobs_a(g) + (pack_b ? fv__pack_jobs_b(g) : 0)), fv__pack_job, g);
         fv_parallel(c, (int)(FV__CEIL(g->m, g->block_m) * FV__CEIL(g->n, g->block_n)), fv__block_job, g);
     }
     fv__pool_free(c, sb);
     fv__pool_free(c, sa);
+}
+
+/* The whole product; g holds operands, shape, output and epilogue; pb is set when b is packed for this very product. sums [m]: gets
+ * the sums of A's rows where they cost nothing. Returns whether it did. */
+static int fv__gemm_run_sums(fv_ctx *c, fv__gemm *g, double *sums) {
+    if (c->status || !g->m || !g->n) return 0;
+    int round = g->compute == FV_BF16 && c->isa != FV_ISA_AVX512BF16;
+    if (round) g->compute = FV_F32;
+    fv__gemm_plan(c, g);
+    fv__span *ca = fv__cast_operand(c, &g->a, g->m, g->kk, g->compute, round), *cb = NULL, *rows = NULL;
+    int pack_b = !g->pb;
+    if (pack_b && !g->w) cb = fv__cast_operand(c, &g->b, g->kk, g->n, g->compute, round);
+    fv__gemm_direct(g, pack_b);
+    int64_t m = FV__ROUND_UP(g->m, g->mr);
+    if (g->split && sums && (rows = fv__pool_alloc(c, (size_t)(g->split * m) * sizeof *sums)) != NULL) {
+        g->row_sums = (double *)(void *)rows->data;
+        memset(g->row_sums, 0, (size_t)(g->split * m) * sizeof *sums);
+    }
+    if (g->split) fv__gemm_split(c, g);
+    else fv__gemm_blocks(c, g, pack_b);
+    for (int64_t i = 0; rows && i < g->m; i++) {
+        sums[i] = 0;
+        for (int64_t s = 0; s < g->split; s++) sums[i] += g->row_sums[s * m + i];
+    }
+    fv__pool_free(c, rows);
     fv__pool_free(c, cb);
     fv__pool_free(c, ca);
+    return rows != NULL;
 }
+static void fv__gemm_run(fv_ctx *c, fv__gemm *g) { fv__gemm_run_sums(c, g, NULL); }
 
 static fv__gemm fv__gemm_of(fv_type compute, int64_t m, int64_t n, int64_t k, fv_mat a, void *out, fv_type out_type,
                             int64_t ldc, int add) {
@@ -3571,7 +3802,7 @@ FV_DEF void fv_backward(fv_ctx *c, fv_tensor *loss) {
 
 static int fv__swap_int(int *where, int value) {
     int was = *where;
-    *where = value;
+    if (value >= 0) *where = value;
     return was;
 }
 FV_DEF int fv_no_grad(fv_ctx *c, int on) { return c->tape ? fv__swap_int(&c->tape->no_grad, on) : 0; }
@@ -3826,30 +4057,33 @@ static void fv__linear_fwd(fv_ctx *c, fv_tensor *y) {
     fv__gemm_run(c, &g);
 }
 
-/* column sums of g [rows,cols] added to gb, by fixed chunks of rows */
-typedef struct fv__column_sum { const fv_tensor *y; int64_t rows, cols, chunk; double *part; } fv__column_sum;
+/* column sums of g [rows,cols] added to gb, by fixed chunks of rows: in the computing type over 64 rows, then in double */
+typedef struct fv__column_sum { const fv__kernels *k; const fv_tensor *y; int64_t rows, cols, chunk; double *part; fv_ctx *c; } fv__column_sum;
 static void fv__column_sum_job(void *arg, int job, int worker) {
     const fv__column_sum *s = (const fv__column_sum *)arg;
     int64_t row = job * s->chunk, end = FV__MIN(row + s->chunk, s->rows);
     double *sum = s->part + job * s->cols;
-    fv_type type = fv_grad_type(s->y);
-    (void)worker;
+    fv_type type = fv_grad_type(s->y), t = fv__compute_type(type);
+    char *some = (char *)fv__scratch(s->c, worker), *wide = some + (size_t)s->cols * sizeof(double);
     memset(sum, 0, (size_t)s->cols * sizeof *sum);
-    for (; row < end; row++) {
-        if (type == FV_F32) {
-            const float *g = (const float *)s->y->grad + row * s->cols;
-            for (int64_t j = 0; j < s->cols; j++) sum[j] += (double)g[j];
-        } else
-            for (int64_t j = 0; j < s->cols; j++) sum[j] += fv__get(s->y->grad, type, row * s->cols + j);
+    for (; row < end; row += 64) {
+        memset(some, 0, (size_t)s->cols * sizeof(double));
+        for (int64_t i = row; i < FV__MIN(row + 64, end); i++) {
+            const char *g = (const char *)s->y->grad + (size_t)(i * s->cols) * fv_type_size(type);
+            if (type != t) fv__convert_by(s->k, wide, t, g, type, s->cols), g = wide;
+            s->k->add(some, some, g, s->cols);
+        }
+        for (int64_t j = 0; j < s->cols; j++) sum[j] += fv__get(some, t, j);
     }
 }
 static void fv__bias_grad(fv_ctx *c, const fv_tensor *y, fv_tensor *b) {
     fv__column_sum s;
-    if (!b || !(b->flags & FV_NEEDS_GRAD)) return;
-    s.y = y, s.rows = fv__rows_count(y), s.cols = fv__last(y), s.chunk = FV__MAX(FV__CEIL(s.rows, 16), 32);
+    s.c = c, s.y = y, s.rows = fv__rows_count(y), s.cols = fv__last(y), s.chunk = FV__MAX(FV__CEIL(s.rows, 16), 32);
+    s.k = fv__kernels_for(c, fv__compute_type(fv_grad_type(y)));
     int jobs = (int)FV__CEIL(s.rows, s.chunk);
     fv__span *part = fv__pool_alloc(c, (size_t)(FV__MAX(jobs, 1) * s.cols) * sizeof(double));
-    if (!part) return;
+    fv__scratch_reserve(c, (size_t)(2 * s.cols) * sizeof(double));
+    if (c->status) return;
     s.part = (double *)(void *)part->data;
     fv_parallel(c, jobs, fv__column_sum_job, &s);
     for (int j = 1; j < jobs; j++)
@@ -3858,23 +4092,41 @@ static void fv__bias_grad(fv_ctx *c, const fv_tensor *y, fv_tensor *b) {
     fv__pool_free(c, part);
 }
 
+/* gw [out,in] (+)= gy^T x, and gb on the way where the product reads all of gy just once */
+static void fv__weight_grad(fv_ctx *c, fv_tensor *y, fv_type compute, fv_mat gy) {
+    fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->src[2];
+    int64_t out = w->dim[0], in = w->dim[1], rows = fv__rows_count(x);
+    int first = 1, summed = 0;
+    void *gw = fv__grad(c, w, &first);
+    if (b && !(b->flags & FV_NEEDS_GRAD)) b = NULL;
+    fv__span *sums = gw && b ? fv__pool_alloc(c, (size_t)out * sizeof(double)) : NULL;
+    if (gw) {
+        gy.cs = gy.rs, gy.rs = 1;
+        fv__gemm g = fv__gemm_of(compute, out, in, rows, gy, gw, fv_grad_type(w), in, !first);
+        g.b = fv__mat(x->data, x->type, in, 1);
+        summed = fv__gemm_run_sums(c, &g, sums ? (double *)(void *)sums->data : NULL);
+    }
+    if (summed) fv__add_grad(c, b, sums->data, FV_F64);
+    else if (b) fv__bias_grad(c, y, b);
+    fv__pool_free(c, sums);
+}
+
 static void fv__linear_bwd(fv_ctx *c, fv_tensor *y) {
     fv_tensor *x = y->node->src[0], *w = y->node->src[1];
     int64_t out = w->dim[0], in = w->dim[1], rows = fv__rows_count(x);
-    fv_type compute = w->packed ? w->packed->type : (fv_type)y->node->i[0], gt = fv_grad_type(y);
-    int first = 1;
+    fv_type compute = w->packed ? w->packed->type : (fv_type)y->node->i[0];
+    fv_mat gy = fv__mat(y->grad, fv_grad_type(y), out, 1);
+    int round = compute == FV_BF16 && c->isa != FV_ISA_AVX512BF16, first = 1;
+    fv__span *cast = round ? NULL : fv__cast_operand(c, &gy, rows, out, compute, 0); /* once for both products */
     void *gx = fv__grad(c, x, &first);
     if (gx) {
-        fv__gemm g = fv__gemm_of(compute, rows, in, out, fv__mat(y->grad, gt, out, 1), gx, fv_grad_type(x), in, !first);
+        fv__gemm g = fv__gemm_of(compute, rows, in, out, gy, gx, fv_grad_type(x), in, !first);
         if (w->packed) fv__gemm_use_packed(&g, w->packed, 1);
         else g.b = fv__mat(w->data, w->type, in, 1);
         fv__gemm_run(c, &g);
     }
-    void *gw = fv__grad(c, w, &first);
-    if (gw)
-        fv_gemm(c, compute, out, in, rows, fv__mat(y->grad, gt, 1, out), fv__mat(x->data, x->type, in, 1), gw,
-                fv_grad_type(w), in, !first);
-    fv__bias_grad(c, y, y->node->src[2]);
+    fv__weight_grad(c, y, compute, gy);
+    fv__pool_free(c, cast);
     fv__give_grad(c, y, y->node->src[3]);
 }
 
@@ -3967,15 +4219,16 @@ FV_DEF fv_tensor *fv_matmul(fv_ctx *c, fv_tensor *a, fv_tensor *b, int transpose
 }
 
 /* ---- op attention: y = softmax(q k^T s + mask) v per head.
- * Forward, for a tile of queries: S = q k^T in scratch (it never reaches memory), P = exp(sS - max) / sum, y = P v; saved: the row's
- * max and 1/sum. Backward makes P again: gv = P^T gy, gP = gy v^T, gS = P (gP - rowsum(P gP)) s, gq = gS k, gk = gS^T q.
- * A job is one sample and one key head, with the query heads that share it, so nothing is added to from two jobs. ---- */
-enum { FV__QUERY_TILE = 128 };
+ * Forward, for a tile of queries: S = q k^T in scratch (it never reaches memory), P = exp(sS - max), y = P v / sum(P); saved:
+ * the row's max and 1/sum. Backward makes P again: gv = P^T gy, gP = gy v^T, gS = P (gP - rowsum(P gP)) s, gq = gS k, gk = gS^T q.
+ * A job is one sample and one key head, with the query heads that share it, so nothing is added to from two jobs. Its keys and
+ * values are packed once, as the right operands of all these products; left operands are read where they lie. ---- */
+enum { FV__SCORES = 64 << 10 }; /* of a tile of queries; a tile and its twin in the backward pass stay in L2 */
 
 typedef struct fv__attention {
     fv_ctx *c;
-    const fv__kernels *k;
-    fv_type t;                 /* F32 or F64: scratch is of this type */
+    fv__gemm g;                /* the products' type and tile: f32 or f64; bf16 pairs where the CPU has them */
+    fv_type t;                 /* F32 or F64: of scores, sums and the softmax */
     const fv_tensor *q, *kk, *v; /* may be the same tensor */
     int64_t B, N, M, H, K, hd; /* samples, queries, keys, heads, key heads, head's width */
     int64_t q0, k0, v0;        /* column where q, k, v start in their tensors */
@@ -3987,15 +4240,18 @@ typedef struct fv__attention {
     void *gq, *gk, *gv;        /* gradients, or NULL; written or added to by first */
     int fq, fk, fv;
     const char *rope;          /* [max(N,M)][hd/2][2] of t: cos, sin */
-    int64_t mr, nr, tile, padM, padH; /* tile rows; keys and hd padded to panels */
-    size_t e;
+    int64_t tile, padM, padH;  /* queries at a time; keys and hd padded to panels */
+    size_t e;                  /* bytes of t */
 } fv__attention;
 
 static fv__attention fv__attention_of(fv_ctx *c, fv_tensor *y) {
     const fv__node *n = y->node;
     fv__attention a;
     memset(&a, 0, sizeof a);
-    a.c = c, a.y = y, a.t = fv__compute_type(n->src[0]->type), a.k = fv__kernels_for(c, a.t), a.e = fv_type_size(a.t);
+    a.c = c, a.y = y, a.t = fv__compute_type(n->src[0]->type), a.e = fv_type_size(a.t);
+    int bf16 = a.t == FV_F32 && n->i[4] == FV_BF16 && c->isa == FV_ISA_AVX512BF16;
+    a.g.compute = bf16 ? FV_BF16 : a.t, a.g.unit = bf16 ? 2 : 1, a.g.element = fv_type_size(a.g.compute);
+    a.g.k = fv__kernels_for(c, a.t), a.g.mr = fv__tile_of(&a.g, &a.g.nr);
     a.q = n->src[0], a.kk = n->src[1] ? n->src[1] : a.q, a.v = n->src[2] ? n->src[2] : a.q;
     a.H = n->i[0], a.K = n->i[1], a.causal = (int)n->i[2], a.interleaved = (int)n->i[3];
     a.scale = n->f[0], a.theta = n->f[1];
@@ -4003,9 +4259,10 @@ static fv__attention fv__attention_of(fv_ctx *c, fv_tensor *y) {
     a.hd = fv__last(a.q) / (n->src[1] ? a.H : a.H + 2 * a.K);
     if (!n->src[1]) a.k0 = a.H * a.hd, a.v0 = (a.H + a.K) * a.hd;
     a.mask = n->src[3] ? (const uint8_t *)n->src[3]->data : NULL;
-    a.mr = a.k->mr, a.nr = a.k->nr;
-    a.tile = FV__ROUND_UP(FV__MIN(a.N, (int64_t)FV__QUERY_TILE), a.mr);
-    a.padM = FV__ROUND_UP(FV__ROUND_UP(a.M, a.nr), a.mr), a.padH = FV__ROUND_UP(a.hd, a.nr);
+    a.padM = FV__ROUND_UP(FV__ROUND_UP(a.M, a.g.nr), a.g.mr), a.padH = FV__ROUND_UP(a.hd, a.g.nr);
+    int64_t most = FV__MAX(FV__SCORES / FV__MAX(a.padM, 1) / a.g.mr, (int64_t)2) * a.g.mr;
+    int64_t tiles = FV__MAX(FV__CEIL(a.N, most), (int64_t)1); /* of about the same size */
+    a.tile = FV__ROUND_UP(FV__MAX(FV__CEIL(a.N, tiles), (int64_t)1), a.g.mr);
     return a;
 }
 
@@ -4024,6 +4281,7 @@ static int fv__attention_shape(fv_ctx *c, fv_tensor *y) {
     if (y->node->f[0] == 0) y->node->f[0] = 1 / sqrt((double)hd);
     fv__like(y, q, q->type == FV_F64 ? FV_F64 : c->tape->autocast);
     y->dim[2] = H * hd;
+    y->node->i[4] = (int64_t)y->type;
     y->node->flop = 4.0 * (double)(q->dim[0] * q->dim[1] * M * H * hd);
     return 1;
 }
@@ -4032,12 +4290,13 @@ static int fv__attention_shape(fv_ctx *c, fv_tensor *y) {
 static fv__span *fv__rope_table(fv_ctx *c, const fv__attention *a) {
     int64_t n = FV__MAX(a->N, a->M), half = a->hd / 2;
     fv__span *s = a->theta > 0 ? fv__pool_alloc(c, (size_t)(n * a->hd) * a->e) : NULL;
-    for (int64_t p = 0; s && p < n; p++)
-        for (int64_t i = 0; i < half; i++) {
-            double angle = (double)p * pow(a->theta, -2.0 * (double)i / (double)a->hd);
-            fv__set(s->data, a->t, (p * half + i) * 2, cos(angle));
-            fv__set(s->data, a->t, (p * half + i) * 2 + 1, sin(angle));
+    for (int64_t i = 0; s && i < half; i++) {
+        double turn = pow(a->theta, -2.0 * (double)i / (double)a->hd);
+        for (int64_t p = 0; p < n; p++) {
+            fv__set(s->data, a->t, (p * half + i) * 2, cos((double)p * turn));
+            fv__set(s->data, a->t, (p * half + i) * 2 + 1, sin((double)p * turn));
         }
+    }
     return s;
 }
 
@@ -4054,143 +4313,204 @@ static void fv__rotate(const fv__attention *a, char *x, int64_t p, int back) {
     }
 }
 
-/* rows [from, from+n) of one head of a tensor, to scratch [n][padH] of t, rotated where asked */
-static void fv__load_head(const fv__attention *a, const void *data, fv_type type, int64_t width, int64_t col, int64_t b,
-                          int64_t rows, int64_t from, int64_t n, char *to, int rope) {
-    for (int64_t i = 0; i < n; i++) {
-        const char *p = (const char *)data + (size_t)((b * rows + from + i) * width + col) * fv_type_size(type);
-        char *x = to + (size_t)(i * a->padH) * a->e;
-        fv__convert_by(a->k, x, a->t, p, type, a->hd);
-        if (rope && a->rope) fv__rotate(a, x, from + i, 0);
+/* Rows of one head: element (i,j) at data[i*ld + j], of the products' type. */
+typedef struct fv__att_rows { const char *data; int64_t ld; } fv__att_rows;
+/* rows [from, from+n) of sample b: where they lie, or converted (and rotated) into room [n][hd to even], with wide [hd] of t */
+static fv__att_rows fv__head_rows(const fv__attention *a, const fv_tensor *t, const void *data, fv_type type, int64_t col, int64_t b,
+                              int64_t from, int64_t n, int rope, char *room, char *wide) {
+    fv__att_rows h;
+    int64_t width = fv__last(t);
+    size_t size = fv_type_size(type);
+    h.data = (const char *)data + (size_t)((b * t->dim[1] + from) * width + col) * size, h.ld = width;
+    rope = rope && a->rope;
+    if (type == a->g.compute && !rope) return h;
+    const char *p = h.data;
+    h.data = room, h.ld = FV__ROUND_UP(a->hd, (int64_t)2);
+    for (int64_t i = 0; i < n; i++, p += (size_t)width * size, room += (size_t)h.ld * a->g.element) {
+        if (!rope) fv__convert_by(a->g.k, room, a->g.compute, p, type, a->hd);
+        else {
+            fv__convert_by(a->g.k, wide, a->t, p, type, a->hd);
+            fv__rotate(a, wide, from + i, 0);
+            fv__convert_by(a->g.k, room, a->g.compute, wide, a->t, a->hd);
+        }
     }
+    return h;
 }
 
-/* the reverse, for gradients */
-static void fv__store_head(const fv__attention *a, void *grad, fv_type type, int add, int64_t width, int64_t col, int64_t b,
-                           int64_t rows, int64_t from, int64_t n, char *x, int rope) {
-    for (int64_t i = 0; i < n; i++, x += (size_t)a->padH * a->e) {
-        char *p = (char *)grad + (size_t)((b * rows + from + i) * width + col) * fv_type_size(type);
-        if (rope && a->rope) fv__rotate(a, x, from + i, 1);
-        if (!add) fv__convert_by(a->k, p, type, x, a->t, a->hd);
-        else
-            for (int64_t j = 0; j < a->hd; j++) fv__set(p, type, j, fv__get(p, type, j) + fv__get(x, a->t, j));
-    }
+static size_t fv__att_panel(const fv__attention *a, int64_t width, int64_t k) {
+    return (size_t)(FV__ROUND_UP(k, a->g.unit) * width) * a->g.element;
+}
+/* the right operand [k,n] of a product, element (p,j) at x[p*cs + j*rs], to panels of nr columns */
+static void fv__att_pack(const fv__attention *a, char *panels, const char *x, int64_t rs, int64_t cs, int64_t n, int64_t k) {
+    for (int64_t j = 0; j < n; j += a->g.nr, panels += fv__att_panel(a, a->g.nr, k))
+        fv__pack_panel(&a->g, panels, x + (size_t)(j * rs) * a->g.element, rs, cs, (int)FV__MIN(a->g.nr, n - j), k, (int)a->g.nr);
 }
 
-/* out [m padded][ld] = (+) a [m,k] b [k,n], all in scratch; pack: room for both operands */
-static void fv__small_gemm(const fv__attention *a, int64_t m, int64_t n, int64_t k, const char *x, int64_t xr, int64_t xc,
-                           const char *w, int64_t wr, int64_t wc, char *out, int64_t ld, int add, char *pack) {
-    int64_t mr = a->mr, nr = a->nr;
-    char *pb = pack;
-    for (int64_t j = 0; j < n; j += nr)
-        a->k->pack(pb + (size_t)(j * k) * a->e, w + (size_t)(j * wc) * a->e, wc, wr, (int)FV__MIN(nr, n - j), k, (int)nr);
-    char *pa = pb + (size_t)(FV__ROUND_UP(n, nr) * k) * a->e;
-    for (int64_t i = 0; i < m; i += mr) {
-        a->k->pack(pa, x + (size_t)(i * xr) * a->e, xr, xc, (int)FV__MIN(mr, m - i), k, (int)mr);
-        for (int64_t j = 0; j < n; j += nr) {
+/* out [m to whole tiles][ld] = (out +) A B, A's element (i,p) at x[i*rs + p*cs], B packed. Rows of A are read where they lie, its last
+ * ones too where x has whole tiles of them (padded); else a panel is packed in room. */
+static void fv__att_product(const fv__attention *a, int64_t m, int64_t n, int64_t k, const char *x, int64_t rs, int64_t cs, int padded,
+                            const char *panels, char *out, int64_t ld, int add, char *room) {
+    const fv__gemm *g = &a->g;
+    int by_rows = cs == 1 && rs > g->unit && rs % g->unit == 0 && k % g->unit == 0 && (uintptr_t)x % (g->element * (size_t)g->unit) == 0;
+    int direct = by_rows || (rs == 1 && g->unit == 1);
+    for (int64_t i = 0; i < m; i += g->mr) {
+        const char *p = x + (size_t)(i * rs) * g->element, *b = panels;
+        int64_t prs = by_rows ? rs / g->unit : 1, pcs = by_rows ? 1 : cs;
+        if (!direct || (!padded && i + g->mr > m)) {
+            fv__pack_panel(g, room, p, rs, cs, (int)FV__MIN(g->mr, m - i), k, (int)g->mr);
+            p = room, prs = 1, pcs = g->mr;
+        }
+        for (int64_t j = 0; j < n; j += g->nr, b += fv__att_panel(a, g->nr, k)) {
             char *o = out + (size_t)(i * ld + j) * a->e;
-            a->k->tile(k, pa, 1, mr, pb + (size_t)(j * k) * a->e, nr, NULL, add ? o : NULL, ld, o, ld);
+            fv__tile(g, k, p, prs, pcs, b, g->nr, NULL, add ? o : NULL, ld, o, ld);
         }
     }
 }
 
-/* S [n][padM] of queries from.. : exp(scale s - max), masked keys 0; the row's max and 1/sum go to or come from stat */
-static void fv__probabilities(const fv__attention *a, char *S, int64_t b, int64_t h, int64_t from, int64_t n, int again) {
+/* S [n][padM] of queries from.. to P: exp(scale s - max), masked keys 0. First the row's max and 1/sum go to stat and P is not yet
+ * divided by the sum; again, it is. half: P as bf16, where the products want that. */
+static void fv__probabilities(const fv__attention *a, char *S, char *half, int64_t b, int64_t h, int64_t from, int64_t n, int again) {
     for (int64_t i = 0; i < n; i++) {
         char *row = S + (size_t)(i * a->padM) * a->e, *stat = a->stat + (size_t)(((b * a->H + h) * a->N + from + i) * 2) * a->e;
         int64_t see = a->causal ? FV__MIN(a->M, from + i + 1) : a->M;
         if (a->mask)
             for (int64_t j = 0; j < see; j++)
                 if (!a->mask[b * a->M + j]) fv__set(row, a->t, j, -INFINITY);
-        if (!again) {
-            double max = a->k->row_max(row, see) * a->scale;
-            double sum = max > -INFINITY ? a->k->softmax_exp(row, see, a->scale, max) : 0;
-            if (!(max > -INFINITY)) memset(row, 0, (size_t)see * a->e); /* no valid key: zeros */
-            if (max != max) sum = max; /* a NaN among the scores stays visible */
-            fv__set(stat, a->t, 0, max);
-            fv__set(stat, a->t, 1, sum > 0 || sum != sum ? 1 / sum : 0);
-        } else if (fv__get(stat, a->t, 0) > -INFINITY) {
-            a->k->softmax_exp(row, see, a->scale, fv__get(stat, a->t, 0));
-        } else memset(row, 0, (size_t)see * a->e);
+        if (again) a->g.k->softmax_again(row, see, a->scale, stat);
+        else a->g.k->softmax_row(row, see, a->scale, stat);
         memset(row + (size_t)see * a->e, 0, (size_t)(a->padM - see) * a->e);
-        a->k->scale(row, row, fv__get(stat, a->t, 1), see);
+        if (a->g.unit == 2) a->g.k->to_bf16((uint16_t *)(void *)half + i * a->padM, (const float *)(const void *)row, a->padM);
     }
 }
 
-static char *fv__carve(char **at, int64_t elements, size_t e) {
+static char *fv__carve(char **at, size_t bytes) {
     char *p = *at;
-    *at += FV__ROUND_UP((size_t)elements * e, (size_t)64);
+    *at += FV__ROUND_UP(bytes, (size_t)64);
     return p;
+}
+
+/* What a job works in. The second half is the backward pass's. */
+typedef struct fv__att_room {
+    char *rows, *qrows, *wide, *kt, *v, *S, *P, *o, *panel;  /* P: as the products read it; S itself where that is its type */
+    char *orows, *k, *vt, *gyb, *qb, *D, *DP, *gk, *gv;      /* D: gS, and DP as the products read it */
+} fv__att_room;
+/* from `at` on, which may be NULL to learn the size; returns the end */
+static char *fv__att_carve(const fv__attention *a, fv__att_room *r, char *at, int backward) {
+    size_t e = a->e, pe = a->g.element, scores = (size_t)(a->tile * a->padM), head = (size_t)FV__ROUND_UP(a->hd, (int64_t)2);
+    size_t by_hd = fv__att_panel(a, a->padM, a->hd), by_keys = fv__att_panel(a, a->padH, a->M), by_tile = fv__att_panel(a, a->padH, a->tile);
+    int half = a->g.unit == 2;
+    r->rows = fv__carve(&at, (size_t)a->M * head * pe), r->qrows = fv__carve(&at, (size_t)a->tile * head * pe);
+    r->wide = fv__carve(&at, (size_t)a->padH * e);
+    r->kt = fv__carve(&at, by_hd), r->v = fv__carve(&at, by_keys);
+    r->S = fv__carve(&at, scores * e), r->P = half ? fv__carve(&at, scores * pe) : r->S;
+    r->o = fv__carve(&at, (size_t)(a->tile * a->padH) * e);
+    r->panel = fv__carve(&at, fv__att_panel(a, a->g.mr, FV__MAX(FV__MAX(a->M, a->hd), a->tile)));
+    if (!backward) return at;
+    r->orows = fv__carve(&at, (size_t)a->tile * head * pe);
+    r->k = fv__carve(&at, by_keys), r->vt = fv__carve(&at, by_hd), r->gyb = fv__carve(&at, by_tile), r->qb = fv__carve(&at, by_tile);
+    r->D = fv__carve(&at, scores * e), r->DP = half ? fv__carve(&at, scores * pe) : r->D;
+    r->gk = fv__carve(&at, (size_t)(a->padM * a->padH) * e), r->gv = fv__carve(&at, (size_t)(a->padM * a->padH) * e);
+    return at;
+}
+
+static fv__att_rows fv__att_queries(const fv__attention *a, fv__att_room *r, int64_t b, int64_t h, int64_t from, int64_t n) {
+    return fv__head_rows(a, a->q, a->q->data, a->q->type, a->q0 + h * a->hd, b, from, n, 1, r->qrows, r->wide);
 }
 
 static void fv__attention_fwd_job(void *arg, int job, int worker) {
     const fv__attention *a = (const fv__attention *)arg;
     int64_t b = job / a->K, kh = job % a->K, group = a->H / a->K, H = a->padH;
-    char *at = (char *)fv__scratch(a->c, worker);
-    char *k = fv__carve(&at, a->padM * H, a->e), *v = fv__carve(&at, a->padM * H, a->e), *q = fv__carve(&at, a->tile * H, a->e);
-    char *S = fv__carve(&at, a->tile * a->padM, a->e), *o = fv__carve(&at, a->tile * H, a->e);
-    fv__load_head(a, a->kk->data, a->kk->type, fv__last(a->kk), a->k0 + kh * a->hd, b, a->M, 0, a->M, k, 1);
-    fv__load_head(a, a->v->data, a->v->type, fv__last(a->v), a->v0 + kh * a->hd, b, a->M, 0, a->M, v, 0);
+    fv__att_room r;
+    fv__att_carve(a, &r, (char *)fv__scratch(a->c, worker), 0);
+    fv__att_rows x = fv__head_rows(a, a->kk, a->kk->data, a->kk->type, a->k0 + kh * a->hd, b, 0, a->M, 1, r.rows, r.wide);
+    fv__att_pack(a, r.kt, x.data, x.ld, 1, a->M, a->hd);
+    x = fv__head_rows(a, a->v, a->v->data, a->v->type, a->v0 + kh * a->hd, b, 0, a->M, 0, r.rows, r.wide);
+    fv__att_pack(a, r.v, x.data, 1, x.ld, a->hd, a->M);
     for (int64_t h = kh * group; h < (kh + 1) * group; h++)
         for (int64_t from = 0; from < a->N; from += a->tile) {
             int64_t n = FV__MIN(a->tile, a->N - from);
-            fv__load_head(a, a->q->data, a->q->type, fv__last(a->q), a->q0 + h * a->hd, b, a->N, from, n, q, 1);
-            fv__small_gemm(a, n, a->M, a->hd, q, H, 1, k, 1, H, S, a->padM, 0, at);
-            fv__probabilities(a, S, b, h, from, n, 0);
-            fv__small_gemm(a, n, a->hd, a->M, S, a->padM, 1, v, H, 1, o, H, 0, at);
-            for (int64_t i = 0; i < n; i++)
-                fv__convert_by(a->k, (char *)a->y->data + (size_t)(((b * a->N + from + i) * a->H + h) * a->hd) * fv_type_size(a->y->type),
-                            a->y->type, o + (size_t)(i * H) * a->e, a->t, a->hd);
+            x = fv__att_queries(a, &r, b, h, from, n);
+            fv__att_product(a, n, a->M, a->hd, x.data, x.ld, 1, 0, r.kt, r.S, a->padM, 0, r.panel);
+            fv__probabilities(a, r.S, r.P, b, h, from, n, 0);
+            fv__att_product(a, n, a->hd, FV__ROUND_UP(a->M, a->g.unit), r.P, a->padM, 1, 1, r.v, r.o, H, 0, r.panel);
+            for (int64_t i = 0; i < n; i++) {
+                char *o = r.o + (size_t)(i * H) * a->e, *y = (char *)a->y->data + (size_t)(((b * a->N + from + i) * a->H + h) * a->hd) * fv_type_size(a->y->type);
+                int same = a->y->type == a->t;
+                a->g.k->scale(same ? y : o, o, fv__get(a->stat, a->t, ((b * a->H + h) * a->N + from + i) * 2 + 1), a->hd);
+                if (!same) fv__convert_by(a->g.k, y, a->y->type, o, a->t, a->hd);
+            }
         }
+}
+
+/* rows [from, from+n) of a gradient from x [n][padH], unrotated where asked; add: to what is there */
+static void fv__store_head(const fv__attention *a, void *grad, const fv_tensor *t, int add, int64_t col, int64_t b, int64_t from, int64_t n,
+                           char *x, int rope, char *wide) {
+    fv_type type = fv_grad_type(t);
+    for (int64_t i = 0; i < n; i++, x += (size_t)a->padH * a->e) {
+        char *p = (char *)grad + (size_t)((b * t->dim[1] + from + i) * fv__last(t) + col) * fv_type_size(type);
+        if (rope && a->rope) fv__rotate(a, x, from + i, 1);
+        if (add) {
+            fv__convert_by(a->g.k, wide, a->t, p, type, a->hd);
+            a->g.k->add(x, x, wide, a->hd);
+        }
+        fv__convert_by(a->g.k, p, type, x, a->t, a->hd);
+    }
+}
+
+/* gradients of one head's tile of queries; its shares of gk, gv are added to the job's, or start them */
+static void fv__attention_bwd_tile(const fv__attention *a, fv__att_room *r, int64_t b, int64_t h, int64_t from, int add) {
+    int64_t n = FV__MIN(a->tile, a->N - from), H = a->padH, M = a->padM;
+    fv__att_rows q = fv__att_queries(a, r, b, h, from, n);
+    fv__att_rows gy = fv__head_rows(a, a->y, a->y->grad, fv_grad_type(a->y), h * a->hd, b, from, n, 0, r->orows, r->wide);
+    fv__att_product(a, n, a->M, a->hd, q.data, q.ld, 1, 0, r->kt, r->S, M, 0, r->panel);
+    fv__probabilities(a, r->S, r->P, b, h, from, n, 1);
+    fv__att_product(a, n, a->M, a->hd, gy.data, gy.ld, 1, 0, r->vt, r->D, M, 0, r->panel);
+    for (int64_t i = 0; i < n; i++) {
+        char *d = r->D + (size_t)(i * M) * a->e;
+        a->g.k->score_grad(d, r->S + (size_t)(i * M) * a->e, a->M, a->scale);
+        memset(d + (size_t)a->M * a->e, 0, (size_t)(M - a->M) * a->e);
+        if (a->g.unit == 2) a->g.k->to_bf16((uint16_t *)(void *)r->DP + i * M, (const float *)(const void *)d, M);
+    }
+    fv__att_pack(a, r->gyb, gy.data, 1, gy.ld, a->hd, n);
+    fv__att_product(a, a->M, a->hd, n, r->P, 1, M, 1, r->gyb, r->gv, H, add, r->panel);
+    fv__att_pack(a, r->qb, q.data, 1, q.ld, a->hd, n);
+    fv__att_product(a, a->M, a->hd, n, r->DP, 1, M, 1, r->qb, r->gk, H, add, r->panel);
+    if (!a->gq) return;
+    fv__att_product(a, n, a->hd, FV__ROUND_UP(a->M, a->g.unit), r->DP, M, 1, 1, r->k, r->o, H, 0, r->panel);
+    fv__store_head(a, a->gq, a->q, !a->fq, a->q0 + h * a->hd, b, from, n, r->o, 1, r->wide);
 }
 
 static void fv__attention_bwd_job(void *arg, int job, int worker) {
     const fv__attention *a = (const fv__attention *)arg;
-    int64_t b = job / a->K, kh = job % a->K, group = a->H / a->K, H = a->padH, M = a->padM;
-    char *at = (char *)fv__scratch(a->c, worker);
-    char *k = fv__carve(&at, M * H, a->e), *v = fv__carve(&at, M * H, a->e), *q = fv__carve(&at, a->tile * H, a->e);
-    char *S = fv__carve(&at, a->tile * M, a->e), *o = fv__carve(&at, a->tile * H, a->e), *P = fv__carve(&at, a->tile * M, a->e);
-    char *gk = fv__carve(&at, M * H, a->e), *gv = fv__carve(&at, M * H, a->e), *gq = fv__carve(&at, a->tile * H, a->e);
-    fv_type gt = fv_grad_type(a->q), gkt = fv_grad_type(a->kk), yt = fv_grad_type(a->y);
+    int64_t b = job / a->K, kh = job % a->K, group = a->H / a->K;
     int add = 0;
-    fv__load_head(a, a->kk->data, a->kk->type, fv__last(a->kk), a->k0 + kh * a->hd, b, a->M, 0, a->M, k, 1);
-    fv__load_head(a, a->v->data, a->v->type, fv__last(a->v), a->v0 + kh * a->hd, b, a->M, 0, a->M, v, 0);
+    fv__att_room r;
+    fv__att_carve(a, &r, (char *)fv__scratch(a->c, worker), 1);
+    fv__att_rows x = fv__head_rows(a, a->kk, a->kk->data, a->kk->type, a->k0 + kh * a->hd, b, 0, a->M, 1, r.rows, r.wide);
+    fv__att_pack(a, r.kt, x.data, x.ld, 1, a->M, a->hd);
+    fv__att_pack(a, r.k, x.data, 1, x.ld, a->hd, a->M);
+    x = fv__head_rows(a, a->v, a->v->data, a->v->type, a->v0 + kh * a->hd, b, 0, a->M, 0, r.rows, r.wide);
+    fv__att_pack(a, r.vt, x.data, x.ld, 1, a->M, a->hd);
     for (int64_t h = kh * group; h < (kh + 1) * group; h++)
-        for (int64_t from = 0; from < a->N; from += a->tile, add = 1) {
-            int64_t n = FV__MIN(a->tile, a->N - from);
-            fv__load_head(a, a->q->data, a->q->type, fv__last(a->q), a->q0 + h * a->hd, b, a->N, from, n, q, 1);
-            fv__load_head(a, a->y->grad, yt, a->H * a->hd, h * a->hd, b, a->N, from, n, o, 0);
-            fv__small_gemm(a, n, a->M, a->hd, q, H, 1, k, 1, H, P, M, 0, at);
-            fv__probabilities(a, P, b, h, from, n, 1);
-            fv__small_gemm(a, a->M, a->hd, n, P, 1, M, o, H, 1, gv, H, add, at);
-            fv__small_gemm(a, n, a->M, a->hd, o, H, 1, v, 1, H, S, M, 0, at);
-            for (int64_t i = 0; i < n; i++) {
-                char *s = S + (size_t)(i * M) * a->e, *p = P + (size_t)(i * M) * a->e;
-                a->k->score_grad(s, p, a->M, a->k->dot(s, p, a->M), a->scale);
-            }
-            fv__small_gemm(a, n, a->hd, a->M, S, M, 1, k, H, 1, gq, H, 0, at);
-            fv__small_gemm(a, a->M, a->hd, n, S, 1, M, q, H, 1, gk, H, add, at);
-            if (a->gq) fv__store_head(a, a->gq, gt, !a->fq, fv__last(a->q), a->q0 + h * a->hd, b, a->N, from, n, gq, 1);
-        }
-    if (a->gk) fv__store_head(a, a->gk, gkt, !a->fk, fv__last(a->kk), a->k0 + kh * a->hd, b, a->M, 0, a->M, gk, 1);
-    if (a->gv) fv__store_head(a, a->gv, gkt, !a->fv, fv__last(a->v), a->v0 + kh * a->hd, b, a->M, 0, a->M, gv, 0);
+        for (int64_t from = 0; from < a->N; from += a->tile, add = 1) fv__attention_bwd_tile(a, &r, b, h, from, add);
+    if (!add) memset(r.gk, 0, (size_t)(r.gv - r.gk)), memset(r.gv, 0, (size_t)(a->padM * a->padH) * a->e); /* no queries */
+    if (a->gk) fv__store_head(a, a->gk, a->kk, !a->fk, a->k0 + kh * a->hd, b, 0, a->M, r.gk, 1, r.wide);
+    if (a->gv) fv__store_head(a, a->gv, a->v, !a->fv, a->v0 + kh * a->hd, b, 0, a->M, r.gv, 0, r.wide);
 }
 
-/* scratch of the jobs, in bytes: matrices of keys, of a tile of queries, of scores, and packed operands */
-static size_t fv__attention_scratch(const fv__attention *a) {
-    int64_t big = FV__MAX(a->padM, a->tile) + a->nr, H = a->padH + a->nr;
-    return (size_t)(4 * a->padM * H + 3 * a->tile * H + 2 * a->tile * a->padM + big * FV__MAX(H, a->tile + a->nr) +
-                    a->mr * FV__MAX(big, H)) * a->e + 64 * 16;
+static void fv__attention_run(fv_ctx *c, fv__attention *a, int backward) {
+    fv__att_room r;
+    fv__span *rope = fv__rope_table(c, a);
+    a->rope = rope ? rope->data : NULL;
+    fv__scratch_reserve(c, (size_t)(uintptr_t)fv__att_carve(a, &r, NULL, backward) + 64);
+    if (!c->status) fv_parallel(c, (int)(a->B * a->K), backward ? fv__attention_bwd_job : fv__attention_fwd_job, a);
+    fv__pool_free(c, rope);
 }
 
 static void fv__attention_fwd(fv_ctx *c, fv_tensor *y) {
     fv__attention a = fv__attention_of(c, y);
     a.stat = (char *)fv__save(c, y, 0, (size_t)(a.B * a.H * a.N * 2) * a.e);
-    fv__span *rope = fv__rope_table(c, &a);
-    a.rope = rope ? rope->data : NULL;
-    fv__scratch_reserve(c, fv__attention_scratch(&a));
-    if (!c->status) fv_parallel(c, (int)(a.B * a.K), fv__attention_fwd_job, &a);
-    fv__pool_free(c, rope);
+    fv__attention_run(c, &a, 0);
 }
 
 static void fv__attention_bwd(fv_ctx *c, fv_tensor *y) {
@@ -4201,11 +4521,7 @@ static void fv__attention_bwd(fv_ctx *c, fv_tensor *y) {
     a.gq = fv__grad(c, n->src[0], &a.fq);
     if (n->src[1]) a.gk = fv__grad(c, n->src[1], &a.fk), a.gv = fv__grad(c, n->src[2], &a.fv);
     else a.gk = a.gv = a.gq, a.fk = a.fv = a.fq;
-    fv__span *rope = fv__rope_table(c, &a);
-    a.rope = rope ? rope->data : NULL;
-    fv__scratch_reserve(c, fv__attention_scratch(&a));
-    if (!c->status) fv_parallel(c, (int)(a.B * a.K), fv__attention_bwd_job, &a);
-    fv__pool_free(c, rope);
+    fv__attention_run(c, &a, 1);
 }
 
 static const fv__op fv__op_attention = {"attention", fv__attention_shape, fv__attention_fwd, fv__attention_bwd};
@@ -4233,26 +4549,31 @@ static int fv__scores_shape(fv_ctx *c, fv_tensor *y) {
 }
 static void fv__scores_job(void *arg, int job, int worker) {
     const fv__attention *a = (const fv__attention *)arg;
-    int64_t b = job / a->H, h = job % a->H, kh = h / (a->H / a->K);
-    char *at = (char *)fv__scratch(a->c, worker), *to = (char *)a->y->data + (size_t)(job * a->N * a->M) * a->e;
-    char *k = fv__carve(&at, a->padM * a->padH, a->e), *q = fv__carve(&at, a->tile * a->padH, a->e);
-    char *S = fv__carve(&at, a->tile * a->padM, a->e);
-    fv__load_head(a, a->kk->data, a->kk->type, fv__last(a->kk), a->k0 + kh * a->hd, b, a->M, 0, a->M, k, 1);
-    for (int64_t from = 0; from < a->N; from += a->tile) {
-        int64_t n = FV__MIN(a->tile, a->N - from);
-        fv__load_head(a, a->q->data, a->q->type, fv__last(a->q), a->q0 + h * a->hd, b, a->N, from, n, q, 1);
-        fv__small_gemm(a, n, a->M, a->hd, q, a->padH, 1, k, 1, a->padH, S, a->padM, 0, at);
-        fv__probabilities(a, S, b, h, from, n, 0);
-        for (int64_t i = 0; i < n; i++)
-            memcpy(to + (size_t)((from + i) * a->M) * a->e, S + (size_t)(i * a->padM) * a->e, (size_t)a->M * a->e);
-    }
+    int64_t b = job / a->K, kh = job % a->K, group = a->H / a->K;
+    fv__att_room r;
+    fv__att_carve(a, &r, (char *)fv__scratch(a->c, worker), 0);
+    fv__att_rows x = fv__head_rows(a, a->kk, a->kk->data, a->kk->type, a->k0 + kh * a->hd, b, 0, a->M, 1, r.rows, r.wide);
+    fv__att_pack(a, r.kt, x.data, x.ld, 1, a->M, a->hd);
+    for (int64_t h = kh * group; h < (kh + 1) * group; h++)
+        for (int64_t from = 0; from < a->N; from += a->tile) {
+            int64_t n = FV__MIN(a->tile, a->N - from);
+            x = fv__att_queries(a, &r, b, h, from, n);
+            fv__att_product(a, n, a->M, a->hd, x.data, x.ld, 1, 0, r.kt, r.S, a->padM, 0, r.panel);
+            fv__probabilities(a, r.S, r.P, b, h, from, n, 0);
+            for (int64_t i = 0; i < n; i++) {
+                int64_t row = (b * a->H + h) * a->N + from + i;
+                a->g.k->scale((char *)a->y->data + (size_t)(row * a->M) * a->e, r.S + (size_t)(i * a->padM) * a->e,
+                              fv__get(a->stat, a->t, row * 2 + 1), a->M);
+            }
+        }
 }
 static void fv__scores_fwd(fv_ctx *c, fv_tensor *y) {
     fv__attention a = fv__attention_of(c, y);
+    fv__att_room r;
     fv__span *stat = fv__pool_alloc(c, (size_t)(a.B * a.H * a.N * 2) * a.e), *rope = fv__rope_table(c, &a);
     a.stat = stat ? stat->data : NULL, a.rope = rope ? rope->data : NULL;
-    fv__scratch_reserve(c, fv__attention_scratch(&a));
-    if (!c->status) fv_parallel(c, (int)(a.B * a.H), fv__scores_job, &a);
+    fv__scratch_reserve(c, (size_t)(uintptr_t)fv__att_carve(&a, &r, NULL, 0) + 64);
+    if (!c->status) fv_parallel(c, (int)(a.B * a.K), fv__scores_job, &a);
     fv__pool_free(c, stat), fv__pool_free(c, rope);
 }
 static const fv__op fv__op_scores = {"attention_scores", fv__scores_shape, fv__scores_fwd, NULL};
@@ -4605,6 +4926,54 @@ FV_DEF fv_tensor *fv_batchnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor 
     if (!fv__need(c, "batchnorm", x) || !fv__need(c, "batchnorm", mean) || !fv__need(c, "batchnorm", var)) return NULL;
     fv_tensor *y = fv__make(c, &fv__op_batchnorm, src, 5);
     if (y) y->node->f[0] = (double)eps, y->node->f[1] = (double)momentum, y->node->i[0] = c->tape->training;
+    return fv__apply(c, y);
+}
+
+/* ---- op inverse_rms: y = (mean(x^2)+eps)^(-1/2) of each row; gx = -gy y^3 x / D ---- */
+static int fv__inverse_rms_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    if (!fv__is_float(x) || x->rank < 1) return fv__shape_fail(c, "inverse_rms", x, NULL, "[...,D] of f32, f64 or bf16 is wanted");
+    fv__like(y, x, fv__compute_type(x->type));
+    y->dim[y->rank - 1] = 1;
+    return 1;
+}
+static void fv__inverse_rms_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    int64_t d = r->in_cols[0];
+    (void)row;
+    for (int64_t i = 0; i < n; i++) {
+        const char *x = (const char *)in[0] + (size_t)(i * d) * fv_type_size(r->compute);
+        fv__set(out[0], r->compute, i, 1 / sqrt(r->k->dot(x, x, d) / (double)d + r->y->node->f[0]));
+    }
+}
+static void fv__inverse_rms_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    int64_t d = r->in_cols[0];
+    (void)row;
+    for (int64_t i = 0; i < n; i++) {
+        size_t at = (size_t)(i * d) * fv_type_size(r->compute);
+        double y = fv__get(in[1], r->compute, i), gy = fv__get(in[2], r->compute, i);
+        r->k->scale((char *)out[0] + at, (const char *)in[0] + at, -gy * y * y * y / (double)d, d);
+    }
+}
+static void fv__inverse_rms_fwd(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    fv__rows r = fv__rows_of(y, fv__rows_count(x), fv__inverse_rms_rows);
+    fv__rows_in(&r, x->data, x->type, fv__last(x));
+    fv__rows_out(&r, y->data, y->type, 1, 0);
+    fv__run_rows(c, &r);
+}
+static void fv__inverse_rms_bwd(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0];
+    fv__rows r = fv__rows_of(y, fv__rows_count(x), fv__inverse_rms_grad_rows);
+    fv__rows_in(&r, x->data, x->type, fv__last(x));
+    fv__rows_in(&r, y->data, y->type, 1);
+    fv__rows_in(&r, y->grad, fv_grad_type(y), 1);
+    fv__rows_grad(c, &r, x, fv__last(x));
+    if (r.out[0]) fv__run_rows(c, &r);
+}
+static const fv__op fv__op_inverse_rms = {"inverse_rms", fv__inverse_rms_shape, fv__inverse_rms_fwd, fv__inverse_rms_bwd};
+FV_DEF fv_tensor *fv_inverse_rms(fv_ctx *c, fv_tensor *x, float eps) {
+    fv_tensor *y = fv__need(c, "inverse_rms", x) ? fv__make(c, &fv__op_inverse_rms, &x, 1) : NULL;
+    if (y) y->node->f[0] = (double)eps;
     return fv__apply(c, y);
 }
 
@@ -8209,7 +8578,8 @@ static int fv__frozen_known(fv_ctx *c, const fv_json *j, fv_jnode node) {
     static const char *const keys[] = {
         "arch", "hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "ffn_dim", "head_dim",
         "rms_norm_eps", "layer_norm_eps", "num_hidden_layers", "layers", "rope", "rope_theta", "causal", "final_norm", "only_mlp",
-        "residual", "do_layer_norm_before", "activation_function", "variant", "after_block", "weights", "sha256", "file", NULL};
+        "residual", "do_layer_norm_before", "activation_function", "variant", "after_block", "fold", "weights", "sha256", "file",
+        NULL};
     for (fv_jnode v = fv_json_first(j, node); v; v = fv_json_next(j, v))
         if (!fv__in_list(fv_json_key(j, v), keys))
             return fv_fail(c, FV_EUSAGE, "config: frozen has no key \"%.60s\"", fv_json_key(j, v));
@@ -8253,6 +8623,7 @@ static void fv__parse_stage_keys(fv_ctx *c, const fv_json *j, fv_jnode node, fv_
     g->rope = fv__json_bool(c, j, node, "rope", 0);
     g->causal = fv__json_bool(c, j, node, "causal", 0);
     g->only_mlp = fv__json_bool(c, j, node, "only_mlp", 0);
+    if (fv_json_get(j, node, "fold")) g->fold = fv__json_bool(c, j, node, "fold", 0) ? 1 : -1;
     g->residual = (fv_residual)fv__json_choice(c, j, node, "residual", residual, "none, inside, outside, both, outside_nn");
     g->variant = (fv_variant)fv__json_choice(c, j, node, "variant", fv__variant_names,
                                              "llm, base, linear, mlp, random, shuffled, finetune, scratch");
@@ -8827,8 +9198,20 @@ FV_DEF int64_t fv_frozen_numel(const fv_frozen *f) {
 }
 
 /* ---- forward ---- */
-static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, fv_tensor *residual,
-                                      const fv_tensor *mask) {
+/* One of q, k, v. Folded: x is z [B,N,d] times its row's 1/rms and f1 is F1^T diag(norm's w) [d,D], so that
+ * rms(z F1) W^T = x (f1 W^T), a product with the small d in place of D. */
+static fv_tensor *fv__project(fv_ctx *c, const fv_llm_layer *l, int slot, fv_tensor *x, fv_tensor *f1) {
+    fv_tensor *w = l->w[slot];
+    if (!f1) return fv_linear(c, x, w, l->w[slot + 1]);
+    int64_t flat[2], dim[3];
+    if (c->status || !x || !w) return NULL;
+    flat[0] = x->dim[0] * x->dim[1], flat[1] = x->dim[2];
+    dim[0] = x->dim[0], dim[1] = x->dim[1], dim[2] = w->dim[0];
+    return fv_reshape(c, fv_matmul(c, fv_reshape(c, x, 2, flat), fv_linear(c, f1, w, NULL), 0), 3, dim);
+}
+
+static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, fv_tensor *f1,
+                                      fv_tensor *residual, const fv_tensor *mask) {
     const fv_frozen_config *g = &f->config;
     fv_attention_desc desc;
     memset(&desc, 0, sizeof desc);
@@ -8838,19 +9221,22 @@ static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_ll
     desc.rope_theta = g->rope ? g->rope_theta : 0;
     desc.rope_interleaved = f->rope_interleaved;
     desc.mask = mask;
-    fv_tensor *q = fv_linear(c, x, l->w[FV_LLM_Q], l->w[FV_LLM_Q_BIAS]);
-    fv_tensor *k = fv_linear(c, x, l->w[FV_LLM_K], l->w[FV_LLM_K_BIAS]);
-    fv_tensor *v = fv_linear(c, x, l->w[FV_LLM_V], l->w[FV_LLM_V_BIAS]);
+    fv_tensor *q = fv__project(c, l, FV_LLM_Q, x, f1), *k = fv__project(c, l, FV_LLM_K, x, f1), *v = fv__project(c, l, FV_LLM_V, x, f1);
     if (c->status) return NULL;
     fv_mark_scores(c, "stage.scores", q, k, &desc);
     return fv_linear_add(c, fv_attention(c, q, k, v, &desc), l->w[FV_LLM_O], l->w[FV_LLM_O_BIAS], residual);
 }
 
-/* h = x + Wo attn(rms(x));  out = h + W2 (silu(W1 rms(h)) * W3 rms(h)) */
-static fv_tensor *fv__llama_block(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, const fv_tensor *mask) {
+/* h = x + Wo attn(rms(x));  out = h + W2 (silu(W1 rms(h)) * W3 rms(h)).  z: what F1 made x from, to fold it; NULL: plain */
+static fv_tensor *fv__llama_block(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, fv_tensor *z, const fv_tensor *mask) {
+    static const int turn[2] = {1, 0};
     float eps = f->config.rms_norm_eps;
-    fv_tensor *h = x;
-    if (!f->config.only_mlp) h = fv__block_attention(c, f, l, fv_rmsnorm(c, x, l->w[FV_LLM_NORM1], eps), x, mask);
+    fv_tensor *h = x, *norm1 = l->w[FV_LLM_NORM1];
+    if (!f->config.only_mlp && z) {
+        fv_tensor *f1 = fv_permute(c, f->mapper1, turn);
+        if (norm1) f1 = fv_mul(c, f1, norm1);
+        h = fv__block_attention(c, f, l, fv_mul(c, z, fv_inverse_rms(c, x, eps)), f1, x, mask);
+    } else if (!f->config.only_mlp) h = fv__block_attention(c, f, l, fv_rmsnorm(c, x, norm1, eps), NULL, x, mask);
     h = fv_mark(c, "stage.attention", h);
     fv_tensor *n = fv_rmsnorm(c, h, l->w[FV_LLM_NORM2], eps);
     fv_tensor *gate = fv_linear(c, n, l->w[FV_LLM_GATE], NULL);
@@ -8866,7 +9252,7 @@ static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_laye
     fv_tensor *h = x;
     if (!g->only_mlp) {
         fv_tensor *n = before ? fv_layernorm(c, x, l->w[FV_LLM_NORM1], l->w[FV_LLM_NORM1_BIAS], eps) : x;
-        h = fv__block_attention(c, f, l, n, x, mask);
+        h = fv__block_attention(c, f, l, n, NULL, x, mask);
         if (!before) h = fv_layernorm(c, h, l->w[FV_LLM_NORM1], l->w[FV_LLM_NORM1_BIAS], eps);
     }
     h = fv_mark(c, "stage.attention", h);
@@ -8876,7 +9262,7 @@ static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_laye
     return fv_mark(c, "stage.ffn", before ? y : fv_layernorm(c, y, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps));
 }
 
-FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, const fv_tensor *mask) {
+static fv_tensor *fv__llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, fv_tensor *z, const fv_tensor *mask) {
     if (c->status || !f || !x) return NULL;
     if (i < 0 || i >= f->config.num_layers) {
         fv_fail(c, FV_EUSAGE, "the frozen stage has no block %d: it has %d", i, f->config.num_layers);
@@ -8888,16 +9274,35 @@ FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *
     }
     fv_scope scope = fv_scope_begin(c);
     fv_tensor *y = f->config.arch == FV_OPT ? fv__opt_block(c, f, &f->layer[i], x, mask)
-                                            : fv__llama_block(c, f, &f->layer[i], x, mask);
+                                            : fv__llama_block(c, f, &f->layer[i], x, z, mask);
     return fv_scope_end(c, scope, y);
 }
+FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, const fv_tensor *mask) {
+    return fv__llm_block(c, f, i, x, NULL, mask);
+}
 
-FV_DEF fv_tensor *fv_llm_blocks(fv_ctx *c, const fv_frozen *f, fv_tensor *x, const fv_tensor *mask) {
+/* all blocks and the final norm; z for the first block, or NULL */
+static fv_tensor *fv__llm_blocks(fv_ctx *c, const fv_frozen *f, fv_tensor *x, fv_tensor *z, const fv_tensor *mask) {
     const fv_frozen_config *g = &f->config;
-    for (int i = 0; i < g->num_layers; i++) x = fv_llm_block(c, f, i, x, mask);
+    for (int i = 0; i < g->num_layers; i++) x = fv__llm_block(c, f, i, x, i ? NULL : z, mask);
     if (!x || g->final_norm == FV_NORM_NONE) return x;
     return g->arch == FV_OPT ? fv_layernorm(c, x, f->norm, f->norm_bias, g->rms_norm_eps)
                              : fv_rmsnorm(c, x, f->norm, g->rms_norm_eps);
+}
+FV_DEF fv_tensor *fv_llm_blocks(fv_ctx *c, const fv_frozen *f, fv_tensor *x, const fv_tensor *mask) {
+    return fv__llm_blocks(c, f, x, NULL, mask);
+}
+
+/* Whether F1 goes into q, k, v. A number of their outputs costs, for T tokens: plain 4TD (forward and input gradient); folded 6Td, and
+ * 4dD for the folded matrix and F1's gradient. Shapes and settings decide, nothing else, so every run of a step decides alike. */
+static int fv__folds(fv_ctx *c, const fv_frozen *f, const fv_tensor *z) {
+    const fv_llm_layer *l = &f->layer[0];
+    const fv_tensor *q = l->w[FV_LLM_Q];
+    if (f->config.arch != FV_LLAMA || f->config.only_mlp || f->config.fold < 0 || z->rank != 3 || !q || !q->packed) return 0;
+    if (l->w[FV_LLM_Q_BIAS] || l->w[FV_LLM_K_BIAS] || l->w[FV_LLM_V_BIAS]) return 0;
+    if (f->config.fold > 0) return 1;
+    double tokens = (double)(z->dim[0] * z->dim[1]), d = (double)z->dim[2], D = (double)f->config.hidden_size;
+    return fv_training(c, -1) && !fv_no_grad(c, -1) && 4 * tokens * D > 6 * tokens * d + 4 * d * D;
 }
 
 /* The residual stream stays in the parameters' type under fv_autocast. */
@@ -8912,7 +9317,8 @@ static fv_tensor *fv__stage_middle(fv_ctx *c, fv_frozen *f, fv_tensor *z, const 
     if (g->variant == FV_VARIANT_MLP)
         return fv_layernorm(c, fv_linear_act(c, z, f->mapper1, NULL, FV_ACT_GELU), f->mlp_norm, f->mlp_norm_bias, 1e-5f);
     fv_tensor *x = fv__stream(c, fv_linear(c, z, f->mapper1, NULL), f->type);
-    fv_tensor *y = fv_llm_blocks(c, f, x, mask);
+    if (!x) return NULL;
+    fv_tensor *y = fv__llm_blocks(c, f, x, g->num_layers && fv__folds(c, f, z) ? z : NULL, mask);
     return g->residual == FV_RES_INSIDE || g->residual == FV_RES_BOTH ? fv_add(c, y, x) : y;
 }
 
