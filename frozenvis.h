@@ -67,6 +67,9 @@ HOW IT WORKS
   Tape. Ops run at once and leave a node: what they were made from and what the backward pass needs. fv_backward walks the nodes in
     reverse. An op is one struct: shape, forward, backward (see ">>ops"); adding one touches one place.
 
+  Looking inside. Networks mark places (fv_mark): the tokens before, inside and behind the frozen stage and in the encoder's blocks, and
+    attention's scores. fv_observe names a function that is shown them, and their gradients in the backward pass.
+
   Types. f32 everywhere; f64 in scalar form, for fv_gradcheck; bf16 through fv_autocast: products in bf16 with f32 sums, while
     the residual stream, norms' statistics, losses, parameters and their gradients stay f32.
 

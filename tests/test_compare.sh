@@ -84,6 +84,7 @@ grep -q 'One seed' "$T/one/report.html" && ok || bad 'report.html does not say t
 # ---- what cannot be compared ----
 refused 'another budget' 'other options' compare "$T/a" --variants base,linear,scratch --seeds 2 --epochs 3 --resume
 rm "$T/one/plan.txt" && rm -r "$T/one/linear-0" && cp -r "$T/whole/linear-0" "$T/one/linear-0"
+refused 'tuned in the middle' 'other options' compare "$T/a" --variants base,linear,scratch --seeds 2 --epochs 2 --tune 2 --resume
 refused 'a run of another budget' 'cannot be compared: epochs is 1 and 30' compare "$T/one" --variants base,linear --epochs 1 --resume
 rm -r "$T/one/linear-0"
 # shellcheck disable=SC2086

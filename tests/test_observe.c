@@ -115,6 +115,13 @@ static void the_stage_is_shown(void) {
     through(c, f, z, gy, seen, 1);
     CHECK(!memcmp(plain, seen, 288 * sizeof *seen) && quiet.count == 5 && quiet.grads == 0,
           "without gradients: %d places", quiet.count);
+    static sights again;
+    fv_observe(c, look, &again);
+    fv_recompute(c, 1);
+    through(c, f, z, gy, seen, 0);
+    CHECK(!memcmp(plain, seen, sizeof plain) && again.grads == 2 && !memcmp(again.grad[1], seen + 288, sizeof gy),
+          "with recomputation");
+    fv_recompute(c, 0);
     fv_observe(c, NULL, NULL);
     through(c, f, z, gy, seen, 0);
     CHECK(quiet.count == 5 && !memcmp(plain, seen, sizeof plain), "nobody looks any more");
@@ -122,7 +129,37 @@ static void the_stage_is_shown(void) {
     fv_destroy(c);
 }
 
+/* ---- what fv compare relies on: variants start from the same weights in the part that they share ---- */
+static void variants_share_their_start(void) {
+    static const char *const variant[] = {"linear", "mlp", "random", "scratch"};
+    static const char shared[] =
+        "{\"arch\":\"vit\",\"img_size\":8,\"patch_size\":4,\"in_chans\":1,\"embed_dim\":16,\"depth\":2,"
+        "\"num_heads\":2,\"num_classes\":3,\"frozen\":";
+    fv_ctx *c = fv_create(NULL);
+    fv_model_desc d;
+    char text[600];
+    memset(&d, 0, sizeof d), d.seed = 7;
+    snprintf(text, sizeof text, "%snull}", shared);
+    fv_model *base = fv_model_create(c, text, strlen(text), &d);
+    for (int i = 0; i < 4 && base; i++) {
+        snprintf(text, sizeof text,
+                 "%s{\"variant\":\"%s\",\"hidden_size\":24,\"num_attention_heads\":2,\"intermediate_size\":32}}",
+                 shared, variant[i]);
+        fv_model *m = fv_model_create(c, text, strlen(text), &d);
+        for (int k = 0; m && k < base->params.count; k++) {
+            const fv_tensor *t = base->params.at[k], *u = fv_params_find(&m->params, t->name);
+            CHECK(u && fv_numel(u) == fv_numel(t) && !memcmp(u->data, t->data, (size_t)fv_numel(t) * sizeof(float)),
+                  "%s: %s starts otherwise", variant[i], t->name);
+        }
+        CHECK(m && m->params.count > base->params.count, "%s: %s", variant[i], fv_error_text(c));
+        fv_model_destroy(c, m);
+    }
+    CHECK(base, "%s", fv_error_text(c));
+    fv_destroy(c);
+}
+
 int main(void) {
+    RUN(variants_share_their_start);
     RUN(scores_are_the_formula);
     RUN(the_stage_is_shown);
     return REPORT();

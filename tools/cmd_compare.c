@@ -198,6 +198,14 @@ static int depth_of(const task *t, char **pass, int rest) {
 }
 
 /* ---- a folder keeps to its plan: what fv train was given is written down; resumed, it is the same ---- */
+static int any_run(const report *p) {
+    char dir[4300];
+    for (int i = 0; i < p->arms * p->seeds; i++) {
+        snprintf(dir, sizeof dir, "%s/%s-%d", p->out, p->arm[i / p->seeds].name, i % p->seeds);
+        if (compare_exists(dir, "config.json")) return 1;
+    }
+    return compare_exists(p->out, "tune");
+}
 static int keep_to_plan(const report *p, char **pass, int rest) {
     static const char *const free_of_effect[] = {"--threads", "--save-every", "--quiet", "--recompute", NULL};
     char path[4400];
@@ -211,20 +219,17 @@ static int keep_to_plan(const report *p, char **pass, int rest) {
         if (!free_of_effect[k]) fv_text_add(c, &now, "%s\n", pass[i]);
         else i += k < 2;
     }
-    fv_text_add(c, &now, "%s", p->trials ? "--tune\n" : "");
+    if (p->trials) fv_text_add(c, &now, "--tune %d\n", p->trials);
     snprintf(path, sizeof path, "%s/plan.txt", p->out);
-    if (!access(path, F_OK) && fv_file_open(c, path, &f)) {
+    if (!access(path, F_OK) && any_run(p) && fv_file_open(c, path, &f)) {
         same = f.size == now.size && !memcmp(f.data, now.data, now.size);
         fv_file_close(c, &f);
     } else fv_write_file(c, path, now.data, now.size);
     fv_text_free(c, &now);
     int status = cli_end(c);
-    return status ? status
-           : same ? 0
-                  : cli_fail(2,
-                             "%s was begun with other options, which %s lists; its runs cannot be compared "
-                             "with new ones: another --out is wanted",
-                             p->out, path);
+    if (status || same) return status;
+    return cli_fail(2, "%s was begun with other options, which %s lists; its runs cannot be compared with new ones: "
+                       "another --out is wanted", p->out, path);
 }
 
 /* ---- after the runs ---- */
@@ -234,14 +239,12 @@ static int corrupt_all(report *p, const char *threads, int quiet) {
     for (int s = 0; s < p->seeds; s++)
         for (int i = 0; i < p->arms; i++) {
             snprintf(dir, sizeof dir, "%s/%s-%d", p->out, p->arm[i].name, s);
-            snprintf(file, sizeof file, "%s/corrupt.json", dir),
-                snprintf(part, sizeof part, "%s/corrupt.part", dir);
+            snprintf(file, sizeof file, "%s/corrupt.json", dir);
+            snprintf(part, sizeof part, "%s/corrupt.part", dir);
             if (!access(file, F_OK)) continue;
             if (!quiet) fprintf(stderr, "%s-%d: under corruptions\n", p->arm[i].name, s);
-            const char *eval[] = {NULL,        "eval",   dir,
-                                  "--corrupt", "all",    "--limit",
-                                  "2000",      "--json", threads ? "--threads" : NULL,
-                                  threads,     NULL};
+            const char *eval[] = {NULL, "eval", dir, "--corrupt", "all", "--limit", "2000", "--json",
+                                  threads ? "--threads" : NULL, threads, NULL};
             int status = compare_run_self((char **)(uintptr_t)eval, part);
             if (status) return status;
             if (rename(part, file)) return cli_fail(4, "%s: cannot be written", file);

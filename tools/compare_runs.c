@@ -41,7 +41,7 @@ static pid_t start_self(char **args, int out, int err) {
     signal(SIGINT, SIG_DFL);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     dup2(out, 1), dup2(err, 2);
-    execv(self, args);
+    execv("/proc/self/exe", args); /* this very program, though its file may have been built anew since */
     _exit(127);
 }
 static int wait_for(pid_t p) {

@@ -3,6 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What every task knows. holdout: that many training items (below 1: that share), the last ones, are not trained on and measured in place of
+ * the test split; fraction: the share of the training items that is used; test_limit: the first N test items are measured; lr_scale: a factor
+ * on lr, for tuning; eval_every: epochs between measures in the log. */
 static const char *const train_keys[] = {"epochs", "batch_size", "lr", "min_lr", "warmup_epochs", "optimizer", "beta1", "beta2", "eps",
     "momentum", "weight_decay", "clip_grad", "ema", "label_smoothing", "grad_accum", "seed", "precision", "limit", "fraction", "variant", "holdout",
     "eval_every", "lr_scale", "test_limit", NULL};
