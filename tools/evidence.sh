@@ -41,7 +41,7 @@ part_robust() { part_image --corrupt; }
 part_layers() {
     sweep=layer
     [ -n "$toy" ] && sweep=layer=0,15,29
-    compare layers image --preset demo-image --limit 4000 --epochs 3 --sweep $sweep --seeds "$(seeds 2)"
+    compare layers image --preset demo-image --limit 4000 --epochs 3 --sweep $sweep --seeds "$(seeds 3)"
 }
 part_fraction() {
     compare fraction image --preset demo-image --limit 60000 --epochs 8 --batch 32 --variants base,mlp,llm,random --sweep fraction=0.005,0.02,0.05,0.1 --seeds "$(seeds 3)"

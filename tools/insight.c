@@ -69,15 +69,10 @@ void insight_end(insight *s) {
 
 int insight_fits(run *r) {
     if (fv_error(r->c)) return 0;
-    if (strcmp(r->task->name, "image") || strcmp(r->model->arch->name, "vit") ||
-        is_text(&r->s, 'm', "class_token", "false") ||
-        !strcmp(value_of(&r->s, 'm', "class_token", "true"), "false"))
-        return fv_fail(
-            r->c, FV_EUSAGE,
-            "this looks into vision transformers of the task image that have a class token; the run is of "
-            "the task %s",
-            r->task->name);
-    return 1;
+    int vit = !strcmp(r->task->name, "image") && !strcmp(r->model->arch->name, "vit");
+    if (vit && strcmp(value_of(&r->s, 'm', "class_token", "true"), "false")) return 1;
+    return fv_fail(r->c, FV_EUSAGE, "the run is of the task %s; this looks into vision transformers of the task "
+                                    "image that have a class token", r->task->name);
 }
 
 void insight_class_row(const insight *s, int which, int item, double *out) {

@@ -19,7 +19,7 @@ static const char style[] =
     ".better{color:#1a7f37}.worse{color:#cf222e}.none{color:#57606a}code{font-size:.85em;"
     "background:#f6f8fa;padding:.1em .3em;overflow-wrap:anywhere}"
     "svg,img{max-width:100%;height:auto}small{color:#57606a}"
-    "@media print{body{margin:0;max-width:none;font-size:11pt}svg,img,table,.answer{break-inside:avoid}"
+    "@media print{body{margin:0;max-width:none;font-size:11pt}h2{break-after:avoid}svg,img,table,.answer{break-inside:avoid}"
     ".answer{border:1px solid #888}}";
 
 static void base64(fv_ctx *c, fv_text *t, const uint8_t *d, size_t n) {
