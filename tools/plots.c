@@ -32,11 +32,10 @@ static double tick_step(const axis *a, int count) {
     return power * (lead < 1.5 ? 1 : lead < 3.5 ? 2 : lead < 7.5 ? 5 : 10);
 }
 static void begin_svg(fv_ctx *c, fv_text *t, double w, double h, const char *title) {
-    fv_text_add(
-        c, t,
-        "<svg xmlns='http://www.w3.org/2000/svg' width='%g' height='%g' viewBox='0 0 %g %g' "
-        "font-family='DejaVu Sans,Arial,sans-serif' font-size='13'>\n",
-        w, h, w, h);
+    fv_text_add(c, t,
+                "<svg xmlns='http://www.w3.org/2000/svg' width='%g' height='%g' viewBox='0 0 %g %g' "
+                "font-family='DejaVu Sans,Arial,sans-serif' font-size='13'>\n",
+                w, h, w, h);
     fv_text_add(c, t,
                 "<rect width='100%%' height='100%%' fill='white'/><text x='16' y='24' font-size='15'>"
                 "%s</text>\n",
@@ -45,32 +44,30 @@ static void begin_svg(fv_ctx *c, fv_text *t, double w, double h, const char *tit
 static void grid_across(fv_ctx *c, fv_text *t, const axis *y, double left, double right) {
     double step = tick_step(y, 5);
     for (double v = ceil(y->low / step) * step; v <= y->high; v += step)
-        fv_text_add(
-            c, t,
-            "<path d='M%.1f %.1fH%.1f' stroke='#e3e3e3'/><text x='%.1f' y='%.1f' text-anchor='end'>"
-            "%.6g</text>\n",
-            left, place(y, v), right, left - 8, place(y, v) + 4, fabs(v) < step / 2 ? 0 : v);
+        fv_text_add(c, t,
+                    "<path d='M%.1f %.1fH%.1f' stroke='#e3e3e3'/><text x='%.1f' y='%.1f' text-anchor='end'>"
+                    "%.6g</text>\n",
+                    left, place(y, v), right, left - 8, place(y, v) + 4, fabs(v) < step / 2 ? 0 : v);
 }
 static void grid_down(fv_ctx *c, fv_text *t, const axis *x, double top, double bottom) {
     double step = tick_step(x, 6);
     for (double v = ceil(x->low / step) * step; v <= x->high; v += step)
-        fv_text_add(
-            c, t,
-            "<path d='M%.1f %.1fV%.1f' stroke='#e3e3e3'/><text x='%.1f' y='%.1f' text-anchor='middle'>"
-            "%.4g</text>\n",
-            place(x, v), top, bottom, place(x, v), bottom + 18, fabs(v) < step / 2 ? 0 : v);
+        fv_text_add(c, t,
+                    "<path d='M%.1f %.1fV%.1f' stroke='#e3e3e3'/><text x='%.1f' y='%.1f' "
+                    "text-anchor='middle'>"
+                    "%.4g</text>\n",
+                    place(x, v), top, bottom, place(x, v), bottom + 18, fabs(v) < step / 2 ? 0 : v);
 }
 static double sd_of(const report *p, const arm *a) { return p->seeds > 1 ? a->sd : 0; }
 
 /* ---- a sweep: values across, a line for each variant ---- */
-static const char *line_names(const report *p, int *count, const char *list[16]) {
+static void line_names(const report *p, int *count, const char *list[16]) {
     *count = 0;
     for (int i = 0; i < p->arms; i++) {
         int known = !*p->arm[i].value;
         for (int k = 0; k < *count; k++) known |= !strcmp(list[k], p->arm[i].variant);
         if (!known && *count < 16) list[(*count)++] = p->arm[i].variant;
     }
-    return list[0];
 }
 static int value_index(const report *p, const arm *a) { /* among the values, in the plan's order */
     int at = 0;
@@ -87,84 +84,109 @@ static int value_count(const report *p) {
         if (*p->arm[i].value && value_index(p, &p->arm[i]) >= most) most = value_index(p, &p->arm[i]) + 1;
     return most;
 }
-/* figures: 0 the headline with one standard deviation, 1 the difference with its interval */
-static void plot_sweep(fv_ctx *c, const report *p, fv_text *t, int difference) {
-    const char *variant[16];
-    int lines, values = value_count(p);
-    double each = values > 12  ? 30
-                  : values > 6 ? 64
-                               : 110,
-           L = 74, W = fmax(L + 40 + each * values, 520), H = 400, B = 70;
-    axis y = {INFINITY, -INFINITY, H - B, 66};
-    char title[200];
-    line_names(p, &lines, variant);
-    for (int i = 0; i < p->arms; i++) {
-        const arm *a = &p->arm[i];
-        if (difference && a->ref == i) continue;
-        if (difference)
-            widen(&y, isnan(a->low) ? a->diff : a->low), widen(&y, isnan(a->high) ? a->diff : a->high);
-        else widen(&y, a->mean - sd_of(p, a)), widen(&y, a->mean + sd_of(p, a));
-    }
-    if (difference) widen(&y, 0);
-    pad(&y);
-    if (!difference)
-        snprintf(title, sizeof title, "%s: mean over %d seed%s, bars one standard deviation", p->headline,
-                 p->seeds, p->seeds > 1 ? "s" : "");
-    else
-        snprintf(title, sizeof title, "%s: difference to %s%s", p->headline, p->arm[0].variant,
-                 p->seeds > 1 ? ", bars 95 % intervals" : "");
-    begin_svg(c, t, W, H, title);
-    grid_across(c, t, &y, L, W - 20);
-    if (difference)
-        fv_text_add(c, t, "<path d='M%g %.1fH%g' stroke='#222' stroke-dasharray='6 4'/>\n", L, place(&y, 0),
-                    W - 20);
-    if (!difference && !*p->arm[0].value) { /* base beside a sweep of the stage: a band */
-        const arm *a = &p->arm[0];
-        fv_text_add(c, t, "<rect x='%g' width='%g' y='%.1f' height='%.1f' fill='%s' opacity='.15'/>", L,
-                    W - 20 - L, place(&y, a->mean + sd_of(p, a)),
-                    fmax(place(&y, a->mean - sd_of(p, a)) - place(&y, a->mean + sd_of(p, a)), 1), ink(7));
-        fv_text_add(
-            c, t,
-            "<path d='M%g %.1fH%g' stroke='#222' stroke-dasharray='6 4'/><text x='%g' y='%.1f' "
-            "text-anchor='end'>%s</text>\n",
-            L, place(&y, a->mean), W - 20, W - 24, place(&y, a->mean) - 5, a->name);
-    }
-    for (int k = 0; k < lines; k++) {
-        double shift = lines > 1 ? (k - (lines - 1) / 2.0) * fmin(8, each / 6) : 0;
-        fv_text_add(c, t, "<polyline fill='none' stroke='%s' stroke-width='1.5' opacity='.6' points='", ink(k));
-        for (int i = 0; i < p->arms; i++) {
-            const arm *a = &p->arm[i];
-            if (!strcmp(a->variant, variant[k]) && *a->value && !(difference && a->ref == i))
-                fv_text_add(c, t, "%.1f,%.1f ", L + each * (value_index(p, a) + 0.5) + shift,
-                            place(&y, difference ? a->diff : a->mean));
+/* What a sweep's plot shows: the headline with one standard deviation, or the difference with its interval. */
+typedef struct sweep_plot {
+    const report *p;
+    int difference, lines, values;
+    const char *variant[16];  /* of each line */
+    double left, width, each; /* each: the width of one value */
+    axis y;
+} sweep_plot;
+static int is_shown(const sweep_plot *g, const arm *a) { /* a reference differs from nothing */
+    return *a->value && !(g->difference && a == &g->p->arm[a->ref]);
+}
+static double middle(const sweep_plot *g, const arm *a) { return g->difference ? a->diff : a->mean; }
+static double end_of(const sweep_plot *g, const arm *a, int high) {
+    double bound = high ? a->high : a->low;
+    if (g->difference) return isnan(bound) ? a->diff : bound;
+    return a->mean + (high ? 1 : -1) * sd_of(g->p, a);
+}
+static sweep_plot sweep_plot_of(const report *p, int difference, double top, double bottom) {
+    sweep_plot g;
+    memset(&g, 0, sizeof g);
+    g.p = p, g.difference = difference, g.values = value_count(p), g.left = 74;
+    g.each = g.values > 12 ? 30 : g.values > 6 ? 64 : 110;
+    g.width = fmax(g.left + 40 + g.each * g.values, 520);
+    g.y.low = INFINITY, g.y.high = -INFINITY, g.y.from = bottom, g.y.to = top;
+    line_names(p, &g.lines, g.variant);
+    for (int i = 0; i < p->arms; i++)
+        if (is_shown(&g, &p->arm[i]) || !difference)
+            widen(&g.y, end_of(&g, &p->arm[i], 0)), widen(&g.y, end_of(&g, &p->arm[i], 1));
+    if (difference) widen(&g.y, 0);
+    pad(&g.y);
+    return g;
+}
+/* base beside a sweep of the stage: its mean and deviation as a band */
+static void draw_band(fv_ctx *c, fv_text *t, const sweep_plot *g, const arm *a) {
+    double top = place(&g->y, end_of(g, a, 1)), bottom = place(&g->y, end_of(g, a, 0)), right = g->width - 20;
+    fv_text_add(c, t, "<rect x='%g' width='%g' y='%.1f' height='%.1f' fill='%s' opacity='.15'/>", g->left,
+                right - g->left, top, fmax(bottom - top, 1), ink(7));
+    fv_text_add(c, t, "<path d='M%g %.1fH%g' stroke='#222' stroke-dasharray='6 4'/>", g->left,
+                place(&g->y, a->mean), right);
+    fv_text_add(c, t, "<text x='%g' y='%.1f' text-anchor='end'>%s</text>\n", right - 4,
+                place(&g->y, a->mean) - 5, a->name);
+}
+/* line k with its error bars; 0: it has no point */
+static int draw_series(fv_ctx *c, fv_text *t, const sweep_plot *g, int k) {
+    double shift = g->lines > 1 ? (k - (g->lines - 1) / 2.0) * fmin(8, g->each / 6) : 0;
+    int points = 0;
+    for (int bars = 0; bars < 2; bars++) { /* the line first, so that it lies below */
+        if (!bars) fv_text_add(c, t, "<polyline fill='none' stroke='%s' opacity='.6' points='", ink(k));
+        for (int i = 0; i < g->p->arms; i++) {
+            const arm *a = &g->p->arm[i];
+            if (strcmp(a->variant, g->variant[k]) || !is_shown(g, a)) continue;
+            double x = g->left + g->each * (value_index(g->p, a) + 0.5) + shift, y = place(&g->y, middle(g, a));
+            points++;
+            if (!bars) fv_text_add(c, t, "%.1f,%.1f ", x, y);
+            else
+                fv_text_add(c, t,
+                            "<path d='M%.1f %.1fV%.1fm-4 0h8M%.1f %.1fh8' stroke='%s' stroke-width='1.5'/>"
+                            "<circle cx='%.1f' cy='%.1f' r='4' fill='%s'/>\n",
+                            x, place(&g->y, end_of(g, a, 0)), place(&g->y, end_of(g, a, 1)), x - 4,
+                            place(&g->y, end_of(g, a, 0)), ink(k), x, y, ink(k));
         }
-        fv_text_add(c, t, "'/>\n");
-        for (int i = 0; i < p->arms; i++) {
-            const arm *a = &p->arm[i];
-            if (strcmp(a->variant, variant[k]) || !*a->value || (difference && a->ref == i)) continue;
-            double x = L + each * (value_index(p, a) + 0.5) + shift, mid = difference ? a->diff : a->mean;
-            double low = difference ? (isnan(a->low) ? mid : a->low) : mid - sd_of(p, a),
-                   high = difference ? (isnan(a->high) ? mid : a->high) : mid + sd_of(p, a);
-            fv_text_add(
-                c, t,
-                "<path d='M%.1f %.1fV%.1fm-4 0h8M%.1f %.1fh8' stroke='%s' stroke-width='1.5'/><circle "
-                "cx='%.1f' cy='%.1f' r='4' fill='%s'/>\n",
-                x, place(&y, low), place(&y, high), x - 4, place(&y, low), ink(k), x, place(&y, mid), ink(k));
-        }
-        if (lines > 1 || !difference)
-            fv_text_add(c, t, "<circle cx='%g' cy='46' r='4' fill='%s'/><text x='%g' y='50'>%s</text>\n",
-                        L + 10 + 100 * k, ink(k), L + 20 + 100 * k, variant[k]);
+        if (!bars) fv_text_add(c, t, "'/>\n");
     }
-    for (int i = 0; i < p->arms; i++) {
-        const arm *a = &p->arm[i];
+    return points > 0;
+}
+/* the values below the axis, each once */
+static void draw_values(fv_ctx *c, fv_text *t, const sweep_plot *g, double y) {
+    for (int i = 0; i < g->p->arms; i++) {
+        const arm *a = &g->p->arm[i];
         int first = *a->value != 0;
-        for (int j = 0; j < i; j++) first &= strcmp(p->arm[j].value, a->value) != 0;
+        for (int j = 0; j < i; j++) first &= strcmp(g->p->arm[j].value, a->value) != 0;
         if (first)
             fv_text_add(c, t, "<text x='%.1f' y='%g' text-anchor='middle' font-size='%d'>%s</text>\n",
-                        L + each * (value_index(p, a) + 0.5), H - B + 20, values > 12 ? 11 : 13, a->value);
+                        g->left + g->each * (value_index(g->p, a) + 0.5), y, g->values > 12 ? 11 : 13, a->value);
     }
-    fv_text_add(c, t, "<text x='%g' y='%g' text-anchor='middle'>%s</text></svg>\n", (L + W - 20) / 2, H - 18,
-                p->sweep);
+}
+static void plot_sweep(fv_ctx *c, const report *p, fv_text *t, int difference) {
+    const double H = 400, bottom = H - 70;
+    sweep_plot g = sweep_plot_of(p, difference, 66, bottom);
+    const arm *first = &p->arm[0];
+    char title[200];
+    const char *s = p->seeds > 1 ? "s" : "";
+    if (difference)
+        snprintf(title, sizeof title, "%s: difference to %s%s", p->headline, first->variant,
+                 *s ? ", bars 95 % intervals" : "");
+    else
+        snprintf(title, sizeof title, "%s: mean over %d seed%s%s", p->headline, p->seeds, s,
+                 *s ? ", bars one standard deviation" : "");
+    begin_svg(c, t, g.width, H, title);
+    grid_across(c, t, &g.y, g.left, g.width - 20);
+    if (difference)
+        fv_text_add(c, t, "<path d='M%g %.1fH%g' stroke='#222' stroke-dasharray='6 4'/>\n", g.left,
+                    place(&g.y, 0), g.width - 20);
+    else if (!*first->value) draw_band(c, t, &g, first);
+    for (int k = 0, at = 0; k < g.lines; k++)
+        if (draw_series(c, t, &g, k)) {
+            fv_text_add(c, t, "<circle cx='%g' cy='46' r='4' fill='%s'/><text x='%g' y='50'>%s</text>\n",
+                        g.left + 10 + 100 * at, ink(k), g.left + 20 + 100 * at, g.variant[k]);
+            at++;
+        }
+    draw_values(c, t, &g, bottom + 20);
+    fv_text_add(c, t, "<text x='%g' y='%g' text-anchor='middle'>%s</text></svg>\n",
+                (g.left + g.width - 20) / 2, H - 18, p->sweep);
 }
 
 /* ---- variants: one row each, its difference and interval, as in a forest plot ---- */
@@ -191,22 +213,23 @@ static void plot_forest(fv_ctx *c, const report *p, fv_text *t) {
         const char *colour = verdict_ink(p, a);
         fv_text_add(c, t, "<text x='%g' y='%.1f' text-anchor='end'>%s</text>", L - 14, y + 4, a->name);
         if (!isnan(a->low))
-            fv_text_add(c, t, "<path d='M%.1f %.1fH%.1fm0 -5v10M%.1f %.1fv10' stroke='%s' "
-                              "stroke-width='2.5'/>",
+            fv_text_add(c, t,
+                        "<path d='M%.1f %.1fH%.1fm0 -5v10M%.1f %.1fv10' stroke='%s' "
+                        "stroke-width='2.5'/>",
                         place(&x, a->low), y, place(&x, a->high), place(&x, a->low), y - 5, colour);
-        fv_text_add(c, t, "<circle cx='%.1f' cy='%.1f' r='5' fill='%s'/><text x='%g' y='%.1f' fill='%s'>"
-                          "%+.2f",
+        fv_text_add(c, t,
+                    "<circle cx='%.1f' cy='%.1f' r='5' fill='%s'/><text x='%g' y='%.1f' fill='%s'>"
+                    "%+.2f",
                     place(&x, a->diff), y, colour, W - R + 14, y + 4, colour, a->diff);
         if (!isnan(a->low)) fv_text_add(c, t, " (%+.2f to %+.2f)", a->low, a->high);
         fv_text_add(c, t, "</text>\n");
     }
     const char *left = report_less_is_better(p->headline) ? "better" : "worse",
                *right = report_less_is_better(p->headline) ? "worse" : "better";
-    fv_text_add(
-        c, t,
-        "<text x='%.1f' y='%g' text-anchor='end' fill='#555'>&#8592; %s than %s</text><text x='%.1f' "
-        "y='%g' fill='#555'>%s &#8594;</text></svg>\n",
-        place(&x, 0) - 8, H - 20, left, p->arm[0].name, place(&x, 0) + 8, H - 20, right);
+    fv_text_add(c, t,
+                "<text x='%.1f' y='%g' text-anchor='end' fill='#555'>&#8592; %s than %s</text><text x='%.1f' "
+                "y='%g' fill='#555'>%s &#8594;</text></svg>\n",
+                place(&x, 0) - 8, H - 20, left, p->arm[0].name, place(&x, 0) + 8, H - 20, right);
 }
 void plot_effect(fv_ctx *c, const report *p, fv_text *t) {
     if (*p->sweep) plot_sweep(c, p, t, 1);
@@ -270,8 +293,9 @@ void plot_curves(fv_ctx *c, const report *p, fv_text *t) {
             fv_text_add(c, t, "%.1f,%.1f ", L + (W - L - R) * (k + 0.5) / o->points * o->steps / steps,
                         place(&y, fmin(mean, y.high)));
         }
-        fv_text_add(c, t, "'/><path d='M%g %dh22' stroke='%s' stroke-width='3'/><text x='%g' y='%d'>"
-                          "%s</text>\n",
+        fv_text_add(c, t,
+                    "'/><path d='M%g %dh22' stroke='%s' stroke-width='3'/><text x='%g' y='%d'>"
+                    "%s</text>\n",
                     W - R + 12, 60 + 20 * i, ink(i), W - R + 40, 64 + 20 * i, p->arm[i].name);
     }
     fv_text_add(c, t, "</svg>\n");
