@@ -20,7 +20,7 @@ endif
 
 # What this machine has, found out once: HAVE_FLAGS and HAVE_LIBS. See tools/probe.sh.
 GOALS = $(or $(MAKECMDGOALS),all)
-ifneq ($(filter all asan examples demo-run demo-run-% test-run bench install config $(B)/%,$(GOALS)),)
+ifneq ($(filter all asan examples fuzz demo-run demo-run-% test-run bench bench-growth install config $(B)/%,$(GOALS)),)
 CONFIG := $(shell CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' LDFLAGS='$(LDFLAGS)' sh tools/probe.sh $(B)/config.mk)
 include $(B)/config.mk
 endif
@@ -31,7 +31,7 @@ EXAMPLES = $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 COMPILE = $(CC) $(STD) $(WARN) $(WERROR_FLAG) -I. -Itools $(HAVE_FLAGS) $(OPT_FLAGS) $(CPPFLAGS) $(CFLAGS)
 LIBS = $(HAVE_LIBS) $(OPT_LIBS) $(LDLIBS) -lm -lpthread
 
-.PHONY: all help config examples asan test test-run demo demo-run evidence bench install uninstall clean FORCE
+.PHONY: all help config examples asan test test-run fuzz demo demo-run evidence bench bench-growth install uninstall clean FORCE
 
 all: $(B)/fv
 
@@ -41,8 +41,10 @@ help:
 	@echo 'make demo-TASK  the same for points video volumes motion vqa retrieval scene-qa: train, measure, a picture'
 	@echo 'make evidence   does the block help? tables, plots, heat maps: 4 hours, resumable, one part: make evidence-image'
 	@echo 'make test       everything that is checked (CI runs the same)'
+	@echo 'make fuzz        explores the readers for crashes: FUZZ_SECONDS (60) each, FUZZ_TARGETS (all)'
 	@echo 'make examples   build/examples/*'
-	@echo 'make bench      speed of the products and of a training step here'
+	@echo 'make bench      speed here, as shares of the peak and beside PyTorch and onnxruntime (PEER_PYTHON=python; QUICK=1)'
+	@echo 'make bench-growth  how cost grows with tokens, batch, blocks and threads: a table and a plot'
 	@echo 'make asan       build/asan/fv with the sanitizers and our assertions on'
 	@echo 'make install    PREFIX=$(PREFIX): bin/fv, include/frozenvis.h; uninstall takes them away'
 	@echo 'make clean      removes build/'
@@ -80,6 +82,10 @@ test:
 test-run: all
 	@CC='$(CC)' HAVE_FLAGS='$(HAVE_FLAGS)' HAVE_LIBS='$(HAVE_LIBS)' sh tests/run $(T)
 
+# needs clang and its libFuzzer (Debian: libclang-rt-14-dev); what was found stays in build/fuzz/TARGET
+fuzz: $(B)/command
+	@HAVE_FLAGS='$(HAVE_FLAGS)' HAVE_LIBS='$(HAVE_LIBS)' sh tests/fuzz/run $(FUZZ_TARGETS)
+
 demo:
 	@sh tools/setup.sh demo
 	@$(MAKE) --no-print-directory demo-run
@@ -103,7 +109,9 @@ evidence-%:
 	@sh tools/evidence.sh $*
 
 bench: all
-	@sh tools/bench.sh
+	@CC='$(CC)' FV='$(B)/fv' BENCH_OUT='$(B)/bench' sh tools/bench.sh
+bench-growth: all
+	@FV='$(B)/fv' BENCH_OUT='$(B)/bench' sh tools/bench_growth.sh
 
 install: all
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/include'

@@ -307,6 +307,7 @@ static int read_options(request *q, report *p, int argc, char **argv) {
         const char *o = argv[i];
         if (q->rest >= MAX_ARGS) return cli_fail(2, "too many options");
         if (!strcmp(o, "--help") || !strcmp(o, "-h")) return print_help();
+        if (!strcmp(o, "--version")) return cli_version();
         if (!strcmp(o, "--variants") && more) q->variants = argv[++i];
         else if (!strcmp(o, "--sweep") && more) q->sweep = argv[++i];
         else if (!strcmp(o, "--seeds") && more) p->seeds = atoi(argv[++i]);

@@ -23,10 +23,20 @@ static const struct {
 
 static int help(void) {
     printf("usage: fv COMMAND [options]\n\nvision encoders with a frozen block of a language model\n\ncommands:\n");
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) printf("  %-10s %s\n", commands[i].name, commands[i].about);
-    printf("\nfv COMMAND --help tells more. Exit status: 0 ok, 1 a check failed, 2 wrong use, 3 malformed input,\n"
-           "4 a file could not be read or written, 5 the loss is not finite, 6 not available here, 130 interrupted.\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        printf("  %-10s %s\n", commands[i].name, commands[i].about);
+    printf(
+        "\nfv COMMAND --help tells more. Exit status: 0 ok, 1 a check failed, 2 wrong use, 3 malformed input,\n"
+        "4 a file could not be read or written, 5 the loss is not finite, 6 not available here, 130 interrupted.\n");
     return 0;
+}
+
+static int run(int argc, char **argv) {
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) return help();
+    if (!strcmp(argv[1], "--version")) return cli_version();
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 2, argv + 2);
+    return cli_fail(2, "unknown command \"%s\"; fv --help lists them", argv[1]);
 }
 
 int main(int argc, char **argv) {
@@ -34,15 +44,8 @@ int main(int argc, char **argv) {
         help();
         return 2;
     }
-    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) return help();
-    if (!strcmp(argv[1], "--version")) {
-        printf("fv %s\n", FV_VERSION);
-        return 0;
-    }
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        if (!strcmp(argv[1], commands[i].name)) {
-            int status = commands[i].run(argc - 2, argv + 2);
-            return fflush(stdout) || ferror(stdout) ? cli_fail(4, "standard output could not be written") : status;
-        }
-    return cli_fail(2, "unknown command \"%s\"; fv --help lists them", argv[1]);
+    int status = run(argc, argv);
+    return (fflush(stdout) || ferror(stdout)) && status == 0
+               ? cli_fail(4, "standard output could not be written")
+               : status;
 }

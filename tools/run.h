@@ -32,5 +32,6 @@ int run_measure(run *r, int split, int from, int count, figures *f);
 void figures_json(fv_ctx *c, fv_text *t, const figures *f);
 void figures_print(const figures *f);
 void run_catch_signals(void);
-void print_profile(run *r);
+/* rm -r, of a folder that the program made */
+void remove_folder(const char *path);
 #endif
