@@ -3429,6 +3429,13 @@ FV_DEF double fv_peak(fv_ctx *c, fv_type type) {
     return best;
 }
 
+/* From here to the tokenizer the work is done by the kernels above or waits for the disk: a step is as fast with gcc's O1 (measured),
+ * and a program that includes this header compiles a quarter faster. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
+#pragma GCC push_options
+#pragma GCC optimize("O1")
+#endif
+
 /* ======================================================================================================
  * >>tensor (implementation)
  * ====================================================================================================== */
@@ -6589,12 +6596,6 @@ FV_DEF void fv_ema(fv_ctx *c, fv_params *average, const fv_params *params, float
     s.params = params, s.average = average, s.decay = decay;
     fv_parallel(c, fv__sweep_jobs(params), fv__ema_job, &s);
 }
-
-/* The formats, to the tokenizer: read once, bounded by the disk. gcc spends a tenth of its time less on them at O1. */
-#if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
-#pragma GCC push_options
-#pragma GCC optimize("O1")
-#endif
 
 /* ======================================================================================================
  * >>json (implementation)

@@ -122,6 +122,9 @@ if [ $? != 6 ]; then # 6: built without stb_image
     head -c 60 "$T/left.png" >"$T/cut.png"
     gives 3 $FV predict "$T/one" "$T/cut.png"
     gives 3 $FV predict "$T/one" "$T/one/config.json"
+    printf '\211PNG\r\n\032\n\000\000\000\015IHDR\000\000\116\040\000\000\116\040\010\000\000\000\000\000\000\000\000' >"$T/forged.png" # 20000x20000
+    gives 3 $FV predict "$T/one" "$T/forged.png"
+    grep -q 'cannot be in' "$T/stderr" && ok || bad "a forged size is not said: $(cat "$T/stderr")"
     gives 4 $FV predict "$T/one" "$T/nothing.png"
 fi
 gives 2 $FV predict "$T/one"
