@@ -31,7 +31,7 @@ EXAMPLES = $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 COMPILE = $(CC) $(STD) $(WARN) $(WERROR_FLAG) -I. -Itools $(HAVE_FLAGS) $(OPT_FLAGS) $(CPPFLAGS) $(CFLAGS)
 LIBS = $(HAVE_LIBS) $(OPT_LIBS) $(LDLIBS) -lm -lpthread
 
-.PHONY: all help config examples asan test test-run fuzz demo demo-run bench bench-growth install uninstall clean FORCE
+.PHONY: all help config examples asan test test-run fuzz demo demo-run evidence bench bench-growth install uninstall clean FORCE
 
 all: $(B)/fv
 
@@ -39,6 +39,7 @@ help:
 	@echo 'make            build/fv'
 	@echo 'make demo       fetch data and LLM, train with and without the frozen block, table and pictures'
 	@echo 'make demo-TASK  the same for points video volumes motion vqa retrieval scene-qa: train, measure, a picture'
+	@echo 'make evidence   does the block help? tables, plots, heat maps: 4 hours, resumable, one part: make evidence-image'
 	@echo 'make test       everything that is checked (CI runs the same)'
 	@echo 'make fuzz        explores the readers for crashes: FUZZ_SECONDS (60) each, FUZZ_TARGETS (all)'
 	@echo 'make examples   build/examples/*'
@@ -96,6 +97,16 @@ demo-%:
 	@$(MAKE) --no-print-directory demo-run-$*
 demo-run-%: all
 	@sh tools/demo_task.sh $*
+
+# a few hours, resumable; evidence-PART does one part: see tools/evidence.sh
+evidence:
+	@sh tools/setup.sh demo
+	@$(MAKE) --no-print-directory all
+	@sh tools/evidence.sh
+evidence-%:
+	@sh tools/setup.sh demo
+	@$(MAKE) --no-print-directory all
+	@sh tools/evidence.sh $*
 
 bench: all
 	@CC='$(CC)' FV='$(B)/fv' BENCH_OUT='$(B)/bench' sh tools/bench.sh

@@ -67,6 +67,9 @@ HOW IT WORKS
   Tape. Ops run at once and leave a node: what they were made from and what the backward pass needs. fv_backward walks the nodes in
     reverse. An op is one struct: shape, forward, backward (see ">>ops"); adding one touches one place.
 
+  Looking inside. Networks mark places (fv_mark): the tokens before, inside and behind the frozen stage and in the encoder's blocks, and
+    attention's scores. fv_observe names a function that is shown them, and their gradients in the backward pass.
+
   Types. f32 everywhere; f64 in scalar form, for fv_gradcheck; bf16 through fv_autocast: products in bf16 with f32 sums, while
     the residual stream, norms' statistics, losses, parameters and their gradients stay f32.
 
@@ -457,6 +460,23 @@ typedef struct fv_attention_desc {
     const fv_tensor *mask;       /* u8 [B,M], 1: a valid key; NULL: all are */
 } fv_attention_desc;
 FV_DEF fv_tensor *fv_attention(fv_ctx *c, fv_tensor *q, fv_tensor *k, fv_tensor *v, const fv_attention_desc *desc);
+/* fv_attention_scores -- the softmax itself, to look at: q, k (or q alone, holding q, k, v) and desc as above -> [B,H,N,M], f32 (f64
+ * for f64). No gradient flows through it. */
+FV_DEF fv_tensor *fv_attention_scores(fv_ctx *c, fv_tensor *q, fv_tensor *k, const fv_attention_desc *desc);
+
+/* Looking inside a network. fv_observe -- from here on see(user, place, x) is called for every place that a network has marked: when x
+ * is computed, and, where gradients flow, again in the backward pass with x->grad, d loss / d x, set. It may read and copy; x dies with
+ * the step. With fv_recompute a place inside a scope is shown once more. see NULL: no more. Nothing is computed otherwise.
+ *   the frozen stage   stage.input z, stage.attention and stage.ffn (the residual stream after each half, block by block; [B,N,D]),
+ *                      stage.scores ([B,H,N,M]), stage.output (of F2, before an outside residual)
+ *   encoders           block.attention, block.ffn, block.scores, block by block (vit, point_transformer, motion, and the towers of vqa
+ *                      and retrieval)
+ * fv_mark -- a network of yours marks a place: gives x, or while somebody observes a view of it. place: a literal, kept by its address.
+ * fv_mark_scores -- shows fv_attention_scores of q, k, where somebody observes. */
+typedef void (*fv_observer)(void *user, const char *place, const fv_tensor *x);
+FV_DEF void fv_observe(fv_ctx *c, fv_observer see, void *user);
+FV_DEF fv_tensor *fv_mark(fv_ctx *c, const char *place, fv_tensor *x);
+FV_DEF void fv_mark_scores(fv_ctx *c, const char *place, fv_tensor *q, fv_tensor *k, const fv_attention_desc *desc);
 
 /* Norms over the last dim D; w, b [D], each may be NULL (then 1 and 0). */
 FV_DEF fv_tensor *fv_layernorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, float eps);
@@ -3434,6 +3454,8 @@ typedef struct fv__tape {
     int no_grad, training, recompute;
     fv_type autocast;
     uint64_t seed, step, random_ops; /* random_ops: how many drew numbers in this step */
+    fv_observer see; /* see fv_observe; NULL: nobody */
+    void *see_user;
     int profiling;
     fv_profile_row row[FV_PROFILE_ROWS];
     int rows;
@@ -4643,6 +4665,89 @@ FV_DEF fv_tensor *fv_attention(fv_ctx *c, fv_tensor *q, fv_tensor *k, fv_tensor 
     y->node->i[2] = desc->causal, y->node->i[3] = desc->rope_interleaved;
     y->node->f[0] = (double)desc->scale, y->node->f[1] = (double)desc->rope_theta;
     return fv__apply(c, y);
+}
+
+/* ---- op attention_scores: y[b,h,n,m] = softmax(q k^T s + mask), as above; for looking at, without a backward pass ---- */
+static int fv__scores_shape(fv_ctx *c, fv_tensor *y) {
+    if (!fv__attention_shape(c, y)) return 0;
+    const fv_tensor *q = y->node->src[0], *k = y->node->src[1];
+    y->rank = 4, y->type = fv__compute_type(q->type);
+    y->dim[0] = q->dim[0], y->dim[1] = y->node->i[0], y->dim[2] = q->dim[1], y->dim[3] = k ? k->dim[1] : q->dim[1];
+    y->flags &= ~(unsigned)FV_NEEDS_GRAD;
+    return 1;
+}
+static void fv__scores_job(void *arg, int job, int worker) {
+    const fv__attention *a = (const fv__attention *)arg;
+    int64_t b = job / a->K, kh = job % a->K, group = a->H / a->K;
+    fv__att_room r;
+    fv__att_carve(a, &r, (char *)fv__scratch(a->c, worker), 0);
+    fv__att_rows x = fv__head_rows(a, a->kk, a->kk->data, a->kk->type, a->k0 + kh * a->hd, b, 0, a->M, 1, r.rows, r.wide);
+    fv__att_pack(a, r.kt, x.data, x.ld, 1, a->M, a->hd);
+    for (int64_t h = kh * group; h < (kh + 1) * group; h++)
+        for (int64_t from = 0; from < a->N; from += a->tile) {
+            int64_t n = FV__MIN(a->tile, a->N - from);
+            x = fv__att_queries(a, &r, b, h, from, n);
+            fv__att_product(a, n, a->M, a->hd, x.data, x.ld, 1, 0, r.kt, r.S, a->padM, 0, r.panel);
+            fv__probabilities(a, r.S, r.P, b, h, from, n, 0);
+            for (int64_t i = 0; i < n; i++) {
+                int64_t row = (b * a->H + h) * a->N + from + i;
+                a->g.k->scale((char *)a->y->data + (size_t)(row * a->M) * a->e, r.S + (size_t)(i * a->padM) * a->e,
+                              fv__get(a->stat, a->t, row * 2 + 1), a->M);
+            }
+        }
+}
+static void fv__scores_fwd(fv_ctx *c, fv_tensor *y) {
+    fv__attention a = fv__attention_of(c, y);
+    fv__att_room r;
+    fv__span *stat = fv__pool_alloc(c, (size_t)(a.B * a.H * a.N * 2) * a.e), *rope = fv__rope_table(c, &a);
+    a.stat = stat ? stat->data : NULL, a.rope = rope ? rope->data : NULL;
+    fv__scratch_reserve(c, (size_t)(uintptr_t)fv__att_carve(&a, &r, NULL, 0) + 64);
+    if (!c->status) fv_parallel(c, (int)(a.B * a.K), fv__scores_job, &a);
+    fv__pool_free(c, stat), fv__pool_free(c, rope);
+}
+static const fv__op fv__op_scores = {"attention_scores", fv__scores_shape, fv__scores_fwd, NULL};
+FV_DEF fv_tensor *fv_attention_scores(fv_ctx *c, fv_tensor *q, fv_tensor *k, const fv_attention_desc *desc) {
+    fv_tensor *src[4], *y;
+    src[0] = q, src[1] = src[2] = k, src[3] = (fv_tensor *)(uintptr_t)desc->mask;
+    if (!fv__need(c, "attention_scores", q) || !(y = fv__make(c, &fv__op_scores, src, 4))) return NULL;
+    y->node->i[0] = desc->num_heads, y->node->i[1] = desc->num_kv_heads ? desc->num_kv_heads : desc->num_heads;
+    y->node->i[2] = desc->causal, y->node->i[3] = desc->rope_interleaved;
+    y->node->f[0] = (double)desc->scale, y->node->f[1] = (double)desc->rope_theta;
+    return fv__apply(c, y);
+}
+
+/* ---- op mark: x itself, shown to the observer; its gradient too, once it is whole.  gx = gy ---- */
+static int fv__mark_shape(fv_ctx *c, fv_tensor *y) {
+    (void)c;
+    fv__like(y, y->node->src[0], y->node->src[0]->type);
+    return 1;
+}
+static void fv__mark_show(fv_ctx *c, const fv_tensor *y) {
+    if (c->tape->see && !c->status) c->tape->see(c->tape->see_user, (const char *)(intptr_t)y->node->i[0], y);
+}
+static void fv__mark_fwd(fv_ctx *c, fv_tensor *y) {
+    y->data = y->node->src[0]->data;
+    fv__mark_show(c, y);
+}
+static void fv__mark_bwd(fv_ctx *c, fv_tensor *y) {
+    if (y->grad) fv__mark_show(c, y);
+    fv__give_grad(c, y, y->node->src[0]);
+}
+static const fv__op fv__op_mark = {"mark", fv__mark_shape, fv__mark_fwd, fv__mark_bwd};
+FV_DEF void fv_observe(fv_ctx *c, fv_observer see, void *user) {
+    if (c->tape) c->tape->see = see, c->tape->see_user = user;
+}
+FV_DEF fv_tensor *fv_mark(fv_ctx *c, const char *place, fv_tensor *x) {
+    if (c->status || !x || !c->tape->see) return c->status ? NULL : x;
+    fv_tensor *y = fv__make(c, &fv__op_mark, &x, 1);
+    if (!y) return NULL;
+    y->node->view = 1, y->node->i[0] = (int64_t)(intptr_t)place;
+    return fv__apply(c, y);
+}
+FV_DEF void fv_mark_scores(fv_ctx *c, const char *place, fv_tensor *q, fv_tensor *k, const fv_attention_desc *desc) {
+    if (c->status || !c->tape->see) return;
+    fv_tensor *y = fv_attention_scores(c, q, k, desc);
+    if (y) c->tape->see(c->tape->see_user, place, y);
 }
 
 /* ======================================================================================================
@@ -9547,6 +9652,7 @@ static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_ll
     desc.mask = mask;
     fv_tensor *q = fv__project(c, l, FV_LLM_Q, x, f1), *k = fv__project(c, l, FV_LLM_K, x, f1), *v = fv__project(c, l, FV_LLM_V, x, f1);
     if (c->status) return NULL;
+    fv_mark_scores(c, "stage.scores", q, k, &desc);
     fv_tensor *a = fv_attention(c, q, k, v, &desc), *y = fv_linear_add(c, a, l->w[FV_LLM_O], l->w[FV_LLM_O_BIAS], residual);
     if (l->w[FV_LLM_O] && l->w[FV_LLM_O]->packed) fv_forget(c, a); /* no gradient of a frozen weight reads it */
     return y;
@@ -9566,13 +9672,14 @@ static fv_tensor *fv__llama_block(fv_ctx *c, const fv_frozen *f, const fv_llm_la
         h = fv__block_attention(c, f, l, n, NULL, x, mask);
         fv_forget(c, n);
     }
+    h = fv_mark(c, "stage.attention", h);
     fv_tensor *n = fv_rmsnorm(c, h, l->w[FV_LLM_NORM2], eps);
     fv_tensor *gate = fv_linear(c, n, l->w[FV_LLM_GATE], NULL);
     fv_tensor *up = fv_linear(c, n, l->w[FV_LLM_UP], NULL);
     fv_forget(c, n);
     fv_tensor *u = fv_swiglu(c, gate, up), *y = fv_linear_add(c, u, l->w[FV_LLM_DOWN], NULL, h);
     fv_forget(c, u);
-    return y;
+    return fv_mark(c, "stage.ffn", y);
 }
 
 /* A norm whose output is the residual stream stays in f32 under fv_autocast. */
@@ -9594,6 +9701,7 @@ static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_laye
         h = fv__block_attention(c, f, l, n, NULL, x, mask);
         if (!before) h = fv__stream_norm(c, h, l->w[FV_LLM_NORM1], l->w[FV_LLM_NORM1_BIAS], eps);
     }
+    h = fv_mark(c, "stage.attention", h);
     fv_type was = fv_autocast(c, FV_F32);
     if (!fv__before_relu(g)) fv_autocast(c, was);
     fv_tensor *n = before ? fv_layernorm(c, h, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps) : h;
@@ -9601,7 +9709,7 @@ static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_laye
     fv_autocast(c, was);
     fv_tensor *y = fv_linear_add(c, u, l->w[FV_LLM_DOWN], l->w[FV_LLM_DOWN_BIAS], h);
     fv_forget(c, u);
-    return before ? y : fv__stream_norm(c, y, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps);
+    return fv_mark(c, "stage.ffn", before ? y : fv__stream_norm(c, y, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps));
 }
 
 static fv_tensor *fv__llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, fv_tensor *z, const fv_tensor *mask) {
@@ -9666,9 +9774,10 @@ static fv_tensor *fv__stage_middle(fv_ctx *c, fv_frozen *f, fv_tensor *z, const 
 
 FV_DEF fv_tensor *fv_frozen_forward(fv_ctx *c, fv_frozen *f, fv_tensor *z, const fv_tensor *mask) {
     if (c->status || !f || !z || f->config.variant == FV_VARIANT_BASE) return c->status ? NULL : z;
+    z = fv_mark(c, "stage.input", z);
     fv_tensor *m = fv__stage_middle(c, f, z, mask);
     fv_tensor *y = m ? fv__stream(c, fv_linear(c, m, f->mapper2, NULL), f->type) : NULL;
-    f->features = y;
+    f->features = y = fv_mark(c, "stage.output", y);
     switch (f->config.residual) {
     case FV_RES_OUTSIDE:
     case FV_RES_BOTH: return fv_add(c, y, z);
@@ -9788,11 +9897,12 @@ static fv_tensor *fv__encoder_block(fv_ctx *c, const fv__block_params *b, fv_ten
     a.num_heads = heads, a.mask = mask;
     fv_scope scope = fv_scope_begin(c);
     fv_tensor *qkv = fv__norm_linear(c, x, &b->norm1, b->qkv.w, b->qkv.b, eps);
-    fv_tensor *h = fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, x, drop);
+    fv_mark_scores(c, "block.scores", qkv, NULL, &a);
+    fv_tensor *h = fv_mark(c, "block.attention", fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, x, drop));
     fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, eps));
     fv_tensor *y = fv__residual(c, u, &b->fc2, h, drop);
     fv_forget(c, u);
-    return fv_scope_end(c, scope, y);
+    return fv_scope_end(c, scope, fv_mark(c, "block.ffn", y));
 }
 
 /* ---- the block of a decoder, or of one of two sides that see each other: x + selfattention;  + attention to

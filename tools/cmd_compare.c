@@ -1,118 +1,161 @@
-/* fv compare: one task under several arms -- variants, or the values of a sweep -- with the same data, seeds and budget. Each run is a `fv train` of its own in
- * OUT/ARM-SEED, so that a finished one is reused and a broken one resumed. The first arm is what the others are compared with, run by run and item by item. */
-#define _GNU_SOURCE
+/* fv compare: one task under several arms -- variants, or the values of a sweep -- with the same data,
+ * seeds and budget. An arm's runs are paired, seed by seed and item by item, with those of its reference:
+ * the first arm, or the first variant at the same value. */
 #include "cli.h"
+#include "corrupt.h"
 #include "report.h"
+#include "run.h"
 #include "settings.h"
 #include "tasks/task.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAX_ARGS = 96 };
-static const char *const sweeps[][2] = {{"residual", "none inside outside both outside_nn"}, {"norm", "ones loaded none"}, {"rope,causal", "00 01 10 11"}, {"fraction", "0.02 0.05 0.1 0.3 1"},
-                                        {"frozen.after_block", "1 2 4"}, {"count", "1 2 4"}, {"layer", ""}, {NULL, NULL}};
+enum { MAX_ARGS = 128, MAX_VALUES = 64 };
+/* What can be swept by name, and its usual values. With `paired`, every variant is trained at every value
+ * and compared at that value; else the values are of the stage, which the first variant, base, does not
+ * have. */
+static const struct sweep {
+    const char *key, *values;
+    int paired;
+} sweeps[] = {{"layer", "", 0},
+              {"count", "1 2 4", 0},
+              {"frozen.after_block", "", 0},
+              {"residual", "none inside outside both outside_nn", 0},
+              {"norm", "ones loaded none", 0},
+              {"rope,causal", "plain causal rope rope+causal", 0},
+              {"fraction", "0.02 0.05 0.1 0.3 1", 1},
+              {NULL, NULL, 0}};
 
-/* a process of this program with these arguments; its exit status */
-static int run_self(char **args) {
-    char self[4096];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n <= 0) return cli_fail(6, "compare needs /proc to start its runs");
-    self[n] = 0;
-    args[0] = self;
-    fflush(NULL);
-    pid_t p = fork();
-    if (p < 0) return cli_fail(6, "a process could not be started");
-    if (p == 0) {
-        dup2(2, 1); /* what a run prints is progress here */
-        execv(self, args);
-        _exit(127);
+/* ---- words ---- */
+typedef struct words {
+    char at[MAX_VALUES][64];
+    int count;
+} words;
+static words words_of(const char *text, const char *between) {
+    words w;
+    memset(&w, 0, sizeof w);
+    for (text += strspn(text, between); *text && w.count < MAX_VALUES; text += strspn(text, between)) {
+        snprintf(w.at[w.count++], sizeof w.at[0], "%.*s", (int)strcspn(text, between), text);
+        text += strcspn(text, between);
     }
-    int status = 0;
-    while (waitpid(p, &status, 0) < 0)
-        ;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 130;
-}
-
-static int exists(const char *dir, const char *file) {
-    char path[4400];
-    snprintf(path, sizeof path, "%s/%s", dir, file);
-    return access(path, F_OK) == 0;
+    return w;
 }
 
 /* ---- the plan ---- */
-static arm *add_arm(report *p, const char *name, const char *variant) {
+static arm *add_arm(report *p, const char *name, const char *variant, int ref) {
     if (p->arms == MAX_ARMS) return NULL;
-    arm *a = &p->arm[p->arms++];
+    arm *a = &p->arm[p->arms];
     memset(a, 0, sizeof *a);
-    snprintf(a->name, sizeof a->name, "%s", name), snprintf(a->variant, sizeof a->variant, "%.31s", variant);
+    snprintf(a->name, sizeof a->name, "%.63s", name);
+    snprintf(a->variant, sizeof a->variant, "%.31s", variant);
+    a->ref = ref < 0 ? p->arms : ref;
+    p->arms++;
     return a;
 }
-static void set_value(arm *a, const char *format, const char *value) { snprintf(a->set[a->sets++], sizeof a->set[0], format, value); }
+static void set_value(arm *a, const char *key, const char *value) {
+    snprintf(a->set[a->sets++], sizeof a->set[0], "%.60s=%.60s", key, value);
+}
 
-static void each_word(const char *words, const char *between, void (*with)(report *p, const char *word, const char *variant), report *p, const char *variant) {
-    for (char word[64]; *words; words += strcspn(words, between), words += strspn(words, between)) {
-        snprintf(word, sizeof word, "%.*s", (int)strcspn(words, between), words);
-        with(p, word, variant);
-    }
+/* the settings of one value of the sweep; 0: no such value */
+static int apply_value(report *p, arm *a, const char *value) {
+    const char *key = p->sweep;
+    snprintf(a->value, sizeof a->value, "%.31s", value);
+    if (!strcmp(key, "layer")) snprintf(a->layers, sizeof a->layers, "%s", value);
+    else if (!strcmp(key, "count")) { /* the last N blocks, in their order */ int n = atoi(value);
+        if (n < 1 || n > p->blocks) return 0;
+        for (int k = n; k > 0; k--)
+            snprintf(a->layers + strlen(a->layers), sizeof a->layers - strlen(a->layers), "%s%d",
+                     k < n ? "," : "", p->blocks - k);
+    } else if (!strcmp(key, "rope,causal")) {
+        set_value(a, "frozen.rope", strstr(value, "rope") ? "true" : "false");
+        set_value(a, "frozen.causal", strstr(value, "causal") ? "true" : "false");
+    } else
+        set_value(a,
+                  !strcmp(key, "residual") ? "frozen.residual"
+                  : !strcmp(key, "norm")   ? "frozen.final_norm"
+                                           : key,
+                  value);
+    return 1;
 }
-static const char *swept; /* the key, while its values are added */
-static void add_value(report *p, const char *value, const char *variant) {
-    char name[64];
-    arm *a;
-    if (!strcmp(swept, "rope,causal")) {
-        static const char *const names[4] = {"plain", "causal", "rope", "rope+causal"};
-        int k = (value[0] - '0') * 2 + value[1] - '0';
-        if ((a = add_arm(p, names[k], variant))) set_value(a, "frozen.rope=%s", k & 2 ? "true" : "false"), set_value(a, "frozen.causal=%s", k & 1 ? "true" : "false");
-        return;
-    }
-    snprintf(name, sizeof name, !strcmp(swept, "fraction") ? "%.20s %s" : "%.20s%.0s", value, variant);
-    if (!strcmp(swept, "layer")) snprintf(name, sizeof name, "layer %s", value);
-    if (!strcmp(swept, "count")) snprintf(name, sizeof name, "%s block%s", value, atoi(value) > 1 ? "s" : "");
-    for (char *c = name; *c; c++)
-        if (*c == ' ') *c = '_';
-    if (!(a = add_arm(p, name, variant))) return;
-    if (!strcmp(swept, "layer")) snprintf(a->layers, sizeof a->layers, "%.60s", value);
-    else if (!strcmp(swept, "count"))
-        for (int k = atoi(value); k > 0; k--) snprintf(a->layers + strlen(a->layers), sizeof a->layers - strlen(a->layers), "%s%d", *a->layers ? "," : "", p->blocks - k);
-    else if (!strcmp(swept, "residual")) set_value(a, "frozen.residual=%s", value);
-    else if (!strcmp(swept, "norm")) set_value(a, "frozen.final_norm=%s", value);
-    else {
-        char text[128];
-        snprintf(text, sizeof text, "%.60s=%%s", swept);
-        set_value(a, text, value);
-    }
+static int has_no_block(const char *variant) {
+    return !strcmp(variant, "base") || !strcmp(variant, "linear") || !strcmp(variant, "mlp");
 }
-static void add_variant(report *p, const char *variant, const char *unused) {
-    (void)unused;
-    add_arm(p, variant, variant);
-}
-static void add_fraction(report *p, const char *variant, const char *values) { each_word(values, " ,", add_value, p, variant); }
 
+/* values of the stage: base once, then each other variant at each value */
+static int plan_stage_sweep(report *p, const words *variants, const words *values) {
+    char name[160];
+    add_arm(p, "base", "base", -1);
+    for (int v = 0; v < variants->count; v++) {
+        if (!strcmp(variants->at[v], "base")) continue;
+        if (has_no_block(variants->at[v]))
+            return cli_fail(2, "--sweep %s: the variant %s has no block", p->sweep, variants->at[v]);
+        for (int i = 0; i < values->count; i++) {
+            snprintf(name, sizeof name, "%s_%s%s%s",
+                     strrchr(p->sweep, '.') ? strrchr(p->sweep, '.') + 1 : p->sweep, values->at[i],
+                     variants->count > 2 ? "_" : "", variants->count > 2 ? variants->at[v] : "");
+            arm *a = add_arm(p, name, variants->at[v], 0);
+            if (!a || !apply_value(p, a, values->at[i]))
+                return cli_fail(2, "--sweep %s: the value %s does not fit", p->sweep, values->at[i]);
+        }
+    }
+    return -1;
+}
+/* values of data or training: each variant at each of them; compared with the first variant there */
+static int plan_paired_sweep(report *p, const words *variants, const words *values) {
+    char name[160];
+    for (int i = 0; i < values->count; i++) {
+        int first = p->arms;
+        for (int v = 0; v < variants->count; v++) {
+            snprintf(name, sizeof name, "%s_%s", values->at[i], variants->at[v]);
+            arm *a = add_arm(p, name, variants->at[v], v ? first : -1);
+            if (!a || !apply_value(p, a, values->at[i]))
+                return cli_fail(2, "--sweep %s: the value %s does not fit", p->sweep, values->at[i]);
+        }
+    }
+    return -1;
+}
+/* -1, or the status to exit with */
 static int make_plan(report *p, const char *variants, const char *sweep) {
-    char layers[512] = "", key[64];
-    if (!sweep) {
-        each_word(variants, ",", add_variant, p, NULL);
-        return p->arms ? -1 : cli_fail(2, "--variants names none");
+    words named = words_of(variants, ", "), values;
+    char list[512] = "";
+    int k = 0;
+    if (!named.count) return cli_fail(2, "--variants names none");
+    for (int i = 0; i < named.count; i++)
+        if (fv_variant_parse(named.at[i]) < 0)
+            return cli_fail(2,
+                            "--variants: %s is unknown; base linear mlp llm random shuffled finetune "
+                            "scratch",
+                            named.at[i]);
+    for (int i = 0; i < named.count && !sweep; i++) add_arm(p, named.at[i], named.at[i], i ? 0 : -1);
+    if (!sweep) return -1;
+    const char *equals = strchr(sweep, '=');
+    snprintf(p->sweep, sizeof p->sweep, "%.*s", (int)(equals ? equals - sweep : (long)strlen(sweep)), sweep);
+    while (sweeps[k].key && strcmp(sweeps[k].key, p->sweep)) k++;
+    if (!equals && !sweeps[k].key)
+        return cli_fail(2,
+                        "--sweep %s: layer, count, frozen.after_block, residual, norm, rope,causal or "
+                        "fraction; or "
+                        "KEY=A,B,C for any other key",
+                        sweep);
+    if ((!strcmp(p->sweep, "layer") || !strcmp(p->sweep, "count")) && !p->blocks)
+        return cli_fail(2, "--sweep %s wants --llm FILE, a GGUF or safetensors file with all its blocks", sweep);
+    for (int i = 0; i < p->blocks && !strcmp(p->sweep, "layer"); i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%d ", i);
+    if (!strcmp(p->sweep, "frozen.after_block") && !equals) { /* head, middle, tail */
+        if (p->depth < 2)
+            return cli_fail(2, "--sweep %s: the encoder's depth is not known; name the blocks: %s=0,1,3",
+                            sweep, sweep);
+        snprintf(list, sizeof list, p->depth > 2 ? "0 %d %d" : "0 %d%.0d",
+                 p->depth > 2 ? p->depth / 2 - 1 : 1, p->depth - 1);
     }
-    const char *values = strchr(sweep, '=');
-    snprintf(key, sizeof key, "%.*s", (int)(values ? values - sweep : (long)strlen(sweep)), sweep);
-    int known = 0;
-    while (sweeps[known][0] && strcmp(sweeps[known][0], key)) known++;
-    if (!values && !sweeps[known][0]) return cli_fail(2, "--sweep %s: layer, count, frozen.after_block, residual, norm, rope,causal or fraction; or KEY=A,B,C for any other key", sweep);
-    values = values ? values + 1 : sweeps[known][1];
-    if (!strcmp(key, "layer") && !*values)
-        for (int k = 0; k < p->blocks; k++) snprintf(layers + strlen(layers), sizeof layers - strlen(layers), "%d ", k), values = layers;
-    swept = key;
-    if (!strcmp(key, "fraction")) each_word(variants, ",", add_fraction, p, values);
-    else {
-        add_arm(p, "base", "base");
-        each_word(values, " ,", add_value, p, "llm");
-    }
-    return p->arms ? -1 : cli_fail(2, "--sweep %s: no value", sweep);
+    values = words_of(equals ? equals + 1 : *list ? list : sweeps[k].values, " ,");
+    if (!values.count) return cli_fail(2, "--sweep %s: no value", sweep);
+    int paired = sweeps[k].key ? sweeps[k].paired : strncmp(p->sweep, "frozen.", 7) != 0;
+    return paired ? plan_paired_sweep(p, &named, &values) : plan_stage_sweep(p, &named, &values);
 }
 
 /* how many blocks the LLM has; 0 */
@@ -133,92 +176,197 @@ static int blocks_of(const char *llm) {
     fv_weights_close(c, w), fv_destroy(c);
     return n;
 }
-
-/* ---- the runs ---- */
-static int train_one(report *p, arm *a, int seed, char **pass, int rest) {
-    char seed_text[16], dir[4300];
-    snprintf(seed_text, sizeof seed_text, "%d", seed), snprintf(dir, sizeof dir, "%s/%s-%d", p->out, a->name, seed);
-    const char *mine[16] = {"--variant", a->variant, "--seed", seed_text, "--out", dir, "--resume"};
-    int n = 7;
-    if (*a->layers) mine[n++] = "--layers", mine[n++] = a->layers;
-    for (int i = 0; i < a->sets; i++) mine[n++] = "--set", mine[n++] = a->set[i];
-    for (int i = 0; i < n; i++) pass[rest + i] = (char *)(uintptr_t)mine[i];
-    pass[rest + n] = NULL;
-    return run_self(pass);
+/* the demo's language model, for sweeps of its blocks; "" and the status to exit with */
+static int demo_llm(char path[4096]) {
+    run r;
+    run_begin(&r, 1);
+    run_fetch(&r, "smollm2", path);
+    return run_end(&r);
 }
-static int all_runs(report *p, char **pass, int rest) {
-    double start = fv_now(), worked = 0;
-    int plan = p->arms * p->seeds, done = 0, left = 0, ran = 0;
+/* the number after "depth=" in the options, else in the preset's words; 0 */
+static int depth_of(const task *t, char **pass, int rest) {
+    const char *preset = NULL;
+    for (int i = 1; i < rest; i++) {
+        if (!strncmp(pass[i], "depth=", 6)) return atoi(pass[i] + 6);
+        if (!strcmp(pass[i], "--preset") && i + 1 < rest) preset = pass[i + 1];
+    }
+    for (int i = 0; t->presets[i][0]; i++) {
+        const char *found = strstr(t->presets[i][1], " depth=");
+        if (!preset || !strcmp(preset, t->presets[i][0])) return found ? atoi(found + 7) : 0;
+    }
+    return 0;
+}
+
+/* ---- a folder keeps to its plan: what fv train was given is written down; resumed, it is the same ---- */
+static int any_run(const report *p) {
+    char dir[4300];
+    for (int i = 0; i < p->arms * p->seeds; i++) {
+        snprintf(dir, sizeof dir, "%s/%s-%d", p->out, p->arm[i / p->seeds].name, i % p->seeds);
+        if (compare_exists(dir, "config.json")) return 1;
+    }
+    return compare_exists(p->out, "tune");
+}
+static int keep_to_plan(const report *p, char **pass, int rest) {
+    static const char *const free_of_effect[] = {"--threads", "--save-every", "--quiet", "--recompute", NULL};
+    char path[4400];
+    fv_text now = {NULL, 0, 0};
+    fv_file f;
+    fv_ctx *c = fv_create(NULL);
+    int same = 1;
+    for (int i = 2; i < rest; i++) { /* pass[1] is "train" */
+        int k = 0;
+        while (free_of_effect[k] && strcmp(free_of_effect[k], pass[i])) k++;
+        if (!free_of_effect[k]) fv_text_add(c, &now, "%s\n", pass[i]);
+        else i += k < 2;
+    }
+    if (p->trials) fv_text_add(c, &now, "--tune %d\n", p->trials);
+    snprintf(path, sizeof path, "%s/plan.txt", p->out);
+    if (!access(path, F_OK) && any_run(p) && fv_file_open(c, path, &f)) {
+        same = f.size == now.size && !memcmp(f.data, now.data, now.size);
+        fv_file_close(c, &f);
+    } else fv_write_file(c, path, now.data, now.size);
+    fv_text_free(c, &now);
+    int status = cli_end(c);
+    if (status || same) return status;
+    return cli_fail(2, "%s was begun with other options, which %s lists; its runs cannot be compared with new ones: "
+                       "another --out is wanted", p->out, path);
+}
+
+/* ---- after the runs ---- */
+/* RUN/corrupt.json for every run: fv eval RUN --corrupt all, on the first 2000 test pictures */
+static int corrupt_all(report *p, const char *threads, int quiet) {
+    char dir[4300], file[4400], part[4400];
     for (int s = 0; s < p->seeds; s++)
         for (int i = 0; i < p->arms; i++) {
-            char dir[4300];
             snprintf(dir, sizeof dir, "%s/%s-%d", p->out, p->arm[i].name, s);
-            left += !exists(dir, "result.json");
-        }
-    for (int s = 0; s < p->seeds; s++) /* seed by seed: what is done first compares all arms */
-        for (int i = 0; i < p->arms; i++) {
-            char dir[4300], eta[64] = "";
-            snprintf(dir, sizeof dir, "%s/%s-%d", p->out, p->arm[i].name, s);
-            int had = exists(dir, "result.json");
-            if (!had && ran) snprintf(eta, sizeof eta, ", about %.0f min left", worked / ran * (left - ran) / 60);
-            if (!had && isatty(2)) fprintf(stderr, "[%d/%d] %s, seed %d%s\n", done + 1, plan, p->arm[i].name, s, eta);
-            done++;
-            if (had) continue;
-            int status = train_one(p, &p->arm[i], s, pass, rest);
+            snprintf(file, sizeof file, "%s/corrupt.json", dir);
+            snprintf(part, sizeof part, "%s/corrupt.part", dir);
+            if (!access(file, F_OK)) continue;
+            if (!quiet) fprintf(stderr, "%s-%d: under corruptions\n", p->arm[i].name, s);
+            const char *eval[] = {NULL, "eval", dir, "--corrupt", "all", "--limit", "2000", "--json",
+                                  threads ? "--threads" : NULL, threads, NULL};
+            int status = compare_run_self((char **)(uintptr_t)eval, part);
             if (status) return status;
-            ran++, worked = fv_now() - start;
+            if (rename(part, file)) return cli_fail(4, "%s: cannot be written", file);
         }
     return 0;
+}
+static void draw_predictions(const report *p) {
+    char picture[4400], dir[4300];
+    int i = report_pictured(p);
+    if (!task_named(p->task)->draw || compare_exists(p->out, "predictions.png")) return;
+    snprintf(dir, sizeof dir, "%s/%s-0", p->out, p->arm[i].name),
+        snprintf(picture, sizeof picture, "%s/predictions.png", p->out);
+    const char *draw[] = {NULL, "predict", dir, "--items", "0-11", "--png", picture, NULL};
+    compare_run_self((char **)(uintptr_t)draw, "/dev/null");
+}
+
+static int print_help(void) {
+    printf("usage: fv compare TASK --out DIR [options] [options of fv train]\n\n"
+           "Trains each variant with each seed, or the values of a sweep, on the same data in the same "
+           "order, "
+           "from the same initial weights of the shared\n"
+           "part and with the same budget. Prints a table with the mean, the standard deviation over seeds "
+           "and the 95 %% interval of the paired difference to\n"
+           "the first arm (bootstrap over seeds and test items; from two seeds on), and writes "
+           "OUT/report.html, table.md, results.jsonl and the plots.\n"
+           "Finished runs are reused. Runs that cannot be compared (other data, budget or test split) are "
+           "refused.\n\n"
+           "options:\n"
+           "  --variants A,B           base linear mlp llm random shuffled finetune scratch (default "
+           "base,llm)\n"
+           "  --seeds N                1 to %d (default 1)\n"
+           "  --sweep KEY[=A,B,C]      layer (every block), count (1, 2, 4 last blocks), frozen.after_block "
+           "(head, middle, tail), residual, norm,\n"
+           "                           rope,causal: of the stage, beside base; fraction (of the training "
+           "data): for each variant;\n"
+           "                           or any key of the model and training config, with its values\n"
+           "  --tune K                 K learning rates for each arm, around the preset's (x 1/3, 1, 3), "
+           "tried on a tenth of the training items\n"
+           "                           that is held out; the best one is used. The test split is looked at "
+           "once, at the end.\n"
+           "  --corrupt                measure every run under noise, blur, contrast, JPEG and rotation too, "
+           "on 2000 test items\n"
+           "  --resume                 go on with OUT, with more seeds or arms where asked\n"
+           "  --json                   JSON lines in place of the table\n",
+           MAX_SEEDS);
+    return 0;
+}
+
+/* what was asked for; `pass` is what goes on to fv train, from pass[1] on */
+typedef struct request {
+    char *pass[MAX_ARGS + 48];
+    int rest, resume, json, quiet;
+    const char *variants, *sweep, *llm, *data, *threads;
+} request;
+
+/* -1, or the status to exit with. What is not compare's goes on to fv train. */
+static int read_options(request *q, report *p, int argc, char **argv) {
+    for (int i = 0; i < argc; i++) {
+        int more = i + 1 < argc;
+        const char *o = argv[i];
+        if (q->rest >= MAX_ARGS) return cli_fail(2, "too many options");
+        if (!strcmp(o, "--help") || !strcmp(o, "-h")) return print_help();
+        if (!strcmp(o, "--version")) return cli_version();
+        if (!strcmp(o, "--variants") && more) q->variants = argv[++i];
+        else if (!strcmp(o, "--sweep") && more) q->sweep = argv[++i];
+        else if (!strcmp(o, "--seeds") && more) p->seeds = atoi(argv[++i]);
+        else if (!strcmp(o, "--tune") && more) p->trials = atoi(argv[++i]) > 0 ? atoi(argv[i]) : -1;
+        else if (!strcmp(o, "--out") && more) p->out = argv[++i];
+        else if (!strcmp(o, "--corrupt")) p->corrupt = 1;
+        else if (!strcmp(o, "--resume")) q->resume = 1;
+        else if (!strcmp(o, "--json")) q->json = 1;
+        else if (!strcmp(o, "--variant") || !strcmp(o, "--seed"))
+            return cli_fail(2, "%s is fv train's; here it is %ss", o, o);
+        else {
+            if (!strcmp(o, "--llm") && more) q->llm = argv[i + 1];
+            if (!strcmp(o, "--data") && more) q->data = argv[i + 1];
+            if (!strcmp(o, "--threads") && more) q->threads = argv[i + 1];
+            if (!strcmp(o, "--quiet")) q->quiet = 1;
+            if (*o != '-' && !*p->task) snprintf(p->task, sizeof p->task, "%.30s", o);
+            q->pass[q->rest++] = argv[i];
+        }
+    }
+    return -1;
+}
+static int options_fit(const request *q, const report *p) {
+    if (!p->out) return cli_fail(2, "--out is wanted; fv compare --help");
+    if (!task_named(p->task)) return cli_fail(2, "compare wants a task first: fv compare image ...");
+    if (p->seeds < 1 || p->seeds > MAX_SEEDS) return cli_fail(2, "--seeds: 1 to %d are possible", MAX_SEEDS);
+    if (p->trials < 0 || p->trials > MAX_TRIALS)
+        return cli_fail(2, "--tune: 1 to %d learning rates are possible", MAX_TRIALS);
+    if (p->corrupt && !corrupt_task(p->task))
+        return cli_fail(2, "--corrupt: the task %s has no pictures that can be corrupted", p->task);
+    if (!q->resume && access(p->out, F_OK) == 0)
+        return cli_fail(2, "%s exists and is left as it is; --resume goes on with it", p->out);
+    return -1;
 }
 
 int cmd_compare(int argc, char **argv) {
     static report p;
-    char *pass[MAX_ARGS] = {NULL};
-    const char *variants = "base,llm", *sweep = NULL, *llm = NULL;
-    int rest = 1, resume = 0, json = 0;
-    memset(&p, 0, sizeof p), p.seeds = 1;
-    pass[rest++] = (char *)(uintptr_t) "train";
-    for (int i = 0; i < argc && rest < MAX_ARGS - 24; i++) { /* what is not ours goes on to fv train */
-        int more = i + 1 < argc;
-        if (!strcmp(argv[i], "--help")) {
-            printf("usage: fv compare TASK --out DIR [--variants base,llm,...] [--seeds N] [--sweep KEY[=A,B,C]] [--resume] [--json] [options of fv train]\n\n"
-                   "Trains each variant with each seed, or llm with each value of a sweep beside base; finished runs are reused. Prints a table with the mean, the\n"
-                   "standard deviation over seeds and the 95 %% interval of the paired difference to the first arm (bootstrap over seeds and test items),\n"
-                   "and writes OUT/results.jsonl, OUT/curves.svg, OUT/arms.svg and OUT/report.html.\n\n"
-                   "sweeps: layer (every block), count (1, 2, 4 last blocks), frozen.after_block, residual, norm, rope,causal, fraction (of the training data, for each of\n"
-                   "--variants), or any key of the model and training config with its values\n");
-            return 0;
-        }
-        if (!strcmp(argv[i], "--version")) return cli_version();
-        if (!strcmp(argv[i], "--variants") && more) variants = argv[++i];
-        else if (!strcmp(argv[i], "--sweep") && more) sweep = argv[++i];
-        else if (!strcmp(argv[i], "--seeds") && more) p.seeds = atoi(argv[++i]);
-        else if (!strcmp(argv[i], "--out") && more) p.out = argv[++i];
-        else if (!strcmp(argv[i], "--resume")) resume = 1;
-        else if (!strcmp(argv[i], "--json")) json = 1;
-        else {
-            if (!strcmp(argv[i], "--llm") && more) llm = argv[i + 1];
-            if (*argv[i] != '-' && !*p.task) snprintf(p.task, sizeof p.task, "%.30s", argv[i]);
-            pass[rest++] = argv[i];
-        }
-    }
-    if (!p.out) return cli_fail(2, "--out is wanted; fv compare --help");
-    if (!task_named(p.task)) return cli_fail(2, "compare wants a task first: fv compare image ...");
-    if (p.seeds < 1 || p.seeds > MAX_SEEDS) return cli_fail(2, "--seeds: 1 to %d are possible", MAX_SEEDS);
-    if (!resume && access(p.out, F_OK) == 0) return cli_fail(2, "%s exists and is left as it is; --resume goes on with it", p.out);
-    if (sweep && (!strncmp(sweep, "layer", 5) || !strncmp(sweep, "count", 5)) && !(p.blocks = blocks_of(llm))) return cli_fail(2, "--sweep %s wants --llm FILE, a GGUF or safetensors file with all its blocks", sweep);
-    p.sweep = sweep;
-    int status = make_plan(&p, variants, sweep);
+    static request q;
+    static char command[4096], fetched[4096];
+    memset(&p, 0, sizeof p), p.seeds = 1, p.command = command;
+    q.variants = "base,llm", q.rest = 1, q.pass[q.rest++] = (char *)(uintptr_t) "train";
+    snprintf(command, sizeof command, "fv compare");
+    for (int i = 0; i < argc; i++)
+        snprintf(command + strlen(command), sizeof command - strlen(command), " %s", argv[i]);
+    int status = read_options(&q, &p, argc, argv);
+    if (status < 0) status = options_fit(&q, &p);
     if (status >= 0) return status;
-    if (mkdir(p.out, 0777) && !resume) return cli_fail(4, "%s: cannot be made", p.out);
-    if ((status = all_runs(&p, pass, rest))) return status;
-    char picture[4400] = "", dir[4300];
-    snprintf(dir, sizeof dir, "%s/%s-0", p.out, p.arm[p.arms - 1].name), snprintf(picture, sizeof picture, "%s/predictions.png", p.out);
-    if (task_named(p.task)->draw && !exists(p.out, "predictions.png")) { /* a picture of what the last arm predicts, for the report */
-        const char *draw[] = {NULL, "predict", dir, "--items", "0-11", "--png", picture, NULL};
-        run_self((char **)(uintptr_t)draw);
+    int of_blocks = q.sweep && (!strncmp(q.sweep, "layer", 5) || !strncmp(q.sweep, "count", 5));
+    if (of_blocks && !q.llm && q.data && !strcmp(q.data, "demo")) {
+        if ((status = demo_llm(fetched))) return status;
+        q.llm = fetched;
     }
+    p.blocks = of_blocks && q.llm ? blocks_of(q.llm) : 0, p.depth = depth_of(task_named(p.task), q.pass, q.rest);
+    if ((status = make_plan(&p, q.variants, q.sweep)) >= 0) return status;
+    if (mkdir(p.out, 0777) && !q.resume) return cli_fail(4, "%s: cannot be made", p.out);
+    if ((status = keep_to_plan(&p, q.pass, q.rest)) || (status = compare_run_all(&p, q.pass, q.rest, q.quiet)))
+        return status;
+    if (p.corrupt && (status = corrupt_all(&p, q.threads, q.quiet))) return status;
+    draw_predictions(&p);
     fv_ctx *c = fv_create(NULL);
-    if (c) report_write(c, &p, json);
+    if (c) report_write(c, &p, q.json);
     return cli_end(c);
 }

@@ -1,19 +1,106 @@
 /* fv eval, fv predict: a finished run measured on its test split, or asked about files or test items. */
 #include "cli.h"
+#include "corrupt.h"
 #include "run.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- under corruptions ---- */
+typedef struct errors {
+    double clean, at[CORRUPT_KINDS][CORRUPT_LEVELS], mean[CORRUPT_KINDS], all;
+} errors;
+
+/* Top-1 errors in percent of the first `count` test pictures of a run, clean and under every kind at every
+ * level. */
+static int corrupt_errors(run *r, int count, errors *e) {
+    for (int n = 0; n <= CORRUPT_KINDS * CORRUPT_LEVELS && !fv_error(r->c) && !is_interrupted(); n++) {
+        int kind = (n - 1) / CORRUPT_LEVELS, level = n ? (n - 1) % CORRUPT_LEVELS + 1 : 0;
+        figures f;
+        memset(&f, 0, sizeof f);
+        r->corrupt_kind = n ? kind : 0, r->corrupt_level = level;
+        run_measure(r, SPLIT_TEST, 0, count, &f);
+        double error = 100 - f.at[0].value;
+        if (!n) e->clean = error;
+        else
+            e->at[kind][level - 1] = error, e->mean[kind] += error / CORRUPT_LEVELS,
+                                e->all += error / CORRUPT_LEVELS / CORRUPT_KINDS;
+    }
+    r->corrupt_level = 0;
+    return !fv_error(r->c);
+}
+static void errors_json(const errors *e, double mce) {
+    printf("{\"final\":true,\"clean_error\":%.4f,\"mean_error\":{", e->clean);
+    for (int k = 0; k < CORRUPT_KINDS; k++) printf("\"%s\":%.4f,", corrupt_name(k), e->mean[k]);
+    printf("\"all\":%.4f},\"error\":{", e->all);
+    for (int k = 0; k < CORRUPT_KINDS; k++)
+        for (int l = 0; l < CORRUPT_LEVELS; l++) {
+            if (!l) printf("%s\"%s\":[", k ? "," : "", corrupt_name(k));
+            printf("%.4f%s", e->at[k][l], l + 1 < CORRUPT_LEVELS ? "," : "]");
+        }
+    if (mce > 0) printf("},\"mce\":%.4f}\n", mce);
+    else printf("}}\n");
+}
+static void errors_print(const errors *e, double mce) {
+    printf("top-1 error in percent; without corruption %.2f\n%-10s", e->clean, "severity");
+    for (int l = 1; l <= CORRUPT_LEVELS; l++) printf("%8d", l);
+    printf("%8s\n", "mean");
+    for (int k = 0; k < CORRUPT_KINDS; k++) {
+        printf("%-10s", corrupt_name(k));
+        for (int l = 0; l < CORRUPT_LEVELS; l++) printf("%8.2f", e->at[k][l]);
+        printf("%8.2f\n", e->mean[k]);
+    }
+    printf("mean of all %.2f\n", e->all);
+    if (mce > 0) printf("mean corruption error against --beside: %.1f (under 100: more robust)\n", mce);
+}
+
+/* one run opened, measured, closed; the status to exit with */
+static int errors_of(const char *dir, const char *data, int threads, int most, errors *e) {
+    run r;
+    memset(e, 0, sizeof *e);
+    run_begin(&r, threads);
+    fv_json *j = run_reopen(&r, dir, data);
+    run_catch_signals();
+    if (j && !corrupt_task(r.task->name))
+        fv_fail(r.c, FV_EUSAGE, "--corrupt: the task %s has no pictures that can be corrupted", r.task->name);
+    if (j && run_open_data(&r))
+        corrupt_errors(&r, most > 0 && most < r.count[SPLIT_TEST] ? most : r.count[SPLIT_TEST], e);
+    fv_json_free(r.c, j);
+    int status = run_end(&r);
+    return status ? status : is_interrupted() ? 130 : 0;
+}
+static int eval_corrupted(const cli *a, int threads, int most) {
+    errors e, base;
+    double mce = 0;
+    const char *beside = cli_value(a, "--beside"), *data = cli_value(a, "--data");
+    if (strcmp(cli_value(a, "--corrupt"), "all"))
+        return cli_fail(2, "--corrupt %s: all is what there is", cli_value(a, "--corrupt"));
+    int status = errors_of(a->words[0], data, threads, most, &e);
+    if (!status && beside) status = errors_of(beside, data, threads, most, &base);
+    if (status) return status;
+    for (int k = 0; k < CORRUPT_KINDS && beside; k++) mce += 100 * e.mean[k] / base.mean[k] / CORRUPT_KINDS;
+    if (cli_value(a, "--json")) errors_json(&e, mce);
+    else errors_print(&e, mce);
+    return 0;
+}
+
 int cmd_eval(int argc, char **argv) {
-    cli_option options[] = {{"--data", "DIR|demo", "other data than the run's", NULL}, {"--shuffle", NULL, "inputs of other items: what is left is guessed from the rest", NULL},
-        {"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "one JSON line", NULL}, {NULL, NULL, NULL, NULL}};
+    cli_option options[] = {
+        {"--data", "DIR|demo", "other data than the run's", NULL},
+        {"--shuffle", NULL, "inputs of other items: what is left is guessed from the rest", NULL},
+        {"--corrupt", "all", "under noise, blur, contrast, jpeg, rotation at 5 severities", NULL},
+        {"--beside", "RUN", "with --corrupt: mean corruption error against it", NULL},
+        {"--limit", "N", "first N test items", NULL},
+        {"--threads", "N", "all cores unless said", NULL},
+        {"--json", NULL, "one JSON line", NULL},
+        {NULL, NULL, NULL, NULL}};
     cli a = {"fv eval RUN [options]", "Measures a finished run on its test split.", options, {NULL}, 0};
     int status = cli_parse(&a, argc, argv), bad = 0;
     if (status >= 0) return status;
     if (a.count != 1) return cli_fail(2, "a run's folder is wanted; usage: %s", a.usage);
-    int threads = (int)cli_int(&a, "--threads", 0, 1, &bad);
+    int threads = (int)cli_int(&a, "--threads", 0, 1, &bad), most = (int)cli_int(&a, "--limit", 0, 1, &bad);
     if (bad) return 2;
+    if (cli_value(&a, "--corrupt")) return eval_corrupted(&a, threads, most);
     run r;
     figures f;
     fv_text t = {0};
@@ -23,8 +110,7 @@ int cmd_eval(int argc, char **argv) {
     r.blind = cli_value(&a, "--shuffle") != NULL;
     run_catch_signals();
     if (j && run_open_data(&r)) {
-        if (r.task->measure) r.task->measure(&r, SPLIT_TEST, 0, r.count[SPLIT_TEST], &f);
-        else run_classes(&r, SPLIT_TEST, 0, r.count[SPLIT_TEST], &f);
+        run_measure(&r, SPLIT_TEST, 0, most > 0 && most < r.count[SPLIT_TEST] ? most : r.count[SPLIT_TEST], &f);
         if (r.task->baselines && !r.blind && !fv_error(r.c)) r.task->baselines(&r, &f);
     }
     if (!fv_error(r.c) && !is_interrupted()) {
@@ -56,7 +142,9 @@ static int draw_items(run *r, const char *text, const char *png) {
     if (!r->task->draw) return fv_fail(r->c, FV_EUNAVAILABLE, "the task %s draws nothing", r->task->name);
     if (!run_open_data(r)) return 0;
     int n = read_items(text, r->count[SPLIT_TEST], items, 256);
-    if (!n) return fv_fail(r->c, FV_EUSAGE, "--items %s: numbers of test items as in 3,7,20-40, below %d", text, r->count[SPLIT_TEST]);
+    if (!n)
+        return fv_fail(r->c, FV_EUSAGE, "--items %s: numbers of test items as in 3,7,20-40, below %d", text,
+                       r->count[SPLIT_TEST]);
     return r->task->draw(r, items, n, png);
 }
 
@@ -69,7 +157,8 @@ int cmd_predict(int argc, char **argv) {
     int status = cli_parse(&a, argc, argv), bad = 0;
     if (status >= 0) return status;
     const char *items = cli_value(&a, "--items"), *png = cli_value(&a, "--png");
-    if (a.count < 1 || (a.count < 2 && !items)) return cli_fail(2, "a run's folder and files are wanted; usage: %s", a.usage);
+    if (a.count < 1 || (a.count < 2 && !items))
+        return cli_fail(2, "a run's folder and files are wanted; usage: %s", a.usage);
     int threads = (int)cli_int(&a, "--threads", 0, 1, &bad);
     if (bad) return 2;
     run r;
@@ -78,7 +167,8 @@ int cmd_predict(int argc, char **argv) {
     fv_json *j = run_reopen(&r, a.words[0], cli_value(&a, "--data"));
     if (j) {
         fv_no_grad(r.c, 1);
-        if (a.count > 1 && !r.task->predict) fv_fail(r.c, FV_EUNAVAILABLE, "the task %s predicts test items only: --items 0-19", r.task->name);
+        if (a.count > 1 && !r.task->predict)
+            fv_fail(r.c, FV_EUNAVAILABLE, "the task %s predicts test items only: --items 0-19", r.task->name);
         for (int i = 1; i < a.count && !fv_error(r.c); i++) {
             fv_reset(r.c);
             r.task->predict(&r, a.words[i], cli_value(&a, "--json") != NULL);

@@ -77,7 +77,8 @@ static int read_settings(run *r, cli *a, char sets[][256], int set_count, int *b
 
 /* which items are trained on; said before anything is made on the disk */
 static int plan(run *r) {
-    int hold = (int)number_of(&r->s, 't', "holdout", 0), limit = (int)number_of(&r->s, 't', "limit", 0);
+    run_limit_test(r);
+    int hold = run_holdout(r), limit = (int)number_of(&r->s, 't', "limit", 0);
     int step = (int)number_of(&r->s, 't', "batch_size", 128) * (int)number_of(&r->s, 't', "grad_accum", 1);
     r->order_count = r->count[SPLIT_TRAIN] - hold;
     double fraction = number_of(&r->s, 't', "fraction", 1);
@@ -106,7 +107,8 @@ static int train(run *r, cli *a, const char *out, int save_every) {
         run_catch_signals();
         if (mkdir(out, 0777) && !cli_value(a, "--resume")) fv_fail(r->c, FV_EIO, "%s: cannot be made", out);
         run_write_config(r, out);
-        if (!fv_error(r->c)) run_train(r, out, save_every, cli_value(a, "--json") != NULL, cli_value(a, "--quiet") != NULL);
+        run_progress show = cli_value(a, "--progress") ? PROGRESS_LINES : cli_value(a, "--quiet") ? PROGRESS_NONE : PROGRESS_BAR;
+        if (!fv_error(r->c)) run_train(r, out, save_every, cli_value(a, "--json") != NULL, show);
     }
     int status = run_end(r);
     return status ? status : is_interrupted() ? cli_fail(130, "interrupted; %s can be resumed", out) : 0;
@@ -144,7 +146,7 @@ int cmd_train(int argc, char **argv) {
         {"--limit", "N", "first N training items", NULL}, {"--save-every", "N", "steps between checkpoints (default 100)", NULL},
         {"--resume", NULL, "go on where the run's folder stands", NULL}, {"--recompute", NULL, "less memory, more time: fv bench step --recompute says how much", NULL},
         {"--profile", NULL, "where the time of the steps went, by op, and its share of the peak", NULL}, {"--device", "cpu|cuda[:N]", "cpu unless said", NULL}, {"--json", NULL, "JSON lines on stdout", NULL},
-        {"--quiet", NULL, "no progress bar", NULL}, {NULL, NULL, NULL, NULL}};
+        {"--quiet", NULL, "no progress bar", NULL}, {"--progress", NULL, "progress as lines, for a program that reads them", NULL}, {NULL, NULL, NULL, NULL}};
     cli a = {"fv train TASK --data DIR --out DIR [options]", "Trains a task's network, with a language model's block inside unless --variant base.", options, {NULL}, 0};
     int status = cli_parse(&a, n, argv);
     if (status == 0 && help) return print_tasks();

@@ -12,6 +12,8 @@ static const struct {
     {"eval", cmd_eval, "measure a finished run on its test split"},
     {"predict", cmd_predict, "name the classes of pictures"},
     {"compare", cmd_compare, "train several variants alike; a table and loss curves"},
+    {"heatmap", cmd_heatmap, "where a network looks: magnitude, frequency, attention, over pictures"},
+    {"probe", cmd_probe, "what the block does: gradients, similarity, rank, attention"},
     {"trace", cmd_trace, "run a case file and write, or check, every result"},
     {"inspect", cmd_inspect, "list the tensors and metadata of a safetensors or GGUF file"},
     {"extract", cmd_extract, "copy chosen blocks of a language model into a small file"},

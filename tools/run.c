@@ -64,7 +64,7 @@ static void cache_folder(char *path, size_t n, const char *what) {
 }
 
 /* The path that tools/fetch.sh prints for a thing. The script lies beside the program's folder (build/fv) or where make install put it. */
-static int fetched(run *r, const char *what, char *path) {
+int run_fetch(run *r, const char *what, char *path) {
     char self[4096], script[4200];
     int pipes[2], status = 0;
     size_t used = 0;
@@ -147,7 +147,7 @@ static int demo_data(run *r) {
     for (char *w = strtok(words, " "); w && count < 4; w = strtok(NULL, " "), count++) {
         found[count][0] = 0;
         if (*w != '?') {
-            if (!fetched(r, w, found[count])) return 0;
+            if (!run_fetch(r, w, found[count])) return 0;
             continue;
         }
         cache_folder(r->data_path, sizeof r->data_path, ++w);
@@ -155,7 +155,7 @@ static int demo_data(run *r) {
         if (there) fprintf(stderr, "fv: demo of %s: with %s, which is in the cache\n", r->task->name, w);
         else fprintf(stderr, "fv: demo of %s: without %s, which sh tools/fetch.sh %s would get\n", r->task->name, w, w);
         if (there && demo_folder(r, w)) return 1;
-        if (there && !fetched(r, w, found[count])) return 0;
+        if (there && !run_fetch(r, w, found[count])) return 0;
         if (there) extra = w;
     }
     if (!r->task->demo) return snprintf(r->data_path, sizeof r->data_path, "%s", found[0]) > 0;
@@ -182,7 +182,7 @@ int run_llm(run *r, const char *llm, int demo) {
     int wanted = r->task->words || wants_llm(r);
     if (fv_error(r->c) || (is_text(&r->s, 't', "variant", "base") && !r->task->words)) return !fv_error(r->c);
     if (llm) snprintf(r->llm_path, sizeof r->llm_path, "%s", realpath(llm, full) ? full : llm);
-    else if (demo) return fetched(r, "smollm2", r->llm_path);
+    else if (demo) return run_fetch(r, "smollm2", r->llm_path);
     else if (wanted && r->task->words) return fv_fail(r->c, FV_EUSAGE, "the task %s wants a language model for its tokenizer: --llm FILE (a GGUF file)", r->task->name);
     else if (wanted) return fv_fail(r->c, FV_EUSAGE, "variant %s wants a language model: --llm FILE (a GGUF or safetensors file)", value_of(&r->s, 't', "variant", "llm"));
     return 1;
@@ -268,6 +268,10 @@ fv_json *run_reopen(run *r, const char *dir, const char *data) {
     return NULL;
 }
 
+void run_limit_test(run *r) {
+    int most = (int)number_of(&r->s, 't', "test_limit", 0);
+    if (most > 0 && most < r->count[SPLIT_TEST]) r->count[SPLIT_TEST] = most;
+}
 int run_put_classes(run *r, int classes) {
     const char *given = value_of(&r->s, 'm', "num_classes", NULL);
     double n = number_of(&r->s, 'm', "num_classes", classes);
@@ -281,7 +285,9 @@ int run_put_classes(run *r, int classes) {
 int run_open_data(run *r) {
     if (r->data) return 1;
     if (!fv_error(r->c) && !*r->data_path) return fv_fail(r->c, FV_EUSAGE, "the run names no data: --data DIR is wanted");
-    return !fv_error(r->c) && r->task->open(r, r->data_path);
+    if (fv_error(r->c) || !r->task->open(r, r->data_path)) return 0;
+    run_limit_test(r);
+    return 1;
 }
 
 void run_score(run *r, int split, int item, double score) {
@@ -379,21 +385,47 @@ int run_classes(run *r, int split, int from, int count, figures *f) {
     return !fv_error(r->c);
 }
 
-static int measure(run *r, int split, int from, int count, figures *f) {
+int run_measure(run *r, int split, int from, int count, figures *f) {
     return r->task->measure ? r->task->measure(r, split, from, count, f) : run_classes(r, split, from, count, f);
 }
 
+int run_holdout(const run *r) {
+    double hold = number_of(&r->s, 't', "holdout", 0);
+    return hold <= 0 ? 0 : hold < 1 ? (int)(hold * r->count[SPLIT_TRAIN]) : (int)hold;
+}
+
 /* ---- the run's folder ---- */
+/* SHA-256 of 16 test items as the network gets them, spread over the split: tells one test split from another */
+static int digest_of_test(run *r, char hex[65]) {
+    fv_sha sha;
+    uint8_t digest[32];
+    fv_sha_start(&sha);
+    for (int i = 0; i < 16 && i < r->count[SPLIT_TEST]; i++) {
+        int32_t item = (int32_t)((int64_t)i * r->count[SPLIT_TEST] / 16);
+        batch b;
+        memset(&b, 0, sizeof b), b.with_loss = 1;
+        fv_reset(r->c);
+        if (!r->task->batch(r, SPLIT_TEST, &item, 1, -1, &b)) return 0;
+        for (int k = 0; k < b.inputs + b.targets; k++) {
+            const fv_tensor *t = k < b.inputs ? b.input[k] : b.target[k - b.inputs];
+            if (t) fv_sha_add(&sha, t->data, (size_t)fv_numel(t) * fv_type_size(t->type));
+        }
+    }
+    fv_sha_end(&sha, digest);
+    for (int i = 0; i < 32; i++) snprintf(hex + 2 * i, 3, "%02x", (unsigned)digest[i]);
+    return 1;
+}
 void run_write_config(run *r, const char *out) {
     fv_text t = {0};
-    char path[4200];
-    if (fv_error(r->c)) return;
+    char path[4200], digest[65];
+    if (fv_error(r->c) || !digest_of_test(r, digest)) return;
     fv_text_add(r->c, &t, "{\"task\":\"%s\",\"model\":", r->task->name);
     model_json(r->c, &t, &r->s);
     fv_text_add(r->c, &t, ",\"train\":{");
     section_json(r->c, &t, &r->s, 't');
     fv_text_add(r->c, &t, "},\"data\":");
     fv_text_json_string(r->c, &t, r->data_path);
+    fv_text_add(r->c, &t, ",\"items\":{\"train\":%d,\"test\":%d,\"test_sha256\":\"%s\"}", r->count[SPLIT_TRAIN], r->count[SPLIT_TEST], digest);
     if (*r->llm_path) {
         fv_text_add(r->c, &t, ",\"llm\":{\"path\":");
         fv_text_json_string(r->c, &t, r->llm_path);
@@ -435,8 +467,12 @@ static FILE *open_log(run *r, const char *out, int64_t step) {
     return log;
 }
 
-static void progress(int64_t step, int64_t steps, double start, double loss) {
+static void progress(int64_t step, int64_t steps, double start, double loss, run_progress show) {
+    static double said;
     const char *term = getenv("TERM");
+    if (show == PROGRESS_LINES && (step == steps || fv_now() > said + 0.5))
+        fprintf(stderr, "progress %lld %lld %.4f\n", (long long)step, (long long)steps, loss), said = fv_now();
+    if (show != PROGRESS_BAR) return;
     if (!isatty(2) || (term && !strcmp(term, "dumb"))) return;
     double left = (fv_now() - start) / (double)step * (double)(steps - step);
     int full = (int)(30 * step / steps);
@@ -510,7 +546,7 @@ static void finish(run *r, const char *out, double seconds, double speed, int js
     figures f, cost;
     fv_text t = {0};
     memset(&f, 0, sizeof f), memset(&cost, 0, sizeof cost);
-    int hold = (int)number_of(&r->s, 't', "holdout", 0);
+    int hold = run_holdout(r);
     figure_add(&cost, "images_per_s", speed, "#");
     figure_add(&cost, "peak_memory_mb", (double)fv_memory(r->c).peak / 1e6, "#");
     figure_add(&cost, "trainable_parameters", (double)fv_model_numel(r->model), "#");
@@ -518,8 +554,8 @@ static void finish(run *r, const char *out, double seconds, double speed, int js
     figure_add(&cost, "seconds", seconds, "#");
     if (recomputed(r) > 0) figure_add(&cost, "recomputed_time", 100 * recomputed(r), "%");
     if (!hold) r->score = (float *)fv_alloc(r->c, (size_t)(r->count[SPLIT_TEST] + 1) * sizeof(float));
-    if (hold) measure(r, SPLIT_TRAIN, r->count[SPLIT_TRAIN] - hold, hold, &f);
-    else measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
+    if (hold) run_measure(r, SPLIT_TRAIN, r->count[SPLIT_TRAIN] - hold, hold, &f);
+    else run_measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
     if (!hold && r->task->baselines && !interrupted && !fv_error(r->c)) r->task->baselines(r, &f);
     if (interrupted || fv_error(r->c)) return;
     snprintf(path, sizeof path, "%s/model.safetensors", out);
@@ -541,15 +577,17 @@ static void finish(run *r, const char *out, double seconds, double speed, int js
     if (!fv_error(r->c)) print_result(r, &f, &cost, json);
 }
 
-/* a line of the log with the test measures, every so many epochs */
+/* a line of the log with the test measures (or those of the items held out), every so many epochs */
 static void log_measures(run *r, FILE *log, int64_t step) {
+    int hold = run_holdout(r);
     figures f;
     fv_text t = {0};
     int counting = fv_profile_on(r->c, 0);
     memset(&f, 0, sizeof f);
-    measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
+    if (hold) run_measure(r, SPLIT_TRAIN, r->count[SPLIT_TRAIN] - hold, hold, &f);
+    else run_measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
     figures_json(r->c, &t, &f);
-    if (!fv_error(r->c) && !interrupted) fprintf(log, "{\"step\":%lld,\"test\":{%s}}\n", (long long)step, t.data);
+    if (!fv_error(r->c) && !interrupted) fprintf(log, "{\"step\":%lld,\"%s\":{%s}}\n", (long long)step, hold ? "held_out" : "test", t.data);
     fv_text_free(r->c, &t);
     fv_profile_on(r->c, counting);
 }
@@ -590,7 +628,7 @@ static void free_average(run *r, fv_params *average, fv_params *kept) {
     fv_free(r->c, average->at), fv_free(r->c, kept->at);
 }
 
-void run_train(run *r, const char *out, int save_every, int json, int quiet) {
+void run_train(run *r, const char *out, int save_every, int json, run_progress show) {
     const settings *s = &r->s;
     int size = (int)number_of(s, 't', "batch_size", 128), accum = (int)number_of(s, 't', "grad_accum", 1), epoch = -1;
     int per_epoch = r->order_count / (size * accum), eval_every = (int)number_of(s, 't', "eval_every", 0);
@@ -605,7 +643,7 @@ void run_train(run *r, const char *out, int save_every, int json, int quiet) {
     int64_t step = o && make_average(r, &average, &kept) ? fv_checkpoint_load(r->c, out, &r->model->params, &kept, o) : -1, first = step;
     float decay = (float)number_of(s, 't', "ema", 0);
     FILE *log = step >= 0 ? open_log(r, out, step) : NULL;
-    double start = fv_now(), lr = number_of(s, 't', "lr", 1e-3), seen = 0, spent = 0;
+    double start = fv_now(), lr = number_of(s, 't', "lr", 1e-3) * number_of(s, 't', "lr_scale", 1), seen = 0, spent = 0;
     fv_training(r->c, 1);
     fv_autocast(r->c, r->bf16 ? FV_BF16 : FV_F32);
     while (log && step < steps && !interrupted && !fv_error(r->c)) {
@@ -618,7 +656,7 @@ void run_train(run *r, const char *out, int save_every, int json, int quiet) {
         step++, seen += size * accum, spent += fv_now() - t;
         fprintf(log, "{\"step\":%lld,\"epoch\":%d,\"loss\":%.6f,\"lr\":%.6g,\"grad_norm\":%.5g}\n", (long long)step, epoch, loss, (double)rate, norm);
         if (eval_every > 0 && step < steps && step % ((int64_t)eval_every * per_epoch) == 0) log_measures(r, log, step);
-        if (!quiet) progress(step, steps, start, loss);
+        progress(step, steps, start, loss, show);
         if (step == steps || (save_every > 0 && step % save_every == 0)) {
             fflush(log);
             fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, step);

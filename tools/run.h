@@ -10,13 +10,24 @@ void run_begin(run *r, int threads);
 int run_end(run *r);
 /* Where --data and --llm are: "demo" fetches and makes what the task's demo wants, in the cache folder. 1 or 0. */
 int run_data(run *r, const char *data);
+/* Where tools/fetch.sh keeps a thing ("emoji"); fetched when it is not there. path [4096]. 1 or 0. */
+int run_fetch(run *r, const char *what, char *path);
 int run_llm(run *r, const char *llm, int demo);
 int run_open_model(run *r);
 /* Settings, model, weights and data folder of a finished run, for eval and predict. NULL and an error, or its config. */
 fv_json *run_reopen(run *r, const char *dir, const char *data);
 void run_write_config(run *r, const char *out);
+/* How many of the training items, the last ones, are kept back to measure on in place of the test split: the key holdout, a number, or
+ * below 1 a share. */
+int run_holdout(const run *r);
+/* The key test_limit: only the first so many test items are measured on. Called when the data are open. */
+void run_limit_test(run *r);
+/* PROGRESS_LINES: "progress STEP STEPS LOSS" on stderr, twice a second at most */
+typedef enum run_progress { PROGRESS_BAR, PROGRESS_NONE, PROGRESS_LINES } run_progress;
 /* All steps that are left, the checkpoints, the measures, the result. */
-void run_train(run *r, const char *out, int save_every, int json, int quiet);
+void run_train(run *r, const char *out, int save_every, int json, run_progress show);
+/* Measures a split's items as the task does. */
+int run_measure(run *r, int split, int from, int count, figures *f);
 /* {"top1":..,...} without the braces, each figure with its unit's decimals */
 void figures_json(fv_ctx *c, fv_text *t, const figures *f);
 void figures_print(const figures *f);

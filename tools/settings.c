@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What every task knows of training: a number from least to most (w: a whole one), or one of two words. */
+/* What every task knows of training: a number from least to most (w: a whole one), or one of two words. holdout: that
+ * many training items (below 1: that share), the last ones, are not trained on and measured in place of the test split;
+ * test_limit: the first N test items are measured; lr_scale: a factor on lr, for tuning. */
 static const struct {
     const char *key;
     char kind;
@@ -30,7 +32,9 @@ static const struct {
                   {"limit", 'w', 0, 2e9, {NULL}},
                   {"fraction", 'n', 1e-9, 1, {NULL}},
                   {"variant", 'v', 0, 0, {NULL}},
-                  {"holdout", 'w', 0, 2e9, {NULL}},
+                  {"holdout", 'n', 0, 2e9, {NULL}},
+                  {"test_limit", 'w', 0, 2e9, {NULL}},
+                  {"lr_scale", 'n', 1e-9, 1e9, {NULL}},
                   {"eval_every", 'w', 0, 1e9, {NULL}}};
 enum { TRAIN_KEYS = sizeof train_keys / sizeof *train_keys };
 static int train_key(const char *key) { /* which; -1: none */

@@ -25,6 +25,9 @@ emoji *emoji_list(fv_ctx *c, const char *dir, emoji_font *font, int *count);
 /* A background to draw on: gradients, noise, stripes or checks of two colours, with clutter over it. */
 void draw_background(canvas *v, fv_rng *r, int clutter);
 
+/* emoji_scenes_write -- heat maps' demo: emoji over busy backgrounds, 64x64, as folders of classes: DIR/train/CLASS/N.png, DIR/test/..., and for the
+ * test pictures DIR/masks/CLASS/N.png, white where the emoji is. 1 or 0. */
+int emoji_scenes_write(fv_ctx *c, const char *dir, const char *emoji_dir);
 /* emoji_captions_write -- retrieval's demo, as captions.c describes it, into DIR. 1 or 0. */
 int emoji_captions_write(fv_ctx *c, const char *dir, const char *emoji_dir);
 #endif

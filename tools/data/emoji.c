@@ -1,7 +1,8 @@
 /* emoji.c -- pictures of emoji for the demos. retrieval's settings, fixed before the first training run:
  * 64x64 pixels; the emoji is 26 to 56 pixels wide, anywhere inside, over a background of two colours with 0 to 5 pieces of clutter. Of all single-character
  * emoji of the font, shuffled, the first 400 are known: 16 training pictures each, with every name they have, and two test pictures each, with the short
- * name; up to 200 others are unseen: one picture each, in a split of their own. */
+ * name; up to 200 others are unseen: one picture each, in a split of their own.
+ * Heat maps' demo: 20 emoji as classes, the first of the same list after another shuffle, 60 training and 10 test pictures each, with 4 to 9 pieces of clutter. */
 #include "captions.h"
 #include <ctype.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <sys/stat.h>
 
 enum { KNOWN = 400, UNSEEN = 200, TRAIN_PICTURES = 16, TEST_PICTURES = 2, SIDE = 64, LINE = 512 };
+enum { SCENE_CLASSES = 20, SCENE_TRAIN = 60, SCENE_TEST = 10 };
 
 static const char *next_line(const char *at, const char *end, char *line) {
     const char *stop = (const char *)memchr(at, '\n', (size_t)(end - at));
@@ -126,6 +128,68 @@ static int write_picture(fv_ctx *c, fv_rng *r, canvas *v, const uint8_t *pixels,
     return canvas_save(c, v, path);
 }
 
+/* ---- heat maps' demo ---- */
+/* an emoji somewhere on a busy background, and its mask */
+static int write_scene(fv_ctx *c, fv_rng *r, canvas *v, const uint8_t *pixels, const char *path, const char *mask) {
+    double w = 22 + 22 * (double)fv_rng_uniform(r), h = w * EMOJI_H / EMOJI_W, x = (double)fv_rng_uniform(r) * (SIDE - w), y = (double)fv_rng_uniform(r) * (SIDE - h);
+    draw_background(v, r, 4 + (int)fv_rng_below(r, 6));
+    draw_pixels(v, pixels, EMOJI_W, EMOJI_H, 4, x, y, w, h);
+    if (!canvas_save(c, v, path) || !mask) return !fv_error(c);
+    uint8_t *white = (uint8_t *)fv_alloc(c, (size_t)EMOJI_W * EMOJI_H * 4);
+    for (int i = 0; white && i < EMOJI_W * EMOJI_H; i++) white[4 * i] = white[4 * i + 1] = white[4 * i + 2] = 255, white[4 * i + 3] = pixels[4 * i + 3];
+    memset(v->rgb, 0, (size_t)SIDE * SIDE * 3);
+    if (white) draw_pixels(v, white, EMOJI_W, EMOJI_H, 4, x, y, w, h);
+    for (int i = 0; i < SIDE * SIDE * 3; i++) v->rgb[i] = v->rgb[i] >= 128 ? 255 : 0;
+    fv_free(c, white);
+    return canvas_save(c, v, mask);
+}
+/* "grinning face" -> "grinning_face", a folder's name */
+static void class_folder(char *out, size_t n, const char *dir, const char *part, const char *name) {
+    size_t at = (size_t)snprintf(out, n, "%.2000s/%s/", dir, part);
+    for (; *name && at + 1 < n; name++) out[at++] = isalnum((unsigned char)*name) ? *name : '_';
+    out[at] = 0;
+}
+static int write_class(fv_ctx *c, const char *dir, const emoji *e, int number, canvas *v, const uint8_t *pixels) {
+    static const char *const part[3] = {"train", "test", "masks"};
+    char folder[3][2200], path[2300], mask[2300];
+    for (int i = 0; i < 3; i++) {
+        class_folder(folder[i], sizeof folder[i], dir, part[i], e->name[0]);
+        if (mkdir(folder[i], 0777)) return fv_fail(c, FV_EIO, "%s: the folder cannot be made", folder[i]);
+    }
+    for (int k = 0; k < SCENE_TRAIN + SCENE_TEST && !fv_error(c); k++) {
+        fv_rng r = {2031, 1000 + (uint64_t)(number * 1000 + k), 0};
+        int test = k >= SCENE_TRAIN;
+        snprintf(path, sizeof path, "%s/%d.png", folder[test], k), snprintf(mask, sizeof mask, "%s/%d.png", folder[2], k);
+        write_scene(c, &r, v, pixels, path, test ? mask : NULL);
+    }
+    return !fv_error(c);
+}
+int emoji_scenes_write(fv_ctx *c, const char *dir, const char *emoji_dir) {
+    static const char *const part[3] = {"train", "test", "masks"};
+    char path[4400];
+    int n = 0;
+    snprintf(path, sizeof path, "%s/NotoColorEmoji.ttf", emoji_dir);
+    emoji_font *font = emoji_open(c, path);
+    emoji *list = font ? emoji_list(c, emoji_dir, font, &n) : NULL;
+    int32_t *order = list ? (int32_t *)fv_alloc(c, (size_t)n * sizeof *order) : NULL;
+    uint8_t *pixels = (uint8_t *)fv_alloc(c, (size_t)EMOJI_W * EMOJI_H * 4);
+    canvas v = canvas_new(c, SIDE, SIDE);
+    fv_rng g = {2031, 0, 0};
+    for (int i = 0; i < 3 && !fv_error(c); i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, part[i]);
+        if (mkdir(path, 0777)) fv_fail(c, FV_EIO, "%s: the folder cannot be made", path);
+    }
+    for (int i = 0; order && i < n; i++) order[i] = i;
+    if (order) fv_rng_shuffle(&g, order, n);
+    for (int i = 0; i < SCENE_CLASSES && i < n && v.rgb && !fv_error(c); i++) {
+        if (!emoji_draw(font, list[order[i]].codepoint, pixels)) fv_fail(c, FV_EFORMAT, "%s: an emoji could not be drawn twice", emoji_dir);
+        else write_class(c, dir, &list[order[i]], i, &v, pixels);
+    }
+    canvas_free(c, &v), fv_free(c, pixels), fv_free(c, order), fv_free(c, list), emoji_close(c, font);
+    return !fv_error(c);
+}
+
+/* ---- retrieval's demo ---- */
 int emoji_captions_write(fv_ctx *c, const char *dir, const char *emoji_dir) {
     static const char *const split_name[3] = {"train", "test", "unseen"};
     char path[4400], file[64];

@@ -1,4 +1,5 @@
 /* image: classes of pictures. */
+#include "../corrupt.h"
 #include "../data/pictures.h"
 #include "classify.h"
 #include <math.h>
@@ -10,6 +11,8 @@ typedef struct image_data { pictures split[2]; } image_data;
 static const char *presets[][2] = {
     {"demo-image", "arch=vit img_size=28 patch_size=7 in_chans=1 embed_dim=128 depth=4 num_heads=4 batch_size=128 epochs=4 lr=1e-3 warmup_epochs=0.5 weight_decay=0.05 "
                    "label_smoothing=0.1 clip_grad=1 hflip=1 limit=30000"},
+    {"emoji64", "arch=vit img_size=64 patch_size=8 in_chans=3 embed_dim=128 depth=4 num_heads=4 batch_size=50 epochs=12 lr=1e-3 warmup_epochs=1 weight_decay=0.05 "
+                "linear_init=xavier clip_grad=1 precision=bf16 hflip=1 shift=4"},
     {"tiny28", "arch=vit img_size=28 patch_size=4 in_chans=1 embed_dim=128 depth=4 num_heads=4 batch_size=128 epochs=10 lr=1e-3 warmup_epochs=1 weight_decay=0.05"},
     {"tiny", "arch=vit img_size=224 patch_size=16 in_chans=3 embed_dim=192 depth=12 num_heads=3 batch_size=64 epochs=100 lr=5e-4 warmup_epochs=5 weight_decay=0.05"},
     {"small", "arch=vit img_size=224 patch_size=16 in_chans=3 embed_dim=384 depth=12 num_heads=6 batch_size=64 epochs=100 lr=5e-4 warmup_epochs=5 weight_decay=0.05"},
@@ -86,6 +89,13 @@ static void one_picture(const uint8_t *src, float *to, int S, int C, int dx, int
             }
 }
 
+/* the test picture in `to`, corrupted; every run sees the same noise */
+static const uint8_t *corrupted(run *r, const uint8_t *src, int32_t item, int S, int C, uint8_t *to) {
+    fv_rng g = {4711, (uint64_t)item * 64 + (uint64_t)(r->corrupt_kind * 8 + r->corrupt_level), 0};
+    memcpy(to, src, (size_t)(S * S * C));
+    return corrupt_picture(r->c, to, S, S, C, r->corrupt_kind, r->corrupt_level, &g) ? to : NULL;
+}
+
 static int image_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
     const pictures *p = &((const image_data *)r->data)->split[split];
     int S = image_size(r), flip = epoch >= 0 && number_of(&r->s, 't', "hflip", 0) > 0, most = epoch >= 0 ? (int)number_of(&r->s, 't', "shift", 0) : 0;
@@ -95,6 +105,7 @@ static int image_batch(run *r, int split, const int32_t *index, int n, int epoch
     size_t size = (size_t)(S * S * p->channels);
     fv_augment_desc augment;
     int rich = epoch >= 0 && augmented(r, &augment);
+    uint8_t *room = epoch < 0 && split == SPLIT_TEST && r->corrupt_level ? (uint8_t *)fv_alloc(r->c, size) : NULL;
     for (int i = 0; i < n; i++) {
         fv_rng g = run_rng(r, epoch, index[i]);
         ((int32_t *)y->data)[i] = p->label[index[i]];
@@ -104,8 +115,12 @@ static int image_batch(run *r, int split, const int32_t *index, int n, int epoch
         }
         int mirror = flip && (fv_rng_u32(&g) & 1), dx = most ? (int)fv_rng_below(&g, (uint32_t)(2 * most + 1)) - most : 0,
             dy = most ? (int)fv_rng_below(&g, (uint32_t)(2 * most + 1)) - most : 0;
-        one_picture(p->data + (size_t)run_other(r, split, index[i]) * size, (float *)x->data + (size_t)i * size, S, p->channels, dx, dy, mirror);
+        const uint8_t *src = p->data + (size_t)run_other(r, split, index[i]) * size;
+        if (room && !(src = corrupted(r, src, index[i], S, p->channels, room))) break;
+        one_picture(src, (float *)x->data + (size_t)i * size, S, p->channels, dx, dy, mirror);
     }
+    fv_free(r->c, room);
+    if (fv_error(r->c)) return 0;
     if (epoch >= 0 && (key(r, "mixup") > 0 || key(r, "cutmix") > 0)) { /* soft targets; label_smoothing is the loss's */
         int64_t soft[2] = {n, r->model->num_classes};
         fv_mixup_desc m = {key(r, "mixup"), key(r, "cutmix"), key(r, "mix_prob"), 0, 0};

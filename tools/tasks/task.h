@@ -69,6 +69,7 @@ struct run {
     int32_t *vocabulary;    /* [words]: the tokens that the training texts have; number i of the network is token vocabulary[i-1], 0 any other */
     int words;
     float *score;           /* [count[1]] while the test items are measured at a run's end: what each adds to the headline figure; NULL otherwise */
+    int corrupt_kind, corrupt_level; /* test pictures are measured corrupted so (see corrupt.h); level 0: as they are */
     const char *question, *situation, *place; /* fv predict --question TEXT --situation TEXT --at X,Y,DEGREES, or NULL */
     int blind;              /* measure with the inputs of other items (see fv eval --shuffle) */
     int32_t *order;         /* of the training items in this epoch */

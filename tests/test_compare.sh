@@ -1,0 +1,153 @@
+#!/bin/sh
+# fv compare, eval --corrupt, heatmap and probe on a small IDX data set made here: what is reused and resumed, what is refused, one seed without an interval, every
+# sweep, tuning on held-out items, the same numbers again.
+. tests/harness.sh
+FV=${FV:-build/fv}
+cache=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/frozenvis}
+
+# ---- a data set: 8x8 pictures of two classes, a brighter left or right half under much noise ----
+be32() { awk -v n="$1" 'BEGIN { printf "\\%03o\\%03o\\%03o\\%03o", int(n / 16777216) % 256, int(n / 65536) % 256, int(n / 256) % 256, n % 256 }'; }
+idx() { # idx DIR PREFIX COUNT SEED
+    printf "\000\000\010\003$(be32 "$3")$(be32 8)$(be32 8)" >"$1/$2-images-idx3-ubyte"
+    printf "\000\000\010\001$(be32 "$3")" >"$1/$2-labels-idx1-ubyte"
+    awk -v n="$3" -v s="$4" 'BEGIN { srand(s); for (i = 0; i < n; i++) for (k = 0; k < 64; k++) {
+        v = int(rand() * 150) + (((k % 8) >= 4) == (i % 2) ? 60 : 20); if (v == 37) v = 38; printf "\\%03o", v; if (k == 63) print "" } }' >"$T/octal"
+    while read -r line; do printf "$line"; done <"$T/octal" >>"$1/$2-images-idx3-ubyte"
+    awk -v n="$3" 'BEGIN { for (i = 0; i < n; i++) printf "\\%03o", i % 2 }' >"$T/octal"
+    printf "$(cat "$T/octal")" >>"$1/$2-labels-idx1-ubyte"
+}
+mkdir "$T/data" "$T/data2"
+idx "$T/data" train 160 1 && idx "$T/data" t10k 60 2
+cp "$T/data"/train* "$T/data2" && idx "$T/data2" t10k 60 3
+
+stage='frozen.hidden_size=24 frozen.num_attention_heads=2 frozen.intermediate_size=32'
+usual="--set img_size=8 patch_size=4 in_chans=1 embed_dim=16 depth=3 num_heads=2 hflip=0 limit=160 $stage --batch 16 --lr 0.003 --threads 1 --quiet"
+# compare OUT OPTIONS...
+compare() {
+    out=$1
+    shift
+    # shellcheck disable=SC2086
+    "$FV" compare image --data "$T/data" --out "$out" $usual "$@"
+}
+# refused NAME WORDS COMMAND...: ends with status 2 and one sentence with these words
+refused() {
+    name=$1 words=$2
+    shift 2
+    "$@" >"$T/said" 2>&1
+    got=$?
+    [ $got = 2 ] && grep -q "^fv: .*$words" "$T/said" && [ "$(grep -c '^fv: ' "$T/said")" = 1 ] && ok || { bad "$name: status $got"; head -n 3 "$T/said"; }
+}
+figures() { sed 's/"images_per_s".*//' "$1"; } # of results.jsonl, without what the clock decides
+
+# ---- a plan, its page, and the same again ----
+expect 'three arms, two seeds' compare "$T/a" --variants base,linear,scratch --seeds 2 --epochs 2
+for f in results.jsonl table.md effect.svg arms.svg curves.svg report.html; do
+    [ -s "$T/a/$f" ] && ok || bad "compare wrote no $f"
+done
+[ "$(wc -l <"$T/a/results.jsonl")" = 6 ] && ok || bad 'results.jsonl: a line for each run'
+[ "$(grep -c ' to ' "$T/a/table.md")" = 2 ] && ok || bad 'table.md: an interval for each arm but the first'
+grep -q '<script\|http://[^w]\|https://' "$T/a/report.html" && bad 'report.html is not self-contained' || ok
+expect 'the same plan elsewhere' compare "$T/b" --variants base,linear,scratch --seeds 2 --epochs 2 --json
+[ "$(tail -n 1 "$T/said" | grep -c '"low":.*"high":.*"final":true')" = 1 ] && ok || bad 'compare --json: interval and final line'
+figures "$T/a/results.jsonl" >"$T/1" && figures "$T/b/results.jsonl" >"$T/2"
+cmp -s "$T/1" "$T/2" && ok || bad 'a rerun gives other numbers'
+
+# ---- reuse, and more seeds ----
+touch "$T/before"
+expect 'a finished plan is only read' compare "$T/a" --variants base,linear,scratch --seeds 2 --epochs 2 --resume
+[ -z "$(find "$T/a" -name result.json -newer "$T/before")" ] && ok || bad 'finished runs were trained again'
+expect 'more seeds and arms' compare "$T/a" --variants base,linear,scratch,mlp --seeds 3 --epochs 2 --resume
+[ "$(find "$T/a" -name result.json -newer "$T/before" | wc -l)" = 6 ] && ok || bad 'not exactly the missing runs were trained'
+refused 'an existing folder' 'exists' compare "$T/a" --variants base,linear --epochs 2
+
+# ---- killed at once, with the run in progress; resumed to the same bytes ----
+expect 'a longer plan' compare "$T/whole" --variants base,linear --seeds 2 --epochs 30
+compare "$T/killed" --variants base,linear --seeds 2 --epochs 30 --save-every 5 >/dev/null 2>&1 &
+plan=$!
+n=0
+while [ ! -e "$T/killed/base-0/latest" ] && [ $n -lt 300 ]; do n=$((n + 1)); sleep 0.05; done
+inner=$(cat "/proc/$plan/task/$plan/children" 2>/dev/null) # the program, where sh forked for it
+kill -9 $plan $inner 2>/dev/null
+wait $plan 2>/dev/null
+sleep 1
+expect 'resumed after the kill' compare "$T/killed" --variants base,linear --seeds 2 --epochs 30 --save-every 5 --resume
+for r in base-0 base-1 linear-0 linear-1; do
+    cmp -s "$T/whole/$r/model.safetensors" "$T/killed/$r/model.safetensors" && ok || bad "$r: other bytes after a kill"
+done
+
+# ---- one seed: no interval anywhere ----
+expect 'one seed' compare "$T/one" --variants base,linear --seeds 1 --epochs 1 --json
+grep -q '"low"\|"high"\|"sd"' "$T/said" && bad 'an interval or deviation from one seed' || ok
+grep -q '[0-9] to [+-][0-9]' "$T/one/table.md" "$T/one/report.html" && bad 'report.html, table.md: an interval from one seed' || ok
+grep -q 'One seed' "$T/one/report.html" && ok || bad 'report.html does not say that one seed shows nothing'
+
+# ---- what cannot be compared ----
+refused 'another budget' 'other options' compare "$T/a" --variants base,linear,scratch --seeds 2 --epochs 3 --resume
+rm "$T/one/plan.txt" && rm -r "$T/one/linear-0" && cp -r "$T/whole/linear-0" "$T/one/linear-0"
+refused 'tuned in the middle' 'other options' compare "$T/a" --variants base,linear,scratch --seeds 2 --epochs 2 --tune 2 --resume
+refused 'a run of another budget' 'cannot be compared: epochs is 1 and 30' compare "$T/one" --variants base,linear --epochs 1 --resume
+rm -r "$T/one/linear-0"
+# shellcheck disable=SC2086
+expect 'a run on other test pictures' "$FV" train image --data "$T/data2" --out "$T/one/linear-0" $usual --variant linear --epochs 1
+refused 'other data' 'cannot be compared: their data are' compare "$T/one" --variants base,linear --epochs 1 --resume
+rm -r "$T/one" && cp -r "$T/data" "$T/data3"
+compare3() { # shellcheck disable=SC2086
+    "$FV" compare image --data "$T/data3" --out "$T/one" $usual --epochs 1 "$@"
+}
+expect 'one arm' compare3 --variants base
+idx "$T/data3" t10k 60 3
+refused 'another test split under the same name' 'cannot be compared: their data are .*digest' compare3 --variants base,linear --resume
+refused 'an unknown variant' 'unknown' compare "$T/no" --variants base,odd
+refused 'a variant without a block in a sweep of blocks' 'has no block' compare "$T/no" --variants base,mlp --sweep residual
+refused 'an unknown sweep' 'sweep odd' compare "$T/no" --sweep odd
+refused 'layers without a language model' 'wants --llm' compare "$T/no" --sweep layer
+refused '--seed' 'fv train' compare "$T/no" --seed 3
+[ ! -e "$T/no" ] && ok || bad 'a refused plan leaves a folder'
+
+# ---- sweeps ----
+# sweep ARMS OPTIONS...: so many runs, and plots with a line
+sweep() {
+    want=$1
+    shift
+    rm -rf "$T/s"
+    expect "sweep $*" compare "$T/s" --seeds 2 --epochs 0.5 "$@" || return
+    have=$(wc -l <"$T/s/results.jsonl")
+    [ "$have" = "$want" ] && grep -q polyline "$T/s/effect.svg" && grep -q polyline "$T/s/arms.svg" && ok || bad "sweep $*: $have runs, not $want"
+}
+sweep 12 --variants base,scratch --sweep residual
+sweep 6 --variants base,scratch --sweep norm=ones,none
+sweep 10 --variants base,scratch --sweep rope,causal
+sweep 8 --variants base,scratch --sweep frozen.after_block
+grep -q 'after_block_0' "$T/s/results.jsonl" && grep -q 'after_block_2' "$T/s/results.jsonl" && ok || bad 'head and tail of the encoder'
+sweep 12 --variants base,scratch --sweep fraction=0.2,0.5,1
+grep -q '"arm":"0.2_scratch"' "$T/s/results.jsonl" && [ "$(grep -c ' to ' "$T/s/table.md")" = 3 ] && ok || bad 'fraction: each variant against base at the same fraction'
+sweep 8 --variants base,linear --sweep batch_size=8,16
+if [ -e "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" ]; then
+    sweep 6 --sweep layer=0,29 --llm "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --set frozen.hidden_size=576 frozen.num_attention_heads=9 frozen.intermediate_size=1536
+    sweep 6 --sweep count=1,2 --llm "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --set frozen.hidden_size=576 frozen.num_attention_heads=9 frozen.intermediate_size=1536
+else
+    skip 'sweeps of layer and count' 'the language model is not in the cache'
+fi
+
+# ---- tuning and corruptions ----
+expect 'tuned, and under corruptions' compare "$T/t" --variants base,linear --seeds 2 --epochs 1 --tune 3 --corrupt
+[ "$(ls -d "$T/t/tune"/* | wc -l)" = 6 ] && [ -z "$(find "$T/t/tune" -name scores.npy)" ] && ok || bad 'three trials for each arm, none of which measures the test split'
+grep -q '"holdout":0.1' "$T/t/tune/base-0/config.json" && ! grep -q holdout "$T/t/base-0/config.json" && ok || bad 'trials hold items out, the runs do not'
+best=$(for k in 0 1 2; do sed -n "s/.*\"top1\":\([0-9.]*\).*/\1 $k/p" "$T/t/tune/base-$k/result.json"; done | sort -k1,1nr -k2,2n | sed -n '1s/.* //p')
+scale=$(sed -n 's/.*"lr_scale":\([0-9.]*\).*/\1/p' "$T/t/base-0/config.json")
+awk -v k="$best" -v s="$scale" 'BEGIN { d = s - 3 ^ (k - 1); exit !(d < 1e-6 && d > -1e-6) }' && ok || bad "the best trial is $best, the runs have lr_scale $scale"
+grep -q '| base .*| 100.0 |' "$T/t/table.md" && grep -q 'Under corruptions' "$T/t/report.html" && ok || bad 'mCE of the first arm is 100'
+expect 'eval --corrupt' "$FV" eval "$T/t/linear-0" --corrupt all --beside "$T/t/base-0" --threads 1 --json
+[ "$(tail -n 1 "$T/said" | grep -c '"clean_error":.*"noise":\[.*"mce":.*}')" = 1 ] && ok || bad 'eval --corrupt --json'
+refused 'another corruption' 'all is what there is' "$FV" eval "$T/t/base-0" --corrupt fog
+
+# ---- heat maps and probes ----
+"$FV" predict "$T/a/base-0" --items 0-3 --png "$T/picture.png" >/dev/null 2>&1
+mkdir "$T/masks" && cp "$T/picture.png" "$T/masks"
+expect 'heatmap' "$FV" heatmap "$T/a/scratch-0" "$T/picture.png" --beside "$T/a/base-0" --masks "$T/masks" --png "$T/heat.png" --json --threads 1
+[ -s "$T/heat.png" ] && [ "$(grep -c '"miou":{' "$T/said")" = 2 ] && grep -q '"after F2":{"magnitude":' "$T/said" && grep -q "\"after the LLM's attention\":.*\"attention\":" "$T/said" && ok || bad 'heatmap: a sheet, and mIoU of both runs at each place'
+refused 'a picture without a mask' 'no mask' "$FV" heatmap "$T/a/base-0" "$T/heat.png" --masks "$T/masks" --png "$T/heat2.png"
+expect 'probe' "$FV" probe "$T/a/scratch-0" "$T/a/linear-0" "$T/a/base-0" --items 16 --svg "$T/probe.svg" --json --threads 1
+grep -q '"variant":"scratch".*"gradient_cosine_before":.*"gradient_cosine_skipped":.*"cka":.*"rank_after":' "$T/said" && [ -s "$T/probe.svg" ] && ok || bad 'probe: gradients, CKA and rank of a run with a stage'
+grep '"variant":"base"' "$T/said" | grep -q 'cka\|skipped' && bad 'probe: a run without a stage has no CKA' || ok
+report
