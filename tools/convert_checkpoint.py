@@ -35,6 +35,8 @@ class Tensor:
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.stride))
         if self.offset < 0 or min(self.stride, default=0) < 0 or (last + 1) * width > len(data):
             raise ValueError("a tensor reaches past its storage")
+        if count * width > len(data):
+            raise ValueError("a tensor has more elements than its storage")
         if all(n == 1 or s == w for n, s, w in zip(self.shape, self.stride, want)):
             return kind, data[self.offset * width:(self.offset + count) * width]
         at = [self.offset]

@@ -1,10 +1,14 @@
-/* The tasks of fv: one line each, one file each in this folder. */
+/* The tasks of fv: one name each here, one file each in this folder. */
 #include "task.h"
 #include <string.h>
 
-extern const task task_image, task_vqa, task_scene_qa, task_motion, task_retrieval, task_points, task_volumes, task_video;
+#define TASKS(one)                                                                                             \
+    one(image) one(vqa) one(scene_qa) one(motion) one(retrieval) one(points) one(volumes) one(video)
 
-const task *const tasks[] = {&task_image, &task_vqa, &task_scene_qa, &task_motion, &task_retrieval, &task_points, &task_volumes, &task_video, NULL};
+#define DECLARED(name) extern const task task_##name;
+#define LISTED(name) &task_##name,
+TASKS(DECLARED)
+const task *const tasks[] = {TASKS(LISTED) NULL};
 
 const task *task_named(const char *name) {
     for (int i = 0; tasks[i]; i++)
