@@ -3861,6 +3861,21 @@ FV_DEF int fv_read_grad(fv_ctx *c, const fv_tensor *t, void *to) {
     return 1;
 }
 
+/* A tensor's elements in host memory, to be read and changed: they themselves or a copy; fv__host_done frees it, and writes it back
+ * where `changed`. NULL and an error. */
+static void *fv__host_view(fv_ctx *c, const fv_tensor *t) {
+    if (!t->device) return t->data;
+    void *p = fv__alloc_dirty(c, fv__bytes(t) + 1);
+    if (!p || fv_read(c, t, p)) return p;
+    fv_free(c, p);
+    return NULL;
+}
+static void fv__host_done(fv_ctx *c, fv_tensor *t, void *p, int changed) {
+    if (p && changed && t->device) fv_write(c, t, p);
+    t->copied = 0;
+    if (t->device) fv_free(c, p);
+}
+
 /* What fv_get reads of a tensor on a device: of a step's tensor, which never changes, a copy of all of it, made at the first call. */
 FV_DEF double fv_get(const fv_tensor *t, int64_t i) {
     fv_tensor *own = (fv_tensor *)(uintptr_t)t;
@@ -10753,7 +10768,10 @@ static int fv__place(fv_ctx *c, fv_frozen *f, fv_tensor **at, const float *x, in
         fv_param_free(c, *at);
         *at = cols ? fv_pack(c, NULL, f->pack, rows, cols, x, FV_F32) : fv_constant(c, NULL, f->type, 1, dim);
     }
-    if (*at && (*at)->data) fv__convert((*at)->data, f->type, x, FV_F32, n);
+    if (!*at || !(*at)->data) return !c->status;
+    void *to = fv__host_view(c, *at);
+    if (to) fv__convert(to, f->type, x, FV_F32, n);
+    fv__host_done(c, *at, to, 1);
     return !c->status;
 }
 
@@ -11400,11 +11418,15 @@ typedef struct fv__video {
 static fv_tensor *fv__sine_table(fv_ctx *c, fv_type type, int64_t n, int64_t d) {
     int64_t dim[3];
     dim[0] = 1, dim[1] = n, dim[2] = d;
-    fv_tensor *t = fv_constant(c, NULL, type, 3, dim);
-    for (int64_t i = 0; t && i < n * d; i++) {
+    fv_tensor *t = fv_constant(c, NULL, type, 3, dim), host; /* host: the numbers here, before they go where t lies */
+    memset(&host, 0, sizeof host);
+    host.type = type, host.data = t ? fv_alloc(c, (size_t)(n * d) * fv_type_size(type)) : NULL;
+    for (int64_t i = 0; host.data && i < n * d; i++) {
         double angle = (double)(i / d) / pow(10000, 2 * (double)(i % d / 2) / (double)d);
-        fv_set(t, i, i % d % 2 ? cos(angle) : sin(angle));
+        fv_set(&host, i, i % d % 2 ? cos(angle) : sin(angle));
     }
+    if (host.data) fv_write(c, t, host.data);
+    fv_free(c, host.data);
     return t;
 }
 
@@ -12224,10 +12246,18 @@ static int fv__load_pos_embed(fv_ctx *c, fv_model *m, const fv_weights *w, const
         return fv__entry_misfit(c, w, e, FV_EUSAGE, "another shape that no interpolation gives");
     float *from = (float *)fv_alloc(c, (size_t)e->count * sizeof *from), *to = (float *)fv_alloc(c, (size_t)fv_numel(t) * sizeof *to);
     int ok = from && to && fv_entry_read(c, w, e, FV_F32, from) && fv__resample_pos(c, from, (int)old, (int)grid, (int)extra, d, to);
-    if (ok) fv__convert(t->data, t->type, to, FV_F32, fv_numel(t));
+    void *at = ok ? fv__host_view(c, t) : NULL;
+    if (at) fv__convert(at, t->type, to, FV_F32, fv_numel(t)), fv__host_done(c, t, at, 1);
     fv_free(c, from);
     fv_free(c, to);
     return ok;
+}
+
+static int fv__entry_into(fv_ctx *c, const fv_weights *w, const fv_entry *e, fv_tensor *t) {
+    void *at = fv__host_view(c, t);
+    int ok = at && fv_entry_read(c, w, e, t->type, at);
+    fv__host_done(c, t, at, ok);
+    return ok && !c->status;
 }
 
 static int fv__load_param(fv_ctx *c, fv_model *m, const fv_weights *w, const char *prefix, fv_tensor *t) {
@@ -12235,7 +12265,7 @@ static int fv__load_param(fv_ctx *c, fv_model *m, const fv_weights *w, const cha
     snprintf(key, sizeof key, "%s%s", prefix, t->name);
     const fv_entry *e = fv_weights_find(w, key);
     if (!e) return fv_fail(c, FV_EUSAGE, "%s has no tensor %s, which the config's network needs", fv_weights_path(w), key);
-    if (fv__entry_fits(e, t)) return fv_entry_read(c, w, e, t->type, t->data);
+    if (fv__entry_fits(e, t)) return fv__entry_into(c, w, e, t);
     if (!strcmp(t->name, "pos_embed") && t->rank == 3) return fv__load_pos_embed(c, m, w, e, t);
     if (!strcmp(t->name, "head.weight") && e->rank == 2 && e->dim[1] == t->dim[1])
         return fv_fail(c, FV_EUSAGE, "%s has %lld classes (%s), and the config has %d", fv_weights_path(w), (long long)e->dim[0],
@@ -12288,29 +12318,30 @@ FV_DEF int fv_params_save(fv_ctx *c, const char *path, const fv_params *params, 
     fv_save_entry *e = (fv_save_entry *)fv_alloc(c, (size_t)(n + 1) * sizeof *e);
     for (int i = 0; e && i < n; i++) {
         const fv_tensor *t = i < params->count ? params->at[i] : buffers->at[i - params->count];
-        e[i].name = t->name, e[i].dtype = fv__dtype_of(t->type), e[i].rank = t->rank, e[i].dim = t->dim, e[i].data = t->data;
+        e[i].name = t->name, e[i].dtype = fv__dtype_of(t->type), e[i].rank = t->rank, e[i].dim = t->dim, e[i].data = fv__host_view(c, t);
     }
-    int ok = e && fv_safetensors_write(c, path, e, n, metadata);
+    int ok = e && !c->status && fv_safetensors_write(c, path, e, n, metadata);
+    for (int i = 0; e && i < n; i++) fv__host_done(c, i < params->count ? params->at[i] : buffers->at[i - params->count], (void *)(uintptr_t)e[i].data, 0);
     fv_free(c, e);
     return ok;
 }
 
-/* one tensor of a file into dst of this shape */
-static int fv__load_one(fv_ctx *c, const fv_weights *w, const char *name, const fv_tensor *like, fv_type type, void *dst) {
+/* one tensor of a file into this one of the same shape */
+static int fv__load_one(fv_ctx *c, const fv_weights *w, const char *name, fv_tensor *like) {
     const fv_entry *e = fv_weights_find(w, name);
     if (!e) return fv_fail(c, FV_EUSAGE, "%s: has no tensor \"%.120s\"", fv_weights_path(w), name);
     int same = e->rank == like->rank;
     for (int i = 0; same && i < e->rank; i++) same = e->dim[i] == like->dim[i];
     if (!same) return fv_fail(c, FV_EUSAGE, "%s: the shape of \"%.120s\" does not fit the network", fv_weights_path(w), name);
-    return fv_entry_read(c, w, e, type, dst);
+    return fv__entry_into(c, w, e, like);
 }
 
 FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_params *buffers) {
     fv_weights *w = fv_weights_open(c, path);
     for (int i = 0; w && i < params->count; i++)
-        fv__load_one(c, w, params->at[i]->name, params->at[i], params->at[i]->type, params->at[i]->data);
+        fv__load_one(c, w, params->at[i]->name, params->at[i]);
     for (int i = 0; w && buffers && i < buffers->count; i++)
-        fv__load_one(c, w, buffers->at[i]->name, buffers->at[i], buffers->at[i]->type, buffers->at[i]->data);
+        fv__load_one(c, w, buffers->at[i]->name, buffers->at[i]);
     fv_weights_close(c, w);
     return !c->status;
 }
@@ -12322,17 +12353,21 @@ static int fv__moments(fv_ctx *c, const char *path, const fv_optim *o, int save)
     fv_weights *w = save || !e ? NULL : fv_weights_open(c, path);
     for (int k = 0; e && k < 2; k++)
         for (int i = 0; i < n && !c->status; i++) {
-            const fv_tensor *t = o->params->at[i];
-            float *x = k ? o->v[i] : o->m[i];
-            char *name = x ? (char *)fv_alloc(c, strlen(t->name) + 3) : NULL;
+            fv_tensor moment = *o->params->at[i], *t = &moment; /* of the parameter's shape, where it lies */
+            moment.data = k ? o->v[i] : o->m[i];
+            char *name = moment.data ? (char *)fv_alloc(c, strlen(t->name) + 3) : NULL;
             if (!name) continue;
             name[0] = k ? 'v' : 'm', name[1] = '.';
             memcpy(name + 2, t->name, strlen(t->name));
-            e[used].name = name, e[used].dtype = FV_D_F32, e[used].rank = t->rank, e[used].dim = t->dim, e[used++].data = x;
-            if (w) fv__load_one(c, w, name, t, FV_F32, x);
+            e[used].name = name, e[used].dtype = FV_D_F32, e[used].rank = t->rank, e[used].dim = o->params->at[i]->dim;
+            e[used++].data = save ? fv__host_view(c, t) : NULL;
+            if (w) fv__load_one(c, w, name, t);
         }
     if (save && !c->status) fv_safetensors_write(c, path, e, used, NULL);
-    for (int i = 0; i < used; i++) fv_free(c, (void *)(uintptr_t)e[i].name);
+    for (int i = 0; i < used; i++) {
+        if (c->device) fv_free(c, (void *)(uintptr_t)e[i].data);
+        fv_free(c, (void *)(uintptr_t)e[i].name);
+    }
     fv_free(c, e);
     fv_weights_close(c, w);
     return !c->status;

@@ -278,6 +278,7 @@ static void test_ops(void) {
     static const fv_type type[] = {FV_F32, FV_BF16, FV_F64};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int t = 0; t < 3; t++) {
+            if (cases[i].make == packed && type[t] == FV_F64) continue; /* frozen weights are f32 or bf16 */
             run_case(&cases[i], type[t], 0);
             if (cases[i].make != recomputed) run_case(&cases[i], type[t], 1);
         }

@@ -174,7 +174,7 @@ static int all_runs(report *p, char **pass, int rest) {
 int cmd_compare(int argc, char **argv) {
     static report p;
     char *pass[MAX_ARGS] = {NULL};
-    const char *variants = "base,llm", *sweep = NULL, *llm = NULL;
+    const char *variants = "base,llm", *sweep = NULL, *llm = NULL, *device = NULL;
     int rest = 1, resume = 0, json = 0;
     memset(&p, 0, sizeof p), p.seeds = 1;
     pass[rest++] = (char *)(uintptr_t) "train";
@@ -197,6 +197,7 @@ int cmd_compare(int argc, char **argv) {
         else if (!strcmp(argv[i], "--json")) json = 1;
         else {
             if (!strcmp(argv[i], "--llm") && more) llm = argv[i + 1];
+            if (!strcmp(argv[i], "--device") && more) device = argv[i + 1];
             if (*argv[i] != '-' && !*p.task) snprintf(p.task, sizeof p.task, "%.30s", argv[i]);
             pass[rest++] = argv[i];
         }
@@ -214,7 +215,7 @@ int cmd_compare(int argc, char **argv) {
     char picture[4400] = "", dir[4300];
     snprintf(dir, sizeof dir, "%s/%s-0", p.out, p.arm[p.arms - 1].name), snprintf(picture, sizeof picture, "%s/predictions.png", p.out);
     if (task_named(p.task)->draw && !exists(p.out, "predictions.png")) { /* a picture of what the last arm predicts, for the report */
-        const char *draw[] = {NULL, "predict", dir, "--items", "0-11", "--png", picture, NULL};
+        const char *draw[] = {NULL, "predict", dir, "--items", "0-11", "--png", picture, device ? "--device" : NULL, device, NULL};
         run_self((char **)(uintptr_t)draw);
     }
     fv_ctx *c = fv_create(NULL);

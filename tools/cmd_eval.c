@@ -7,18 +7,19 @@
 
 int cmd_eval(int argc, char **argv) {
     cli_option options[] = {{"--data", "DIR|demo", "other data than the run's", NULL}, {"--shuffle", NULL, "inputs of other items: what is left is guessed from the rest", NULL},
-        {"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "one JSON line", NULL}, {NULL, NULL, NULL, NULL}};
+        CLI_DEVICE, {"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "one JSON line", NULL}, {NULL, NULL, NULL, NULL}};
     cli a = {"fv eval RUN [options]", "Measures a finished run on its test split.", options, {NULL}, 0};
     int status = cli_parse(&a, argc, argv), bad = 0;
     if (status >= 0) return status;
     if (a.count != 1) return cli_fail(2, "a run's folder is wanted; usage: %s", a.usage);
-    int threads = (int)cli_int(&a, "--threads", 0, 1, &bad);
+    fv_desc desc;
+    cli_context(&a, &desc, &bad);
     if (bad) return 2;
     run r;
     figures f;
     fv_text t = {0};
     memset(&f, 0, sizeof f);
-    run_begin(&r, threads);
+    run_begin(&r, &desc);
     fv_json *j = run_reopen(&r, a.words[0], cli_value(&a, "--data"));
     r.blind = cli_value(&a, "--shuffle") != NULL;
     run_catch_signals();
@@ -62,16 +63,17 @@ static int draw_items(run *r, const char *text, const char *png) {
 
 int cmd_predict(int argc, char **argv) {
     cli_option options[] = {{"--items", "N,N-N", "test items instead of files, drawn into --png", NULL}, {"--png", "FILE", "the picture (default predictions.png)", NULL},
-        {"--data", "DIR|demo", "other data than the run's", NULL}, {"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "a JSON line for each file", NULL}, {NULL, NULL, NULL, NULL}};
+        {"--data", "DIR|demo", "other data than the run's", NULL}, CLI_DEVICE, {"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "a JSON line for each file", NULL}, {NULL, NULL, NULL, NULL}};
     cli a = {"fv predict RUN FILE... | fv predict RUN --items 0-19 --png OUT.png", "Says what the network sees in each file, or draws what it sees in test items.", options, {NULL}, 0};
     int status = cli_parse(&a, argc, argv), bad = 0;
     if (status >= 0) return status;
     const char *items = cli_value(&a, "--items"), *png = cli_value(&a, "--png");
     if (a.count < 1 || (a.count < 2 && !items)) return cli_fail(2, "a run's folder and files are wanted; usage: %s", a.usage);
-    int threads = (int)cli_int(&a, "--threads", 0, 1, &bad);
+    fv_desc desc;
+    cli_context(&a, &desc, &bad);
     if (bad) return 2;
     run r;
-    run_begin(&r, threads);
+    run_begin(&r, &desc);
     fv_json *j = run_reopen(&r, a.words[0], cli_value(&a, "--data"));
     if (j) {
         fv_no_grad(r.c, 1);

@@ -16,11 +16,9 @@ static void on_signal(int number) { (void)number, interrupted = 1; }
 int is_interrupted(void) { return interrupted; }
 void run_catch_signals(void) { signal(SIGINT, on_signal), signal(SIGTERM, on_signal); }
 
-void run_begin(run *r, int threads) {
-    fv_desc d;
-    memset(r, 0, sizeof *r), memset(&d, 0, sizeof d);
-    d.threads = threads;
-    r->c = fv_create(&d);
+void run_begin(run *r, const fv_desc *desc) {
+    memset(r, 0, sizeof *r);
+    r->c = fv_create(desc);
 }
 
 int run_end(run *r) {
