@@ -3627,7 +3627,9 @@ typedef struct fv__cu_product {
     fv_type residual_type;
 } fv__cu_product;
 enum { FV__CU_TILE = 64, FV__CU_DEPTH = 16 };
-/* A block makes 64 x 64 sums, a thread 4 x 4 of them; slices of 16 along k pass through shared memory. */
+/* A block makes 64 x 64 sums, a thread 4 x 4 of them; slices of 16 along k pass through shared memory, and each slice's sum is made
+ * by itself before it joins: a long sum's rounding errors grow with the number of slices, not of products. The first one starts from the
+ * bias, as on the CPU and in PyTorch: before a batch norm that stretches small differences, the order of roundings shows. */
 template <class C> FV__KERNEL fv__gemm_k(fv__cu_product g) {
     __shared__ C a[FV__CU_DEPTH][FV__CU_TILE + 1], b[FV__CU_DEPTH][FV__CU_TILE + 1];
     int64_t row = (int64_t)blockIdx.y * FV__CU_TILE, col = (int64_t)blockIdx.x * FV__CU_TILE, z = blockIdx.z;
@@ -3644,9 +3646,14 @@ template <class C> FV__KERNEL fv__gemm_k(fv__cu_product g) {
             b[q][j] = g.compute == FV_BF16 ? (C)fv__bf16_to(fv__bf16_from((float)v)) : v;
         }
         __syncthreads();
+        C part[4][4];
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < 4; j++) part[i][j] = p == 0 && g.bias && col + tj + 16 * j < g.n ? ((const C *)g.bias)[col + tj + 16 * j] : (C)0;
         for (int q = 0; q < FV__CU_DEPTH; q++)
             for (int i = 0; i < 4; i++)
-                for (int j = 0; j < 4; j++) sum[i][j] += a[q][ti + 16 * i] * b[q][tj + 16 * j];
+                for (int j = 0; j < 4; j++) part[i][j] = fma(a[q][ti + 16 * i], b[q][tj + 16 * j], part[i][j]);
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < 4; j++) sum[i][j] += part[i][j];
         __syncthreads();
     }
     for (int i = 0; i < 4; i++)
@@ -3654,7 +3661,7 @@ template <class C> FV__KERNEL fv__gemm_k(fv__cu_product g) {
             int64_t r = row + ti + 16 * i, s = col + tj + 16 * j, at = z * g.out_step + r * g.n + s;
             if (r >= g.m || s >= g.n) continue;
             C v = sum[i][j];
-            if (g.bias) v += ((const C *)g.bias)[s];
+            if (g.bias && !g.k) v += ((const C *)g.bias)[s];
             if (g.residual) v += fv__ld<C>(g.residual, g.residual_type, at);
             fv__put<C>(g.out, g.out_type, at, v, g.add);
         }
@@ -5703,7 +5710,7 @@ struct fv__batchnorm_f { /* table: m of the above; i[0] d */
     template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
         const C *t = (const C *)m.table[0];
         int64_t d = m.i[0], e = i % d;
-        out[0] = in[0] * t[d + e] + t[2 * d + e];
+        out[0] = fma(in[0], t[d + e], t[2 * d + e]); /* one rounding: the two may nearly cancel */
     }
 };
 template <class C> FV__KERNEL fv__batchnorm_weights_k(fv__cu_batchnorm n) {
