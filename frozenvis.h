@@ -1924,7 +1924,10 @@ typedef struct fv__kernels {
     void (*pack)(void *dst, const void *src, int64_t rs, int64_t cs, int rows, int64_t k, int width);
     /* d = (or, with least, the smaller of d and) squared distance of each point to (px,py,pz); f32 */
     void (*distances)(void *d, const void *x, const void *y, const void *z, int64_t n, double px, double py, double pz, int least);
-    void (*score_grad)(void *dp, const void *p, int64_t n, double d, double scale);
+    /* attention's rows: see the text */
+    void (*softmax_row)(void *row, int64_t n, double scale, void *stat);
+    void (*softmax_again)(void *row, int64_t n, double scale, const void *stat);
+    void (*score_grad)(void *dp, const void *p, int64_t n, double scale);
     void (*from_bf16)(float *y, const uint16_t *x, int64_t n);
     void (*to_bf16)(uint16_t *y, const float *x, int64_t n);
     double (*peak)(int64_t n, void *sink);
@@ -2024,6 +2027,8 @@ typedef struct fv__kernels {
 #define FV__ROUND(a) _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
 #define FV__EXP2I(a)                                                                                           \
     _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127)), 23))
+#define FV__FOLD(v) (v)
+#define FV__FOLD_MAX(v) (v)
 
 #elif FV__PASS == FV__PASS_AVX512
 #define FV__V __m512
@@ -2045,9 +2050,10 @@ typedef struct fv__kernels {
 #define FV__SELECT_LT(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x)
 #define FV__SQRT(a) _mm512_maskz_sqrt_ps((__mmask16)-1, a)
 #define FV__ROUND(a) _mm512_maskz_roundscale_ps((__mmask16)-1, a, 0)
-#define FV__EXP2I(a)                                                                                           \
-    _mm512_castsi512_ps(_mm512_maskz_slli_epi32(                                                               \
-        (__mmask16)-1, _mm512_add_epi32(_mm512_maskz_cvtps_epi32((__mmask16)-1, a), _mm512_set1_epi32(127)), 23))
+#define FV__SCALEF(a, n) _mm512_maskz_scalef_ps((__mmask16)-1, a, n) /* a 2^n */
+#define FV__FOLD(v) _mm256_add_ps(_mm512_castps512_ps256(v), FV__HIGH(v))
+#define FV__FOLD_MAX(v) _mm256_max_ps(_mm512_castps512_ps256(v), FV__HIGH(v))
+#define FV__HIGH(v) _mm256_castpd_ps(_mm512_maskz_extractf64x4_pd((__mmask8)-1, _mm512_castps_pd(v), 1))
 
 #elif FV__PASS == FV__PASS_NEON
 #define FV__V float32x4_t
@@ -2083,20 +2089,19 @@ static inline void FV__FN(store_some)(float *p, float32x4_t v, int n) {
 }
 #endif
 
-#ifndef FV__HSUM
-/* Lanes are summed in their order by halves: the same order on every machine with this width. */
+#ifdef FV__FOLD
+/* Lanes are summed by halves: the same order on every machine with this width. FOLD leaves eight of them. */
 FV__TARGET static inline FV__T FV__FN(hsum)(FV__V v) {
-    FV__T t[FV__W];
-    FV__ST(t, v);
-    for (int w = FV__W / 2; w; w /= 2)
-        for (int i = 0; i < w; i++) t[i] += t[i + w];
-    return t[0];
+    __m256 a = FV__FOLD(v);
+    __m128 b = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_add_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_add_ss(b, _mm_shuffle_ps(b, b, 1)));
 }
 FV__TARGET static inline FV__T FV__FN(hmax)(FV__V v) {
-    FV__T t[FV__W];
-    FV__ST(t, v);
-    for (int i = 1; i < FV__W; i++) t[0] = t[0] > t[i] ? t[0] : t[i];
-    return t[0];
+    __m256 a = FV__FOLD_MAX(v);
+    __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    b = _mm_max_ps(b, _mm_movehl_ps(b, b));
+    return _mm_cvtss_f32(_mm_max_ss(b, _mm_shuffle_ps(b, b, 1)));
 }
 #define FV__HSUM(v) FV__FN(hsum)(v)
 #define FV__HMAX(v) FV__FN(hmax)(v)
@@ -2130,9 +2135,13 @@ FV__TARGET static inline FV__V FV__FN(vexp)(FV__V x) {
     q = FV__FMA(q, r, FV__SET1(0.4999999404f));
     q = FV__FMA(FV__MUL(r, r), q, r);
     q = FV__ADD(q, FV__SET1(1.0f));
+#ifdef FV__SCALEF
+    return FV__SCALEF(q, n);
+#else
     n = FV__VMAX(n, FV__SET1(-160.0f)); /* a NaN becomes a number before it becomes an integer */
     FV__V half = FV__ROUND(FV__MUL(n, FV__SET1(0.5f)));
     return FV__MUL(FV__MUL(q, FV__EXP2I(half)), FV__EXP2I(FV__SUB(n, half)));
+#endif
 }
 /* |x| < 1: x + x P(x^2); beyond: 1 - exp(Q(|x|-1)), Q fitted to log erfc on [1,4]; erf rounds to 1 from 4 on */
 FV__TARGET static inline FV__V FV__FN(verf)(FV__V x) {
@@ -2525,23 +2534,24 @@ FV__TARGET static void FV__FN(pack)(void *dst_, const void *src_, int64_t rs, in
     const FV__T *src = (const FV__T *)src_;
     int64_t p = 0;
     if (rs == 1) {
-        for (; p < k; p++, dst += width) {
-            int r = 0;
-            for (; r + FV__W <= rows; r += FV__W) FV__ST(dst + r, FV__LD(src + p * cs + r));
-            for (; r < rows; r++) dst[r] = src[p * cs + r];
-            for (; r < width; r++) dst[r] = 0;
-        }
+        for (; p < k; p++, dst += width, src += cs)
+            for (int r = 0; r < width; r += FV__W) {
+                FV__V v = r < rows ? FV__FN(ld)(src + r, rows - r) : FV__SET1(0);
+                FV__FN(st)(dst + r, v, width - r);
+            }
         return;
     }
 #ifdef FV__TRANSPOSE4
-    if (cs == 1 && rows == width && width >= 4)
+    if (cs == 1 && rows >= 4)
         while (p + 4 <= k) { /* 16 columns, a cache line of each row, before the next: rows may share a cache set */
             int64_t n = (FV__MIN(k - p, (int64_t)16)) & ~(int64_t)3;
-            for (int r = 0; r < width; r += 4) {
-                int at = r + 4 <= width ? r : width - 4; /* the last group overlaps the one before */
+            for (int r = 0; r < rows; r += 4) {
+                int at = r + 4 <= rows ? r : rows - 4; /* the last group overlaps the one before */
                 for (int64_t q = 0; q < n; q += 4)
                     FV__TRANSPOSE4(dst + q * width + at, width, src + p + q + at * rs, rs);
             }
+            if (rows < width)
+                for (int64_t q = 0; q < n; q++) memset(dst + q * width + rows, 0, (size_t)(width - rows) * sizeof *dst);
             p += n, dst += n * width;
         }
 #endif
@@ -2562,14 +2572,35 @@ FV__TARGET static void FV__FN(distances)(void *d_, const void *x_, const void *y
     }
 }
 
-/* Attention's backward pass on a row: s = p * (dp - d) * scale, in place of dp */
-FV__TARGET static void FV__FN(score_grad)(void *dp_, const void *p_, int64_t n, double d, double scale) {
+/* ---- attention, a row of scores at a time ---- */
+/* row = exp(row*scale - max), stat = {max of row*scale, 1/sum}. Without a valid key (all -infinity) row and 1/sum are 0; a NaN stays. */
+FV__TARGET static void FV__FN(softmax_row)(void *row, int64_t n, double scale, void *stat_) {
+    FV__T *stat = (FV__T *)stat_;
+    double max = FV__FN(row_max)(row, n) * scale, sum = max;
+    if (max > -INFINITY) sum = FV__FN(softmax_exp)(row, n, scale, max);
+    else memset(row, 0, (size_t)n * sizeof(FV__T));
+    stat[0] = (FV__T)max, stat[1] = (FV__T)(sum > -INFINITY ? 1 / sum : sum != sum ? sum : 0);
+}
+/* the same from stat, and divided by the sum */
+FV__TARGET static void FV__FN(softmax_again)(void *row, int64_t n, double scale, const void *stat_) {
+    const FV__T *stat = (const FV__T *)stat_;
+    FV__T *x = (FV__T *)row;
+    if (!(stat[0] > -INFINITY)) {
+        for (int64_t i = 0; i < n; i++) x[i] = stat[1]; /* 0 or NaN */
+        return;
+    }
+    FV__V k = FV__SET1(scale), l = FV__SET1(-stat[0]), f = FV__SET1(stat[1]);
+    for (int64_t i = 0; i < n; i += FV__W)
+        FV__FN(st)(x + i, FV__MUL(FV__FN(vexp)(FV__FMA(FV__FN(ld)(x + i, n - i), k, l)), f), n - i);
+}
+/* backward: dp = p * (dp - sum(p dp)) * scale */
+FV__TARGET static void FV__FN(score_grad)(void *dp_, const void *p_, int64_t n, double scale) {
     FV__T *dp = (FV__T *)dp_;
     const FV__T *p = (const FV__T *)p_;
+    FV__V d = FV__SET1(FV__FN(dot)(dp_, p_, n)), k = FV__SET1(scale);
     for (int64_t i = 0; i < n; i += FV__W) {
-        int64_t left = n - i;
-        FV__V x = FV__MUL(FV__SUB(FV__LDN(dp + i, left), FV__SET1(d)), FV__SET1(scale));
-        FV__STN(dp + i, FV__MUL(x, FV__LDN(p + i, left)), left);
+        FV__V x = FV__MUL(FV__SUB(FV__FN(ld)(dp + i, n - i), d), k);
+        FV__FN(st)(dp + i, FV__MUL(x, FV__FN(ld)(p + i, n - i)), n - i);
     }
 }
 
@@ -2708,7 +2739,8 @@ static const fv__kernels FV__FN(kernels) = {
     FV__FN(leaky_relu), FV__FN(leaky_relu_grad), FV__FN(swiglu), FV__FN(swiglu_grad),
     FV__FN(sum), FV__FN(dot), FV__FN(row_max), FV__FN(softmax_exp), FV__FN(exp_sum), FV__FN(softmax_grad),
     FV__FN(layernorm), FV__FN(rmsnorm), FV__FN(norm_grad), FV__FN(norm_sums),
-    FV__MR, FV__NR, FV__FN(tile), FV__FN(pack), FV__FN(distances), FV__FN(score_grad),
+    FV__MR, FV__NR, FV__FN(tile), FV__FN(pack), FV__FN(distances),
+    FV__FN(softmax_row), FV__FN(softmax_again), FV__FN(score_grad),
     FV__FN(from_bf16), FV__FN(to_bf16), FV__FN(peak)};
 
 #undef FV__UNROLL
@@ -2742,6 +2774,10 @@ static const fv__kernels FV__FN(kernels) = {
 #undef FV__SQRT
 #undef FV__ROUND
 #undef FV__EXP2I
+#undef FV__SCALEF
+#undef FV__FOLD
+#undef FV__FOLD_MAX
+#undef FV__HIGH
 #undef FV__PASS_F64
 #undef FV__PASS_SCALAR
 #undef FV__PASS_AVX2
@@ -4782,15 +4818,16 @@ FV_DEF fv_tensor *fv_matmul(fv_ctx *c, fv_tensor *a, fv_tensor *b, int transpose
 }
 
 /* ---- op attention: y = softmax(q k^T s + mask) v per head.
- * Forward, for a tile of queries: S = q k^T in scratch (it never reaches memory), P = exp(sS - max) / sum, y = P v; saved: the row's
- * max and 1/sum. Backward makes P again: gv = P^T gy, gP = gy v^T, gS = P (gP - rowsum(P gP)) s, gq = gS k, gk = gS^T q.
- * A job is one sample and one key head, with the query heads that share it, so nothing is added to from two jobs. ---- */
-enum { FV__QUERY_TILE = 128 };
+ * Forward, for a tile of queries: S = q k^T in scratch (it never reaches memory), P = exp(sS - max), y = P v / sum(P); saved:
+ * the row's max and 1/sum. Backward makes P again: gv = P^T gy, gP = gy v^T, gS = P (gP - rowsum(P gP)) s, gq = gS k, gk = gS^T q.
+ * A job is one sample and one key head, with the query heads that share it, so nothing is added to from two jobs. Its keys and
+ * values are packed once, as the right operands of all these products; left operands are read where they lie. ---- */
+enum { FV__SCORES = 64 << 10 }; /* of a tile of queries; a tile and its twin in the backward pass stay in L2 */
 
 typedef struct fv__attention {
     fv_ctx *c;
-    const fv__kernels *k;
-    fv_type t;                 /* F32 or F64: scratch is of this type */
+    fv__gemm g;                /* the products' type and tile: f32 or f64; bf16 pairs where the CPU has them */
+    fv_type t;                 /* F32 or F64: of scores, sums and the softmax */
     const fv_tensor *q, *kk, *v; /* may be the same tensor */
     int64_t B, N, M, H, K, hd; /* samples, queries, keys, heads, key heads, head's width */
     int64_t q0, k0, v0;        /* column where q, k, v start in their tensors */
@@ -4802,15 +4839,18 @@ typedef struct fv__attention {
     void *gq, *gk, *gv;        /* gradients, or NULL; written or added to by first */
     int fq, fk, fv;
     const char *rope;          /* [max(N,M)][hd/2][2] of t: cos, sin */
-    int64_t mr, nr, tile, padM, padH; /* tile rows; keys and hd padded to panels */
-    size_t e;
+    int64_t tile, padM, padH;  /* queries at a time; keys and hd padded to panels */
+    size_t e;                  /* bytes of t */
 } fv__attention;
 
 static fv__attention fv__attention_of(fv_ctx *c, fv_tensor *y) {
     const fv__node *n = y->node;
     fv__attention a;
     memset(&a, 0, sizeof a);
-    a.c = c, a.y = y, a.t = fv__compute_type(n->src[0]->type), a.k = fv__kernels_for(c, a.t), a.e = fv_type_size(a.t);
+    a.c = c, a.y = y, a.t = fv__compute_type(n->src[0]->type), a.e = fv_type_size(a.t);
+    int bf16 = a.t == FV_F32 && n->i[4] == FV_BF16 && c->isa == FV_ISA_AVX512BF16;
+    a.g.compute = bf16 ? FV_BF16 : a.t, a.g.unit = bf16 ? 2 : 1, a.g.element = fv_type_size(a.g.compute);
+    a.g.k = fv__kernels_for(c, a.t), a.g.mr = fv__tile_of(&a.g, &a.g.nr);
     a.q = n->src[0], a.kk = n->src[1] ? n->src[1] : a.q, a.v = n->src[2] ? n->src[2] : a.q;
     a.H = n->i[0], a.K = n->i[1], a.causal = (int)n->i[2], a.interleaved = (int)n->i[3];
     a.scale = n->f[0], a.theta = n->f[1];
@@ -4818,9 +4858,10 @@ static fv__attention fv__attention_of(fv_ctx *c, fv_tensor *y) {
     a.hd = fv__last(a.q) / (n->src[1] ? a.H : a.H + 2 * a.K);
     if (!n->src[1]) a.k0 = a.H * a.hd, a.v0 = (a.H + a.K) * a.hd;
     a.mask = n->src[3] ? (const uint8_t *)n->src[3]->data : NULL;
-    a.mr = a.k->mr, a.nr = a.k->nr;
-    a.tile = FV__ROUND_UP(FV__MIN(a.N, (int64_t)FV__QUERY_TILE), a.mr);
-    a.padM = FV__ROUND_UP(FV__ROUND_UP(a.M, a.nr), a.mr), a.padH = FV__ROUND_UP(a.hd, a.nr);
+    a.padM = FV__ROUND_UP(FV__ROUND_UP(a.M, a.g.nr), a.g.mr), a.padH = FV__ROUND_UP(a.hd, a.g.nr);
+    int64_t most = FV__MAX(FV__SCORES / FV__MAX(a.padM, 1) / a.g.mr, (int64_t)2) * a.g.mr;
+    int64_t tiles = FV__MAX(FV__CEIL(a.N, most), (int64_t)1); /* of about the same size */
+    a.tile = FV__ROUND_UP(FV__MAX(FV__CEIL(a.N, tiles), (int64_t)1), a.g.mr);
     return a;
 }
 
@@ -4839,6 +4880,7 @@ static int fv__attention_shape(fv_ctx *c, fv_tensor *y) {
     if (y->node->f[0] == 0) y->node->f[0] = 1 / sqrt((double)hd);
     fv__like(y, q, q->type == FV_F64 ? FV_F64 : c->tape->autocast);
     y->dim[2] = H * hd;
+    y->node->i[4] = (int64_t)y->type;
     y->node->flop = 4.0 * (double)(q->dim[0] * q->dim[1] * M * H * hd);
     return 1;
 }
@@ -4847,12 +4889,13 @@ static int fv__attention_shape(fv_ctx *c, fv_tensor *y) {
 static fv__span *fv__rope_table(fv_ctx *c, const fv__attention *a) {
     int64_t n = FV__MAX(a->N, a->M), half = a->hd / 2;
     fv__span *s = a->theta > 0 ? fv__pool_alloc(c, (size_t)(n * a->hd) * a->e) : NULL;
-    for (int64_t p = 0; s && p < n; p++)
-        for (int64_t i = 0; i < half; i++) {
-            double angle = (double)p * pow(a->theta, -2.0 * (double)i / (double)a->hd);
-            fv__set(s->data, a->t, (p * half + i) * 2, cos(angle));
-            fv__set(s->data, a->t, (p * half + i) * 2 + 1, sin(angle));
+    for (int64_t i = 0; s && i < half; i++) {
+        double turn = pow(a->theta, -2.0 * (double)i / (double)a->hd);
+        for (int64_t p = 0; p < n; p++) {
+            fv__set(s->data, a->t, (p * half + i) * 2, cos((double)p * turn));
+            fv__set(s->data, a->t, (p * half + i) * 2 + 1, sin((double)p * turn));
         }
+    }
     return s;
 }
 
@@ -4869,143 +4912,204 @@ static void fv__rotate(const fv__attention *a, char *x, int64_t p, int back) {
     }
 }
 
-/* rows [from, from+n) of one head of a tensor, to scratch [n][padH] of t, rotated where asked */
-static void fv__load_head(const fv__attention *a, const void *data, fv_type type, int64_t width, int64_t col, int64_t b,
-                          int64_t rows, int64_t from, int64_t n, char *to, int rope) {
-    for (int64_t i = 0; i < n; i++) {
-        const char *p = (const char *)data + (size_t)((b * rows + from + i) * width + col) * fv_type_size(type);
-        char *x = to + (size_t)(i * a->padH) * a->e;
-        fv__convert_by(a->k, x, a->t, p, type, a->hd);
-        if (rope && a->rope) fv__rotate(a, x, from + i, 0);
+/* Rows of one head: element (i,j) at data[i*ld + j], of the products' type. */
+typedef struct fv__att_rows { const char *data; int64_t ld; } fv__att_rows;
+/* rows [from, from+n) of sample b: where they lie, or converted (and rotated) into room [n][hd to even], with wide [hd] of t */
+static fv__att_rows fv__head_rows(const fv__attention *a, const fv_tensor *t, const void *data, fv_type type, int64_t col, int64_t b,
+                              int64_t from, int64_t n, int rope, char *room, char *wide) {
+    fv__att_rows h;
+    int64_t width = fv__last(t);
+    size_t size = fv_type_size(type);
+    h.data = (const char *)data + (size_t)((b * t->dim[1] + from) * width + col) * size, h.ld = width;
+    rope = rope && a->rope;
+    if (type == a->g.compute && !rope) return h;
+    const char *p = h.data;
+    h.data = room, h.ld = FV__ROUND_UP(a->hd, (int64_t)2);
+    for (int64_t i = 0; i < n; i++, p += (size_t)width * size, room += (size_t)h.ld * a->g.element) {
+        if (!rope) fv__convert_by(a->g.k, room, a->g.compute, p, type, a->hd);
+        else {
+            fv__convert_by(a->g.k, wide, a->t, p, type, a->hd);
+            fv__rotate(a, wide, from + i, 0);
+            fv__convert_by(a->g.k, room, a->g.compute, wide, a->t, a->hd);
+        }
     }
+    return h;
 }
 
-/* the reverse, for gradients */
-static void fv__store_head(const fv__attention *a, void *grad, fv_type type, int add, int64_t width, int64_t col, int64_t b,
-                           int64_t rows, int64_t from, int64_t n, char *x, int rope) {
-    for (int64_t i = 0; i < n; i++, x += (size_t)a->padH * a->e) {
-        char *p = (char *)grad + (size_t)((b * rows + from + i) * width + col) * fv_type_size(type);
-        if (rope && a->rope) fv__rotate(a, x, from + i, 1);
-        if (!add) fv__convert_by(a->k, p, type, x, a->t, a->hd);
-        else
-            for (int64_t j = 0; j < a->hd; j++) fv__set(p, type, j, fv__get(p, type, j) + fv__get(x, a->t, j));
-    }
+static size_t fv__att_panel(const fv__attention *a, int64_t width, int64_t k) {
+    return (size_t)(FV__ROUND_UP(k, a->g.unit) * width) * a->g.element;
+}
+/* the right operand [k,n] of a product, element (p,j) at x[p*cs + j*rs], to panels of nr columns */
+static void fv__att_pack(const fv__attention *a, char *panels, const char *x, int64_t rs, int64_t cs, int64_t n, int64_t k) {
+    for (int64_t j = 0; j < n; j += a->g.nr, panels += fv__att_panel(a, a->g.nr, k))
+        fv__pack_panel(&a->g, panels, x + (size_t)(j * rs) * a->g.element, rs, cs, (int)FV__MIN(a->g.nr, n - j), k, (int)a->g.nr);
 }
 
-/* out [m padded][ld] = (+) a [m,k] b [k,n], all in scratch; pack: room for both operands */
-static void fv__small_gemm(const fv__attention *a, int64_t m, int64_t n, int64_t k, const char *x, int64_t xr, int64_t xc,
-                           const char *w, int64_t wr, int64_t wc, char *out, int64_t ld, int add, char *pack) {
-    int64_t mr = a->mr, nr = a->nr;
-    char *pb = pack;
-    for (int64_t j = 0; j < n; j += nr)
-        a->k->pack(pb + (size_t)(j * k) * a->e, w + (size_t)(j * wc) * a->e, wc, wr, (int)FV__MIN(nr, n - j), k, (int)nr);
-    char *pa = pb + (size_t)(FV__ROUND_UP(n, nr) * k) * a->e;
-    for (int64_t i = 0; i < m; i += mr) {
-        a->k->pack(pa, x + (size_t)(i * xr) * a->e, xr, xc, (int)FV__MIN(mr, m - i), k, (int)mr);
-        for (int64_t j = 0; j < n; j += nr) {
+/* out [m to whole tiles][ld] = (out +) A B, A's element (i,p) at x[i*rs + p*cs], B packed. Rows of A are read where they lie, its last
+ * ones too where x has whole tiles of them (padded); else a panel is packed in room. */
+static void fv__att_product(const fv__attention *a, int64_t m, int64_t n, int64_t k, const char *x, int64_t rs, int64_t cs, int padded,
+                            const char *panels, char *out, int64_t ld, int add, char *room) {
+    const fv__gemm *g = &a->g;
+    int by_rows = cs == 1 && rs > g->unit && rs % g->unit == 0 && k % g->unit == 0 && (uintptr_t)x % (g->element * (size_t)g->unit) == 0;
+    int direct = by_rows || (rs == 1 && g->unit == 1);
+    for (int64_t i = 0; i < m; i += g->mr) {
+        const char *p = x + (size_t)(i * rs) * g->element, *b = panels;
+        int64_t prs = by_rows ? rs / g->unit : 1, pcs = by_rows ? 1 : cs;
+        if (!direct || (!padded && i + g->mr > m)) {
+            fv__pack_panel(g, room, p, rs, cs, (int)FV__MIN(g->mr, m - i), k, (int)g->mr);
+            p = room, prs = 1, pcs = g->mr;
+        }
+        for (int64_t j = 0; j < n; j += g->nr, b += fv__att_panel(a, g->nr, k)) {
             char *o = out + (size_t)(i * ld + j) * a->e;
-            a->k->tile(k, pa, 1, mr, pb + (size_t)(j * k) * a->e, nr, NULL, add ? o : NULL, ld, o, ld);
+            fv__tile(g, k, p, prs, pcs, b, g->nr, NULL, add ? o : NULL, ld, o, ld);
         }
     }
 }
 
-/* S [n][padM] of queries from.. : exp(scale s - max), masked keys 0; the row's max and 1/sum go to or come from stat */
-static void fv__probabilities(const fv__attention *a, char *S, int64_t b, int64_t h, int64_t from, int64_t n, int again) {
+/* S [n][padM] of queries from.. to P: exp(scale s - max), masked keys 0. First the row's max and 1/sum go to stat and P is not yet
+ * divided by the sum; again, it is. half: P as bf16, where the products want that. */
+static void fv__probabilities(const fv__attention *a, char *S, char *half, int64_t b, int64_t h, int64_t from, int64_t n, int again) {
     for (int64_t i = 0; i < n; i++) {
         char *row = S + (size_t)(i * a->padM) * a->e, *stat = a->stat + (size_t)(((b * a->H + h) * a->N + from + i) * 2) * a->e;
         int64_t see = a->causal ? FV__MIN(a->M, from + i + 1) : a->M;
         if (a->mask)
             for (int64_t j = 0; j < see; j++)
                 if (!a->mask[b * a->M + j]) fv__set(row, a->t, j, -INFINITY);
-        if (!again) {
-            double max = a->k->row_max(row, see) * a->scale;
-            double sum = max > -INFINITY ? a->k->softmax_exp(row, see, a->scale, max) : 0;
-            if (!(max > -INFINITY)) memset(row, 0, (size_t)see * a->e); /* no valid key: zeros */
-            if (max != max) sum = max; /* a NaN among the scores stays visible */
-            fv__set(stat, a->t, 0, max);
-            fv__set(stat, a->t, 1, sum > 0 || sum != sum ? 1 / sum : 0);
-        } else if (fv__get(stat, a->t, 0) > -INFINITY) {
-            a->k->softmax_exp(row, see, a->scale, fv__get(stat, a->t, 0));
-        } else memset(row, 0, (size_t)see * a->e);
+        if (again) a->g.k->softmax_again(row, see, a->scale, stat);
+        else a->g.k->softmax_row(row, see, a->scale, stat);
         memset(row + (size_t)see * a->e, 0, (size_t)(a->padM - see) * a->e);
-        a->k->scale(row, row, fv__get(stat, a->t, 1), see);
+        if (a->g.unit == 2) a->g.k->to_bf16((uint16_t *)(void *)half + i * a->padM, (const float *)(const void *)row, a->padM);
     }
 }
 
-static char *fv__carve(char **at, int64_t elements, size_t e) {
+static char *fv__carve(char **at, size_t bytes) {
     char *p = *at;
-    *at += FV__ROUND_UP((size_t)elements * e, (size_t)64);
+    *at += FV__ROUND_UP(bytes, (size_t)64);
     return p;
+}
+
+/* What a job works in. The second half is the backward pass's. */
+typedef struct fv__att_room {
+    char *rows, *qrows, *wide, *kt, *v, *S, *P, *o, *panel;  /* P: as the products read it; S itself where that is its type */
+    char *orows, *k, *vt, *gyb, *qb, *D, *DP, *gk, *gv;      /* D: gS, and DP as the products read it */
+} fv__att_room;
+/* from `at` on, which may be NULL to learn the size; returns the end */
+static char *fv__att_carve(const fv__attention *a, fv__att_room *r, char *at, int backward) {
+    size_t e = a->e, pe = a->g.element, scores = (size_t)(a->tile * a->padM), head = (size_t)FV__ROUND_UP(a->hd, (int64_t)2);
+    size_t by_hd = fv__att_panel(a, a->padM, a->hd), by_keys = fv__att_panel(a, a->padH, a->M), by_tile = fv__att_panel(a, a->padH, a->tile);
+    int half = a->g.unit == 2;
+    r->rows = fv__carve(&at, (size_t)a->M * head * pe), r->qrows = fv__carve(&at, (size_t)a->tile * head * pe);
+    r->wide = fv__carve(&at, (size_t)a->padH * e);
+    r->kt = fv__carve(&at, by_hd), r->v = fv__carve(&at, by_keys);
+    r->S = fv__carve(&at, scores * e), r->P = half ? fv__carve(&at, scores * pe) : r->S;
+    r->o = fv__carve(&at, (size_t)(a->tile * a->padH) * e);
+    r->panel = fv__carve(&at, fv__att_panel(a, a->g.mr, FV__MAX(FV__MAX(a->M, a->hd), a->tile)));
+    if (!backward) return at;
+    r->orows = fv__carve(&at, (size_t)a->tile * head * pe);
+    r->k = fv__carve(&at, by_keys), r->vt = fv__carve(&at, by_hd), r->gyb = fv__carve(&at, by_tile), r->qb = fv__carve(&at, by_tile);
+    r->D = fv__carve(&at, scores * e), r->DP = half ? fv__carve(&at, scores * pe) : r->D;
+    r->gk = fv__carve(&at, (size_t)(a->padM * a->padH) * e), r->gv = fv__carve(&at, (size_t)(a->padM * a->padH) * e);
+    return at;
+}
+
+static fv__att_rows fv__att_queries(const fv__attention *a, fv__att_room *r, int64_t b, int64_t h, int64_t from, int64_t n) {
+    return fv__head_rows(a, a->q, a->q->data, a->q->type, a->q0 + h * a->hd, b, from, n, 1, r->qrows, r->wide);
 }
 
 static void fv__attention_fwd_job(void *arg, int job, int worker) {
     const fv__attention *a = (const fv__attention *)arg;
     int64_t b = job / a->K, kh = job % a->K, group = a->H / a->K, H = a->padH;
-    char *at = (char *)fv__scratch(a->c, worker);
-    char *k = fv__carve(&at, a->padM * H, a->e), *v = fv__carve(&at, a->padM * H, a->e), *q = fv__carve(&at, a->tile * H, a->e);
-    char *S = fv__carve(&at, a->tile * a->padM, a->e), *o = fv__carve(&at, a->tile * H, a->e);
-    fv__load_head(a, a->kk->data, a->kk->type, fv__last(a->kk), a->k0 + kh * a->hd, b, a->M, 0, a->M, k, 1);
-    fv__load_head(a, a->v->data, a->v->type, fv__last(a->v), a->v0 + kh * a->hd, b, a->M, 0, a->M, v, 0);
+    fv__att_room r;
+    fv__att_carve(a, &r, (char *)fv__scratch(a->c, worker), 0);
+    fv__att_rows x = fv__head_rows(a, a->kk, a->kk->data, a->kk->type, a->k0 + kh * a->hd, b, 0, a->M, 1, r.rows, r.wide);
+    fv__att_pack(a, r.kt, x.data, x.ld, 1, a->M, a->hd);
+    x = fv__head_rows(a, a->v, a->v->data, a->v->type, a->v0 + kh * a->hd, b, 0, a->M, 0, r.rows, r.wide);
+    fv__att_pack(a, r.v, x.data, 1, x.ld, a->hd, a->M);
     for (int64_t h = kh * group; h < (kh + 1) * group; h++)
         for (int64_t from = 0; from < a->N; from += a->tile) {
             int64_t n = FV__MIN(a->tile, a->N - from);
-            fv__load_head(a, a->q->data, a->q->type, fv__last(a->q), a->q0 + h * a->hd, b, a->N, from, n, q, 1);
-            fv__small_gemm(a, n, a->M, a->hd, q, H, 1, k, 1, H, S, a->padM, 0, at);
-            fv__probabilities(a, S, b, h, from, n, 0);
-            fv__small_gemm(a, n, a->hd, a->M, S, a->padM, 1, v, H, 1, o, H, 0, at);
-            for (int64_t i = 0; i < n; i++)
-                fv__convert_by(a->k, (char *)a->y->data + (size_t)(((b * a->N + from + i) * a->H + h) * a->hd) * fv_type_size(a->y->type),
-                            a->y->type, o + (size_t)(i * H) * a->e, a->t, a->hd);
+            x = fv__att_queries(a, &r, b, h, from, n);
+            fv__att_product(a, n, a->M, a->hd, x.data, x.ld, 1, 0, r.kt, r.S, a->padM, 0, r.panel);
+            fv__probabilities(a, r.S, r.P, b, h, from, n, 0);
+            fv__att_product(a, n, a->hd, FV__ROUND_UP(a->M, a->g.unit), r.P, a->padM, 1, 1, r.v, r.o, H, 0, r.panel);
+            for (int64_t i = 0; i < n; i++) {
+                char *o = r.o + (size_t)(i * H) * a->e, *y = (char *)a->y->data + (size_t)(((b * a->N + from + i) * a->H + h) * a->hd) * fv_type_size(a->y->type);
+                int same = a->y->type == a->t;
+                a->g.k->scale(same ? y : o, o, fv__get(a->stat, a->t, ((b * a->H + h) * a->N + from + i) * 2 + 1), a->hd);
+                if (!same) fv__convert_by(a->g.k, y, a->y->type, o, a->t, a->hd);
+            }
         }
+}
+
+/* rows [from, from+n) of a gradient from x [n][padH], unrotated where asked; add: to what is there */
+static void fv__store_head(const fv__attention *a, void *grad, const fv_tensor *t, int add, int64_t col, int64_t b, int64_t from, int64_t n,
+                           char *x, int rope, char *wide) {
+    fv_type type = fv_grad_type(t);
+    for (int64_t i = 0; i < n; i++, x += (size_t)a->padH * a->e) {
+        char *p = (char *)grad + (size_t)((b * t->dim[1] + from + i) * fv__last(t) + col) * fv_type_size(type);
+        if (rope && a->rope) fv__rotate(a, x, from + i, 1);
+        if (add) {
+            fv__convert_by(a->g.k, wide, a->t, p, type, a->hd);
+            a->g.k->add(x, x, wide, a->hd);
+        }
+        fv__convert_by(a->g.k, p, type, x, a->t, a->hd);
+    }
+}
+
+/* gradients of one head's tile of queries; its shares of gk, gv are added to the job's, or start them */
+static void fv__attention_bwd_tile(const fv__attention *a, fv__att_room *r, int64_t b, int64_t h, int64_t from, int add) {
+    int64_t n = FV__MIN(a->tile, a->N - from), H = a->padH, M = a->padM;
+    fv__att_rows q = fv__att_queries(a, r, b, h, from, n);
+    fv__att_rows gy = fv__head_rows(a, a->y, a->y->grad, fv_grad_type(a->y), h * a->hd, b, from, n, 0, r->orows, r->wide);
+    fv__att_product(a, n, a->M, a->hd, q.data, q.ld, 1, 0, r->kt, r->S, M, 0, r->panel);
+    fv__probabilities(a, r->S, r->P, b, h, from, n, 1);
+    fv__att_product(a, n, a->M, a->hd, gy.data, gy.ld, 1, 0, r->vt, r->D, M, 0, r->panel);
+    for (int64_t i = 0; i < n; i++) {
+        char *d = r->D + (size_t)(i * M) * a->e;
+        a->g.k->score_grad(d, r->S + (size_t)(i * M) * a->e, a->M, a->scale);
+        memset(d + (size_t)a->M * a->e, 0, (size_t)(M - a->M) * a->e);
+        if (a->g.unit == 2) a->g.k->to_bf16((uint16_t *)(void *)r->DP + i * M, (const float *)(const void *)d, M);
+    }
+    fv__att_pack(a, r->gyb, gy.data, 1, gy.ld, a->hd, n);
+    fv__att_product(a, a->M, a->hd, n, r->P, 1, M, 1, r->gyb, r->gv, H, add, r->panel);
+    fv__att_pack(a, r->qb, q.data, 1, q.ld, a->hd, n);
+    fv__att_product(a, a->M, a->hd, n, r->DP, 1, M, 1, r->qb, r->gk, H, add, r->panel);
+    if (!a->gq) return;
+    fv__att_product(a, n, a->hd, FV__ROUND_UP(a->M, a->g.unit), r->DP, M, 1, 1, r->k, r->o, H, 0, r->panel);
+    fv__store_head(a, a->gq, a->q, !a->fq, a->q0 + h * a->hd, b, from, n, r->o, 1, r->wide);
 }
 
 static void fv__attention_bwd_job(void *arg, int job, int worker) {
     const fv__attention *a = (const fv__attention *)arg;
-    int64_t b = job / a->K, kh = job % a->K, group = a->H / a->K, H = a->padH, M = a->padM;
-    char *at = (char *)fv__scratch(a->c, worker);
-    char *k = fv__carve(&at, M * H, a->e), *v = fv__carve(&at, M * H, a->e), *q = fv__carve(&at, a->tile * H, a->e);
-    char *S = fv__carve(&at, a->tile * M, a->e), *o = fv__carve(&at, a->tile * H, a->e), *P = fv__carve(&at, a->tile * M, a->e);
-    char *gk = fv__carve(&at, M * H, a->e), *gv = fv__carve(&at, M * H, a->e), *gq = fv__carve(&at, a->tile * H, a->e);
-    fv_type gt = fv_grad_type(a->q), gkt = fv_grad_type(a->kk), yt = fv_grad_type(a->y);
+    int64_t b = job / a->K, kh = job % a->K, group = a->H / a->K;
     int add = 0;
-    fv__load_head(a, a->kk->data, a->kk->type, fv__last(a->kk), a->k0 + kh * a->hd, b, a->M, 0, a->M, k, 1);
-    fv__load_head(a, a->v->data, a->v->type, fv__last(a->v), a->v0 + kh * a->hd, b, a->M, 0, a->M, v, 0);
+    fv__att_room r;
+    fv__att_carve(a, &r, (char *)fv__scratch(a->c, worker), 1);
+    fv__att_rows x = fv__head_rows(a, a->kk, a->kk->data, a->kk->type, a->k0 + kh * a->hd, b, 0, a->M, 1, r.rows, r.wide);
+    fv__att_pack(a, r.kt, x.data, x.ld, 1, a->M, a->hd);
+    fv__att_pack(a, r.k, x.data, 1, x.ld, a->hd, a->M);
+    x = fv__head_rows(a, a->v, a->v->data, a->v->type, a->v0 + kh * a->hd, b, 0, a->M, 0, r.rows, r.wide);
+    fv__att_pack(a, r.vt, x.data, x.ld, 1, a->M, a->hd);
     for (int64_t h = kh * group; h < (kh + 1) * group; h++)
-        for (int64_t from = 0; from < a->N; from += a->tile, add = 1) {
-            int64_t n = FV__MIN(a->tile, a->N - from);
-            fv__load_head(a, a->q->data, a->q->type, fv__last(a->q), a->q0 + h * a->hd, b, a->N, from, n, q, 1);
-            fv__load_head(a, a->y->grad, yt, a->H * a->hd, h * a->hd, b, a->N, from, n, o, 0);
-            fv__small_gemm(a, n, a->M, a->hd, q, H, 1, k, 1, H, P, M, 0, at);
-            fv__probabilities(a, P, b, h, from, n, 1);
-            fv__small_gemm(a, a->M, a->hd, n, P, 1, M, o, H, 1, gv, H, add, at);
-            fv__small_gemm(a, n, a->M, a->hd, o, H, 1, v, 1, H, S, M, 0, at);
-            for (int64_t i = 0; i < n; i++) {
-                char *s = S + (size_t)(i * M) * a->e, *p = P + (size_t)(i * M) * a->e;
-                a->k->score_grad(s, p, a->M, a->k->dot(s, p, a->M), a->scale);
-            }
-            fv__small_gemm(a, n, a->hd, a->M, S, M, 1, k, H, 1, gq, H, 0, at);
-            fv__small_gemm(a, a->M, a->hd, n, S, 1, M, q, H, 1, gk, H, add, at);
-            if (a->gq) fv__store_head(a, a->gq, gt, !a->fq, fv__last(a->q), a->q0 + h * a->hd, b, a->N, from, n, gq, 1);
-        }
-    if (a->gk) fv__store_head(a, a->gk, gkt, !a->fk, fv__last(a->kk), a->k0 + kh * a->hd, b, a->M, 0, a->M, gk, 1);
-    if (a->gv) fv__store_head(a, a->gv, gkt, !a->fv, fv__last(a->v), a->v0 + kh * a->hd, b, a->M, 0, a->M, gv, 0);
+        for (int64_t from = 0; from < a->N; from += a->tile, add = 1) fv__attention_bwd_tile(a, &r, b, h, from, add);
+    if (!add) memset(r.gk, 0, (size_t)(r.gv - r.gk)), memset(r.gv, 0, (size_t)(a->padM * a->padH) * a->e); /* no queries */
+    if (a->gk) fv__store_head(a, a->gk, a->kk, !a->fk, a->k0 + kh * a->hd, b, 0, a->M, r.gk, 1, r.wide);
+    if (a->gv) fv__store_head(a, a->gv, a->v, !a->fv, a->v0 + kh * a->hd, b, 0, a->M, r.gv, 0, r.wide);
 }
 
-/* scratch of the jobs, in bytes: matrices of keys, of a tile of queries, of scores, and packed operands */
-static size_t fv__attention_scratch(const fv__attention *a) {
-    int64_t big = FV__MAX(a->padM, a->tile) + a->nr, H = a->padH + a->nr;
-    return (size_t)(4 * a->padM * H + 3 * a->tile * H + 2 * a->tile * a->padM + big * FV__MAX(H, a->tile + a->nr) +
-                    a->mr * FV__MAX(big, H)) * a->e + 64 * 16;
+static void fv__attention_run(fv_ctx *c, fv__attention *a, int backward) {
+    fv__att_room r;
+    fv__span *rope = fv__rope_table(c, a);
+    a->rope = rope ? rope->data : NULL;
+    fv__scratch_reserve(c, (size_t)(uintptr_t)fv__att_carve(a, &r, NULL, backward) + 64);
+    if (!c->status) fv_parallel(c, (int)(a->B * a->K), backward ? fv__attention_bwd_job : fv__attention_fwd_job, a);
+    fv__pool_free(c, rope);
 }
 
 static void fv__attention_fwd(fv_ctx *c, fv_tensor *y) {
     fv__attention a = fv__attention_of(c, y);
     a.stat = (char *)fv__save(c, y, 0, (size_t)(a.B * a.H * a.N * 2) * a.e);
-    fv__span *rope = fv__rope_table(c, &a);
-    a.rope = rope ? rope->data : NULL;
-    fv__scratch_reserve(c, fv__attention_scratch(&a));
-    if (!c->status) fv_parallel(c, (int)(a.B * a.K), fv__attention_fwd_job, &a);
-    fv__pool_free(c, rope);
+    fv__attention_run(c, &a, 0);
 }
 
 static void fv__attention_bwd(fv_ctx *c, fv_tensor *y) {
@@ -5016,11 +5120,7 @@ static void fv__attention_bwd(fv_ctx *c, fv_tensor *y) {
     a.gq = fv__grad(c, n->src[0], &a.fq);
     if (n->src[1]) a.gk = fv__grad(c, n->src[1], &a.fk), a.gv = fv__grad(c, n->src[2], &a.fv);
     else a.gk = a.gv = a.gq, a.fk = a.fv = a.fq;
-    fv__span *rope = fv__rope_table(c, &a);
-    a.rope = rope ? rope->data : NULL;
-    fv__scratch_reserve(c, fv__attention_scratch(&a));
-    if (!c->status) fv_parallel(c, (int)(a.B * a.K), fv__attention_bwd_job, &a);
-    fv__pool_free(c, rope);
+    fv__attention_run(c, &a, 1);
 }
 
 #ifdef FROZENVIS_CUDA
