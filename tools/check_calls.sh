@@ -17,7 +17,7 @@ fv_create fv__cpu_choose
 fv_create fv__tape_start
 fv_reset fv__tape_clear
 fv_destroy fv__threads_stop
-fv_create fv__device_open       so is a context on a GPU, whose memory a pool's chunks are
+fv_create fv__device_open       so is a context on a GPU, which gives a pool its chunks
 fv_destroy fv__device_close
 fv_reset fv__device_reset
 fv__pool_grow fv__device_alloc
