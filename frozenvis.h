@@ -3263,6 +3263,14 @@ FV_DEF const char *fv_device_name(const fv_ctx *c) { return (void)c, "cpu"; }
 FV_DEF void fv_sync(fv_ctx *c) { (void)c; }
 #else
 
+#ifdef __CUDACC__ /* what cuBLASLt was asked, see fv__lt_run */
+typedef struct fv__lt_shape {
+    int64_t m, n, k, batch, a_step, b_step, out_step, a_ld, b_ld;
+    int a_turned, b_turned, operand, out, epilogue, accumulate, tf32;
+} fv__lt_shape;
+enum { FV__LT_SHAPES = 1024 };
+typedef struct fv__lt_answer { fv__lt_shape shape; int known, works; cublasLtMatmulAlgo_t algo; } fv__lt_answer;
+#endif
 typedef struct fv__device_block { void *data; size_t size; int pinned; } fv__device_block;
 enum { FV__STAGE = 8 << 20, FV__LT_WORKSPACE = 32 << 20 };
 struct fv__device {
@@ -3277,6 +3285,7 @@ struct fv__device {
 #ifdef __CUDACC__
     cublasLtHandle_t lt;
     void *workspace;
+    struct fv__lt_answer *answer; /* [FV__LT_SHAPES] */
     int capturing;               /* what is started goes into a graph; see fv__device_flush */
     int64_t steps;
     cudaGraphExec_t graph;
@@ -3375,6 +3384,7 @@ static int fv__device_open(fv_ctx *c) {
     d->stage = (char *)fv__device_alloc(c, FV__STAGE, 1);
 #ifdef __CUDACC__
     d->workspace = fv__device_alloc(c, FV__LT_WORKSPACE, 0);
+    d->answer = (fv__lt_answer *)fv_alloc(c, FV__LT_SHAPES * sizeof *d->answer);
     if (!c->status && cublasLtCreate(&d->lt) != CUBLAS_STATUS_SUCCESS) fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: cuBLASLt cannot be used", c->desc.device_index);
 #endif
     return !c->status;
@@ -3723,8 +3733,107 @@ static void fv__cu_gemm_plain(fv_ctx *c, const fv__cu_product *g) {
     }
 }
 
+#ifdef __CUDACC__
+/* ---- the same by cuBLASLt, which counts columns first: it is asked for out^T [n,m] = b^T a^T. Operands of another type than the product's
+ * are converted first. What it was asked before it is not asked again: its answer (the algorithm) is kept by shape. ---- */
+/* A dense operand in the product's type: itself, or a copy whose span is to be freed. elements: of all of its matrices */
+static const void *fv__lt_operand(fv_ctx *c, const fv_mat *m, fv_type type, int64_t elements, fv__span **copy) {
+    *copy = NULL;
+    if (m->type == type) return m->data;
+    *copy = fv__pool_alloc(c, (size_t)elements * fv_type_size(type));
+    if (*copy) fv__cu_copy(c, (*copy)->data, type, m->data, m->type, elements, 0);
+    return *copy ? (*copy)->data : NULL;
+}
+static cudaDataType_t fv__lt_type(fv_type t) { return t == FV_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
+static int fv__lt_layout(cublasLtMatrixLayout_t *l, fv_type t, int64_t rows, int64_t cols, int64_t ld, int64_t batch, int64_t step) {
+    int32_t count = (int32_t)batch;
+    return cublasLtMatrixLayoutCreate(l, fv__lt_type(t), (uint64_t)rows, (uint64_t)cols, ld) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step, sizeof step) == CUBLAS_STATUS_SUCCESS;
+}
+static fv__lt_answer *fv__lt_asked(struct fv__device *d, const fv__lt_shape *s) {
+    uint64_t h = 1469598103934665603u;
+    for (size_t i = 0; i < sizeof *s; i++) h = (h ^ ((const unsigned char *)s)[i]) * 1099511628211u;
+    for (int i = 0; i < 16; i++) {
+        fv__lt_answer *a = &d->answer[(h + (uint64_t)i) % FV__LT_SHAPES];
+        if (!a->known || !memcmp(&a->shape, s, sizeof *s)) return a;
+    }
+    fv__lt_answer *a = &d->answer[h % FV__LT_SHAPES]; /* full here: the oldest makes room */
+    a->known = 0;
+    return a;
+}
+/* one product as described; 0 when the library has no way to do it */
+static int fv__lt_run(fv_ctx *c, const fv__lt_shape *s, const void *a, const void *b, const void *bias, const void *from, void *out) {
+    struct fv__device *d = c->device;
+    cublasLtMatmulDesc_t desc = NULL;
+    cublasLtMatrixLayout_t la = NULL, lb = NULL, lo = NULL;
+    cublasLtMatmulPreference_t preference = NULL;
+    cublasLtMatmulHeuristicResult_t found;
+    cublasOperation_t ta = s->b_turned ? CUBLAS_OP_T : CUBLAS_OP_N, tb = s->a_turned ? CUBLAS_OP_T : CUBLAS_OP_N;
+    cublasLtEpilogue_t epilogue = s->epilogue ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    fv_type operand = (fv_type)s->operand, type = (fv_type)s->out;
+    float one = 1, beta = s->accumulate ? 1.0f : 0.0f;
+    size_t room = FV__LT_WORKSPACE;
+    int n = 0, ok = cublasLtMatmulDescCreate(&desc, s->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS;
+    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta) == CUBLAS_STATUS_SUCCESS;
+    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb) == CUBLAS_STATUS_SUCCESS;
+    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue) == CUBLAS_STATUS_SUCCESS;
+    if (ok && s->epilogue) ok = cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias) == CUBLAS_STATUS_SUCCESS;
+    ok = ok && fv__lt_layout(&la, operand, s->b_turned ? s->k : s->n, s->b_turned ? s->n : s->k, s->b_ld, s->batch, s->b_step);
+    ok = ok && fv__lt_layout(&lb, operand, s->a_turned ? s->m : s->k, s->a_turned ? s->k : s->m, s->a_ld, s->batch, s->a_step);
+    ok = ok && fv__lt_layout(&lo, type, s->n, s->m, s->n, s->batch, s->out_step);
+    fv__lt_answer *answer = fv__lt_asked(d, s);
+    if (ok && !answer->known) {
+        ok = cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
+             cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room, sizeof room) == CUBLAS_STATUS_SUCCESS;
+        answer->works = ok && cublasLtMatmulAlgoGetHeuristic(d->lt, desc, la, lb, lo, lo, preference, 1, &found, &n) == CUBLAS_STATUS_SUCCESS && n > 0;
+        answer->shape = *s, answer->known = 1;
+        if (answer->works) answer->algo = found.algo;
+    }
+    ok = ok && answer->works &&
+         cublasLtMatmul(d->lt, desc, &one, b, la, a, lb, &beta, from, lo, out, lo, &answer->algo, d->workspace, room, d->stream) == CUBLAS_STATUS_SUCCESS;
+    if (preference) cublasLtMatmulPreferenceDestroy(preference);
+    if (lo) cublasLtMatrixLayoutDestroy(lo);
+    if (lb) cublasLtMatrixLayoutDestroy(lb);
+    if (la) cublasLtMatrixLayoutDestroy(la);
+    if (desc) cublasLtMatmulDescDestroy(desc);
+    return ok;
+}
+FV__KERNEL fv__add_bias_k(void *out, fv_type type, const float *bias, int64_t rows, int64_t cols) {
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < rows * cols) fv__put<float>(out, type, i, bias[i % cols], 1);
+}
+/* 1: done. Short inner dimensions are left to our kernel, whose order of roundings is PyTorch's: see there. */
+static int fv__cu_gemm_lt(fv_ctx *c, const fv__cu_product *g) {
+    fv__lt_shape s;
+    fv__span *ca = NULL, *cb = NULL;
+    if (g->compute == FV_F64 || (g->k <= 16 && g->compute == FV_F32) || g->batch > INT32_MAX || g->out_type == FV_F64) return 0;
+    memset(&s, 0, sizeof s); /* padding too: it is compared as bytes */
+    s.m = g->m, s.n = g->n, s.k = g->k, s.batch = g->batch, s.a_step = g->a_step, s.b_step = g->b_step, s.out_step = g->out_step;
+    s.a_turned = g->a.cs != 1, s.b_turned = g->b.cs != 1; /* as columns, a plain row-major matrix is its own transpose */
+    s.a_ld = s.a_turned ? g->a.cs : g->a.rs, s.b_ld = s.b_turned ? g->b.cs : g->b.rs;
+    if ((s.a_turned && g->a.rs != 1) || (s.b_turned && g->b.rs != 1)) return 0;
+    if (s.a_ld < (s.a_turned ? g->m : g->k) || s.b_ld < (s.b_turned ? g->k : g->n)) return 0; /* a dim of 1 with both strides 1 */
+    s.operand = (int)g->compute, s.out = (int)g->out_type, s.tf32 = c->desc.tf32 && g->compute == FV_F32;
+    int joins = g->residual && g->residual_type == g->out_type; /* else it is added afterwards */
+    s.epilogue = g->bias && g->out_type == FV_F32, s.accumulate = g->add || joins;
+    const void *a = fv__lt_operand(c, &g->a, g->compute, g->m * g->k * (g->a_step ? g->batch : 1), &ca);
+    const void *b = fv__lt_operand(c, &g->b, g->compute, g->n * g->k * (g->b_step ? g->batch : 1), &cb);
+    int ok = a && b && fv__lt_run(c, &s, a, b, g->bias, joins ? g->residual : g->out, g->out);
+    int64_t all = g->m * g->n * g->batch;
+    if (ok && g->bias && !s.epilogue) FV__START(c, dim3((unsigned)FV__CEIL(all, (int64_t)256)), dim3(256), (g->out, g->out_type, (const float *)g->bias, all / g->n, g->n), fv__add_bias_k);
+    if (ok && g->residual && !joins) fv__cu_copy(c, g->out, g->out_type, g->residual, g->residual_type, all, 1);
+    fv__pool_free(c, cb);
+    fv__pool_free(c, ca);
+    return ok;
+}
+#endif
+
 static void fv__cu_gemm(fv_ctx *c, const fv__cu_product *g) {
     if (c->status || !g->m || !g->n || !g->batch) return;
+#ifdef __CUDACC__
+    if (fv__cu_gemm_lt(c, g) || c->status) return;
+#endif
     fv__cu_gemm_plain(c, g);
 }
 static fv__cu_product fv__cu_product_of(fv_type compute, int64_t m, int64_t n, int64_t k, fv_mat a, fv_mat b, void *out, fv_type out_type, int add) {
