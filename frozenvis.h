@@ -417,7 +417,8 @@ FV_DEF fv_tensor *fv_pack(fv_ctx *c, const char *name, fv_type type, int64_t out
 FV_DEF void fv_backward(fv_ctx *c, fv_tensor *loss);
 /* fv_backward_from -- the same from a gradient given for y: data of y's shape, in fv_grad_type(y). */
 FV_DEF void fv_backward_from(fv_ctx *c, fv_tensor *y, const void *grad);
-/* fv_no_grad -- 1: ops keep nothing for a backward pass from here on; 0: they do (the start). Returns what it was. */
+/* fv_no_grad -- 1: ops keep nothing for a backward pass from here on; 0: they do (the start). Returns what it was; -1
+ * only asks, as in fv_training and fv_recompute. */
 FV_DEF int fv_no_grad(fv_ctx *c, int on);
 /* fv_training -- 1: dropout, drop-path and batch statistics are on; 0 (the start): evaluation. Returns what it was. */
 FV_DEF int fv_training(fv_ctx *c, int on);
@@ -476,6 +477,7 @@ FV_DEF fv_tensor *fv_attention(fv_ctx *c, fv_tensor *q, fv_tensor *k, fv_tensor 
 /* Norms over the last dim D; w, b [D], each may be NULL (then 1 and 0). */
 FV_DEF fv_tensor *fv_layernorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, float eps);
 FV_DEF fv_tensor *fv_rmsnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, float eps);
+FV_DEF fv_tensor *fv_inverse_rms(fv_ctx *c, fv_tensor *x, float eps); /* [...,D] -> [...,1]: 1/sqrt(mean(x^2)+eps) */
 /* fv_batchnorm -- per channel: x [rows,C]; in training by the batch's mean and biased variance, and the running ones move
  * by momentum (variance unbiased); else by the running ones. mean, var [C] are constants that training changes. */
 FV_DEF fv_tensor *fv_batchnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, fv_tensor *mean, fv_tensor *var,
@@ -839,6 +841,8 @@ typedef struct fv_frozen_config {
     int norm_after, gelu; /* OPT: do_layer_norm_before is false; activation_function is gelu */
     fv_variant variant;
     int after_block;      /* k+1 when the stage stands after the encoder's block k; 0: after the last */
+    int fold;             /* F1 multiplied into the first block's q, k, v (LLaMA): 1, -1: always, never; 0: in training, where it
+                             saves work. See fv_frozen_forward */
 } fv_frozen_config;
 
 /* fv_frozen_config_parse -- reads the object `node`. strict: ours, an unknown key is refused and num_hidden_layers n stands for the
@@ -952,7 +956,9 @@ FV_DEF int fv_frozen_config_from_llm(fv_ctx *c, fv_frozen_config *config, fv_wei
 /* fv_frozen_has -- 1 when w holds blocks of a language model under names that we know. */
 FV_DEF int fv_frozen_has(fv_ctx *c, fv_weights *w);
 
-/* fv_frozen_forward -- z [B,N,d] -> [B,N,d] with the stage's residual mode; sets f->features. mask: u8 [B,N], 1: a valid token; NULL. */
+/* fv_frozen_forward -- z [B,N,d] -> [B,N,d] with the stage's residual mode; sets f->features. mask: u8 [B,N], 1: a valid token; NULL.
+ * F1 is linear and RMSNorm scales a row, so rms(z F1) diag(g) W = (z/rms) (F1 diag(g) W): with many tokens and D far over d the first
+ * block's q, k, v cost a fraction that way. Training does so where it saves work, evaluation never; config.fold forces it. */
 FV_DEF fv_tensor *fv_frozen_forward(fv_ctx *c, fv_frozen *f, fv_tensor *z, const fv_tensor *mask);
 /* fv_llm_block -- block number i of the stage's list (not of the LLM) on x [B,N,D] -> [B,N,D]. */
 FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, const fv_tensor *mask);
@@ -1922,6 +1928,9 @@ typedef struct fv__kernels {
     void (*tile)(int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias, const void *from,
                  int64_t from_ld, void *out, int64_t ld);
     void (*pack)(void *dst, const void *src, int64_t rs, int64_t cs, int rows, int64_t k, int width);
+    /* rows of src that are the panels' own: k rows of cols numbers, cs apart, to panels of width columns, `panel` numbers apart */
+    void (*pack_columns)(void *dst, int64_t panel, const void *src, int64_t cs, int64_t cols, int64_t k, int width);
+    void (*panel_sums)(double *sums, const void *panel, int64_t k); /* sums[mr] += a panel's sums over k */
     /* d = (or, with least, the smaller of d and) squared distance of each point to (px,py,pz); f32 */
     void (*distances)(void *d, const void *x, const void *y, const void *z, int64_t n, double px, double py, double pz, int least);
     /* attention's rows: see the text */
@@ -2561,6 +2570,38 @@ FV__TARGET static void FV__FN(pack)(void *dst_, const void *src_, int64_t rs, in
     }
 }
 
+/* Many panels in one sweep over the rows, which are read whole: the last store of a panel's row may run into the next row, which is
+ * written after it. */
+FV__TARGET static void FV__FN(pack_columns)(void *dst_, int64_t panel, const void *src_, int64_t cs, int64_t cols, int64_t k, int width) {
+    FV__T *dst = (FV__T *)dst_;
+    const FV__T *src = (const FV__T *)src_;
+    for (int64_t p = 0; p < k; p++, src += cs, dst += width) {
+        FV__T *d = dst;
+        for (int64_t c = 0; c < cols; c += width, d += panel)
+            for (int r = 0; r < width; r += FV__W) {
+                int64_t left = cols - c - r;
+                FV__V v = left >= FV__W ? FV__LD(src + c + r) : left > 0 ? FV__LDN(src + c + r, left) : FV__SET1(0);
+                if (p + 1 < k || r + FV__W <= width) FV__ST(d + r, v);
+                else FV__STN(d + r, v, width - r);
+            }
+    }
+}
+
+/* sums[r] += sum over p of panel[p][r]: in T over 64 numbers, then in double */
+FV__TARGET static void FV__FN(panel_sums)(double *sums, const void *panel, int64_t k) {
+    const FV__T *x = (const FV__T *)panel;
+    for (int64_t p = 0; p < k; p += 64) {
+        int64_t n = FV__MIN(k - p, (int64_t)64);
+        for (int r = 0; r < FV__MR; r += FV__W) {
+            FV__T t[FV__W];
+            FV__V s = FV__SET1(0);
+            for (int64_t q = 0; q < n; q++) s = FV__ADD(s, FV__FN(ld)(x + (p + q) * FV__MR + r, FV__MR - r));
+            FV__ST(t, s);
+            for (int i = 0; i < FV__W && r + i < FV__MR; i++) sums[r + i] += (double)t[i];
+        }
+    }
+}
+
 FV__TARGET static void FV__FN(distances)(void *d_, const void *x_, const void *y_, const void *z_, int64_t n, double px, double py, double pz, int least) {
     FV__T *d = (FV__T *)d_;
     const FV__T *x = (const FV__T *)x_, *y = (const FV__T *)y_, *z = (const FV__T *)z_;
@@ -2707,16 +2748,35 @@ FV__TARGET_BF16 static void fv__tile_bf16(int64_t k, const void *a_, int64_t rs,
         _mm512_storeu_ps(out + i * ld + j * 16, s[i][j]);
     }
 }
-/* rows p and p+1 of a matrix whose rows are contiguous, interleaved: dst[p/2][r] = {src[p][r], src[p+1][r]} */
-FV__TARGET static void fv__pack_pairs(uint16_t *dst, const uint16_t *src, int64_t cs, int rows, int64_t k, int width) {
-    for (int64_t p = 0; p < k; p += 2, dst += 2 * width) {
-        const uint16_t *x = src + p * cs, *y = p + 1 < k ? x + cs : NULL;
-        for (int r = 0; r < width; r += 16) {
-            __mmask16 m = FV__MASK16(FV__MAX(FV__MIN(rows - r, 16), 0)), w = FV__MASK16(FV__MIN(width - r, 16));
-            __m512i lo = _mm512_maskz_cvtepu16_epi32((__mmask16)-1, _mm256_maskz_loadu_epi16(m, x + r)), hi = _mm512_setzero_si512();
-            if (y) hi = _mm512_maskz_slli_epi32((__mmask16)-1, _mm512_maskz_cvtepu16_epi32((__mmask16)-1, _mm256_maskz_loadu_epi16(m, y + r)), 16);
-            _mm512_mask_storeu_epi32(dst + 2 * r, w, _mm512_or_si512(lo, hi));
+/* pack_columns for pairs: rows p and p+1 interleaved, dst[p/2][r] = {src[p][r], src[p+1][r]}; panel in bf16 numbers */
+FV__TARGET static void fv__pack_pairs(uint16_t *dst, int64_t panel, const uint16_t *src, int64_t cs, int64_t cols, int64_t k, int width) {
+    for (int64_t p = 0; p < k; p += 2, dst += 2 * width, src += 2 * cs) {
+        uint16_t *d = dst;
+        for (int64_t c = 0; c < cols; c += width, d += panel)
+            for (int r = 0; r < width; r += 16) {
+                int64_t left = cols - c - r;
+                __mmask16 m = FV__MASK16(FV__MAX(FV__MIN(left, (int64_t)16), (int64_t)0));
+                const uint16_t *x = src + c + r;
+                __m512i lo = _mm512_maskz_cvtepu16_epi32((__mmask16)-1, _mm256_maskz_loadu_epi16(m, x)), hi = _mm512_setzero_si512();
+                if (p + 1 < k) hi = _mm512_maskz_slli_epi32((__mmask16)-1, _mm512_maskz_cvtepu16_epi32((__mmask16)-1, _mm256_maskz_loadu_epi16(m, x + cs)), 16);
+                lo = _mm512_or_si512(lo, hi);
+                if (p + 2 < k || r + 16 <= width) _mm512_storeu_si512(d + 2 * r, lo);
+                else _mm512_mask_storeu_epi32(d + 2 * r, FV__MASK16(width - r), lo);
+            }
+    }
+}
+/* panel_sums of pairs [k/2][14][2] */
+FV__TARGET static void fv__panel_sums_bf16(double *sums, const uint16_t *x, int64_t k) {
+    for (int64_t p = 0; p < k; p += 128) {
+        __m512 s = _mm512_setzero_ps();
+        for (int64_t q = p; q < FV__MIN(k, p + 128); q += 2) {
+            __m512i v = _mm512_maskz_loadu_epi32((__mmask16)0x3fff, x + q * 14);
+            s = _mm512_add_ps(s, _mm512_castsi512_ps(_mm512_maskz_slli_epi32((__mmask16)-1, v, 16)));
+            s = _mm512_add_ps(s, _mm512_castsi512_ps(_mm512_and_si512(v, _mm512_set1_epi32(-65536))));
         }
+        float t[16];
+        _mm512_storeu_ps(t, s);
+        for (int i = 0; i < 14; i++) sums[i] += (double)t[i];
     }
 }
 FV__TARGET_BF16 static double fv__peak_bf16(int64_t n, void *sink) {
@@ -2739,7 +2799,7 @@ static const fv__kernels FV__FN(kernels) = {
     FV__FN(leaky_relu), FV__FN(leaky_relu_grad), FV__FN(swiglu), FV__FN(swiglu_grad),
     FV__FN(sum), FV__FN(dot), FV__FN(row_max), FV__FN(softmax_exp), FV__FN(exp_sum), FV__FN(softmax_grad),
     FV__FN(layernorm), FV__FN(rmsnorm), FV__FN(norm_grad), FV__FN(norm_sums),
-    FV__MR, FV__NR, FV__FN(tile), FV__FN(pack), FV__FN(distances),
+    FV__MR, FV__NR, FV__FN(tile), FV__FN(pack), FV__FN(pack_columns), FV__FN(panel_sums), FV__FN(distances),
     FV__FN(softmax_row), FV__FN(softmax_again), FV__FN(score_grad),
     FV__FN(from_bf16), FV__FN(to_bf16), FV__FN(peak)};
 
@@ -2845,6 +2905,7 @@ static void fv__convert_by(const fv__kernels *k, void *dst, fv_type to, const vo
  * the block's rows go to C through the epilogue (bias, residual, conversion) while they are still in cache. Blocks and
  * slices depend on the shape alone, never on the threads, so a result is the same for any number of them. */
 enum { FV__BLOCK_M = 168, FV__BLOCK_N = 256, FV__SLICE_K = 384 };
+enum { FV__SPLIT_MOST = 8, FV__SPLIT_C = 160 << 10, FV__SPLIT_BYTES = 400 << 10 }; /* see fv__split_job */
 
 typedef struct fv__gemm {
     fv_ctx *c;
@@ -2856,6 +2917,9 @@ typedef struct fv__gemm {
     fv_mat a, b;
     const char *pa, *pb;  /* packed operands */
     int direct_a, direct_b; /* read where it lies; then only a last panel that is not full is packed */
+    int64_t split;        /* > 0: k is cut into this many parts, each summed apart; see fv__split_job */
+    char *part;           /* [split][m to whole tiles][n to whole tiles] of the sums' type */
+    double *row_sums;     /* [split][m to whole tiles], or NULL: sums of A's rows over k, on the side */
     const fv_packed *w;   /* b comes from here, transposed, when pb is not its own memory */
     int64_t block_m, block_n, slice;
     void *out;
@@ -2896,7 +2960,7 @@ static void fv__pack_panel(const fv__gemm *g, char *dst, const char *src, int64_
 #ifdef FV__X86
     if (g->compute == FV_BF16) {
         if (rs == 1 && cs != 1) {
-            fv__pack_pairs((uint16_t *)(void *)dst, (const uint16_t *)(const void *)src, cs, rows, k, width);
+            fv__pack_pairs((uint16_t *)(void *)dst, 0, (const uint16_t *)(const void *)src, cs, rows, k, width);
             return;
         }
         if (cs == 1 && rs % 2 == 0 && k % 2 == 0) { /* pairs along k lie together: move them as 4-byte elements */
@@ -2912,6 +2976,17 @@ static void fv__pack_panel(const fv__gemm *g, char *dst, const char *src, int64_
     }
 #endif
     g->k->pack(dst, src, rs, cs, rows, k, width);
+}
+
+/* Panels side by side from rows of cols numbers: k of them from src, cs apart; panels are `panel` bytes apart. */
+static void fv__pack_columns(const fv__gemm *g, char *dst, size_t panel, const char *src, int64_t cs, int64_t cols, int64_t k, int width) {
+#ifdef FV__X86
+    if (g->compute == FV_BF16) {
+        fv__pack_pairs((uint16_t *)(void *)dst, (int64_t)(panel / 2), (const uint16_t *)(const void *)src, cs, cols, k, width);
+        return;
+    }
+#endif
+    g->k->pack_columns(dst, (int64_t)(panel / g->element), src, cs, cols, k, width);
 }
 
 static size_t fv__panel_bytes(const fv__gemm *g, int64_t width) {
@@ -2938,22 +3013,45 @@ static void fv__repack(const fv__gemm *g, char *dst, int64_t col, int cols) {
     }
 }
 
-static int64_t fv__packed_panels_a(const fv__gemm *g) { return g->direct_a ? g->m % g->mr != 0 : FV__CEIL(g->m, g->mr); }
+static int64_t fv__packed_panels_a(const fv__gemm *g) {
+    return g->direct_a ? g->m % g->mr != 0 : FV__CEIL(g->m, g->mr);
+}
 
+/* Panels of A, then B's: a panel at a time; or, where the numbers of one k lie together, FV__PACK_ROWS of k to all panels. */
+enum { FV__PACK_ROWS = 64 };
+static int fv__a_by_columns(const fv__gemm *g) { return g->a.rs == 1 && g->a.cs > 1; }
+static int fv__b_by_rows(const fv__gemm *g) { return !g->w && !g->direct_b && g->b.cs == 1 && g->b.rs > 1; }
+static int64_t fv__pack_jobs_a(const fv__gemm *g) {
+    if (g->direct_a) return g->m % g->mr != 0;
+    return fv__a_by_columns(g) ? FV__CEIL(g->kk, FV__PACK_ROWS) : FV__CEIL(g->m, g->mr);
+}
+static int64_t fv__pack_jobs_b(const fv__gemm *g) {
+    return fv__b_by_rows(g) ? FV__CEIL(g->kk, FV__PACK_ROWS) : g->direct_b ? g->n % g->nr != 0 : FV__CEIL(g->n, g->nr);
+}
+static void fv__pack_rows(const fv__gemm *g, const char *to, const void *from, int64_t stride, int64_t cols, int64_t p, int64_t width) {
+    fv__pack_columns(g, (char *)(uintptr_t)to + (size_t)(p * width) * g->element, fv__panel_bytes(g, width),
+                     (const char *)from + (size_t)(p * stride) * g->element, stride, cols, FV__MIN((int64_t)FV__PACK_ROWS, g->kk - p), (int)width);
+}
 static void fv__pack_job(void *arg, int job, int worker) {
     const fv__gemm *g = (const fv__gemm *)arg;
-    int64_t pa = fv__packed_panels_a(g);
+    int64_t pa = fv__pack_jobs_a(g), at = job < pa ? job : job - pa;
     (void)worker;
     if (job < pa) {
         int64_t row = (g->direct_a ? g->m / g->mr : job) * g->mr;
-        fv__pack_panel(g, (char *)(uintptr_t)g->pa + (size_t)job * fv__panel_bytes(g, g->mr),
-                       (const char *)g->a.data + (size_t)(row * g->a.rs) * g->element, g->a.rs, g->a.cs,
-                       (int)FV__MIN(g->mr, g->m - row), g->kk, (int)g->mr);
+        if (!g->direct_a && fv__a_by_columns(g)) fv__pack_rows(g, g->pa, g->a.data, g->a.cs, g->m, at * FV__PACK_ROWS, g->mr);
+        else
+            fv__pack_panel(g, (char *)(uintptr_t)g->pa + (size_t)job * fv__panel_bytes(g, g->mr),
+                           (const char *)g->a.data + (size_t)(row * g->a.rs) * g->element, g->a.rs, g->a.cs,
+                           (int)FV__MIN(g->mr, g->m - row), g->kk, (int)g->mr);
         return;
     }
-    int64_t panel = job - pa, col = (g->direct_b ? g->n / g->nr : panel) * g->nr;
+    if (fv__b_by_rows(g)) {
+        fv__pack_rows(g, g->pb, g->b.data, g->b.rs, g->n, at * FV__PACK_ROWS, g->nr);
+        return;
+    }
+    int64_t col = (g->direct_b ? g->n / g->nr : at) * g->nr;
     int cols = (int)FV__MIN(g->nr, g->n - col);
-    char *dst = (char *)(uintptr_t)g->pb + (size_t)panel * fv__panel_bytes(g, g->nr);
+    char *dst = (char *)(uintptr_t)g->pb + (size_t)at * fv__panel_bytes(g, g->nr);
     if (g->w) fv__repack(g, dst, col, cols);
     else
         fv__pack_panel(g, dst, (const char *)g->b.data + (size_t)(col * g->b.cs) * g->element, g->b.cs, g->b.rs, cols, g->kk,
@@ -3009,23 +3107,48 @@ static const char *fv__tile_bias(const fv__gemm *g, int64_t col, size_t size, ch
     return padded;
 }
 
+/* the slice [p,p+k) of rows [row,row+rows) of A, packed in room, panels of [slice][mr]; their sums over k are added to sums (NULL: not
+ * wanted) */
+static void fv__late_panels(const fv__gemm *g, int64_t row, int64_t rows, int64_t p, int64_t k, char *room, double *sums) {
+    size_t panel = (size_t)(g->slice * g->mr) * g->element;
+    fv__pack_columns(g, room, panel, (const char *)g->a.data + (size_t)(row + p * g->a.cs) * g->element, g->a.cs, rows, k, (int)g->mr);
+    for (int64_t i = 0; sums && i < rows; i += g->mr, room += panel)
+#ifdef FV__X86
+        if (g->compute == FV_BF16) fv__panel_sums_bf16(sums + i, (const uint16_t *)(const void *)room, FV__ROUND_UP(k, 2));
+        else
+#endif
+            g->k->panel_sums(sums + i, room, k);
+}
+
+/* Which block job number `job` is. Jobs walk down the rows in groups of columns whose part of B stays in the last cache. */
+enum { FV__GROUP_BYTES = 8 << 20 };
+static void fv__block_of(const fv__gemm *g, int64_t job, int64_t *row, int64_t *col) {
+    int64_t across = FV__CEIL(g->n, g->block_n), down = FV__CEIL(g->m, g->block_m);
+    int64_t wide = FV__MAX(FV__GROUP_BYTES / (g->block_n * FV__MAX(g->kk, 1) * (int64_t)g->element), (int64_t)1);
+    int64_t group = job / (wide * down), first = group * wide, in = FV__MIN(wide, across - first);
+    job -= group * wide * down;
+    *row = job / in * g->block_m, *col = (first + job % in) * g->block_n;
+}
+
 /* A block of C of the sums' own type: tiles are summed in place, slice after slice; bias, residual and what C held come with the
- * first. Tiles over the edge, and all of a C of another type, go through the thread's scratch. */
+ * first. Tiles over the edge, and all of a C of another type, go through the thread's scratch. A panel of A stays in L1 while
+ * the block's panels of B, which L2 holds, pass by. */
 static void fv__block_job(void *arg, int job, int worker) {
     const fv__gemm *g = (const fv__gemm *)arg;
-    int64_t across = FV__CEIL(g->n, g->block_n), row = job / across * g->block_m, col = job % across * g->block_n, rs, cs, ldb;
+    int64_t row, col, rs, cs, ldb;
+    fv__block_of(g, job, &row, &col);
     int64_t rows = FV__MIN(g->block_m, g->m - row), cols = FV__MIN(g->block_n, g->n - col);
-    char *sum = (char *)fv__scratch(g->c, worker);
     fv_type acc_type = g->compute == FV_F64 ? FV_F64 : FV_F32;
     size_t acc = fv_type_size(acc_type);
+    char *sum = (char *)fv__scratch(g->c, worker);
     int in_place = g->out_type == acc_type && !(g->add && g->residual) && (!g->residual || g->residual_type == acc_type);
     for (int64_t p = 0; p < FV__MAX(g->kk, 1); p += g->slice) {
         int64_t k = FV__MIN(g->slice, g->kk - p);
-        for (int64_t j = 0; j < cols; j += g->nr) {
-            char padded[64 * 8];
-            const char *bias = p == 0 ? fv__tile_bias(g, col + j, acc, padded) : NULL;
-            for (int64_t i = 0; i < rows; i += g->mr) {
-                const char *a = fv__panel_a(g, (row + i) / g->mr, p, &rs, &cs), *b = fv__panel_b(g, (col + j) / g->nr, p, &ldb);
+        for (int64_t i = 0; i < rows; i += g->mr) {
+            const char *a = fv__panel_a(g, (row + i) / g->mr, p, &rs, &cs);
+            for (int64_t j = 0; j < cols; j += g->nr) {
+                char padded[64 * 8];
+                const char *bias = p == 0 ? fv__tile_bias(g, col + j, acc, padded) : NULL, *b = fv__panel_b(g, (col + j) / g->nr, p, &ldb);
                 if (in_place && i + g->mr <= rows && j + g->nr <= cols) {
                     size_t at = (size_t)((row + i) * g->ldc + col + j) * acc;
                     char *out = (char *)g->out + at;
@@ -3041,6 +3164,42 @@ static void fv__block_job(void *arg, int job, int worker) {
     int64_t whole_rows = in_place ? rows / g->mr * g->mr : 0, whole_cols = in_place ? cols / g->nr * g->nr : 0;
     if (whole_cols < cols) fv__gemm_store(g, sum + (size_t)whole_cols * acc, g->block_n, row, col + whole_cols, whole_rows, cols - whole_cols);
     fv__gemm_store(g, sum + (size_t)(whole_rows * g->block_n) * acc, g->block_n, row + whole_rows, col, rows - whole_rows, cols);
+}
+
+/* ---- a small C of a long k, as a weight's gradient is (k: all tokens). The parts of k are the jobs: each reads its rows of A and B
+ * once, packs them slice by slice in its scratch, and sums a C of its own; fv__join_job adds these up in their order. ---- */
+
+static void fv__split_job(void *arg, int job, int worker) {
+    const fv__gemm *g = (const fv__gemm *)arg;
+    int64_t m = FV__ROUND_UP(g->m, g->mr), n = FV__ROUND_UP(g->n, g->nr);
+    int64_t part = FV__ROUND_UP(FV__CEIL(g->kk, g->split), g->slice), first = job * part, end = FV__MIN(first + part, g->kk);
+    size_t acc = fv_type_size(g->compute == FV_F64 ? FV_F64 : FV_F32), panel_b = (size_t)(g->slice * g->nr) * g->element;
+    char *out = g->part + (size_t)(job * m * n) * acc, *a = (char *)fv__scratch(g->c, worker);
+    char *b = a + FV__ROUND_UP((size_t)(g->slice * m) * g->element, (size_t)64);
+    if (first >= end) memset(out, 0, (size_t)(m * n) * acc);
+    for (int64_t p = first; p < end; p += g->slice) {
+        int64_t k = FV__MIN(g->slice, end - p);
+        fv__pack_columns(g, b, panel_b, (const char *)g->b.data + (size_t)(p * g->b.rs) * g->element, g->b.rs, g->n, k, (int)g->nr);
+        fv__late_panels(g, 0, g->m, p, k, a, g->row_sums ? g->row_sums + job * m : NULL);
+        for (int64_t i = 0; i < m; i += g->mr)
+            for (int64_t j = 0; j < n; j += g->nr) {
+                char *o = out + (size_t)(i * n + j) * acc;
+                fv__tile(g, k, a + (size_t)(i * g->slice) * g->element, 1, g->mr, b + (size_t)(j / g->nr) * panel_b, g->nr, NULL,
+                         p > first ? o : NULL, n, o, n);
+            }
+    }
+}
+static void fv__join_job(void *arg, int job, int worker) { /* 8 rows of C from the parts */
+    const fv__gemm *g = (const fv__gemm *)arg;
+    int64_t m = FV__ROUND_UP(g->m, g->mr), n = FV__ROUND_UP(g->n, g->nr);
+    size_t acc = fv_type_size(g->compute == FV_F64 ? FV_F64 : FV_F32);
+    (void)worker;
+    for (int64_t i = job * 8; i < FV__MIN(job * 8 + 8, g->m); i++) {
+        char *sum = g->part + (size_t)(i * n) * acc;
+        for (int64_t s = 1; s < g->split; s++) g->k->add(sum, sum, sum + (size_t)(s * m * n) * acc, n);
+        for (int64_t j = 0; j < g->n; j += FV__BLOCK_N)
+            fv__gemm_store(g, sum + (size_t)j * acc, n, i, j, 1, FV__MIN((int64_t)FV__BLOCK_N, g->n - j));
+    }
 }
 
 /* Tile, blocks and slices for g's shape; the computing type is what the ISA has. */
@@ -3095,23 +3254,31 @@ static fv__span *fv__cast_operand(fv_ctx *c, fv_mat *m, int64_t rows, int64_t co
 /* Which operands are read where they lie: packing costs a pass over the operand, and pays by order in the caches when each
  * panel is used often. Rows of A may be read in place, its columns too; of B only rows. In bf16 pairs along k must lie together. */
 static void fv__gemm_direct(fv__gemm *g, int pack_b) {
+    int64_t cells = FV__ROUND_UP(g->m, g->mr) * FV__ROUND_UP(g->n, g->nr);
     if (g->compute == FV_BF16) g->direct_a = g->a.cs == 1 && g->a.rs > 2 && g->a.rs % 2 == 0 && g->kk % 2 == 0;
     else g->direct_a = g->a.cs == 1 || g->a.rs == 1;
     if (g->n > 2048 && g->kk > 768) g->direct_a = 0;
-    g->direct_b = pack_b && !g->w && g->compute != FV_BF16 && g->b.cs == 1 && g->m <= 512;
+    g->direct_b = pack_b && !g->w && g->compute != FV_BF16 && g->b.cs == 1 && g->m <= 64;
+    if (fv__a_by_columns(g) && pack_b && !g->w && g->b.cs == 1 && g->b.rs > 1 && !g->bias && cells <= FV__SPLIT_C && g->kk >= 4 * FV__SLICE_K) {
+        g->split = FV__SPLIT_MOST;
+        g->slice = FV__ROUND_UP(FV__MAX(FV__SPLIT_BYTES / ((g->m + g->n) * (int64_t)g->element), (int64_t)64), (int64_t)2);
+    }
 }
 
-/* The whole product; g holds operands, shape, output and epilogue; pb is set when b is packed for this very product. */
-static void fv__gemm_run(fv_ctx *c, fv__gemm *g) {
-    if (c->device) fv_fail(c, FV_EUNAVAILABLE, "gemm: a context on a GPU has its products in linear and matmul");
-    if (c->status || !g->m || !g->n) return;
-    int round = g->compute == FV_BF16 && c->isa != FV_ISA_AVX512BF16;
-    if (round) g->compute = FV_F32;
-    fv__gemm_plan(c, g);
-    fv__span *ca = fv__cast_operand(c, &g->a, g->m, g->kk, g->compute, round), *cb = NULL;
-    int pack_b = !g->pb;
-    if (pack_b && !g->w) cb = fv__cast_operand(c, &g->b, g->kk, g->n, g->compute, round);
-    fv__gemm_direct(g, pack_b);
+/* memory for the parts of a split product, and its jobs */
+static void fv__gemm_split(fv_ctx *c, fv__gemm *g) {
+    int64_t m = FV__ROUND_UP(g->m, g->mr), n = FV__ROUND_UP(g->n, g->nr);
+    fv__span *part = fv__pool_alloc(c, (size_t)(g->split * m * n) * 8);
+    fv__scratch_reserve(c, (size_t)(g->slice * (m + n)) * g->element + 128);
+    if (c->status) return;
+    g->part = part->data;
+    fv_parallel(c, (int)g->split, fv__split_job, g);
+    fv_parallel(c, (int)FV__CEIL(g->m, 8), fv__join_job, g);
+    fv__pool_free(c, part);
+}
+
+/* The blocks' product: packs what is not read where it lies, then the jobs. */
+static void fv__gemm_blocks(fv_ctx *c, fv__gemm *g, int pack_b) {
     int64_t panels_a = fv__packed_panels_a(g), panels_b = !pack_b ? 0 : g->direct_b ? g->n % g->nr != 0 : FV__CEIL(g->n, g->nr);
     fv__span *sa = fv__pool_alloc(c, (size_t)FV__MAX(panels_a, 1) * fv__panel_bytes(g, g->mr));
     fv__span *sb = pack_b ? fv__pool_alloc(c, (size_t)FV__MAX(panels_b, 1) * fv__panel_bytes(g, g->nr)) : NULL;
@@ -3119,14 +3286,42 @@ static void fv__gemm_run(fv_ctx *c, fv__gemm *g) {
     if (!c->status) {
         g->pa = sa->data;
         if (sb) g->pb = sb->data;
-        fv_parallel(c, (int)(panels_a + panels_b), fv__pack_job, g);
+        fv_parallel(c, (int)(fv__pack_jobs_a(g) + (pack_b ? fv__pack_jobs_b(g) : 0)), fv__pack_job, g);
         fv_parallel(c, (int)(FV__CEIL(g->m, g->block_m) * FV__CEIL(g->n, g->block_n)), fv__block_job, g);
     }
     fv__pool_free(c, sb);
     fv__pool_free(c, sa);
+}
+
+/* The whole product; g holds operands, shape, output and epilogue; pb is set when b is packed for this very product. sums [m]: gets
+ * the sums of A's rows where they cost nothing. Returns whether it did. */
+static int fv__gemm_run_sums(fv_ctx *c, fv__gemm *g, double *sums) {
+    if (c->device) fv_fail(c, FV_EUNAVAILABLE, "gemm: a context on a GPU has its products in linear and matmul");
+    if (c->status || !g->m || !g->n) return 0;
+    int round = g->compute == FV_BF16 && c->isa != FV_ISA_AVX512BF16;
+    if (round) g->compute = FV_F32;
+    fv__gemm_plan(c, g);
+    fv__span *ca = fv__cast_operand(c, &g->a, g->m, g->kk, g->compute, round), *cb = NULL, *rows = NULL;
+    int pack_b = !g->pb;
+    if (pack_b && !g->w) cb = fv__cast_operand(c, &g->b, g->kk, g->n, g->compute, round);
+    fv__gemm_direct(g, pack_b);
+    int64_t m = FV__ROUND_UP(g->m, g->mr);
+    if (g->split && sums && (rows = fv__pool_alloc(c, (size_t)(g->split * m) * sizeof *sums)) != NULL) {
+        g->row_sums = (double *)(void *)rows->data;
+        memset(g->row_sums, 0, (size_t)(g->split * m) * sizeof *sums);
+    }
+    if (g->split) fv__gemm_split(c, g);
+    else fv__gemm_blocks(c, g, pack_b);
+    for (int64_t i = 0; rows && i < g->m; i++) {
+        sums[i] = 0;
+        for (int64_t s = 0; s < g->split; s++) sums[i] += g->row_sums[s * m + i];
+    }
+    fv__pool_free(c, rows);
     fv__pool_free(c, cb);
     fv__pool_free(c, ca);
+    return rows != NULL;
 }
+static void fv__gemm_run(fv_ctx *c, fv__gemm *g) { fv__gemm_run_sums(c, g, NULL); }
 
 static fv__gemm fv__gemm_of(fv_type compute, int64_t m, int64_t n, int64_t k, fv_mat a, void *out, fv_type out_type,
                             int64_t ldc, int add) {
@@ -4402,7 +4597,7 @@ FV_DEF void fv_backward(fv_ctx *c, fv_tensor *loss) {
 
 static int fv__swap_int(int *where, int value) {
     int was = *where;
-    *where = value;
+    if (value >= 0) *where = value;
     return was;
 }
 FV_DEF int fv_no_grad(fv_ctx *c, int on) { return c->tape ? fv__swap_int(&c->tape->no_grad, on) : 0; }
@@ -4697,30 +4892,33 @@ static void fv__linear_fwd(fv_ctx *c, fv_tensor *y) {
     fv__gemm_run(c, &g);
 }
 
-/* column sums of g [rows,cols] added to gb, by fixed chunks of rows */
-typedef struct fv__column_sum { const fv_tensor *y; int64_t rows, cols, chunk; double *part; } fv__column_sum;
+/* column sums of g [rows,cols] added to gb, by fixed chunks of rows: in the computing type over 64 rows, then in double */
+typedef struct fv__column_sum { const fv__kernels *k; const fv_tensor *y; int64_t rows, cols, chunk; double *part; fv_ctx *c; } fv__column_sum;
 static void fv__column_sum_job(void *arg, int job, int worker) {
     const fv__column_sum *s = (const fv__column_sum *)arg;
     int64_t row = job * s->chunk, end = FV__MIN(row + s->chunk, s->rows);
     double *sum = s->part + job * s->cols;
-    fv_type type = fv_grad_type(s->y);
-    (void)worker;
+    fv_type type = fv_grad_type(s->y), t = fv__compute_type(type);
+    char *some = (char *)fv__scratch(s->c, worker), *wide = some + (size_t)s->cols * sizeof(double);
     memset(sum, 0, (size_t)s->cols * sizeof *sum);
-    for (; row < end; row++) {
-        if (type == FV_F32) {
-            const float *g = (const float *)s->y->grad + row * s->cols;
-            for (int64_t j = 0; j < s->cols; j++) sum[j] += (double)g[j];
-        } else
-            for (int64_t j = 0; j < s->cols; j++) sum[j] += fv__get(s->y->grad, type, row * s->cols + j);
+    for (; row < end; row += 64) {
+        memset(some, 0, (size_t)s->cols * sizeof(double));
+        for (int64_t i = row; i < FV__MIN(row + 64, end); i++) {
+            const char *g = (const char *)s->y->grad + (size_t)(i * s->cols) * fv_type_size(type);
+            if (type != t) fv__convert_by(s->k, wide, t, g, type, s->cols), g = wide;
+            s->k->add(some, some, g, s->cols);
+        }
+        for (int64_t j = 0; j < s->cols; j++) sum[j] += fv__get(some, t, j);
     }
 }
 static void fv__bias_grad(fv_ctx *c, const fv_tensor *y, fv_tensor *b) {
     fv__column_sum s;
-    if (!b || !(b->flags & FV_NEEDS_GRAD)) return;
-    s.y = y, s.rows = fv__rows_count(y), s.cols = fv__last(y), s.chunk = FV__MAX(FV__CEIL(s.rows, 16), 32);
+    s.c = c, s.y = y, s.rows = fv__rows_count(y), s.cols = fv__last(y), s.chunk = FV__MAX(FV__CEIL(s.rows, 16), 32);
+    s.k = fv__kernels_for(c, fv__compute_type(fv_grad_type(y)));
     int jobs = (int)FV__CEIL(s.rows, s.chunk);
     fv__span *part = fv__pool_alloc(c, (size_t)(FV__MAX(jobs, 1) * s.cols) * sizeof(double));
-    if (!part) return;
+    fv__scratch_reserve(c, (size_t)(2 * s.cols) * sizeof(double));
+    if (c->status) return;
     s.part = (double *)(void *)part->data;
     fv_parallel(c, jobs, fv__column_sum_job, &s);
     for (int j = 1; j < jobs; j++)
@@ -4729,23 +4927,41 @@ static void fv__bias_grad(fv_ctx *c, const fv_tensor *y, fv_tensor *b) {
     fv__pool_free(c, part);
 }
 
+/* gw [out,in] (+)= gy^T x, and gb on the way where the product reads all of gy just once */
+static void fv__weight_grad(fv_ctx *c, fv_tensor *y, fv_type compute, fv_mat gy) {
+    fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->src[2];
+    int64_t out = w->dim[0], in = w->dim[1], rows = fv__rows_count(x);
+    int first = 1, summed = 0;
+    void *gw = fv__grad(c, w, &first);
+    if (b && !(b->flags & FV_NEEDS_GRAD)) b = NULL;
+    fv__span *sums = gw && b ? fv__pool_alloc(c, (size_t)out * sizeof(double)) : NULL;
+    if (gw) {
+        gy.cs = gy.rs, gy.rs = 1;
+        fv__gemm g = fv__gemm_of(compute, out, in, rows, gy, gw, fv_grad_type(w), in, !first);
+        g.b = fv__mat(x->data, x->type, in, 1);
+        summed = fv__gemm_run_sums(c, &g, sums ? (double *)(void *)sums->data : NULL);
+    }
+    if (summed) fv__add_grad(c, b, sums->data, FV_F64);
+    else if (b) fv__bias_grad(c, y, b);
+    fv__pool_free(c, sums);
+}
+
 static void fv__linear_bwd(fv_ctx *c, fv_tensor *y) {
     fv_tensor *x = y->node->src[0], *w = y->node->src[1];
     int64_t out = w->dim[0], in = w->dim[1], rows = fv__rows_count(x);
-    fv_type compute = w->packed ? w->packed->type : (fv_type)y->node->i[0], gt = fv_grad_type(y);
-    int first = 1;
+    fv_type compute = w->packed ? w->packed->type : (fv_type)y->node->i[0];
+    fv_mat gy = fv__mat(y->grad, fv_grad_type(y), out, 1);
+    int round = compute == FV_BF16 && c->isa != FV_ISA_AVX512BF16, first = 1;
+    fv__span *cast = round ? NULL : fv__cast_operand(c, &gy, rows, out, compute, 0); /* once for both products */
     void *gx = fv__grad(c, x, &first);
     if (gx) {
-        fv__gemm g = fv__gemm_of(compute, rows, in, out, fv__mat(y->grad, gt, out, 1), gx, fv_grad_type(x), in, !first);
+        fv__gemm g = fv__gemm_of(compute, rows, in, out, gy, gx, fv_grad_type(x), in, !first);
         if (w->packed) fv__gemm_use_packed(&g, w->packed, 1);
         else g.b = fv__mat(w->data, w->type, in, 1);
         fv__gemm_run(c, &g);
     }
-    void *gw = fv__grad(c, w, &first);
-    if (gw)
-        fv_gemm(c, compute, out, in, rows, fv__mat(y->grad, gt, 1, out), fv__mat(x->data, x->type, in, 1), gw,
-                fv_grad_type(w), in, !first);
-    fv__bias_grad(c, y, y->node->src[2]);
+    fv__weight_grad(c, y, compute, gy);
+    fv__pool_free(c, cast);
     fv__give_grad(c, y, y->node->src[3]);
 }
 
@@ -6019,6 +6235,99 @@ FV_DEF fv_tensor *fv_batchnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor 
     if (!fv__need(c, "batchnorm", x) || !fv__need(c, "batchnorm", mean) || !fv__need(c, "batchnorm", var)) return NULL;
     fv_tensor *y = fv__make(c, &fv__op_batchnorm, src, 5);
     if (y) y->node->f[0] = (double)eps, y->node->f[1] = (double)momentum, y->node->i[0] = c->tape->training;
+    return fv__apply(c, y);
+}
+
+/* ---- op inverse_rms: y = (mean(x^2)+eps)^(-1/2) of each row; gx = -gy y^3 x / D ---- */
+static int fv__inverse_rms_shape(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    if (!fv__is_float(x) || x->rank < 1) return fv__shape_fail(c, "inverse_rms", x, NULL, "[...,D] of f32, f64 or bf16 is wanted");
+    fv__like(y, x, fv__compute_type(x->type));
+    y->dim[y->rank - 1] = 1;
+    return 1;
+}
+static void fv__inverse_rms_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    int64_t d = r->in_cols[0];
+    (void)row;
+    for (int64_t i = 0; i < n; i++) {
+        const char *x = (const char *)in[0] + (size_t)(i * d) * fv_type_size(r->compute);
+        fv__set(out[0], r->compute, i, 1 / sqrt(r->k->dot(x, x, d) / (double)d + r->y->node->f[0]));
+    }
+}
+static void fv__inverse_rms_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+    int64_t d = r->in_cols[0];
+    (void)row;
+    for (int64_t i = 0; i < n; i++) {
+        size_t at = (size_t)(i * d) * fv_type_size(r->compute);
+        double y = fv__get(in[1], r->compute, i), gy = fv__get(in[2], r->compute, i);
+        r->k->scale((char *)out[0] + at, (const char *)in[0] + at, -gy * y * y * y / (double)d, d);
+    }
+}
+static void fv__inverse_rms_fwd(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    fv__rows r = fv__rows_of(y, fv__rows_count(x), fv__inverse_rms_rows);
+    fv__rows_in(&r, x->data, x->type, fv__last(x));
+    fv__rows_out(&r, y->data, y->type, 1, 0);
+    fv__run_rows(c, &r);
+}
+static void fv__inverse_rms_bwd(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0];
+    fv__rows r = fv__rows_of(y, fv__rows_count(x), fv__inverse_rms_grad_rows);
+    fv__rows_in(&r, x->data, x->type, fv__last(x));
+    fv__rows_in(&r, y->data, y->type, 1);
+    fv__rows_in(&r, y->grad, fv_grad_type(y), 1);
+    fv__rows_grad(c, &r, x, fv__last(x));
+    if (r.out[0]) fv__run_rows(c, &r);
+}
+#ifdef FROZENVIS_CUDA
+template <class C> FV__KERNEL fv__inverse_rms_k(fv__cu_norm n) {
+    int64_t row = fv__my_row();
+    C squares = 0;
+    if (row >= n.rows) return;
+    for (int64_t i = threadIdx.x; i < n.d; i += 32) {
+        C x = fv__ld<C>(n.x, n.x_type, row * n.d + i);
+        squares += x * x;
+    }
+    squares = fv__warp_sum(squares);
+    if (!threadIdx.x) fv__st<double>(n.y, n.y_type, row, 1 / sqrt((double)squares / (double)n.d + n.eps));
+}
+template <class C> FV__KERNEL fv__inverse_rms_grad_k(fv__cu_norm n) { /* w: y */
+    int64_t row = fv__my_row();
+    if (row >= n.rows) return;
+    C y = ((const C *)n.w)[row], s = -fv__ld<C>(n.g, n.g_type, row) * y * y * y / (C)n.d;
+    for (int64_t i = threadIdx.x; i < n.d; i += 32)
+        fv__put<C>(n.y, n.y_type, row * n.d + i, s * fv__ld<C>(n.x, n.x_type, row * n.d + i), n.add);
+}
+static fv__cu_norm fv__cu_inverse_rms_of(const fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    fv__cu_norm n;
+    memset(&n, 0, sizeof n);
+    n.x = fv__elements(x), n.x_type = x->type, n.rows = fv__rows_count(x), n.d = fv__last(x), n.eps = y->node->f[0];
+    return n;
+}
+static void fv__inverse_rms_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__cu_norm n = fv__cu_inverse_rms_of(y);
+    n.y = y->data, n.y_type = y->type;
+    if (!n.rows) return;
+    if (y->type == FV_F64) FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__inverse_rms_k<double>);
+    else FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__inverse_rms_k<float>);
+}
+static void fv__inverse_rms_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0];
+    fv__cu_norm n = fv__cu_inverse_rms_of(y);
+    int first = 1;
+    n.w = y->data, n.g = y->grad, n.g_type = fv_grad_type(y);
+    n.y = fv__grad(c, x, &first), n.y_type = fv_grad_type(x), n.add = !first;
+    if (!n.y || !n.rows) return;
+    if (y->type == FV_F64) FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__inverse_rms_grad_k<double>);
+    else FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__inverse_rms_grad_k<float>);
+}
+#endif
+static const fv__op fv__op_inverse_rms = {"inverse_rms", fv__inverse_rms_shape, fv__inverse_rms_fwd, fv__inverse_rms_bwd,
+                                          FV__CU(fv__inverse_rms_fwd_cu), FV__CU(fv__inverse_rms_bwd_cu)};
+FV_DEF fv_tensor *fv_inverse_rms(fv_ctx *c, fv_tensor *x, float eps) {
+    fv_tensor *y = fv__need(c, "inverse_rms", x) ? fv__make(c, &fv__op_inverse_rms, &x, 1) : NULL;
+    if (y) y->node->f[0] = (double)eps;
     return fv__apply(c, y);
 }
 
@@ -10570,7 +10879,8 @@ static int fv__frozen_known(fv_ctx *c, const fv_json *j, fv_jnode node) {
     static const char *const keys[] = {
         "arch", "hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "ffn_dim", "head_dim",
         "rms_norm_eps", "layer_norm_eps", "num_hidden_layers", "layers", "rope", "rope_theta", "causal", "final_norm", "only_mlp",
-        "residual", "do_layer_norm_before", "activation_function", "variant", "after_block", "weights", "sha256", "file", NULL};
+        "residual", "do_layer_norm_before", "activation_function", "variant", "after_block", "fold", "weights", "sha256", "file",
+        NULL};
     for (fv_jnode v = fv_json_first(j, node); v; v = fv_json_next(j, v))
         if (!fv__in_list(fv_json_key(j, v), keys))
             return fv_fail(c, FV_EUSAGE, "config: frozen has no key \"%.60s\"", fv_json_key(j, v));
@@ -10614,6 +10924,7 @@ static void fv__parse_stage_keys(fv_ctx *c, const fv_json *j, fv_jnode node, fv_
     g->rope = fv__json_bool(c, j, node, "rope", 0);
     g->causal = fv__json_bool(c, j, node, "causal", 0);
     g->only_mlp = fv__json_bool(c, j, node, "only_mlp", 0);
+    if (fv_json_get(j, node, "fold")) g->fold = fv__json_bool(c, j, node, "fold", 0) ? 1 : -1;
     g->residual = (fv_residual)fv__json_choice(c, j, node, "residual", residual, "none, inside, outside, both, outside_nn");
     g->variant = (fv_variant)fv__json_choice(c, j, node, "variant", fv__variant_names,
                                              "llm, base, linear, mlp, random, shuffled, finetune, scratch");
@@ -11191,8 +11502,20 @@ FV_DEF int64_t fv_frozen_numel(const fv_frozen *f) {
 }
 
 /* ---- forward ---- */
-static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, fv_tensor *residual,
-                                      const fv_tensor *mask) {
+/* One of q, k, v. Folded: x is z [B,N,d] times its row's 1/rms and f1 is F1^T diag(norm's w) [d,D], so that
+ * rms(z F1) W^T = x (f1 W^T), a product with the small d in place of D. */
+static fv_tensor *fv__project(fv_ctx *c, const fv_llm_layer *l, int slot, fv_tensor *x, fv_tensor *f1) {
+    fv_tensor *w = l->w[slot];
+    if (!f1) return fv_linear(c, x, w, l->w[slot + 1]);
+    int64_t flat[2], dim[3];
+    if (c->status || !x || !w) return NULL;
+    flat[0] = x->dim[0] * x->dim[1], flat[1] = x->dim[2];
+    dim[0] = x->dim[0], dim[1] = x->dim[1], dim[2] = w->dim[0];
+    return fv_reshape(c, fv_matmul(c, fv_reshape(c, x, 2, flat), fv_linear(c, f1, w, NULL), 0), 3, dim);
+}
+
+static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, fv_tensor *f1,
+                                      fv_tensor *residual, const fv_tensor *mask) {
     const fv_frozen_config *g = &f->config;
     fv_attention_desc desc;
     memset(&desc, 0, sizeof desc);
@@ -11202,18 +11525,21 @@ static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_ll
     desc.rope_theta = g->rope ? g->rope_theta : 0;
     desc.rope_interleaved = f->rope_interleaved;
     desc.mask = mask;
-    fv_tensor *q = fv_linear(c, x, l->w[FV_LLM_Q], l->w[FV_LLM_Q_BIAS]);
-    fv_tensor *k = fv_linear(c, x, l->w[FV_LLM_K], l->w[FV_LLM_K_BIAS]);
-    fv_tensor *v = fv_linear(c, x, l->w[FV_LLM_V], l->w[FV_LLM_V_BIAS]);
+    fv_tensor *q = fv__project(c, l, FV_LLM_Q, x, f1), *k = fv__project(c, l, FV_LLM_K, x, f1), *v = fv__project(c, l, FV_LLM_V, x, f1);
     if (c->status) return NULL;
     return fv_linear_add(c, fv_attention(c, q, k, v, &desc), l->w[FV_LLM_O], l->w[FV_LLM_O_BIAS], residual);
 }
 
-/* h = x + Wo attn(rms(x));  out = h + W2 (silu(W1 rms(h)) * W3 rms(h)) */
-static fv_tensor *fv__llama_block(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, const fv_tensor *mask) {
+/* h = x + Wo attn(rms(x));  out = h + W2 (silu(W1 rms(h)) * W3 rms(h)).  z: what F1 made x from, to fold it; NULL: plain */
+static fv_tensor *fv__llama_block(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, fv_tensor *z, const fv_tensor *mask) {
+    static const int turn[2] = {1, 0};
     float eps = f->config.rms_norm_eps;
-    fv_tensor *h = x;
-    if (!f->config.only_mlp) h = fv__block_attention(c, f, l, fv_rmsnorm(c, x, l->w[FV_LLM_NORM1], eps), x, mask);
+    fv_tensor *h = x, *norm1 = l->w[FV_LLM_NORM1];
+    if (!f->config.only_mlp && z) {
+        fv_tensor *f1 = fv_permute(c, f->mapper1, turn);
+        if (norm1) f1 = fv_mul(c, f1, norm1);
+        h = fv__block_attention(c, f, l, fv_mul(c, z, fv_inverse_rms(c, x, eps)), f1, x, mask);
+    } else if (!f->config.only_mlp) h = fv__block_attention(c, f, l, fv_rmsnorm(c, x, norm1, eps), NULL, x, mask);
     fv_tensor *n = fv_rmsnorm(c, h, l->w[FV_LLM_NORM2], eps);
     fv_tensor *gate = fv_linear(c, n, l->w[FV_LLM_GATE], NULL);
     fv_tensor *up = fv_linear(c, n, l->w[FV_LLM_UP], NULL);
@@ -11228,7 +11554,7 @@ static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_laye
     fv_tensor *h = x;
     if (!g->only_mlp) {
         fv_tensor *n = before ? fv_layernorm(c, x, l->w[FV_LLM_NORM1], l->w[FV_LLM_NORM1_BIAS], eps) : x;
-        h = fv__block_attention(c, f, l, n, x, mask);
+        h = fv__block_attention(c, f, l, n, NULL, x, mask);
         if (!before) h = fv_layernorm(c, h, l->w[FV_LLM_NORM1], l->w[FV_LLM_NORM1_BIAS], eps);
     }
     fv_tensor *n = before ? fv_layernorm(c, h, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps) : h;
@@ -11237,7 +11563,7 @@ static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_laye
     return before ? y : fv_layernorm(c, y, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps);
 }
 
-FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, const fv_tensor *mask) {
+static fv_tensor *fv__llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, fv_tensor *z, const fv_tensor *mask) {
     if (c->status || !f || !x) return NULL;
     if (i < 0 || i >= f->config.num_layers) {
         fv_fail(c, FV_EUSAGE, "the frozen stage has no block %d: it has %d", i, f->config.num_layers);
@@ -11249,16 +11575,35 @@ FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *
     }
     fv_scope scope = fv_scope_begin(c);
     fv_tensor *y = f->config.arch == FV_OPT ? fv__opt_block(c, f, &f->layer[i], x, mask)
-                                            : fv__llama_block(c, f, &f->layer[i], x, mask);
+                                            : fv__llama_block(c, f, &f->layer[i], x, z, mask);
     return fv_scope_end(c, scope, y);
 }
+FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, const fv_tensor *mask) {
+    return fv__llm_block(c, f, i, x, NULL, mask);
+}
 
-FV_DEF fv_tensor *fv_llm_blocks(fv_ctx *c, const fv_frozen *f, fv_tensor *x, const fv_tensor *mask) {
+/* all blocks and the final norm; z for the first block, or NULL */
+static fv_tensor *fv__llm_blocks(fv_ctx *c, const fv_frozen *f, fv_tensor *x, fv_tensor *z, const fv_tensor *mask) {
     const fv_frozen_config *g = &f->config;
-    for (int i = 0; i < g->num_layers; i++) x = fv_llm_block(c, f, i, x, mask);
+    for (int i = 0; i < g->num_layers; i++) x = fv__llm_block(c, f, i, x, i ? NULL : z, mask);
     if (!x || g->final_norm == FV_NORM_NONE) return x;
     return g->arch == FV_OPT ? fv_layernorm(c, x, f->norm, f->norm_bias, g->rms_norm_eps)
                              : fv_rmsnorm(c, x, f->norm, g->rms_norm_eps);
+}
+FV_DEF fv_tensor *fv_llm_blocks(fv_ctx *c, const fv_frozen *f, fv_tensor *x, const fv_tensor *mask) {
+    return fv__llm_blocks(c, f, x, NULL, mask);
+}
+
+/* Whether F1 goes into q, k, v. A number of their outputs costs, for T tokens: plain 4TD (forward and input gradient); folded 6Td, and
+ * 4dD for the folded matrix and F1's gradient. Shapes and settings decide, nothing else, so every run of a step decides alike. */
+static int fv__folds(fv_ctx *c, const fv_frozen *f, const fv_tensor *z) {
+    const fv_llm_layer *l = &f->layer[0];
+    const fv_tensor *q = l->w[FV_LLM_Q];
+    if (f->config.arch != FV_LLAMA || f->config.only_mlp || f->config.fold < 0 || z->rank != 3 || !q || !q->packed) return 0;
+    if (l->w[FV_LLM_Q_BIAS] || l->w[FV_LLM_K_BIAS] || l->w[FV_LLM_V_BIAS]) return 0;
+    if (f->config.fold > 0) return 1;
+    double tokens = (double)(z->dim[0] * z->dim[1]), d = (double)z->dim[2], D = (double)f->config.hidden_size;
+    return fv_training(c, -1) && !fv_no_grad(c, -1) && 4 * tokens * D > 6 * tokens * d + 4 * d * D;
 }
 
 /* The residual stream stays in the parameters' type under fv_autocast. */
@@ -11273,7 +11618,8 @@ static fv_tensor *fv__stage_middle(fv_ctx *c, fv_frozen *f, fv_tensor *z, const 
     if (g->variant == FV_VARIANT_MLP)
         return fv_layernorm(c, fv_linear_act(c, z, f->mapper1, NULL, FV_ACT_GELU), f->mlp_norm, f->mlp_norm_bias, 1e-5f);
     fv_tensor *x = fv__stream(c, fv_linear(c, z, f->mapper1, NULL), f->type);
-    fv_tensor *y = fv_llm_blocks(c, f, x, mask);
+    if (!x) return NULL;
+    fv_tensor *y = fv__llm_blocks(c, f, x, g->num_layers && fv__folds(c, f, z) ? z : NULL, mask);
     return g->residual == FV_RES_INSIDE || g->residual == FV_RES_BOTH ? fv_add(c, y, x) : y;
 }
 

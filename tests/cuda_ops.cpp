@@ -132,6 +132,7 @@ static fv_tensor *attention(fv_ctx *c, fv_tensor **in, const one_case *k) { /* i
 }
 static fv_tensor *layernorm(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_layernorm(c, in[0], in[1], in[2], 1e-3f); }
 static fv_tensor *rmsnorm(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_rmsnorm(c, in[0], in[1], 1e-3f); }
+static fv_tensor *inverse_rms(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_inverse_rms(c, in[0], 1e-3f); }
 static fv_tensor *batchnorm(fv_ctx *c, fv_tensor **in, const one_case *k) { /* i[0]: evaluation; the moved statistics are part of the result */
     fv_type t = in[0]->type == FV_F64 ? FV_F64 : FV_F32;
     int64_t d = in[0]->dim[in[0]->rank - 1];
@@ -225,6 +226,7 @@ static const one_case cases[] = {
     {"layernorm without weights", layernorm, {{11, 3}}, {0}, {0}},
     {"rmsnorm", rmsnorm, {{37, 129}, {-1, 129}}, {0}, {0}},
     {"rmsnorm without weights", rmsnorm, {{3, 31}}, {0}, {0}},
+    {"inverse_rms", inverse_rms, {{3, 5, 67}}, {0}, {0}},
     {"batchnorm in training", batchnorm, {{37, 19}, {-1, 19}, {-1, 19}}, {0}, {0}},
     {"batchnorm in evaluation", batchnorm, {{37, 19}, {-1, 19}, {-1, 19}}, {1}, {0}},
     {"batchnorm without weights", batchnorm, {{5, 130}}, {0}, {0}},

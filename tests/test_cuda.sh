@@ -37,30 +37,38 @@ golden() { # golden FV...: every case that needs no language model, and the one 
     done
 }
 
-# A run on the GPU beside the same one on the CPU: losses within 1e-3 of each other, the same measures, and each can read the other's run.
+follows() { # follows LOG LOG LEAST: at least so many steps, whose losses are within 1e-3 of each other
+    paste "$1" "$2" | awk -F'"loss":' -v least="$3" '{ n++; a = $2 + 0; b = $3 + 0; d = a > b ? a - b : b - a; if (d > worst) worst = d }
+        END { print n " steps, losses differ by up to " worst; exit !(n >= least && worst <= 1e-3) }' >"$T/said" && ok || bad "$1, $2: $(cat "$T/said")"
+}
+
+# A run on the GPU beside the same one on the CPU: the same losses and measures, and each goes on from the other's checkpoint.
 training() {
     D=$T/data
     mkdir "$D"
     idx train 96 1
     idx t10k 40 2
     usual='--set img_size=8 patch_size=4 in_chans=1 embed_dim=16 depth=2 num_heads=2 limit=96 drop_path_rate=0.2 drop_rate=0.1 shift=1 hflip=0 --variant base
-        --batch 8 --epochs 8 --lr 0.003 --seed 3 --save-every 7 --json --quiet'
+        --batch 8 --lr 0.003 --seed 3 --save-every 7 --precision f32 --json --quiet'
     # shellcheck disable=SC2086
     {
-        expect 'trains on the CPU' "$@" train image --data "$D" --out "$T/cpu" $usual --precision f32
-        expect 'trains on the GPU' "$@" train image --data "$D" --out "$T/gpu" $usual --precision f32 --device cuda --no-graph
-        cp -r "$T/cpu" "$T/mixed" # back to a checkpoint of the CPU's, on from there on the GPU
-        rm -f "$T/mixed/result.json" "$T/mixed/model.safetensors"
+        expect 'trains on the CPU' "$@" train image --data "$D" --out "$T/cpu" $usual --epochs 8
+        expect 'trains on the GPU' "$@" train image --data "$D" --out "$T/gpu" $usual --epochs 8 --device cuda
+        follows "$T/cpu/log.jsonl" "$T/gpu/log.jsonl" 96
+        for k in cpu gpu; do # the half of it, and then the other half on the other device
+            there='--device cuda' here=
+            [ $k = cpu ] && there= here='--device cuda'
+            expect "half of it ($k)" "$@" train image --data "$D" --out "$T/half-$k" $usual --epochs 4 $there
+            rm -f "$T/half-$k/result.json" "$T/half-$k/model.safetensors"
+            expect "and the other half ($k)" "$@" train image --data "$D" --out "$T/half-$k" $usual --epochs 8 --resume $here
+        done
+        follows "$T/half-cpu/log.jsonl" "$T/half-gpu/log.jsonl" 96
     }
-    paste "$T/cpu/log.jsonl" "$T/gpu/log.jsonl" | awk -F'"loss":' '{ n++; a = $2 + 0; b = $3 + 0; d = a > b ? a - b : b - a; if (d > worst) worst = d }
-        END { print n " steps, losses differ by up to " worst; exit !(n >= 90 && worst <= 1e-3) }' >"$T/said" && ok || bad "$(cat "$T/said")"
     expect 'the GPU measures the CPU'\''s run' "$@" eval "$T/cpu" --device cuda --json
     cp "$T/said" "$T/there"
     expect 'the CPU does' "$@" eval "$T/cpu" --json
     a=$(sed 's/"loss".*//' "$T/there") b=$(sed 's/"loss".*//' "$T/said")
     [ -n "$a" ] && [ "$a" = "$b" ] && ok || bad "the GPU says $a, the CPU $b"
-    # shellcheck disable=SC2086
-    expect 'goes on with a CPU checkpoint on the GPU' "$@" train image --data "$D" --out "$T/mixed" $usual --precision f32 --resume --device cuda
 }
 
 refusals() { # the program without CUDA says so

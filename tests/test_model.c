@@ -131,12 +131,62 @@ static void check_gradient(const char *stage) {
     }
     fv_destroy(c);
 }
+/* F1 folded into q, k, v: the plain path's logits and gradients, in double but for rounding */
+static void folded(const char *stage) {
+    static const int64_t dim[4] = {3, 2, 9, 9};
+    static const int32_t label[3] = {2, 0, 1};
+    double *kept[2][128] = {{NULL}}, logits[2][9];
+    int64_t three = 3;
+    int count = 0;
+    fv_ctx *c = fv_create(NULL);
+    for (int fold = 0; fold < 2; fold++) {
+        char config[1024];
+        fv_model_desc desc;
+        memset(&desc, 0, sizeof desc);
+        desc.type = FV_F64, desc.seed = 3;
+        snprintf(config, sizeof config, "{\"arch\":\"vit\",\"img_size\":9,\"patch_size\":3,\"in_chans\":2,\"embed_dim\":14,\"depth\":1,"
+                 "\"num_heads\":2,\"num_classes\":3,\"frozen\":{\"variant\":\"random\",\"hidden_size\":36,\"num_attention_heads\":6,"
+                 "\"num_key_value_heads\":2,\"intermediate_size\":17,\"fold\":%s,%s}}", fold ? "true" : "false", stage);
+        fv_model *m = fv_model_create(c, config, strlen(config), &desc);
+        CHECK(m, "%s", fv_error_text(c));
+        if (!m) break;
+        for (int i = 0; i < m->params.count; i++)
+            if (m->params.at[i]->rank > 1) fv_init_normal(c, m->params.at[i], 0.3f, (uint64_t)(1000 + i));
+        fv_reset(c);
+        fv_tensor *x = fv_new(c, FV_F64, 4, dim), *y;
+        for (int64_t i = 0; i < fv_numel(x); i++) fv_set(x, i, (double)fv_random_normal(1, 2, (uint64_t)i));
+        fv_backward(c, fv_cross_entropy(c, y = fv_model_forward(c, m, x), fv_input(c, FV_I32, 1, &three, label, 0), 0));
+        CHECK(!fv_error(c), "%s", fv_error_text(c));
+        int ops = c->tape->count;
+        for (int i = 0; y && i < 9; i++) logits[fold][i] = fv_get(y, i);
+        for (count = 0; count < m->params.count && count < 128; count++) {
+            fv_tensor *p = m->params.at[count];
+            kept[fold][count] = (double *)malloc((size_t)fv_numel(p) * sizeof(double));
+            memcpy(kept[fold][count], p->grad, (size_t)fv_numel(p) * sizeof(double));
+            double worst = 0;
+            for (int64_t i = 0; fold && i < fv_numel(p); i++) worst = fmax(worst, fabs(kept[0][count][i] - kept[1][count][i]));
+            CHECK(worst < 1e-12, "%s: gradient of %s differs by %g", stage, p->name, worst);
+        }
+        static int plain_ops;
+        if (fold) CHECK(ops != plain_ops, "the folded network has the plain one's ops");
+        else plain_ops = ops;
+        fv_model_destroy(c, m);
+    }
+    for (int i = 0; i < 9; i++) CHECK(fabs(logits[0][i] - logits[1][i]) < 1e-12, "%s: logit %d: %g, folded %g", stage, i, logits[0][i], logits[1][i]);
+    for (int i = 0; i < 2 * 128; i++) free(kept[i / 128][i % 128]);
+    fv_destroy(c);
+}
+static void folding(void) {
+    folded("\"num_hidden_layers\":1");
+    folded("\"num_hidden_layers\":2,\"residual\":\"both\",\"rope\":true,\"causal\":true");
+}
+
 static void gradients(void) {
     static const char *const stage[] = {
         "\"variant\":\"random\",\"residual\":\"none\",\"rope\":true", "\"variant\":\"random\",\"residual\":\"inside\",\"causal\":true",
         "\"variant\":\"random\",\"residual\":\"outside\",\"final_norm\":false", "\"variant\":\"random\",\"residual\":\"both\",\"after_block\":0",
         "\"variant\":\"random\",\"residual\":\"outside_nn\"", "\"variant\":\"random\",\"only_mlp\":true",
-        "\"variant\":\"scratch\",\"rope\":true", "\"variant\":\"linear\"", "\"variant\":\"mlp\"",
+        "\"variant\":\"random\",\"fold\":true", "\"variant\":\"scratch\",\"rope\":true", "\"variant\":\"linear\"", "\"variant\":\"mlp\"",
         "\"arch\":\"opt\",\"variant\":\"scratch\"", "\"arch\":\"opt\",\"variant\":\"random\",\"do_layer_norm_before\":false,\"activation_function\":\"gelu\""};
     for (size_t i = 0; i < sizeof stage / sizeof *stage; i++) check_gradient(stage[i]);
 }
@@ -256,6 +306,7 @@ int main(void) {
     RUN(block_smollm2);
     RUN(bf16_near);
     RUN(gradients);
+    RUN(folding);
     RUN(refusals);
     RUN(layer_refusals);
     RUN(position_embedding);
