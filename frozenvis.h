@@ -3686,7 +3686,7 @@ static void fv__device_reset(fv_ctx *c) {
     struct fv__device *d = c->device;
     if (!d) return;
     fv__device_flush(c);
-    cudaStreamSynchronize(d->stream); /* the copies may write where its kernels still read; host buffers are its own too */
+    if (!c->status) fv__cu_ok(c, cudaStreamSynchronize(d->stream), "a kernel"); /* what the host fills next may still be on its way */
     d->copying = 0;
     fv__device_record(c);
 }

@@ -414,9 +414,9 @@ static double one_step(run *r, int64_t step, int size, int accum, int per_epoch)
         fv_tensor *loss = run_loss(r, y, &b);
         if (loss && accum > 1) loss = fv_scale(r->c, loss, 1.0f / (float)accum);
         if (!loss) break;
-        sum += fv_get(loss, 0);
-        if (!isfinite(sum)) fv_fail(r->c, FV_ENONFINITE, "the loss is not finite at step %lld; the last checkpoint is kept", (long long)step + 1);
         fv_backward(r->c, loss);
+        sum += fv_get(loss, 0); /* after it: a GPU is asked for both at once */
+        if (!isfinite(sum)) fv_fail(r->c, FV_ENONFINITE, "the loss is not finite at step %lld; the last checkpoint is kept", (long long)step + 1);
     }
     return sum;
 }
