@@ -3439,7 +3439,8 @@ FV_DEF double fv_peak(fv_ctx *c, fv_type type) {
 #ifndef FROZENVIS_CUDA
 /* Without CUDA no context has a device: what other sections ask of it ends here. */
 static int fv__device_open(fv_ctx *c) {
-    return fv_fail(c, FV_EUNAVAILABLE, "device cuda: this build has no CUDA path; compile with FROZENVIS_CUDA (make cuda)");
+    return fv_fail(c, FV_EUNAVAILABLE,
+                   "device cuda: this build has no CUDA path; compile with FROZENVIS_CUDA (make cuda)");
 }
 static void fv__device_close(fv_ctx *c) { (void)c; }
 static void fv__device_reset(fv_ctx *c) { (void)c; }
@@ -3449,10 +3450,18 @@ static void *fv__device_alloc(fv_ctx *c, size_t size, int pinned) {
     return NULL;
 }
 static void fv__device_free(fv_ctx *c, void *p) { (void)c, (void)p; }
-static int fv__device_zero(fv_ctx *c, void *p, size_t size) { return (void)p, (void)size, fv__device_open(c); }
-static int fv__device_put(fv_ctx *c, void *to, const void *from, size_t size) { return (void)to, (void)from, (void)size, fv__device_open(c); }
-static int fv__device_take(fv_ctx *c, void *to, const void *from, size_t size) { return (void)to, (void)from, (void)size, fv__device_open(c); }
-static int fv__device_copy_ahead(fv_ctx *c, void *to, const void *from, size_t size) { return (void)to, (void)from, (void)size, fv__device_open(c); }
+static int fv__device_zero(fv_ctx *c, void *p, size_t size) {
+    return (void)p, (void)size, fv__device_open(c);
+}
+static int fv__device_put(fv_ctx *c, void *to, const void *from, size_t size) {
+    return (void)to, (void)from, (void)size, fv__device_open(c);
+}
+static int fv__device_take(fv_ctx *c, void *to, const void *from, size_t size) {
+    return (void)to, (void)from, (void)size, fv__device_open(c);
+}
+static int fv__device_copy_ahead(fv_ctx *c, void *to, const void *from, size_t size) {
+    return (void)to, (void)from, (void)size, fv__device_open(c);
+}
 static fv_ctx *fv__device_context(struct fv__device *d) { return (void)d, (fv_ctx *)NULL; }
 FV_DEF const char *fv_device_name(const fv_ctx *c) { return (void)c, "cpu"; }
 FV_DEF void fv_sync(fv_ctx *c) { (void)c; }
@@ -3464,24 +3473,32 @@ typedef struct fv__lt_shape {
     int a_turned, b_turned, operand, out, epilogue, accumulate, tf32;
 } fv__lt_shape;
 enum { FV__LT_SHAPES = 1024 };
-typedef struct fv__lt_answer { fv__lt_shape shape; int known, works; cublasLtMatmulAlgo_t algo; } fv__lt_answer;
+typedef struct fv__lt_answer {
+    fv__lt_shape shape;
+    int known, works;
+    cublasLtMatmulAlgo_t algo;
+} fv__lt_answer;
 #endif
-typedef struct fv__device_block { void *data; size_t size; int pinned; } fv__device_block;
+typedef struct fv__device_block {
+    void *data;
+    size_t size;
+    int pinned;
+} fv__device_block;
 enum { FV__STAGE = 8 << 20, FV__LT_WORKSPACE = 32 << 20 };
 struct fv__device {
     fv_ctx *c;
     cudaStream_t stream, copies; /* kernels; the input's copies, which run ahead of them */
     cudaEvent_t arrived, staged[2];
-    int copying;                 /* copies were started that the kernels have not waited for yet */
-    fv__device_block *block;     /* all that was allocated */
+    int copying;             /* copies were started that the kernels have not waited for yet */
+    fv__device_block *block; /* all that was allocated */
     int blocks, capacity;
-    char *stage;                 /* pinned, two halves in turn */
+    char *stage; /* pinned, two halves in turn */
     char name[256];
 #ifdef __CUDACC__
     cublasLtHandle_t lt;
     void *workspace;
     struct fv__lt_answer *answer; /* [FV__LT_SHAPES] */
-    int capturing;               /* what is started goes into a graph; see fv__device_flush */
+    int capturing;                /* what is started goes into a graph; see fv__device_flush */
     int64_t steps;
     cudaGraphExec_t graph;
 #endif
@@ -3490,27 +3507,27 @@ struct fv__device {
 /* An error of the runtime becomes the context's sentence. */
 static int fv__cu_ok(fv_ctx *c, cudaError_t e, const char *what) {
     if (e == cudaSuccess) return 1;
-    return fv_fail(c, e == cudaErrorMemoryAllocation ? FV_ENOMEM : FV_EUNAVAILABLE, "device cuda:%d: %s: %s", c->desc.device_index, what,
-                   cudaGetErrorString(e));
+    return fv_fail(c, e == cudaErrorMemoryAllocation ? FV_ENOMEM : FV_EUNAVAILABLE, "device cuda:%d: %s: %s",
+                   c->desc.device_index, what, cudaGetErrorString(e));
 }
 static int fv__cu_started(fv_ctx *c, const char *kernel) { return fv__cu_ok(c, cudaGetLastError(), kernel); }
 
 /* FV__START(c, grid, block, (arguments), kernel): the kernel stands last, since a template's commas part macro arguments. */
 #ifdef __CUDACC__
-#define FV__START(c, grid, block, args, ...)                                                                                        \
-    do {                                                                                                                            \
-        if (!(c)->status) {                                                                                                         \
-            __VA_ARGS__<<<grid, block, 0, (c)->device->stream>>> args;                                                              \
-            fv__cu_started(c, #__VA_ARGS__);                                                                                        \
-        }                                                                                                                           \
+#define FV__START(c, grid, block, args, ...)                                                                 \
+    do {                                                                                                     \
+        if (!(c)->status) {                                                                                  \
+            __VA_ARGS__<<<grid, block, 0, (c)->device->stream>>> args;                                       \
+            fv__cu_started(c, #__VA_ARGS__);                                                                 \
+        }                                                                                                    \
     } while (0)
 #else
-#define FV__START(c, grid, block, args, ...)                                                                                        \
-    do {                                                                                                                            \
-        if (!(c)->status) {                                                                                                         \
-            FV__EMULATE(grid, block, __VA_ARGS__ args);                                                                             \
-            fv__cu_started(c, #__VA_ARGS__);                                                                                        \
-        }                                                                                                                           \
+#define FV__START(c, grid, block, args, ...)                                                                 \
+    do {                                                                                                     \
+        if (!(c)->status) {                                                                                  \
+            FV__EMULATE(grid, block, __VA_ARGS__ args);                                                      \
+            fv__cu_started(c, #__VA_ARGS__);                                                                 \
+        }                                                                                                    \
     } while (0)
 #endif
 
@@ -3521,7 +3538,8 @@ static int fv__cu_started(fv_ctx *c, const char *kernel) { return fv__cu_ok(c, c
 static void fv__device_record(fv_ctx *c) {
     struct fv__device *d = c->device;
     if (c->desc.no_graph || d->steps++ < 2 || c->status) return;
-    if (fv__cu_ok(c, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeRelaxed), "recording a step")) d->capturing = 1;
+    if (fv__cu_ok(c, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeRelaxed), "recording a step"))
+        d->capturing = 1;
 }
 static int fv__device_flush(fv_ctx *c) {
     struct fv__device *d = c->device;
@@ -3551,9 +3569,12 @@ static int fv__device_check(fv_ctx *c) { /* is it there, and does its driver fit
     cudaError_t e = cudaGetDeviceCount(&count);
     if (e == cudaErrorInsufficientDriver) {
         cudaDriverGetVersion(&driver);
-        if (!driver) return fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: there is no NVIDIA driver here", index);
-        return fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: the driver knows CUDA up to %d.%d, this program was built with a later one: update the driver",
-                       index, driver / 1000, driver % 1000 / 10);
+        if (!driver)
+            return fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: there is no NVIDIA driver here", index);
+        return fv_fail(
+            c, FV_EUNAVAILABLE,
+            "device cuda:%d: the driver knows CUDA up to %d.%d, this program was built with a later one: update the driver",
+            index, driver / 1000, driver % 1000 / 10);
     }
     if (e == cudaErrorNoDevice || (e == cudaSuccess && !count))
         return fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: there is no CUDA device here", index);
@@ -3575,12 +3596,14 @@ static int fv__device_open(fv_ctx *c) {
     if (!c->status) fv__cu_ok(c, cudaStreamCreate(&d->stream), "a stream");
     if (!c->status) fv__cu_ok(c, cudaStreamCreate(&d->copies), "a stream");
     if (!c->status) fv__cu_ok(c, cudaEventCreateWithFlags(&d->arrived, cudaEventDisableTiming), "an event");
-    for (int i = 0; i < 2 && !c->status; i++) fv__cu_ok(c, cudaEventCreateWithFlags(&d->staged[i], cudaEventDisableTiming), "an event");
+    for (int i = 0; i < 2 && !c->status; i++)
+        fv__cu_ok(c, cudaEventCreateWithFlags(&d->staged[i], cudaEventDisableTiming), "an event");
     d->stage = (char *)fv__device_alloc(c, FV__STAGE, 1);
 #ifdef __CUDACC__
     d->workspace = fv__device_alloc(c, FV__LT_WORKSPACE, 0);
     d->answer = (fv__lt_answer *)fv_alloc(c, FV__LT_SHAPES * sizeof *d->answer);
-    if (!c->status && cublasLtCreate(&d->lt) != CUBLAS_STATUS_SUCCESS) fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: cuBLASLt cannot be used", c->desc.device_index);
+    if (!c->status && cublasLtCreate(&d->lt) != CUBLAS_STATUS_SUCCESS)
+        fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: cuBLASLt cannot be used", c->desc.device_index);
 #endif
     return !c->status;
 }
@@ -3621,8 +3644,9 @@ static void *fv__device_alloc(fv_ctx *c, size_t size, int pinned) {
     if ((pinned ? cudaMallocHost(&p, size) : cudaMalloc(&p, size)) != cudaSuccess) {
         cudaGetLastError();
         if (!pinned) cudaMemGetInfo(&left, &all);
-        fv_fail(c, FV_ENOMEM, "device cuda:%d: out of %s: %zu more bytes were wanted, %zu of %zu are free", c->desc.device_index,
-                pinned ? "host memory that a device can reach" : "memory", size, left, all);
+        fv_fail(c, FV_ENOMEM, "device cuda:%d: out of %s: %zu more bytes were wanted, %zu of %zu are free",
+                c->desc.device_index, pinned ? "host memory that a device can reach" : "memory", size, left,
+                all);
         return NULL;
     }
     b[d->blocks].data = p, b[d->blocks].size = size, b[d->blocks++].pinned = pinned;
@@ -3643,7 +3667,8 @@ static void fv__device_free(fv_ctx *c, void *p) {
 }
 
 static int fv__device_zero(fv_ctx *c, void *p, size_t size) {
-    return !c->status && (!size || fv__cu_ok(c, cudaMemsetAsync(p, 0, size, c->device->stream), "wiping memory"));
+    return !c->status &&
+           (!size || fv__cu_ok(c, cudaMemsetAsync(p, 0, size, c->device->stream), "wiping memory"));
 }
 
 /* Host memory of any origin (a mapped file) to the device, through the two pinned halves: one is filled while the other is copied. */
@@ -3656,7 +3681,8 @@ static int fv__device_put(fv_ctx *c, void *to, const void *from, size_t size) {
         char *stage = d->stage + turn * half;
         if (!fv__cu_ok(c, cudaEventSynchronize(d->staged[turn]), "copying to it")) break;
         memcpy(stage, (const char *)from + at, n);
-        fv__cu_ok(c, cudaMemcpyAsync((char *)to + at, stage, n, cudaMemcpyHostToDevice, d->stream), "copying to it");
+        fv__cu_ok(c, cudaMemcpyAsync((char *)to + at, stage, n, cudaMemcpyHostToDevice, d->stream),
+                  "copying to it");
         if (!c->status) fv__cu_ok(c, cudaEventRecord(d->staged[turn], d->stream), "copying to it");
     }
     return !c->status;
@@ -3665,7 +3691,8 @@ static int fv__device_put(fv_ctx *c, void *to, const void *from, size_t size) {
 static int fv__device_take(fv_ctx *c, void *to, const void *from, size_t size) {
     struct fv__device *d = c->device;
     if (!fv__device_flush(c)) return 0;
-    if (size) fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToHost, d->stream), "copying from it");
+    if (size)
+        fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToHost, d->stream), "copying from it");
     return !c->status && fv__cu_ok(c, cudaStreamSynchronize(d->stream), "a kernel");
 }
 /* Pinned memory to the device on the stream of its own; the kernels started from here on wait for it. */
@@ -3674,9 +3701,11 @@ static int fv__device_copy_ahead(fv_ctx *c, void *to, const void *from, size_t s
     if (c->status) return 0;
 #ifdef __CUDACC__
     if (d->capturing) /* in a recorded step it is a node like all others */
-        return !size || fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyHostToDevice, d->stream), "copying to it");
+        return !size || fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyHostToDevice, d->stream),
+                                  "copying to it");
 #endif
-    if (size) fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyHostToDevice, d->copies), "copying to it");
+    if (size)
+        fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyHostToDevice, d->copies), "copying to it");
     if (!c->status) fv__cu_ok(c, cudaEventRecord(d->arrived, d->copies), "copying to it");
     d->copying = 1;
     return !c->status && fv__cu_ok(c, cudaStreamWaitEvent(d->stream, d->arrived, 0), "copying to it");
@@ -3686,7 +3715,9 @@ static void fv__device_reset(fv_ctx *c) {
     struct fv__device *d = c->device;
     if (!d) return;
     fv__device_flush(c);
-    if (!c->status) fv__cu_ok(c, cudaStreamSynchronize(d->stream), "a kernel"); /* what the host fills next may still be on its way */
+    if (!c->status)
+        fv__cu_ok(c, cudaStreamSynchronize(d->stream),
+                  "a kernel"); /* what the host fills next may still be on its way */
     d->copying = 0;
     fv__device_record(c);
 }
@@ -3702,7 +3733,9 @@ template <class C> FV__DEV C fv__ld(const void *p, fv_type t, int64_t i) {
     if (t == FV_F32) return (C)((const float *)p)[i];
     if (t == FV_BF16) return (C)fv__bf16_to(((const uint16_t *)p)[i]);
     if (t == FV_F64) return (C)((const double *)p)[i];
-    return (C)(t == FV_I32 ? ((const int32_t *)p)[i] : t == FV_I64 ? ((const int64_t *)p)[i] : (int64_t)((const uint8_t *)p)[i]);
+    return (C)(t == FV_I32 ? ((const int32_t *)p)[i]
+               : t == FV_I64 ? ((const int64_t *)p)[i]
+                             : (int64_t)((const uint8_t *)p)[i]);
 }
 template <class C> FV__DEV void fv__st(void *p, fv_type t, int64_t i, C v) {
     if (t == FV_F32) ((float *)p)[i] = (float)v;
@@ -3710,7 +3743,9 @@ template <class C> FV__DEV void fv__st(void *p, fv_type t, int64_t i, C v) {
     else ((double *)p)[i] = (double)v;
 }
 /* v to p, or added to what is there */
-template <class C> FV__DEV void fv__put(void *p, fv_type t, int64_t i, C v, int add) { fv__st<C>(p, t, i, add ? fv__ld<C>(p, t, i) + v : v); }
+template <class C> FV__DEV void fv__put(void *p, fv_type t, int64_t i, C v, int add) {
+    fv__st<C>(p, t, i, add ? fv__ld<C>(p, t, i) + v : v);
+}
 
 /* four neighbours in one access; i is a multiple of 4 and p 16-byte aligned */
 template <class C> FV__DEV void fv__ld4(const void *p, fv_type t, int64_t i, C v[4]) {
@@ -3766,7 +3801,8 @@ typedef struct fv__map {
     const void *table[2];
 } fv__map;
 template <class C, class F> FV__KERNEL fv__map_k(fv__map m) {
-    int64_t at = 4 * ((int64_t)blockIdx.x * blockDim.x + threadIdx.x), step = 4 * (int64_t)gridDim.x * blockDim.x;
+    int64_t at = 4 * ((int64_t)blockIdx.x * blockDim.x + threadIdx.x),
+            step = 4 * (int64_t)gridDim.x * blockDim.x;
     for (; at < m.n; at += step) {
         C in[3][4], out[2][4], one_in[3], one_out[2];
         int n = m.n - at < 4 ? (int)(m.n - at) : 4;
@@ -3796,7 +3832,9 @@ static fv__map fv__map_of(int64_t n) {
     return m;
 }
 static void fv__map_in(fv__map *m, const void *p, fv_type t) { m->in[m->ins] = p, m->in_type[m->ins++] = t; }
-static void fv__map_out(fv__map *m, void *p, fv_type t, int add) { m->out[m->outs] = p, m->out_type[m->outs] = t, m->add[m->outs++] = add; }
+static void fv__map_out(fv__map *m, void *p, fv_type t, int add) {
+    m->out[m->outs] = p, m->out_type[m->outs] = t, m->add[m->outs++] = add;
+}
 template <class F> static void fv__map_run(fv_ctx *c, fv__map m, fv_type compute) {
     dim3 grid((unsigned)FV__MIN(FV__CEIL(m.n, (int64_t)1024), (int64_t)1 << 20)), block(256);
     if (!m.n) return;
@@ -3807,7 +3845,8 @@ struct fv__copy_f {
     template <class C> FV__DEV void run(const fv__map &, int64_t, const C *in, C *out) { out[0] = in[0]; }
 };
 /* n numbers of one type become, or are added to, n of another */
-static void fv__cu_copy(fv_ctx *c, void *to, fv_type to_type, const void *from, fv_type from_type, int64_t n, int add) {
+static void fv__cu_copy(fv_ctx *c, void *to, fv_type to_type, const void *from, fv_type from_type, int64_t n,
+                        int add) {
     fv__map m = fv__map_of(n);
     fv__map_in(&m, from, from_type);
     fv__map_out(&m, to, to_type, add);
@@ -3817,13 +3856,19 @@ static void fv__cu_copy(fv_ctx *c, void *to, fv_type to_type, const void *from, 
 /* ---- fold: sums over `count` places for each of n elements, in double and in an order that depends on the shape alone. F adds what
  * place p of element e is worth to one or two sums. A thread takes a range of places; the ranges' sums are added up in order. ---- */
 template <class F> FV__KERNEL fv__fold_k(F f, int64_t n, int64_t count, int64_t chunk, double *part) {
-    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, range = (int64_t)blockIdx.y * blockDim.y + threadIdx.y;
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x,
+            range = (int64_t)blockIdx.y * blockDim.y + threadIdx.y;
     double sum[2] = {0, 0};
     if (e >= n || range * chunk >= count) return;
     for (int64_t p = range * chunk; p < (range + 1) * chunk && p < count; p++) f.run(e, p, sum);
     part[range * 2 * n + e] = sum[0], part[(range * 2 + 1) * n + e] = sum[1];
 }
-typedef struct fv__fold_out { void *to[2]; fv_type type[2]; int add[2]; double scale; } fv__fold_out; /* to: NULL is not wanted */
+typedef struct fv__fold_out {
+    void *to[2];
+    fv_type type[2];
+    int add[2];
+    double scale;
+} fv__fold_out; /* to: NULL is not wanted */
 FV__KERNEL fv__fold_end_k(const double *part, int64_t n, int64_t ranges, fv__fold_out o) {
     int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     for (int k = 0; e < n && k < 2; k++) {
@@ -3844,7 +3889,9 @@ template <class F> static void fv__fold_run(fv_ctx *c, F f, int64_t n, int64_t c
     fv__span *part = fv__pool_alloc(c, (size_t)(FV__MAX(ranges, (int64_t)1) * 2 * n) * sizeof(double));
     if (!part) return;
     double *sums = (double *)(void *)part->data;
-    if (ranges) FV__START(c, dim3((unsigned)FV__CEIL(n, (int64_t)bx), (unsigned)FV__CEIL(ranges, (int64_t)by)), dim3(bx, by), (f, n, count, chunk, sums), fv__fold_k<F>);
+    if (ranges)
+        FV__START(c, dim3((unsigned)FV__CEIL(n, (int64_t)bx), (unsigned)FV__CEIL(ranges, (int64_t)by)),
+                  dim3(bx, by), (f, n, count, chunk, sums), fv__fold_k<F>);
     FV__START(c, dim3((unsigned)FV__CEIL(n, (int64_t)128)), dim3(128), (sums, n, ranges, o), fv__fold_end_k);
     fv__pool_free(c, part);
 }
@@ -3857,14 +3904,14 @@ static fv__fold_out fv__fold_to(void *to, fv_type type, int add, double scale) {
 
 /* ---- the product on the device: out[m,n] (+)= a[m,k] b[k,n] + bias[n] + residual[m,n], batched. Strides as in fv_mat. ---- */
 typedef struct fv__cu_product {
-    fv_type compute;  /* F32; BF16: operands rounded to bf16, sums in f32; F64 */
+    fv_type compute; /* F32; BF16: operands rounded to bf16, sums in f32; F64 */
     int64_t m, n, k, batch;
     fv_mat a, b;
     int64_t a_step, b_step, out_step; /* elements from one matrix of the batch to the next */
     void *out;
     fv_type out_type;
     int add;
-    const void *bias, *residual;      /* of the computing type (f32 for bf16); of residual_type, laid out as out */
+    const void *bias, *residual; /* of the computing type (f32 for bf16); of residual_type, laid out as out */
     fv_type residual_type;
 } fv__cu_product;
 enum { FV__CU_TILE = 64, FV__CU_DEPTH = 16 };
@@ -3878,21 +3925,29 @@ template <class C> FV__KERNEL fv__gemm_k(fv__cu_product g) {
     C sum[4][4] = {{0}};
     for (int64_t p = 0; p < g.k; p += FV__CU_DEPTH) {
         for (int e = t; e < FV__CU_TILE * FV__CU_DEPTH; e += 256) { /* neighbours in memory go to neighbouring threads */
-            int i = g.a.cs == 1 ? e / FV__CU_DEPTH : e % FV__CU_TILE, q = g.a.cs == 1 ? e % FV__CU_DEPTH : e / FV__CU_TILE;
-            C v = row + i < g.m && p + q < g.k ? fv__ld<C>(g.a.data, g.a.type, z * g.a_step + (row + i) * g.a.rs + (p + q) * g.a.cs) : (C)0;
+            int i = g.a.cs == 1 ? e / FV__CU_DEPTH : e % FV__CU_TILE,
+                q = g.a.cs == 1 ? e % FV__CU_DEPTH : e / FV__CU_TILE;
+            C v = row + i < g.m && p + q < g.k
+                      ? fv__ld<C>(g.a.data, g.a.type, z * g.a_step + (row + i) * g.a.rs + (p + q) * g.a.cs)
+                      : (C)0;
             a[q][i] = g.compute == FV_BF16 ? (C)fv__bf16_to(fv__bf16_from((float)v)) : v;
             int j = g.b.rs == 1 ? e / FV__CU_DEPTH : e % FV__CU_TILE;
             q = g.b.rs == 1 ? e % FV__CU_DEPTH : e / FV__CU_TILE;
-            v = col + j < g.n && p + q < g.k ? fv__ld<C>(g.b.data, g.b.type, z * g.b_step + (p + q) * g.b.rs + (col + j) * g.b.cs) : (C)0;
+            v = col + j < g.n && p + q < g.k
+                    ? fv__ld<C>(g.b.data, g.b.type, z * g.b_step + (p + q) * g.b.rs + (col + j) * g.b.cs)
+                    : (C)0;
             b[q][j] = g.compute == FV_BF16 ? (C)fv__bf16_to(fv__bf16_from((float)v)) : v;
         }
         __syncthreads();
         C part[4][4];
         for (int i = 0; i < 4; i++)
-            for (int j = 0; j < 4; j++) part[i][j] = p == 0 && g.bias && col + tj + 16 * j < g.n ? ((const C *)g.bias)[col + tj + 16 * j] : (C)0;
+            for (int j = 0; j < 4; j++)
+                part[i][j] =
+                    p == 0 && g.bias && col + tj + 16 * j < g.n ? ((const C *)g.bias)[col + tj + 16 * j] : (C)0;
         for (int q = 0; q < FV__CU_DEPTH; q++)
             for (int i = 0; i < 4; i++)
-                for (int j = 0; j < 4; j++) part[i][j] = fma(a[q][ti + 16 * i], b[q][tj + 16 * j], part[i][j]);
+                for (int j = 0; j < 4; j++)
+                    part[i][j] = fma(a[q][ti + 16 * i], b[q][tj + 16 * j], part[i][j]);
         for (int i = 0; i < 4; i++)
             for (int j = 0; j < 4; j++) sum[i][j] += part[i][j];
         __syncthreads();
@@ -3914,14 +3969,18 @@ static void fv__cu_gemm_plain(fv_ctx *c, const fv__cu_product *g) {
         part.a.data = (const char *)g->a.data + (size_t)(z * g->a_step) * fv_type_size(g->a.type);
         part.b.data = (const char *)g->b.data + (size_t)(z * g->b_step) * fv_type_size(g->b.type);
         part.out = (char *)g->out + (size_t)(z * g->out_step) * fv_type_size(g->out_type);
-        if (g->residual) part.residual = (const char *)g->residual + (size_t)(z * g->out_step) * fv_type_size(g->residual_type);
+        if (g->residual)
+            part.residual =
+                (const char *)g->residual + (size_t)(z * g->out_step) * fv_type_size(g->residual_type);
         for (int64_t row = 0; row < g->m; row += 65535 * FV__CU_TILE) {
             fv__cu_product q = part;
             q.m = FV__MIN(g->m - row, (int64_t)65535 * FV__CU_TILE);
             q.a.data = (const char *)part.a.data + (size_t)(row * g->a.rs) * fv_type_size(g->a.type);
             q.out = (char *)part.out + (size_t)(row * g->n) * fv_type_size(g->out_type);
-            if (part.residual) q.residual = (const char *)part.residual + (size_t)(row * g->n) * fv_type_size(g->residual_type);
-            dim3 grid((unsigned)FV__CEIL(g->n, (int64_t)FV__CU_TILE), (unsigned)FV__CEIL(q.m, (int64_t)FV__CU_TILE), (unsigned)part.batch);
+            if (part.residual)
+                q.residual = (const char *)part.residual + (size_t)(row * g->n) * fv_type_size(g->residual_type);
+            dim3 grid((unsigned)FV__CEIL(g->n, (int64_t)FV__CU_TILE),
+                      (unsigned)FV__CEIL(q.m, (int64_t)FV__CU_TILE), (unsigned)part.batch);
             if (g->compute == FV_F64) FV__START(c, grid, dim3(256), (q), fv__gemm_k<double>);
             else FV__START(c, grid, dim3(256), (q), fv__gemm_k<float>);
         }
@@ -3940,11 +3999,15 @@ static const void *fv__lt_operand(fv_ctx *c, const fv_mat *m, fv_type type, int6
     return *copy ? (*copy)->data : NULL;
 }
 static cudaDataType_t fv__lt_type(fv_type t) { return t == FV_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
-static int fv__lt_layout(cublasLtMatrixLayout_t *l, fv_type t, int64_t rows, int64_t cols, int64_t ld, int64_t batch, int64_t step) {
+static int fv__lt_layout(cublasLtMatrixLayout_t *l, fv_type t, int64_t rows, int64_t cols, int64_t ld,
+                         int64_t batch, int64_t step) {
     int32_t count = (int32_t)batch;
-    return cublasLtMatrixLayoutCreate(l, fv__lt_type(t), (uint64_t)rows, (uint64_t)cols, ld) == CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count) == CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step, sizeof step) == CUBLAS_STATUS_SUCCESS;
+    return cublasLtMatrixLayoutCreate(l, fv__lt_type(t), (uint64_t)rows, (uint64_t)cols, ld) ==
+               CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count) ==
+               CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step,
+                                            sizeof step) == CUBLAS_STATUS_SUCCESS;
 }
 static fv__lt_answer *fv__lt_asked(struct fv__device *d, const fv__lt_shape *s) {
     uint64_t h = 1469598103934665603u;
@@ -3958,7 +4021,8 @@ static fv__lt_answer *fv__lt_asked(struct fv__device *d, const fv__lt_shape *s) 
     return a;
 }
 /* one product as described; 0 when the library has no way to do it */
-static int fv__lt_run(fv_ctx *c, const fv__lt_shape *s, const void *a, const void *b, const void *bias, const void *from, void *out) {
+static int fv__lt_run(fv_ctx *c, const fv__lt_shape *s, const void *a, const void *b, const void *bias,
+                      const void *from, void *out) {
     struct fv__device *d = c->device;
     cublasLtMatmulDesc_t desc = NULL;
     cublasLtMatrixLayout_t la = NULL, lb = NULL, lo = NULL;
@@ -3969,24 +4033,37 @@ static int fv__lt_run(fv_ctx *c, const fv__lt_shape *s, const void *a, const voi
     fv_type operand = (fv_type)s->operand, type = (fv_type)s->out;
     float one = 1, beta = s->accumulate ? 1.0f : 0.0f;
     size_t room = FV__LT_WORKSPACE;
-    int n = 0, ok = cublasLtMatmulDescCreate(&desc, s->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS;
-    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta) == CUBLAS_STATUS_SUCCESS;
-    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb) == CUBLAS_STATUS_SUCCESS;
-    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue) == CUBLAS_STATUS_SUCCESS;
-    if (ok && s->epilogue) ok = cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias) == CUBLAS_STATUS_SUCCESS;
-    ok = ok && fv__lt_layout(&la, operand, s->b_turned ? s->k : s->n, s->b_turned ? s->n : s->k, s->b_ld, s->batch, s->b_step);
-    ok = ok && fv__lt_layout(&lb, operand, s->a_turned ? s->m : s->k, s->a_turned ? s->k : s->m, s->a_ld, s->batch, s->a_step);
+    int n = 0, ok = cublasLtMatmulDescCreate(&desc, s->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
+                                             CUDA_R_32F) == CUBLAS_STATUS_SUCCESS;
+    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta) ==
+                   CUBLAS_STATUS_SUCCESS;
+    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb) ==
+                   CUBLAS_STATUS_SUCCESS;
+    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
+                                              sizeof epilogue) == CUBLAS_STATUS_SUCCESS;
+    if (ok && s->epilogue)
+        ok = cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias) ==
+             CUBLAS_STATUS_SUCCESS;
+    ok = ok && fv__lt_layout(&la, operand, s->b_turned ? s->k : s->n, s->b_turned ? s->n : s->k, s->b_ld,
+                             s->batch, s->b_step);
+    ok = ok && fv__lt_layout(&lb, operand, s->a_turned ? s->m : s->k, s->a_turned ? s->k : s->m, s->a_ld,
+                             s->batch, s->a_step);
     ok = ok && fv__lt_layout(&lo, type, s->n, s->m, s->n, s->batch, s->out_step);
     fv__lt_answer *answer = fv__lt_asked(d, s);
     if (ok && !answer->known) {
         ok = cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
-             cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room, sizeof room) == CUBLAS_STATUS_SUCCESS;
-        answer->works = ok && cublasLtMatmulAlgoGetHeuristic(d->lt, desc, la, lb, lo, lo, preference, 1, &found, &n) == CUBLAS_STATUS_SUCCESS && n > 0;
+             cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room,
+                                                  sizeof room) == CUBLAS_STATUS_SUCCESS;
+        answer->works = ok &&
+                        cublasLtMatmulAlgoGetHeuristic(d->lt, desc, la, lb, lo, lo, preference, 1, &found,
+                                                       &n) == CUBLAS_STATUS_SUCCESS &&
+                        n > 0;
         answer->shape = *s, answer->known = 1;
         if (answer->works) answer->algo = found.algo;
     }
     ok = ok && answer->works &&
-         cublasLtMatmul(d->lt, desc, &one, b, la, a, lb, &beta, from, lo, out, lo, &answer->algo, d->workspace, room, d->stream) == CUBLAS_STATUS_SUCCESS;
+         cublasLtMatmul(d->lt, desc, &one, b, la, a, lb, &beta, from, lo, out, lo, &answer->algo,
+                        d->workspace, room, d->stream) == CUBLAS_STATUS_SUCCESS;
     if (preference) cublasLtMatmulPreferenceDestroy(preference);
     if (lo) cublasLtMatrixLayoutDestroy(lo);
     if (lb) cublasLtMatrixLayoutDestroy(lb);
@@ -4002,13 +4079,18 @@ FV__KERNEL fv__add_bias_k(void *out, fv_type type, const float *bias, int64_t ro
 static int fv__cu_gemm_lt(fv_ctx *c, const fv__cu_product *g) {
     fv__lt_shape s;
     fv__span *ca = NULL, *cb = NULL;
-    if (g->compute == FV_F64 || (g->k <= 16 && g->compute == FV_F32) || g->batch > INT32_MAX || g->out_type == FV_F64) return 0;
+    if (g->compute == FV_F64 || (g->k <= 16 && g->compute == FV_F32) || g->batch > INT32_MAX ||
+        g->out_type == FV_F64)
+        return 0;
     memset(&s, 0, sizeof s); /* padding too: it is compared as bytes */
-    s.m = g->m, s.n = g->n, s.k = g->k, s.batch = g->batch, s.a_step = g->a_step, s.b_step = g->b_step, s.out_step = g->out_step;
-    s.a_turned = g->a.cs != 1, s.b_turned = g->b.cs != 1; /* as columns, a plain row-major matrix is its own transpose */
+    s.m = g->m, s.n = g->n, s.k = g->k, s.batch = g->batch, s.a_step = g->a_step, s.b_step = g->b_step,
+    s.out_step = g->out_step;
+    s.a_turned = g->a.cs != 1,
+    s.b_turned = g->b.cs != 1; /* as columns, a plain row-major matrix is its own transpose */
     s.a_ld = s.a_turned ? g->a.cs : g->a.rs, s.b_ld = s.b_turned ? g->b.cs : g->b.rs;
     if ((s.a_turned && g->a.rs != 1) || (s.b_turned && g->b.rs != 1)) return 0;
-    if (s.a_ld < (s.a_turned ? g->m : g->k) || s.b_ld < (s.b_turned ? g->k : g->n)) return 0; /* a dim of 1 with both strides 1 */
+    if (s.a_ld < (s.a_turned ? g->m : g->k) || s.b_ld < (s.b_turned ? g->k : g->n))
+        return 0; /* a dim of 1 with both strides 1 */
     s.operand = (int)g->compute, s.out = (int)g->out_type, s.tf32 = c->desc.tf32 && g->compute == FV_F32;
     int joins = g->residual && g->residual_type == g->out_type; /* else it is added afterwards */
     s.epilogue = g->bias && g->out_type == FV_F32, s.accumulate = g->add || joins;
@@ -4016,8 +4098,11 @@ static int fv__cu_gemm_lt(fv_ctx *c, const fv__cu_product *g) {
     const void *b = fv__lt_operand(c, &g->b, g->compute, g->n * g->k * (g->b_step ? g->batch : 1), &cb);
     int ok = a && b && fv__lt_run(c, &s, a, b, g->bias, joins ? g->residual : g->out, g->out);
     int64_t all = g->m * g->n * g->batch;
-    if (ok && g->bias && !s.epilogue) FV__START(c, dim3((unsigned)FV__CEIL(all, (int64_t)256)), dim3(256), (g->out, g->out_type, (const float *)g->bias, all / g->n, g->n), fv__add_bias_k);
-    if (ok && g->residual && !joins) fv__cu_copy(c, g->out, g->out_type, g->residual, g->residual_type, all, 1);
+    if (ok && g->bias && !s.epilogue)
+        FV__START(c, dim3((unsigned)FV__CEIL(all, (int64_t)256)), dim3(256),
+                  (g->out, g->out_type, (const float *)g->bias, all / g->n, g->n), fv__add_bias_k);
+    if (ok && g->residual && !joins)
+        fv__cu_copy(c, g->out, g->out_type, g->residual, g->residual_type, all, 1);
     fv__pool_free(c, cb);
     fv__pool_free(c, ca);
     return ok;
@@ -4031,7 +4116,8 @@ static void fv__cu_gemm(fv_ctx *c, const fv__cu_product *g) {
 #endif
     fv__cu_gemm_plain(c, g);
 }
-static fv__cu_product fv__cu_product_of(fv_type compute, int64_t m, int64_t n, int64_t k, fv_mat a, fv_mat b, void *out, fv_type out_type, int add) {
+static fv__cu_product fv__cu_product_of(fv_type compute, int64_t m, int64_t n, int64_t k, fv_mat a, fv_mat b,
+                                        void *out, fv_type out_type, int add) {
     fv__cu_product g;
     memset(&g, 0, sizeof g);
     g.compute = compute, g.m = m, g.n = n, g.k = k, g.batch = 1, g.a = a, g.b = b;
@@ -4979,8 +5065,9 @@ static fv_mat fv__weight_mat(const fv_tensor *w, int transposed) {
 static void fv__linear_fwd_cu(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0], *w = y->node->src[1], *r = y->node->src[3];
     int64_t out = w->dim[0], in = w->dim[1];
-    fv__cu_product g = fv__cu_product_of(fv__linear_type(y), fv__rows_count(x), out, in, fv__mat(fv__elements(x), x->type, in, 1),
-                                         fv__weight_mat(w, 1), y->data, y->type, 0);
+    fv__cu_product g = fv__cu_product_of(fv__linear_type(y), fv__rows_count(x), out, in,
+                                         fv__mat(fv__elements(x), x->type, in, 1), fv__weight_mat(w, 1),
+                                         y->data, y->type, 0);
     g.bias = fv__elements(y->node->src[2]);
     if (r) g.residual = fv__elements(r), g.residual_type = r->type;
     fv__cu_gemm(c, &g);
@@ -4989,7 +5076,9 @@ struct fv__column_f { /* sums over the rows of g */
     const void *g;
     fv_type type;
     int64_t cols;
-    FV__METHOD void run(int64_t e, int64_t p, double *sum) const { sum[0] += fv__ld<double>(g, type, p * cols + e); }
+    FV__METHOD void run(int64_t e, int64_t p, double *sum) const {
+        sum[0] += fv__ld<double>(g, type, p * cols + e);
+    }
 };
 static void fv__linear_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->src[2];
@@ -4998,14 +5087,15 @@ static void fv__linear_bwd_cu(fv_ctx *c, fv_tensor *y) {
     int first = 1;
     void *gx = fv__grad(c, x, &first);
     if (gx) {
-        fv__cu_product g = fv__cu_product_of(fv__linear_type(y), rows, in, out, fv__mat(y->grad, gt, out, 1), fv__weight_mat(w, 0), gx,
-                                             fv_grad_type(x), !first);
+        fv__cu_product g = fv__cu_product_of(fv__linear_type(y), rows, in, out, fv__mat(y->grad, gt, out, 1),
+                                             fv__weight_mat(w, 0), gx, fv_grad_type(x), !first);
         fv__cu_gemm(c, &g);
     }
     void *gw = fv__grad(c, w, &first);
     if (gw) {
-        fv__cu_product g = fv__cu_product_of(fv__linear_type(y), out, in, rows, fv__mat(y->grad, gt, 1, out),
-                                             fv__mat(fv__elements(x), x->type, in, 1), gw, fv_grad_type(w), !first);
+        fv__cu_product g =
+            fv__cu_product_of(fv__linear_type(y), out, in, rows, fv__mat(y->grad, gt, 1, out),
+                              fv__mat(fv__elements(x), x->type, in, 1), gw, fv_grad_type(w), !first);
         fv__cu_gemm(c, &g);
     }
     void *gb = fv__grad(c, b, &first);
@@ -5103,8 +5193,9 @@ static fv_mat fv__first_mat(const fv_tensor *t, const void *data, fv_type type, 
 static void fv__matmul_fwd_cu(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *a = y->node->src[0], *b = y->node->src[1];
     int64_t m = a->dim[FV__MAX(a->rank, 2) - 2], n = fv__last(y), k = fv__last(a);
-    fv__cu_product g = fv__cu_product_of((fv_type)y->node->i[3], m, n, k, fv__first_mat(a, fv__elements(a), a->type, 0),
-                                         fv__first_mat(b, fv__elements(b), b->type, (int)y->node->i[0]), y->data, y->type, 0);
+    fv__cu_product g =
+        fv__cu_product_of((fv_type)y->node->i[3], m, n, k, fv__first_mat(a, fv__elements(a), a->type, 0),
+                          fv__first_mat(b, fv__elements(b), b->type, (int)y->node->i[0]), y->data, y->type, 0);
     g.batch = y->node->i[1], g.a_step = m * k, g.b_step = y->node->i[2] ? n * k : 0, g.out_step = m * n;
     fv__cu_gemm(c, &g);
 }
@@ -5115,8 +5206,9 @@ static void fv__matmul_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv_type compute = (fv_type)y->node->i[3], gt = fv_grad_type(y);
     void *ga = fv__grad(c, a, &first);
     if (ga) {
-        fv__cu_product g = fv__cu_product_of(compute, m, k, n, fv__first_mat(y, y->grad, gt, 0),
-                                             fv__first_mat(b, fv__elements(b), b->type, !tb), ga, fv_grad_type(a), !first);
+        fv__cu_product g =
+            fv__cu_product_of(compute, m, k, n, fv__first_mat(y, y->grad, gt, 0),
+                              fv__first_mat(b, fv__elements(b), b->type, !tb), ga, fv_grad_type(a), !first);
         g.batch = batch, g.a_step = m * n, g.b_step = y->node->i[2] ? n * k : 0, g.out_step = m * k;
         fv__cu_gemm(c, &g);
     }
@@ -5455,8 +5547,17 @@ static void fv__attention_bwd(fv_ctx *c, fv_tensor *y) {
  * embedding turns copies of q and k beforehand, and the gradients back afterwards. No sum is made by two warps, so the result
  * is the same each time. */
 enum { FV__HEAD_MAX = 256, FV__HEAD_LANES = FV__HEAD_MAX / 32 };
-typedef struct fv__cu_head { const void *data; fv_type type; int64_t width, at; } fv__cu_head; /* elements a row; first column of head 0 */
-typedef struct fv__cu_grad { void *data; fv_type type; int64_t width, at; int add; } fv__cu_grad;
+typedef struct fv__cu_head {
+    const void *data;
+    fv_type type;
+    int64_t width, at;
+} fv__cu_head; /* elements a row; first column of head 0 */
+typedef struct fv__cu_grad {
+    void *data;
+    fv_type type;
+    int64_t width, at;
+    int add;
+} fv__cu_grad;
 typedef struct fv__cu_attention {
     fv__cu_head q, k, v, y, gy;
     fv__cu_grad out, gq, gk, gv; /* out: y again, to be written */
@@ -5467,22 +5568,27 @@ typedef struct fv__cu_attention {
     void *stat, *delta; /* [B,H,N] of C: pairs of max and 1/sum; rows' sums of gy y */
 } fv__cu_attention;
 
-template <class C> FV__DEV C fv__head_at(const fv__cu_head &t, int64_t row, int64_t head, int64_t hd, int64_t d) {
+template <class C>
+FV__DEV C fv__head_at(const fv__cu_head &t, int64_t row, int64_t head, int64_t hd, int64_t d) {
     return fv__ld<C>(t.data, t.type, row * t.width + t.at + head * hd + d);
 }
-template <class C> FV__DEV C fv__head_dot(const C *q, const fv__cu_head &t, int64_t row, int64_t head, int64_t hd) {
+template <class C>
+FV__DEV C fv__head_dot(const C *q, const fv__cu_head &t, int64_t row, int64_t head, int64_t hd) {
     C s = 0;
     int64_t from = row * t.width + t.at + head * hd;
     for (int64_t d = 0; d < hd; d++) s += q[d] * fv__ld<C>(t.data, t.type, from + d);
     return s;
 }
 /* columns lane, lane + 32, ... of a head's row, times s, added to acc */
-template <class C> FV__DEV void fv__head_axpy(C *acc, C s, const fv__cu_head &t, int64_t row, int64_t head, int64_t hd) {
+template <class C>
+FV__DEV void fv__head_axpy(C *acc, C s, const fv__cu_head &t, int64_t row, int64_t head, int64_t hd) {
     int64_t from = row * t.width + t.at + head * hd;
     for (int i = 0; i < FV__HEAD_LANES; i++)
-        if ((int64_t)threadIdx.x + 32 * i < hd) acc[i] += s * fv__ld<C>(t.data, t.type, from + (int64_t)threadIdx.x + 32 * i);
+        if ((int64_t)threadIdx.x + 32 * i < hd)
+            acc[i] += s * fv__ld<C>(t.data, t.type, from + (int64_t)threadIdx.x + 32 * i);
 }
-template <class C> FV__DEV void fv__head_put(const fv__cu_grad &t, int64_t row, int64_t head, int64_t hd, const C *v, C s) {
+template <class C>
+FV__DEV void fv__head_put(const fv__cu_grad &t, int64_t row, int64_t head, int64_t hd, const C *v, C s) {
     if (!t.data) return;
     for (int i = 0; i < FV__HEAD_LANES; i++) {
         int64_t d = (int64_t)threadIdx.x + 32 * i;
@@ -5492,7 +5598,8 @@ template <class C> FV__DEV void fv__head_put(const fv__cu_grad &t, int64_t row, 
 
 template <class C> FV__KERNEL fv__attention_k(fv__cu_attention a) {
     __shared__ C q[8][FV__HEAD_MAX];
-    int64_t unit = fv__my_row(), i = unit % a.N, h = unit / a.N % a.H, b = unit / a.N / a.H, kh = h / (a.H / a.K);
+    int64_t unit = fv__my_row(), i = unit % a.N, h = unit / a.N % a.H, b = unit / a.N / a.H,
+            kh = h / (a.H / a.K);
     int lane = (int)threadIdx.x;
     if (unit >= a.B * a.H * a.N) return;
     C *mine = q[threadIdx.y], most = -INFINITY, sum = 0, o[FV__HEAD_LANES] = {0};
@@ -5509,7 +5616,8 @@ template <class C> FV__KERNEL fv__attention_k(fv__cu_attention a) {
         C p = valid ? exp(s - top) : (C)0, keep = most == (C)-INFINITY ? (C)0 : exp(most - top);
         sum = sum * keep + fv__warp_sum(p);
         for (int k = 0; k < FV__HEAD_LANES; k++) o[k] *= keep;
-        for (int k = 0; k < 32 && from + k < see; k++) fv__head_axpy(o, __shfl_sync(0xffffffffu, p, k), a.v, b * a.M + from + k, kh, a.hd);
+        for (int k = 0; k < 32 && from + k < see; k++)
+            fv__head_axpy(o, __shfl_sync(0xffffffffu, p, k), a.v, b * a.M + from + k, kh, a.hd);
         most = top;
     }
     C inverse = sum > 0 || sum != sum ? 1 / sum : (C)0;
@@ -5532,7 +5640,8 @@ template <class C> FV__DEV C fv__attention_p(const fv__cu_attention &a, int64_t 
 }
 template <class C> FV__KERNEL fv__attention_gq_k(fv__cu_attention a) {
     __shared__ C q[8][FV__HEAD_MAX], g[8][FV__HEAD_MAX];
-    int64_t unit = fv__my_row(), i = unit % a.N, h = unit / a.N % a.H, b = unit / a.N / a.H, kh = h / (a.H / a.K);
+    int64_t unit = fv__my_row(), i = unit % a.N, h = unit / a.N % a.H, b = unit / a.N / a.H,
+            kh = h / (a.H / a.K);
     int lane = (int)threadIdx.x;
     if (unit >= a.B * a.H * a.N) return;
     C *mine = q[threadIdx.y], *gy = g[threadIdx.y], gq[FV__HEAD_LANES] = {0};
@@ -5549,7 +5658,8 @@ template <class C> FV__KERNEL fv__attention_gq_k(fv__cu_attention a) {
             C p = fv__attention_p(a, unit, fv__head_dot(mine, a.k, b * a.M + j, kh, a.hd));
             gs = p * (fv__head_dot(gy, a.v, b * a.M + j, kh, a.hd) - ((const C *)a.delta)[unit]) * (C)a.scale;
         }
-        for (int k = 0; k < 32 && from + k < see; k++) fv__head_axpy(gq, __shfl_sync(0xffffffffu, gs, k), a.k, b * a.M + from + k, kh, a.hd);
+        for (int k = 0; k < 32 && from + k < see; k++)
+            fv__head_axpy(gq, __shfl_sync(0xffffffffu, gs, k), a.k, b * a.M + from + k, kh, a.hd);
     }
     fv__head_put(a.gq, b * a.N + i, h, a.hd, gq, (C)1);
 }
@@ -5571,7 +5681,8 @@ template <class C> FV__KERNEL fv__attention_gkv_k(fv__cu_attention a) {
             C p = 0, gs = 0;
             if (i < a.N && (!a.causal || j <= i)) {
                 p = fv__attention_p(a, row, fv__head_dot(mine, a.q, b * a.N + i, h, a.hd));
-                gs = p * (fv__head_dot(value, a.gy, b * a.N + i, h, a.hd) - ((const C *)a.delta)[row]) * (C)a.scale;
+                gs = p * (fv__head_dot(value, a.gy, b * a.N + i, h, a.hd) - ((const C *)a.delta)[row]) *
+                     (C)a.scale;
             }
             for (int n = 0; n < 32 && from + n < a.N; n++) {
                 fv__head_axpy(gv, __shfl_sync(0xffffffffu, p, n), a.gy, b * a.N + from + n, h, a.hd);
@@ -5582,13 +5693,16 @@ template <class C> FV__KERNEL fv__attention_gkv_k(fv__cu_attention a) {
     fv__head_put(a.gv, b * a.M + j, kh, a.hd, gv, (C)1);
 }
 /* pair i of each head of each row, turned by its position's angle (or back); n is positions a sample */
-template <class C> FV__KERNEL fv__rotate_k(fv__cu_head from, fv__cu_grad to, int64_t rows, int64_t n, int64_t heads, int64_t hd, double theta, int interleaved,
-                                           int back) {
-    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, half = hd / 2, i = e % half, h = e / half % heads, row = e / half / heads;
+template <class C>
+FV__KERNEL fv__rotate_k(fv__cu_head from, fv__cu_grad to, int64_t rows, int64_t n, int64_t heads, int64_t hd,
+                        double theta, int interleaved, int back) {
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, half = hd / 2, i = e % half,
+            h = e / half % heads, row = e / half / heads;
     if (row >= rows) return;
     double angle = (double)(row % n) * pow(theta, -2.0 * (double)i / (double)hd);
     int64_t j = interleaved ? 2 * i : i, k = interleaved ? j + 1 : i + half, at = row * to.width + to.at + h * hd;
-    C co = (C)cos(angle), si = (C)(back ? -sin(angle) : sin(angle)), u = fv__head_at<C>(from, row, h, hd, j), w = fv__head_at<C>(from, row, h, hd, k);
+    C co = (C)cos(angle), si = (C)(back ? -sin(angle) : sin(angle)), u = fv__head_at<C>(from, row, h, hd, j),
+      w = fv__head_at<C>(from, row, h, hd, k);
     fv__put<C>(to.data, to.type, at + j, u * co - w * si, to.add);
     fv__put<C>(to.data, to.type, at + k, u * si + w * co, to.add);
 }
@@ -5601,21 +5715,30 @@ static fv__cu_grad fv__cu_grad_of(void *data, fv_type type, int64_t width, int64
     fv__cu_grad g = {data, type, width, at, add};
     return g;
 }
-static void fv__cu_rotate(fv_ctx *c, fv_type t, fv__cu_head from, fv__cu_grad to, int64_t rows, int64_t n, int64_t heads, int64_t hd, const fv__node *node, int back) {
+static void fv__cu_rotate(fv_ctx *c, fv_type t, fv__cu_head from, fv__cu_grad to, int64_t rows, int64_t n,
+                          int64_t heads, int64_t hd, const fv__node *node, int back) {
     dim3 grid((unsigned)FV__CEIL(FV__MAX(rows * heads * hd / 2, (int64_t)1), (int64_t)128));
-    if (t == FV_F64) FV__START(c, grid, dim3(128), (from, to, rows, n, heads, hd, node->f[1], (int)node->i[3], back), fv__rotate_k<double>);
-    else FV__START(c, grid, dim3(128), (from, to, rows, n, heads, hd, node->f[1], (int)node->i[3], back), fv__rotate_k<float>);
+    if (t == FV_F64)
+        FV__START(c, grid, dim3(128), (from, to, rows, n, heads, hd, node->f[1], (int)node->i[3], back),
+                  fv__rotate_k<double>);
+    else
+        FV__START(c, grid, dim3(128), (from, to, rows, n, heads, hd, node->f[1], (int)node->i[3], back),
+                  fv__rotate_k<float>);
 }
 /* q and k turned, in memory of their own, for as long as a call lasts: spans to free */
-static void fv__cu_turned(fv_ctx *c, const fv__node *node, fv_type t, fv__cu_attention *a, fv__span **sq, fv__span **sk) {
+static void fv__cu_turned(fv_ctx *c, const fv__node *node, fv_type t, fv__cu_attention *a, fv__span **sq,
+                          fv__span **sk) {
     *sq = *sk = NULL;
     if (!(node->f[1] > 0)) return;
     *sq = fv__pool_alloc(c, (size_t)(a->B * a->N * a->H * a->hd) * fv_type_size(t));
     *sk = fv__pool_alloc(c, (size_t)(a->B * a->M * a->K * a->hd) * fv_type_size(t));
     if (!*sq || !*sk) return;
-    fv__cu_rotate(c, t, a->q, fv__cu_grad_of((*sq)->data, t, a->H * a->hd, 0, 0), a->B * a->N, a->N, a->H, a->hd, node, 0);
-    fv__cu_rotate(c, t, a->k, fv__cu_grad_of((*sk)->data, t, a->K * a->hd, 0, 0), a->B * a->M, a->M, a->K, a->hd, node, 0);
-    a->q = fv__cu_head_of((*sq)->data, t, a->H * a->hd, 0), a->k = fv__cu_head_of((*sk)->data, t, a->K * a->hd, 0);
+    fv__cu_rotate(c, t, a->q, fv__cu_grad_of((*sq)->data, t, a->H * a->hd, 0, 0), a->B * a->N, a->N, a->H,
+                  a->hd, node, 0);
+    fv__cu_rotate(c, t, a->k, fv__cu_grad_of((*sk)->data, t, a->K * a->hd, 0, 0), a->B * a->M, a->M, a->K,
+                  a->hd, node, 0);
+    a->q = fv__cu_head_of((*sq)->data, t, a->H * a->hd, 0),
+    a->k = fv__cu_head_of((*sk)->data, t, a->K * a->hd, 0);
 }
 
 static fv__cu_attention fv__cu_attention_of(const fv_tensor *y) {
@@ -5636,12 +5759,15 @@ static void fv__attention_fwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_attention a = fv__cu_attention_of(y);
     fv_type t = fv__compute_type(y->node->src[0]->type);
     fv__span *sq, *sk;
-    if (a.hd > FV__HEAD_MAX) fv_fail(c, FV_EUNAVAILABLE, "attention: heads %lld wide have no kernel for a GPU, up to %d have", (long long)a.hd, FV__HEAD_MAX);
+    if (a.hd > FV__HEAD_MAX)
+        fv_fail(c, FV_EUNAVAILABLE, "attention: heads %lld wide have no kernel for a GPU, up to %d have",
+                (long long)a.hd, FV__HEAD_MAX);
     a.stat = fv__save(c, y, 0, (size_t)(a.B * a.H * a.N * 2) * fv_type_size(t));
     a.out = fv__cu_grad_of(y->data, y->type, a.H * a.hd, 0, 0);
     fv__cu_turned(c, y->node, t, &a, &sq, &sk);
     if (a.B * a.H * a.N > 0) {
-        if (t == FV_F64) FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_k<double>);
+        if (t == FV_F64)
+            FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_k<double>);
         else FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_k<float>);
     }
     fv__pool_free(c, sk);
@@ -5650,13 +5776,15 @@ static void fv__attention_fwd_cu(fv_ctx *c, fv_tensor *y) {
 template <class C> static void fv__attention_bwd_start(fv_ctx *c, const fv__cu_attention &a) {
     FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_delta_k<C>);
     if (a.gq.data) FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_gq_k<C>);
-    if (a.gk.data || a.gv.data) FV__START(c, fv__row_grid(a.B * a.K * a.M), fv__row_block(), (a), fv__attention_gkv_k<C>);
+    if (a.gk.data || a.gv.data)
+        FV__START(c, fv__row_grid(a.B * a.K * a.M), fv__row_block(), (a), fv__attention_gkv_k<C>);
 }
 static void fv__attention_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_attention a = fv__cu_attention_of(y);
     fv__node *n = y->node;
     fv_type t = fv__compute_type(n->src[0]->type);
-    fv__span *sq, *sk, *gq = NULL, *gk = NULL, *delta = fv__pool_alloc(c, (size_t)(a.B * a.H * a.N) * fv_type_size(t));
+    fv__span *sq, *sk, *gq = NULL, *gk = NULL,
+                       *delta = fv__pool_alloc(c, (size_t)(a.B * a.H * a.N) * fv_type_size(t));
     fv_tensor *src[3];
     void *g[3];
     int first[3] = {1, 1, 1};
@@ -5673,12 +5801,16 @@ static void fv__attention_bwd_cu(fv_ctx *c, fv_tensor *y) {
     a.gq = to_q, a.gk = to_k;
     a.gv = fv__cu_grad_of(g[2], fv_grad_type(src[2]), a.v.width, a.v.at, !first[2]);
     fv__cu_turned(c, n, t, &a, &sq, &sk);
-    if (sq && g[0]) gq = fv__pool_alloc(c, sq->size), a.gq = fv__cu_grad_of(gq ? gq->data : NULL, t, a.H * a.hd, 0, 0);
-    if (sk && g[1]) gk = fv__pool_alloc(c, sk->size), a.gk = fv__cu_grad_of(gk ? gk->data : NULL, t, a.K * a.hd, 0, 0);
+    if (sq && g[0])
+        gq = fv__pool_alloc(c, sq->size), a.gq = fv__cu_grad_of(gq ? gq->data : NULL, t, a.H * a.hd, 0, 0);
+    if (sk && g[1])
+        gk = fv__pool_alloc(c, sk->size), a.gk = fv__cu_grad_of(gk ? gk->data : NULL, t, a.K * a.hd, 0, 0);
     if (t == FV_F64) fv__attention_bwd_start<double>(c, a);
     else fv__attention_bwd_start<float>(c, a);
-    if (gq) fv__cu_rotate(c, t, fv__cu_head_of(gq->data, t, a.H * a.hd, 0), to_q, a.B * a.N, a.N, a.H, a.hd, n, 1);
-    if (gk) fv__cu_rotate(c, t, fv__cu_head_of(gk->data, t, a.K * a.hd, 0), to_k, a.B * a.M, a.M, a.K, a.hd, n, 1);
+    if (gq)
+        fv__cu_rotate(c, t, fv__cu_head_of(gq->data, t, a.H * a.hd, 0), to_q, a.B * a.N, a.N, a.H, a.hd, n, 1);
+    if (gk)
+        fv__cu_rotate(c, t, fv__cu_head_of(gk->data, t, a.K * a.hd, 0), to_k, a.B * a.M, a.M, a.K, a.hd, n, 1);
     fv__pool_free(c, gk);
     fv__pool_free(c, gq);
     fv__pool_free(c, sk);
@@ -5923,7 +6055,8 @@ static void fv__norm_fwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_norm n = fv__cu_norm_of(y);
     n.y = y->data, n.y_type = y->type;
     n.stats = (double *)fv__save(c, y, 0, 2 * (size_t)n.rows * sizeof(double));
-    if (fv__compute_type(y->type) == FV_F64) FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__norm_k<double>);
+    if (fv__compute_type(y->type) == FV_F64)
+        FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__norm_k<double>);
     else FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__norm_k<float>);
 }
 static void fv__norm_bwd_cu(fv_ctx *c, fv_tensor *y) {
@@ -5939,7 +6072,8 @@ static void fv__norm_bwd_cu(fv_ctx *c, fv_tensor *y) {
     if (o.to[0] || o.to[1]) fv__fold_run(c, f, n.d, n.rows, o);
     n.y = fv__grad(c, x, &first), n.y_type = fv_grad_type(x), n.add = !first;
     if (!n.y) return;
-    if (fv__compute_type(y->type) == FV_F64) FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__norm_grad_k<double>);
+    if (fv__compute_type(y->type) == FV_F64)
+        FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__norm_grad_k<double>);
     else FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__norm_grad_k<float>);
 }
 #endif
@@ -6101,9 +6235,9 @@ struct fv__channel_f { /* sums of x - m or, with g, of g (x - m) and of g; m per
     }
 };
 typedef struct fv__cu_batchnorm {
-    void *m;                       /* [4][d] of C, as on the CPU: m, w r, b - m w r, r */
-    double *sums;                  /* [2][d] */
-    const void *w, *b;             /* of C, or NULL */
+    void *m;                        /* [4][d] of C, as on the CPU: m, w r, b - m w r, r */
+    double *sums;                   /* [2][d] */
+    const void *w, *b;              /* of C, or NULL */
     void *mean, *var, *p, *gw, *gb; /* running statistics, of C; [2][d] for gx; gradients, or NULL */
     fv_type gw_type, gb_type;
     int64_t d;
@@ -6141,7 +6275,8 @@ struct fv__batchnorm_f { /* table: m of the above; i[0] d */
 template <class C> FV__KERNEL fv__batchnorm_weights_k(fv__cu_batchnorm n) {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, d = n.d;
     if (i >= d) return;
-    double wr = (double)((C *)n.m)[d + i], r = (double)((C *)n.m)[3 * d + i], gw = n.sums[i] * r, gb = n.sums[d + i];
+    double wr = (double)((C *)n.m)[d + i], r = (double)((C *)n.m)[3 * d + i], gw = n.sums[i] * r,
+           gb = n.sums[d + i];
     ((C *)n.p)[i] = (C)(n.training ? -wr * r * gw / n.rows : 0);
     ((C *)n.p)[d + i] = (C)(n.training ? -wr * gb / n.rows : 0);
     if (n.gw) fv__put<double>(n.gw, n.gw_type, i, gw, n.add_w);
@@ -6154,10 +6289,11 @@ struct fv__batchnorm_grad_f { /* in x, gy */
         out[0] = (in[0] - t[e]) * p[e] + p[d + e] + in[1] * t[d + e];
     }
 };
-#define FV__START_CHANNELS(c, t, n, kernel)                                                                                         \
-    do {                                                                                                                            \
-        if ((t) == FV_F64) FV__START(c, dim3((unsigned)FV__CEIL((n).d, (int64_t)128)), dim3(128), (n), kernel<double>);             \
-        else FV__START(c, dim3((unsigned)FV__CEIL((n).d, (int64_t)128)), dim3(128), (n), kernel<float>);                            \
+#define FV__START_CHANNELS(c, t, n, kernel)                                                                  \
+    do {                                                                                                     \
+        if ((t) == FV_F64)                                                                                   \
+            FV__START(c, dim3((unsigned)FV__CEIL((n).d, (int64_t)128)), dim3(128), (n), kernel<double>);     \
+        else FV__START(c, dim3((unsigned)FV__CEIL((n).d, (int64_t)128)), dim3(128), (n), kernel<float>);     \
     } while (0)
 static fv__cu_batchnorm fv__cu_batchnorm_of(const fv_tensor *y, void *m, fv__span *sums) {
     fv_tensor *const *src = y->node->src;
@@ -6165,7 +6301,8 @@ static fv__cu_batchnorm fv__cu_batchnorm_of(const fv_tensor *y, void *m, fv__spa
     memset(&n, 0, sizeof n);
     n.m = m, n.sums = (double *)(void *)sums->data, n.d = fv__last(y), n.rows = (double)fv__rows_count(y);
     n.w = fv__elements(src[1]), n.b = fv__elements(src[2]), n.mean = src[3]->data, n.var = src[4]->data;
-    n.eps = y->node->f[0], n.momentum = y->node->f[1], n.training = y->node->i[0] != 0, n.moved = y->node->i[1] != 0;
+    n.eps = y->node->f[0], n.momentum = y->node->f[1], n.training = y->node->i[0] != 0,
+    n.moved = y->node->i[1] != 0;
     return n;
 }
 /* both of a fold's sums into n.sums */
@@ -6182,7 +6319,8 @@ static void fv__batchnorm_fwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__span *sums = fv__pool_alloc(c, 2 * (size_t)d * sizeof(double));
     if (!m || !sums) return;
     if (!y->node->src[3]->device || !y->node->src[4]->device) {
-        fv_fail(c, FV_EUSAGE, "batchnorm: on a GPU the running statistics are constants of the context (fv_constant)");
+        fv_fail(c, FV_EUSAGE,
+                "batchnorm: on a GPU the running statistics are constants of the context (fv_constant)");
         return;
     }
     fv__cu_batchnorm n = fv__cu_batchnorm_of(y, m, sums);
@@ -6302,14 +6440,16 @@ static fv__cu_norm fv__cu_inverse_rms_of(const fv_tensor *y) {
     const fv_tensor *x = y->node->src[0];
     fv__cu_norm n;
     memset(&n, 0, sizeof n);
-    n.x = fv__elements(x), n.x_type = x->type, n.rows = fv__rows_count(x), n.d = fv__last(x), n.eps = y->node->f[0];
+    n.x = fv__elements(x), n.x_type = x->type, n.rows = fv__rows_count(x), n.d = fv__last(x),
+    n.eps = y->node->f[0];
     return n;
 }
 static void fv__inverse_rms_fwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_norm n = fv__cu_inverse_rms_of(y);
     n.y = y->data, n.y_type = y->type;
     if (!n.rows) return;
-    if (y->type == FV_F64) FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__inverse_rms_k<double>);
+    if (y->type == FV_F64)
+        FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__inverse_rms_k<double>);
     else FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__inverse_rms_k<float>);
 }
 static void fv__inverse_rms_bwd_cu(fv_ctx *c, fv_tensor *y) {
@@ -6319,7 +6459,8 @@ static void fv__inverse_rms_bwd_cu(fv_ctx *c, fv_tensor *y) {
     n.w = y->data, n.g = y->grad, n.g_type = fv_grad_type(y);
     n.y = fv__grad(c, x, &first), n.y_type = fv_grad_type(x), n.add = !first;
     if (!n.y || !n.rows) return;
-    if (y->type == FV_F64) FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__inverse_rms_grad_k<double>);
+    if (y->type == FV_F64)
+        FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__inverse_rms_grad_k<double>);
     else FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__inverse_rms_grad_k<float>);
 }
 #endif
@@ -6384,10 +6525,12 @@ template <class C> FV__KERNEL fv__softmax_k(fv__cu_rows r) {
         most = x != x || x > most ? x : most;
     }
     most = fv__warp_max(most);
-    for (int64_t i = threadIdx.x; i < r.d; i += 32) sum += exp(fv__ld<C>(r.in[0], r.in_type[0], row * r.d + i) - most);
+    for (int64_t i = threadIdx.x; i < r.d; i += 32)
+        sum += exp(fv__ld<C>(r.in[0], r.in_type[0], row * r.d + i) - most);
     sum = 1 / fv__warp_sum(sum);
     for (int64_t i = threadIdx.x; i < r.d; i += 32)
-        fv__st<C>(r.out, r.out_type, row * r.d + i, exp(fv__ld<C>(r.in[0], r.in_type[0], row * r.d + i) - most) * sum);
+        fv__st<C>(r.out, r.out_type, row * r.d + i,
+                  exp(fv__ld<C>(r.in[0], r.in_type[0], row * r.d + i) - most) * sum);
 }
 template <class C> FV__KERNEL fv__softmax_grad_k(fv__cu_rows r) { /* in y, gy */
     int64_t row = fv__my_row();
@@ -6398,22 +6541,29 @@ template <class C> FV__KERNEL fv__softmax_grad_k(fv__cu_rows r) { /* in y, gy */
     dot = fv__warp_sum(dot);
     for (int64_t i = threadIdx.x; i < r.d; i += 32)
         fv__put<C>(r.out, r.out_type, row * r.d + i,
-                   fv__ld<C>(r.in[0], r.in_type[0], row * r.d + i) * (fv__ld<C>(r.in[1], r.in_type[1], row * r.d + i) - dot), r.add);
+                   fv__ld<C>(r.in[0], r.in_type[0], row * r.d + i) *
+                       (fv__ld<C>(r.in[1], r.in_type[1], row * r.d + i) - dot),
+                   r.add);
 }
 static void fv__softmax_fwd_cu(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0];
-    fv__cu_rows r = {{fv__elements(x), NULL}, y->data, {x->type, x->type}, y->type, fv__rows_count(x), fv__last(x), 0};
+    fv__cu_rows r = {
+        {fv__elements(x), NULL}, y->data, {x->type, x->type}, y->type, fv__rows_count(x), fv__last(x), 0};
     if (!r.rows) return;
-    if (fv__compute_type(y->type) == FV_F64) FV__START(c, fv__row_grid(r.rows), fv__row_block(), (r), fv__softmax_k<double>);
+    if (fv__compute_type(y->type) == FV_F64)
+        FV__START(c, fv__row_grid(r.rows), fv__row_block(), (r), fv__softmax_k<double>);
     else FV__START(c, fv__row_grid(r.rows), fv__row_block(), (r), fv__softmax_k<float>);
 }
 static void fv__softmax_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv_tensor *x = y->node->src[0];
     int first = 1;
     void *g = fv__grad(c, x, &first);
-    fv__cu_rows r = {{y->data, y->grad}, g, {y->type, fv_grad_type(y)}, fv_grad_type(x), fv__rows_count(y), fv__last(y), !first};
+    fv__cu_rows r = {
+        {y->data, y->grad}, g,     {y->type, fv_grad_type(y)}, fv_grad_type(x), fv__rows_count(y),
+        fv__last(y),        !first};
     if (!g || !r.rows) return;
-    if (fv__compute_type(y->type) == FV_F64) FV__START(c, fv__row_grid(r.rows), fv__row_block(), (r), fv__softmax_grad_k<double>);
+    if (fv__compute_type(y->type) == FV_F64)
+        FV__START(c, fv__row_grid(r.rows), fv__row_block(), (r), fv__softmax_grad_k<double>);
     else FV__START(c, fv__row_grid(r.rows), fv__row_block(), (r), fv__softmax_grad_k<float>);
 }
 #endif
@@ -6465,7 +6615,8 @@ struct fv__gelu_f {
 struct fv__gelu_grad_f {
     template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
         C x = in[0], gy = in[1];
-        out[0] = gy * ((C)0.5 * (1 + erf(x * (C)0.70710678118654752)) + x * exp(-x * x / 2) * (C)0.39894228040143268);
+        out[0] =
+            gy * ((C)0.5 * (1 + erf(x * (C)0.70710678118654752)) + x * exp(-x * x / 2) * (C)0.39894228040143268);
         (void)m, (void)i;
     }
 };
@@ -6617,7 +6768,9 @@ static void fv__swiglu_bwd(fv_ctx *c, fv_tensor *y) {
 }
 #ifdef FROZENVIS_CUDA
 struct fv__swiglu_f {
-    template <class C> FV__DEV void run(const fv__map &, int64_t, const C *in, C *out) { out[0] = in[0] / (1 + exp(-in[0])) * in[1]; }
+    template <class C> FV__DEV void run(const fv__map &, int64_t, const C *in, C *out) {
+        out[0] = in[0] / (1 + exp(-in[0])) * in[1];
+    }
 };
 struct fv__swiglu_grad_f { /* in gate, up, gy; out ggate, gup */
     template <class C> FV__DEV void run(const fv__map &, int64_t, const C *in, C *out) {
@@ -6756,8 +6909,10 @@ typedef struct fv__cu_classes {
     int add;
 } fv__cu_classes;
 template <class C> FV__DEV C fv__target_at(const fv__cu_classes &n, int64_t row, int64_t i) {
-    if (n.target_type != FV_I32 && n.target_type != FV_I64) return fv__ld<C>(n.target, n.target_type, row * n.K + i);
-    int64_t label = n.target_type == FV_I32 ? ((const int32_t *)n.target)[row] : ((const int64_t *)n.target)[row];
+    if (n.target_type != FV_I32 && n.target_type != FV_I64)
+        return fv__ld<C>(n.target, n.target_type, row * n.K + i);
+    int64_t label =
+        n.target_type == FV_I32 ? ((const int32_t *)n.target)[row] : ((const int64_t *)n.target)[row];
     return label < 0 || label >= n.K ? (C)NAN : (C)(label == i);
 }
 template <class C> FV__KERNEL fv__cross_entropy_k(fv__cu_classes n) {
@@ -6790,7 +6945,8 @@ template <class C> FV__KERNEL fv__cross_entropy_grad_k(fv__cu_classes n) {
     C all = (C)((1 - n.s) * fv__warp_sum(weight) + n.s);
     for (int64_t i = threadIdx.x; i < n.K; i += 32) {
         C p = (C)exp((double)fv__ld<C>(n.x, n.x_type, row * n.K + i) - n.log_sum[row]);
-        fv__put<C>(n.gx, n.gx_type, row * n.K + i, g * (p * all - (1 - s) * fv__target_at<C>(n, row, i) - s / (C)n.K), n.add);
+        fv__put<C>(n.gx, n.gx_type, row * n.K + i,
+                   g * (p * all - (1 - s) * fv__target_at<C>(n, row, i) - s / (C)n.K), n.add);
     }
 }
 static fv__cu_classes fv__cu_classes_of(const fv_tensor *y) {
@@ -6815,7 +6971,8 @@ static void fv__cross_entropy_bwd_cu(fv_ctx *c, fv_tensor *y) {
     n.gx = fv__grad(c, y->node->src[0], &first), n.gx_type = fv_grad_type(y->node->src[0]), n.add = !first;
     n.log_sum = (double *)fv__saved(y, 0) + n.B, n.gy = y->grad, n.gy_type = fv_grad_type(y);
     if (!n.gx) return;
-    if (y->type == FV_F64) FV__START(c, fv__row_grid(n.B), fv__row_block(), (n), fv__cross_entropy_grad_k<double>);
+    if (y->type == FV_F64)
+        FV__START(c, fv__row_grid(n.B), fv__row_block(), (n), fv__cross_entropy_grad_k<double>);
     else FV__START(c, fv__row_grid(n.B), fv__row_block(), (n), fv__cross_entropy_grad_k<float>);
 }
 #endif
@@ -6925,7 +7082,9 @@ static void fv__bce_fwd(fv_ctx *c, fv_tensor *y) { fv__elements_fwd(c, y, fv__bc
 static void fv__bce_bwd(fv_ctx *c, fv_tensor *y) { fv__elements_bwd(c, y, fv__bce_grad_rows); }
 #ifdef FROZENVIS_CUDA
 struct fv__bce_f {
-    FV__DEV double element(double x, double t, double setting, double *slope) { return fv__bce_element(x, t, setting, slope); }
+    FV__DEV double element(double x, double t, double setting, double *slope) {
+        return fv__bce_element(x, t, setting, slope);
+    }
 };
 #endif
 static const fv__op fv__op_bce = {"bce_with_logits", fv__elements_shape, fv__bce_fwd, fv__bce_bwd,
@@ -6953,7 +7112,9 @@ static void fv__huber_fwd(fv_ctx *c, fv_tensor *y) { fv__elements_fwd(c, y, fv__
 static void fv__huber_bwd(fv_ctx *c, fv_tensor *y) { fv__elements_bwd(c, y, fv__huber_grad_rows); }
 #ifdef FROZENVIS_CUDA
 struct fv__huber_f {
-    FV__DEV double element(double x, double t, double setting, double *slope) { return fv__huber_element(x, t, setting, slope); }
+    FV__DEV double element(double x, double t, double setting, double *slope) {
+        return fv__huber_element(x, t, setting, slope);
+    }
 };
 #endif
 static const fv__op fv__op_huber = {"huber", fv__elements_shape, fv__huber_fwd, fv__huber_bwd,
@@ -7093,12 +7254,13 @@ FV__KERNEL fv__strips_k(fv__cu_strips s) {
     if (o >= s.outer) return;
     int64_t to = o * s.to_step + j, from = o * s.from_step + j;
     if (s.size) fv__move(s.to, to, s.from, from, s.size);
-    else if (s.to_type == FV_F64 || s.from_type == FV_F64) fv__put<double>(s.to, s.to_type, to, fv__ld<double>(s.from, s.from_type, from), s.add);
+    else if (s.to_type == FV_F64 || s.from_type == FV_F64)
+        fv__put<double>(s.to, s.to_type, to, fv__ld<double>(s.from, s.from_type, from), s.add);
     else fv__put<float>(s.to, s.to_type, to, fv__ld<float>(s.from, s.from_type, from), s.add);
 }
 static dim3 fv__grid_of(int64_t n) { return dim3((unsigned)FV__MAX(FV__CEIL(n, (int64_t)256), (int64_t)1)); }
-static void fv__cu_strips_run(fv_ctx *c, int64_t outer, int64_t run, const void *from, fv_type from_type, int64_t from_step, void *to,
-                              fv_type to_type, int64_t to_step, int add) {
+static void fv__cu_strips_run(fv_ctx *c, int64_t outer, int64_t run, const void *from, fv_type from_type,
+                              int64_t from_step, void *to, fv_type to_type, int64_t to_step, int add) {
     fv__cu_strips s = {outer, run, from_step, to_step, from, to, from_type, to_type, add, 0};
     if (from_type == to_type && !add) s.size = fv_type_size(to_type);
     if (outer && run) FV__START(c, fv__grid_of(outer * run), dim3(256), (s), fv__strips_k);
@@ -7107,7 +7269,8 @@ static void fv__cu_strips_run(fv_ctx *c, int64_t outer, int64_t run, const void 
 /* ---- places: y's elements as (e, p): element e of an operand, place p among those that share it ---- */
 typedef struct fv__places {
     int rank;
-    int64_t dim[FV_MAX_RANK], whole[FV_MAX_RANK], own[FV_MAX_RANK]; /* y's dims; steps in y and in the operand (0: stretched) */
+    int64_t dim[FV_MAX_RANK], whole[FV_MAX_RANK],
+        own[FV_MAX_RANK]; /* y's dims; steps in y and in the operand (0: stretched) */
 } fv__places;
 FV__DEV int64_t fv__place(const fv__places &m, int64_t e, int64_t p) {
     int64_t at = 0;
@@ -7316,13 +7479,15 @@ typedef struct fv__cu_binary {
 template <class C> FV__KERNEL fv__binary_k(fv__cu_binary w) {
     int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (e >= w.n) return;
-    C a = fv__ld<C>(w.x[0], w.x_type[0], fv__bcast_at(&w.m, 0, e)), b = fv__ld<C>(w.x[1], w.x_type[1], fv__bcast_at(&w.m, 1, e));
+    C a = fv__ld<C>(w.x[0], w.x_type[0], fv__bcast_at(&w.m, 0, e)),
+      b = fv__ld<C>(w.x[1], w.x_type[1], fv__bcast_at(&w.m, 1, e));
     fv__st<C>(w.out, w.out_type, e, w.kind == FV__ADD2 ? a + b : w.kind == FV__SUB2 ? a - b : a * b);
 }
 /* what element e of gy gives operand w.to */
 template <class C> FV__DEV C fv__binary_share_at(const fv__cu_binary &w, int64_t e) {
     C g = fv__ld<C>(w.gy, w.gy_type, e);
-    if (w.kind == FV__MUL2) return g * fv__ld<C>(w.x[1 - w.to], w.x_type[1 - w.to], fv__bcast_at(&w.m, 1 - w.to, e));
+    if (w.kind == FV__MUL2)
+        return g * fv__ld<C>(w.x[1 - w.to], w.x_type[1 - w.to], fv__bcast_at(&w.m, 1 - w.to, e));
     return w.kind == FV__SUB2 && w.to == 1 ? -g : g;
 }
 template <class C> FV__KERNEL fv__binary_grad_k(fv__cu_binary w) { /* an operand that was not stretched */
@@ -7332,7 +7497,9 @@ template <class C> FV__KERNEL fv__binary_grad_k(fv__cu_binary w) { /* an operand
 struct fv__binary_f { /* one that was: the sum over its places */
     fv__cu_binary w;
     fv__places m;
-    FV__METHOD void run(int64_t e, int64_t p, double *sum) const { sum[0] += fv__binary_share_at<double>(w, fv__place(m, e, p)); }
+    FV__METHOD void run(int64_t e, int64_t p, double *sum) const {
+        sum[0] += fv__binary_share_at<double>(w, fv__place(m, e, p));
+    }
 };
 static fv__cu_binary fv__cu_binary_of(const fv_tensor *y) {
     fv__cu_binary w;
@@ -7345,7 +7512,8 @@ static void fv__binary_fwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_binary w = fv__cu_binary_of(y);
     w.out = y->data, w.out_type = y->type;
     if (!w.n) return;
-    if (fv__compute_type(y->type) == FV_F64) FV__START(c, fv__grid_of(w.n), dim3(256), (w), fv__binary_k<double>);
+    if (fv__compute_type(y->type) == FV_F64)
+        FV__START(c, fv__grid_of(w.n), dim3(256), (w), fv__binary_k<double>);
     else FV__START(c, fv__grid_of(w.n), dim3(256), (w), fv__binary_k<float>);
 }
 static void fv__binary_bwd_to_cu(fv_ctx *c, fv_tensor *y, int to) {
@@ -7357,7 +7525,8 @@ static void fv__binary_bwd_to_cu(fv_ctx *c, fv_tensor *y, int to) {
     w.out = fv__grad(c, x, &first), w.out_type = fv_grad_type(x), w.add = !first;
     if (!w.out) return;
     if (fv_numel(x) == w.n) {
-        if (fv__compute_type(y->type) == FV_F64) FV__START(c, fv__grid_of(w.n), dim3(256), (w), fv__binary_grad_k<double>);
+        if (fv__compute_type(y->type) == FV_F64)
+            FV__START(c, fv__grid_of(w.n), dim3(256), (w), fv__binary_grad_k<double>);
         else FV__START(c, fv__grid_of(w.n), dim3(256), (w), fv__binary_grad_k<float>);
         return;
     }
@@ -7365,7 +7534,8 @@ static void fv__binary_bwd_to_cu(fv_ctx *c, fv_tensor *y, int to) {
     int64_t step = 1;
     memset(&f, 0, sizeof f);
     f.w = w, f.m.rank = w.m.rank;
-    for (int i = w.m.rank - 1; i >= 0; i--) f.m.dim[i] = w.m.dim[i], f.m.own[i] = w.m.step[to][i], f.m.whole[i] = step, step *= w.m.dim[i];
+    for (int i = w.m.rank - 1; i >= 0; i--)
+        f.m.dim[i] = w.m.dim[i], f.m.own[i] = w.m.step[to][i], f.m.whole[i] = step, step *= w.m.dim[i];
     fv__fold_run(c, f, fv_numel(x), w.n / fv_numel(x), fv__fold_to(w.out, w.out_type, w.add, 1));
 }
 #endif
@@ -7432,7 +7602,9 @@ static void fv__scale_bwd(fv_ctx *c, fv_tensor *y) {
 }
 #ifdef FROZENVIS_CUDA
 struct fv__scale_f { /* f[0] s */
-    template <class C> FV__DEV void run(const fv__map &m, int64_t, const C *in, C *out) { out[0] = in[0] * (C)m.f[0]; }
+    template <class C> FV__DEV void run(const fv__map &m, int64_t, const C *in, C *out) {
+        out[0] = in[0] * (C)m.f[0];
+    }
 };
 static void fv__scale_fwd_cu(fv_ctx *c, fv_tensor *y) { fv__unary_fwd_cu<fv__scale_f>(c, y); }
 static void fv__scale_bwd_cu(fv_ctx *c, fv_tensor *y) {
@@ -7658,35 +7830,43 @@ FV__KERNEL fv__permute_k(fv__cu_permutation p) {
     if (e >= p.n) return;
     for (int i = p.rank - 1; i >= 0; i--) from += left % p.dim[i] * p.step[i], left /= p.dim[i];
     if (p.size) fv__move(p.to, e, p.from, from, p.size);
-    else if (p.to_type == FV_F64 || p.from_type == FV_F64) fv__put<double>(p.to, p.to_type, e, fv__ld<double>(p.from, p.from_type, from), p.add);
+    else if (p.to_type == FV_F64 || p.from_type == FV_F64)
+        fv__put<double>(p.to, p.to_type, e, fv__ld<double>(p.from, p.from_type, from), p.add);
     else fv__put<float>(p.to, p.to_type, e, fv__ld<float>(p.from, p.from_type, from), p.add);
 }
 /* the usual case of it: the last two of the target's dims change places, through shared memory, so that both sides touch neighbours */
 FV__KERNEL fv__transpose_k(fv__cu_permutation p) {
     __shared__ uint64_t tile[32][33];
-    int64_t rows = p.dim[p.rank - 2], cols = p.dim[p.rank - 1], i0 = (int64_t)blockIdx.y * 32, j0 = (int64_t)blockIdx.x * 32, from = 0, left = blockIdx.z;
+    int64_t rows = p.dim[p.rank - 2], cols = p.dim[p.rank - 1], i0 = (int64_t)blockIdx.y * 32,
+            j0 = (int64_t)blockIdx.x * 32, from = 0, left = blockIdx.z;
     for (int i = p.rank - 3; i >= 0; i--) from += left % p.dim[i] * p.step[i], left /= p.dim[i];
     for (int k = (int)threadIdx.y; k < 32; k += (int)blockDim.y) /* source neighbours go along the target's rows */
         if (i0 + (int)threadIdx.x < rows && j0 + k < cols)
-            fv__move(&tile[k][threadIdx.x], 0, p.from, from + (i0 + (int)threadIdx.x) * p.step[p.rank - 2] + (j0 + k) * p.step[p.rank - 1], p.size);
+            fv__move(&tile[k][threadIdx.x], 0, p.from,
+                     from + (i0 + (int)threadIdx.x) * p.step[p.rank - 2] + (j0 + k) * p.step[p.rank - 1],
+                     p.size);
     __syncthreads();
     for (int k = (int)threadIdx.y; k < 32; k += (int)blockDim.y)
         if (i0 + k < rows && j0 + (int)threadIdx.x < cols)
-            fv__move(p.to, ((int64_t)blockIdx.z * rows + i0 + k) * cols + j0 + (int)threadIdx.x, &tile[threadIdx.x][k], 0, p.size);
+            fv__move(p.to, ((int64_t)blockIdx.z * rows + i0 + k) * cols + j0 + (int)threadIdx.x,
+                     &tile[threadIdx.x][k], 0, p.size);
 }
-static void fv__cu_permute(fv_ctx *c, int rank, const int64_t *dim, const int64_t *order, const void *from, fv_type from_type, void *to, fv_type to_type,
-                           int add) {
+static void fv__cu_permute(fv_ctx *c, int rank, const int64_t *dim, const int64_t *order, const void *from,
+                           fv_type from_type, void *to, fv_type to_type, int add) {
     fv__permutation p = fv__permutation_of(rank, dim, order);
     fv__cu_permutation q;
     memset(&q, 0, sizeof q);
-    q.rank = p.rank, q.add = add, q.from = from, q.to = to, q.from_type = from_type, q.to_type = to_type, q.n = 1;
+    q.rank = p.rank, q.add = add, q.from = from, q.to = to, q.from_type = from_type, q.to_type = to_type,
+    q.n = 1;
     for (int i = 0; i < p.rank; i++) q.dim[i] = p.dim[i], q.step[i] = p.from_step[i], q.n *= p.dim[i];
     if (from_type == to_type && !add) q.size = fv_type_size(to_type);
     if (!q.n) return;
     int64_t panels = p.rank < 2 ? 0 : q.n / (q.dim[p.rank - 1] * q.dim[p.rank - 2]);
     if (q.size && p.rank >= 2 && q.step[p.rank - 2] == 1 && panels < 65536 && q.dim[p.rank - 2] < 65536 * 32)
-        FV__START(c, dim3((unsigned)FV__CEIL(q.dim[p.rank - 1], (int64_t)32), (unsigned)FV__CEIL(q.dim[p.rank - 2], (int64_t)32), (unsigned)panels), dim3(32, 8),
-                  (q), fv__transpose_k);
+        FV__START(c,
+                  dim3((unsigned)FV__CEIL(q.dim[p.rank - 1], (int64_t)32),
+                       (unsigned)FV__CEIL(q.dim[p.rank - 2], (int64_t)32), (unsigned)panels),
+                  dim3(32, 8), (q), fv__transpose_k);
     else FV__START(c, fv__grid_of(q.n), dim3(256), (q), fv__permute_k);
 }
 static void fv__permute_fwd_cu(fv_ctx *c, fv_tensor *y) {
@@ -7815,7 +7995,9 @@ FV__KERNEL fv__concat_k(fv__cu_repeated r) {
 }
 struct fv__concat_f {
     fv__cu_repeated r;
-    FV__METHOD void run(int64_t e, int64_t p, double *sum) const { sum[0] += fv__ld<double>(r.from, r.from_type, fv__place(r.m, e, p)); }
+    FV__METHOD void run(int64_t e, int64_t p, double *sum) const {
+        sum[0] += fv__ld<double>(r.from, r.from_type, fv__place(r.m, e, p));
+    }
 };
 static fv__cu_repeated fv__cu_repeated_of(const fv_tensor *y, const fv_tensor *x, int axis, int64_t run) {
     fv__split s = fv__split_at(y, axis);
@@ -7823,7 +8005,8 @@ static fv__cu_repeated fv__cu_repeated_of(const fv_tensor *y, const fv_tensor *x
     int64_t step = s.n * s.inner;
     memset(&r, 0, sizeof r);
     r.m.rank = axis + 1, r.m.dim[axis] = run, r.m.whole[axis] = r.m.own[axis] = 1;
-    for (int i = axis - 1; i >= 0; i--) r.m.dim[i] = y->dim[i], r.m.own[i] = x->dim[i] == y->dim[i], r.m.whole[i] = step, step *= y->dim[i];
+    for (int i = axis - 1; i >= 0; i--)
+        r.m.dim[i] = y->dim[i], r.m.own[i] = x->dim[i] == y->dim[i], r.m.whole[i] = step, step *= y->dim[i];
     r.n = fv_numel(x), r.count = r.n ? s.outer * run / r.n : 0;
     return r;
 }
@@ -7841,7 +8024,8 @@ static void fv__concat_fwd_cu(fv_ctx *c, fv_tensor *y) {
             continue;
         }
         fv__cu_repeated r = fv__cu_repeated_of(y, x, axis, run);
-        r.from = fv__elements(x), r.from_type = x->type, r.to = to, r.to_type = y->type, r.size = x->type == y->type ? fv_type_size(x->type) : 0;
+        r.from = fv__elements(x), r.from_type = x->type, r.to = to, r.to_type = y->type,
+        r.size = x->type == y->type ? fv_type_size(x->type) : 0;
         if (r.n && r.count) FV__START(c, fv__grid_of(r.n * r.count), dim3(256), (r), fv__concat_k);
     }
 }
@@ -7918,7 +8102,8 @@ static void fv__slice_fwd_cu(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0];
     fv__split s = fv__split_at(x, (int)y->node->i[0]);
     int64_t run = y->node->i[2] * s.inner;
-    fv__cu_strips_run(c, s.outer, run, fv__at(fv__elements(x), x->type, y->node->i[1] * s.inner), x->type, s.n * s.inner, y->data, y->type, run, 0);
+    fv__cu_strips_run(c, s.outer, run, fv__at(fv__elements(x), x->type, y->node->i[1] * s.inner), x->type,
+                      s.n * s.inner, y->data, y->type, run, 0);
 }
 static void fv__slice_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv_tensor *x = y->node->src[0];
@@ -7926,8 +8111,9 @@ static void fv__slice_bwd_cu(fv_ctx *c, fv_tensor *y) {
     int64_t run = y->node->i[2] * s.inner;
     void *g = fv__cu_grad_or_zeros(c, x);
     if (g)
-        fv__cu_strips_run(c, s.outer, run, y->grad, fv_grad_type(y), run, fv__at(g, fv_grad_type(x), y->node->i[1] * s.inner), fv_grad_type(x),
-                          s.n * s.inner, 1);
+        fv__cu_strips_run(c, s.outer, run, y->grad, fv_grad_type(y), run,
+                          fv__at(g, fv_grad_type(x), y->node->i[1] * s.inner), fv_grad_type(x), s.n * s.inner,
+                          1);
 }
 #endif
 static const fv__op fv__op_slice = {"slice", fv__slice_shape, fv__slice_fwd, fv__slice_bwd,
@@ -8009,7 +8195,8 @@ FV__KERNEL fv__gather_k(fv__cu_gather w) {
     int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, i = e / w.cols, d = e % w.cols;
     if (i >= w.n) return;
     int64_t row = fv__index_at(w, i);
-    fv__st<double>(w.to, w.to_type, e, row < 0 || row >= w.rows ? NAN : fv__ld<double>(w.from, w.from_type, row * w.cols + d));
+    fv__st<double>(w.to, w.to_type, e,
+                   row < 0 || row >= w.rows ? NAN : fv__ld<double>(w.from, w.from_type, row * w.cols + d));
 }
 FV__KERNEL fv__gather_grad_k(fv__cu_gather w) { /* a thread owns a column, so sums are made in the order of the indices */
     int64_t d = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
@@ -8017,28 +8204,35 @@ FV__KERNEL fv__gather_grad_k(fv__cu_gather w) { /* a thread owns a column, so su
     for (int64_t i = 0; i < w.n; i++) {
         int64_t row = fv__index_at(w, i);
         if (row < 0 || row >= w.rows) continue;
-        if (w.to_type == FV_F64) fv__put<double>(w.to, w.to_type, row * w.cols + d, fv__ld<double>(w.from, w.from_type, i * w.cols + d), 1);
-        else fv__put<float>(w.to, w.to_type, row * w.cols + d, fv__ld<float>(w.from, w.from_type, i * w.cols + d), 1);
+        if (w.to_type == FV_F64)
+            fv__put<double>(w.to, w.to_type, row * w.cols + d,
+                            fv__ld<double>(w.from, w.from_type, i * w.cols + d), 1);
+        else
+            fv__put<float>(w.to, w.to_type, row * w.cols + d,
+                           fv__ld<float>(w.from, w.from_type, i * w.cols + d), 1);
     }
 }
 static fv__cu_gather fv__cu_gather_of(const fv_tensor *y) {
     const fv_tensor *table = y->node->src[0], *index = y->node->src[1];
     fv__cu_gather w;
     memset(&w, 0, sizeof w);
-    w.index = fv__elements(index), w.index_type = index->type, w.n = fv_numel(index), w.rows = table->dim[0], w.cols = table->dim[1];
+    w.index = fv__elements(index), w.index_type = index->type, w.n = fv_numel(index), w.rows = table->dim[0],
+    w.cols = table->dim[1];
     return w;
 }
 static void fv__gather_fwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_gather w = fv__cu_gather_of(y);
     w.from = fv__elements(y->node->src[0]), w.from_type = w.to_type = y->type, w.to = y->data;
-    if (!fv__is_float(y)) fv_fail(c, FV_EUNAVAILABLE, "gather: a table of %s has no kernel for a GPU", fv_type_name(y->type));
+    if (!fv__is_float(y))
+        fv_fail(c, FV_EUNAVAILABLE, "gather: a table of %s has no kernel for a GPU", fv_type_name(y->type));
     if (w.n && w.cols) FV__START(c, fv__grid_of(w.n * w.cols), dim3(256), (w), fv__gather_k);
 }
 static void fv__gather_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_gather w = fv__cu_gather_of(y);
     w.from = y->grad, w.from_type = fv_grad_type(y);
     w.to = fv__cu_grad_or_zeros(c, y->node->src[0]), w.to_type = fv_grad_type(y->node->src[0]);
-    if (w.to && w.cols) FV__START(c, dim3((unsigned)FV__CEIL(w.cols, (int64_t)32)), dim3(32), (w), fv__gather_grad_k);
+    if (w.to && w.cols)
+        FV__START(c, dim3((unsigned)FV__CEIL(w.cols, (int64_t)32)), dim3(32), (w), fv__gather_grad_k);
 }
 #endif
 static const fv__op fv__op_gather = {"gather", fv__gather_shape, fv__gather_fwd, fv__gather_bwd,
@@ -8190,7 +8384,8 @@ FV__KERNEL fv__max_k(fv__cu_reduce w) {
     int32_t at = 0;
     for (int64_t p = 0; p < w.s.n; p++) {
         double v = fv__ld<double>(w.x, w.x_type, (e / w.s.inner * w.s.n + p) * w.s.inner + e % w.s.inner);
-        if (p == 0 || v > best || (v != v && best == best)) best = v, at = (int32_t)p; /* the first NaN stays */
+        if (p == 0 || v > best || (v != v && best == best))
+            best = v, at = (int32_t)p; /* the first NaN stays */
     }
     w.where[e] = at;
     fv__st<double>(w.y, w.y_type, e, best);
@@ -8203,16 +8398,20 @@ FV__KERNEL fv__max_grad_k(fv__cu_reduce w) {
     else fv__put<float>(w.g, w.g_type, to, fv__ld<float>(w.gy, w.gy_type, e), 1);
 }
 FV__KERNEL fv__spread_k(fv__cu_reduce w) { /* gx = gy of the sum it went into */
-    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, from = e / (w.s.n * w.s.inner) * w.s.inner + e % w.s.inner;
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x,
+            from = e / (w.s.n * w.s.inner) * w.s.inner + e % w.s.inner;
     if (e >= w.s.outer * w.s.n * w.s.inner) return;
-    if (w.g_type == FV_F64) fv__put<double>(w.g, w.g_type, e, w.scale * fv__ld<double>(w.gy, w.gy_type, from), w.add);
-    else fv__put<float>(w.g, w.g_type, e, (float)(w.scale * (double)fv__ld<float>(w.gy, w.gy_type, from)), w.add);
+    if (w.g_type == FV_F64)
+        fv__put<double>(w.g, w.g_type, e, w.scale * fv__ld<double>(w.gy, w.gy_type, from), w.add);
+    else
+        fv__put<float>(w.g, w.g_type, e, (float)(w.scale * (double)fv__ld<float>(w.gy, w.gy_type, from)), w.add);
 }
 static fv__cu_reduce fv__cu_reduce_of(const fv_tensor *y) {
     const fv_tensor *x = y->node->src[0];
     fv__cu_reduce w;
     memset(&w, 0, sizeof w);
-    w.x = fv__elements(x), w.x_type = x->type, w.s = fv__split_at(x, (int)y->node->i[0]), w.y = y->data, w.y_type = y->type;
+    w.x = fv__elements(x), w.x_type = x->type, w.s = fv__split_at(x, (int)y->node->i[0]), w.y = y->data,
+    w.y_type = y->type;
     w.scale = y->node->i[1] == FV__MEAN1 ? 1 / (double)w.s.n : 1;
     return w;
 }
@@ -8232,7 +8431,8 @@ static void fv__reduce_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_reduce w = fv__cu_reduce_of(y);
     fv_tensor *x = y->node->src[0];
     int first = 1;
-    w.where = (int32_t *)fv__saved(y, 0), w.gy = y->grad, w.gy_type = fv_grad_type(y), w.g_type = fv_grad_type(x);
+    w.where = (int32_t *)fv__saved(y, 0), w.gy = y->grad, w.gy_type = fv_grad_type(y),
+    w.g_type = fv_grad_type(x);
     w.g = y->node->i[1] == FV__MAX1 ? fv__cu_grad_or_zeros(c, x) : fv__grad(c, x, &first), w.add = !first;
     if (!w.g || !fv_numel(y)) return;
     if (y->node->i[1] == FV__MAX1) FV__START(c, fv__grid_of(fv_numel(y)), dim3(256), (w), fv__max_grad_k);
@@ -8294,7 +8494,8 @@ struct fv__dropout_f { /* i, f: the node's settings; the same numbers as on the 
         uint64_t draw = (uint64_t)(i / m.i[2]);
         uint32_t word[4];
         fv__philox((uint64_t)m.i[0], (uint64_t)m.i[1], draw >> 2, word);
-        double keep = m.f[0] < 1 ? 1 / (1 - m.f[0]) : 0, s = (double)(word[draw & 3] >> 8) * (1.0 / 16777216.0) < m.f[0] ? 0 : keep;
+        double keep = m.f[0] < 1 ? 1 / (1 - m.f[0]) : 0,
+               s = (double)(word[draw & 3] >> 8) * (1.0 / 16777216.0) < m.f[0] ? 0 : keep;
         out[0] = s > 0 ? (C)s * in[0] : (C)0;
     }
 };
@@ -8444,7 +8645,12 @@ static void fv__norm_job(void *arg, int job, int worker) {
 
 #ifdef FROZENVIS_CUDA
 /* On a GPU each of the three passes is one launch over all parameters: the host writes a table of chunks, a block takes one each. */
-typedef struct fv__cu_chunk { float *w, *g, *m, *v, *a; int64_t n; float decay; int pad; } fv__cu_chunk; /* a: the average; g NULL: no gradient came */
+typedef struct fv__cu_chunk {
+    float *w, *g, *m, *v, *a;
+    int64_t n;
+    float decay;
+    int pad;
+} fv__cu_chunk; /* a: the average; g NULL: no gradient came */
 typedef struct fv__cu_update {
     const fv__cu_chunk *chunk;
     double *part, *norm; /* chunks' sums of squares; the gradients' norm */
@@ -8476,7 +8682,8 @@ FV__KERNEL fv__grad_norm_k(fv__cu_update u) {
 }
 FV__KERNEL fv__update_k(fv__cu_update u) {
     fv__cu_chunk t = u.chunk[blockIdx.x];
-    float scale = u.clip > 0 ? (float)fmin(1.0, (double)u.clip / (*u.norm + 1e-6)) : 1.0f, root = 1 / sqrtf(u.correct2), keep = 1 - u.lr * t.decay;
+    float scale = u.clip > 0 ? (float)fmin(1.0, (double)u.clip / (*u.norm + 1e-6)) : 1.0f,
+          root = 1 / sqrtf(u.correct2), keep = 1 - u.lr * t.decay;
     for (int64_t i = threadIdx.x; t.g && i < t.n; i += 256) {
         float x = t.g[i] * scale;
         if (u.sgd) {
@@ -8495,7 +8702,8 @@ FV__KERNEL fv__ema_k(fv__cu_update u) {
 }
 
 /* The table, in host memory and on its way to the device; spans live until fv_reset, when their copy is done for sure. */
-static int fv__cu_table(fv_ctx *c, const fv_params *p, const fv_optim *o, const fv_params *average, fv__cu_update *u, fv__span **span) {
+static int fv__cu_table(fv_ctx *c, const fv_params *p, const fv_optim *o, const fv_params *average,
+                        fv__cu_update *u, fv__span **span) {
     int jobs = fv__sweep_jobs(p);
     size_t size = (size_t)(jobs + 1) * sizeof(fv__cu_chunk), parts = (size_t)(jobs + 2) * sizeof(double);
     fv__span *host = fv__host_alloc(c, size);
@@ -10661,7 +10869,8 @@ typedef struct fv__cu_cloud {
     int64_t B, N, G, K;
 } fv__cu_cloud;
 FV__DEV float fv__cloud_distance(const fv__cu_cloud &j, int64_t p, const float *q) {
-    float a = fv__ld<float>(j.x, j.type, 3 * p) - q[0], b = fv__ld<float>(j.x, j.type, 3 * p + 1) - q[1], e = fv__ld<float>(j.x, j.type, 3 * p + 2) - q[2];
+    float a = fv__ld<float>(j.x, j.type, 3 * p) - q[0], b = fv__ld<float>(j.x, j.type, 3 * p + 1) - q[1],
+          e = fv__ld<float>(j.x, j.type, 3 * p + 2) - q[2];
     return __fadd_rn(__fadd_rn(__fmul_rn(a, a), __fmul_rn(b, b)), __fmul_rn(e, e));
 }
 /* of two points the farther one, of equal ones the first; all lanes get the warp's */
@@ -10718,12 +10927,14 @@ FV__KERNEL fv__knn_k(fv__cu_cloud j) {
     }
 }
 FV__KERNEL fv__groups_k(fv__cu_cloud j) {
-    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, k = e % 3, n = e / 3 % j.K, unit = e / 3 / j.K, from = unit / j.G * j.N;
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, k = e % 3, n = e / 3 % j.K,
+            unit = e / 3 / j.K, from = unit / j.G * j.N;
     if (unit >= j.B * j.G) return;
     double mid = fv__ld<double>(j.x, j.type, 3 * (from + j.first[unit]) + k);
     int32_t at = j.index[unit * j.K + n];
     if (!n) fv__st<double>(j.centre, j.type, 3 * unit + k, mid);
-    fv__st<double>(j.near, j.type, e, at < 0 || at >= j.N ? NAN : fv__ld<double>(j.x, j.type, 3 * (from + at) + k) - mid);
+    fv__st<double>(j.near, j.type, e,
+                   at < 0 || at >= j.N ? NAN : fv__ld<double>(j.x, j.type, 3 * (from + at) + k) - mid);
 }
 /* centre [B,G,3] and near [B,G,K,3], in the device's memory */
 static int fv__cu_groups(fv_ctx *c, const fv_tensor *x, fv_tensor *centre, fv_tensor *near) {
@@ -10731,12 +10942,14 @@ static int fv__cu_groups(fv_ctx *c, const fv_tensor *x, fv_tensor *centre, fv_te
     memset(&j, 0, sizeof j);
     j.B = x->dim[0], j.N = x->dim[1], j.G = centre->dim[1], j.K = near->dim[2];
     if (j.N < 1 || j.G < 1 || j.G > j.N || j.K < 1 || j.K > j.N || j.N > INT32_MAX / 4)
-        return fv_fail(c, FV_ESHAPE, "point_groups: %lld groups of %lld cannot be made of %lld points", (long long)j.G, (long long)j.K, (long long)j.N);
+        return fv_fail(c, FV_ESHAPE, "point_groups: %lld groups of %lld cannot be made of %lld points",
+                       (long long)j.G, (long long)j.K, (long long)j.N);
     fv__bring(c, (fv_tensor *)(uintptr_t)x);
     fv__span *s = fv__pool_alloc(c, (size_t)(j.B * (j.N + j.G * (1 + j.K))) * 4);
     if (!s) return 0;
     j.x = fv__elements(x), j.type = x->type, j.centre = centre->data, j.near = near->data;
-    j.least = (float *)(void *)s->data, j.first = (int32_t *)(void *)(j.least + j.B * j.N), j.index = j.first + j.B * j.G;
+    j.least = (float *)(void *)s->data, j.first = (int32_t *)(void *)(j.least + j.B * j.N),
+    j.index = j.first + j.B * j.G;
     if (j.B) {
         FV__START(c, dim3((unsigned)j.B), dim3(256), (j), fv__fps_k);
         FV__START(c, fv__row_grid(j.B * j.G), fv__row_block(), (j), fv__knn_k);

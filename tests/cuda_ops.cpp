@@ -189,8 +189,10 @@ static fv_tensor *elements(fv_ctx *c, fv_tensor **in, const one_case *k) {
     free(p);
     return k->i[0] ? fv_huber(c, in[0], t, 0.7f) : fv_bce_with_logits(c, in[0], t);
 }
-static fv_tensor *groups(fv_ctx *c, fv_tensor **in, const one_case *k) { /* the same groups, or the numbers would be far apart */
-    fv_tensor *centre, *near = fv_point_groups(c, in[0], k->i[0], k->i[1], &centre);
+/* i: groups, neighbours, 1: points on a grid, many of them equally far; other groups, and the numbers would be far apart */
+static fv_tensor *groups(fv_ctx *c, fv_tensor **in, const one_case *k) {
+    fv_tensor *grid = k->i[2] ? whole_numbers(c, in[0]->type, 3, in[0]->dim, 5) : in[0];
+    fv_tensor *centre, *near = fv_point_groups(c, grid, k->i[0], k->i[1], &centre);
     int64_t dim[3] = {in[0]->dim[0], -1, 3};
     fv_tensor *both[2] = {near ? fv_reshape(c, near, 3, dim) : NULL, centre};
     fv_tensor *y = near ? fv_concat(c, both, 2, 1) : NULL;
@@ -273,6 +275,7 @@ static const one_case cases[] = {
     {"bce_with_logits", elements, {{13, 77}}, {0}, {0}},
     {"huber", elements, {{3, 7}}, {1}, {0}},
     {"point groups", groups, {{2, 300, 3}}, {9, 35}, {0}},
+    {"point groups, ties", groups, {{2, 100, 3}}, {9, 35, 1}, {0}},
     {"recomputed scope", recomputed, {{5, 6}, {-1, 7, 6}}, {0}, {0}},
 };
 

@@ -111,6 +111,13 @@ if expect 'the ops compile for the emulator' emulated -o $O/ops tests/cuda_ops.c
     ops 'the ops, emulated, threads in reverse' $O/ops
     unset FV_EMULATE_BACKWARDS
 fi
+# the manual's program on a GPU: the same lines but the one that makes the context
+manual_program | sed 's/fv_ctx \*c = fv_create(NULL);/fv_desc d = {}; d.device = FV_CUDA; fv_ctx *c = fv_create(\&d);/' >"$T/hello.cpp"
+grep -q FV_CUDA "$T/hello.cpp" || bad 'the manual makes its context in another way now'
+if expect "the manual's program on a GPU compiles" emulated -Wno-missing-field-initializers -DFROZENVIS_CUDA -DFROZENVIS_CUDA_EMULATE -include tests/cuda_emulator.h -o "$T/hello" "$T/hello.cpp" -lm -lpthread; then
+    expect "the manual's program on a GPU runs" "$T/hello"
+    awk 'NR == 1 { first = $2 } { last = $2 } END { exit !(NR == 3 && last < first / 2) }' "$T/said" && ok || bad "the manual's program on a GPU says $(cat "$T/said")"
+fi
 # shellcheck disable=SC2046
 if expect 'fv with an emulated GPU' emulated -x c++ -include tests/cuda_emulator.h -DFROZENVIS_CUDA -DFROZENVIS_CUDA_EMULATE -c -o $O/frozenvis.o tools/frozenvis.c &&
     expect 'fv with an emulated GPU links' "$CXX" -o $O/fv $O/frozenvis.o $(find build/obj/tools -name '*.o' ! -name frozenvis.o) ${HAVE_LIBS:-$(sed -n 's/^HAVE_LIBS *:*= *//p' build/config.mk)} -lm -lpthread; then
