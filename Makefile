@@ -20,7 +20,7 @@ endif
 
 # What this machine has, found out once: HAVE_FLAGS and HAVE_LIBS. See tools/probe.sh.
 GOALS = $(or $(MAKECMDGOALS),all)
-ifneq ($(filter all asan cuda test-cuda bench-cuda examples demo-run demo-run-% test-run bench install config $(B)/%,$(GOALS)),)
+ifneq ($(filter all asan cuda test-cuda bench-cuda examples fuzz demo-run demo-run-% test-run bench bench-growth install config $(B)/%,$(GOALS)),)
 CONFIG := $(shell CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' LDFLAGS='$(LDFLAGS)' sh tools/probe.sh $(B)/config.mk)
 include $(B)/config.mk
 endif
@@ -34,7 +34,7 @@ LIBS = $(HAVE_LIBS) $(OPT_LIBS) $(LDLIBS) -lm -lpthread
 NVCC ?= nvcc
 CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
 
-.PHONY: all help config examples asan cuda test-cuda bench-cuda test test-run demo demo-run bench install uninstall clean FORCE
+.PHONY: all help config examples asan cuda test-cuda bench-cuda test test-run fuzz demo demo-run bench bench-growth install uninstall clean FORCE
 
 all: $(B)/fv
 
@@ -43,8 +43,10 @@ help:
 	@echo 'make demo       fetch data and LLM, train with and without the frozen block, table and pictures'
 	@echo 'make demo-TASK  the same for points video volumes motion vqa retrieval scene-qa: train, measure, a picture'
 	@echo 'make test       everything that is checked (CI runs the same)'
+	@echo 'make fuzz        explores the readers for crashes: FUZZ_SECONDS (60) each, FUZZ_TARGETS (all)'
 	@echo 'make examples   build/examples/*'
-	@echo 'make bench      speed of the products and of a training step here'
+	@echo 'make bench      speed here, as shares of the peak and beside PyTorch and onnxruntime (PEER_PYTHON=python; QUICK=1)'
+	@echo 'make bench-growth  how cost grows with tokens, batch, blocks and threads: a table and a plot'
 	@echo 'make asan       build/asan/fv with the sanitizers and our assertions on'
 	@echo 'make cuda       build/cuda/fv, which computes on a GPU too (--device cuda); wants nvcc and cuBLASLt'
 	@echo 'make test-cuda  what can be checked on a GPU only; make bench-cuda: its speed'
@@ -87,7 +89,7 @@ $(B)/cuda/frozenvis.o: tools/frozenvis.c frozenvis.h
 test-cuda: all cuda
 	@NVCC='$(NVCC)' FV_CUDA=$(B)/cuda/fv sh tests/test_cuda.sh
 bench-cuda: cuda
-	@FV=$(B)/cuda/fv sh tools/bench.sh cuda
+	@FV=$(B)/cuda/fv sh tools/bench_cuda.sh
 
 # set-up may install what the build looks for: hence a make of its own after it
 test:
@@ -95,6 +97,10 @@ test:
 	@$(MAKE) --no-print-directory test-run
 test-run: all
 	@CC='$(CC)' HAVE_FLAGS='$(HAVE_FLAGS)' HAVE_LIBS='$(HAVE_LIBS)' sh tests/run $(T)
+
+# needs clang and its libFuzzer (Debian: libclang-rt-14-dev); what was found stays in build/fuzz/TARGET
+fuzz: $(B)/command
+	@HAVE_FLAGS='$(HAVE_FLAGS)' HAVE_LIBS='$(HAVE_LIBS)' sh tests/fuzz/run $(FUZZ_TARGETS)
 
 demo:
 	@sh tools/setup.sh demo
@@ -109,7 +115,9 @@ demo-run-%: all
 	@sh tools/demo_task.sh $*
 
 bench: all
-	@sh tools/bench.sh
+	@CC='$(CC)' FV='$(B)/fv' BENCH_OUT='$(B)/bench' sh tools/bench.sh
+bench-growth: all
+	@FV='$(B)/fv' BENCH_OUT='$(B)/bench' sh tools/bench_growth.sh
 
 install: all
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/include'

@@ -95,6 +95,8 @@ OPTIONS (macros, before the include of the implementation unless said otherwise)
     FROZENVIS_STATIC        all functions static
     FROZENVIS_NO_THREADS    no pthreads; one thread
     FROZENVIS_OPENMP        OpenMP's threads in place of ours (compile with -fopenmp)
+    FROZENVIS_CBLAS         f32 products of weights that are not packed by cblas_sgemm (link a CBLAS, as -lopenblas); its results
+                            may depend on its own number of threads
     FROZENVIS_SCALAR_ONLY   no SIMD
     FROZENVIS_DEBUG         our own assertions on
     FROZENVIS_CUDA          contexts on a GPU; see HOW IT WORKS
@@ -253,7 +255,7 @@ typedef struct fv_file {
     size_t size;
     int mapped; /* 1: munmap at close; 0: allocated */
 } fv_file;
-/* fv_file_open -- returns 1, or 0 and FV_EIO, FV_ENOMEM. An empty file is fine: data NULL, size 0. */
+/* fv_file_open -- returns 1, or 0 and FV_EIO, FV_ENOMEM. An empty file is fine: size 0, and data is no NULL. */
 FV_DEF int fv_file_open(fv_ctx *c, const char *path, fv_file *f);
 FV_DEF void fv_file_close(fv_ctx *c, fv_file *f);
 
@@ -436,6 +438,9 @@ typedef struct fv_scope { int first; } fv_scope;
 FV_DEF fv_scope fv_scope_begin(fv_ctx *c);
 FV_DEF fv_tensor *fv_scope_end(fv_ctx *c, fv_scope s, fv_tensor *y);
 FV_DEF int fv_recompute(fv_ctx *c, int on);
+/* fv_forget -- t, a result that no further op will use, gives its memory back now; if the backward pass reads it, it is made again from
+ * its sources first. For results that are cheap to make and large: norms, activations. NULL, parameters, inputs, views: nothing happens. */
+FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t);
 
 /* fv_gradcheck -- compares gradients with central differences.
  *   f       builds a loss of one element from the tensors (f64, inputs or parameters), called many times
@@ -443,10 +448,17 @@ FV_DEF int fv_recompute(fv_ctx *c, int on);
  *   ->      the largest error: |analytic-numeric| / max(1e-3, the tensor's largest gradient); negative on failure */
 typedef fv_tensor *(*fv_loss_fn)(fv_ctx *c, void *user, fv_tensor **t);
 FV_DEF double fv_gradcheck(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, int n, int samples);
-/* fv_profile -- what ops cost since fv_profile_reset: calls, seconds and floating-point operations by op's name. */
-typedef struct fv_profile_row { const char *op; int64_t calls; double seconds, flop; } fv_profile_row;
+/* fv_profile -- what ops cost since fv_profile_reset(c, 1), a row for each op and pass: calls, seconds, and the floating-point
+ * operations of its products, two for each multiply-add, as the op is defined (however its kernels cut it). -> how many rows
+ *   fv_profile_reset  forgets the rows; on: whether to count from here on
+ *   fv_profile_on     stops counting (0) or goes on (1) and keeps the rows. Returns what it was */
+typedef enum fv_pass { FV_PASS_FORWARD = 0, FV_PASS_BACKWARD, FV_PASS_AGAIN, FV_PASS_UPDATE } fv_pass;
+                      /* AGAIN: the forward pass of a scope that fv_recompute dropped; UPDATE: an optimiser's step */
+typedef struct fv_profile_row { const char *op; fv_pass pass; int64_t calls; double seconds, flop; } fv_profile_row;
+enum { FV_PROFILE_ROWS = 160 }; /* there are never more */
 FV_DEF int fv_profile(fv_ctx *c, fv_profile_row *rows, int most);
 FV_DEF void fv_profile_reset(fv_ctx *c, int on);
+FV_DEF int fv_profile_on(fv_ctx *c, int on);
 
 /* ======================================================================================================
  * >>ops -- each takes and gives tensors of the step; NULL and a sticky error when shapes do not fit
@@ -560,7 +572,8 @@ FV_DEF void fv_ema(fv_ctx *c, fv_params *average, const fv_params *params, float
  * >>json -- strict RFC 8259, and a text builder
  * ====================================================================================================== */
 typedef struct fv_json fv_json; /* a parsed document; owns a copy of its text */
-typedef uint32_t fv_jnode;      /* a value in it; 0: absent. Every accessor takes 0 and says absent */
+typedef uint32_t fv_jnode;      /* a value in it; 0: absent. Every accessor takes 0 and says absent. There is no tree: an accessor
+                                   walks over the text, so go through long lists by first and next, not by at */
 typedef enum fv_json_kind {
     FV_JSON_ABSENT, FV_JSON_NULL, FV_JSON_FALSE, FV_JSON_TRUE, FV_JSON_NUMBER, FV_JSON_STRING, FV_JSON_ARRAY, FV_JSON_OBJECT
 } fv_json_kind;
@@ -570,7 +583,7 @@ FV_DEF fv_json *fv_json_open(fv_ctx *c, const char *path);
 FV_DEF void fv_json_free(fv_ctx *c, fv_json *j);
 FV_DEF fv_jnode fv_json_root(const fv_json *j);
 FV_DEF fv_json_kind fv_json_type(const fv_json *j, fv_jnode n);
-FV_DEF int fv_json_count(const fv_json *j, fv_jnode n); /* elements of an array, members of an object */
+FV_DEF int fv_json_count(const fv_json *j, fv_jnode n); /* elements of an array, members of an object; walks over them */
 FV_DEF fv_jnode fv_json_first(const fv_json *j, fv_jnode n);
 FV_DEF fv_jnode fv_json_next(const fv_json *j, fv_jnode n);
 FV_DEF fv_jnode fv_json_at(const fv_json *j, fv_jnode n, int i);
@@ -604,16 +617,17 @@ typedef enum fv_dtype {
 FV_DEF const char *fv_dtype_name(fv_dtype d);
 
 typedef struct fv_entry {
-    const char *name;
-    fv_dtype dtype;
-    char dtype_name[16];
-    int rank;
-    int64_t dim[FV_MAX_RANK]; /* row-major, PyTorch's order (GGUF's reversed) */
+    const char *name;         /* first: see fv__names */
     const uint8_t *data;      /* in the mapped file; may be misaligned */
     uint64_t bytes, offset;   /* offset in its file */
     int64_t count;            /* elements */
-    int file;                 /* which shard */
+    int64_t dim[FV_MAX_RANK]; /* row-major, PyTorch's order (GGUF's reversed) */
+    fv_dtype dtype;
+    uint8_t rank, file;       /* file: which shard */
+    uint16_t ggml_type;       /* the number in a GGUF file, of a type that is only inspected */
 } fv_entry;
+/* fv_entry_dtype -- its dtype's name, "Q3_K" and the like for those that are only inspected */
+FV_DEF const char *fv_entry_dtype(const fv_entry *e);
 typedef struct fv_meta {
     const char *key;
     const char *string;  /* or NULL */
@@ -631,7 +645,8 @@ FV_DEF const fv_entry *fv_weights_find(const fv_weights *w, const char *name);
 FV_DEF const char *fv_weights_path(const fv_weights *w);
 FV_DEF int fv_weights_is_gguf(const fv_weights *w);
 FV_DEF int fv_weights_meta_count(const fv_weights *w);
-FV_DEF const fv_meta *fv_weights_meta_at(const fv_weights *w, int i);
+/* fv_weights_meta_at -- the i-th key and its value in m; 1, or 0 where there is none */
+FV_DEF int fv_weights_meta_at(const fv_weights *w, int i, fv_meta *m);
 FV_DEF const char *fv_weights_meta_string(const fv_weights *w, const char *key, const char *otherwise);
 FV_DEF double fv_weights_meta_number(const fv_weights *w, const char *key, double otherwise);
 typedef struct fv_save_entry { const char *name; fv_dtype dtype; int rank; const int64_t *dim; const void *data; } fv_save_entry;
@@ -1001,11 +1016,12 @@ FV_DEF void fv_model_destroy(fv_ctx *c, fv_model *m);
  *   vit [B,C,H,W]   point_transformer [B,N,3]   video_vit [B,C,T,H,W]   vit3d, vivit [B,C,F,H,W]
  * fv_model_forward_many -- the same for networks of several inputs:
  *   motion     agents [B,A,V,4], mask u8 [B,A,V], lanes [B,L,W,7], mask u8 [B,L,W] -> [B,K,2T+1]: K futures (x,y of each step) of
- *              agent 0, and each one's score before softmax
+ *              agent 0, and each one's score before softmax; "encoder" is "vectornet" or "mmtransformer" (see >>encoders)
  *   vqa        ids i32 [B,L], mask u8 [B,L], images [B,C,H,W] -> [B,num_classes]
  *   retrieval  the same -> [B,1+2E]: a score of the pair, and the image's and the text's embedding, of length 1, for ranking;
  *              with ids [B*n,L] and n texts for each image, those of an image together, [B*n,1+2E]
  *   scene_qa   ids, mask, objects [B,O,F], mask u8 [B,O] -> [B,num_classes]
+ *              "word_dim": n: the words' table is m->buffers' "text.embed.weight" [vocab_size,n], for you to fill; it is not trained
  * In a mask 1 is valid; what is masked has no influence. */
 FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input);
 FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const *input, int n);
@@ -1015,6 +1031,10 @@ FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const
 FV_DEF int fv_model_load(fv_ctx *c, fv_model *m, fv_weights *w, const char *prefix);
 /* fv_model_numel -- trained elements. */
 FV_DEF int64_t fv_model_numel(const fv_model *m);
+/* fv_model_pack -- for inference from here on: every weight matrix gets a copy in the product's layout, made once and not at each call.
+ * type: FV_F32, or FV_BF16 for use under fv_autocast (nothing happens where the CPU has no such products). The matrices take no gradient
+ * any more; results stay the same to the bit. Returns 1, or 0 and FV_ENOMEM. */
+FV_DEF int fv_model_pack(fv_ctx *c, fv_model *m, fv_type type);
 
 /* ======================================================================================================
  * >>train -- checkpoints that survive a kill at any instant
@@ -1059,6 +1079,9 @@ FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_par
 #endif
 #ifdef FROZENVIS_OPENMP
 #include <omp.h>
+#endif
+#ifdef FROZENVIS_CBLAS
+#include <cblas.h>
 #endif
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(FROZENVIS_SCALAR_ONLY)
 #define FV__X86 1
@@ -1481,7 +1504,8 @@ FV_DEF void fv_reset(fv_ctx *c) {
 
 /* ---- platform: files (POSIX) ---- */
 FV_DEF int fv_file_open(fv_ctx *c, const char *path, fv_file *f) {
-    f->data = NULL, f->size = 0, f->mapped = 0;
+    static const uint8_t nothing[1] = {0};
+    f->data = nothing, f->size = 0, f->mapped = 0;
     if (c->status) return 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
@@ -2993,6 +3017,20 @@ static size_t fv__panel_bytes(const fv__gemm *g, int64_t width) {
     return FV__ROUND_UP((size_t)(FV__ROUND_UP(g->kk, g->unit) * width) * g->element, (size_t)64);
 }
 
+/* W's panel [k/2][nr][2], element (row r, column i) at ((i/2)*nr + r)*2 + i%2, to B's [r/2][nr_b][2]: four numbers at a time, rows r, r+1
+ * and columns i, i+1, which are 64 bits here and there, the middle two swapped. col is even; what hangs over is 0. */
+static void fv__repack_pairs(const char *src, int64_t nr, char *dst, int64_t nr_b, int64_t rows, int64_t col, int64_t cols) {
+    for (int64_t r = 0; r < rows; r += 2)
+        for (int64_t i = 0; i < nr_b; i += 2) {
+            uint64_t w = 0;
+            if (i < cols) memcpy(&w, src + ((col + i) / 2 * nr + r) * 4, sizeof w);
+            if (i + 1 >= cols) w &= 0x0000ffff0000ffffu;
+            if (r + 1 >= rows) w &= 0x00000000ffffffffu;
+            w = (w & 0xffff00000000ffffu) | (w & 0x00000000ffff0000u) << 16 | (w & 0x0000ffff00000000u) >> 16;
+            memcpy(dst + (r / 2 * nr_b + i) * 4, &w, sizeof w);
+        }
+}
+
 /* A panel of B from W's own panels: W [k,n] read as k x n. W's rows lie in panels of nr, which are turned block by block. */
 static void fv__repack(const fv__gemm *g, char *dst, int64_t col, int cols) {
     const fv_packed *w = g->w;
@@ -3002,14 +3040,7 @@ static void fv__repack(const fv__gemm *g, char *dst, int64_t col, int cols) {
         const char *src = w->data + (size_t)(p / nr) * w->panel;
         char *to = dst + (size_t)(p * g->nr) * g->element;
         if (g->compute != FV_BF16) fv__pack_panel(g, to, src + (size_t)(col * nr) * g->element, nr, 1, cols, rows, (int)g->nr);
-        else { /* [k/2][nr][2]: element (row r of W, column i) at ((i/2)*nr + r)*2 + i%2 */
-            const uint16_t *s = (const uint16_t *)(const void *)src;
-            uint16_t *d = (uint16_t *)(void *)to;
-            for (int64_t r = 0; r < FV__ROUND_UP(rows, 2); r++)
-                for (int64_t i = 0; i < g->nr; i++)
-                    d[(r / 2 * g->nr + i) * 2 + r % 2] =
-                        r < rows && i < cols ? s[((col + i) / 2 * nr + r) * 2 + (col + i) % 2] : (uint16_t)0;
-        }
+        else fv__repack_pairs(src, nr, to, g->nr, rows, col, cols);
     }
 }
 
@@ -3265,6 +3296,39 @@ static void fv__gemm_direct(fv__gemm *g, int pack_b) {
     }
 }
 
+#ifdef FROZENVIS_CBLAS
+/* A row-major matrix of which one stride is 1, as BLAS wants it: its leading dimension, 0 when it is none; rows x cols. */
+static int64_t fv__blas_ld(const fv_mat *m, int64_t rows, int64_t cols, int *transposed) {
+    *transposed = m->cs != 1;
+    int64_t ld = *transposed ? m->cs : m->rs, least = *transposed ? rows : cols;
+    if (m->type != FV_F32 || (*transposed && m->rs != 1) || ld < least || ld > INT32_MAX) return 0;
+    return ld;
+}
+/* What the product is added to: bias, residual and, with add, what the output holds. */
+static void fv__blas_start(const fv__gemm *g) {
+    for (int64_t i = 0; i < g->m; i++) {
+        float *out = (float *)g->out + i * g->ldc;
+        const float *residual = g->residual ? (const float *)g->residual + i * g->ldc : NULL;
+        if (!g->add) memset(out, 0, (size_t)g->n * sizeof *out);
+        if (residual) g->k->add(out, out, residual, g->n);
+        if (g->bias) g->k->add(out, out, g->bias, g->n);
+    }
+}
+/* Returns 0 where BLAS cannot do it: other types than f32, packed weights, strides that it does not know. */
+static int fv__blas_product(fv__gemm *g) {
+    int ta, tb;
+    int64_t lda = fv__blas_ld(&g->a, g->m, g->kk, &ta), ldb = fv__blas_ld(&g->b, g->kk, g->n, &tb);
+    if (g->compute != FV_F32 || g->pb || g->w || !lda || !ldb || !g->kk || g->out_type != FV_F32) return 0;
+    if ((g->residual && (g->residual_type != FV_F32 || g->residual == g->out)) || g->ldc < g->n) return 0;
+    if (g->m > INT32_MAX || g->n > INT32_MAX || g->kk > INT32_MAX || g->ldc > INT32_MAX) return 0;
+    int more = g->add || g->residual || g->bias;
+    if (more) fv__blas_start(g);
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)g->m, (int)g->n, (int)g->kk, 1,
+                (const float *)g->a.data, (int)lda, (const float *)g->b.data, (int)ldb, more ? 1.f : 0.f, (float *)g->out, (int)g->ldc);
+    return 1;
+}
+#endif
+
 /* memory for the parts of a split product, and its jobs */
 static void fv__gemm_split(fv_ctx *c, fv__gemm *g) {
     int64_t m = FV__ROUND_UP(g->m, g->mr), n = FV__ROUND_UP(g->n, g->nr);
@@ -3301,6 +3365,9 @@ static int fv__gemm_run_sums(fv_ctx *c, fv__gemm *g, double *sums) {
     int round = g->compute == FV_BF16 && c->isa != FV_ISA_AVX512BF16;
     if (round) g->compute = FV_F32;
     fv__gemm_plan(c, g);
+#ifdef FROZENVIS_CBLAS
+    if (!round && fv__blas_product(g)) return 0;
+#endif
     fv__span *ca = fv__cast_operand(c, &g->a, g->m, g->kk, g->compute, round), *cb = NULL, *rows = NULL;
     int pack_b = !g->pb;
     if (pack_b && !g->w) cb = fv__cast_operand(c, &g->b, g->kk, g->n, g->compute, round);
@@ -4133,7 +4200,7 @@ FV_DEF fv_device fv_device_of(const fv_ctx *c) { return c->device ? FV_CUDA : FV
 /* The tape: what a step made, and the memory of its structs. >>graph runs over it. */
 typedef struct fv__segment { int first, last; } fv__segment; /* of nodes that a scope dropped */
 
-enum { FV__BUMP = 256 << 10, FV__PROFILE_ROWS = 64 };
+enum { FV__BUMP = 256 << 10 };
 typedef struct fv__tape {
     fv_tensor **made; /* every step tensor, in order */
     int count, capacity;
@@ -4146,7 +4213,7 @@ typedef struct fv__tape {
     fv_type autocast;
     uint64_t seed, step, random_ops; /* random_ops: how many drew numbers in this step */
     int profiling;
-    fv_profile_row row[FV__PROFILE_ROWS];
+    fv_profile_row row[FV_PROFILE_ROWS];
     int rows;
 } fv__tape;
 
@@ -4408,9 +4475,13 @@ typedef struct fv__node {
     double f[4];
     fv__span *saved[FV__MAX_SAVED]; /* step memory for the backward pass */
     double flop;                    /* of the forward pass, for fv_profile */
+    double flop_back;               /* of the backward pass; 0: flop for each of src[0], src[1] that wants a gradient */
     int dropped;                    /* FV__DROPPED: a scope freed y and saved; see fv__rematerialise */
+    int unread;                     /* bit i: the backward pass does not read the data of src[i]; FV__UNREAD_Y: nor y's own */
 } fv__node;
-enum { FV__DROPPED = 1, FV__AGAIN = 2 }; /* AGAIN: computed again for the backward pass, and freed when that has passed it */
+/* AGAIN: computed again for the backward pass, and freed when that has passed it. FORGOTTEN: like DROPPED, but what it was made from, and
+ * what its own backward pass saved, is there */
+enum { FV__DROPPED = 1, FV__AGAIN = 2, FV__FORGOTTEN = 3, FV__UNREAD_Y = 1 << 30 };
 
 static int fv__tape_start(fv_ctx *c) {
     c->tape = (fv__tape *)fv_alloc(c, sizeof *c->tape);
@@ -4443,32 +4514,37 @@ static void fv__drop_saved(fv_ctx *c, fv__node *n) {
     }
 }
 
-static void fv__profile_add(fv_ctx *c, const char *op, double seconds, double flop) {
+static void fv__profile_add(fv_ctx *c, const char *op, fv_pass pass, double seconds, double flop) {
     fv__tape *t = c->tape;
     int i = 0;
-    while (i < t->rows && strcmp(t->row[i].op, op)) i++;
-    if (i == FV__PROFILE_ROWS) return;
-    if (i == t->rows) t->row[t->rows++].op = op;
+    while (i < t->rows && (t->row[i].pass != pass || strcmp(t->row[i].op, op))) i++;
+    if (i == FV_PROFILE_ROWS) return;
+    if (i == t->rows) t->row[i].op = op, t->row[i].pass = pass, t->rows++;
     t->row[i].calls++;
     t->row[i].seconds += seconds;
     t->row[i].flop += flop;
 }
 
-static void fv__run(fv_ctx *c, fv_tensor *y, int backward) {
+/* The gradients' products cost as much as the product they belong to, once per operand that wants one. */
+static double fv__flop_back(const fv__node *n) {
+    double flop = 0;
+    if (n->flop_back > 0) return n->flop_back;
+    for (int i = 0; i < FV__MIN(n->n, 2); i++)
+        if (n->src[i] && (n->src[i]->flags & FV_NEEDS_GRAD)) flop += n->flop;
+    return flop;
+}
+
+static void fv__run(fv_ctx *c, fv_tensor *y, fv_pass pass) {
+    const fv__node *n = y->node;
     double start = c->tape->profiling ? fv_now() : 0;
-    const fv__op *op = y->node->op;
+    const fv__op *op = n->op;
+    int backward = pass == FV_PASS_BACKWARD;
     void (*f)(fv_ctx *, fv_tensor *) = c->device ? (backward ? op->bwd_cu : op->fwd_cu) : backward ? op->bwd : op->fwd;
     if (f) f(c, y);
     else fv_fail(c, FV_EUNAVAILABLE, "%s: this op has no kernel for a GPU", op->name);
-    if (c->tape->profiling) {
-        fv_sync(c);
-        double flop = 0; /* a gradient costs as much as the product it belongs to, once per operand that wants one */
-        if (!backward) flop = y->node->flop;
-        else
-            for (int i = 0; i < FV__MIN(y->node->n, 2); i++)
-                if (y->node->src[i] && (y->node->src[i]->flags & FV_NEEDS_GRAD)) flop += y->node->flop;
-        fv__profile_add(c, y->node->op->name, fv_now() - start, flop);
-    }
+    if (!c->tape->profiling) return;
+    fv_sync(c);
+    fv__profile_add(c, op->name, pass, fv_now() - start, backward ? fv__flop_back(n) : n->flop);
 }
 
 /* A node and its tensor, not yet run: the op's public function fills settings i[], f[] and then calls fv__apply. */
@@ -4500,7 +4576,7 @@ static fv_tensor *fv__apply(fv_ctx *c, fv_tensor *y) {
     if (!n->op->shape(c, y) || c->status || (!n->view && !fv__hold(c, y))) return NULL;
     if (!fv__tape_add(c, y)) return NULL;
     for (int i = 0; i < n->n && c->device; i++) fv__bring(c, n->src[i]);
-    fv__run(c, y, 0);
+    fv__run(c, y, FV_PASS_FORWARD);
     if (!(y->flags & FV_NEEDS_GRAD)) fv__drop_saved(c, n);
     return c->status ? NULL : y;
 }
@@ -4621,9 +4697,33 @@ static void fv__rematerialise(fv_ctx *c, int i) {
         if (!x->node || x->node->dropped != FV__DROPPED) continue;
         x->node->dropped = FV__AGAIN;
         if (!x->node->view && !fv__hold(c, x)) return;
-        fv__run(c, x, 0);
+        fv__run(c, x, FV_PASS_AGAIN);
         if (!(x->flags & FV_NEEDS_GRAD)) fv__drop_saved(c, x->node);
     }
+}
+
+FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t) {
+    if (c->status || !t || !t->node || t->node->view || !t->data_span) return;
+    fv__drop_data(c, t);
+    t->node->dropped = t->flags & FV_NEEDS_GRAD ? FV__FORGOTTEN : 0;
+}
+
+/* x's data, made again if it was forgotten, from sources made again if need be */
+static void fv__remember(fv_ctx *c, fv_tensor *x) {
+    if (!x || !x->node || x->node->dropped != FV__FORGOTTEN || c->status) return;
+    for (int i = 0; i < x->node->n; i++) fv__remember(c, x->node->src[i]);
+    if (!fv__hold(c, x)) return;
+    x->node->dropped = FV__AGAIN;
+    double start = c->tape->profiling ? fv_now() : 0;
+    (c->device ? x->node->op->fwd_cu : x->node->op->fwd)(c, x); /* it ran before, so it is there */
+    if (c->tape->profiling) fv__profile_add(c, x->node->op->name, FV_PASS_BACKWARD, fv_now() - start, 0);
+}
+/* all that x's backward pass reads */
+static void fv__remember_for(fv_ctx *c, fv_tensor *x) {
+    const fv__node *n = x->node;
+    for (int i = 0; i < n->n; i++)
+        if (!(n->unread >> i & 1)) fv__remember(c, n->src[i]);
+    if (!(n->unread & FV__UNREAD_Y)) fv__remember(c, x);
 }
 
 /* ---- backward ---- */
@@ -4644,7 +4744,8 @@ static void fv__backward_walk(fv_ctx *c, fv_tensor *y) {
         if (!x->node) continue;
         if (x->grad_set) {
             if (fv__needs_again(x->node)) fv__rematerialise(c, i);
-            fv__run(c, x, 1);
+            fv__remember_for(c, x);
+            fv__run(c, x, FV_PASS_BACKWARD);
             fv__drop_saved(c, x->node);
             fv__drop_grad(c, x);
         }
@@ -4711,19 +4812,21 @@ FV_DEF void fv_profile_reset(fv_ctx *c, int on) {
     c->tape->rows = 0;
     c->tape->profiling = on;
 }
+FV_DEF int fv_profile_on(fv_ctx *c, int on) { return c->tape ? fv__swap_int(&c->tape->profiling, on) : 0; }
 
 /* ---- gradient check ---- */
 static double fv__loss_value(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t) {
     fv_scope s = fv_scope_begin(c);
-    int was = fv_no_grad(c, 1);
-    c->tape->random_ops = 0;
+    fv__tape *tape = c->tape;
+    int was = fv_no_grad(c, 1), bump_at = tape->bump_at;
+    size_t bump_used = tape->bump_used;
+    tape->random_ops = 0;
     fv_tensor *y = f(c, user, t);
     double v = y ? fv_get(y, 0) : NAN;
     if (y) {
         fv_scope_end(c, s, y);
-        fv__tape *tape = c->tape; /* forget the tensors too, or thousands of calls would pile up */
         fv__drop_data(c, fv__owner(y));
-        tape->count = s.first;
+        tape->count = s.first, tape->bump_at = bump_at, tape->bump_used = bump_used; /* forget the tensors too, or thousands of calls would pile up */
     }
     fv_no_grad(c, was);
     return v;
@@ -4962,16 +5065,22 @@ static int fv__linear_shape(fv_ctx *c, fv_tensor *y) {
     }
     y->node->i[0] = (int64_t)fv__product_type(c, x->type);
     y->node->flop = 2.0 * (double)fv_numel(y) * (double)w->dim[1];
+    y->node->unread = FV__UNREAD_Y | !(w->flags & FV_NEEDS_GRAD);
     return 1;
+}
+
+/* w's panels, where they are all there is, or of the type that is computed in */
+static const fv_packed *fv__panels_of(const fv_tensor *w, fv_type compute) {
+    return w->packed && (!w->data || w->packed->type == compute) ? w->packed : NULL;
 }
 
 static void fv__linear_fwd(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->src[2], *r = y->node->src[3];
     int64_t out = w->dim[0], in = w->dim[1];
-    fv_type compute = w->packed && w->packed->type != FV_F32 ? w->packed->type : (fv_type)y->node->i[0];
-    if (w->packed) compute = w->packed->type;
+    const fv_packed *panels = fv__panels_of(w, (fv_type)y->node->i[0]);
+    fv_type compute = panels ? panels->type : (fv_type)y->node->i[0];
     fv__gemm g = fv__gemm_of(compute, fv__rows_count(x), out, in, fv__mat(x->data, x->type, in, 1), y->data, y->type, out, 0);
-    if (w->packed) fv__gemm_use_packed(&g, w->packed, 0);
+    if (panels) fv__gemm_use_packed(&g, panels, 0);
     else g.b = fv__mat(w->data, w->type, 1, in);
     if (b) g.bias = b->data;
     if (r) g.residual = r->data, g.residual_type = r->type;
@@ -5035,14 +5144,15 @@ static void fv__weight_grad(fv_ctx *c, fv_tensor *y, fv_type compute, fv_mat gy)
 static void fv__linear_bwd(fv_ctx *c, fv_tensor *y) {
     fv_tensor *x = y->node->src[0], *w = y->node->src[1];
     int64_t out = w->dim[0], in = w->dim[1], rows = fv__rows_count(x);
-    fv_type compute = w->packed ? w->packed->type : (fv_type)y->node->i[0];
+    const fv_packed *panels = fv__panels_of(w, (fv_type)y->node->i[0]);
+    fv_type compute = panels ? panels->type : (fv_type)y->node->i[0];
     fv_mat gy = fv__mat(y->grad, fv_grad_type(y), out, 1);
     int round = compute == FV_BF16 && c->isa != FV_ISA_AVX512BF16, first = 1;
     fv__span *cast = round ? NULL : fv__cast_operand(c, &gy, rows, out, compute, 0); /* once for both products */
     void *gx = fv__grad(c, x, &first);
     if (gx) {
         fv__gemm g = fv__gemm_of(compute, rows, in, out, gy, gx, fv_grad_type(x), in, !first);
-        if (w->packed) fv__gemm_use_packed(&g, w->packed, 1);
+        if (panels) fv__gemm_use_packed(&g, panels, 1);
         else g.b = fv__mat(w->data, w->type, in, 1);
         fv__gemm_run(c, &g);
     }
@@ -5282,6 +5392,13 @@ static fv__attention fv__attention_of(fv_ctx *c, fv_tensor *y) {
     return a;
 }
 
+/* gv is one product; gP, for gq or gk, one; gq and gk one each: all of one size, as are forward's two */
+static double fv__attention_flop_back(const fv__node *n) {
+    int q = (n->src[0]->flags & FV_NEEDS_GRAD) != 0, k = n->src[1] ? (n->src[1]->flags & FV_NEEDS_GRAD) != 0 : q;
+    int v = n->src[2] ? (n->src[2]->flags & FV_NEEDS_GRAD) != 0 : q;
+    return n->flop / 2 * (v + (q || k) + q + k);
+}
+
 static int fv__attention_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *q = y->node->src[0], *k = y->node->src[1], *v = y->node->src[2], *mask = y->node->src[3];
     int64_t H = y->node->i[0], K = y->node->i[1], heads = k ? H : H + 2 * K;
@@ -5297,8 +5414,10 @@ static int fv__attention_shape(fv_ctx *c, fv_tensor *y) {
     if (y->node->f[0] == 0) y->node->f[0] = 1 / sqrt((double)hd);
     fv__like(y, q, q->type == FV_F64 ? FV_F64 : c->tape->autocast);
     y->dim[2] = H * hd;
+    y->node->unread = c->device ? 0 : FV__UNREAD_Y; /* a GPU's kernels read the result again */
     y->node->i[4] = (int64_t)y->type;
     y->node->flop = 4.0 * (double)(q->dim[0] * q->dim[1] * M * H * hd);
+    y->node->flop_back = fv__attention_flop_back(y->node);
     return 1;
 }
 
@@ -5931,6 +6050,7 @@ static int fv__check_weights(fv_ctx *c, const fv_tensor *y, int from) {
 static int fv__norm_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0];
     if (!fv__check_weights(c, y, 1)) return 0;
+    y->node->unread = FV__UNREAD_Y;
     return fv__like(y, x, c->tape->autocast == FV_BF16 && x->type == FV_F32 ? FV_BF16 : x->type);
 }
 static void fv__norm_fwd(fv_ctx *c, fv_tensor *y,
@@ -6478,6 +6598,10 @@ static int fv__float_shape(fv_ctx *c, fv_tensor *y) {
     if (!fv__is_float(x)) return fv__shape_fail(c, y->node->op->name, x, NULL, "f32, f64 or bf16 is wanted");
     return fv__like(y, x, x->type);
 }
+static int fv__unary_shape(fv_ctx *c, fv_tensor *y) { /* of an op whose slope is found from x */
+    y->node->unread = FV__UNREAD_Y;
+    return fv__float_shape(c, y);
+}
 static void fv__softmax_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
     int64_t d = r->in_cols[0];
     size_t size = (size_t)d * fv_type_size(r->compute);
@@ -6621,7 +6745,7 @@ struct fv__gelu_grad_f {
     }
 };
 #endif
-static const fv__op fv__op_gelu = {"gelu", fv__float_shape, fv__gelu_fwd, fv__gelu_bwd,
+static const fv__op fv__op_gelu = {"gelu", fv__unary_shape, fv__gelu_fwd, fv__gelu_bwd,
                                    FV__CU(fv__unary_fwd_cu<fv__gelu_f>), FV__CU(fv__unary_bwd_cu<fv__gelu_grad_f>)};
 FV_DEF fv_tensor *fv_gelu(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "gelu", x) ? fv__apply(c, fv__make(c, &fv__op_gelu, &x, 1)) : NULL;
@@ -6655,7 +6779,7 @@ struct fv__silu_grad_f {
     }
 };
 #endif
-static const fv__op fv__op_silu = {"silu", fv__float_shape, fv__silu_fwd, fv__silu_bwd,
+static const fv__op fv__op_silu = {"silu", fv__unary_shape, fv__silu_fwd, fv__silu_bwd,
                                    FV__CU(fv__unary_fwd_cu<fv__silu_f>), FV__CU(fv__unary_bwd_cu<fv__silu_grad_f>)};
 FV_DEF fv_tensor *fv_silu(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "silu", x) ? fv__apply(c, fv__make(c, &fv__op_silu, &x, 1)) : NULL;
@@ -6688,7 +6812,7 @@ struct fv__relu_grad_f {
     }
 };
 #endif
-static const fv__op fv__op_relu = {"relu", fv__float_shape, fv__relu_fwd, fv__relu_bwd,
+static const fv__op fv__op_relu = {"relu", fv__unary_shape, fv__relu_fwd, fv__relu_bwd,
                                    FV__CU(fv__unary_fwd_cu<fv__relu_f>), FV__CU(fv__unary_bwd_cu<fv__relu_grad_f>)};
 FV_DEF fv_tensor *fv_relu(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "relu", x) ? fv__apply(c, fv__make(c, &fv__op_relu, &x, 1)) : NULL;
@@ -6740,6 +6864,7 @@ static int fv__swiglu_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *g = y->node->src[0], *u = y->node->src[1];
     if (!fv__same_shape(g, u) || !fv__is_float(g) || !fv__is_float(u))
         return fv__shape_fail(c, "swiglu", g, u, "two of the same shape are wanted, f32, f64 or bf16");
+    y->node->unread = FV__UNREAD_Y;
     return fv__like(y, g, fv__promote(g->type, u->type));
 }
 static void fv__swiglu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
@@ -6868,14 +6993,15 @@ static void fv__cross_entropy_grad_rows(const fv__rows *r, const void *const *in
         const char *target = node->i[0] ? (const char *)in[1] + at : NULL;
         double sum = node->i[0] ? (1 - s) * r->k->sum(target, k) + s : 1;
         memcpy(gx, (const char *)in[0] + at, (size_t)k * fv_type_size(r->compute));
-        r->k->softmax_exp(gx, k, 1, log_sum[i]);
-        r->k->affine(gx, gx, g * sum, -g * s / (double)k, k);
-        if (node->i[0]) {
-            r->k->axpy(gx, target, -g * (1 - s), k);
-            continue;
-        }
-        int64_t label = fv__label(node->src[1], row + i);
-        fv__set(gx, r->compute, label, fv__get(gx, r->compute, label) - g * (1 - s));
+        double most = r->k->row_max(gx, k); /* x - most is exact where it counts; x - L, rounded to f32, is not */
+        r->k->softmax_exp(gx, k, 1, most);
+        double to_p = exp(most - log_sum[i]), hit = 0;
+        int64_t label = node->i[0] ? 0 : fv__label(node->src[1], row + i);
+        if (!node->i[0]) hit = fv__get(gx, r->compute, label) * to_p - (1 - s + s / (double)k);
+        r->k->affine(gx, gx, sum * to_p, -s / (double)k, k);
+        if (node->i[0]) r->k->axpy(gx, target, s - 1, k);
+        else fv__set(gx, r->compute, label, hit);
+        r->k->scale(gx, gx, g, k); /* last: p - t is exact where they are near */
     }
 }
 static void fv__cross_entropy_in(fv__rows *r, const fv_tensor *y) {
@@ -8569,9 +8695,9 @@ FV_DEF fv_optim *fv_optim_create(fv_ctx *c, fv_params *params, const fv_optim_de
     if (!o) return NULL;
     if (desc) o->desc = *desc;
     fv_optim_desc *d = &o->desc;
-    if (d->beta1 == 0) d->beta1 = 0.9f;
-    if (d->beta2 == 0) d->beta2 = 0.999f;
-    if (d->eps == 0) d->eps = 1e-8f;
+    d->beta1 = d->beta1 == 0 ? 0.9f : FV__MAX(d->beta1, 0.0f);
+    d->beta2 = d->beta2 == 0 ? 0.999f : FV__MAX(d->beta2, 0.0f);
+    d->eps = d->eps == 0 ? 1e-8f : FV__MAX(d->eps, 0.0f);
     d->momentum = d->momentum == 0 ? 0.9f : FV__MAX(d->momentum, 0.0f);
     d->weight_decay = d->weight_decay == 0 ? 0.05f : FV__MAX(d->weight_decay, 0.0f);
     o->params = params;
@@ -8824,7 +8950,7 @@ FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr) {
 #ifdef FROZENVIS_CUDA
     if (c->device) return fv__cu_optim_step(c, o, lr);
 #endif
-    double norm = fv_grad_norm(c, o->params);
+    double start = fv_now(), norm = fv_grad_norm(c, o->params);
     if (c->status) return norm;
     memset(&s, 0, sizeof s);
     o->step++;
@@ -8834,6 +8960,8 @@ FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr) {
     s.correct2 = (float)(1 - pow((double)o->desc.beta2, (double)o->step));
     fv_parallel(c, fv__sweep_jobs(o->params), fv__update_job, &s);
     fv_zero_grad(o->params);
+    if (c->tape->profiling)
+        fv__profile_add(c, o->desc.kind == FV_SGD ? "sgd" : "adamw", FV_PASS_UPDATE, fv_now() - start, 0);
     return norm;
 }
 
@@ -8871,35 +8999,102 @@ FV_DEF void fv_ema(fv_ctx *c, fv_params *average, const fv_params *params, float
 /* ======================================================================================================
  * >>json (implementation)
  * ====================================================================================================== */
-/* Nodes are 16 bytes, made after a pass that counts them: an object's members are pairs (key, value) in document order. */
-typedef struct fv__jvalue { uint32_t at, next, count, kind; } fv__jvalue; /* at: byte of the text; next sibling, or 0 */
-struct fv_json { char *text; fv__jvalue *value; uint32_t used; const char *name; };
+/* ---- names that come twice, found in linear time whatever they are ---- */
+/* A name's hash and where the name is. */
+typedef struct fv__hashed { uint64_t hash, at; } fv__hashed;
+/* Names by number: the at-th string from base on, or the string that the at-th struct of `stride` bytes begins with. */
+typedef struct fv__names { const char *base; size_t stride; } fv__names;
+static const char *fv__name_at(const fv__names *n, uint64_t at) {
+    const char *p = n->base + (size_t)at * (n->stride ? n->stride : 1), *name;
+    if (!n->stride) return p;
+    memcpy(&name, p, sizeof name);
+    return name;
+}
+static uint64_t fv__hash_name(const char *s) { /* FNV-1a, its bits mixed: the first byte of the hash is sorted by first */
+    uint64_t h = 0xcbf29ce484222325u;
+    for (; *s; s++) h = (h ^ (uint8_t)*s) * 0x100000001b3u;
+    h ^= h >> 32;
+    return h * 0x9e3779b97f4a7c15u;
+}
+
+/* By hash, in place, a byte a level from the top ("American flag" sort): linear, and no memory of its own. */
+static void fv__sort_hashes(fv__hashed *a, size_t n, int shift) {
+    size_t start[257] = {0}, next[256];
+    if (n < 32 || shift < 0) {
+        for (size_t i = 1, k; i < n; i++) {
+            fv__hashed x = a[i];
+            for (k = i; k && a[k - 1].hash > x.hash; k--) a[k] = a[k - 1];
+            a[k] = x;
+        }
+        return;
+    }
+    for (size_t i = 0; i < n; i++) start[(a[i].hash >> shift & 255) + 1]++;
+    for (int b = 0; b < 256; b++) next[b] = start[b], start[b + 1] += start[b];
+    for (int b = 0; b < 256; b++)
+        while (next[b] < start[b + 1]) {
+            fv__hashed x = a[next[b]];
+            size_t to = (size_t)(x.hash >> shift & 255);
+            a[next[b]] = a[next[to]], a[next[to]++] = x; /* one comes to where it belongs, another comes here */
+        }
+    for (int b = 0; b < 256; b++)
+        if (start[b + 1] - start[b] > 1) fv__sort_hashes(a + start[b], start[b + 1] - start[b], shift - 8);
+}
+
+/* By text, for names of one hash: heap sort, n log n for any input, since such names may have been chosen by an enemy. */
+static void fv__sort_names(fv__hashed *a, size_t n, const fv__names *names) {
+    for (size_t end = n, from = n / 2; end > 1;) {
+        if (from) from--;
+        else {
+            fv__hashed x = a[--end];
+            a[end] = a[0], a[0] = x;
+        }
+        fv__hashed x = a[from];
+        size_t at = from, child;
+        while ((child = 2 * at + 1) < end) {
+            if (child + 1 < end && strcmp(fv__name_at(names, a[child].at), fv__name_at(names, a[child + 1].at)) < 0) child++;
+            if (strcmp(fv__name_at(names, x.at), fv__name_at(names, a[child].at)) >= 0) break;
+            a[at] = a[child], at = child;
+        }
+        a[at] = x;
+    }
+}
+
+/* Sorts by hash; returns a name that comes twice, or NULL. */
+static const char *fv__twin(fv__hashed *a, size_t n, const fv__names *names) {
+    fv__sort_hashes(a, n, 56);
+    for (size_t i = 0, end; i < n; i = end) {
+        for (end = i + 1; end < n && a[end].hash == a[i].hash; end++) {}
+        if (end - i > 1) fv__sort_names(a + i, end - i, names);
+        for (size_t k = i + 1; k < end; k++)
+            if (!strcmp(fv__name_at(names, a[k - 1].at), fv__name_at(names, a[k].at))) return fv__name_at(names, a[k].at);
+    }
+    return NULL;
+}
+
+/* ---- parsing. There is no tree: a document costs its own text, walked anew by each accessor, and while it is read 16 bytes for
+ * each key of the objects that are open. In the copy of the text a string is a quote, its unescaped bytes and one or more NULs
+ * (over the closing quote and what the escapes left free); the quote before a key is FV__KEY. A node is the byte where a value,
+ * or a member's key, begins, + 1. ---- */
+enum { FV__KEY = 1 };
+struct fv_json { char *text; uint32_t size; const char *name; };
 
 typedef struct fv__jparser {
     fv_ctx *c;
-    fv_json *j; /* NULL in the counting pass */
+    fv_json *j; /* NULL in the first pass, which only checks the grammar */
     const char *name;
     const uint8_t *s;
     size_t at, size;
-    uint32_t count;
+    size_t open, most;  /* keys of the objects that are open, and the most at any time */
+    fv__hashed *key;
 } fv__jparser;
 
-static uint32_t fv__jfail(fv__jparser *p, const char *what) {
+static int fv__jfail(fv__jparser *p, const char *what) {
     fv_fail(p->c, FV_EFORMAT, "%s: not valid JSON at byte %zu: %s", p->name, p->at, what);
     return 0;
 }
 static void fv__jspace(fv__jparser *p) {
     while (p->at < p->size && (p->s[p->at] == ' ' || p->s[p->at] == '\t' || p->s[p->at] == '\n' || p->s[p->at] == '\r')) p->at++;
 }
-static uint32_t fv__jnew(fv__jparser *p, fv_json_kind kind, size_t at) {
-    uint32_t n = ++p->count;
-    if (p->j) {
-        fv__jvalue *v = &p->j->value[n];
-        v->at = (uint32_t)at, v->next = v->count = 0, v->kind = (uint32_t)kind;
-    }
-    return n;
-}
-
 /* bytes of a valid UTF-8 sequence at s, or 0 */
 static int fv__utf8(const uint8_t *s, size_t left) {
     int n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
@@ -8937,11 +9132,19 @@ static size_t fv__jescape(const uint8_t *s, size_t left, uint32_t *code) {
     return 11;
 }
 
-/* In the second pass the string is unescaped in place and ends with a NUL over its closing quote. */
-static uint32_t fv__jstring(fv__jparser *p) {
-    size_t start = ++p->at;
-    char *out = p->j ? p->j->text + start : NULL;
-    uint32_t n = fv__jnew(p, FV_JSON_STRING, start), code;
+/* a code point as UTF-8; returns past its end */
+static char *fv__put_utf8(char *out, uint32_t code) {
+    int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+    static const uint8_t lead[] = {0, 0xc0, 0xe0, 0xf0};
+    *out++ = (char)(lead[more] | code >> (6 * more));
+    while (more--) *out++ = (char)(0x80 | (code >> (6 * more) & 63));
+    return out;
+}
+
+/* In the second pass the string is unescaped in place, and NULs fill what is left up to its closing quote. */
+static int fv__jstring(fv__jparser *p) {
+    char *out = p->j ? p->j->text + ++p->at : (++p->at, (char *)NULL);
+    uint32_t code;
     while (p->at < p->size && p->s[p->at] != '"') {
         if (p->s[p->at] < 32) return fv__jfail(p, "a control character in a string");
         if (p->s[p->at] == '\\') {
@@ -8949,11 +9152,7 @@ static uint32_t fv__jstring(fv__jparser *p) {
             if (!k) return fv__jfail(p, "a wrong escape");
             if (!code) return fv__jfail(p, "a NUL in a string");
             p->at += k + 1;
-            if (!out) continue;
-            if (code < 0x80) *out++ = (char)code;
-            else if (code < 0x800) *out++ = (char)(0xc0 | code >> 6), *out++ = (char)(0x80 | (code & 63));
-            else if (code < 0x10000) *out++ = (char)(0xe0 | code >> 12), *out++ = (char)(0x80 | (code >> 6 & 63)), *out++ = (char)(0x80 | (code & 63));
-            else *out++ = (char)(0xf0 | code >> 18), *out++ = (char)(0x80 | (code >> 12 & 63)), *out++ = (char)(0x80 | (code >> 6 & 63)), *out++ = (char)(0x80 | (code & 63));
+            if (out) out = fv__put_utf8(out, code);
             continue;
         }
         int k = fv__utf8(p->s + p->at, p->size - p->at);
@@ -8962,16 +9161,16 @@ static uint32_t fv__jstring(fv__jparser *p) {
         p->at += (size_t)k;
     }
     if (p->at >= p->size) return fv__jfail(p, "a string without its end");
-    if (out) *out = 0;
+    if (out) memset(out, 0, (size_t)(p->j->text + p->at + 1 - out));
     p->at++;
-    return n;
+    return 1;
 }
 
 static size_t fv__jdigits(const fv__jparser *p, size_t at) {
     while (at < p->size && p->s[at] >= '0' && p->s[at] <= '9') at++;
     return at;
 }
-static uint32_t fv__jnumber(fv__jparser *p) {
+static int fv__jnumber(fv__jparser *p) {
     size_t at = p->at, i = at + (p->s[at] == '-'), end = fv__jdigits(p, i);
     if (end == i || (p->s[i] == '0' && end > i + 1)) return fv__jfail(p, "a value is expected here");
     if (end < p->size && p->s[end] == '.') {
@@ -8986,44 +9185,55 @@ static uint32_t fv__jnumber(fv__jparser *p) {
         if (end == e) return fv__jfail(p, "digits are missing");
     }
     p->at = end;
-    return fv__jnew(p, FV_JSON_NUMBER, at);
+    return 1;
 }
 
-static uint32_t fv__jvalue_at(fv__jparser *p, int depth);
+static int fv__jvalue(fv__jparser *p, int depth);
 
-static uint32_t fv__jlist(fv__jparser *p, int depth, int object) {
-    uint32_t n = fv__jnew(p, object ? FV_JSON_OBJECT : FV_JSON_ARRAY, p->at), last = 0, count = 0;
-    char end = object ? '}' : ']';
+static int fv__jkey(fv__jparser *p) {
+    size_t start = p->at;
+    if (p->at >= p->size || p->s[p->at] != '"') return fv__jfail(p, "a key is expected here");
+    if (!fv__jstring(p)) return 0;
+    fv__jspace(p);
+    if (p->at >= p->size || p->s[p->at] != ':') return fv__jfail(p, "a colon is expected here");
+    p->at++;
+    if (p->j) {
+        fv__hashed *k = &p->key[p->open];
+        p->j->text[start] = FV__KEY;
+        k->hash = fv__hash_name(p->j->text + start + 1), k->at = start + 1;
+    }
+    p->open++;
+    p->most = FV__MAX(p->most, p->open);
+    return 1;
+}
+
+static int fv__jlist(fv__jparser *p, int depth, int object) {
+    size_t first = p->open, count = 0;
+    uint8_t end = object ? '}' : ']';
     if (depth >= 32) return fv__jfail(p, "more than 32 levels");
     p->at++;
     fv__jspace(p);
-    while (p->at < p->size && p->s[p->at] != end) {
-        uint32_t key = 0;
+    for (; p->at < p->size && p->s[p->at] != end; count++) {
         if (count) {
             if (p->s[p->at] != ',') return fv__jfail(p, "a comma or an end is expected here");
             p->at++;
             fv__jspace(p);
         }
-        if (object) {
-            if (p->at >= p->size || p->s[p->at] != '"') return fv__jfail(p, "a key is expected here");
-            if (!(key = fv__jstring(p))) return 0;
-            fv__jspace(p);
-            if (p->at >= p->size || p->s[p->at] != ':') return fv__jfail(p, "a colon is expected here");
-            p->at++;
-        }
-        uint32_t v = fv__jvalue_at(p, depth + 1);
-        if (!v) return 0;
-        if (p->j && last) p->j->value[last].next = v;
-        last = v, count++;
+        if ((object && !fv__jkey(p)) || !fv__jvalue(p, depth + 1)) return 0;
         fv__jspace(p);
     }
     if (p->at >= p->size) return fv__jfail(p, "the end is missing");
     p->at++;
-    if (p->j) p->j->value[n].count = count;
-    return n;
+    if (object && p->j) {
+        fv__names names = {p->j->text, 0};
+        const char *twin = fv__twin(p->key + first, p->open - first, &names);
+        if (twin) return fv_fail(p->c, FV_EFORMAT, "%s: not valid JSON: the key \"%.80s\" comes twice", p->name, twin);
+    }
+    p->open = first;
+    return 1;
 }
 
-static uint32_t fv__jvalue_at(fv__jparser *p, int depth) {
+static int fv__jvalue(fv__jparser *p, int depth) {
     static const char *const word[] = {"null", "false", "true"};
     fv__jspace(p);
     if (p->at >= p->size) return fv__jfail(p, "a value is missing");
@@ -9031,31 +9241,9 @@ static uint32_t fv__jvalue_at(fv__jparser *p, int depth) {
     if (p->s[p->at] == '"') return fv__jstring(p);
     for (int i = 0; i < 3; i++) {
         size_t n = strlen(word[i]);
-        if (p->size - p->at >= n && !memcmp(p->s + p->at, word[i], n)) {
-            p->at += n;
-            return fv__jnew(p, (fv_json_kind)(FV_JSON_NULL + i), p->at - n);
-        }
+        if (p->size - p->at >= n && !memcmp(p->s + p->at, word[i], n)) return p->at += n, 1;
     }
     return fv__jnumber(p);
-}
-
-static int fv__compare_text(const void *a, const void *b) {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-/* Duplicates, by sorting each object's keys (heap sort would bound the worst case; libc's qsort is a merge sort on glibc). */
-static int fv__jduplicates(fv_ctx *c, const fv_json *j) {
-    for (uint32_t n = 1; n <= j->used && !c->status; n++) {
-        uint32_t count = j->value[n].count, k = 0;
-        if (j->value[n].kind != FV_JSON_OBJECT || count < 2) continue;
-        const char **key = (const char **)fv__alloc_dirty(c, count * sizeof *key);
-        if (!key) return 0;
-        for (uint32_t v = n + 2; v; v = j->value[v].next) key[k++] = j->text + j->value[v - 1].at;
-        qsort((void *)key, count, sizeof *key, fv__compare_text);
-        for (k = 1; k < count; k++)
-            if (!strcmp(key[k - 1], key[k])) fv_fail(c, FV_EFORMAT, "%s: not valid JSON: the key \"%.80s\" comes twice", j->name, key[k]);
-        fv_free(c, (void *)key);
-    }
-    return !c->status;
 }
 
 FV_DEF fv_json *fv_json_parse(fv_ctx *c, const char *text, size_t size, const char *name) {
@@ -9063,25 +9251,25 @@ FV_DEF fv_json *fv_json_parse(fv_ctx *c, const char *text, size_t size, const ch
     memset(&p, 0, sizeof p);
     p.c = c, p.name = name, p.s = (const uint8_t *)text, p.size = size;
     if (c->status) return NULL;
-    if (size > 0x7fffffff) fv_fail(c, FV_EFORMAT, "%s: over 2 GiB of JSON", name);
-    uint32_t root = c->status ? 0 : fv__jvalue_at(&p, 0);
+    if (size > 0x7fffffff) return fv_fail(c, FV_EFORMAT, "%s: over 2 GiB of JSON", name), (fv_json *)NULL;
+    if (!fv__jvalue(&p, 0)) return NULL;
     fv__jspace(&p);
-    if (root && p.at != size) root = fv__jfail(&p, "something follows the value");
-    if (!root) return NULL;
+    if (p.at != size) return fv__jfail(&p, "something follows the value"), (fv_json *)NULL;
     size_t names = strlen(name) + 1;
-    fv_json *j = (fv_json *)fv_alloc(c, sizeof *j + names + size + 1);
-    if (!j) return NULL;
-    memcpy(j + 1, name, names);
-    j->name = (const char *)(j + 1);
-    j->text = (char *)(j + 1) + names;
-    memcpy(j->text, text, size);
-    j->used = p.count;
-    j->value = (fv__jvalue *)fv_alloc(c, ((size_t)p.count + 1) * sizeof *j->value);
-    if (j->value) {
-        p.j = j, p.at = 0, p.count = 0;
-        fv__jvalue_at(&p, 0);
-        if (fv__jduplicates(c, j)) return j;
+    fv_json *j = (fv_json *)fv__alloc_dirty(c, sizeof *j + names + size + 1);
+    p.key = j ? (fv__hashed *)fv__alloc_dirty(c, (p.most + 1) * sizeof *p.key) : NULL;
+    if (p.key) {
+        memcpy(j + 1, name, names);
+        j->name = (const char *)(j + 1);
+        j->text = (char *)(j + 1) + names;
+        j->size = (uint32_t)size;
+        memcpy(j->text, text, size);
+        j->text[size] = 0;
+        p.j = j, p.at = p.open = 0;
+        fv__jvalue(&p, 0);
     }
+    fv_free(c, p.key);
+    if (!c->status) return j;
     fv_json_free(c, j);
     return NULL;
 }
@@ -9093,27 +9281,72 @@ FV_DEF fv_json *fv_json_open(fv_ctx *c, const char *path) {
     fv_file_close(c, &f);
     return j;
 }
-FV_DEF void fv_json_free(fv_ctx *c, fv_json *j) {
-    if (!j) return;
-    fv_free(c, j->value);
-    fv_free(c, j);
+FV_DEF void fv_json_free(fv_ctx *c, fv_json *j) { fv_free(c, j); }
+
+/* ---- walking over a text that was checked ---- */
+static uint32_t fv__jover_space(const fv_json *j, uint32_t at) {
+    while (j->text[at] == ' ' || j->text[at] == '\t' || j->text[at] == '\n' || j->text[at] == '\r') at++;
+    return at;
+}
+static uint32_t fv__jover_string(const fv_json *j, uint32_t at) { /* from its quote to past its last NUL */
+    at += 1 + (uint32_t)strlen(j->text + at + 1);
+    while (at < j->size && !j->text[at]) at++;
+    return at;
+}
+static uint32_t fv__jover_value(const fv_json *j, uint32_t at) {
+    int depth = 0;
+    do {
+        char ch = j->text[at];
+        if (ch == '"' || ch == FV__KEY) at = fv__jover_string(j, at);
+        else if (ch == '{' || ch == '[') depth++, at++;
+        else if (ch == '}' || ch == ']') depth--, at++;
+        else if (depth) at++;
+        else while (at < j->size && !strchr(",]} \t\r\n", j->text[at])) at++;
+    } while (depth);
+    return at;
+}
+/* where the value of a node begins: past the key of a member */
+static uint32_t fv__jvalue_of(const fv_json *j, fv_jnode n) {
+    uint32_t at = n - 1;
+    if (j->text[at] != FV__KEY) return at;
+    at = fv__jover_space(j, fv__jover_string(j, at));
+    return fv__jover_space(j, at + 1); /* the colon */
 }
 
-FV_DEF fv_jnode fv_json_root(const fv_json *j) { return j ? 1 : 0; }
-FV_DEF fv_json_kind fv_json_type(const fv_json *j, fv_jnode n) { return j && n ? (fv_json_kind)j->value[n].kind : FV_JSON_ABSENT; }
-FV_DEF int fv_json_count(const fv_json *j, fv_jnode n) { return j && n ? (int)j->value[n].count : 0; }
-FV_DEF fv_jnode fv_json_first(const fv_json *j, fv_jnode n) {
-    if (!fv_json_count(j, n)) return 0;
-    return n + (j->value[n].kind == FV_JSON_OBJECT ? 2 : 1);
+FV_DEF fv_jnode fv_json_root(const fv_json *j) { return j ? fv__jover_space(j, 0) + 1 : 0; }
+FV_DEF fv_json_kind fv_json_type(const fv_json *j, fv_jnode n) {
+    if (!j || !n) return FV_JSON_ABSENT;
+    switch (j->text[fv__jvalue_of(j, n)]) {
+    case '{': return FV_JSON_OBJECT;
+    case '[': return FV_JSON_ARRAY;
+    case '"': return FV_JSON_STRING;
+    case 'n': return FV_JSON_NULL;
+    case 'f': return FV_JSON_FALSE;
+    case 't': return FV_JSON_TRUE;
+    default: return FV_JSON_NUMBER;
+    }
 }
-FV_DEF fv_jnode fv_json_next(const fv_json *j, fv_jnode n) { return j && n ? j->value[n].next : 0; }
+FV_DEF fv_jnode fv_json_first(const fv_json *j, fv_jnode n) {
+    fv_json_kind kind = fv_json_type(j, n);
+    if (kind != FV_JSON_OBJECT && kind != FV_JSON_ARRAY) return 0;
+    uint32_t at = fv__jover_space(j, fv__jvalue_of(j, n) + 1);
+    return j->text[at] == '}' || j->text[at] == ']' ? 0 : at + 1;
+}
+FV_DEF fv_jnode fv_json_next(const fv_json *j, fv_jnode n) {
+    if (!j || !n) return 0;
+    uint32_t at = fv__jover_space(j, fv__jover_value(j, fv__jvalue_of(j, n)));
+    return j->text[at] == ',' ? fv__jover_space(j, at + 1) + 1 : 0;
+}
+FV_DEF int fv_json_count(const fv_json *j, fv_jnode n) {
+    int count = 0;
+    for (n = fv_json_first(j, n); n; n = fv_json_next(j, n)) count++;
+    return count;
+}
 FV_DEF fv_jnode fv_json_at(const fv_json *j, fv_jnode n, int i) {
     for (n = fv_json_first(j, n); n && i > 0; i--) n = fv_json_next(j, n);
     return i < 0 ? 0 : n;
 }
-/* a member's key is the node before its value, and a string; an array's element may have a string before it too, but is
- * never asked for its key */
-FV_DEF const char *fv_json_key(const fv_json *j, fv_jnode n) { return j && n > 1 ? j->text + j->value[n - 1].at : ""; }
+FV_DEF const char *fv_json_key(const fv_json *j, fv_jnode n) { return j && n && j->text[n - 1] == FV__KEY ? j->text + n : ""; }
 FV_DEF fv_jnode fv_json_get(const fv_json *j, fv_jnode n, const char *key) {
     if (fv_json_type(j, n) != FV_JSON_OBJECT) return 0;
     for (n = fv_json_first(j, n); n; n = fv_json_next(j, n))
@@ -9121,7 +9354,7 @@ FV_DEF fv_jnode fv_json_get(const fv_json *j, fv_jnode n, const char *key) {
     return 0;
 }
 FV_DEF const char *fv_json_string(const fv_json *j, fv_jnode n, const char *otherwise) {
-    return fv_json_type(j, n) == FV_JSON_STRING ? j->text + j->value[n].at : otherwise;
+    return fv_json_type(j, n) == FV_JSON_STRING ? j->text + fv__jvalue_of(j, n) + 1 : otherwise;
 }
 /* strtod in the C locale whatever the caller's is: the point is the only character that differs */
 static double fv__strtod(const char *s) {
@@ -9137,11 +9370,11 @@ static double fv__strtod(const char *s) {
     return strtod(t, NULL);
 }
 FV_DEF double fv_json_number(const fv_json *j, fv_jnode n, double otherwise) {
-    return fv_json_type(j, n) == FV_JSON_NUMBER ? fv__strtod(j->text + j->value[n].at) : otherwise;
+    return fv_json_type(j, n) == FV_JSON_NUMBER ? fv__strtod(j->text + fv__jvalue_of(j, n)) : otherwise;
 }
 FV_DEF int64_t fv_json_int(const fv_json *j, fv_jnode n, int64_t otherwise) {
     if (fv_json_type(j, n) != FV_JSON_NUMBER) return otherwise;
-    const char *s = j->text + j->value[n].at;
+    const char *s = j->text + fv__jvalue_of(j, n);
     size_t k = strspn(s, "-0123456789");
     if (s[k] != '.' && (s[k] | 32) != 'e') return strtoll(s, NULL, 10);
     double v = fv__strtod(s);
@@ -9189,16 +9422,18 @@ FV_DEF void fv_text_free(fv_ctx *c, fv_text *t) {
 /* ======================================================================================================
  * >>safetensors (implementation)
  * ====================================================================================================== */
+/* A key, and where its value is read when asked for: from a safetensors header (json) or a mapped GGUF file (value: its type's
+ * byte; a string's copy follows the key's). */
+typedef struct fv__meta_at { const char *key; const fv_json *json; const uint8_t *value; } fv__meta_at;
 struct fv_weights {
     char *path;
     fv_entry *entry;
-    fv_meta *meta;
+    fv__hashed *index; /* by hash of the name; at: which entry */
+    fv__meta_at *meta;
     int count, capacity, metas, meta_capacity, gguf, files;
-    int32_t *slot; /* open addressing by name; a power of two of slots */
-    uint32_t slots;
     fv_file file[256];
     fv_json *json[256]; /* a shard's header: names and strings live in it */
-    char *strings;      /* GGUF: NUL-terminated copies */
+    char *strings;      /* GGUF: NUL-terminated copies of keys, string values and names */
 };
 
 static const struct { const char *name; int block, bytes; } fv__dtypes[] = {
@@ -9208,74 +9443,97 @@ static const struct { const char *name; int block, bytes; } fv__dtypes[] = {
 #undef FV__DTYPE_ROW
 };
 FV_DEF const char *fv_dtype_name(fv_dtype d) { return (unsigned)d < FV_D_COUNT ? fv__dtypes[d].name : "?"; }
-
-static uint32_t fv__hash_name(const char *s) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (; *s; s++) h = (h ^ (uint8_t)*s) * 0x100000001b3u;
-    h ^= h >> 32;
-    return (uint32_t)(h * 0x9e3779b97f4a7c15u >> 32);
+FV_DEF const char *fv_entry_dtype(const fv_entry *e) {
+    static const struct { int number; const char *name; } other[] = { /* of ggml, only inspected */
+        {9, "Q8_1"}, {10, "Q2_K"}, {11, "Q3_K"}, {15, "Q8_K"}, {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"},
+        {20, "IQ4_NL"}, {21, "IQ3_S"}, {22, "IQ2_S"}, {23, "IQ4_XS"}, {29, "IQ1_M"}, {34, "TQ1_0"}, {35, "TQ2_0"}, {39, "MXFP4"}};
+    for (int i = 0; e->dtype == FV_D_OTHER && i < FV__COUNT(other); i++)
+        if (other[i].number == e->ggml_type) return other[i].name;
+    return fv_dtype_name(e->dtype);
 }
 
-/* The table of names; a name that comes twice is refused. Probing is cut short, so that chosen collisions cannot cost more
- * than a sort would. */
+/* Room for n more, exactly: doubling would cost twice the memory. */
+static void *fv__make_room(fv_ctx *c, void *p, int count, int64_t n, int *capacity, size_t size) {
+    int64_t most = count + n;
+    if (most > INT32_MAX) return fv_fail(c, FV_EFORMAT, "over 2^31 tensors or keys"), (void *)NULL;
+    void *q = fv__alloc_dirty(c, (size_t)FV__MAX(most, 1) * size);
+    if (!q) return NULL;
+    if (count) memcpy(q, p, (size_t)count * size);
+    fv_free(c, p);
+    *capacity = (int)most;
+    return q;
+}
+static int fv__weights_room(fv_ctx *c, fv_weights *w, int64_t entries, int64_t metas) {
+    void *e = fv__make_room(c, w->entry, w->count, entries, &w->capacity, sizeof *w->entry);
+    if (e) w->entry = (fv_entry *)e;
+    void *m = e ? fv__make_room(c, w->meta, w->metas, metas, &w->meta_capacity, sizeof *w->meta) : NULL;
+    if (m) w->meta = (fv__meta_at *)m;
+    return m != NULL;
+}
+
+/* The names in order of their hashes, for fv_weights_find; a name that comes twice is refused. */
 static int fv__weights_index(fv_ctx *c, fv_weights *w) {
-    for (w->slots = 16; w->slots < 2 * (uint32_t)w->count + 2;) w->slots *= 2;
-    w->slot = (int32_t *)fv_alloc(c, w->slots * sizeof *w->slot);
-    uint64_t steps = 0;
-    for (int i = 0; i < w->count && !c->status; i++) {
-        uint32_t h = fv__hash_name(w->entry[i].name);
-        for (;; h++, steps++) {
-            int32_t *s = &w->slot[h & (w->slots - 1)];
-            if (!*s) {
-                *s = i + 1;
-                break;
-            }
-            if (!strcmp(w->entry[*s - 1].name, w->entry[i].name))
-                return fv_fail(c, FV_EFORMAT, "%s: the tensor \"%.100s\" comes twice", w->path, w->entry[i].name);
-            if (steps > 64 * (uint64_t)w->slots) return fv_fail(c, FV_EFORMAT, "%s: its names collide too often", w->path);
-        }
-    }
-    return !c->status;
+    fv__names names = {(const char *)w->entry, sizeof *w->entry};
+    w->index = (fv__hashed *)fv__alloc_dirty(c, ((size_t)w->count + 1) * sizeof *w->index);
+    if (!w->index) return 0;
+    for (int i = 0; i < w->count; i++) w->index[i].hash = fv__hash_name(w->entry[i].name), w->index[i].at = (uint64_t)i;
+    const char *twin = fv__twin(w->index, (size_t)w->count, &names);
+    return !twin || fv_fail(c, FV_EFORMAT, "%s: the tensor \"%.100s\" comes twice", w->path, twin);
 }
 FV_DEF const fv_entry *fv_weights_find(const fv_weights *w, const char *name) {
-    if (!w || !w->slot) return NULL;
-    for (uint32_t h = fv__hash_name(name);; h++) {
-        int32_t s = w->slot[h & (w->slots - 1)];
-        if (!s) return NULL;
-        if (!strcmp(w->entry[s - 1].name, name)) return &w->entry[s - 1];
+    if (!w || !w->index) return NULL;
+    uint64_t h = fv__hash_name(name);
+    int from = 0, to = w->count;
+    while (from < to) { /* the first of this hash or a greater one */
+        int mid = from + (to - from) / 2;
+        if (w->index[mid].hash < h) from = mid + 1;
+        else to = mid;
     }
+    for (; from < w->count && w->index[from].hash == h; from++)
+        if (!strcmp(w->entry[w->index[from].at].name, name)) return &w->entry[w->index[from].at];
+    return NULL;
 }
 FV_DEF int fv_weights_count(const fv_weights *w) { return w ? w->count : 0; }
 FV_DEF const fv_entry *fv_weights_at(const fv_weights *w, int i) { return w && i >= 0 && i < w->count ? &w->entry[i] : NULL; }
 FV_DEF const char *fv_weights_path(const fv_weights *w) { return w->path; }
 FV_DEF int fv_weights_is_gguf(const fv_weights *w) { return w && w->gguf; }
 FV_DEF int fv_weights_meta_count(const fv_weights *w) { return w ? w->metas : 0; }
-FV_DEF const fv_meta *fv_weights_meta_at(const fv_weights *w, int i) { return w && i >= 0 && i < w->metas ? &w->meta[i] : NULL; }
-static const fv_meta *fv__weights_meta(const fv_weights *w, const char *key) {
+static void fv__gguf_value(const uint8_t *p, const char *string, fv_meta *m);
+FV_DEF int fv_weights_meta_at(const fv_weights *w, int i, fv_meta *m) {
+    memset(m, 0, sizeof *m);
+    if (!w || i < 0 || i >= w->metas) return 0;
+    const fv__meta_at *at = &w->meta[i];
+    m->key = at->key;
+    if (at->json) m->string = fv_json_string(at->json, (fv_jnode)(at->key - at->json->text), "");
+    else fv__gguf_value(at->value, at->key + strlen(at->key) + 1, m);
+    return 1;
+}
+static int fv__weights_meta(const fv_weights *w, const char *key, fv_meta *m) {
     for (int i = 0; w && i < w->metas; i++)
-        if (!strcmp(w->meta[i].key, key)) return &w->meta[i];
-    return NULL;
+        if (!strcmp(w->meta[i].key, key)) return fv_weights_meta_at(w, i, m);
+    return 0;
 }
 FV_DEF const char *fv_weights_meta_string(const fv_weights *w, const char *key, const char *otherwise) {
-    const fv_meta *m = fv__weights_meta(w, key);
-    return m && m->string ? m->string : otherwise;
+    fv_meta m;
+    return fv__weights_meta(w, key, &m) && m.string ? m.string : otherwise;
 }
 FV_DEF double fv_weights_meta_number(const fv_weights *w, const char *key, double otherwise) {
-    const fv_meta *m = fv__weights_meta(w, key);
-    return m && m->is_number ? m->number : otherwise;
+    fv_meta m;
+    return fv__weights_meta(w, key, &m) && m.is_number ? m.number : otherwise;
 }
 
-static fv_entry *fv__weights_add(fv_ctx *c, fv_weights *w) {
-    fv_entry *e = (fv_entry *)fv__grow(c, w->entry, w->count, &w->capacity, sizeof *e);
-    if (!e) return NULL;
-    w->entry = e;
-    return &w->entry[w->count++];
+/* Room was made for it: see fv__weights_room. */
+static fv_entry *fv__weights_add(fv_weights *w) {
+    fv_entry *e = &w->entry[w->count++];
+    FV_ASSERT(w->count <= w->capacity);
+    memset(e, 0, sizeof *e);
+    return e;
 }
-static fv_meta *fv__weights_add_meta(fv_ctx *c, fv_weights *w) {
-    fv_meta *m = (fv_meta *)fv__grow(c, w->meta, w->metas, &w->meta_capacity, sizeof *m);
-    if (!m) return NULL;
-    w->meta = m;
-    return &w->meta[w->metas++];
+static fv__meta_at *fv__weights_add_meta(fv_weights *w) {
+    fv__meta_at *m = &w->meta[w->metas++];
+    FV_ASSERT(w->metas <= w->meta_capacity);
+    memset(m, 0, sizeof *m);
+    return m;
 }
 
 /* elements of e's dims, each product checked, also beside a zero; -1 on overflow */
@@ -9294,10 +9552,14 @@ static int fv__st_bad(fv_ctx *c, const fv_weights *w, const char *name, const ch
     return fv_fail(c, FV_EFORMAT, "%s: tensor \"%.100s\": %s", w->path, name, what);
 }
 
-/* a whole number of at most 2^53, written as one; -1 otherwise */
+/* a whole number of at most 2^53, written in digits alone; -1 otherwise */
 static int64_t fv__st_whole(const fv_json *j, fv_jnode n) {
-    double v = fv_json_number(j, n, -1);
-    return v >= 0 && v <= 9007199254740992.0 && v == floor(v) ? fv_json_int(j, n, -1) : -1;
+    if (fv_json_type(j, n) != FV_JSON_NUMBER) return -1;
+    const char *s = j->text + fv__jvalue_of(j, n);
+    size_t k = strspn(s, "0123456789");
+    if (!k || k > 16 || s[k] == '.' || (s[k] | 32) == 'e') return -1;
+    int64_t v = fv_json_int(j, n, -1);
+    return v <= (int64_t)1 << 53 ? v : -1;
 }
 
 static int fv__st_entry(fv_ctx *c, fv_weights *w, const fv_json *j, fv_jnode n, uint64_t base, uint64_t size) {
@@ -9308,13 +9570,10 @@ static int fv__st_entry(fv_ctx *c, fv_weights *w, const fv_json *j, fv_jnode n, 
         fv_json_type(j, shape) != FV_JSON_ARRAY || fv_json_type(j, at) != FV_JSON_ARRAY || fv_json_count(j, at) != 2)
         return fv__st_bad(c, w, name, "its entry is not {dtype, shape, data_offsets}");
     if (fv_json_count(j, shape) > FV_MAX_RANK) return fv__st_bad(c, w, name, "more than 8 dimensions");
-    fv_entry *e = fv__weights_add(c, w);
-    if (!e) return 0;
-    memset(e, 0, sizeof *e);
-    e->name = name, e->file = w->files - 1;
+    fv_entry *e = fv__weights_add(w);
+    e->name = name, e->file = (uint8_t)(w->files - 1);
     for (fv_jnode d = fv_json_first(j, shape); d; d = fv_json_next(j, d))
         if ((e->dim[e->rank++] = fv__st_whole(j, d)) < 0) return fv__st_bad(c, w, name, "a dimension is not a whole number");
-    snprintf(e->dtype_name, sizeof e->dtype_name, "%s", fv_json_string(j, dtype, ""));
     for (int i = FV_D_F32; i <= FV_D_F8_E5M2; i++)
         if (!strcmp(fv__dtypes[i].name, fv_json_string(j, dtype, ""))) e->dtype = (fv_dtype)i;
     if (!e->dtype) return fv__st_bad(c, w, name, "an unknown dtype");
@@ -9330,51 +9589,62 @@ static int fv__st_entry(fv_ctx *c, fv_weights *w, const fv_json *j, fv_jnode n, 
     return 1;
 }
 
-static int fv__by_offset(const void *a, const void *b) {
-    const fv_entry *x = *(const fv_entry *const *)a, *y = *(const fv_entry *const *)b;
-    if (x->offset != y->offset) return x->offset < y->offset ? -1 : 1;
-    return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
-}
-/* exact != 0: the tensors from `first` on must cover [base, end) without a hole; always: without an overlap */
+/* exact: the tensors from `first` on must cover [base, end) without a hole; always: without an overlap */
 static int fv__weights_cover(fv_ctx *c, const fv_weights *w, int first, uint64_t base, uint64_t end, int exact) {
     int n = w->count - first;
-    const fv_entry **e = (const fv_entry **)fv__alloc_dirty(c, (size_t)(n + 1) * sizeof *e);
+    fv__hashed *e = (fv__hashed *)fv__alloc_dirty(c, ((size_t)n + 1) * sizeof *e);
+    size_t used = 0;
     if (!e) return 0;
-    for (int i = 0; i < n; i++) e[i] = &w->entry[first + i];
-    qsort((void *)e, (size_t)n, sizeof *e, fv__by_offset);
-    for (int i = 0; i < n && !c->status; i++) {
-        if (e[i]->offset < base) fv__st_bad(c, w, e[i]->name, "its data overlaps another tensor's");
-        else if (exact && e[i]->offset > base) fv__st_bad(c, w, e[i]->name, "there is a hole in the data before it");
-        if (e[i]->bytes) base = e[i]->offset + e[i]->bytes;
+    for (int i = 0; i < n; i++) /* the empty ones hide nothing */
+        if (w->entry[first + i].bytes) e[used].hash = w->entry[first + i].offset, e[used++].at = (uint64_t)(first + i);
+    fv__sort_hashes(e, used, 56); /* the "hash" is the offset */
+    for (size_t i = 0; i < used && !c->status; i++) {
+        const fv_entry *x = &w->entry[e[i].at];
+        if (x->offset < base) fv__st_bad(c, w, x->name, "its data overlaps another tensor's");
+        else if (exact && x->offset > base) fv__st_bad(c, w, x->name, "there is a hole in the data before it");
+        base = x->offset + x->bytes;
     }
-    fv_free(c, (void *)e);
+    fv_free(c, e);
     if (exact && base != end && !c->status)
         fv_fail(c, FV_EFORMAT, "%s: %llu bytes at its end belong to no tensor", w->path, (unsigned long long)(end - base));
     return !c->status;
 }
 
-/* What a file that is no safetensors is, where that can be told. */
+/* What a file whose first 8 bytes announce no header is, where that can be told. */
 static int fv__foreign(fv_ctx *c, const char *path, const fv_file *f) {
-    const char *s = (const char *)f->data;
-    size_t n = f->size;
+    const char *s = (const char *)f->data, *end = s + f->size;
+    if (f->size >= 3 && !memcmp(s, "\xef\xbb\xbf", 3)) s += 3; /* a page may begin with a byte order mark, and with space */
+    while (s < end && (*s == ' ' || *s == '\t' || *s == '\n' || *s == '\r')) s++;
+    size_t n = (size_t)(end - s);
     if (n >= 7 && !memcmp(s, "version", 7))
         return fv_fail(c, FV_EFORMAT, "%s: this is a git-lfs pointer, not the file itself: run git lfs pull", path);
     if (n >= 4 && (!memcmp(s, "PK\3\4", 4) || (s[0] == '\x80' && s[1] < 6)))
         return fv_fail(c, FV_EFORMAT, "%s: this is a PyTorch pickle, not safetensors: convert it in Python", path);
-    if (n >= 5 && s[0] == '<' && (s[1] == '!' || (s[1] | 32) == 'h'))
+    if (n >= 2 && s[0] == '<' && (s[1] == '!' || s[1] == '?' || ((s[1] | 32) >= 'a' && (s[1] | 32) <= 'z')))
         return fv_fail(c, FV_EFORMAT, "%s: this is an HTML page, not the file itself: download it again", path);
     return 0;
 }
 
 static int fv__st_meta(fv_ctx *c, fv_weights *w, const fv_json *j, fv_jnode n) {
-    if (fv_json_type(j, n) != FV_JSON_OBJECT) return fv_fail(c, FV_EFORMAT, "%s: __metadata__ is not a map of strings", w->path);
     for (fv_jnode v = fv_json_first(j, n); v; v = fv_json_next(j, v)) {
-        fv_meta *m = fv_json_type(j, v) == FV_JSON_STRING ? fv__weights_add_meta(c, w) : NULL;
-        if (!m) return fv_fail(c, FV_EFORMAT, "%s: __metadata__ is not a map of strings", w->path);
-        memset(m, 0, sizeof *m);
-        m->key = fv_json_key(j, v), m->string = fv_json_string(j, v, "");
+        if (fv_json_type(j, v) != FV_JSON_STRING) return fv_fail(c, FV_EFORMAT, "%s: __metadata__ is not a map of strings", w->path);
+        fv__meta_at *m = fv__weights_add_meta(w);
+        m->key = fv_json_key(j, v), m->json = j;
     }
     return 1;
+}
+
+/* the header's JSON of a file, whose first 8 bytes are its length */
+static fv_json *fv__st_header(fv_ctx *c, const fv_file *f, const char *path, uint64_t *length) {
+    uint64_t n = 0;
+    for (int i = 0; i < 8 && f->size >= 8; i++) n |= (uint64_t)f->data[i] << (8 * i);
+    if ((f->size < 8 || n > 100000000) && f->size && (fv__foreign(c, path, f) || c->status)) return NULL;
+    if (f->size < 8) return fv_fail(c, FV_EFORMAT, "%s: cut short: %zu bytes are no safetensors file", path, f->size), (fv_json *)NULL;
+    if (n > 100000000) fv_fail(c, FV_EFORMAT, "%s: not safetensors: its first 8 bytes announce a header of %llu bytes", path, (unsigned long long)n);
+    else if (n > f->size - 8) fv_fail(c, FV_EFORMAT, "%s: cut short: the header ends at byte %llu, the file at %zu", path, (unsigned long long)n + 8, f->size);
+    else if (!n) fv_fail(c, FV_EFORMAT, "%s: not safetensors: no JSON at byte 8", path);
+    *length = n;
+    return fv_json_parse(c, (const char *)f->data + 8, (size_t)n, path);
 }
 
 /* the file w->file[files-1], already open */
@@ -9382,18 +9652,14 @@ static int fv__st_open(fv_ctx *c, fv_weights *w, const char *path) {
     const fv_file *f = &w->file[w->files - 1];
     uint64_t n = 0;
     int first = w->count;
-    if (fv__foreign(c, path, f) || c->status) return 0;
-    if (f->size < 8) return fv_fail(c, FV_EFORMAT, "%s: cut short: %zu bytes are no safetensors file", path, f->size);
-    for (int i = 0; i < 8; i++) n |= (uint64_t)f->data[i] << (8 * i);
-    if (n > 100000000) return fv_fail(c, FV_EFORMAT, "%s: not safetensors: its first 8 bytes announce a header of %llu bytes", path, (unsigned long long)n);
-    if (n > f->size - 8) return fv_fail(c, FV_EFORMAT, "%s: cut short: the header ends at byte %llu, the file at %zu", path, (unsigned long long)n + 8, f->size);
-    if (!n || f->data[8] == 0) return fv_fail(c, FV_EFORMAT, "%s: not safetensors: no JSON at byte 8", path);
-    fv_json *j = w->json[w->files - 1] = fv_json_parse(c, (const char *)f->data + 8, (size_t)n, path);
+    fv_json *j = w->json[w->files - 1] = fv__st_header(c, f, path, &n);
     if (!j) return 0;
-    if (fv_json_type(j, 1) != FV_JSON_OBJECT) return fv_fail(c, FV_EFORMAT, "%s: the header is not a JSON object", path);
-    for (fv_jnode v = fv_json_first(j, 1); v; v = fv_json_next(j, v))
-        if (!(strcmp(fv_json_key(j, v), "__metadata__") ? fv__st_entry(c, w, j, v, n + 8, f->size - 8 - n) : fv__st_meta(c, w, j, v)))
-            return 0;
+    fv_jnode root = fv_json_root(j), meta = fv_json_get(j, root, "__metadata__");
+    if (fv_json_type(j, root) != FV_JSON_OBJECT) return fv_fail(c, FV_EFORMAT, "%s: the header is not a JSON object", path);
+    if (meta && fv_json_type(j, meta) != FV_JSON_OBJECT) return fv_fail(c, FV_EFORMAT, "%s: __metadata__ is not a map of strings", path);
+    if (!fv__weights_room(c, w, fv_json_count(j, root) - (meta != 0), fv_json_count(j, meta)) || !fv__st_meta(c, w, j, meta)) return 0;
+    for (fv_jnode v = fv_json_first(j, root); v; v = fv_json_next(j, v))
+        if (v != meta && !fv__st_entry(c, w, j, v, n + 8, f->size - 8 - n)) return 0;
     return fv__weights_cover(c, w, first, n + 8, f->size, 1);
 }
 
@@ -9404,27 +9670,49 @@ static int fv__weights_add_file(fv_ctx *c, fv_weights *w, const char *path) {
     return 1;
 }
 
+/* ---- platform: where a link leads (POSIX) ---- */
+/* Whether both lie in one folder, their links followed: a shard must not be a link to somewhere else. (In the cache of the
+ * Hugging Face hub index and shards are all links, into one folder of blobs.) */
+static int fv__same_folder(const char *index, const char *shard) {
+    char *a = realpath(index, NULL), *b = realpath(shard, NULL), *slash = strrchr((char *)(uintptr_t)index, '/');
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - index) + 1 : 2, slash ? index : "./");
+    char *own = realpath(folder, NULL);
+    char *end = b ? strrchr(b, '/') : NULL, *of = a ? strrchr(a, '/') : NULL;
+    size_t n = end ? (size_t)(end - b) : 0;
+    int same = end && of && own && ((size_t)(of - a) == n && !memcmp(a, b, n));
+    same |= end && own && strlen(own) == n && !memcmp(own, b, n);
+    same |= !b; /* it is not there: opening it says so */
+    free(a);
+    free(b);
+    free(own);
+    return same;
+}
+
 /* shards named in weight_map, each opened once, in the index's own folder */
-static int fv__st_index(fv_ctx *c, fv_weights *w, const char *path, fv_json *j) {
-    fv_jnode map = fv_json_get(j, 1, "weight_map");
-    const char *slash = strrchr(path, '/');
+static int fv__st_index(fv_ctx *c, fv_weights *w, const char *path, const fv_json *j) {
+    fv_jnode map = fv_json_get(j, fv_json_root(j), "weight_map");
+    const char *slash = strrchr(path, '/'), *opened[256];
     char full[4096];
     if (fv_json_type(j, map) != FV_JSON_OBJECT) return fv_fail(c, FV_EFORMAT, "%s: an index without a weight_map", path);
     for (fv_jnode v = fv_json_first(j, map); v; v = fv_json_next(j, v)) {
         const char *name = fv_json_string(j, v, NULL);
-        if (!name || !*name || strchr(name, '/') || !strcmp(name, ".."))
+        if (!name || !*name || strchr(name, '/') || strchr(name, '\\') || !strcmp(name, "..") || !strcmp(name, "."))
             return fv_fail(c, FV_EFORMAT, "%s: the shard of \"%.80s\" is not a file name in this folder", path, fv_json_key(j, v));
-        snprintf(full, sizeof full, "%.*s%s", slash ? (int)(slash - path) + 1 : 0, path, name);
-        int known = 0;
-        for (int i = 0; i < w->count && !known; i++) known = !strcmp(w->entry[i].name, fv_json_key(j, v));
+        int known = 0; /* the index itself stands at 0; the last one opened is the likeliest */
+        for (int i = w->files - 1; i > 0 && !known; i--) known = !strcmp(opened[i], name);
         if (known) continue;
-        if (!fv__weights_add_file(c, w, full) || !fv__st_open(c, w, full)) return 0;
+        snprintf(full, sizeof full, "%.*s%s", slash ? (int)(slash - path) + 1 : 0, path, name);
+        if (!fv__same_folder(path, full)) return fv_fail(c, FV_EFORMAT, "%s: the shard %.80s leads out of this folder", path, name);
+        if (!fv__weights_add_file(c, w, full)) return 0;
+        opened[w->files - 1] = name;
+        if (!fv__st_open(c, w, full)) return 0;
     }
     return 1;
 }
 
 static int fv__index_agrees(fv_ctx *c, const fv_weights *w, const char *path, const fv_json *j) {
-    fv_jnode map = fv_json_get(j, 1, "weight_map");
+    fv_jnode map = fv_json_get(j, fv_json_root(j), "weight_map");
     for (fv_jnode v = fv_json_first(j, map); v; v = fv_json_next(j, v))
         if (!fv_weights_find(w, fv_json_key(j, v)))
             return fv_fail(c, FV_EFORMAT, "%s: names \"%.100s\", which no shard holds", path, fv_json_key(j, v));
@@ -9438,7 +9726,7 @@ FV_DEF void fv_weights_close(fv_ctx *c, fv_weights *w) {
         fv_file_close(c, &w->file[i]);
     }
     fv_free(c, w->strings);
-    fv_free(c, w->slot);
+    fv_free(c, w->index);
     fv_free(c, w->entry);
     fv_free(c, w->meta);
     fv_free(c, w->path);
@@ -9599,8 +9887,9 @@ FV_DEF void fv_sha256(const void *data, size_t size, uint8_t out[32]) {
 /* ======================================================================================================
  * >>gguf (implementation)
  * ====================================================================================================== */
-/* A cursor over the file: each read checks what is left, and after a failure gives zeros. */
-typedef struct fv__gguf { fv_ctx *c; fv_weights *w; const uint8_t *s; size_t at, size; char *string; } fv__gguf;
+/* A cursor over the file: each read checks what is left, and after a failure gives zeros. The first pass checks everything and
+ * counts, w->strings being NULL; only then is memory asked for, and the second pass fills it. */
+typedef struct fv__gguf { fv_ctx *c; fv_weights *w; const uint8_t *s; size_t at, size, room; char *string; } fv__gguf;
 
 static uint64_t fv__gguf_bad(fv__gguf *g, const char *what) {
     fv_fail(g->c, FV_EFORMAT, "%s: not a valid GGUF file at byte %zu: %s", g->w->path, g->at, what);
@@ -9614,57 +9903,67 @@ static uint64_t fv__gguf_uint(fv__gguf *g, int bytes) {
     g->at += (size_t)bytes;
     return v;
 }
-/* a string, copied with a NUL; all strings together are shorter than the file, which sized the room for them */
+/* a key, a string value or a name, copied with a NUL in the second pass; "" in the first */
 static const char *fv__gguf_string(fv__gguf *g) {
     uint64_t n = fv__gguf_uint(g, 8);
-    if (g->c->status || n > g->size - g->at) {
-        fv__gguf_bad(g, "a string is longer than the file");
-        return "";
-    }
-    char *s = g->string;
-    memcpy(s, g->s + g->at, (size_t)n);
-    s[n] = 0;
-    if (strlen(s) != n) fv__gguf_bad(g, "a NUL in a string");
-    g->string += n + 1;
+    if (!g->c->status && n > g->size - g->at) fv__gguf_bad(g, "a string is longer than the file");
+    else if (!g->c->status && n && memchr(g->s + g->at, 0, (size_t)n)) fv__gguf_bad(g, "a NUL in a string");
+    if (g->c->status) return "";
+    const uint8_t *from = g->s + g->at;
     g->at += (size_t)n;
+    g->room += (size_t)n + 1;
+    if (!g->string) return "";
+    char *s = g->string;
+    memcpy(s, from, (size_t)n);
+    s[n] = 0;
+    g->string += n + 1;
     return s;
 }
 
-static const int fv__gguf_sizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-
-static void fv__gguf_number(fv__gguf *g, uint32_t type, fv_meta *m) {
-    uint64_t u = fv__gguf_uint(g, fv__gguf_sizes[type]);
-    float f;
-    double d;
-    uint32_t low = (uint32_t)u;
-    memcpy(&f, &low, 4);
-    memcpy(&d, &u, 8);
-    m->is_number = 1;
-    switch (type) {
-    case 1: m->number = (int8_t)u; break;
-    case 3: m->number = (int16_t)u; break;
-    case 5: m->number = (int32_t)low; break;
-    case 6: m->number = (double)f; break;
-    case 11: m->number = (double)(int64_t)u; break;
-    case 12: m->number = d; break;
-    default: m->number = (double)u;
-    }
-    if (type == 7 && u > 1) fv__gguf_bad(g, "a bool that is neither 0 nor 1");
+static const uint8_t fv__gguf_sizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+static uint64_t fv__little(const uint8_t *p, int bytes) {
+    uint64_t v = 0;
+    for (int i = 0; i < bytes; i++) v |= (uint64_t)p[i] << (8 * i);
+    return v;
 }
 
-static void fv__gguf_array(fv__gguf *g, fv_meta *m) {
-    m->type = (uint32_t)fv__gguf_uint(g, 4);
-    m->count = fv__gguf_uint(g, 8);
+static double fv__gguf_number(const uint8_t *p, uint32_t type) {
+    uint64_t u = fv__little(p, fv__gguf_sizes[type]);
+    uint32_t low = (uint32_t)u;
+    float f;
+    double d;
+    memcpy(&f, &low, 4);
+    memcpy(&d, &u, 8);
+    switch (type) {
+    case 1: return (int8_t)u;
+    case 3: return (int16_t)u;
+    case 5: return (int32_t)low;
+    case 6: return (double)f;
+    case 11: return (double)(int64_t)u;
+    case 12: return d;
+    default: return (double)u;
+    }
+}
+
+/* A value that was checked; p at its type. */
+static void fv__gguf_value(const uint8_t *p, const char *string, fv_meta *m) {
+    m->type = (uint32_t)fv__little(p, 4);
+    if (m->type == 8) m->string = string;
+    else if (m->type != 9) m->number = fv__gguf_number(p + 4, m->type), m->is_number = 1;
+    else m->type = (uint32_t)fv__little(p + 4, 4), m->count = fv__little(p + 8, 8), m->data = p + 16;
+}
+
+static void fv__gguf_array(fv__gguf *g) {
+    uint64_t type = fv__gguf_uint(g, 4), count = fv__gguf_uint(g, 8);
     if (g->c->status) return;
-    m->data = g->s + g->at;
-    if (m->type == 9) fv__gguf_bad(g, "nested arrays are not read here");
-    else if (m->type > 12) fv__gguf_bad(g, "an unknown type of value");
-    else if (m->type != 8) {
-        uint64_t size = (uint64_t)fv__gguf_sizes[m->type];
-        if (m->count > (g->size - g->at) / size) fv__gguf_bad(g, "an array is longer than the file");
-        else g->at += (size_t)(m->count * size);
-    } else
-        for (uint64_t i = 0; i < m->count && !g->c->status; i++) {
+    if (type == 9) fv__gguf_bad(g, "nested arrays are not read here");
+    else if (type > 12) fv__gguf_bad(g, "an unknown type of value");
+    else if (type != 8) {
+        if (count > (g->size - g->at) / fv__gguf_sizes[type]) fv__gguf_bad(g, "an array is longer than the file");
+        else g->at += (size_t)(count * fv__gguf_sizes[type]);
+    } else if (count > (g->size - g->at) / 8) fv__gguf_bad(g, "an array is longer than the file");
+    else
+        for (uint64_t i = 0; i < count && !g->c->status; i++) {
             uint64_t n = fv__gguf_uint(g, 8);
             if (n > g->size - g->at) fv__gguf_bad(g, "a string is longer than the file");
             else g->at += (size_t)n;
@@ -9672,16 +9971,19 @@ static void fv__gguf_array(fv__gguf *g, fv_meta *m) {
 }
 
 static void fv__gguf_meta(fv__gguf *g) {
+    size_t start = g->at;
     const char *key = fv__gguf_string(g);
-    fv_meta *m = g->c->status ? NULL : fv__weights_add_meta(g->c, g->w);
-    if (!m) return;
-    memset(m, 0, sizeof *m);
-    m->key = key;
-    m->type = (uint32_t)fv__gguf_uint(g, 4);
-    if (m->type == 8) m->string = fv__gguf_string(g);
-    else if (m->type == 9) fv__gguf_array(g, m);
-    else if (m->type <= 12) fv__gguf_number(g, m->type, m);
-    else fv__gguf_bad(g, "an unknown type of value");
+    if (!g->c->status && g->at == start + 8) fv__gguf_bad(g, "an empty key");
+    const uint8_t *value = g->s + g->at;
+    uint64_t type = fv__gguf_uint(g, 4);
+    if (g->c->status) return;
+    if (type == 8) fv__gguf_string(g);
+    else if (type == 9) fv__gguf_array(g);
+    else if (type > 12) fv__gguf_bad(g, "an unknown type of value");
+    else if (fv__gguf_uint(g, fv__gguf_sizes[type]) > 1 && type == 7) fv__gguf_bad(g, "a bool that is neither 0 nor 1");
+    if (g->c->status || !g->string) return;
+    fv__meta_at *m = fv__weights_add_meta(g->w);
+    m->key = key, m->value = value;
 }
 
 static fv_dtype fv__gguf_dtype(uint32_t t) {
@@ -9707,40 +10009,57 @@ static fv_dtype fv__gguf_dtype(uint32_t t) {
 }
 
 static void fv__gguf_tensor(fv__gguf *g) {
-    const char *name = fv__gguf_string(g);
-    uint32_t rank = (uint32_t)fv__gguf_uint(g, 4);
-    fv_entry *e = g->c->status ? NULL : fv__weights_add(g->c, g->w);
-    if (!e) return;
-    memset(e, 0, sizeof *e);
-    e->name = name;
-    if (!*name) fv__gguf_bad(g, "an empty name");
+    fv_entry e;
+    size_t start = g->at;
+    memset(&e, 0, sizeof e);
+    e.name = fv__gguf_string(g);
+    if (!g->c->status && g->at == start + 8) fv__gguf_bad(g, "an empty name");
+    uint64_t rank = fv__gguf_uint(g, 4);
     if (rank > 4) fv__gguf_bad(g, "a tensor of more than 4 dimensions");
-    e->rank = g->c->status ? 0 : (int)rank;
-    for (int i = e->rank - 1; i >= 0; i--) e->dim[i] = (int64_t)fv__gguf_uint(g, 8);
+    e.rank = g->c->status ? 0 : (uint8_t)rank;
+    for (int i = e.rank - 1; i >= 0; i--) e.dim[i] = (int64_t)fv__gguf_uint(g, 8);
     uint32_t type = (uint32_t)fv__gguf_uint(g, 4);
-    e->dtype = fv__gguf_dtype(type);
-    if (e->dtype) snprintf(e->dtype_name, sizeof e->dtype_name, "%s", fv_dtype_name(e->dtype));
-    else snprintf(e->dtype_name, sizeof e->dtype_name, "ggml-%u", type);
-    e->offset = fv__gguf_uint(g, 8);
-    e->count = fv__dims_count(e);
-    if (e->count < 0) fv__gguf_bad(g, "a tensor's dimensions overflow");
-    int block = fv__dtypes[e->dtype].block;
-    if (!g->c->status && block > 1 && (!e->rank || e->dim[e->rank - 1] % block)) fv__gguf_bad(g, "a quantised row is no whole number of blocks");
-    if (!g->c->status) e->bytes = (uint64_t)(e->count / block) * (uint64_t)fv__dtypes[e->dtype].bytes;
+    e.dtype = fv__gguf_dtype(type);
+    e.ggml_type = (uint16_t)FV__MIN(type, 0xffffu);
+    e.offset = fv__gguf_uint(g, 8);
+    e.count = fv__dims_count(&e);
+    if (g->c->status) return;
+    int block = fv__dtypes[e.dtype].block;
+    if (e.count < 0) fv__gguf_bad(g, "a tensor's dimensions overflow");
+    else if (block > 1 && (!e.rank || e.dim[e.rank - 1] % block)) fv__gguf_bad(g, "a quantised row is no whole number of blocks");
+    else e.bytes = (uint64_t)(e.count / block) * (uint64_t)fv__dtypes[e.dtype].bytes;
+    if (!g->c->status && g->string) *fv__weights_add(g->w) = e;
 }
 
-/* metadata keys twice: few keys in practice, so by sorting */
-static int fv__compare_meta(const void *a, const void *b) {
-    return strcmp((*(const fv_meta *const *)a)->key, (*(const fv_meta *const *)b)->key);
+static int fv__gguf_unique_keys(fv_ctx *c, const fv_weights *w) {
+    fv__names names = {(const char *)w->meta, sizeof *w->meta};
+    fv__hashed *k = (fv__hashed *)fv__alloc_dirty(c, ((size_t)w->metas + 1) * sizeof *k);
+    if (!k) return 0;
+    for (int i = 0; i < w->metas; i++) k[i].hash = fv__hash_name(w->meta[i].key), k[i].at = (uint64_t)i;
+    const char *twin = fv__twin(k, (size_t)w->metas, &names);
+    fv_free(c, k);
+    return !twin || fv_fail(c, FV_EFORMAT, "%s: the key \"%.100s\" comes twice", w->path, twin);
 }
-static void fv__gguf_unique_keys(fv__gguf *g) {
-    int n = g->w->metas;
-    const fv_meta **m = (const fv_meta **)fv__alloc_dirty(g->c, (size_t)(n + 1) * sizeof *m);
-    for (int i = 0; m && i < n; i++) m[i] = &g->w->meta[i];
-    if (m) qsort((void *)m, (size_t)n, sizeof *m, fv__compare_meta);
-    for (int i = 1; m && i < n; i++)
-        if (!strcmp(m[i - 1]->key, m[i]->key)) fv_fail(g->c, FV_EFORMAT, "%s: the key \"%.100s\" comes twice", g->w->path, m[i]->key);
-    fv_free(g->c, (void *)m);
+
+/* Where the data lies: base is the file's byte that offsets count from. */
+static int fv__gguf_places(fv__gguf *g) {
+    fv_ctx *c = g->c;
+    fv_weights *w = g->w;
+    fv_meta m;
+    double align = 32;
+    if (fv__weights_meta(w, "general.alignment", &m)) align = m.is_number ? m.number : 0;
+    if (!(align >= 8 && align <= 1 << 20) || align > floor(align) || ((int64_t)align & ((int64_t)align - 1)))
+        return (int)fv__gguf_bad(g, "general.alignment is not a power of two from 8 to 2^20");
+    uint64_t base = FV__ROUND_UP((uint64_t)g->at, (uint64_t)align);
+    for (int i = 0; i < w->count; i++) {
+        fv_entry *e = &w->entry[i];
+        if (e->offset % (uint64_t)align) return fv__st_bad(c, w, e->name, "its offset is not aligned");
+        if (base > g->size || e->offset > g->size - base || e->bytes > g->size - base - e->offset)
+            return fv__st_bad(c, w, e->name, "its data lies outside the file");
+        e->offset += base;
+        e->data = g->s + e->offset;
+    }
+    return fv__weights_cover(c, w, 0, base, g->size, 0);
 }
 
 static int fv__gguf_open(fv_ctx *c, fv_weights *w, const char *path) {
@@ -9753,24 +10072,15 @@ static int fv__gguf_open(fv_ctx *c, fv_weights *w, const char *path) {
     if (!c->status && version != 2 && version != 3) return fv_fail(c, FV_EFORMAT, "%s: GGUF version %u: 2 and 3 are read here", path, version);
     uint64_t tensors = fv__gguf_uint(&g, 8), metas = fv__gguf_uint(&g, 8);
     if (!c->status && (tensors > g.size / 24 || metas > g.size / 12)) return (int)fv__gguf_bad(&g, "more tensors or keys than the file has room for");
-    /* first pass over the strings would be a second reader; their room is bounded by the header, found by its end: a mapped
-     * allocation of the file's size costs only the pages that are written */
-    g.string = w->strings = c->status ? NULL : (char *)fv__alloc_dirty(c, g.size + 64);
-    for (uint64_t i = 0; i < metas && !c->status; i++) fv__gguf_meta(&g);
-    for (uint64_t i = 0; i < tensors && !c->status; i++) fv__gguf_tensor(&g);
-    if (c->status) return 0;
-    fv__gguf_unique_keys(&g);
-    double align = fv_weights_meta_number(w, "general.alignment", 32);
-    if (align < 8 || align > 1 << 20 || ((int64_t)align & ((int64_t)align - 1))) return (int)fv__gguf_bad(&g, "general.alignment is not a power of two from 8 on");
-    uint64_t base = FV__ROUND_UP((uint64_t)g.at, (uint64_t)align);
-    for (int i = 0; i < w->count && !c->status; i++) {
-        fv_entry *e = &w->entry[i];
-        if (e->offset % (uint64_t)align) fv__st_bad(c, w, e->name, "its offset is not aligned");
-        else if (base > g.size || e->offset > g.size - base || e->bytes > g.size - base - e->offset) fv__st_bad(c, w, e->name, "its data lies outside the file");
-        e->offset += base;
-        e->data = g.s + e->offset;
+    size_t start = g.at;
+    for (int pass = 0; pass < 2 && !c->status; pass++) {
+        g.at = start;
+        if (pass && (!fv__weights_room(c, w, (int64_t)tensors, (int64_t)metas) || !(g.string = w->strings = (char *)fv__alloc_dirty(c, g.room + 1))))
+            return 0;
+        for (uint64_t i = 0; i < metas && !c->status; i++) fv__gguf_meta(&g);
+        for (uint64_t i = 0; i < tensors && !c->status; i++) fv__gguf_tensor(&g);
     }
-    return !c->status && fv__weights_cover(c, w, 0, base, g.size, 0);
+    return !c->status && fv__gguf_unique_keys(c, w) && fv__gguf_places(&g);
 }
 
 /* ---- dequantisation: blocks of 32 (or 256) numbers with a scale d (and minimum m) each ---- */
@@ -9843,7 +10153,7 @@ static int fv__dequantise(fv_dtype d, const uint8_t *src, int64_t blocks, float 
 FV_DEF int fv_entry_read(fv_ctx *c, const fv_weights *w, const fv_entry *e, fv_type to, void *dst) {
     if (c->status) return 0;
     if (!e->dtype || e->dtype == FV_D_F8_E4M3 || e->dtype == FV_D_F8_E5M2)
-        return fv_fail(c, FV_EUNAVAILABLE, "%s: tensor \"%.100s\" is stored as %s, which is not read here", w->path, e->name, e->dtype_name);
+        return fv_fail(c, FV_EUNAVAILABLE, "%s: tensor \"%.100s\" is stored as %s, which is not read here", w->path, e->name, fv_entry_dtype(e));
     if ((e->dtype == FV_D_F32 && to == FV_F32) || (e->dtype == FV_D_BF16 && to == FV_BF16) || (e->dtype == FV_D_I64 && to == FV_I64)) {
         if (e->bytes) memcpy(dst, e->data, (size_t)e->bytes);
         return 1;
@@ -10012,12 +10322,10 @@ static const uint8_t *fv__next_string(const uint8_t *p, uint64_t *n) {
     memcpy(n, p, 8);
     return p + 8;
 }
-static const fv_meta *fv__meta_array(fv_ctx *c, const fv_weights *w, const char *key, uint32_t type) {
-    for (int i = 0; i < fv_weights_meta_count(w); i++) {
-        const fv_meta *m = fv_weights_meta_at(w, i);
-        if (!strcmp(m->key, key) && m->data && m->type == type) return m;
-    }
-    return fv_fail(c, FV_EUSAGE, "%s holds no tokenizer that we read: it has no array %s", fv_weights_path(w), key), (const fv_meta *)NULL;
+static int fv__meta_array(fv_ctx *c, const fv_weights *w, const char *key, uint32_t type, fv_meta *m) {
+    for (int i = 0; i < fv_weights_meta_count(w); i++)
+        if (fv_weights_meta_at(w, i, m) && !strcmp(m->key, key) && m->data && m->type == type) return 1;
+    return fv_fail(c, FV_EUSAGE, "%s holds no tokenizer that we read: it has no array %s", fv_weights_path(w), key);
 }
 
 /* a token as it is written -> its bytes; what is not written in bytes' characters is kept as it is */
@@ -10092,12 +10400,13 @@ static int fv__merges_load(fv_ctx *c, fv_tokenizer *t, const fv_weights *w, cons
 
 FV_DEF fv_tokenizer *fv_tokenizer_create(fv_ctx *c, const fv_weights *w) {
     if (c->status || !w) return NULL;
-    const fv_meta *tokens = fv__meta_array(c, w, "tokenizer.ggml.tokens", 8), *merges = tokens ? fv__meta_array(c, w, "tokenizer.ggml.merges", 8) : NULL;
-    if (merges && (tokens->count > 1 << 24 || merges->count > 1 << 24 || !tokens->count)) {
-        fv_fail(c, FV_EFORMAT, "%s: a tokenizer of %llu tokens", fv_weights_path(w), (unsigned long long)tokens->count);
+    fv_meta tokens, merges;
+    if (!fv__meta_array(c, w, "tokenizer.ggml.tokens", 8, &tokens) || !fv__meta_array(c, w, "tokenizer.ggml.merges", 8, &merges)) return NULL;
+    if (tokens.count > 1 << 24 || merges.count > 1 << 24 || !tokens.count) {
+        fv_fail(c, FV_EFORMAT, "%s: a tokenizer of %llu tokens", fv_weights_path(w), (unsigned long long)tokens.count);
         return NULL;
     }
-    fv_tokenizer *t = merges ? (fv_tokenizer *)fv_alloc(c, sizeof *t) : NULL;
+    fv_tokenizer *t = (fv_tokenizer *)fv_alloc(c, sizeof *t);
     if (!t) return NULL;
     for (int i = 0; i < 512; i++) t->byte_of[i] = -1;
     for (int b = 0; b < 256; b++) t->byte_of[fv__byte_char(b)] = (int16_t)b;
@@ -10105,7 +10414,7 @@ FV_DEF fv_tokenizer *fv_tokenizer_create(fv_ctx *c, const fv_weights *w) {
         int letter = (b >= 'a' && b <= 'z') || (b >= 'A' && b <= 'Z'), digit = b >= '0' && b <= '9';
         t->ascii[b] = (uint8_t)(letter ? FV__LETTER : digit ? FV__NUMERAL : b == ' ' || (b >= 9 && b <= 13) ? FV__BLANK : FV__OTHER);
     }
-    if (fv__tokens_load(c, t, w, tokens) && fv__merges_load(c, t, w, merges)) return t;
+    if (fv__tokens_load(c, t, w, &tokens) && fv__merges_load(c, t, w, &merges)) return t;
     fv_tokenizer_destroy(c, t);
     return NULL;
 }
@@ -11167,6 +11476,7 @@ FV_DEF int fv_frozen_config_parse(fv_ctx *c, const fv_json *j, fv_jnode node, in
     g->intermediate_size = fv__json_int(c, j, node, "intermediate_size", ffn, 1, most);
     g->head_dim = fv__json_int(c, j, node, "head_dim", 0, 1, most);
     g->rms_norm_eps = fv__json_float(c, j, node, "rms_norm_eps", fv__json_float(c, j, node, "layer_norm_eps", 0));
+    if (g->rms_norm_eps < 0) return fv__wrong_value(c, "frozen.rms_norm_eps", "0 or more");
     g->rope_theta = fv__json_float(c, j, node, "rope_theta", 0);
     g->norm_after = !fv__json_bool(c, j, node, "do_layer_norm_before", 1);
     g->rope_scaled = fv_json_type(j, fv_json_get(j, node, "rope_scaling")) == FV_JSON_OBJECT;
@@ -11500,13 +11810,19 @@ static float *fv__read_slot(fv_ctx *c, fv_weights *w, const char *name, int64_t 
     return x;
 }
 
+/* ReLU's slope jumps at 0, so that rounding before it costs a gradient more than anywhere else: OPT's fc1 stays in f32. */
+static int fv__before_relu(const fv_frozen_config *g) { return g->arch == FV_OPT && !g->gelu; }
+static fv_type fv__slot_pack(const fv_frozen *f, int slot) {
+    return slot == FV_LLM_UP && fv__before_relu(&f->config) ? f->type : f->pack;
+}
+
 /* A tensor of the stage from n numbers: packed when it is a frozen matrix, else a constant, or into the parameter at *at. */
-static int fv__place(fv_ctx *c, fv_frozen *f, fv_tensor **at, const float *x, int64_t rows, int64_t cols, int trained) {
+static int fv__place(fv_ctx *c, fv_frozen *f, fv_tensor **at, const float *x, int64_t rows, int64_t cols, int trained, fv_type pack) {
     int64_t dim[2], n = rows * FV__MAX(cols, 1);
     dim[0] = rows, dim[1] = cols;
     if (!trained) {
         fv_param_free(c, *at);
-        *at = cols ? fv_pack(c, NULL, f->pack, rows, cols, x, FV_F32) : fv_constant(c, NULL, f->type, 1, dim);
+        *at = cols ? fv_pack(c, NULL, pack, rows, cols, x, FV_F32) : fv_constant(c, NULL, f->type, 1, dim);
     }
     if (!*at || !(*at)->data) return !c->status;
     void *to = fv__host_view(c, *at);
@@ -11515,9 +11831,12 @@ static int fv__place(fv_ctx *c, fv_frozen *f, fv_tensor **at, const float *x, in
     return !c->status;
 }
 
-/* Which block of the file stands at place pos. A checkpoint of the released code numbers its copies from 0. */
+/* Which block of the file stands at place pos. A checkpoint of the released code numbers its copies from 0: so where the
+ * file has as many blocks as the list, and not all of those that it names. */
 static int fv__layer_number(const fv_frozen_config *g, const fv__naming *n, int pos, int as_variant) {
-    return !as_variant && n->layers == g->num_layers && g->layers[pos] >= n->layers ? pos : g->layers[pos];
+    int beyond = 0;
+    for (int i = 0; i < g->num_layers; i++) beyond |= g->layers[i] >= n->layers;
+    return !as_variant && n->layers == g->num_layers && beyond ? pos : g->layers[pos];
 }
 
 static int fv__load_slot(fv_ctx *c, fv_frozen *f, fv_weights *w, const fv__naming *names, int pos, int slot, int as_variant,
@@ -11532,9 +11851,9 @@ static int fv__load_slot(fv_ctx *c, fv_frozen *f, fv_weights *w, const fv__namin
     int redraw = g->variant == FV_VARIANT_RANDOM || g->variant == FV_VARIANT_SHUFFLED || g->variant == FV_VARIANT_SCRATCH;
     if (as_variant && redraw && cols)
         fv__redraw(x, rows * cols, g->variant, f->seed, 0x46560000u + (uint64_t)(pos * FV_LLM_SLOTS + slot));
-    if (trained && names->style == FV__HF && (slot == FV_LLM_Q || slot == FV_LLM_K))
+    if (trained && names->style == FV__HF && (slot == FV_LLM_Q || slot == FV_LLM_K) && fv__head_dim(g) % 2 == 0)
         ok = fv__interleave_rows(c, x, rows, cols, fv__head_dim(g));
-    ok = ok && fv__place(c, f, &f->layer[pos].w[slot], x, rows, cols, trained);
+    ok = ok && fv__place(c, f, &f->layer[pos].w[slot], x, rows, cols, trained, fv__slot_pack(f, slot));
     fv_free(c, x);
     return ok;
 }
@@ -11546,12 +11865,12 @@ static int fv__load_final_norm(fv_ctx *c, fv_frozen *f, fv_weights *w, const fv_
     if (f->config.final_norm != FV_NORM_LOADED) return 1;
     snprintf(name, sizeof name, "%s%s", names->style == FV__GGUF ? "" : names->prefix, fv__final_norm_name[names->style]);
     float *x = fv__read_slot(c, w, name, D, 0, sha);
-    int ok = x && fv__place(c, f, &f->norm, x, D, 0, trained);
+    int ok = x && fv__place(c, f, &f->norm, x, D, 0, trained, f->type);
     fv_free(c, x);
     if (!ok || names->style != FV__OPT) return ok;
     snprintf(name, sizeof name, "%sfinal_layer_norm.bias", names->prefix);
     x = fv__read_slot(c, w, name, D, 0, sha);
-    ok = x && fv__place(c, f, &f->norm_bias, x, D, 0, trained);
+    ok = x && fv__place(c, f, &f->norm_bias, x, D, 0, trained, f->type);
     fv_free(c, x);
     return ok;
 }
@@ -11640,7 +11959,7 @@ static int fv__draw_blocks(fv_ctx *c, fv_frozen *f) {
             uint64_t stream = 0x46560000u + (uint64_t)(i * FV_LLM_SLOTS + s);
             for (int64_t j = 0; x && j < n; j++)
                 x[j] = cols ? 0.02f * fv_random_normal(f->seed, stream, (uint64_t)j) : s == FV_LLM_NORM1 || s == FV_LLM_NORM2 ? 1.f : 0.f;
-            if (x) fv__place(c, f, &f->layer[i].w[s], x, rows, cols, trained);
+            if (x) fv__place(c, f, &f->layer[i].w[s], x, rows, cols, trained, fv__slot_pack(f, s));
             fv_free(c, x);
         }
     f->loaded = !c->status;
@@ -11740,7 +12059,9 @@ static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_ll
     desc.mask = mask;
     fv_tensor *q = fv__project(c, l, FV_LLM_Q, x, f1), *k = fv__project(c, l, FV_LLM_K, x, f1), *v = fv__project(c, l, FV_LLM_V, x, f1);
     if (c->status) return NULL;
-    return fv_linear_add(c, fv_attention(c, q, k, v, &desc), l->w[FV_LLM_O], l->w[FV_LLM_O_BIAS], residual);
+    fv_tensor *a = fv_attention(c, q, k, v, &desc), *y = fv_linear_add(c, a, l->w[FV_LLM_O], l->w[FV_LLM_O_BIAS], residual);
+    if (l->w[FV_LLM_O] && l->w[FV_LLM_O]->packed) fv_forget(c, a); /* no gradient of a frozen weight reads it */
+    return y;
 }
 
 /* h = x + Wo attn(rms(x));  out = h + W2 (silu(W1 rms(h)) * W3 rms(h)).  z: what F1 made x from, to fold it; NULL: plain */
@@ -11752,11 +12073,26 @@ static fv_tensor *fv__llama_block(fv_ctx *c, const fv_frozen *f, const fv_llm_la
         fv_tensor *f1 = fv_permute(c, f->mapper1, turn);
         if (norm1) f1 = fv_mul(c, f1, norm1);
         h = fv__block_attention(c, f, l, fv_mul(c, z, fv_inverse_rms(c, x, eps)), f1, x, mask);
-    } else if (!f->config.only_mlp) h = fv__block_attention(c, f, l, fv_rmsnorm(c, x, norm1, eps), NULL, x, mask);
+    } else if (!f->config.only_mlp) {
+        fv_tensor *n = fv_rmsnorm(c, x, norm1, eps);
+        h = fv__block_attention(c, f, l, n, NULL, x, mask);
+        fv_forget(c, n);
+    }
     fv_tensor *n = fv_rmsnorm(c, h, l->w[FV_LLM_NORM2], eps);
     fv_tensor *gate = fv_linear(c, n, l->w[FV_LLM_GATE], NULL);
     fv_tensor *up = fv_linear(c, n, l->w[FV_LLM_UP], NULL);
-    return fv_linear_add(c, fv_swiglu(c, gate, up), l->w[FV_LLM_DOWN], NULL, h);
+    fv_forget(c, n);
+    fv_tensor *u = fv_swiglu(c, gate, up), *y = fv_linear_add(c, u, l->w[FV_LLM_DOWN], NULL, h);
+    fv_forget(c, u);
+    return y;
+}
+
+/* A norm whose output is the residual stream stays in f32 under fv_autocast. */
+static fv_tensor *fv__stream_norm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, float eps) {
+    fv_type was = fv_autocast(c, FV_F32);
+    fv_tensor *y = fv_layernorm(c, x, w, b, eps);
+    fv_autocast(c, was);
+    return y;
 }
 
 /* norms first: h = x + out(attn(ln1 x)), h + fc2(act(fc1(ln2 h))); or each after its residual */
@@ -11768,12 +12104,16 @@ static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_laye
     if (!g->only_mlp) {
         fv_tensor *n = before ? fv_layernorm(c, x, l->w[FV_LLM_NORM1], l->w[FV_LLM_NORM1_BIAS], eps) : x;
         h = fv__block_attention(c, f, l, n, NULL, x, mask);
-        if (!before) h = fv_layernorm(c, h, l->w[FV_LLM_NORM1], l->w[FV_LLM_NORM1_BIAS], eps);
+        if (!before) h = fv__stream_norm(c, h, l->w[FV_LLM_NORM1], l->w[FV_LLM_NORM1_BIAS], eps);
     }
+    fv_type was = fv_autocast(c, FV_F32);
+    if (!fv__before_relu(g)) fv_autocast(c, was);
     fv_tensor *n = before ? fv_layernorm(c, h, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps) : h;
     fv_tensor *u = fv_linear_act(c, n, l->w[FV_LLM_UP], l->w[FV_LLM_UP_BIAS], g->gelu ? FV_ACT_GELU : FV_ACT_RELU);
+    fv_autocast(c, was);
     fv_tensor *y = fv_linear_add(c, u, l->w[FV_LLM_DOWN], l->w[FV_LLM_DOWN_BIAS], h);
-    return before ? y : fv_layernorm(c, y, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps);
+    fv_forget(c, u);
+    return before ? y : fv__stream_norm(c, y, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps);
 }
 
 static fv_tensor *fv__llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, fv_tensor *z, const fv_tensor *mask) {
@@ -11946,16 +12286,71 @@ static fv_tensor *fv__residual(fv_ctx *c, fv_tensor *y, const fv__pair *p, fv_te
     return fv_add(c, x, fv_drop_path(c, fv_linear(c, y, p->w, p->b), drop));
 }
 
+/* linear(layernorm(x)); the norm is made again in the backward pass, which is cheaper than to keep it */
+static fv_tensor *fv__norm_linear(fv_ctx *c, fv_tensor *x, const fv__pair *norm, fv_tensor *w, fv_tensor *b, float eps) {
+    fv_tensor *n = fv_layernorm(c, x, norm->w, norm->b, eps), *y = fv_linear(c, n, w, b);
+    fv_forget(c, n);
+    return y;
+}
+
 /* h = x + proj(attn(ln1 x));  h + fc2(gelu(fc1(ln2 h))).  x [B,N,d]; mask u8 [B,N] of the keys, or NULL */
 static fv_tensor *fv__encoder_block(fv_ctx *c, const fv__block_params *b, fv_tensor *x, int heads, float eps, float drop, const fv_tensor *mask) {
     fv_attention_desc a;
     memset(&a, 0, sizeof a);
     a.num_heads = heads, a.mask = mask;
     fv_scope scope = fv_scope_begin(c);
-    fv_tensor *qkv = fv_linear(c, fv_layernorm(c, x, b->norm1.w, b->norm1.b, eps), b->qkv.w, b->qkv.b);
+    fv_tensor *qkv = fv__norm_linear(c, x, &b->norm1, b->qkv.w, b->qkv.b, eps);
     fv_tensor *h = fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, x, drop);
-    fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, b->norm2.w, b->norm2.b, eps), b->fc1.w, b->fc1.b, FV_ACT_GELU);
-    return fv_scope_end(c, scope, fv__residual(c, u, &b->fc2, h, drop));
+    fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, eps));
+    fv_tensor *y = fv__residual(c, u, &b->fc2, h, drop);
+    fv_forget(c, u);
+    return fv_scope_end(c, scope, y);
+}
+
+/* ---- the block of a decoder, or of one of two sides that see each other: x + selfattention;  + attention to
+ * y;  + FFN ---- */
+typedef struct fv__cross_params {
+    fv__pair norm1, qkv, proj, norm_x, query, keys, proj_x, norm2, fc1, fc2;
+} fv__cross_params;
+
+/* name: "fusion.0.text" */
+static int fv__cross_make(fv_ctx *c, fv_model *m, fv__cross_params *s, const char *name, int64_t d,
+                          int64_t hidden) {
+    char n[10][64];
+    static const char *const part[10] = {"norm1",    "attn.qkv",   "attn.proj", "norm_cross", "cross.q",
+                                         "cross.kv", "cross.proj", "norm2",     "mlp.fc1",    "mlp.fc2"};
+    for (int k = 0; k < 10; k++) snprintf(n[k], sizeof n[k], "%.40s.%s", name, part[k]);
+    return fv__norm_make(c, m, &s->norm1, n[0], d) && fv__linear_make(c, m, &s->qkv, n[1], 3 * d, d, 1) &&
+           fv__linear_make(c, m, &s->proj, n[2], d, d, 1) && fv__norm_make(c, m, &s->norm_x, n[3], d) &&
+           fv__linear_make(c, m, &s->query, n[4], d, d, 1) &&
+           fv__linear_make(c, m, &s->keys, n[5], 2 * d, d, 1) &&
+           fv__linear_make(c, m, &s->proj_x, n[6], d, d, 1) && fv__norm_make(c, m, &s->norm2, n[7], d) &&
+           fv__linear_make(c, m, &s->fc1, n[8], hidden, d, 1) &&
+           fv__linear_make(c, m, &s->fc2, n[9], d, hidden, 1);
+}
+/* x [B*n,N,d] sees itself, and y [B,M,d], n of its samples after each other the same one.  xm, ym: u8 masks
+ * of their tokens, or NULL */
+static fv_tensor *fv__cross_block(fv_ctx *c, const fv__cross_params *s, int heads, float eps, fv_tensor *x,
+                                  const fv_tensor *xm, fv_tensor *y, const fv_tensor *ym) {
+    fv_attention_desc a;
+    int64_t dim[3];
+    if (!x || !y) return NULL;
+    int64_t d = x->dim[2];
+    memset(&a, 0, sizeof a);
+    a.num_heads = heads, a.mask = xm;
+    fv_tensor *qkv = fv__norm_linear(c, x, &s->norm1, s->qkv.w, s->qkv.b, eps);
+    fv_tensor *h = fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &s->proj, x, 0);
+    fv_tensor *q = fv__norm_linear(c, h, &s->norm_x, s->query.w, s->query.b, eps);
+    fv_tensor *kv = fv_linear(c, y, s->keys.w, s->keys.b);
+    a.mask = ym, dim[0] = y->dim[0], dim[1] = -1, dim[2] = d;
+    if (q && x->dim[0] != y->dim[0]) q = fv_reshape(c, q, 3, dim);
+    fv_tensor *seen = kv ? fv_attention(c, q, fv_slice(c, kv, 2, 0, d), fv_slice(c, kv, 2, d, d), &a) : NULL;
+    if (seen && x->dim[0] != y->dim[0]) seen = fv_reshape(c, seen, 3, x->dim);
+    h = seen ? fv__residual(c, seen, &s->proj_x, h, 0) : NULL;
+    fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &s->norm2, s->fc1.w, s->fc1.b, eps));
+    fv_tensor *out = fv__residual(c, u, &s->fc2, h, 0);
+    fv_forget(c, u);
+    return out;
 }
 
 /* Norm, dropout and classifier of pooled tokens [B,d]. All in f32 under fv_autocast too: one row a sample costs nothing, and the loss
@@ -12288,11 +12683,12 @@ static fv_tensor *fv__video_block_forward(fv_ctx *c, const fv__video *v, const f
     a.num_heads = v->heads;
     bias[0] = b->q_bias, bias[1] = v->no_bias, bias[2] = b->v_bias; /* keys have none: softmax would take it away */
     fv_scope scope = fv_scope_begin(c);
-    fv_tensor *n = fv_layernorm(c, x, b->norm1.w, b->norm1.b, v->eps);
-    fv_tensor *qkv = fv_linear(c, n, b->qkv, b->q_bias ? fv_concat(c, bias, 3, 0) : NULL);
+    fv_tensor *qkv = fv__norm_linear(c, x, &b->norm1, b->qkv, b->q_bias ? fv_concat(c, bias, 3, 0) : NULL, v->eps);
     fv_tensor *h = fv__scaled_residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, b->gamma1, x, drop);
-    fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, b->norm2.w, b->norm2.b, v->eps), b->fc1.w, b->fc1.b, FV_ACT_GELU);
-    return fv_scope_end(c, scope, fv__scaled_residual(c, u, &b->fc2, b->gamma2, h, drop));
+    fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, v->eps));
+    fv_tensor *y = fv__scaled_residual(c, u, &b->fc2, b->gamma2, h, drop);
+    fv_forget(c, u);
+    return fv_scope_end(c, scope, y);
 }
 
 static fv_tensor *fv__video_forward(fv_ctx *c, fv_model *m, fv_tensor *const *input) {
@@ -12415,10 +12811,12 @@ static fv_tensor *fv__volume_block_forward(fv_ctx *c, const fv__volume *v, const
     memset(&a, 0, sizeof a);
     a.num_heads = v->heads;
     fv_scope scope = fv_scope_begin(c);
-    fv_tensor *y = fv_attention(c, fv_linear(c, fv_layernorm(c, x, b->norm.w, b->norm.b, v->eps), b->qkv.w, NULL), NULL, NULL, &a);
-    fv_tensor *h = b->out.w ? fv__residual(c, y, &b->out, x, drop) : fv_add(c, x, y);
-    fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, b->norm2.w, b->norm2.b, v->eps), b->fc1.w, b->fc1.b, FV_ACT_GELU);
-    return fv_scope_end(c, scope, fv__residual(c, u, &b->fc2, h, drop));
+    fv_tensor *a_out = fv_attention(c, fv__norm_linear(c, x, &b->norm, b->qkv.w, NULL, v->eps), NULL, NULL, &a);
+    fv_tensor *h = b->out.w ? fv__residual(c, a_out, &b->out, x, drop) : fv_add(c, x, a_out);
+    fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, v->eps));
+    fv_tensor *y = fv__residual(c, u, &b->fc2, h, drop);
+    fv_forget(c, u);
+    return fv_scope_end(c, scope, y);
 }
 
 static int fv__volume_input(fv_ctx *c, const fv__volume *v, const fv_tensor *x) {
@@ -12468,65 +12866,146 @@ static fv_tensor *fv__vivit_forward(fv_ctx *c, fv_model *m, fv_tensor *const *in
 }
 
 /* ======================================================================================================
- * motion: agents and lanes as polylines -> K futures.  source  Gao et al., VectorNet, arXiv:2005.04259; K futures and the loss on the
- * best one: Liu et al., mmTransformer, arXiv:2103.11624.  The paper's authors released no code for this task: names are ours.
+ * motion: agents and lanes as polylines -> K futures; the loss is on the best one. The paper's authors
+ * released no code for this task: names are ours.
+ *
+ * "encoder": "vectornet" (default): each polyline becomes a token by subgraph layers; `depth` blocks and the
+ * frozen stage over all tokens; one head says K futures from the agent's.  source  Gao et al., VectorNet,
+ * arXiv:2005.04259
+ * "encoder": "mmtransformer": K learned proposals go through three stages, each an encoder and a decoder of
+ * `depth` layers (as published: dim 128, num_heads 2, depth 2). Motion extractor: every agent's proposals see
+ * its observed vectors. Map aggregator: they see the lanes' tokens. Social constructor: an agent's proposals
+ * make its token, agents see each other, the frozen stage stands here, over agents and lanes, and agent 0's
+ * proposals see what comes out. A head shared by the proposals says a future of each.  source  Liu et al.,
+ * mmTransformer, arXiv:2103.11624
  * ====================================================================================================== */
-enum { FV__SUBGRAPH_MOST = 8 };
-typedef struct fv__subgraph { fv__pair own[FV__SUBGRAPH_MOST], norm[FV__SUBGRAPH_MOST]; fv_tensor *most[FV__SUBGRAPH_MOST]; } fv__subgraph;
+enum { FV__SUBGRAPH_MOST = 8, FV__MOTION_STAGES = 3 };
+typedef struct fv__subgraph {
+    fv__pair own[FV__SUBGRAPH_MOST], norm[FV__SUBGRAPH_MOST];
+    fv_tensor *most[FV__SUBGRAPH_MOST];
+} fv__subgraph;
 typedef struct fv__motion {
+    int stacked;                                         /* mmTransformer */
     int features[2], layers, depth, heads, modes, steps; /* [0] agents, [1] lanes */
     float eps, scale;
-    fv__subgraph graph[2];
+    fv__subgraph graph[2]; /* stacked: only the lanes' */
     fv__pair norm, head[2], futures, scores;
-    fv__block_params *block;
+    fv__block_params *block;     /* stacked: [3][depth], the stages' encoders */
+    fv__cross_params *decoder;   /* [3][depth]; in the memory of block */
+    fv__pair embed, gather;      /* an observed vector -> d; an agent's K proposals -> its token */
+    fv_tensor *time, *proposals; /* [1,V,d], [1,K,d] */
 } fv__motion;
 
-static int fv__subgraph_make(fv_ctx *c, fv_model *m, fv__subgraph *g, const char *name, int layers, int64_t in, int64_t d) {
+static int fv__subgraph_make(fv_ctx *c, fv_model *m, fv__subgraph *g, const char *name, int layers,
+                             int64_t in, int64_t d) {
     char key[3][64];
     int64_t dim[2];
     for (int i = 0; i < layers; i++, in = d) {
-        snprintf(key[0], sizeof key[0], "%s.%d.linear", name, i), snprintf(key[1], sizeof key[1], "%s.%d.norm", name, i);
+        snprintf(key[0], sizeof key[0], "%s.%d.linear", name, i),
+            snprintf(key[1], sizeof key[1], "%s.%d.norm", name, i);
         snprintf(key[2], sizeof key[2], "%s.%d.most.weight", name, i);
         dim[0] = d, dim[1] = d;
-        if (!fv__linear_make(c, m, &g->own[i], key[0], d, in, 1) || !fv__norm_make(c, m, &g->norm[i], key[1], d)) return 0;
+        if (!fv__linear_make(c, m, &g->own[i], key[0], d, in, 1) || !fv__norm_make(c, m, &g->norm[i], key[1], d))
+            return 0;
         if (i && !(g->most[i] = fv_model_param(c, m, key[2], 2, dim, FV_INIT_TRUNC))) return 0;
     }
     return 1;
 }
 
+/* mmTransformer's stages */
+static int fv__stacked_make(fv_ctx *c, fv_model *m, fv__motion *v, int64_t d, int64_t hidden) {
+    static const char *const stage[FV__MOTION_STAGES] = {"motion", "map", "social"};
+    char list[32], name[48];
+    int n = FV__MOTION_STAGES * v->depth;
+    size_t first = sizeof *v->block * (size_t)(n + 1);
+    char *memory = (char *)(m->blocks = fv_alloc(c, first + sizeof *v->decoder * (size_t)(n + 1)));
+    if (!memory) return 0;
+    v->block = (fv__block_params *)(void *)memory, v->decoder = (fv__cross_params *)(void *)(memory + first);
+    v->time = fv__embedding_make(c, m, "agents.pos_embed",
+                                 fv_config_int(c, m, "observed_steps", 19, 1, 65536), d, FV_INIT_TRUNC);
+    v->proposals = fv__embedding_make(c, m, "proposals", v->modes, d, FV_INIT_TRUNC);
+    if (v->proposals)
+        fv_init_normal(c, v->proposals, 1,
+                       (m->seed << 20) + (uint64_t)m->params.count); /* far from each other: else all learn the same */
+    if (c->status || !fv__linear_make(c, m, &v->embed, "agents.embed", d, v->features[0], 1)) return 0;
+    if (!fv__subgraph_make(c, m, &v->graph[1], "lanes", v->layers, v->features[1], d)) return 0;
+    for (int i = 0; i < n; i++) {
+        snprintf(list, sizeof list, "%s.encoder", stage[i / v->depth]),
+            snprintf(name, sizeof name, "%s.decoder.%d", stage[i / v->depth], i % v->depth);
+        if (!fv__block_make(c, m, &v->block[i], list, i % v->depth, d, hidden, 1) ||
+            !fv__cross_make(c, m, &v->decoder[i], name, d, hidden))
+            return 0;
+    }
+    return fv__linear_make(c, m, &v->gather, "social.agents", d, v->modes * d, 1);
+}
+static int fv__vectornet_make(fv_ctx *c, fv_model *m, fv__motion *v, int64_t d, int64_t hidden) {
+    if (!fv__subgraph_make(c, m, &v->graph[0], "agents", v->layers, v->features[0], d) ||
+        !fv__subgraph_make(c, m, &v->graph[1], "lanes", v->layers, v->features[1], d))
+        return 0;
+    return (v->block = fv__blocks_make(c, m, "blocks", v->depth, d, hidden, 1)) != NULL;
+}
+
 static int fv__motion_build(fv_ctx *c, fv_model *m) {
-    static const char *const keys[] = {"dim", "depth", "num_heads", "mlp_ratio", "subgraph_layers", "agent_features", "lane_features", "modes", "future_steps",
-                                       "norm_eps", "scale", NULL};
+    static const char *const keys[] = {"encoder",        "dim",
+                                       "depth",          "num_heads",
+                                       "mlp_ratio",      "subgraph_layers",
+                                       "agent_features", "lane_features",
+                                       "modes",          "future_steps",
+                                       "norm_eps",       "scale",
+                                       "observed_steps", NULL};
     fv__motion *v = (fv__motion *)fv_alloc(c, sizeof *v);
     m->net = v;
     if (!v || !fv_config_known(c, m, keys)) return 0;
-    int d = m->dim = fv_config_int(c, m, "dim", 128, 1, 65536), hidden = (int)(fv_config_float(c, m, "mlp_ratio", 4) * (float)d);
-    v->depth = fv_config_int(c, m, "depth", 1, 0, 1000), v->heads = fv_config_int(c, m, "num_heads", 2, 1, 4096);
+    const char *encoder = fv_config_string(c, m, "encoder", "vectornet");
+    v->stacked = !strcmp(encoder, "mmtransformer");
+    if (!v->stacked && strcmp(encoder, "vectornet"))
+        return fv_fail(c, FV_EUSAGE, "config: encoder is \"%.40s\"; it can be vectornet or mmtransformer",
+                       encoder);
+    int64_t d = m->dim = fv_config_int(c, m, "dim", 128, 1, 65536),
+            hidden = (int64_t)(fv_config_float(c, m, "mlp_ratio", 4) * (float)d);
+    v->depth = fv_config_int(c, m, "depth", v->stacked ? 2 : 1, 0, 1000),
+    v->heads = fv_config_int(c, m, "num_heads", 2, 1, 4096);
     v->layers = fv_config_int(c, m, "subgraph_layers", 3, 1, FV__SUBGRAPH_MOST);
-    v->features[0] = fv_config_int(c, m, "agent_features", 4, 1, 4096), v->features[1] = fv_config_int(c, m, "lane_features", 7, 1, 4096);
-    v->modes = fv_config_int(c, m, "modes", 6, 1, 1024), v->steps = fv_config_int(c, m, "future_steps", 30, 1, 4096);
+    v->features[0] = fv_config_int(c, m, "agent_features", 4, 1, 4096),
+    v->features[1] = fv_config_int(c, m, "lane_features", 7, 1, 4096);
+    v->modes = fv_config_int(c, m, "modes", 6, 1, 1024),
+    v->steps = fv_config_int(c, m, "future_steps", 30, 1, 4096);
     v->eps = fv_config_float(c, m, "norm_eps", 1e-5f), v->scale = fv_config_float(c, m, "scale", 10);
     if (c->status || !fv__stage_fits(c, m, v->depth)) return 0;
-    if (d % v->heads) return fv_fail(c, FV_EUSAGE, "config: dim %d is no multiple of num_heads %d", d, v->heads);
+    if (d % v->heads)
+        return fv_fail(c, FV_EUSAGE, "config: dim %d is no multiple of num_heads %d", m->dim, v->heads);
     if (hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
-    if (!fv__subgraph_make(c, m, &v->graph[0], "agents", v->layers, v->features[0], d) || !fv__subgraph_make(c, m, &v->graph[1], "lanes", v->layers, v->features[1], d))
+    if (v->stacked && v->depth < 1)
+        return fv_fail(c, FV_EUSAGE,
+                       "config: depth, the layers of each of mmtransformer's stages, is 1 at least");
+    if (v->stacked && m->stage.after_block)
+        return fv_fail(c, FV_EUSAGE,
+                       "config: frozen.after_block: in mmtransformer the stage stands in the social constructor");
+    if (!v->stacked && fv_config_int(c, m, "observed_steps", 0, 1, 65536))
+        return fv_fail(c, FV_EUSAGE, "config: observed_steps is mmtransformer's");
+    if (v->stacked ? !fv__stacked_make(c, m, v, d, hidden) : !fv__vectornet_make(c, m, v, d, hidden))
         return 0;
-    v->block = fv__blocks_make(c, m, "blocks", v->depth, d, hidden, 1);
-    return v->block && fv__norm_make(c, m, &v->norm, "norm", d) && fv__linear_make(c, m, &v->head[0], "decoder.0", 2 * d, d, 1) &&
-           fv__norm_make(c, m, &v->head[1], "decoder.1", 2 * d) && fv__linear_make(c, m, &v->futures, "futures", (int64_t)v->modes * v->steps * 2, 2 * d, 1) &&
-           fv__linear_make(c, m, &v->scores, "scores", v->modes, 2 * d, 1);
+    int64_t futures = v->stacked ? 1 : v->modes; /* that the head says of one token */
+    return fv__norm_make(c, m, &v->norm, "norm", d) &&
+           fv__linear_make(c, m, &v->head[0], "decoder.0", 2 * d, d, 1) &&
+           fv__norm_make(c, m, &v->head[1], "decoder.1", 2 * d) &&
+           fv__linear_make(c, m, &v->futures, "futures", futures * v->steps * 2, 2 * d, 1) &&
+           fv__linear_make(c, m, &v->scores, "scores", futures, 2 * d, 1);
 }
 
 /* u8 [n] -> 1 or 0 in the network's type, shaped as given; without a gradient */
-static fv_tensor *fv__mask_numbers(fv_ctx *c, const fv_model *m, const fv_tensor *mask, int rank, const int64_t *dim) {
+static fv_tensor *fv__mask_numbers(fv_ctx *c, const fv_model *m, const fv_tensor *mask, int rank,
+                                   const int64_t *dim) {
     fv_tensor *t = fv_new(c, m->type, rank, dim);
     for (int64_t i = 0; t && i < fv_numel(t); i++) fv_set(t, i, ((const uint8_t *)mask->data)[i] ? 1 : 0);
     return t;
 }
 
-/* Polylines [B,P,V,F] -> [B,P,d]. Each layer sees a vector beside its polyline's maximum: two products instead of a concatenation. After
+/* Polylines [B,P,V,F] -> [B,P,d]. Each layer sees a vector beside its polyline's maximum: two products
+ * instead of a concatenation. After
  * ReLU nothing is below 0, so a masked vector is taken out of the maximum by a 0. */
-static fv_tensor *fv__subgraph_forward(fv_ctx *c, const fv_model *m, const fv__subgraph *g, int layers, fv_tensor *x, const fv_tensor *mask, float eps) {
+static fv_tensor *fv__subgraph_forward(fv_ctx *c, const fv_model *m, const fv__subgraph *g, int layers,
+                                       fv_tensor *x, const fv_tensor *mask, float eps) {
     int64_t dim[4], d = m->dim;
     fv_tensor *most = NULL;
     dim[0] = x->dim[0], dim[1] = x->dim[1], dim[2] = x->dim[2], dim[3] = 1;
@@ -12550,42 +13029,120 @@ static int fv__mask_fits(fv_ctx *c, const char *what, const fv_tensor *mask, con
     for (int i = 0; ok && i < rank; i++) ok = mask->dim[i] == x->dim[i];
     return ok ? 1 : fv_fail(c, FV_ESHAPE, "%s: a u8 mask of the first %d dims is wanted", what, rank);
 }
+/* masks of vectors u8 [B,P,V] and [B,Q,V'] (or NULL) -> of polylines u8 [B,P+Q]: valid where one of its
+ * vectors is */
+static fv_tensor *fv__polyline_mask(fv_ctx *c, const fv_tensor *a, const fv_tensor *b) {
+    const fv_tensor *of[2];
+    int64_t dim[2], at = 0;
+    of[0] = a, of[1] = b, dim[0] = a->dim[0], dim[1] = a->dim[1] + (b ? b->dim[1] : 0);
+    fv_tensor *mask = fv_new(c, FV_U8, 2, dim);
+    for (int64_t i = 0; mask && i < dim[0]; i++)
+        for (int k = 0; k < 2 && of[k]; k++)
+            for (int64_t p = 0; p < of[k]->dim[1]; p++, at++) {
+                const uint8_t *one = (const uint8_t *)of[k]->data + (i * of[k]->dim[1] + p) * of[k]->dim[2];
+                uint8_t any = 0;
+                for (int64_t n = 0; n < of[k]->dim[2]; n++) any |= one[n] != 0;
+                ((uint8_t *)mask->data)[at] = any;
+            }
+    return mask;
+}
+
+/* VectorNet -> agent 0's token [B,d] */
+static fv_tensor *fv__vectornet_forward(fv_ctx *c, fv_model *m, const fv__motion *v, fv_tensor *const *input) {
+    fv_tensor *token[2];
+    for (int k = 0; k < 2; k++)
+        token[k] = fv__subgraph_forward(c, m, &v->graph[k], v->layers, input[2 * k], input[2 * k + 1], v->eps);
+    fv_tensor *mask = token[0] && token[1] ? fv__polyline_mask(c, input[1], input[3]) : NULL,
+              *y = mask ? fv_concat(c, token, 2, 1) : NULL;
+    for (int i = 0; i <= v->depth && y; i++) {
+        if (i == fv__stage_at(m, v->depth)) y = fv__stage(c, m, y, mask);
+        if (i < v->depth && y)
+            y = fv__encoder_block(c, &v->block[i], y, v->heads, v->eps, fv__drop_of(c, m, i, v->depth), mask);
+    }
+    return y ? fv__token(c, y, 0) : NULL;
+}
+
+/* ---- mmTransformer: p, the proposals of all agents, is [B*A,K,d] ---- */
+static fv_tensor *fv__stage_encode(fv_ctx *c, fv_model *m, const fv__motion *v, int stage, fv_tensor *x,
+                                   const fv_tensor *mask) {
+    for (int i = stage * v->depth; i < (stage + 1) * v->depth && x; i++)
+        x = fv__encoder_block(c, &v->block[i], x, v->heads, v->eps,
+                              fv__drop_of(c, m, i, FV__MOTION_STAGES * v->depth), mask);
+    return x;
+}
+static fv_tensor *fv__stage_decode(fv_ctx *c, const fv__motion *v, int stage, fv_tensor *p, fv_tensor *memory,
+                                   const fv_tensor *mask) {
+    for (int i = stage * v->depth; i < (stage + 1) * v->depth && p; i++)
+        p = fv__cross_block(c, &v->decoder[i], v->heads, v->eps, p, NULL, memory, mask);
+    return p;
+}
+/* agents [B,A,V,F], mask u8 [B,A,V] -> what each agent's proposals see in its observed vectors */
+static fv_tensor *fv__motion_extractor(fv_ctx *c, fv_model *m, const fv__motion *v, fv_tensor *agents,
+                                       const fv_tensor *mask) {
+    int64_t B = agents->dim[0] * agents->dim[1], V = agents->dim[2], dim[3];
+    if (V > v->time->dim[1])
+        return fv_fail(c, FV_ESHAPE, "motion: %lld observed vectors, the config's observed_steps is %lld",
+                       (long long)V, (long long)v->time->dim[1]),
+               (fv_tensor *)NULL;
+    dim[0] = B, dim[1] = V, dim[2] = agents->dim[3];
+    fv_tensor *x = fv_add(c, fv_linear(c, fv_reshape(c, agents, 3, dim), v->embed.w, v->embed.b),
+                          fv_slice(c, v->time, 1, 0, V)),
+              *seen = fv_new(c, FV_U8, 2, dim);
+    dim[1] = v->modes, dim[2] = m->dim;
+    fv_tensor *zeros = fv_new(c, m->type, 3, dim);
+    if (!x || !seen || !zeros) return NULL;
+    memcpy(seen->data, mask->data, (size_t)(B * V));
+    for (int64_t i = 0; i < fv_numel(zeros); i++) fv_set(zeros, i, 0);
+    x = fv__stage_encode(c, m, v, 0, x, seen);
+    return fv__stage_decode(c, v, 0, fv_add(c, zeros, v->proposals), x, seen);
+}
+/* the proposals see each other's agents and, after the frozen stage, the lanes [B,L,d] anew -> those of agent
+ * 0, [B,K,d] */
+static fv_tensor *fv__social_constructor(fv_ctx *c, fv_model *m, const fv__motion *v, fv_tensor *p,
+                                         fv_tensor *lanes, fv_tensor *const *input) {
+    int64_t dim[3];
+    fv_tensor *both[2];
+    dim[0] = lanes->dim[0], dim[1] = input[0]->dim[1], dim[2] = (int64_t)v->modes * m->dim;
+    p = p ? fv_reshape(c, p, 3, dim) : NULL;
+    fv_tensor *mask = fv__polyline_mask(c, input[1], NULL), *all = fv__polyline_mask(c, input[1], input[3]);
+    if (!p || !mask || !all) return NULL;
+    both[0] = fv__stage_encode(c, m, v, 2, fv_linear(c, p, v->gather.w, v->gather.b), mask), both[1] = lanes;
+    if (both[0] && both[0]->type != lanes->type) both[0] = fv_cast(c, both[0], lanes->type);
+    fv_tensor *memory = both[0] ? fv__stage(c, m, fv_concat(c, both, 2, 1), all) : NULL;
+    dim[1] = v->modes, dim[2] = m->dim;
+    return fv__stage_decode(c, v, 2, memory ? fv_reshape(c, fv_slice(c, p, 1, 0, 1), 3, dim) : NULL, memory, all);
+}
+static fv_tensor *fv__stacked_forward(fv_ctx *c, fv_model *m, const fv__motion *v, fv_tensor *const *input) {
+    fv_tensor *p = fv__motion_extractor(c, m, v, input[0], input[1]);
+    fv_tensor *lanes = p ? fv__subgraph_forward(c, m, &v->graph[1], v->layers, input[2], input[3], v->eps) : NULL,
+              *mask = lanes ? fv__polyline_mask(c, input[3], NULL) : NULL;
+    lanes = mask ? fv__stage_encode(c, m, v, 1, lanes, mask) : NULL; /* the map aggregator */
+    p = lanes ? fv__stage_decode(c, v, 1, p, lanes, mask) : NULL;
+    return p ? fv__social_constructor(c, m, v, p, lanes, input) : NULL;
+}
 
 static fv_tensor *fv__motion_forward(fv_ctx *c, fv_model *m, fv_tensor *const *input) {
     const fv__motion *v = (const fv__motion *)m->net;
-    fv_tensor *x[2], *token[2];
-    int64_t want[4], dim[3], at = 0;
+    int64_t want[4], dim[3];
     for (int k = 0; k < 2; k++) {
-        x[k] = input[2 * k];
         want[0] = want[1] = want[2] = -1, want[3] = v->features[k];
-        if (!fv__input_fits(c, k ? "motion: lanes" : "motion: agents", x[k], 4, want) || !fv__mask_fits(c, k ? "motion: lanes" : "motion: agents", input[2 * k + 1], x[k], 3))
+        if (!fv__input_fits(c, k ? "motion: lanes" : "motion: agents", input[2 * k], 4, want) ||
+            !fv__mask_fits(c, k ? "motion: lanes" : "motion: agents", input[2 * k + 1], input[2 * k], 3))
             return NULL;
     }
-    if (x[0]->dim[0] != x[1]->dim[0]) return fv_fail(c, FV_ESHAPE, "motion: agents and lanes of different batches"), (fv_tensor *)NULL;
-    for (int k = 0; k < 2; k++) token[k] = fv__subgraph_forward(c, m, &v->graph[k], v->layers, x[k], input[2 * k + 1], v->eps);
-    if (!token[0] || !token[1]) return NULL;
-    dim[0] = x[0]->dim[0], dim[1] = x[0]->dim[1] + x[1]->dim[1];
-    fv_tensor *mask = fv_new(c, FV_U8, 2, dim), *y = fv_concat(c, token, 2, 1);
-    if (!mask || !y) return NULL;
-    for (int64_t b = 0; b < dim[0]; b++) /* a polyline is valid where one of its vectors is */
-        for (int k = 0; k < 2; k++)
-            for (int64_t p = 0; p < x[k]->dim[1]; p++, at++) {
-                const uint8_t *one = (const uint8_t *)input[2 * k + 1]->data + (b * x[k]->dim[1] + p) * x[k]->dim[2];
-                uint8_t any = 0;
-                for (int64_t i = 0; i < x[k]->dim[2]; i++) any |= one[i] != 0;
-                ((uint8_t *)mask->data)[at] = any;
-            }
-    for (int i = 0; i <= v->depth && y; i++) {
-        if (i == fv__stage_at(m, v->depth)) y = fv__stage(c, m, y, mask);
-        if (i < v->depth && y) y = fv__encoder_block(c, &v->block[i], y, v->heads, v->eps, fv__drop_of(c, m, i, v->depth), mask);
-    }
+    if (input[0]->dim[0] != input[2]->dim[0])
+        return fv_fail(c, FV_ESHAPE, "motion: agents and lanes of different batches"), (fv_tensor *)NULL;
+    fv_tensor *y = v->stacked ? fv__stacked_forward(c, m, v, input) : fv__vectornet_forward(c, m, v, input),
+              *both[2];
     fv_type was = fv_autocast(c, FV_F32);
-    y = y ? fv_layernorm(c, fv__token(c, y, 0), v->norm.w, v->norm.b, v->eps) : NULL;
-    y = y ? fv_relu(c, fv_layernorm(c, fv_linear(c, y, v->head[0].w, v->head[0].b), v->head[1].w, v->head[1].b, v->eps)) : NULL;
+    y = y ? fv_layernorm(c, y, v->norm.w, v->norm.b, v->eps) : NULL;
+    y = y ? fv_relu(c, fv_layernorm(c, fv_linear(c, y, v->head[0].w, v->head[0].b), v->head[1].w,
+                                    v->head[1].b, v->eps))
+          : NULL;
     if (y && m->dropout > 0) y = fv_dropout(c, y, m->dropout);
-    fv_tensor *both[2];
-    both[0] = fv_scale(c, fv_linear(c, y, v->futures.w, v->futures.b), v->scale), both[1] = fv_linear(c, y, v->scores.w, v->scores.b);
-    dim[0] = x[0]->dim[0], dim[1] = v->modes, dim[2] = 2 * v->steps;
+    both[0] = fv_scale(c, fv_linear(c, y, v->futures.w, v->futures.b), v->scale),
+    both[1] = fv_linear(c, y, v->scores.w, v->scores.b);
+    dim[0] = input[0]->dim[0], dim[1] = v->modes, dim[2] = 2 * v->steps;
     both[0] = both[0] ? fv_reshape(c, both[0], 3, dim) : NULL;
     dim[2] = 1;
     both[1] = both[1] ? fv_reshape(c, both[1], 3, dim) : NULL;
@@ -12632,26 +13189,15 @@ FV_DEF fv_tensor *fv_motion_loss(fv_ctx *c, fv_tensor *y, const fv_tensor *targe
  * code for these tasks: names are ours.
  * ====================================================================================================== */
 enum { FV__VQA, FV__RETRIEVAL, FV__SCENE };
-typedef struct fv__fusion_side { fv__pair norm1, qkv, proj, norm_x, query, keys, proj_x, norm2, fc1, fc2; } fv__fusion_side;
 typedef struct fv__fusion {
-    int kind, vocab, most_words, heads, text_depth, image_depth, depth, img_size, patch, chans, features, embed;
+    int kind, vocab, most_words, word_dim, heads, text_depth, image_depth, depth, img_size, patch, chans, features, embed;
     float eps;
     int stem;                 /* convolutions before the tokens: patch = 2^stem; 0: patches are cut and projected */
     fv_tensor *words, *word_pos, *image_pos;
-    fv__pair stem_conv[8], stem_norm[8], word_norm, patches, objects[2], visual_norm, text_norm, head[3], image_embed, text_embed;
+    fv__pair stem_conv[8], stem_norm[8], word_norm, word_map, patches, objects[2], visual_norm, text_norm, head[3], image_embed, text_embed;
     fv__block_params *block;  /* the text's, then the image's */
-    fv__fusion_side *side;    /* text and image of layer 0, of layer 1, ...; in the memory of block */
+    fv__cross_params *side;   /* text and image of layer 0, of layer 1, ...; in the memory of block */
 } fv__fusion;
-
-static int fv__fusion_side_make(fv_ctx *c, fv_model *m, fv__fusion_side *s, const char *name, int i, int64_t d, int64_t hidden) {
-    char n[10][64];
-    static const char *const part[10] = {"norm1", "attn.qkv", "attn.proj", "norm_cross", "cross.q", "cross.kv", "cross.proj", "norm2", "mlp.fc1", "mlp.fc2"};
-    for (int k = 0; k < 10; k++) snprintf(n[k], sizeof n[k], "fusion.%d.%s.%s", i, name, part[k]);
-    return fv__norm_make(c, m, &s->norm1, n[0], d) && fv__linear_make(c, m, &s->qkv, n[1], 3 * d, d, 1) && fv__linear_make(c, m, &s->proj, n[2], d, d, 1) &&
-           fv__norm_make(c, m, &s->norm_x, n[3], d) && fv__linear_make(c, m, &s->query, n[4], d, d, 1) && fv__linear_make(c, m, &s->keys, n[5], 2 * d, d, 1) &&
-           fv__linear_make(c, m, &s->proj_x, n[6], d, d, 1) && fv__norm_make(c, m, &s->norm2, n[7], d) && fv__linear_make(c, m, &s->fc1, n[8], hidden, d, 1) &&
-           fv__linear_make(c, m, &s->fc2, n[9], d, hidden, 1);
-}
 
 /* conv_stem: convolutions of 4x4 pixels, two apart, instead of one cut into patches; the channels double up to d.
  *   source  Xiao et al., "Early convolutions help transformers see better", arXiv:2106.14881 */
@@ -12707,11 +13253,28 @@ static fv_tensor *fv__stem(fv_ctx *c, const fv__fusion *v, fv_tensor *x) {
     return fv_reshape(c, x, 3, dim);
 }
 
+/* The words' table: trained, [vocab,d]; or with word_dim a buffer [vocab,word_dim] that its user fills (from a language model's embeddings, say) and that is
+ * not trained, mapped to d by a layer that is. */
+static int fv__words_make(fv_ctx *c, fv_model *m, fv__fusion *v, int64_t d) {
+    int64_t dim[2];
+    v->word_dim = fv_config_int(c, m, "word_dim", 0, 0, 65536);
+    dim[0] = v->vocab, dim[1] = v->word_dim ? v->word_dim : d;
+    if (!v->word_dim) {
+        if ((v->words = fv_model_param(c, m, "text.embed.weight", 2, dim, FV_INIT_TRUNC)))
+            v->words->flags |= FV_NO_DECAY;
+        return v->words != NULL;
+    }
+    v->words = fv_constant(c, "text.embed.weight", m->type, 2, dim);
+    if (!v->words || !fv_params_add(c, &m->buffers, v->words)) return 0;
+    fv_init_normal(c, v->words, 1, m->seed << 20);
+    return fv__linear_make(c, m, &v->word_map, "text.embed_map", d, v->word_dim, 1);
+}
+
 static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
-    static const char *const keys_image[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "text_depth", "image_depth", "fusion_depth", "norm_eps", "img_size",
+    static const char *const keys_image[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "word_dim", "text_depth", "image_depth", "fusion_depth", "norm_eps", "img_size",
                                              "patch_size", "in_chans", "conv_stem", "embed_dim", NULL};
-    static const char *const keys_scene[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "text_depth", "image_depth", "fusion_depth", "norm_eps",
-                                             "object_features", NULL};
+    static const char *const keys_scene[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "word_dim", "text_depth", "image_depth", "fusion_depth",
+                                             "norm_eps", "object_features", NULL};
     fv__fusion *v = (fv__fusion *)fv_alloc(c, sizeof *v);
     m->net = v;
     if (!v || !fv_config_known(c, m, kind == FV__SCENE ? keys_scene : keys_image)) return 0;
@@ -12726,8 +13289,7 @@ static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
     if (hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
     if (m->stage.after_block) return fv_fail(c, FV_EUSAGE, "config: frozen.after_block: here the stage stands after fusion");
     int64_t dim[4];
-    dim[0] = v->vocab, dim[1] = d;
-    if ((v->words = fv_model_param(c, m, "text.embed.weight", 2, dim, FV_INIT_TRUNC))) v->words->flags |= FV_NO_DECAY;
+    if (!fv__words_make(c, m, v, d)) return 0;
     v->word_pos = fv__embedding_make(c, m, "text.pos_embed", v->most_words, d, FV_INIT_TRUNC);
     if (!fv__norm_make(c, m, &v->word_norm, "text.norm", d)) return 0;
     if (kind == FV__SCENE) {
@@ -12746,11 +13308,14 @@ static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
     size_t first = sizeof *v->block * (size_t)(blocks + 1);
     char *memory = (char *)(m->blocks = fv_alloc(c, first + sizeof *v->side * (size_t)(2 * v->depth + 1)));
     if (!memory) return 0;
-    v->block = (fv__block_params *)(void *)memory, v->side = (fv__fusion_side *)(void *)(memory + first);
+    v->block = (fv__block_params *)(void *)memory, v->side = (fv__cross_params *)(void *)(memory + first);
     for (int i = 0; i < blocks; i++)
         if (!fv__block_make(c, m, &v->block[i], i < v->text_depth ? "text.blocks" : "blocks", i < v->text_depth ? i : i - v->text_depth, d, hidden, 1)) return 0;
-    for (int i = 0; i < 2 * v->depth; i++)
-        if (!fv__fusion_side_make(c, m, &v->side[i], i % 2 ? "image" : "text", i / 2, d, hidden)) return 0;
+    for (int i = 0; i < 2 * v->depth; i++) {
+        char name[48];
+        snprintf(name, sizeof name, "fusion.%d.%s", i / 2, i % 2 ? "image" : "text");
+        if (!fv__cross_make(c, m, &v->side[i], name, d, hidden)) return 0;
+    }
     if (!fv__norm_make(c, m, &v->text_norm, "text_norm", d) || !fv__norm_make(c, m, &v->visual_norm, "norm", d) || !fv__linear_make(c, m, &v->head[0], "head.0", 2 * d, 2 * d, 1) ||
         !fv__norm_make(c, m, &v->head[1], "head.1", 2 * d) || !fv__linear_make(c, m, &v->head[2], "head.3", kind == FV__RETRIEVAL ? 1 : m->num_classes, 2 * d, 1))
         return 0;
@@ -12761,22 +13326,6 @@ static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
 static int fv__vqa_build(fv_ctx *c, fv_model *m) { return fv__fusion_make(c, m, FV__VQA); }
 static int fv__retrieval_build(fv_ctx *c, fv_model *m) { return fv__fusion_make(c, m, FV__RETRIEVAL); }
 static int fv__scene_build(fv_ctx *c, fv_model *m) { return fv__fusion_make(c, m, FV__SCENE); }
-
-/* x + selfattention;  + attention to the other side's y;  + FFN.  masks of x's and y's tokens, or NULL */
-static fv_tensor *fv__fusion_layer(fv_ctx *c, const fv__fusion *v, const fv__fusion_side *s, fv_tensor *x, const fv_tensor *xm, fv_tensor *y, const fv_tensor *ym) {
-    fv_attention_desc a;
-    if (!x || !y) return NULL;
-    int64_t d = x->dim[x->rank - 1];
-    memset(&a, 0, sizeof a);
-    a.num_heads = v->heads, a.mask = xm;
-    fv_tensor *qkv = fv_linear(c, fv_layernorm(c, x, s->norm1.w, s->norm1.b, v->eps), s->qkv.w, s->qkv.b);
-    fv_tensor *h = fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &s->proj, x, 0);
-    fv_tensor *q = fv_linear(c, fv_layernorm(c, h, s->norm_x.w, s->norm_x.b, v->eps), s->query.w, s->query.b), *kv = fv_linear(c, y, s->keys.w, s->keys.b);
-    a.mask = ym;
-    h = kv ? fv__residual(c, fv_attention(c, q, fv_slice(c, kv, 2, 0, d), fv_slice(c, kv, 2, d, d), &a), &s->proj_x, h, 0) : NULL;
-    fv_tensor *u = fv_linear_act(c, fv_layernorm(c, h, s->norm2.w, s->norm2.b, v->eps), s->fc1.w, s->fc1.b, FV_ACT_GELU);
-    return fv__residual(c, u, &s->fc2, h, 0);
-}
 
 /* mean over the valid tokens: [B,N,d] -> [B,d] */
 static fv_tensor *fv__masked_mean(fv_ctx *c, const fv_model *m, fv_tensor *x, const fv_tensor *mask) {
@@ -12797,6 +13346,7 @@ static fv_tensor *fv__fusion_text(fv_ctx *c, const fv__fusion *v, const fv_tenso
     if (ids->type != FV_I32 || ids->rank != 2 || ids->dim[1] > v->most_words || ids->dim[1] < 1)
         return fv_fail(c, FV_ESHAPE, "%s: ids are i32 [B,L] with L at most %d", v->kind == FV__SCENE ? "scene_qa" : "vqa", v->most_words), (fv_tensor *)NULL;
     fv_tensor *x = fv_gather(c, v->words, ids);
+    if (x && v->word_dim) x = fv_linear(c, x, v->word_map.w, v->word_map.b);
     x = x ? fv_add(c, x, fv_slice(c, v->word_pos, 1, 0, ids->dim[1])) : NULL;
     x = fv_layernorm(c, x, v->word_norm.w, v->word_norm.b, v->eps);
     for (int i = 0; i < v->text_depth && x; i++) x = fv__encoder_block(c, &v->block[i], x, v->heads, v->eps, 0, mask);
@@ -12847,8 +13397,8 @@ static fv_tensor *fv__fusion_forward(fv_ctx *c, fv_model *m, fv_tensor *const *i
         both[2] = fv__unit_rows(c, fv_linear(c, fv__masked_mean(c, m, t, tm), v->text_embed.w, NULL));
     }
     for (int i = 0; i < v->depth && x && t; i++) { /* both sides see each other as they were before the layer */
-        fv_tensor *next = fv__fusion_layer(c, v, &v->side[2 * i], t, tm, x, vm);
-        x = fv__fusion_layer(c, v, &v->side[2 * i + 1], x, vm, t, tm), t = next;
+        fv_tensor *next = fv__cross_block(c, &v->side[2 * i], v->heads, v->eps, t, tm, x, vm);
+        x = fv__cross_block(c, &v->side[2 * i + 1], v->heads, v->eps, x, vm, t, tm), t = next;
     }
     x = fv__stage(c, m, x, vm);
     fv_type was = fv_autocast(c, FV_F32);
@@ -12911,6 +13461,7 @@ static int fv__model_build(fv_ctx *c, fv_model *m, const fv_model_desc *desc) {
     m->dropout = fv_config_float(c, m, "drop_rate", 0);
     if (!(m->drop_path >= 0 && m->drop_path < 1) || !(m->dropout >= 0 && m->dropout < 1))
         return fv_fail(c, FV_EUSAGE, "config: drop_path_rate and drop_rate are 0 or more and less than 1");
+    if (!(fv_config_float(c, m, "norm_eps", 1e-6f) >= 0)) return fv__wrong_value(c, "norm_eps", "0 or more");
     const char *init = fv_config_string(c, m, "linear_init", "trunc_normal");
     if (!strcmp(init, "xavier")) m->linear_init = FV_INIT_XAVIER;
     else if (strcmp(init, "trunc_normal")) return fv_fail(c, FV_EUSAGE, "config: linear_init is \"trunc_normal\" or \"xavier\", not \"%.40s\"", init);
@@ -12959,6 +13510,17 @@ FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const
     return y;
 }
 FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input) { return fv_model_forward_many(c, m, &input, 1); }
+
+FV_DEF int fv_model_pack(fv_ctx *c, fv_model *m, fv_type type) {
+    if (type == FV_BF16 && fv_isa_of(c) != FV_ISA_AVX512BF16) return !c->status;
+    for (int i = 0; i < m->params.count && !c->status; i++) {
+        fv_tensor *t = m->params.at[i];
+        if (t->rank != 2 || t->packed || !t->data || t->type != FV_F32) continue;
+        t->packed = fv__packed_create(c, type, t->dim[0], t->dim[1], t->data, t->type);
+        t->flags &= ~(unsigned)FV_NEEDS_GRAD;
+    }
+    return !c->status;
+}
 
 FV_DEF int64_t fv_model_numel(const fv_model *m) {
     int64_t n = 0;

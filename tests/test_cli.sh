@@ -68,6 +68,22 @@ gives 0 train "$T/rich2" --threads 2 $rich
 same "$T/rich1/model.safetensors" "$T/rich2/model.safetensors"
 gives 0 train "$T/unmixed" --threads 1 $rich --set mixup=0 cutmix=0
 cmp -s "$T/rich1/model.safetensors" "$T/unmixed/model.safetensors" && bad 'mixup changes nothing' || ok
+# the moving average of the parameters and plain SGD are paths of their own, and go on after a kill as the others do
+for path in "$rich --set ema=0.9 --save-every 2" '--set optimizer=sgd momentum=0.9 grad_accum=2 label_smoothing=0.1 --precision bf16 --save-every 1'; do
+    gives 0 train "$T/path" --threads 1 $path
+    cmp -s "$T/path/model.safetensors" "$T/rich1/model.safetensors" && bad "$path changes nothing" || ok
+    for after in 0.05 0.1 0.2; do
+        # shellcheck disable=SC2086
+        $FV train image --data "$D" --out "$T/cut-path" $usual --resume --threads 2 $path >/dev/null 2>&1 &
+        pid=$!
+        sleep $after
+        kill -9 $pid 2>/dev/null
+        wait $pid 2>/dev/null
+    done
+    gives 0 train "$T/cut-path" --resume $path
+    same "$T/path/model.safetensors" "$T/cut-path/model.safetensors"
+    rm -rf "$T/path" "$T/cut-path"
+done
 gives 0 train "$T/memory" --recompute
 same "$T/one/model.safetensors" "$T/memory/model.safetensors"
 
@@ -153,6 +169,24 @@ gives 2 train "$T/x" --set img_size=28
 gives 2 train "$T/x" --set crop_scale=2
 gives 2 train "$T/x" --set padding=1 shift=1
 gives 2 train "$T/x" extra
+for value in optimizer=adam momentum=x beta1=1 beta2=-0.1 eps=x weight_decay=-1 clip_grad=x ema=1 label_smoothing=2 grad_accum=1.5 warmup_epochs=-1 \
+    min_lr=-1 fraction=0 limit=-1 holdout=x eval_every=-1 precision=f16 mixup=x norm_eps=-1 num_classes=3 num_classes=x depth=-1 \
+    mlp_ratio=0 frozen.rope=x frozen.nothing=1 'frozen.layers=[1'; do
+    gives 2 train "$T/x" --set "$value"
+done
+gives 2 train "$T/x" --seed -1
+gives 2 train "$T/x" --seed 1.5
+gives 2 train "$T/x" --lr x
+gives 2 train "$T/x" --lr nan
+gives 2 train "$T/x" --epochs -1
+gives 2 train "$T/x" --batch 1.5
+gives 2 train "$T/x" --limit x
+gives 2 train "$T/x" --layers 1,
+gives 2 train "$T/x" --save-every 0
+gives 2 train "$T/x" --device tpu
+gives 2 train "$T/x" --device cudaX
+gives 6 train "$T/x" --device cuda
+gives 6 train "$T/x" --device cuda:1
 gives 2 train "$T/x" --threads 0
 gives 2 train "$T/x" --variant fancy
 gives 2 train "$T/x" --variant llm
@@ -161,7 +195,24 @@ gives 2 $FV eval
 [ -e "$T/x" ] && bad "a refused command left its folder" || ok
 gives 0 $FV --help
 gives 0 $FV --version
-for command in train eval predict trace inspect extract bench; do gives 0 $FV $command --help; done
+for command in train eval predict compare trace inspect extract tokenize bench; do gives 0 $FV $command --help && gives 0 $FV $command --version; done
+for command in --help --version; do
+    $FV $command >/dev/full 2>"$T/stderr"
+    [ $? = 4 ] && ok || bad "$command with a full disk did not end with 4"
+done
+
+# ---- weights to start from: they must fit ----
+gives 0 train "$T/started" --init "$T/one/model.safetensors" --epochs 1
+gives 4 train "$T/x" --init "$T/nothing"
+gives 3 train "$T/x" --init "$T/one/config.json"
+gives 2 train "$T/x" --init "$T/one/model.safetensors" --set embed_dim=32
+gives 2 train "$T/x" --init tests/golden/block_llama_gqa.safetensors
+[ -e "$T/x" ] && bad "a refused start left its folder" || ok
+gives 2 $FV extract tests/golden/block_llama_gqa.safetensors --layers 0 --out "$T/left.png"
+gives 2 $FV extract tests/golden/block_llama_gqa.safetensors --layers 7 --out "$T/x"
+gives 4 $FV trace tests/golden/block_llama_gqa.safetensors --out "$T/nothing/x"
+printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n' >"$T/pointer.gguf"
+for command in "inspect" "trace --check" "extract --layers 0 --out $T/x" "tokenize --llm"; do gives 3 $FV $command "$T/pointer.gguf"; done
 
 # ---- broken files: 3, missing ones: 4 ----
 gives 4 $FV eval "$T/nothing"

@@ -32,6 +32,30 @@ static void errors(void) {
     }
 }
 
+/* equal endpoints: the first future counts; no number: never right; all of them none: a miss, infinitely far */
+static void ties_and_none(void) {
+    fv_rng g = {8, 3, 0};
+    for (int turn = 0; turn < 200; turn++) {
+        float future[6 * FUTURE * 2], p[6], truth[FUTURE * 2];
+        motion_sums s = {0, 0, 0, 0, 0};
+        int K = 1 + turn % 6, best = -1;
+        double end[6], ade = 0;
+        for (int i = 0; i < FUTURE * 2; i++) truth[i] = 0;
+        for (int k = 0; k < K; k++) {
+            float *last = &future[(k * FUTURE + FUTURE - 1) * 2];
+            for (int i = 0; i < FUTURE * 2 - 2; i++) future[k * FUTURE * 2 + i] = fv_rng_normal(&g);
+            last[0] = (float)fv_rng_below(&g, 3), last[1] = 0, p[k] = fv_rng_uniform(&g);
+            if (turn % 5 == 0 || fv_rng_below(&g, 4) == 0) last[turn % 2] = turn % 3 ? NAN : INFINITY;
+            end[k] = sqrt((double)last[0] * (double)last[0] + (double)last[1] * (double)last[1]);
+            if (end[k] <= 1e9 && (best < 0 || end[k] < end[best])) best = k;
+        }
+        for (int i = 0; i < FUTURE && best >= 0; i++) ade += sqrt(pow((double)future[(best * FUTURE + i) * 2], 2) + pow((double)future[(best * FUTURE + i) * 2 + 1], 2)) / FUTURE;
+        add_scene(&s, future, p, K, truth);
+        if (best < 0) CHECK(s.missed > 0 && isinf(s.fde), "no endpoint is a number: %g m", s.fde);
+        else CHECK(fabs(s.fde - end[best]) < 1e-6 && fabs(s.ade - ade) < 1e-5 && s.missed <= 0, "%g m instead of %g, minADE %g instead of %g", s.fde, end[best], s.ade, ade);
+    }
+}
+
 /* a road user on a circle of radius R (0: straight) at `speed`, somewhere and turned by `way`; its lane is that circle */
 static void make_scene(fv_ctx *c, traffic *t, lane_map *m, double R, double speed, double way) {
     memset(t, 0, sizeof *t), memset(m, 0, sizeof *m);
@@ -131,6 +155,7 @@ static void paired_bootstrap(void) {
 
 int main(void) {
     RUN(errors);
+    RUN(ties_and_none);
     RUN(trivial_answers);
     RUN(generated_traffic);
     RUN(paired_bootstrap);

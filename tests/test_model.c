@@ -131,6 +131,38 @@ static void check_gradient(const char *stage) {
     }
     fv_destroy(c);
 }
+/* What was forgotten comes back for the backward pass, to the bit: a chain of forgotten ones, one whose own backward pass reads it
+ * (softmax), one that nothing reads (before a packed weight), inside a recomputed scope and out of it. */
+static void forget_run(int forget, int recompute, float *gx, float *gw) {
+    static const int64_t dim[2] = {5, 7}, square[2] = {7, 7};
+    float raw[49];
+    fv_ctx *c = fv_create(NULL);
+    fv_recompute(c, recompute);
+    for (int i = 0; i < 49; i++) raw[i] = fv_random_normal(4, 5, (uint64_t)i);
+    fv_tensor *x = fv_input(c, FV_F32, 2, dim, raw, 1), *w = fv_param(c, "w", FV_F32, 2, square), *kept[8];
+    fv_init_normal(c, w, 1, 3);
+    fv_tensor *packed = fv_pack(c, NULL, FV_F32, 7, 7, raw, FV_F32);
+    fv_scope scope = fv_scope_begin(c);
+    kept[0] = fv_layernorm(c, x, NULL, NULL, 1e-5f), kept[1] = fv_gelu(c, kept[0]), kept[2] = fv_linear(c, kept[1], w, NULL);
+    kept[3] = fv_softmax(c, kept[2]), kept[4] = fv_linear(c, kept[3], packed, NULL), kept[5] = fv_silu(c, kept[4]);
+    kept[6] = fv_linear(c, kept[5], w, NULL);
+    for (int i = 0; forget && i < 6; i++)
+        if (i != 2 && i != 4) fv_forget(c, kept[i]);
+    CHECK(!forget || (!kept[0]->data && !kept[5]->data), "the memory is not given back");
+    fv_tensor *y = fv_scope_end(c, scope, kept[6]);
+    fv_backward(c, fv_mean(c, fv_mean(c, fv_mul(c, y, y), 0), 0));
+    CHECK(!fv_error(c), "%s", fv_error_text(c));
+    memcpy(gx, x->grad, 35 * sizeof *gx), memcpy(gw, w->grad, 49 * sizeof *gw);
+    fv_destroy(c);
+}
+static void forgetting(void) {
+    float gx[2][35], gw[2][49];
+    for (int recompute = 0; recompute < 2; recompute++) {
+        forget_run(0, 0, gx[0], gw[0]), forget_run(1, recompute, gx[1], gw[1]);
+        CHECK(!memcmp(gx[0], gx[1], sizeof gx[0]) && !memcmp(gw[0], gw[1], sizeof gw[0]), "other gradients, recompute %d", recompute);
+    }
+}
+
 /* F1 folded into q, k, v: the plain path's logits and gradients, in double but for rounding */
 static void folded(const char *stage) {
     static const int64_t dim[4] = {3, 2, 9, 9};
@@ -306,6 +338,7 @@ int main(void) {
     RUN(block_smollm2);
     RUN(bf16_near);
     RUN(gradients);
+    RUN(forgetting);
     RUN(folding);
     RUN(refusals);
     RUN(layer_refusals);

@@ -105,17 +105,21 @@ static fv_tensor *net_loss(fv_ctx *c, void *user, fv_tensor **t) {
     return fv_cross_entropy(c, y, n->target, 0.1f);
 }
 
-static const char *const stage = "\"frozen\":{\"variant\":\"random\",\"hidden_size\":15,\"num_attention_heads\":3,\"num_key_value_heads\":1,\"head_dim\":6,"
-                                 "\"intermediate_size\":17,\"num_hidden_layers\":1,\"residual\":\"inside\"}";
+#define STAGE                                                                                                  \
+    "\"frozen\":{\"variant\":\"random\",\"hidden_size\":15,\"num_attention_heads\":3,\"num_key_value_heads\":1,"    \
+    "\"head_dim\":6,\"intermediate_size\":17,\"num_hidden_layers\":1,"
+static const char *stage = STAGE "\"residual\":\"inside\"}";
 
 static void check_gradient(const char *arch, const input *in, int inputs, int batch_norm, double within) {
     char config[1024];
-    fv_tensor *t[160];
+    fv_tensor *t[260];
     int64_t one = in[0].dim[0];
     net n;
+    fv_desc of;
     fv_model_desc desc;
-    fv_ctx *c = fv_create(NULL);
-    memset(&desc, 0, sizeof desc), memset(&n, 0, sizeof n);
+    memset(&of, 0, sizeof of), memset(&desc, 0, sizeof desc), memset(&n, 0, sizeof n);
+    of.threads = 1; /* thousands of small products: waiting for each other costs more */
+    fv_ctx *c = fv_create(&of);
     desc.type = FV_F64, desc.seed = 3;
     snprintf(config, sizeof config, "{%s,\"num_classes\":3,\"drop_rate\":0,%s}", arch, stage);
     n.m = fv_model_create(c, config, strlen(config), &desc);
@@ -130,7 +134,7 @@ static void check_gradient(const char *arch, const input *in, int inputs, int ba
         int64_t dim[3] = {one, 4, 2};
         n.target = n.motion ? fv_constant(c, NULL, FV_F32, 3, dim) : fv_constant(c, NULL, FV_I64, 1, &one);
         for (int64_t i = 0; i < fv_numel(n.target); i++) fv_set(n.target, i, n.motion ? 0.7 * (double)i : 2);
-        for (int i = 0; i < n.m->params.count && count < 160; i++) {
+        for (int i = 0; i < n.m->params.count && count < 260; i++) {
             fv_tensor *p = n.m->params.at[i];
             if (p->rank > 1) fv_init_normal(c, p, 0.3f, (uint64_t)(1000 + i));
             t[count++] = p;
@@ -165,11 +169,32 @@ static void gradients_volumes(void) {
         check_gradient(config, in, 1, 0, 1e-6);
     }
 }
+/* every residual mode and switch of the frozen stage, in networks of two kinds, with two items of odd sizes */
+static void gradients_residual(void) {
+    static const char *const stages[] = {
+        STAGE "\"residual\":\"none\"}", STAGE "\"residual\":\"inside\"}", STAGE "\"residual\":\"outside\"}",
+        STAGE "\"residual\":\"both\"}", STAGE "\"residual\":\"outside_nn\"}",
+        STAGE "\"residual\":\"both\",\"only_mlp\":true}", STAGE "\"residual\":\"none\",\"rope\":true,\"causal\":true}"};
+    const input volume[1] = {{FV_F64, 5, {2, 1, 6, 9, 9}, 0}}, clip[1] = {{FV_F64, 5, {2, 1, 3, 6, 6}, 0}};
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
+        stage = stages[i];
+        check_gradient("\"arch\":\"vit3d\",\"image_size\":9,\"image_patch_size\":3,\"frames\":6,\"frame_patch_size\":2,"
+                       "\"channels\":1,\"dim\":6,\"heads\":1,\"dim_head\":3,\"mlp_dim\":5,\"depth\":1,\"pool\":\"cls\"",
+                       volume, 1, 0, 1e-6);
+        check_gradient("\"arch\":\"video_vit\",\"img_size\":6,\"patch_size\":3,\"in_chans\":1,\"num_frames\":3,"
+                       "\"tubelet_size\":1,\"embed_dim\":10,\"depth\":1,\"num_heads\":2,\"init_values\":0.4",
+                       clip, 1, 0, 1e-6);
+    }
+    stage = stages[1];
+}
 static const char *const motion_config = "\"arch\":\"motion\",\"dim\":10,\"depth\":1,\"num_heads\":2,\"mlp_ratio\":1.5,\"subgraph_layers\":3,\"modes\":3,\"future_steps\":4,\"scale\":1";
+static const char *const stacked_config = "\"arch\":\"motion\",\"encoder\":\"mmtransformer\",\"dim\":10,\"depth\":1,\"num_heads\":2,\"mlp_ratio\":1.5,\"modes\":3,\"future_steps\":4,\"scale\":1,"
+                                          "\"observed_steps\":6";
 static void gradients_motion(void) {
     for (int64_t B = 1; B < 4; B += 2) {
         const input in[4] = {{FV_F64, 4, {B, 3, 5, 4}, 0}, {FV_U8, 3, {B, 3, 5}, 4}, {FV_F64, 4, {B, 4, 3, 7}, 0}, {FV_U8, 3, {B, 4, 3}, 2}};
         check_gradient(motion_config, in, 4, 0, 1e-5);
+        check_gradient(stacked_config, in, 4, 0, 1e-5);
     }
 }
 static void gradients_language(void) {
@@ -183,6 +208,8 @@ static void gradients_language(void) {
         const input stemmed[3] = {{FV_I32, 2, {B, 5}, 11}, {FV_U8, 2, {B, 5}, 4}, {FV_F64, 4, {B, 2, 8, 8}, 0}};
         snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":8,\"patch_size\":4,\"in_chans\":2,\"conv_stem\":true", sizes);
         check_gradient(config, stemmed, 3, 0, 1e-6);
+        snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":6,\"patch_size\":3,\"in_chans\":2,\"word_dim\":7", sizes);
+        check_gradient(config, in, 3, 0, 1e-6);
         snprintf(config, sizeof config, "\"arch\":\"retrieval\",%s,\"img_size\":6,\"patch_size\":3,\"in_chans\":2,\"embed_dim\":5", sizes);
         check_gradient(config, in, 3, 0, 1e-6);
         snprintf(config, sizeof config, "\"arch\":\"scene_qa\",%s,\"object_features\":7", sizes);
@@ -226,7 +253,7 @@ static void masked(void) {
     const input in[4] = {{FV_F64, 4, {2, 3, 5, 4}, 0}, {FV_U8, 3, {2, 3, 5}, 2}, {FV_F64, 4, {2, 4, 3, 7}, 0}, {FV_U8, 3, {2, 4, 3}, 2}};
     const input text[3] = {{FV_I32, 2, {2, 5}, 11}, {FV_U8, 2, {2, 5}, 4}, {FV_F64, 4, {2, 2, 6, 6}, 0}};
     const input room[4] = {{FV_I32, 2, {2, 5}, 11}, {FV_U8, 2, {2, 5}, 4}, {FV_F64, 3, {2, 6, 7}, 0}, {FV_U8, 2, {2, 6}, 5}};
-    check_masked(motion_config, in, 4);
+    check_masked(motion_config, in, 4), check_masked(stacked_config, in, 4);
     check_masked("\"arch\":\"vqa\",\"dim\":10,\"num_heads\":2,\"vocab_size\":11,\"max_words\":6,\"img_size\":6,\"patch_size\":3,\"in_chans\":2", text, 3);
     check_masked("\"arch\":\"scene_qa\",\"dim\":10,\"num_heads\":2,\"vocab_size\":11,\"max_words\":6,\"object_features\":7", room, 4);
 }
@@ -303,6 +330,7 @@ static void paths(void) {
     snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":32,\"patch_size\":8,\"conv_stem\":true", sizes);
     check_paths(config, text, 3);
     check_paths("\"arch\":\"motion\",\"dim\":64,\"depth\":1,\"num_heads\":2,\"future_steps\":4", road, 4);
+    check_paths("\"arch\":\"motion\",\"encoder\":\"mmtransformer\",\"dim\":64,\"depth\":2,\"num_heads\":2,\"future_steps\":4", road, 4);
 }
 
 static void refuse(const char *config, const char *says) {
@@ -321,6 +349,11 @@ static void refusals(void) {
     refuse("{\"arch\":\"vit3d\",\"temporal_depth\":3}", "temporal_depth");
     refuse("{\"arch\":\"vivit\",\"pool\":\"max\"}", "pool");
     refuse("{\"arch\":\"motion\",\"dim\":9}", "num_heads");
+    refuse("{\"arch\":\"motion\",\"encoder\":\"lstm\"}", "mmtransformer");
+    refuse("{\"arch\":\"motion\",\"encoder\":\"mmtransformer\",\"depth\":0}", "depth");
+    refuse("{\"arch\":\"motion\",\"observed_steps\":19}", "observed_steps");
+    refuse("{\"arch\":\"motion\",\"encoder\":\"mmtransformer\",\"frozen\":{\"variant\":\"random\",\"hidden_size\":16,\"num_attention_heads\":2,\"intermediate_size\":16,\"num_hidden_layers\":1,\"after_block\":0}}",
+           "social constructor");
     refuse("{\"arch\":\"vqa\",\"img_size\":30}", "patch_size");
     refuse("{\"arch\":\"vqa\",\"img_size\":30,\"patch_size\":6,\"conv_stem\":true}", "power of 2");
     refuse("{\"arch\":\"vqa\",\"object_features\":9}", "object_features");
@@ -335,6 +368,7 @@ int main(void) {
     RUN(gradients_points);
     RUN(gradients_video);
     RUN(gradients_volumes);
+    RUN(gradients_residual);
     RUN(gradients_motion);
     RUN(gradients_language);
     RUN(masked);

@@ -86,9 +86,54 @@ static void embeddings(void) {
     }
 }
 
+/* a picture's captions and those of others, some with the same text; by the plain count of what stands before the first right one */
+static void recalls(void) {
+    fv_ctx *c = fv_create(NULL);
+    fv_rng g = {4, 4, 0};
+    static char *const text[6] = {"a", "b", "c", "d", "e", "f"};
+    for (int turn = 0; turn < 200; turn++) {
+        enum { MOST = 20, E = 3 };
+        run r;
+        retrieval_data d;
+        captioned picture[MOST];
+        caption said[3 * MOST];
+        float table[4 * MOST * E];
+        double hits[2][3] = {{0}}, want[2][3] = {{0}};
+        int n = 1 + turn % MOST, captions = 0;
+        memset(&r, 0, sizeof r), memset(&d, 0, sizeof d), r.c = c, r.data = &d;
+        for (int i = 0; i < n; i++) {
+            picture[i].first = captions, picture[i].captions = 1 + (int)fv_rng_below(&g, 3);
+            for (int k = 0; k < picture[i].captions; k++) said[captions].picture = i, said[captions++].text = text[fv_rng_below(&g, 6)];
+        }
+        d.set.split[1].picture = picture, d.set.split[1].pictures = n, d.set.split[1].caption = said, d.set.split[1].captions = captions;
+        ranking k = {n, captions, E, table, table + n * E};
+        for (int i = 0; i < (n + captions) * E; i++) table[i] = coarse(&g) - 0.5f;
+        CHECK(count_hits(&r, &k, 1, 0, 0, 0, hits), "%s", fv_error_text(c));
+        for (int way = 0; way < 2; way++)
+            for (int i = 0; i < (way ? n : captions); i++) {
+                const float *q = way ? k.image + i * E : k.text + i * E, *rows = way ? k.text : k.image;
+                int others = way ? captions : n, place = others;
+                for (int j = 0; j < others; j++) {
+                    int right = 0, before = 0, of = way ? i : j;
+                    float own = q[0] * rows[j * E] + q[1] * rows[j * E + 1] + q[2] * rows[j * E + 2];
+                    for (int m = 0; m < picture[of].captions; m++) right |= !strcmp(said[picture[of].first + m].text, said[way ? j : i].text);
+                    for (int m = 0; m < others; m++) {
+                        float s = q[0] * rows[m * E] + q[1] * rows[m * E + 1] + q[2] * rows[m * E + 2];
+                        before += s > own || (s >= own && m < j);
+                    }
+                    if (right && before < place) place = before;
+                }
+                want[way][0] += place < 1, want[way][1] += place < 5 && place < others, want[way][2] += place < 10 && place < others;
+            }
+        for (int i = 0; i < 6; i++) CHECK(fabs(hits[i / 3][i % 3] - want[i / 3][i % 3]) < 1e-9, "%d pictures: %s %d: %g instead of %g", n, i / 3 ? "TR" : "IR", i % 3, hits[i / 3][i % 3], want[i / 3][i % 3]);
+    }
+    fv_destroy(c);
+}
+
 int main(void) {
     RUN(areas);
     RUN(ranks);
     RUN(embeddings);
+    RUN(recalls);
     return REPORT();
 }

@@ -6,14 +6,20 @@
 #include "data/captions.h"
 #include "data/clips.h"
 #include "data/clouds.h"
+#include "data/h5.h"
 #include "data/medmnist.h"
+#include "data/questions.h"
 #include "data/scenes.h"
+#include "data/sqa3d.h"
 #include "test.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#ifdef HAVE_HDF5
+#include <hdf5.h>
+#endif
 
 static char dir[3000];
 static const char *file_of(const char *name) {
@@ -66,6 +72,35 @@ static int as_captions(fv_ctx *c, const char *path) {
     snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
     return captions_open(c, folder, &s) && (captions_close(c, &s), 1);
 }
+
+static int as_easy(fv_ctx *c, const char *path) {
+    question_set s;
+    memset(&s, 0, sizeof s);
+    int ok = questions_easy(c, path, &s, 0);
+    questions_close(c, &s);
+    return ok;
+}
+/* of the two files of VQAv2 and SQA3D one is `path`, the other good */
+static int as_vqa2(fv_ctx *c, const char *questions, const char *notes) {
+    question_set s;
+    memset(&s, 0, sizeof s);
+    int ok = questions_vqa2(c, questions, notes, &s, 0);
+    questions_close(c, &s);
+    return ok;
+}
+static int as_sqa3d(fv_ctx *c, const char *questions, const char *notes) {
+    situated_list l;
+    return sqa3d_read(c, questions, notes, &l) && (sqa3d_free(c, &l), 1);
+}
+static const char *good_path(const char *name) {
+    static char path[4096];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return path;
+}
+static int as_vqa2_questions(fv_ctx *c, const char *path) { return as_vqa2(c, path, good_path("vqa2-notes")); }
+static int as_vqa2_notes(fv_ctx *c, const char *path) { return as_vqa2(c, good_path("vqa2-questions"), path); }
+static int as_sqa3d_questions(fv_ctx *c, const char *path) { return as_sqa3d(c, path, good_path("sqa3d-notes")); }
+static int as_sqa3d_notes(fv_ctx *c, const char *path) { return as_sqa3d(c, good_path("sqa3d-questions"), path); }
 
 static void refused(reader r, const char *name, const void *data, size_t n) {
     fv_ctx *c = fv_create(NULL);
@@ -177,6 +212,131 @@ static void meshes(void) {
     for (int i = 0; i < 3; i++) mesh_free(c, &m[i]);
     fv_destroy(c);
 }
+
+/* ---- VRML ---- */
+#define VRML "#VRML V2.0 utf8\n"
+#define POINTS4 "coord Coordinate { point [0 0 0, 1 0 0, 0 1 0, 0 0 1] }"
+#define TETRA "geometry IndexedFaceSet { coordIndex [0,1,2,-1,0,1,3,-1,0,2,3,-1,1,2,3] " POINTS4 " }"
+#define OF(coord, index) VRML "Shape { geometry IndexedFaceSet { " coord " " index " } }"
+#define TWO "[USE a USE a]"
+#define GROUP(name, inside) "DEF " name " Group { children [" inside "] } "
+/* the box around what is read */
+static void box_is(const char *text, int64_t faces, float x0, float y0, float z0, float x1, float y1, float z1) {
+    float want[6] = {x0, y0, z0, x1, y1, z1}, have[6] = {1e9f, 1e9f, 1e9f, -1e9f, -1e9f, -1e9f};
+    fv_ctx *c = fv_create(NULL);
+    mesh m;
+    CHECK(mesh_read(c, put("a.wrl", text, strlen(text)), &m), "%s\n%s", fv_error_text(c), text);
+    CHECK(m.faces == faces, "%lld faces, not %lld\n%s", (long long)m.faces, (long long)faces, text);
+    for (int64_t i = 0; i < 3 * m.points; i++) {
+        have[i % 3] = fminf(have[i % 3], m.xyz[i]), have[3 + i % 3] = fmaxf(have[3 + i % 3], m.xyz[i]);
+    }
+    for (int i = 0; i < 6; i++) CHECK(fabsf(have[i] - want[i]) < 1e-5f, "side %d is %g, not %g\n%s", i, (double)have[i], (double)want[i], text);
+    mesh_free(c, &m), fv_destroy(c);
+}
+static void vrml(void) {
+    static const char *const bad[] = {
+        "", "#VRML", "#VRML V1.0 ascii\n", "Shape { " TETRA " }", VRML, VRML "# only\n", VRML "Shape { }", VRML "Shape {", VRML "}",
+        VRML "Shape { geometry Box { size 1 1 1 } }", VRML "Shape { geometry }", VRML "Inline { url \"x\" }", VRML "PROTO a [ ] { Shape { " TETRA " } }",
+        VRML "Shape { " TETRA, OF("", "coordIndex [0,1,2]"), OF(POINTS4, ""), OF(POINTS4, "coordIndex [0,1,4]"), OF(POINTS4, "coordIndex [0,1,-2]"),
+        OF(POINTS4, "coordIndex [0,1,1.5]"), OF(POINTS4, "coordIndex [0,1,x]"), OF(POINTS4, "coordIndex [0,1,-1]"), OF(POINTS4, "coordIndex [0,1,2"),
+        OF(POINTS4, "coordIndex 0"), OF("coord Coordinate { point [0 0 0, 1 0 0, 0 1] }", "coordIndex [0,1,1]"),
+        OF("coord Coordinate { point [0 0 0, 1 0 0, 0 1 nan] }", "coordIndex [0,1,2]"), OF("coord Coordinate { point [0 0 0, 1 0 0, 0 1 x] }", "coordIndex [0,1,2]"),
+        OF("coord Coordinate { point [0 0 0, 1 0 0, 0 1 1e99] }", "coordIndex [0,1,2]"), OF("coord Coordinate { point [0 0 0", "coordIndex [0,1,2]"),
+        OF("coord USE a", "coordIndex [0,1,2]"), OF("coord Shape { }", "coordIndex [0,1,2]"), OF("coord DEF a Coordinate { point USE a }", "coordIndex [0,1,2]"),
+        VRML "DEF a Group { children USE a }", VRML "Transform { translation 1 x 1 children Shape { " TETRA " } }", VRML "Transform { scale 1 1 children Shape { " TETRA " } }",
+        VRML "Transform { scale 1e14 1 1 children Transform { scale 1e14 1 1 children Shape { " TETRA " } } }", VRML "Group { children [ Shape { " TETRA " } }",
+        VRML "Shape { appearance \"no end " TETRA " }",
+        /* 2^20 times a tetrahedron */
+        VRML GROUP("a", "Shape { " TETRA " }") GROUP("b", "USE a USE a USE a USE a") GROUP("c", "USE b USE b USE b USE b") GROUP("d", "USE c USE c USE c USE c")
+            GROUP("e", "USE d USE d USE d USE d") GROUP("f", "USE e USE e USE e USE e") GROUP("g", "USE f USE f USE f USE f") GROUP("h", "USE g USE g USE g USE g")
+            GROUP("i", "USE h USE h USE h USE h") GROUP("j", "USE i USE i USE i USE i") GROUP("k", "USE j USE j USE j USE j"), NULL};
+    static const char good[] = VRML "DEF p Transform { children [ DEF s Shape { appearance Appearance { material DEF m Material { } } " TETRA " } ] } # end\nUSE s Shape { appearance Appearance { material USE m } " TETRA " }";
+    texts_refused(as_mesh, "bad.wrl", bad);
+    battered(as_mesh, "cut.wrl", good, strlen(good), 200);
+    box_is(VRML "Shape { " TETRA " }", 4, 0, 0, 0, 1, 1, 1), box_is(good, 12, 0, 0, 0, 1, 1, 1);
+    box_is(OF(POINTS4, "coordIndex [0 1 2 3 -1, 0,1,-1, 2]"), 2, 0, 0, 0, 1, 1, 1); /* a square; an edge and a point are no face */
+    box_is(VRML "Transform { translation 5 0 0 rotation 0 0 2 1.5707963 scale 2 1 3 children [ Shape { " TETRA " } ] }", 4, 4, 0, 0, 5, 2, 3);
+    box_is(VRML "Transform { children Shape { " TETRA " } center 1 1 0 rotation 0 0 1 3.1415927 }", 4, 1, 1, 0, 2, 2, 1);
+    box_is(VRML "Transform { scale 2 1 1 scaleOrientation 0 0 1 1.5707963 children Shape { " TETRA " } }", 4, 0, 0, 0, 1, 2, 1);
+    box_is(VRML "Transform { scale 2 2 2 children Transform { translation 1 0 0 children Shape { " TETRA " } } }", 4, 2, 0, 0, 4, 2, 2);
+    box_is(VRML "Group { children [ DEF a Shape { " TETRA " } Transform { translation 3 0 0 children USE a } ] }", 8, 0, 0, 0, 4, 1, 1);
+    box_is(VRML "Switch { whichChoice 1 choice [ Group { children DEF a Shape { " TETRA " } } Transform { translation 1 1 1 children USE a } ] }", 4, 1, 1, 1, 2, 2, 2);
+    box_is(VRML "LOD { level [ Shape { " TETRA " } Transform { translation 1 1 1 children Shape { " TETRA " } } ] }", 4, 0, 0, 0, 1, 1, 1);
+    box_is(VRML "Shape { geometry IndexedLineSet { coord DEF p Coordinate { point [0 0 0, 1 0 0, 0 1 0] } coordIndex [0 1 2] } } Shape { geometry IndexedFaceSet { coord USE p coordIndex [0,1,2] } }", 1, 0, 0, 0, 1, 1, 0);
+    box_is(VRML "WorldInfo { title \"a } \\\" b\" } ROUTE a.b TO c.d DirectionalLight { } Shape { geometry NULL } Shape { " TETRA " }", 4, 0, 0, 0, 1, 1, 1);
+}
+
+/* ---- HDF5 ---- */
+#ifdef HAVE_HDF5
+/* what is written; 0 stands for what is right: 4 clouds of 5 points and their classes */
+typedef struct h5_case { int rank; hsize_t dim[3]; int whole, label_rank, label_of_floats, label, special; hsize_t labels, columns; float value; } h5_case;
+enum { PLAIN, NO_DATA, NO_LABEL, GROUP_FOR_DATA, UNWRITTEN, SOFT, ELSEWHERE, RAW_ELSEWHERE, TEXTS, EMPTY, VIRTUAL };
+static const char *put_h5(const char *name, const h5_case *k) {
+    static char path[4200];
+    float x[64];
+    int32_t label[16];
+    hsize_t rank = (hsize_t)(k->rank ? k->rank : 3), dim[3] = {4, 5, 3}, labels[3] = {k->labels ? k->labels : 4, k->columns ? k->columns : 1, 1};
+    snprintf(path, sizeof path, "%s", file_of(name));
+    for (int i = 0; i < 3; i++) dim[i] = k->dim[i] ? k->dim[i] : dim[i];
+    for (int i = 0; i < 64; i++) x[i] = (float)i;
+    for (int i = 0; i < 16; i++) label[i] = i % 3;
+    if (k->value != 0) x[7] = k->value;
+    if (k->label) label[2] = k->label;
+    if (k->special == EMPTY) dim[0] = labels[0] = 0;
+    hid_t f = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), how = H5Pcreate(H5P_DATASET_CREATE), d = -1;
+    hid_t type = k->whole ? H5T_NATIVE_INT32 : k->special == TEXTS ? H5T_C_S1 : H5T_NATIVE_FLOAT;
+    if (k->special == UNWRITTEN) H5Pset_chunk(how, 3, dim), dim[0] = labels[0] = 1u << 28; /* a gigabyte that no byte stands for */
+    if (k->special == RAW_ELSEWHERE) H5Pset_external(how, file_of("elsewhere.raw"), 0, 240);
+    hid_t space = H5Screate_simple((int)rank, dim, NULL), lines = H5Screate_simple(k->label_rank ? k->label_rank : 1, labels, NULL);
+    if (k->special == VIRTUAL) H5Pset_virtual(how, space, file_of("good.h5"), "data", space);
+    if (k->special == GROUP_FOR_DATA) H5Gclose(H5Gcreate2(f, "data", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    else if (k->special == SOFT) H5Lcreate_soft("/nowhere", f, "data", H5P_DEFAULT, H5P_DEFAULT);
+    else if (k->special == ELSEWHERE) H5Lcreate_external(file_of("good.h5"), "data", f, "data", H5P_DEFAULT, H5P_DEFAULT);
+    else if (k->special != NO_DATA) d = H5Dcreate2(f, "data", type, space, H5P_DEFAULT, how, H5P_DEFAULT);
+    if (d >= 0 && k->special != UNWRITTEN && k->special != VIRTUAL) H5Dwrite(d, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, x);
+    if (d >= 0) H5Dclose(d);
+    d = k->special == NO_LABEL ? -1 : H5Dcreate2(f, "label", k->label_of_floats ? H5T_NATIVE_FLOAT : H5T_NATIVE_INT32, lines, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    if (d >= 0 && k->special != UNWRITTEN) H5Dwrite(d, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, label);
+    if (d >= 0) H5Dclose(d);
+    H5Pclose(how), H5Sclose(space), H5Sclose(lines), H5Fclose(f);
+    return path;
+}
+static int as_scans(fv_ctx *c, const char *path) {
+    h5 h;
+    if (!h5_open(c, path, &h)) return 0;
+    float *p = (float *)fv_alloc(c, (size_t)(3 * h.points) * sizeof *p);
+    for (int64_t i = 0; i < h.count && p && h5_cloud(c, &h, i, p); i++) (void)0;
+    fv_free(c, p), h5_close(c, &h);
+    return !fv_error(c);
+}
+static void scans(void) {
+    static const h5_case good, bad[] = {
+        {.special = NO_DATA}, {.special = NO_LABEL}, {.special = GROUP_FOR_DATA}, {.special = UNWRITTEN}, {.special = SOFT}, {.special = ELSEWHERE}, {.special = RAW_ELSEWHERE}, {.special = TEXTS},
+        {.special = EMPTY}, {.special = VIRTUAL}, {.rank = 1}, {.rank = 2}, {.dim = {4, 5, 2}}, {.dim = {4, 3, 4}}, {.dim = {3, 5, 3}}, {.whole = 1}, {.label_of_floats = 1}, {.labels = 3}, {.labels = 5}, {.label_rank = 2, .columns = 2},
+        {.label_rank = 3}, {.label = -1}, {.label = 65536}, {.value = NAN}, {.value = INFINITY}, {.value = 1e30f}};
+    static const char *const text[] = {"", "x", "\x89HDF\r\n\x1a\n", "\x89HDF\r\n\x1a\n\0\0\0\0\0\x08\x08\0\x04\0\x10"};
+    fv_ctx *c = fv_create(NULL);
+    h5 h;
+    float p[15];
+    CHECK(h5_open(c, put_h5("good.h5", &good), &h), "%s", fv_error_text(c));
+    CHECK(h.count == 4 && h.points == 5 && h.classes == 3 && h.label[3] == 0 && h5_cloud(c, &h, 2, p) && p[0] == 30 && p[14] == 44, "what is written is read back");
+    h5_close(c, &h);
+    const h5_case column = {.label_rank = 2};
+    CHECK(as_scans(c, put_h5("column.h5", &column)), "%s", fv_error_text(c));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        fv_clear_error(c);
+        CHECK(!as_scans(c, put_h5("bad.h5", &bad[i])) && fv_error(c) == FV_EFORMAT, "case %d: taken, or %s", (int)i, fv_error_text(c));
+    }
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++) refused(as_scans, "bad.h5", text[i], i == 3 ? 19 : strlen(text[i]));
+    fv_file f;
+    fv_clear_error(c);
+    CHECK(fv_file_open(c, file_of("good.h5"), &f), "%s", fv_error_text(c));
+    for (size_t n = 0; n + 1 < f.size; n += f.size / 40 + 1) refused(as_scans, "cut.h5", f.data, n); /* libhdf5 knows a cut file */
+    fv_file_close(c, &f), fv_destroy(c);
+}
+#else
+static void scans(void) { SKIP("libhdf5 is not installed"); }
+#endif
 
 /* ---- arrays ---- */
 static void arrays(void) {
@@ -324,14 +484,161 @@ static void words(void) {
     captions_close(c, &k), fv_destroy(c);
 }
 
+/* ---- questions ---- */
+static void answers(void) {
+    static const char *const pair[][2] = {{"Yes", "yes"}, {" the Red  ball ", "red ball"}, {"A", ""}, {"two", "2"}, {"none", "0"}, {"1,000", "1000"}, {"red, white", "red white"}, {"t-shirt", "t shirt"},
+                                          {"black/white", "black white"}, {"black / white", "black white"}, {"12:30 p.m.", "12:30 pm"}, {"3.5", "3.5"}, {"yes.", "yes"}, {"an\tapple\n", "apple"}, {"", ""}, {"What?", "what"}};
+    char plain[ANSWER_BYTES], more[600];
+    for (size_t i = 0; i < sizeof pair / sizeof *pair; i++) {
+        answer_plain(pair[i][0], plain);
+        CHECK(!strcmp(plain, pair[i][1]), "\"%s\" becomes \"%s\", not \"%s\"", pair[i][0], plain, pair[i][1]);
+    }
+    for (int length = 1; length < 600; length++) { /* two-byte letters: none is cut by half */
+        for (int i = 0; i + 1 < length; i += 2) memcpy(more + i, "\xc3\xa9", 2);
+        more[length / 2 * 2] = 0;
+        answer_plain(more, plain);
+        CHECK(strlen(plain) < ANSWER_BYTES && strlen(plain) % 2 == 0, "%d bytes", (int)strlen(plain));
+    }
+}
+static void pictures_asked(void) {
+#define EASY(x) "[[\"what?\",\"red\",0]," x "]"
+    static const char *const easy[] = {"", "[", "{", "[]", "{}", "3", "null", "[3]", "[[]]", EASY("[]"), EASY("[\"a\"]"), EASY("[\"a\",\"b\"]"), EASY("[\"a\",\"b\",1,2]"), EASY("[3,\"b\",1]"), EASY("[\"a\",3,1]"),
+                                       EASY("[\"a\",\"b\",\"1\"]"), EASY("[\"a\",\"b\",-1]"), EASY("[\"a\",\"b\",1.5]"), EASY("[\"a\",\"b\",1e15]"), EASY("[\"a\",\"b\",NaN]"), EASY("[\"\",\"b\",1]"), EASY("[\"a\",\"\",1]"),
+                                       EASY("[\"a\",\"b\",1],"), "[[\"what?\",\"red\",0]", EASY("[\"a\",\"\xff\",1]"), EASY("[\"a\",\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",1]"), NULL};
+    texts_refused(as_easy, "bad.json", easy);
+    static const char good[] = "[[\"what?\",\"red\",7],\r\n[\"is it?\",\"no\",2],[\"what color?\",\"red\",7]]\r\n";
+    fv_ctx *c = fv_create(NULL);
+    question_set s;
+    char path[4500];
+    memset(&s, 0, sizeof s);
+    CHECK(questions_easy(c, put("q.json", good, strlen(good)), &s, 1), "%s", fv_error_text(c));
+    CHECK(s.split[1].count == 3 && s.split[1].pictures == 2 && s.split[1].item[0].picture == 1 && s.split[1].item[1].picture == 0 && s.answers.count == 2 && s.types.count == 3, "easy-vqa is read");
+    questions_close(c, &s), battered(as_easy, "cut.json", good, strlen(good), 100);
+
+#define TEN(x) "[{\"answer\":\"" x "\"},{\"answer\":\"red\"},{\"answer\":\"Red.\"},{\"answer\":\"blue\"},{\"answer\":\"a\"},{\"answer\":\"b\"},{\"answer\":\"c\"},{\"answer\":\"d\"},{\"answer\":\"e\"},{\"answer\":\"f\"}]"
+#define NOTE(id, image, most, ten) "{\"question_type\":\"what is\",\"multiple_choice_answer\":" most ",\"answers\":" ten ",\"image_id\":" image ",\"answer_type\":\"other\",\"question_id\":" id "}"
+#define NOTES(x) "{\"annotations\":[" x "," NOTE("1", "5", "\"red\"", TEN("red")) "]}"
+#define ASKED(x) "{\"questions\":[{\"image_id\":5,\"question\":\"what is it?\",\"question_id\":1}," x "]}"
+    static const char asks[] = ASKED("{\"image_id\":58,\"question\":\"and this?\",\"question_id\":2}"), notes[] = NOTES(NOTE("2", "58", "\"Two\"", TEN("two")));
+    put("vqa2-questions", asks, strlen(asks)), put("vqa2-notes", notes, strlen(notes));
+    static const char *const bad_asks[] = {"", "{", "[]", "{}", "{\"questions\":3}", "{\"questions\":[]}", "{\"questions\":[3,4]}", "{\"questions\":[{},{}]}", ASKED("{}"), ASKED("3"),
+        ASKED("{\"image_id\":58,\"question\":\"and this?\"}"), ASKED("{\"image_id\":58,\"question_id\":2}"), ASKED("{\"question\":\"and this?\",\"question_id\":2}"), ASKED("{\"image_id\":58,\"question\":3,\"question_id\":2}"),
+        ASKED("{\"image_id\":58,\"question\":\"\",\"question_id\":2}"), ASKED("{\"image_id\":\"58\",\"question\":\"x\",\"question_id\":2}"), ASKED("{\"image_id\":58,\"question\":\"x\",\"question_id\":\"2\"}"),
+        ASKED("{\"image_id\":-58,\"question\":\"x\",\"question_id\":2}"), ASKED("{\"image_id\":58.5,\"question\":\"x\",\"question_id\":2}"), ASKED("{\"image_id\":1e13,\"question\":\"x\",\"question_id\":2}"),
+        ASKED("{\"image_id\":NaN,\"question\":\"x\",\"question_id\":2}"), ASKED("{\"image_id\":58,\"question\":\"x\",\"question_id\":9}"), ASKED("{\"image_id\":59,\"question\":\"x\",\"question_id\":2}"),
+        ASKED("{\"image_id\":58,\"question\":\"x\",\"question_id\":2},"), "{\"questions\":[{\"image_id\":5,\"question\":\"what is it?\",\"question_id\":1}]}", "\xef\xbb\xbf{}", NULL};
+    static const char *const bad_notes[] = {"", "{", "[]", "{}", "{\"annotations\":3}", "{\"annotations\":[]}", "{\"annotations\":[3,4]}", "{\"annotations\":[{},{}]}", NOTES("{}"), NOTES(NOTE("1", "58", "\"2\"", TEN("two"))),
+        NOTES(NOTE("3", "58", "\"2\"", TEN("two"))), NOTES(NOTE("\"2\"", "58", "\"2\"", TEN("two"))), NOTES(NOTE("2.5", "58", "\"2\"", TEN("two"))), NOTES(NOTE("2", "57", "\"2\"", TEN("two"))),
+        NOTES(NOTE("2", "\"58\"", "\"2\"", TEN("two"))), NOTES(NOTE("2", "58", "2", TEN("two"))), NOTES(NOTE("2", "58", "null", TEN("two"))), NOTES(NOTE("2", "58", "\"2\"", "[]")), NOTES(NOTE("2", "58", "\"2\"", "3")),
+        NOTES(NOTE("2", "58", "\"2\"", "[{\"answer\":\"two\"}]")), NOTES(NOTE("2", "58", "\"2\"", "[1,2,3,4,5,6,7,8,9,10]")), NOTES(NOTE("2", "58", "\"2\"", "[{},{},{},{},{},{},{},{},{},{}]")),
+        NOTES("{\"multiple_choice_answer\":\"a\",\"answers\":" TEN("a") ",\"image_id\":58,\"answer_type\":\"other\",\"question_id\":2}"),
+        NOTES("{\"question_type\":\"what\",\"multiple_choice_answer\":\"a\",\"answers\":" TEN("a") ",\"image_id\":58,\"question_id\":2}"),
+        NOTES("{\"question_type\":\"\",\"multiple_choice_answer\":\"a\",\"answers\":" TEN("a") ",\"image_id\":58,\"answer_type\":\"other\",\"question_id\":2}"),
+        NOTES("{\"question_type\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"multiple_choice_answer\":\"a\",\"answers\":" TEN("a") ",\"image_id\":58,\"answer_type\":\"other\",\"question_id\":2}"),
+        NOTES(NOTE("2", "58", "\"2\"", TEN("two"))) "x", NULL};
+    texts_refused(as_vqa2_questions, "bad.json", bad_asks), texts_refused(as_vqa2_notes, "bad.json", bad_notes);
+    memset(&s, 0, sizeof s);
+    CHECK(questions_vqa2(c, good_path("vqa2-questions"), (snprintf(path, sizeof path, "%s/vqa2-notes", dir), path), &s, 0), "%s", fv_error_text(c));
+    const picture_question *a = s.split[0].item; /* the notes stand in another order than the questions */
+    CHECK(s.people && s.split[0].count == 2 && s.split[0].pictures == 2 && s.split[0].picture[1] == 58 && !strcmp(s.answers.text[a[0].answer], "red") && !strcmp(s.answers.text[a[1].answer], "2"), "VQAv2 is read");
+    CHECK(a[0].givens == 10 && a[0].given[0] == a[0].given[2] && a[0].given[2] != a[0].given[3] && !strcmp(s.types.text[a[0].type], "other") && !strcmp(s.types.text[a[0].kind], "what is"), "ten answers and both types");
+    snprintf(s.split[0].folder, sizeof s.split[0].folder, "d%%d"), snprintf(s.split[0].prefix, sizeof s.split[0].prefix, "COCO_val2014_"), s.split[0].digits = 12, s.split[0].ending = ".jpg";
+    questions_picture(&s.split[0], 1, path, sizeof path);
+    CHECK(!strcmp(path, "d%d/COCO_val2014_000000000058.jpg"), "%s", path);
+    questions_close(c, &s), fv_destroy(c);
+    battered(as_vqa2_questions, "cut.json", asks, strlen(asks), 120), battered(as_vqa2_notes, "cut.json", notes, strlen(notes), 150);
+}
+
+static void rooms_asked(void) {
+#define ROOM(x) "{\"questions\":[{\"scene_id\":\"s0\",\"situation\":\"I sit.\",\"question\":\"What is left?\",\"question_id\":3}," x "]}"
+#define POSE(position, rotation) "\"position\":" position ",\"rotation\":" rotation
+#define LEVEL POSE("{\"x\":1,\"y\":2,\"z\":0}", "{\"_x\":0,\"_y\":0,\"_z\":0.6,\"_w\":0.8}")
+#define SAID(x) "{\"annotations\":[{\"question_id\":3,\"answers\":[{\"answer\":\"a bed\"}]," LEVEL "}," x "]}"
+    static const char asks[] = ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":4}"), notes[] = SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]," LEVEL "}");
+    put("sqa3d-questions", asks, strlen(asks)), put("sqa3d-notes", notes, strlen(notes));
+    static const char *const bad_asks[] = {"", "{", "[]", "{}", "{\"questions\":3}", "{\"questions\":[]}", "{\"questions\":[3,4]}", "{\"questions\":[{},{}]}", ROOM("{}"), ROOM("3"), "{\"questions\":[{\"scene_id\":\"s0\"}]}",
+        ROOM("{\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":4}"), ROOM("{\"scene_id\":\"s1\",\"question\":\"Is it?\",\"question_id\":4}"), ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question_id\":4}"),
+        ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question\":\"Is it?\"}"), ROOM("{\"scene_id\":1,\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":4}"),
+        ROOM("{\"scene_id\":\"../s1\",\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":4}"), ROOM("{\"scene_id\":\"\",\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":4}"),
+        ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question\":\"\",\"question_id\":4}"), ROOM("{\"scene_id\":\"s1\",\"situation\":3,\"question\":\"Is it?\",\"question_id\":4}"),
+        ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":5}"), ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":-4}"),
+        ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":\"4\"}"), ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":4}]"), NULL};
+    static const char *const bad_notes[] = {"", "{", "[]", "{}", "{\"annotations\":3}", "{\"annotations\":[]}", "{\"annotations\":[3,4]}", "{\"annotations\":[{},{}]}", SAID("{}"), SAID("{\"answers\":[{\"answer\":\"no\"}]," LEVEL "}"),
+        SAID("{\"question_id\":5,\"answers\":[{\"answer\":\"no\"}]," LEVEL "}"), SAID("{\"question_id\":4.5,\"answers\":[{\"answer\":\"no\"}]," LEVEL "}"), SAID("{\"question_id\":4,\"answers\":[]," LEVEL "}"),
+        SAID("{\"question_id\":4,\"answers\":[{}]," LEVEL "}"), SAID("{\"question_id\":4,\"answers\":[{\"answer\":3}]," LEVEL "}"), SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"\"}]," LEVEL "}"),
+        SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]}"), SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]," POSE("{\"x\":1,\"y\":2}", "{\"_x\":0,\"_y\":0,\"_z\":0,\"_w\":1}") "}"),
+        SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]," POSE("{\"x\":1,\"y\":\"2\",\"z\":0}", "{\"_x\":0,\"_y\":0,\"_z\":0,\"_w\":1}") "}"),
+        SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]," POSE("{\"x\":1,\"y\":2e9,\"z\":0}", "{\"_x\":0,\"_y\":0,\"_z\":0,\"_w\":1}") "}"),
+        SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]," POSE("{\"x\":1,\"y\":2,\"z\":0}", "{\"_x\":0,\"_y\":0,\"_z\":0}") "}"),
+        SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]," POSE("{\"x\":1,\"y\":2,\"z\":0}", "{\"_x\":0,\"_y\":0,\"_z\":0,\"_w\":7}") "}"),
+        SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]," POSE("{\"x\":1,\"y\":2,\"z\":0}", "[0,0,0,1]") "}"), SAID("{\"question_id\":4,\"answers\":[{\"answer\":\"no\"}]," LEVEL "}") "x", NULL};
+    texts_refused(as_sqa3d_questions, "bad.json", bad_asks), texts_refused(as_sqa3d_notes, "bad.json", bad_notes);
+    battered(as_sqa3d_questions, "cut.json", asks, strlen(asks), 100), battered(as_sqa3d_notes, "cut.json", notes, strlen(notes), 120);
+    fv_ctx *c = fv_create(NULL);
+    situated_list l;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/sqa3d-notes", dir);
+    CHECK(sqa3d_read(c, good_path("sqa3d-questions"), path, &l), "%s", fv_error_text(c));
+    /* cos = 0.8*0.8 - 0.6*0.6, sin = 2*0.6*0.8: +y turned to the left by that */
+    CHECK(l.count == 2 && !strcmp(l.item[0].answer, "a bed") && fabsf(l.item[0].p.forward[0] + 0.96f) < 1e-6f && fabsf(l.item[0].p.forward[1] - 0.28f) < 1e-6f, "a pose is read");
+    sqa3d_free(c, &l), fv_destroy(c);
+}
+
+/* ---- clouds of rooms; Karpathy's and COCO's captions ---- */
+static void more_words(void) {
+    static const char *const bad_xyz[] = {"", "\n", "1", "1 2 3", "1 2 3 4 5", "1 2 3 4 5 6 7", "x y z r g b", "1 2 3 4 5 x", "nan 2 3 4 5 6", "1 inf 3 4 5 6", "1 2 3 4 5 nan", "1e9 2 3 4 5 6", "1,2,3,4,5,6", "1 2 3 4 5 6\n7",
+                                          "1 2 3 4 5 6\n\n1 2 3 4 5 6", "1 2 3 4 5 6\n1 2 3 4 5", "\x89PNG", "1 2 3 4 5 6 #", "1 2 3 -- 5 6", "1 2 3 4 5 6\nx 2 3 4 5 6", "1 2 3 4 5 1e30", NULL};
+    texts_refused(as_scene, "bad.xyz", bad_xyz), taken(as_scene, "crlf.xyz", "1 2 3 4 5 6\r\n1 2 4 4 5 6\r\n", 26);
+#define PICTURE(x) "{\"images\":[{\"filename\":\"1.jpg\",\"split\":\"train\",\"sentences\":[{\"raw\":\"a\"}]},{\"filename\":\"2.jpg\",\"split\":\"test\",\"sentences\":[{\"raw\":\"a\"}]}," x "]}"
+    static const char *const karpathy[] = {"", "{", "[]", "{}", "{\"images\":3}", "{\"images\":[]}", "{\"images\":[3]}", "{\"images\":[{}]}", PICTURE("{}"), PICTURE("{\"split\":\"train\",\"sentences\":[{\"raw\":\"a\"}]}"),
+        PICTURE("{\"filename\":3,\"split\":\"train\",\"sentences\":[{\"raw\":\"a\"}]}"), PICTURE("{\"filename\":\"3.jpg\",\"sentences\":[{\"raw\":\"a\"}]}"), PICTURE("{\"filename\":\"3.jpg\",\"split\":\"odd\",\"sentences\":[{\"raw\":\"a\"}]}"),
+        PICTURE("{\"filename\":\"3.jpg\",\"split\":3,\"sentences\":[{\"raw\":\"a\"}]}"), PICTURE("{\"filename\":\"3.jpg\",\"split\":\"train\"}"), PICTURE("{\"filename\":\"3.jpg\",\"split\":\"train\",\"sentences\":[]}"),
+        PICTURE("{\"filename\":\"3.jpg\",\"split\":\"train\",\"sentences\":[{}]}"), PICTURE("{\"filename\":\"3.jpg\",\"split\":\"train\",\"sentences\":[{\"raw\":3}]}"), PICTURE("{\"filename\":\"3.jpg\",\"split\":\"train\",\"sentences\":[{\"raw\":\"\"}]}"),
+        PICTURE("{\"filename\":\"3.jpg\",\"split\":\"train\",\"sentences\":[\"a\"]}"), PICTURE("{\"filename\":\"3.jpg\",\"split\":\"train\",\"sentences\":\"a\"}"),
+        "{\"images\":[{\"filename\":\"1.jpg\",\"split\":\"train\",\"sentences\":[{\"raw\":\"a\"}]}]}", "{\"images\":[{\"filename\":\"1.jpg\",\"split\":\"test\",\"sentences\":[{\"raw\":\"a\"}]}]}", NULL};
+    remove(file_of("captions.jsonl"));
+    texts_refused(as_captions, "dataset_flickr30k.json", karpathy);
+    remove(file_of("dataset_flickr30k.json"));
+    texts_refused(as_captions, "dataset_coco.json", karpathy), remove(file_of("dataset_coco.json"));
+#define COCO(images, notes) "{\"images\":[{\"id\":1,\"file_name\":\"a.jpg\"}" images "],\"annotations\":[{\"image_id\":1,\"caption\":\"a\"}" notes "]}"
+    static const char *const coco[] = {"", "{", "[]", "{}", "{\"images\":[]}", "{\"annotations\":[]}", "{\"images\":[],\"annotations\":[]}", "{\"images\":3,\"annotations\":[]}", "{\"images\":[],\"annotations\":3}", COCO(",3", ""), COCO("", ",3"),
+        COCO(",{}", ""), COCO("", ",{}"), COCO(",{\"id\":2}", ""), COCO(",{\"file_name\":\"b\"}", ""), COCO(",{\"id\":\"2\",\"file_name\":\"b\"}", ""), COCO(",{\"id\":-2,\"file_name\":\"b\"}", ""), COCO(",{\"id\":2,\"file_name\":3}", ""),
+        COCO(",{\"id\":2,\"file_name\":\"\"}", ""), COCO("", ",{\"image_id\":1}"), COCO("", ",{\"caption\":\"b\"}"), COCO("", ",{\"image_id\":1,\"caption\":3}"), COCO("", ",{\"image_id\":1,\"caption\":\"\"}"), COCO("", ",{\"image_id\":NaN,\"caption\":\"b\"}"),
+        "{\"images\":[{\"id\":1,\"file_name\":\"a.jpg\"}],\"annotations\":[{\"image_id\":2,\"caption\":\"a\"}]}", NULL};
+    static const char good[] = COCO("", "");
+    char folder[4096], kept[4096];
+    mkdir(file_of("annotations"), 0777);
+    snprintf(folder, sizeof folder, "%s", file_of("annotations"));
+    put("annotations/captions_val2014.json", good, strlen(good));
+    for (int i = 0; i < 2; i++) { /* as the training file, as the other */
+        snprintf(kept, sizeof kept, "annotations/captions_%s2014.json", i ? "val" : "train");
+        put("annotations/captions_train2014.json", good, strlen(good));
+        int n = 0;
+        for (; coco[n]; n++) {
+            fv_ctx *c = fv_create(NULL);
+            put(kept, coco[n], strlen(coco[n]));
+            CHECK(!as_captions(c, folder) && fv_error(c) == FV_EFORMAT, "%s: taken, or %s", coco[n], fv_error_text(c));
+            fv_destroy(c);
+        }
+        CHECK(n >= 20, "%d malformed files", n);
+        put(kept, good, strlen(good));
+    }
+}
+
 int main(void) {
     const char *t = getenv("TMPDIR");
     snprintf(dir, sizeof dir, "%.2000s/fv-readers-XXXXXX", t ? t : "/tmp");
     if (!mkdtemp(dir)) return 1;
     RUN(meshes);
+    RUN(vrml);
+    RUN(scans);
     RUN(arrays);
     RUN(clips);
     RUN(roads);
     RUN(words);
+    RUN(answers);
+    RUN(pictures_asked);
+    RUN(rooms_asked);
+    RUN(more_words);
     return REPORT();
 }

@@ -9,7 +9,7 @@ llm=$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 # figures FILE: the last line's measures up to the loss, without what tells of speed
 figures() { tail -n 1 "$1" | sed 's/.*"variant":"[a-z]*",//; s/^{"final":true,//; s/"loss":.*//'; }
 
-# task NAME VARIANT FILE OPTIONS...: FILE (or -) is what predict is asked about, from the data's folder
+# task NAME VARIANT FILE OPTIONS...: FILE (or -) is what predict is asked about, from the data's folder; $asks: options of predict
 task() {
     t=$1 variant=$2 file=$3
     shift 3

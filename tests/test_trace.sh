@@ -38,6 +38,41 @@ $FV trace "$T/broken.safetensors" --check >/dev/null 2>&1
 head -c 5000 tests/golden/block_llama_small.safetensors >"$T/short.safetensors"
 $FV trace "$T/short.safetensors" --check >/dev/null 2>&1
 [ $? = 3 ] && ok || bad "a file cut short was not refused with 3"
+
+# ---- what --check says of results that are NaN, missing, unknown, or not there at all ----
+# case_file FILE HEADER_OF_RESULTS BYTES: an FFN of two numbers whose weights and input are 0, so that its output is; then the
+# results' entries, whose data begins at byte 48, and their bytes
+case_file() {
+    weight='"model.layers.0.ffn_norm.weight":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"model.layers.0.feed_forward.w1.weight":{"dtype":"F32","shape":[1,2],"data_offsets":[8,16]},"model.layers.0.feed_forward.w3.weight":{"dtype":"F32","shape":[1,2],"data_offsets":[16,24]},"model.layers.0.feed_forward.w2.weight":{"dtype":"F32","shape":[2,1],"data_offsets":[24,32]}'
+    config='{\"frozen\":{\"arch\":\"llama\",\"hidden_size\":2,\"num_attention_heads\":1,\"intermediate_size\":1,\"only_mlp\":true,\"final_norm\":false,\"num_hidden_layers\":1}}'
+    header="{\"__metadata__\":{\"case\":\"block\",\"config\":\"$config\"},$weight,\"input\":{\"dtype\":\"F32\",\"shape\":[1,1,2],\"data_offsets\":[32,40]},\"grad_output\":{\"dtype\":\"F32\",\"shape\":[1,1,2],\"data_offsets\":[40,48]}$2}"
+    n=${#header}
+    # shellcheck disable=SC2059
+    printf "\\$(printf '%03o' $((n % 256)))\\$(printf '%03o' $((n / 256)))\\0\\0\\0\\0\\0\\0" >"$1"
+    printf '%s' "$header" >>"$1"
+    head -c 48 /dev/zero >>"$1"
+    # shellcheck disable=SC2059
+    printf "$3" >>"$1"
+}
+entry() { echo ",\"$1\":{\"dtype\":\"F32\",\"shape\":$2,\"data_offsets\":[$3]}"; }
+checks() { # checks STATUS WHAT
+    $FV trace "$T/case" --check >"$T/out" 2>&1
+    got=$?
+    [ $got = "$1" ] && ok || { bad "status $got and not $1: $2"; head -n 3 "$T/out"; }
+}
+zeros='\0\0\0\0\0\0\0\0' nan='\0\0\300\177\0\0\0\0'
+case_file "$T/case" "$(entry output '[1,1,2]' 48,56)" "$zeros" && checks 0 'a result that agrees'
+case_file "$T/case" "$(entry output '[1,1,2]' 48,56)" "$nan" && checks 1 'a result that is NaN in the case'
+case_file "$T/case" "$(entry output '[2,1]' 48,56)" "$zeros" && checks 1 'a result of another shape'
+case_file "$T/case" "$(entry output '[1,1,2]' 48,56)$(entry logits '[2]' 56,64)" "$zeros$zeros" && checks 1 'a result that is not produced'
+case_file "$T/case" '' '' && checks 1 'nothing to compare'
+grep -q 'nothing to compare' "$T/out" && ok || bad "nothing to compare is not said: $(cat "$T/out")"
+cp "$T/case" "$T/before"
+$FV trace "$T/case" --out "$T/case" >/dev/null 2>&1
+[ $? = 2 ] && cmp -s "$T/case" "$T/before" && ok || bad 'a case was written over'
+$FV trace "$T/case" --out "$T/results" >/dev/null 2>&1 && $FV inspect "$T/results" >"$T/out"
+grep -q '^output' "$T/out" && grep -q '^grad_input' "$T/out" && ok || bad "not every result was written: $(cat "$T/out")"
+
 $FV trace "$T/none.safetensors" --check >/dev/null 2>&1
 [ $? = 4 ] && ok || bad "a missing file was not refused with 4"
 echo "$passed passed, $failed failed, $skipped skipped"

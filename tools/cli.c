@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static void print_help(const cli *c) {
     printf("usage: %s\n\n%s\n", c->usage, c->about);
@@ -15,6 +16,11 @@ static void print_help(const cli *c) {
     printf("  %-24s %s\n", "--help", "this text");
 }
 
+int cli_version(void) {
+    printf("fv %s\n", FV_VERSION);
+    return 0;
+}
+
 int cli_parse(cli *c, int argc, char **argv) {
     for (int i = 0; i < argc; i++) {
         char *a = argv[i], *equals = strncmp(a, "--", 2) ? NULL : strchr(a, '=');
@@ -24,10 +30,7 @@ int cli_parse(cli *c, int argc, char **argv) {
             print_help(c);
             return 0;
         }
-        if (!strcmp(a, "--version")) {
-            printf("fv %s\n", FV_VERSION);
-            return 0;
-        }
+        if (!strcmp(a, "--version")) return cli_version();
         if (a[0] != '-' || !a[1]) {
             if (c->count == CLI_MANY) return cli_fail(2, "too many words: \"%s\"", a);
             c->words[c->count++] = a;
@@ -81,6 +84,11 @@ int cli_fail(int status, const char *format, ...) {
     va_end(args);
     fprintf(stderr, "\n");
     return status;
+}
+
+int cli_same_file(const char *a, const char *b) {
+    struct stat x, y;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 int cli_end(fv_ctx *c) {

@@ -10,7 +10,7 @@ typedef struct cli_option {
     const char *value; /* set by cli_parse: the argument, or "1" for a switch; NULL when absent */
 } cli_option;
 
-enum { CLI_MANY = 16 };
+enum { CLI_MANY = 1024 };
 typedef struct cli {
     const char *usage;   /* "fv inspect FILE [options]" */
     const char *about;   /* one or two lines */
@@ -21,6 +21,8 @@ typedef struct cli {
 
 /* Reads argv. -1: go on; otherwise the status to exit with (--help: 0; wrong use: 2, said on stderr). */
 int cli_parse(cli *c, int argc, char **argv);
+/* --version: prints it; 0 */
+int cli_version(void);
 /* NULL when the option is absent */
 const char *cli_value(const cli *c, const char *name);
 /* The option as a whole number of at least `least`; `otherwise` when absent. Sets *bad and says so when it is none. */
@@ -30,6 +32,8 @@ long cli_int(const cli *c, const char *name, long otherwise, long least, int *ba
 void cli_context(const cli *c, fv_desc *d, int *bad);
 /* Prints `fv: sentence` on stderr and returns the status. */
 int cli_fail(int status, const char *format, ...);
+/* Whether both paths lead to one file that exists. */
+int cli_same_file(const char *a, const char *b);
 /* The context's error, if there is one: prints it, destroys the context, and returns its exit status; 0 otherwise. */
 int cli_end(fv_ctx *c);
 
@@ -42,5 +46,4 @@ int cmd_inspect(int argc, char **argv);
 int cmd_extract(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
-int bench_step(int argc, char **argv); /* of cmd_bench */
 #endif

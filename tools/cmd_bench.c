@@ -1,83 +1,125 @@
-/* fv bench: figures as shares of what this machine can do, measured in the same run. */
-#include "cli.h"
+/* fv bench: figures as shares of what this machine can do, measured in the same run. One file a bench; this
+ * one has the table and what they share. Adding a bench: a function like bench_gemm, its line in bench.h and
+ * in the table. */
+#define _GNU_SOURCE /* mkdtemp */
+#include "bench.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *about;
+} benches[] = {
+    {"gemm", bench_gemm, "a matrix product, plain or with a packed weight"},
+    {"attention", bench_attention, "attention, forward and backward"},
+    {"step", bench_step, "a training step or an inference of a vision transformer"},
+    {"load", bench_load, "from the start of a process to its first step: opening, dequantising, packing"},
+    {"data", bench_data, "reading and augmenting pictures, beside a training step"},
+    {"clouds", bench_clouds, "farthest points and nearest neighbours of point clouds"},
+};
+
+int bench_begin(bench *b, const cli *a, int threads, int runs) {
+    int bad = 0;
+    fv_desc d;
+    const char *p = cli_value(a, "--precision");
+    memset(b, 0, sizeof *b);
+    cli_context(a, &d, &bad);
+    b->threads = d.threads = d.threads ? d.threads : threads;
+    b->runs = (int)cli_int(a, "--runs", runs, 1, &bad);
+    b->json = cli_value(a, "--json") != NULL, b->serve = cli_value(a, "--serve") != NULL;
+    if (bad) return 2;
+    if (a->count) return cli_fail(2, "\"%s\" is one word too many; usage: %s", a->words[0], a->usage);
+    if (b->runs > BENCH_RUNS) return cli_fail(2, "--runs %d: at most %d", b->runs, BENCH_RUNS);
+    if (p && strcmp(p, "f32") && strcmp(p, "bf16"))
+        return cli_fail(2, "--precision %s: f32 or bf16 is wanted", p);
+    b->type = p && !strcmp(p, "bf16") ? FV_BF16 : FV_F32;
+    b->c = fv_create(&d);
+    return !b->c || fv_error(b->c) ? cli_end(b->c) : -1;
+}
 
 static int by_value(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
-
-typedef struct gemm_case { int m, n, k, packed; fv_type type; } gemm_case;
-
-/* best and median seconds of ten runs, each long enough to time */
-static void time_gemm(fv_ctx *c, const gemm_case *g, double *best, double *median) {
-    size_t e = fv_type_size(g->type);
-    char *a = (char *)fv_alloc(c, (size_t)g->m * (size_t)g->k * e), *b = (char *)fv_alloc(c, (size_t)g->n * (size_t)g->k * e);
-    float *out = (float *)fv_alloc(c, (size_t)g->m * (size_t)g->n * sizeof *out);
-    fv_tensor *w = out && g->packed ? fv_pack(c, NULL, g->type, g->n, g->k, b, g->type) : NULL;
-    fv_mat x = {a, g->type, g->k, 1}, y = {b, g->type, 1, g->k};
-    int repeat = 1 + (int)(1e9 / (2.0 * g->m * g->n * g->k));
-    double t[10];
-    for (int i = -1; i < 10 && !fv_error(c); i++) {
-        double start = fv_now();
-        for (int r = 0; r < repeat; r++) {
-            if (w) fv_gemm_packed(c, g->m, g->n, g->k, x, w->packed, 0, out, FV_F32, g->n, 0);
-            else fv_gemm(c, g->type, g->m, g->n, g->k, x, y, out, FV_F32, g->n, 0);
-        }
-        if (i >= 0) t[i] = (fv_now() - start) / repeat;
-    }
-    qsort(t, 10, sizeof *t, by_value);
-    *best = t[0], *median = (t[4] + t[5]) / 2;
+void bench_sort(double *second, int n, double *best, double *median) {
+    qsort(second, (size_t)n, sizeof *second, by_value);
+    *best = n ? second[0] : 0;
+    *median = n ? (second[(n - 1) / 2] + second[n / 2]) / 2 : 0;
 }
 
-static int bench_gemm(int argc, char **argv) {
-    cli_option options[] = {{"--m", "ROWS", "rows of A and C (1576)", NULL},
-                            {"--n", "COLS", "columns of B and C (1536)", NULL},
-                            {"--k", "DEPTH", "columns of A, rows of B (384)", NULL},
-                            {"--precision", "f32|bf16", "f32 unless said", NULL},
-                            {"--threads", "N", "1 unless said", NULL},
-                            {"--packed", NULL, "B is a frozen weight, packed beforehand", NULL},
-                            {"--json", NULL, "one JSON line", NULL},
-                            {NULL, NULL, NULL, NULL}};
-    cli a = {"fv bench gemm [options]", "C[m,n] = A[m,k] B[k,n]: best and median of ten runs, beside the peak of one core.", options, {NULL}, 0};
-    int status = cli_parse(&a, argc, argv), bad = 0;
-    if (status >= 0) return status;
-    gemm_case g;
-    fv_desc d;
-    memset(&d, 0, sizeof d);
-    const char *p = cli_value(&a, "--precision");
-    g.m = (int)cli_int(&a, "--m", 1576, 1, &bad), g.n = (int)cli_int(&a, "--n", 1536, 1, &bad), g.k = (int)cli_int(&a, "--k", 384, 1, &bad);
-    d.threads = (int)cli_int(&a, "--threads", 1, 1, &bad);
-    if (bad) return 2;
-    if (p && strcmp(p, "f32") && strcmp(p, "bf16")) return cli_fail(2, "--precision %s: f32 or bf16 is wanted", p);
-    g.type = p && !strcmp(p, "bf16") ? FV_BF16 : FV_F32;
-    g.packed = cli_value(&a, "--packed") != NULL;
-    fv_ctx *c = fv_create(&d);
-    double best = 1, median = 1, flop = 2e-9 * g.m * g.n * g.k;
-    double peak = c && !fv_error(c) ? fv_peak(c, g.type) : 0;
-    if (peak > 0) time_gemm(c, &g, &best, &median);
-    if (peak > 0 && !fv_error(c)) {
-        double after = fv_peak(c, g.type); /* the clock moves: the higher of before and after is the fairer limit */
-        peak = after > peak ? after : peak;
-        if (cli_value(&a, "--json"))
-            printf("{\"bench\":\"gemm\",\"m\":%d,\"n\":%d,\"k\":%d,\"precision\":\"%s\",\"threads\":%d,\"gflops\":%.1f,\"median_gflops\":%.1f,"
-                   "\"peak_gflops\":%.1f,\"isa\":\"%s\",\"packed\":%s}\n",
-                   g.m, g.n, g.k, fv_type_name(g.type), d.threads, flop / best, flop / median, peak, fv_isa_name(fv_isa_of(c)), g.packed ? "true" : "false");
-        else
-            printf("%dx%dx%d %s, %d thread(s), %s%s: %.1f GFLOP/s best, %.1f median; one core's peak %.1f; %.2f of it a thread\n", g.m, g.n, g.k, fv_type_name(g.type),
-                   d.threads, fv_isa_name(fv_isa_of(c)), g.packed ? ", packed" : "", flop / best, flop / median, peak, flop / best / peak / d.threads);
+/* A process that measures two programs in turns asks us for one repetition at a time. */
+static void serve(bench *b, bench_work work, void *data) {
+    char line[256];
+    printf("ready\n");
+    fflush(stdout);
+    while (fgets(line, sizeof line, stdin) && !fv_error(b->c)) {
+        double t = work(data, line);
+        if (fv_error(b->c)) return;
+        if (b->count < BENCH_RUNS) b->second[b->count++] = t;
+        printf("%.9f\n", t);
+        fflush(stdout);
     }
-    return cli_end(c);
+}
+
+void bench_repeat(bench *b, bench_work work, void *data) {
+    if (!fv_error(b->c)) work(data, "");
+    if (b->serve) serve(b, work, data);
+    for (int i = 0; !b->serve && i < b->runs && !fv_error(b->c); i++) b->second[b->count++] = work(data, "");
+    bench_sort(b->second, b->count, &b->best, &b->median);
+}
+
+void bench_peak(bench *b) {
+    double p = fv_error(b->c) ? 0 : fv_peak(b->c, b->type);
+    b->peak = p > b->peak ? p : b->peak;
+}
+double bench_share(const bench *b, double gflops) { return b->peak > 0 ? gflops / b->peak / b->threads : 0; }
+
+/* VmHWM is this program's own; getrusage also counts what the process was before it became this program. */
+long bench_peak_rss_mb(void) {
+    char line[256];
+    long kb = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "VmHWM: %ld", &kb) == 1) break;
+    if (f) fclose(f);
+    if (kb > 0) return kb / 1024;
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    return use.ru_maxrss / 1024;
+}
+
+int bench_folder(fv_ctx *c, char *path, size_t n) {
+    const char *root = getenv("TMPDIR");
+    if (!root || !*root) root = "/tmp";
+    int used = snprintf(path, n, "%s/fv-bench-XXXXXX", root);
+    if (used > 0 && (size_t)used < n && mkdtemp(path)) return 1;
+    *path = 0;
+    return fv_fail(c, FV_EIO, "no folder can be made in %.300s; TMPDIR names another", root);
+}
+
+void bench_print_common(const bench *b) {
+    printf("\"precision\":\"%s\",\"threads\":%d,\"isa\":\"%s\",\"peak_gflops\":%.1f", fv_type_name(b->type),
+           b->threads, fv_isa_name(fv_isa_of(b->c)), b->peak);
+}
+
+static int help(void) {
+    printf("usage: fv bench WHAT [options]\n\nBest and median of several runs, beside what this machine can "
+           "do.\n\nWHAT:\n");
+    for (size_t i = 0; i < sizeof benches / sizeof *benches; i++)
+        printf("  %-10s %s\n", benches[i].name, benches[i].about);
+    printf("\nfv bench WHAT --help tells more. `make bench` measures all that the README shows, in turns "
+           "with PyTorch and\n"
+           "onnxruntime where PEER_PYTHON (or python3) has them.\n");
+    return 0;
 }
 
 int cmd_bench(int argc, char **argv) {
-    if (argc && !strcmp(argv[0], "gemm")) return bench_gemm(argc - 1, argv + 1);
-    if (argc && !strcmp(argv[0], "step")) return bench_step(argc - 1, argv + 1);
-    if (argc && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
-        printf("usage: fv bench gemm|step [options]\n\nfv bench gemm --help and fv bench step --help tell more.\n");
-        return 0;
-    }
-    return cli_fail(2, "fv bench wants what to measure: gemm or step");
+    for (size_t i = 0; argc && i < sizeof benches / sizeof *benches; i++)
+        if (!strcmp(argv[0], benches[i].name)) return benches[i].run(argc - 1, argv + 1);
+    if (argc && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) return help();
+    if (argc && !strcmp(argv[0], "--version")) return cli_version();
+    return cli_fail(2, "fv bench wants what to measure: gemm, attention, step, load, data or clouds");
 }

@@ -189,6 +189,7 @@ int cmd_compare(int argc, char **argv) {
                    "--variants), or any key of the model and training config with its values\n");
             return 0;
         }
+        if (!strcmp(argv[i], "--version")) return cli_version();
         if (!strcmp(argv[i], "--variants") && more) variants = argv[++i];
         else if (!strcmp(argv[i], "--sweep") && more) sweep = argv[++i];
         else if (!strcmp(argv[i], "--seeds") && more) p.seeds = atoi(argv[++i]);

@@ -63,7 +63,9 @@ static int draw_items(run *r, const char *text, const char *png) {
 
 int cmd_predict(int argc, char **argv) {
     cli_option options[] = {{"--items", "N,N-N", "test items instead of files, drawn into --png", NULL}, {"--png", "FILE", "the picture (default predictions.png)", NULL},
-        {"--data", "DIR|demo", "other data than the run's", NULL}, CLI_DEVICE, {"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "a JSON line for each file", NULL}, {NULL, NULL, NULL, NULL}};
+        {"--question", "TEXT", "vqa, scene-qa: what is asked about each file", NULL}, {"--situation", "TEXT", "scene-qa: where the questioner is, in words", NULL},
+        {"--at", "X,Y,DEGREES", "scene-qa: the same in metres; 0 looks along +y, turning left", NULL}, {"--data", "DIR|demo", "other data than the run's", NULL},
+        CLI_DEVICE, {"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "a JSON line for each file", NULL}, {NULL, NULL, NULL, NULL}};
     cli a = {"fv predict RUN FILE... | fv predict RUN --items 0-19 --png OUT.png", "Says what the network sees in each file, or draws what it sees in test items.", options, {NULL}, 0};
     int status = cli_parse(&a, argc, argv), bad = 0;
     if (status >= 0) return status;
@@ -74,6 +76,7 @@ int cmd_predict(int argc, char **argv) {
     if (bad) return 2;
     run r;
     run_begin(&r, &desc);
+    r.question = cli_value(&a, "--question"), r.situation = cli_value(&a, "--situation"), r.place = cli_value(&a, "--at");
     fv_json *j = run_reopen(&r, a.words[0], cli_value(&a, "--data"));
     if (j) {
         fv_no_grad(r.c, 1);

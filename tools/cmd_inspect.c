@@ -21,7 +21,7 @@ static void print_json(fv_ctx *c, const fv_entry *e) {
     shape_text(e, shape, sizeof shape);
     fv_text_add(c, &t, "{\"name\":");
     fv_text_json_string(c, &t, e->name);
-    fv_text_add(c, &t, ",\"dtype\":\"%s\",\"shape\":%s,\"bytes\":%llu,\"offset\":%llu}", e->dtype_name, shape,
+    fv_text_add(c, &t, ",\"dtype\":\"%s\",\"shape\":%s,\"bytes\":%llu,\"offset\":%llu}", fv_entry_dtype(e), shape,
                 (unsigned long long)e->bytes, (unsigned long long)e->offset);
     if (t.data) puts(t.data);
     fv_text_free(c, &t);
@@ -38,14 +38,15 @@ int cmd_inspect(int argc, char **argv) {
     int json = cli_value(&a, "--json") != NULL;
     unsigned long long bytes = 0;
     long long elements = 0;
-    for (int i = 0; !json && i < fv_weights_meta_count(w); i++) print_meta(fv_weights_meta_at(w, i));
+    fv_meta m;
+    for (int i = 0; !json && fv_weights_meta_at(w, i, &m); i++) print_meta(&m);
     for (int i = 0; i < fv_weights_count(w); i++) {
         const fv_entry *e = fv_weights_at(w, i);
         char shape[256];
         bytes += e->bytes, elements += e->count;
         shape_text(e, shape, sizeof shape);
         if (json) print_json(c, e);
-        else printf("%-60s %-6s %-20s %12llu bytes\n", e->name, e->dtype_name, shape, (unsigned long long)e->bytes);
+        else printf("%-60s %-6s %-20s %12llu bytes\n", e->name, fv_entry_dtype(e), shape, (unsigned long long)e->bytes);
     }
     if (w && !json) printf("%d tensors, %lld elements, %llu bytes\n", fv_weights_count(w), elements, bytes);
     fv_weights_close(c, w);

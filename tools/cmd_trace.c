@@ -91,6 +91,7 @@ static fv_model *trace_model(trace *t) {
         fv_model_destroy(t->c, m);
         return NULL;
     }
+    if (m) m->dropout = m->drop_path = 0; /* a case has nothing random */
     return m;
 }
 
@@ -98,8 +99,7 @@ static void trace_model_case(trace *t) {
     fv_ctx *c = t->c;
     fv_model *m = trace_model(t);
     fv_tensor *x = trace_input(t, "input", FV_F32, 1);
-    fv_tensor *target = trace_input(t, "target", FV_I64, 0);
-    if (m) m->dropout = m->drop_path = 0; /* a case has nothing random */
+    fv_tensor *target = fv_weights_find(t->file, "target") ? trace_input(t, "target", FV_I64, 0) : NULL; /* without one: no loss */
     if (m && m->buffers.count) { /* batch statistics: once as stored, then as in training, which moves them */
         fv_no_grad(c, 1);
         trace_add_tensor(t, "logits_eval", fv_model_forward(c, m, x));
@@ -109,11 +109,11 @@ static void trace_model_case(trace *t) {
     fv_tensor *logits = fv_model_forward(c, m, x);
     trace_add_tensor(t, "logits", logits);
     if (m && m->features) trace_add_tensor(t, "features", m->features);
-    fv_tensor *loss = logits ? fv_cross_entropy(c, logits, target, 0) : NULL;
+    fv_tensor *loss = logits && target ? fv_cross_entropy(c, logits, target, 0) : NULL;
     trace_add_tensor(t, "loss", loss);
     if (loss) fv_backward(c, loss);
     if (!fv_error(c) && x && x->grad_set) trace_add_grad(t, "", "grad_input", x);
-    for (int i = 0; m && i < m->params.count && !fv_error(c); i++)
+    for (int i = 0; loss && i < m->params.count && !fv_error(c); i++)
         trace_add_grad(t, "grad.", m->params.at[i]->name, m->params.at[i]);
     for (int i = 0; m && i < m->buffers.count && !fv_error(c); i++)
         trace_add_any(t, "after.", m->buffers.at[i]->name, m->buffers.at[i], 0);
@@ -134,36 +134,55 @@ static void trace_block_case(trace *t) {
         fv_fail(c, FV_EUSAGE, "%s holds no block: give the LLM's file with --llm", fv_weights_path(t->file));
     if (!fv_frozen_config_parse(c, t->config, fv_json_get(t->config, fv_json_root(t->config), "frozen"), 1, &desc.config)) return;
     fv_frozen *f = fv_frozen_create(c, &desc, &none);
-    if (f && own) fv_frozen_load(c, f, t->file, 1);
+    if (f && own) fv_frozen_load(c, f, t->file, 0);
     fv_tensor *x = trace_input(t, "input", FV_F32, 1);
     fv_tensor *mask = fv_weights_find(t->file, "mask") ? trace_input(t, "mask", FV_U8, 0) : NULL;
     fv_tensor *y = f && x ? fv_llm_blocks(c, f, x, mask) : NULL;
+    if (y && y->type != FV_F32) y = fv_cast(c, y, FV_F32); /* a final norm's output under bf16 */
     trace_add_tensor(t, "output", y);
-    float *gradient = (float *)trace_read(t, "grad_output", FV_F32, &e);
+    float *gradient = fv_weights_find(t->file, "grad_output") ? (float *)trace_read(t, "grad_output", FV_F32, &e) : NULL;
     if (y && gradient && (e->count != fv_numel(y) || y->type != FV_F32))
         fv_fail(c, FV_EFORMAT, "%s: grad_output has not the output's shape", fv_weights_path(t->file));
     if (y && gradient && !fv_error(c)) fv_backward_from(c, y, gradient);
-    if (!fv_error(c)) trace_add_grad(t, "", "grad_input", x);
+    if (gradient && !fv_error(c)) trace_add_grad(t, "", "grad_input", x);
     fv_frozen_destroy(c, f);
 }
 
 static float train_number(const trace *t, fv_jnode train, const char *key, float otherwise) {
     return (float)fv_json_number(t->config, fv_json_get(t->config, train, key), (double)otherwise);
 }
+/* for fv_optim_desc, where 0 means the default and a negative number 0 */
+static float off_when_zero(double x) { return x > 0 ? (float)x : -1; }
+
 static fv_optim_desc trace_optim(const trace *t, fv_jnode train) {
     fv_optim_desc d;
     fv_jnode betas = fv_json_get(t->config, train, "betas");
     memset(&d, 0, sizeof d);
     const char *name = fv_json_string(t->config, fv_json_get(t->config, train, "optimizer"), "adamw");
+    if (strcmp(name, "adamw") && strcmp(name, "sgd"))
+        fv_fail(t->c, FV_EUSAGE, "config: train.optimizer is \"%.40s\"; it can be adamw or sgd", name);
     d.kind = strcmp(name, "sgd") ? FV_ADAMW : FV_SGD;
-    d.beta1 = (float)fv_json_number(t->config, fv_json_at(t->config, betas, 0), 0.9);
-    d.beta2 = (float)fv_json_number(t->config, fv_json_at(t->config, betas, 1), 0.999);
-    d.eps = train_number(t, train, "eps", 1e-8f);
-    d.momentum = train_number(t, train, "momentum", 0);
-    d.weight_decay = train_number(t, train, "weight_decay", 0);
-    if (d.weight_decay <= 0) d.weight_decay = -1;
+    d.beta1 = off_when_zero(fv_json_number(t->config, fv_json_at(t->config, betas, 0), 0.9));
+    d.beta2 = off_when_zero(fv_json_number(t->config, fv_json_at(t->config, betas, 1), 0.999));
+    d.eps = off_when_zero((double)train_number(t, train, "eps", 1e-8f));
+    d.momentum = off_when_zero((double)train_number(t, train, "momentum", 0));
+    d.weight_decay = off_when_zero((double)train_number(t, train, "weight_decay", 0));
     d.clip_grad = train_number(t, train, "clip_grad", 0);
     return d;
+}
+
+/* The case's own groups: no decay for the names it lists, `pos_embed` and `cls_token` when it has no list. (The optimiser itself
+ * leaves tensors of rank 0 and 1 out.) */
+static void trace_decay_groups(const trace *t, fv_jnode train, fv_params *params) {
+    fv_jnode list = fv_json_get(t->config, train, "no_decay");
+    for (int i = 0; i < params->count; i++) {
+        const char *name = params->at[i]->name;
+        int kept = !list && (!strcmp(name, "pos_embed") || !strcmp(name, "cls_token"));
+        for (fv_jnode n = fv_json_first(t->config, list); n; n = fv_json_next(t->config, n))
+            kept |= !strcmp(name, fv_json_string(t->config, n, ""));
+        if (kept) params->at[i]->flags |= FV_NO_DECAY;
+        else params->at[i]->flags &= ~(unsigned)FV_NO_DECAY;
+    }
 }
 
 /* one step: `accum` equal parts, each part's loss divided by their number; returns the mean loss */
@@ -203,6 +222,7 @@ static void trace_train_case(trace *t) {
         return;
     }
     fv_optim_desc desc = trace_optim(t, train);
+    trace_decay_groups(t, train, &m->params);
     fv_optim *o = fv_optim_create(c, &m->params, &desc);
     int64_t steps = lrs->dim[0], n = in->count / (steps ? steps : 1);
     float *losses = (float *)fv_alloc(c, (size_t)(steps + 1) * sizeof(float));
@@ -218,6 +238,7 @@ static void trace_train_case(trace *t) {
     trace_add(t, "", "grad_norms", 1, &steps, norms, FV_F32);
     for (int i = 0; i < m->params.count; i++)
         trace_add_any(t, "final.", m->params.at[i]->name, m->params.at[i], 0);
+    for (int i = 0; i < m->buffers.count; i++) trace_add_any(t, "final.", m->buffers.at[i]->name, m->buffers.at[i], 0);
     fv_optim_destroy(c, o);
     fv_model_destroy(c, m);
 }
@@ -257,6 +278,8 @@ static int is_result(const char *name) {
 static int feeds_batch_norm(const trace *t, const char *name) {
     char key[300];
     size_t n = strlen(name);
+    /* points: each neighbour and its group's maximum carry this one, alike, through second_conv.0 into second_conv.1 */
+    if (!strcmp(name, "grad.encoder.first_conv.3.bias")) return fv_weights_find(t->file, "model.encoder.second_conv.1.running_mean") != NULL;
     if (!starts(name, "grad.") || !ends(name, ".bias") || n < 12 || n > 200) return 0;
     const char *digit = name + n - 6;
     while (digit > name && digit[-1] >= '0' && digit[-1] <= '9') digit--;
@@ -288,8 +311,8 @@ static int trace_compare(trace *t, const fv_entry *e, int say) {
     double tolerance = tolerance_of(e->name), error = NAN;
     for (int i = 0; i < t->count; i++)
         if (!strcmp(t->result[i].name, e->name)) r = &t->result[i];
-    int same = r && r->rank == e->rank;
-    for (int i = 0; same && i < e->rank; i++) same = r->dim[i] == e->dim[i];
+    int same = r && (r->rank == e->rank || e->count == 1);
+    for (int i = 0; same && i < r->rank; i++) same = r->dim[i] == (e->count == 1 ? 1 : e->dim[i]); /* [1] is as good as a scalar */
     float *wanted = same ? (float *)fv_alloc(t->c, (size_t)(e->count + 1) * sizeof(float)) : NULL;
     if (wanted && fv_entry_read(t->c, t->file, e, FV_F32, wanted))
         error = trace_error(r, wanted, e->count, feeds_batch_norm(t, e->name) ? 1e-6 / tolerance : starts(e->name, "grad") && strcmp(e->name, "grad_norms") ? 1e-3 : 1e-30);
@@ -348,14 +371,17 @@ int cmd_trace(int argc, char **argv) {
         return cli_fail(2, "--precision %s: it can be f32 or bf16", precision);
     t.bf16 = precision && !strcmp(precision, "bf16");
     if (!(t.c = fv_create(&desc))) return cli_fail(6, "out of memory");
+    if (out && cli_same_file(out, o.words[0])) fv_fail(t.c, FV_EUSAGE, "--out %s is the case itself", out);
     t.file = fv_weights_open(t.c, o.words[0]);
     if (t.file && llm) t.llm = fv_weights_open(t.c, llm);
+    status = 0;
     if (!fv_error(t.c) && trace_run(&t)) {
-        if (check) status = trace_check(&t, 1) ? 1 : 0;
         if (out) trace_write(&t, out);
+        if (check && !fv_error(t.c)) status = trace_check(&t, 1);
+        if (status < 0 && !fv_error(t.c)) fv_fail(t.c, FV_ECHECK, "%s holds no results: there is nothing to compare", o.words[0]);
     }
     fv_weights_close(t.c, t.llm);
     fv_weights_close(t.c, t.file);
     int failed = cli_end(t.c);
-    return failed ? failed : status > 0;
+    return failed ? failed : status != 0;
 }

@@ -14,9 +14,11 @@ static int read_options(cli *a, run *r, int *bad) {
         const char *v = cli_value(a, direct[i][0]);
         if (!v) continue;
         snprintf(text, sizeof text, "%s=%s", direct[i][1], v);
-        if (!put_text(&r->s, text)) *bad = cli_fail(2, "%s %s: not a value", direct[i][0], v);
+        if (!put_text(&r->s, text)) return !(*bad = cli_fail(2, "%s %.80s: not a value", direct[i][0], v));
     }
     const char *layers = cli_value(a, "--layers");
+    if (layers && (strspn(layers, "0123456789,") != strlen(layers) || !*layers || strstr(layers, ",,") || *layers == ',' || layers[strlen(layers) - 1] == ','))
+        return !(*bad = cli_fail(2, "--layers %.80s: numbers separated by commas are wanted", layers));
     if (layers) {
         snprintf(text, sizeof text, "[%s]", layers);
         put(&r->s, 'f', "layers", text);
@@ -63,12 +65,13 @@ static int read_settings(run *r, cli *a, char sets[][256], int set_count, int *b
     fv_json *j = config ? fv_json_open(r->c, config) : NULL;
     if (j) put_json(&r->s, j);
     fv_json_free(r->c, j);
-    for (int i = 0; i < set_count; i++)
+    for (int i = 0; i < set_count && !*bad; i++)
         if (!put_text(&r->s, sets[i])) *bad = cli_fail(2, "--set %s: KEY=VALUE is wanted", sets[i]);
-    if (!read_options(a, r, bad) || fv_error(r->c)) return 0;
+    if (*bad || !read_options(a, r, bad) || fv_error(r->c)) return 0;
     if (unknown_key(&r->s)) *bad = cli_fail(2, "training key \"%s\": the task %s has none of that name", unknown_key(&r->s), r->task->name);
+    if (!*bad && bad_value(&r->s, names, sizeof names)) *bad = cli_fail(2, "%s", names);
     if (!value_of(&r->s, 't', "variant", NULL)) put_text(&r->s, "variant=llm");
-    if (!known_variant(&r->s)) *bad = cli_fail(2, "variant %s: unknown", text_of(&r->s, 't', "variant", "?", variant, sizeof variant));
+    if (!*bad && !known_variant(&r->s)) *bad = cli_fail(2, "variant %s: unknown", text_of(&r->s, 't', "variant", "?", variant, sizeof variant));
     return !*bad;
 }
 
@@ -96,13 +99,14 @@ static int load_init(run *r, const char *path) {
 static int train(run *r, cli *a, const char *out, int save_every) {
     const char *data = cli_value(a, "--data");
     if (run_data(r, data) && run_llm(r, cli_value(a, "--llm"), !strcmp(data, "demo")) && r->task->open(r, r->data_path) && run_open_model(r) && plan(r) && load_init(r, cli_value(a, "--init"))) {
-        fv_profile_reset(r->c, cli_value(a, "--profile") != NULL);
-        fv_recompute(r->c, cli_value(a, "--recompute") != NULL);
+        r->profile = cli_value(a, "--profile") != NULL;
+        int recompute = cli_value(a, "--recompute") != NULL;
+        fv_recompute(r->c, recompute);
+        fv_profile_reset(r->c, r->profile || recompute); /* what recomputation costs is told with the result */
         run_catch_signals();
         if (mkdir(out, 0777) && !cli_value(a, "--resume")) fv_fail(r->c, FV_EIO, "%s: cannot be made", out);
         run_write_config(r, out);
         if (!fv_error(r->c)) run_train(r, out, save_every, cli_value(a, "--json") != NULL, cli_value(a, "--quiet") != NULL);
-        if (!fv_error(r->c) && cli_value(a, "--profile")) print_profile(r);
     }
     int status = run_end(r);
     return status ? status : is_interrupted() ? cli_fail(130, "interrupted; %s can be resumed", out) : 0;
@@ -138,8 +142,8 @@ int cmd_train(int argc, char **argv) {
         {"--epochs", "N", "passes over the training items", NULL}, {"--batch", "N", "items a step", NULL}, {"--lr", "X", "the highest learning rate", NULL},
         {"--seed", "N", "of everything random", NULL}, {"--precision", "f32|bf16", "f32 unless said", NULL}, {"--threads", "N", "all cores unless said", NULL},
         {"--limit", "N", "first N training items", NULL}, {"--save-every", "N", "steps between checkpoints (default 100)", NULL},
-        {"--resume", NULL, "go on where the run's folder stands", NULL}, {"--recompute", NULL, "less memory, more time", NULL},
-        {"--profile", NULL, "where the time went, by op", NULL}, CLI_DEVICE, {"--no-graph", NULL, "on a GPU: kernels one by one", NULL},
+        {"--resume", NULL, "go on where the run's folder stands", NULL}, {"--recompute", NULL, "less memory, more time: fv bench step --recompute says how much", NULL},
+        {"--profile", NULL, "where the time of the steps went, by op, and its share of the peak", NULL}, CLI_DEVICE, {"--no-graph", NULL, "on a GPU: kernels one by one", NULL},
         {"--tf32", NULL, "on a GPU: f32 products may round to TF32", NULL}, {"--json", NULL, "JSON lines on stdout", NULL},
         {"--quiet", NULL, "no progress bar", NULL}, {NULL, NULL, NULL, NULL}};
     cli a = {"fv train TASK --data DIR --out DIR [options]", "Trains a task's network, with a language model's block inside unless --variant base.", options, {NULL}, 0};

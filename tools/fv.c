@@ -27,20 +27,19 @@ static int help(void) {
     return 0;
 }
 
+static int run(int argc, char **argv) {
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) return help();
+    if (!strcmp(argv[1], "--version")) return cli_version();
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (!strcmp(argv[1], commands[i].name)) return commands[i].run(argc - 2, argv + 2);
+    return cli_fail(2, "unknown command \"%s\"; fv --help lists them", argv[1]);
+}
+
 int main(int argc, char **argv) {
     if (argc < 2) {
         help();
         return 2;
     }
-    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) return help();
-    if (!strcmp(argv[1], "--version")) {
-        printf("fv %s\n", FV_VERSION);
-        return 0;
-    }
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        if (!strcmp(argv[1], commands[i].name)) {
-            int status = commands[i].run(argc - 2, argv + 2);
-            return fflush(stdout) || ferror(stdout) ? cli_fail(4, "standard output could not be written") : status;
-        }
-    return cli_fail(2, "unknown command \"%s\"; fv --help lists them", argv[1]);
+    int status = run(argc, argv);
+    return (fflush(stdout) || ferror(stdout)) && status == 0 ? cli_fail(4, "standard output could not be written") : status;
 }

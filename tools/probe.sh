@@ -38,6 +38,19 @@ int main(void) { FT_Library l; return FT_Init_FreeType(&l); }' "$freetype -lfree
 else
     missing="$missing${missing:+,} libfreetype-dev (text in pictures, emoji)"
 fi
+hdf5=$(pkg-config --cflags --libs hdf5 2>/dev/null || echo '-I/usr/include/hdf5/serial -lhdf5_serial')
+if builds '#include <hdf5.h>
+int main(void) { return H5open() < 0; }' "$hdf5"; then
+    for word in $hdf5; do
+        case $word in
+        -I*) flags="$flags $word" ;;
+        *) libs="$libs $word" ;;
+        esac
+    done
+    flags="$flags -DHAVE_HDF5"
+else
+    missing="$missing${missing:+,} libhdf5-dev (ScanObjectNN's .h5 files)"
+fi
 {
     echo "$key"
     echo "HAVE_FLAGS =$flags"

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE /* realpath */
 #include "run.h"
+#include "profile.h"
 #include "data/npy.h"
 #include <errno.h>
 #include <math.h>
@@ -35,7 +36,7 @@ int run_end(run *r) {
 void figure_add(figures *f, const char *name, double value, const char *unit) {
     if (f->count == (int)(sizeof f->at / sizeof *f->at)) return;
     figure *one = &f->at[f->count++];
-    snprintf(one->name, sizeof one->name, "%s", name);
+    snprintf(one->name, sizeof one->name, "%.47s", name);
     one->value = value, one->unit = unit;
 }
 static int decimals(const figure *f) { return *f->unit == '%' ? 2 : *f->unit == 'm' ? 3 : *f->unit == '#' ? 0 : 5; }
@@ -95,8 +96,7 @@ static int fetched(run *r, const char *what, char *path) {
     return 1;
 }
 
-/* rm -r, of a folder of ours that holds files and folders of files */
-static void remove_folder(const char *path) {
+void remove_folder(const char *path) {
     pid_t p = fork();
     if (p == 0) {
         execlp("rm", "rm", "-rf", "--", path, (char *)NULL);
@@ -118,17 +118,8 @@ static int make_folders(const char *path) {
 }
 
 /* A demo that is made is made once, in a folder that gets its name when it is whole. */
-static int demo_data(run *r) {
-    static char found[4][4096];
-    char words[128], name[64], parent[4096], making[4200];
-    int count = 0;
-    snprintf(words, sizeof words, "%s", r->task->fetch ? r->task->fetch : "");
-    for (char *w = strtok(words, " "); w && count < 4; w = strtok(NULL, " "))
-        if (!fetched(r, w, found[count++])) return 0;
-    if (!r->task->demo) return snprintf(r->data_path, sizeof r->data_path, "%s", found[0]) > 0;
-    snprintf(name, sizeof name, "demo-%s-1", r->task->name); /* the number changes with the generator's settings */
-    cache_folder(r->data_path, sizeof r->data_path, name);
-    if (!access(r->data_path, F_OK)) return 1;
+static int make_demo(run *r, char found[][4096]) {
+    char parent[4096], making[4200];
     cache_folder(parent, sizeof parent, "");
     snprintf(making, sizeof making, "%s.making-%ld", r->data_path, (long)getpid());
     if (!make_folders(parent) || !make_folders(making)) return fv_fail(r->c, FV_EIO, "%s: cannot be made: %s", making, strerror(errno));
@@ -136,6 +127,31 @@ static int demo_data(run *r) {
     if (made && rename(making, r->data_path) && access(r->data_path, F_OK)) made = fv_fail(r->c, FV_EIO, "%s: cannot be made: %s", r->data_path, strerror(errno));
     if (!access(making, F_OK)) remove_folder(making);
     return made;
+}
+/* The demo's folder of that name: demo-TASK-1, or demo-TASK-THING-1 with a thing that the demo can do without. The number changes
+ * with the generator's settings. 1 when it is there. */
+static int demo_folder(run *r, const char *thing) {
+    char name[128];
+    snprintf(name, sizeof name, "demo-%s%s%s-1", r->task->name, thing ? "-" : "", thing ? thing : "");
+    cache_folder(r->data_path, sizeof r->data_path, name);
+    return !access(r->data_path, F_OK);
+}
+static int demo_data(run *r) {
+    static char found[4][4096];
+    char words[128];
+    const char *extra = NULL;
+    int count = 0;
+    snprintf(words, sizeof words, "%s", r->task->fetch ? r->task->fetch : "");
+    for (char *w = strtok(words, " "); w && count < 4; w = strtok(NULL, " "), count++) {
+        int needed = *w != '?';
+        found[count][0] = 0;
+        if (!needed && demo_folder(r, w + 1)) return 1;
+        if (fetched(r, w + !needed, found[count])) extra = needed ? extra : w + 1;
+        else if (needed) return 0;
+        else fv_clear_error(r->c), found[count][0] = 0, fprintf(stderr, "fv: the demo of %s is made without %s\n", r->task->name, w + 1);
+    }
+    if (!r->task->demo) return snprintf(r->data_path, sizeof r->data_path, "%s", found[0]) > 0;
+    return demo_folder(r, extra) || make_demo(r, found);
 }
 
 int run_data(run *r, const char *data) {
@@ -165,10 +181,25 @@ int run_llm(run *r, const char *llm, int demo) {
 }
 
 /* ---- the model ---- */
+/* The variant base has no stage, but what is set of one is looked at all the same. */
+static int stage_makes_sense(run *r) {
+    fv_text t = {0};
+    fv_frozen_config g;
+    fv_text_add(r->c, &t, "{");
+    section_json(r->c, &t, &r->s, 'f');
+    fv_text_add(r->c, &t, "}");
+    fv_json *j = fv_error(r->c) ? NULL : fv_json_parse(r->c, t.data, t.size, "config");
+    if (j) fv_frozen_config_parse(r->c, j, fv_json_root(j), 1, &g);
+    fv_json_free(r->c, j);
+    fv_text_free(r->c, &t);
+    return !fv_error(r->c);
+}
+
 int run_open_model(run *r) {
     fv_text t = {0};
     int base = is_text(&r->s, 't', "variant", "base");
     if (fv_error(r->c)) return 0;
+    if (base && !stage_makes_sense(r)) return 0;
     if (!base) put(&r->s, 'f', "variant", value_of(&r->s, 't', "variant", "\"llm\""));
     if (*r->llm_path && !base) r->llm = fv_weights_open(r->c, r->llm_path);
     model_json(r->c, &t, &r->s);
@@ -224,9 +255,19 @@ fv_json *run_reopen(run *r, const char *dir, const char *data) {
     if (w) fv_model_load(r->c, r->model, w, "");
     fv_weights_close(r->c, w);
     if (!fv_error(r->c)) fv_autocast(r->c, r->bf16 ? FV_BF16 : FV_F32);
-    if (!fv_error(r->c)) return j;
+    if (!fv_error(r->c) && fv_model_pack(r->c, r->model, r->bf16 ? FV_BF16 : FV_F32)) return j;
     fv_json_free(r->c, j);
     return NULL;
+}
+
+int run_put_classes(run *r, int classes) {
+    const char *given = value_of(&r->s, 'm', "num_classes", NULL);
+    double n = number_of(&r->s, 'm', "num_classes", classes);
+    if (fv_error(r->c) || r->model) return !fv_error(r->c);
+    if (given && (*given == '"' || n < classes || n > classes))
+        return fv_fail(r->c, FV_EUSAGE, "num_classes is %.40s, and the data has %d classes", given, classes);
+    put_number(&r->s, 'm', "num_classes", classes);
+    return 1;
 }
 
 int run_open_data(run *r) {
@@ -373,7 +414,9 @@ static FILE *open_log(run *r, const char *out, int64_t step) {
         const char *p = (const char *)f.data, *end = p + f.size, *line;
         for (; p < end && (line = (const char *)memchr(p, '\n', (size_t)(end - p))) != NULL; p = line + 1) {
             long long at = -1;
-            if (sscanf(p, "{\"step\":%lld", &at) == 1 && at <= step) fv_text_add(r->c, &keep, "%.*s", (int)(line + 1 - p), p);
+            char start[40]; /* the file has no NUL at its end */
+            snprintf(start, sizeof start, "%.*s", (int)(line - p < 39 ? line - p : 39), p);
+            if (sscanf(start, "{\"step\":%lld", &at) == 1 && at <= step) fv_text_add(r->c, &keep, "%.*s", (int)(line + 1 - p), p);
         }
         fv_file_close(r->c, &f);
     }
@@ -410,8 +453,10 @@ static double one_step(run *r, int64_t step, int size, int accum, int per_epoch)
         memset(&b, 0, sizeof b), b.with_loss = 1;
         fv_reset(r->c);
         fv_seed(r->c, (uint64_t)number_of(&r->s, 't', "seed", 0), (uint64_t)(step * accum + a));
-        fv_tensor *y = r->task->batch(r, SPLIT_TRAIN, r->order + at + a * size, size, epoch, &b) ? run_forward(r, &b) : NULL;
-        fv_tensor *loss = run_loss(r, y, &b);
+        double start = fv_now();
+        int made = r->task->batch(r, SPLIT_TRAIN, r->order + at + a * size, size, epoch, &b);
+        r->data_seconds += fv_now() - start;
+        fv_tensor *y = made ? run_forward(r, &b) : NULL, *loss = run_loss(r, y, &b);
         if (loss && accum > 1) loss = fv_scale(r->c, loss, 1.0f / (float)accum);
         if (!loss) break;
         fv_backward(r->c, loss);
@@ -441,6 +486,15 @@ static void print_result(run *r, const figures *f, const figures *cost, int json
     fv_text_free(r->c, &t);
 }
 
+/* the share of the steps' time that went into computing again what --recompute had dropped; 0 without it */
+static double recomputed(run *r) {
+    fv_profile_row row[FV_PROFILE_ROWS];
+    double again = 0;
+    int n = fv_profile(r->c, row, FV_PROFILE_ROWS);
+    for (int i = 0; i < n; i++) again += row[i].pass == FV_PASS_AGAIN ? row[i].seconds : 0;
+    return r->step_seconds > 0 ? again / r->step_seconds : 0;
+}
+
 /* measures, the weights, result.json: the last thing written, so that it tells a finished run */
 static void finish(run *r, const char *out, double seconds, double speed, int json) {
     char path[4200], path2[4200];
@@ -454,6 +508,7 @@ static void finish(run *r, const char *out, double seconds, double speed, int js
     figure_add(&cost, "trainable_parameters", (double)fv_model_numel(r->model), "#");
     figure_add(&cost, "frozen_parameters", r->model->frozen ? (double)fv_frozen_numel(r->model->frozen) : 0, "#");
     figure_add(&cost, "seconds", seconds, "#");
+    if (recomputed(r) > 0) figure_add(&cost, "recomputed_time", 100 * recomputed(r), "%");
     if (!hold) r->score = (float *)fv_alloc(r->c, (size_t)(r->count[SPLIT_TEST] + 1) * sizeof(float));
     if (hold) measure(r, SPLIT_TRAIN, r->count[SPLIT_TRAIN] - hold, hold, &f);
     else measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
@@ -482,11 +537,13 @@ static void finish(run *r, const char *out, double seconds, double speed, int js
 static void log_measures(run *r, FILE *log, int64_t step) {
     figures f;
     fv_text t = {0};
+    int counting = fv_profile_on(r->c, 0);
     memset(&f, 0, sizeof f);
     measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
     figures_json(r->c, &t, &f);
     if (!fv_error(r->c) && !interrupted) fprintf(log, "{\"step\":%lld,\"test\":{%s}}\n", (long long)step, t.data);
     fv_text_free(r->c, &t);
+    fv_profile_on(r->c, counting);
 }
 
 static fv_optim *make_optim(run *r) {
@@ -494,13 +551,35 @@ static fv_optim *make_optim(run *r) {
     fv_optim_desc d;
     memset(&d, 0, sizeof d);
     d.kind = is_text(s, 't', "optimizer", "sgd") ? FV_SGD : FV_ADAMW;
-    if (d.kind == FV_ADAMW && value_of(s, 't', "optimizer", NULL) && !is_text(s, 't', "optimizer", "adamw"))
-        return fv_fail(r->c, FV_EUSAGE, "optimizer %s: adamw or sgd", value_of(s, 't', "optimizer", "")), (fv_optim *)NULL;
     double decay = number_of(s, 't', "weight_decay", 0.05), momentum = number_of(s, 't', "momentum", 0.9);
     d.weight_decay = decay > 0 ? (float)decay : -1, d.momentum = momentum > 0 ? (float)momentum : -1;
     d.clip_grad = (float)number_of(s, 't', "clip_grad", 0);
-    d.beta1 = (float)number_of(s, 't', "beta1", 0.9), d.beta2 = (float)number_of(s, 't', "beta2", 0.999), d.eps = (float)number_of(s, 't', "eps", 1e-8);
+    double beta1 = number_of(s, 't', "beta1", 0.9), beta2 = number_of(s, 't', "beta2", 0.999), eps = number_of(s, 't', "eps", 1e-8);
+    d.beta1 = beta1 > 0 ? (float)beta1 : -1, d.beta2 = beta2 > 0 ? (float)beta2 : -1, d.eps = eps > 0 ? (float)eps : -1;
     return fv_optim_create(r->c, &r->model->params, &d);
+}
+
+/* ---- the moving average of the parameters (ema), which becomes the model at the end ---- */
+/* average: a copy of each parameter as "ema.NAME"; kept: these and the model's buffers, which checkpoints hold beside the parameters */
+static int make_average(run *r, fv_params *average, fv_params *kept) {
+    const fv_params *p = &r->model->params;
+    char name[512];
+    for (int i = 0; i < r->model->buffers.count; i++) fv_params_add(r->c, kept, r->model->buffers.at[i]);
+    for (int i = 0; i < p->count && number_of(&r->s, 't', "ema", 0) > 0 && !fv_error(r->c); i++) {
+        snprintf(name, sizeof name, "ema.%s", p->at[i]->name);
+        fv_tensor *t = fv_constant(r->c, name, FV_F32, p->at[i]->rank, p->at[i]->dim);
+        if (!t || !fv_params_add(r->c, average, t) || !fv_params_add(r->c, kept, t)) return 0;
+        memcpy(t->data, p->at[i]->data, (size_t)fv_numel(t) * sizeof(float));
+    }
+    return !fv_error(r->c);
+}
+static void use_average(run *r, const fv_params *average) {
+    for (int i = 0; i < average->count; i++)
+        memcpy(r->model->params.at[i]->data, average->at[i]->data, (size_t)fv_numel(average->at[i]) * sizeof(float));
+}
+static void free_average(run *r, fv_params *average, fv_params *kept) {
+    for (int i = 0; i < average->count; i++) fv_param_free(r->c, average->at[i]);
+    fv_free(r->c, average->at), fv_free(r->c, kept->at);
 }
 
 void run_train(run *r, const char *out, int save_every, int json, int quiet) {
@@ -512,8 +591,11 @@ void run_train(run *r, const char *out, int save_every, int json, int quiet) {
         fv_fail(r->c, FV_EUSAGE, "epochs %g: not one step of %d %s", number_of(s, 't', "epochs", 1), size * accum, r->task->items);
         return;
     }
+    fv_params average, kept;
+    memset(&average, 0, sizeof average), memset(&kept, 0, sizeof kept);
     fv_optim *o = make_optim(r);
-    int64_t step = o ? fv_checkpoint_load(r->c, out, &r->model->params, &r->model->buffers, o) : -1, first = step;
+    int64_t step = o && make_average(r, &average, &kept) ? fv_checkpoint_load(r->c, out, &r->model->params, &kept, o) : -1, first = step;
+    float decay = (float)number_of(s, 't', "ema", 0);
     FILE *log = step >= 0 ? open_log(r, out, step) : NULL;
     double start = fv_now(), lr = number_of(s, 't', "lr", 1e-3), seen = 0, spent = 0;
     fv_training(r->c, 1);
@@ -524,30 +606,23 @@ void run_train(run *r, const char *out, int save_every, int json, int quiet) {
         if (fv_error(r->c)) break;
         float rate = fv_lr_cosine(step, steps, warm, (float)lr, (float)lr * 0.01f, (float)number_of(s, 't', "min_lr", 1e-6));
         double norm = fv_optim_step(r->c, o, rate);
+        if (average.count) fv_ema(r->c, &average, &r->model->params, decay);
         step++, seen += size * accum, spent += fv_now() - t;
         fprintf(log, "{\"step\":%lld,\"epoch\":%d,\"loss\":%.6f,\"lr\":%.6g,\"grad_norm\":%.5g}\n", (long long)step, epoch, loss, (double)rate, norm);
         if (eval_every > 0 && step < steps && step % ((int64_t)eval_every * per_epoch) == 0) log_measures(r, log, step);
         if (!quiet) progress(step, steps, start, loss);
         if (step == steps || (save_every > 0 && step % save_every == 0)) {
             fflush(log);
-            fv_checkpoint_save(r->c, out, &r->model->params, &r->model->buffers, o, step);
+            fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, step);
         }
     }
-    if (interrupted && log && !fv_error(r->c) && step > first) fv_checkpoint_save(r->c, out, &r->model->params, &r->model->buffers, o, step);
+    if (interrupted && log && !fv_error(r->c) && step > first) fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, step);
     if (log && fclose(log)) fv_fail(r->c, FV_EIO, "%s/log.jsonl: cannot be written", out);
     fv_optim_destroy(r->c, o);
+    r->step_seconds = spent;
+    fv_profile_on(r->c, 0); /* the measures of the end are no training step's */
+    if (r->profile && !fv_error(r->c)) profile_print(r->c, r->bf16 ? FV_BF16 : FV_F32, spent, r->data_seconds, json);
+    use_average(r, &average);
+    free_average(r, &average, &kept);
     if (!interrupted && !fv_error(r->c)) finish(r, out, fv_now() - start, spent > 0 ? seen / spent : 0, json);
-}
-
-/* seconds, GFLOP/s and share of the cores' peak by op */
-void print_profile(run *r) {
-    fv_profile_row row[64];
-    int n = fv_profile(r->c, row, 64);
-    double all = 0, peak = fv_peak(r->c, r->bf16 ? FV_BF16 : FV_F32) * fv_threads(r->c);
-    for (int i = 0; i < n; i++) all += row[i].seconds;
-    printf("%-16s %8s %9s %6s %9s %6s\n", "op", "calls", "seconds", "share", "GFLOP/s", "peak");
-    for (int i = 0; i < n; i++) {
-        double g = row[i].seconds > 0 ? row[i].flop / row[i].seconds * 1e-9 : 0;
-        printf("%-16s %8lld %9.3f %5.1f%% %9.1f %5.2f\n", row[i].op, (long long)row[i].calls, row[i].seconds, 100 * row[i].seconds / all, g, g / peak);
-    }
 }

@@ -21,5 +21,6 @@ void run_train(run *r, const char *out, int save_every, int json, int quiet);
 void figures_json(fv_ctx *c, fv_text *t, const figures *f);
 void figures_print(const figures *f);
 void run_catch_signals(void);
-void print_profile(run *r);
+/* rm -r, of a folder that the program made */
+void remove_folder(const char *path);
 #endif

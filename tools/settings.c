@@ -1,18 +1,31 @@
 #include "settings.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const train_keys[] = {"epochs", "batch_size", "lr", "min_lr", "warmup_epochs", "optimizer", "beta1", "beta2", "eps",
-    "momentum", "weight_decay", "clip_grad", "ema", "label_smoothing", "grad_accum", "seed", "precision", "limit", "fraction", "variant", "holdout",
-    "eval_every", NULL};
+/* What every task knows of training: a number from least to most (w: a whole one), or one of two words. */
+static const struct { const char *key; char kind; double least, most; const char *words[2]; } train_keys[] = {
+    {"epochs", 'n', 1e-6, 1e9, {NULL}}, {"batch_size", 'w', 1, 1e6, {NULL}}, {"grad_accum", 'w', 1, 1e6, {NULL}},
+    {"lr", 'n', 0, 1e38, {NULL}}, {"min_lr", 'n', 0, 1e38, {NULL}}, {"warmup_epochs", 'n', 0, 1e9, {NULL}},
+    {"optimizer", 's', 0, 0, {"adamw", "sgd"}}, {"beta1", 'n', 0, 0.9999999, {NULL}}, {"beta2", 'n', 0, 0.9999999, {NULL}},
+    {"eps", 'n', 0, 1, {NULL}}, {"momentum", 'n', 0, 1, {NULL}}, {"weight_decay", 'n', 0, 1e6, {NULL}}, {"clip_grad", 'n', 0, 1e30, {NULL}},
+    {"ema", 'n', 0, 0.9999999, {NULL}}, {"label_smoothing", 'n', 0, 1, {NULL}}, {"seed", 'w', 0, 9007199254740992.0, {NULL}},
+    {"precision", 's', 0, 0, {"f32", "bf16"}}, {"limit", 'w', 0, 2e9, {NULL}}, {"fraction", 'n', 1e-9, 1, {NULL}}, {"variant", 'v', 0, 0, {NULL}},
+    {"holdout", 'w', 0, 2e9, {NULL}}, {"eval_every", 'w', 0, 1e9, {NULL}}};
+enum { TRAIN_KEYS = sizeof train_keys / sizeof *train_keys };
+static int train_key(const char *key) { /* which; -1: none */
+    for (int i = 0; i < TRAIN_KEYS; i++)
+        if (!strcmp(train_keys[i].key, key)) return i;
+    return -1;
+}
 
 static int among(const char *const *keys, const char *key) {
     for (int i = 0; keys && keys[i]; i++)
         if (!strcmp(keys[i], key)) return 1;
     return 0;
 }
-static int is_train_key(const settings *s, const char *key) { return among(train_keys, key) || among(s->task_keys, key); }
+static int is_train_key(const settings *s, const char *key) { return train_key(key) >= 0 || among(s->task_keys, key); }
 
 void put(settings *s, char section, const char *key, const char *json) {
     int i = 0;
@@ -33,6 +46,7 @@ int put_text(settings *s, const char *text) {
     int plain = !strcmp(v, "true") || !strcmp(v, "false") || !strcmp(v, "null") || *v == '[';
     double number = strtod(v, &end);
     if (*v && !*end && number == number) plain = 1;
+    if (*v == '[' && (strspn(v, "[]0123456789+-.eE, ") != strlen(v) || v[strlen(v) - 1] != ']')) return 0;
     if (!plain && strpbrk(v, "\"\\")) return 0;
     snprintf(value, sizeof value, plain ? "%s" : "\"%s\"", v);
     char section = !strncmp(key, "frozen.", 7) ? 'f' : is_train_key(s, key) ? 't' : 'm';
@@ -112,6 +126,24 @@ const char *unknown_key(const settings *s) {
     for (int i = 0; i < s->count; i++)
         if (s->at[i].section == 't' && !is_train_key(s, s->at[i].key)) return s->at[i].key;
     return NULL;
+}
+
+int bad_value(const settings *s, char *why, size_t n) {
+    for (int i = 0; i < s->count; i++) {
+        const char *v = s->at[i].value;
+        int k = train_key(s->at[i].key), number = *v != '"' && *v != '[' && strcmp(v, "null"), flag = !strcmp(v, "true") || !strcmp(v, "false");
+        double x = number && !flag ? strtod(v, NULL) : -1e300;
+        if (s->at[i].section != 't') continue;
+        if (k < 0 ? number : train_keys[k].kind == 'v') continue;
+        if (k < 0) return snprintf(why, n, "%s is %.60s: a number is wanted", s->at[i].key, v), 1;
+        if (train_keys[k].kind == 's') {
+            if (is_text(s, 't', s->at[i].key, train_keys[k].words[0]) || is_text(s, 't', s->at[i].key, train_keys[k].words[1])) continue;
+            return snprintf(why, n, "%s is %.60s: %s or %s", s->at[i].key, v, train_keys[k].words[0], train_keys[k].words[1]), 1;
+        }
+        if (x >= train_keys[k].least && x <= train_keys[k].most && (train_keys[k].kind == 'n' || x == floor(x))) continue;
+        return snprintf(why, n, "%s is %.60s: a %snumber from %g to %g is wanted", s->at[i].key, v, train_keys[k].kind == 'w' ? "whole " : "", train_keys[k].least, train_keys[k].most), 1;
+    }
+    return 0;
 }
 
 void section_json(fv_ctx *c, fv_text *t, const settings *s, char section) {

@@ -27,6 +27,8 @@ int is_text(const settings *s, char section, const char *key, const char *text);
 const char *text_of(const settings *s, char section, const char *key, const char *otherwise, char *buffer, size_t n);
 /* The first training key that neither every task nor this one knows; NULL: none. A config file may carry any. */
 const char *unknown_key(const settings *s);
+/* 1 and a sentence when a training key has a value that it cannot have */
+int bad_value(const settings *s, char *why, size_t n);
 
 void section_json(fv_ctx *c, fv_text *t, const settings *s, char section);
 void model_json(fv_ctx *c, fv_text *t, const settings *s);

@@ -237,9 +237,10 @@ int mesh_read(fv_ctx *c, const char *path, mesh *m) {
     else {
         if (ends(path, ".off")) read_off(c, path, &f, m);
         else if (ends(path, ".ply")) read_ply(c, path, &f, m);
+        else if (ends(path, ".wrl") || ends(path, ".wrz")) vrml_parse(c, path, f.data, f.size, m);
         else if (ends(path, ".npy")) (void)(npy_parse(c, path, f.data, f.size, &a) && take_array(c, path, &a, m));
         else if (ends(path, ".xyz") || ends(path, ".txt")) read_xyz(c, path, &f, m);
-        else fv_fail(c, FV_EFORMAT, "%s: .off, .ply, .npy, .npz and .xyz are read", path);
+        else fv_fail(c, FV_EFORMAT, "%s: .off, .ply, .wrl, .npy, .npz and .xyz are read", path);
         fv_file_close(c, &f);
     }
     if (!fv_error(c) && m->points < 1) fv_fail(c, FV_EFORMAT, "%s: no point", path);

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { TRAIN = 150, VAL = 20, TEST = 40, POINTS = 1024, VOXEL_POINTS = 4096, SIDE = 28, PARTS = 24 };
+enum { TRAIN = 150, VAL = 20, TEST = 40, POINTS = SCENE_POINTS, VOXEL_POINTS = 4096, SIDE = 28, PARTS = 24 };
 const char *const shape_name[SHAPES] = {"box", "sphere", "cylinder", "cone", "torus", "table", "chair", "stool", "lamp", "mug", "bottle", "stairs", "arch", "dumbbell", "bracket", "bolt", "plane", "shelf"};
 
 static float between(fv_rng *r, float a, float b) { return a + (b - a) * fv_rng_uniform(r); }
@@ -160,34 +160,46 @@ static int64_t cut(fv_rng *r, float *p, int64_t n, float share) {
         if (hypotf(hypotf(p[3 * i] - mid[0], p[3 * i + 1] - mid[1]), p[3 * i + 2] - mid[2]) >= low) memmove(p + 3 * left++, p + 3 * i, 3 * sizeof *p);
     return left;
 }
-static void background(fv_rng *r, float *p, int64_t n) {
+static int background(fv_rng *r, const thing_source *from, float *p, int64_t n) {
     int64_t flat = n / 2;
-    int wall = (int)fv_rng_below(r, 2), other = (int)fv_rng_below(r, SHAPES);
+    int wall = (int)fv_rng_below(r, 2), other = (int)fv_rng_below(r, (uint32_t)from->count);
     float a = between(r, 0, 6.28318531f), size = between(r, 0.25f, 0.45f), far = between(r, 0.8f, 1.2f);
     for (int64_t i = 0; i < flat; i++) {
-        float u = between(r, -1, 1), v = between(r, -1, 1);
-        p[3 * i] = wall ? far * cosf(a) - u * sinf(a) : u, p[3 * i + 1] = wall ? far * sinf(a) + u * cosf(a) : v, p[3 * i + 2] = wall ? v * 0.8f : -0.7f;
+        float u = between(r, -1, 1), v = between(r, -1, 1), *q = p + 3 * i;
+        q[0] = wall ? far * cosf(a) - u * sinf(a) : u, q[1] = wall ? far * sinf(a) + u * cosf(a) : v;
+        q[2] = wall ? v * 0.8f : -0.7f;
     }
-    shape_sample(r, other, n - flat, p + 3 * flat);
-    for (int64_t i = flat; i < n; i++) p[3 * i] = p[3 * i] * size - far * cosf(a), p[3 * i + 1] = p[3 * i + 1] * size - far * sinf(a), p[3 * i + 2] = p[3 * i + 2] * size - 0.4f;
+    if (!from->sample(from->of, r, other, n - flat, p + 3 * flat)) return 0;
+    for (int64_t i = flat; i < n; i++) {
+        float *q = p + 3 * i;
+        q[0] = q[0] * size - far * cosf(a), q[1] = q[1] * size - far * sinf(a), q[2] = q[2] * size - 0.4f;
+    }
+    return 1;
 }
-static void scene_of(fv_rng *r, int kind, float *p) {
-    float own[3 * 2 * POINTS], noise = between(r, 0.01f, 0.03f);
+int scene_of(fv_rng *r, const thing_source *from, int which, float *p) {
+    float own[3 * 2 * POINTS], noise = between(r, from->noise, 3 * from->noise);
     int64_t behind = (int64_t)(between(r, 0.10f, 0.35f) * POINTS), n = 2 * POINTS;
-    shape_sample(r, kind, n, own);
+    if (!from->sample(from->of, r, which, n, own)) return 0;
     turn(r, own, n, 0.26f);
     n = cut(r, own, n, between(r, 0.2f, 0.4f)); /* at least 1,200 are left */
     memcpy(p, own, (size_t)(3 * (POINTS - behind)) * sizeof *p);
-    background(r, p + 3 * (POINTS - behind), behind);
+    if (!background(r, from, p + 3 * (POINTS - behind), behind)) return 0;
     for (int64_t i = 0; i < 3 * POINTS; i++) p[i] += noise * fv_rng_normal(r);
     cloud_fit(p, POINTS);
+    return 1;
 }
 
+static int one_shape(void *of, fv_rng *r, int which, int64_t n, float *out) {
+    (void)of;
+    shape_sample(r, which, n, out);
+    return 1;
+}
 int clouds_write(fv_ctx *c, const char *dir) {
     static const char *const split[2] = {"train", "test"};
     char path[4400];
     float p[3 * POINTS];
     int64_t dim[2] = {POINTS, 3};
+    const thing_source from = {SHAPES, one_shape, NULL, 0.01f};
     for (int s = 0; s < 2; s++) {
         snprintf(path, sizeof path, "%s/%s", dir, split[s]);
         if (mkdir(path, 0777)) return fv_fail(c, FV_EIO, "%s: the folder cannot be made", path);
@@ -196,7 +208,7 @@ int clouds_write(fv_ctx *c, const char *dir) {
             if (mkdir(path, 0777)) return fv_fail(c, FV_EIO, "%s: the folder cannot be made", path);
             for (int i = 0; i < (s ? TEST : TRAIN) && !fv_error(c); i++) {
                 fv_rng r = {2029, (uint64_t)((s * SHAPES + k) * 1000 + i), 0};
-                scene_of(&r, k, p);
+                scene_of(&r, &from, k, p);
                 snprintf(path, sizeof path, "%s/%s/%s/%d.npy", dir, split[s], shape_name[k], i + 1);
                 npy_write(c, path, p, 2, dim);
             }

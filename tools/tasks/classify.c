@@ -46,12 +46,14 @@ int classify(run *r, fv_tensor *x, const char *file, int json) {
     return !fv_error(r->c);
 }
 
+int classify_chance(run *r, figures *f) { return figure_add(f, "chance", 100.0 / r->classes, "%"), 1; }
+
 int classify_sheet(run *r, const int32_t *index, int n, const char *png, int across, int side, int tall, int (*picture)(run *, canvas *, int32_t, double, double)) {
     if (n < across) across = n;
-    canvas v = canvas_new(r->c, across * (side + 16) + 16, (n + across - 1) / across * (tall + 40) + 16);
+    canvas v = canvas_new(r->c, across * (side + 16) + 16, (n + across - 1) / across * (tall + 52) + 16);
     int ok = v.rgb != NULL;
     for (int i = 0; i < n && ok; i++) {
-        double x = 16 + i % across * (side + 16), top = 16 + i / across * (tall + 40);
+        double x = 16 + i % across * (side + 16), top = 16 + i / across * (tall + 52);
         char text[160];
         batch b;
         memset(&b, 0, sizeof b), b.with_loss = 1;
@@ -62,8 +64,9 @@ int classify_sheet(run *r, const int32_t *index, int n, const char *png, int acr
             if (fv_get(y, k) > fv_get(y, best)) best = k;
         ok = y && picture(r, &v, index[i], x, top);
         if (!ok) break;
-        snprintf(text, sizeof text, best == truth ? "%s" : "%s (%s)", best < r->classes ? r->class_names[best] : "?", truth < r->classes ? r->class_names[truth] : "?");
-        draw_text(&v, text, x + 2, top + tall + 18, 14, best == truth ? 0x1a7f37 : 0xcf222e, side);
+        draw_text(&v, best < r->classes ? r->class_names[best] : "?", x + 2, top + tall + 18, 14, best == truth ? 0x1a7f37 : 0xcf222e, side);
+        snprintf(text, sizeof text, "is %s", truth < r->classes ? r->class_names[truth] : "?");
+        if (best != truth) draw_text(&v, text, x + 2, top + tall + 35, 13, 0x57606a, side);
     }
     ok = ok && canvas_save(r->c, &v, png);
     canvas_free(r->c, &v);

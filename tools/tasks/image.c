@@ -61,7 +61,7 @@ static int image_open(run *r, const char *dir) {
         r->count[s] = d->split[s].count;
         if (!fits(r, &d->split[s])) return 0;
     }
-    if (!r->model) put_number(&r->s, 'm', "num_classes", classes);
+    if (!run_put_classes(r, classes)) return 0;
     if (r->class_names) return 1;
     r->classes = classes;
     r->class_names = (char (*)[64])fv_alloc(r->c, (size_t)classes * 64);

@@ -1,8 +1,11 @@
 /* points: classes of point clouds and meshes. Data: train/CLASS/ and test/CLASS/, or ModelNet40's CLASS/train/ and CLASS/test/, with the files that
- * data/clouds.h reads. Every object is sampled once to twice num_points (a mesh by area), moved to its centre and scaled into the unit sphere. In
- * training a random half of these is scaled (2/3 to 3/2 an axis) and shifted (0.2), as Point-BERT does; rotate=1 turns it about the upright axis first. */
+ * data/clouds.h reads; or ScanObjectNN's training_X.h5 and test_X.h5 (see data/h5.h): the folder of one such pair, the folder of the hardest split
+ * (X is objectdataset_augmentedrot_scale75) among others, or the path of a training_X.h5. Every object is sampled once to twice num_points (a mesh by area), moved to its centre and scaled into the unit sphere. In
+ * training a random half of these is scaled (2/3 to 3/2 an axis) and shifted (0.2), as Point-BERT does (stretch=0: not);
+ * rotate=1 turns it about the upright axis first. */
 #include "../data/clouds.h"
 #include "../data/folder.h"
+#include "../data/h5.h"
 #include "classify.h"
 #include <math.h>
 #include <stdio.h>
@@ -18,36 +21,46 @@ static const char *presets[][2] = {
     {"point-bert", "arch=point_transformer trans_dim=384 depth=12 num_heads=6 num_group=64 group_size=32 encoder_dims=256 num_points=1024 batch_size=32 epochs=300 lr=5e-4 "
                    "warmup_epochs=10 weight_decay=0.05 label_smoothing=0.2 drop_path_rate=0.1"},
     {NULL, NULL}};
-static const char *const keys[] = {"rotate", NULL};
+static const char *const keys[] = {"rotate", "stretch", NULL};
 
-static int add_file(run *r, points_data *d, int split, const char *path, int label) {
-    int n = r->count[split];
+/* room for `more` further clouds of a split */
+static int make_room(run *r, points_data *d, int split, int more) {
+    int n = r->count[split], room = d->room[split] ? 2 * d->room[split] : 256;
     int64_t each = 6 * (int64_t)d->points;
-    mesh m;
-    if (n == d->room[split]) {
-        int room = n ? 2 * n : 256;
-        float *clouds = (float *)fv_alloc(r->c, (size_t)(room * each) * sizeof *clouds);
-        int32_t *labels = (int32_t *)fv_alloc(r->c, (size_t)room * sizeof *labels);
-        if (!clouds || !labels) return 0;
-        if (n) memcpy(clouds, d->cloud[split], (size_t)(n * each) * sizeof *clouds), memcpy(labels, d->label[split], (size_t)n * sizeof *labels);
-        fv_free(r->c, d->cloud[split]), fv_free(r->c, d->label[split]);
-        d->cloud[split] = clouds, d->label[split] = labels, d->room[split] = room;
-    }
-    if (!mesh_read(r->c, path, &m)) return 0;
+    if (n + more <= d->room[split]) return 1;
+    if (room < n + more) room = n + more;
+    float *clouds = (float *)fv_alloc(r->c, (size_t)(room * each) * sizeof *clouds);
+    int32_t *labels = (int32_t *)fv_alloc(r->c, (size_t)room * sizeof *labels);
+    if (!clouds || !labels) return 0;
+    if (n) memcpy(clouds, d->cloud[split], (size_t)(n * each) * sizeof *clouds), memcpy(labels, d->label[split], (size_t)n * sizeof *labels);
+    fv_free(r->c, d->cloud[split]), fv_free(r->c, d->label[split]);
+    d->cloud[split] = clouds, d->label[split] = labels, d->room[split] = room;
+    return 1;
+}
+static int add_object(run *r, points_data *d, int split, const mesh *m, int label) {
+    int n = r->count[split];
+    if (!make_room(r, d, split, 1)) return 0;
     fv_rng g = {7, (uint64_t)(2 * n + split), 0};
-    float *to = d->cloud[split] + n * each;
-    if (mesh_sample(r->c, &m, &g, 2 * d->points, to)) cloud_fit(to, 2 * d->points);
-    mesh_free(r->c, &m);
+    float *to = d->cloud[split] + n * 6 * (int64_t)d->points;
+    if (!mesh_sample(r->c, m, &g, 2 * d->points, to)) return 0;
+    cloud_fit(to, 2 * d->points);
     d->label[split][n] = label;
-    return !fv_error(r->c) && ++r->count[split];
+    return ++r->count[split];
+}
+static int add_file(run *r, points_data *d, int split, const char *path, int label) {
+    mesh m;
+    if (!mesh_read(r->c, path, &m)) return 0;
+    add_object(r, d, split, &m, label);
+    mesh_free(r->c, &m);
+    return !fv_error(r->c);
 }
 static int add_folder(run *r, points_data *d, int split, const char *folder, int label) {
-    static const char *const ending[] = {".off", ".ply", ".npy", ".npz", ".xyz", ".txt"};
+    static const char *const ending[] = {".off", ".ply", ".wrl", ".wrz", ".npy", ".npz", ".xyz", ".txt"};
     char path[8800];
     int n, before = r->count[split];
     char **name = folder_list(r->c, folder, "", 0, &n);
     for (int i = 0; i < n && !fv_error(r->c); i++)
-        for (int k = 0; k < 6; k++) {
+        for (int k = 0; k < 8; k++) {
             size_t length = strlen(name[i]);
             if (length < 5 || strcmp(name[i] + length - 4, ending[k])) continue;
             snprintf(path, sizeof path, "%.4300s/%.4300s", folder, name[i]);
@@ -55,18 +68,62 @@ static int add_folder(run *r, points_data *d, int split, const char *folder, int
             break;
         }
     fv_free(r->c, name);
-    if (!fv_error(r->c) && r->count[split] == before) fv_fail(r->c, FV_EIO, "%s: no .off, .ply, .npy, .npz or .xyz file", folder);
+    if (!fv_error(r->c) && r->count[split] == before) fv_fail(r->c, FV_EIO, "%s: no .off, .ply, .wrl, .npy, .npz or .xyz file", folder);
     return !fv_error(r->c);
 }
 
-static int points_open(run *r, const char *dir) {
-    points_data *d = (points_data *)fv_alloc(r->c, sizeof *d);
+/* ---- ScanObjectNN ---- */
+/* the training file that is meant, or "" */
+static void find_h5(run *r, const char *dir, char *path, size_t size) {
+    static const char ending[] = ".h5", hardest[] = "training_objectdataset_augmentedrot_scale75.h5";
+    size_t length = strlen(dir);
+    int n = 0, found = 0;
+    *path = 0;
+    if (length > 3 && !strcmp(dir + length - 3, ending)) {
+        snprintf(path, size, "%s", dir);
+        return;
+    }
+    char **name = folder_list(r->c, dir, ending, 0, &n);
+    fv_clear_error(r->c); /* no such folder: what comes next says so */
+    for (int i = 0; i < n; i++) {
+        if (strncmp(name[i], "training_", 9)) continue;
+        if (!found++ || !strcmp(name[i], hardest)) snprintf(path, size, "%s/%s", dir, name[i]);
+    }
+    if (found > 1 && !strstr(path, hardest)) fv_fail(r->c, FV_EUSAGE, "%s: %d training_*.h5 are there; name one as --data FILE", dir, found);
+    fv_free(r->c, name);
+}
+static void name_classes(run *r, int n) {
+    static const char *const scan[15] = {"bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed", "pillow", "sink", "sofa", "toilet"};
+    r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)n * 64);
+    if (r->class_names) r->classes = n;
+    for (int i = 0; i < r->classes; i++) snprintf(r->class_names[i], 64, n == 15 ? "%s" : "%.0sclass %d", n == 15 ? scan[i] : "", i);
+}
+static int add_h5(run *r, points_data *d, int split, const char *path) {
+    h5 h;
+    mesh m;
+    if (!h5_open(r->c, path, &h)) return 0;
+    memset(&m, 0, sizeof m);
+    m.points = h.points, m.xyz = (float *)fv_alloc(r->c, (size_t)(3 * h.points) * sizeof *m.xyz);
+    if (!r->class_names) name_classes(r, h.classes);
+    if (h.classes > r->classes) fv_fail(r->c, FV_EUSAGE, "%s: %d classes, there are %d in training", path, h.classes, r->classes);
+    if (!fv_error(r->c)) make_room(r, d, split, (int)h.count);
+    for (int64_t i = 0; i < h.count && !fv_error(r->c); i++)
+        if (h5_cloud(r->c, &h, i, m.xyz)) add_object(r, d, split, &m, h.label[i]);
+    mesh_free(r->c, &m), h5_close(r->c, &h);
+    return !fv_error(r->c);
+}
+static int open_h5(run *r, points_data *d, const char *training) {
+    char test[4400];
+    const char *slash = strrchr(training, '/'), *name = slash ? slash + 1 : training;
+    if (strncmp(name, "training_", 9)) return fv_fail(r->c, FV_EUSAGE, "%s: a file training_X.h5 with a test_X.h5 beside it is wanted", training);
+    snprintf(test, sizeof test, "%.*stest_%.300s", (int)(name - training), training, name + 9);
+    return add_h5(r, d, SPLIT_TRAIN, training) && add_h5(r, d, SPLIT_TEST, test);
+}
+
+/* ---- folders ---- */
+static int open_folders(run *r, points_data *d, const char *dir) {
     char path[4300], classes[4300];
     int n;
-    r->data = d;
-    if (!d) return 0;
-    d->points = (int)number_of(&r->s, 'm', "num_points", 1024);
-    if (d->points < 1 || d->points > 1 << 20) return fv_fail(r->c, FV_EUSAGE, "num_points is %d", d->points);
     snprintf(path, sizeof path, "%s/train", dir);
     int by_split = !access(path, F_OK); /* train/CLASS, else CLASS/train */
     snprintf(classes, sizeof classes, by_split ? "%s/train" : "%s", dir);
@@ -85,7 +142,19 @@ static int points_open(run *r, const char *dir) {
             add_folder(r, d, s, path, label);
         }
     fv_free(r->c, name);
-    if (!fv_error(r->c) && !r->model) put_number(&r->s, 'm', "num_classes", r->classes);
+    return !fv_error(r->c);
+}
+
+static int points_open(run *r, const char *dir) {
+    points_data *d = (points_data *)fv_alloc(r->c, sizeof *d);
+    char training[4400];
+    r->data = d;
+    if (!d) return 0;
+    d->points = (int)number_of(&r->s, 'm', "num_points", 1024);
+    if (d->points < 1 || d->points > 1 << 20) return fv_fail(r->c, FV_EUSAGE, "num_points is %d", d->points);
+    find_h5(r, dir, training, sizeof training);
+    if (fv_error(r->c) || !(*training ? open_h5(r, d, training) : open_folders(r, d, dir))) return 0;
+    if (!fv_error(r->c)) run_put_classes(r, r->classes);
     for (int s = 0; s < 2 && !fv_error(r->c); s++) { /* mixed once, so that the first N items are of all classes */
         fv_rng g = {7, 1000000000u + (uint64_t)s, 0};
         d->order[s] = (int32_t *)fv_alloc(r->c, (size_t)r->count[s] * sizeof(int32_t));
@@ -104,7 +173,7 @@ static void points_close(run *r) {
 static int points_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
     const points_data *d = (const points_data *)r->data;
     int64_t N = d->points, dim[3] = {n, N, 3}, count = n;
-    int rotate = epoch >= 0 && number_of(&r->s, 't', "rotate", 0) > 0;
+    int rotate = epoch >= 0 && number_of(&r->s, 't', "rotate", 0) > 0, stretch = number_of(&r->s, 't', "stretch", 1) > 0;
     fv_tensor *x = fv_new(r->c, FV_F32, 3, dim), *label = fv_new(r->c, FV_I32, 1, &count);
     if (!x || !label) return 0;
     for (int i = 0; i < n; i++) {
@@ -118,7 +187,7 @@ static int points_batch(run *r, int split, const int32_t *index, int n, int epoc
             const float *p = src + 3 * k;
             to[3 * at] = u * p[0] - v * p[1], to[3 * at + 1] = v * p[0] + u * p[1], to[3 * at + 2] = p[2], at++, wanted--;
         }
-        if (epoch >= 0) fv_points_augment(&g, to, N);
+        if (epoch >= 0 && stretch) fv_points_augment(&g, to, N);
         ((int32_t *)label->data)[i] = d->label[split][d->order[split][index[i]]];
     }
     b->input[0] = x, b->inputs = 1, b->target[0] = label, b->targets = 1, b->count = n;
@@ -166,9 +235,8 @@ static int points_picture(run *r, canvas *v, int32_t item, double x, double y) {
 static int points_draw(run *r, const int32_t *index, int n, const char *png) { return classify_sheet(r, index, n, png, 6, 200, 200, points_picture); }
 
 static int points_demo(run *r, const char *dir, char fetched[][4096]) {
-    (void)fetched;
-    return clouds_write(r->c, dir);
+    return *fetched[0] ? parts_write(r->c, dir, fetched[0]) : clouds_write(r->c, dir);
 }
 
 extern const task task_points;
-const task task_points = {"points", "classes of point clouds and meshes", "clouds", presets, keys, 0, NULL, points_demo, points_open, points_close, points_batch, NULL, NULL, NULL, points_predict, points_draw};
+const task task_points = {"points", "classes of point clouds and meshes", "clouds", presets, keys, 0, "?kicad-packages3d", points_demo, points_open, points_close, points_batch, NULL, NULL, classify_chance, points_predict, points_draw};

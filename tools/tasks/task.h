@@ -10,8 +10,8 @@
 
 enum { SPLIT_TRAIN, SPLIT_TEST, BATCH_PARTS = 12 };
 
-typedef struct figure { char name[32]; double value; const char *unit; } figure; /* unit "%", "m", "#" (a count) or "" */
-typedef struct figures { figure at[48]; int count; } figures; /* the first one is the task's headline */
+typedef struct figure { char name[48]; double value; const char *unit; } figure; /* unit "%", "m", "#" (a count) or "" */
+typedef struct figures { figure at[112]; int count; } figures; /* the first one is the task's headline */
 void figure_add(figures *f, const char *name, double value, const char *unit);
 
 /* The tensors of a batch: input goes to fv_model_forward_many (or fv_model_forward) as it is, target to the loss. All are made with
@@ -30,10 +30,10 @@ typedef struct task {
     const char *(*presets)[2]; /* rows {name, "key=value ..."}, the first the default; ends with {NULL, NULL} */
     const char *const *keys;   /* training keys of its own; NULL at the end */
     int words;                 /* 1: it reads text, and wants the language model's tokenizer for every variant */
-    const char *fetch;         /* things of tools/fetch.sh that the demo wants, "a b"; NULL: none */
+    const char *fetch;         /* things of tools/fetch.sh that the demo wants, "a b"; NULL: none. "?a": it does without, too */
 
-    /* --data demo: fills the new folder DIR with files that open reads; `fetched` are the folders of `fetch`, in its order. NULL:
-     * the first of these is the data. 1 or 0. */
+    /* --data demo: fills the new folder DIR with files that open reads; `fetched` are the folders of `fetch`, in its order, "" for
+     * one that the demo does without. NULL: the first of these is the data. 1 or 0. */
     int (*demo)(run *r, const char *dir, char fetched[][4096]);
     /* Reads the data: r->data, r->count[2], r->class_names; puts what the data decide (num_classes, ...) into r->s, or refuses
      * with FV_EUSAGE what does not fit the settings. When the run is reopened, r->s holds the run's own. 1 or 0. */
@@ -69,10 +69,13 @@ struct run {
     int32_t *vocabulary;    /* [words]: the tokens that the training texts have; number i of the network is token vocabulary[i-1], 0 any other */
     int words;
     float *score;           /* [count[1]] while the test items are measured at a run's end: what each adds to the headline figure; NULL otherwise */
+    const char *question, *situation, *place; /* fv predict --question TEXT --situation TEXT --at X,Y,DEGREES, or NULL */
     int blind;              /* measure with the inputs of other items (see fv eval --shuffle) */
     int32_t *order;         /* of the training items in this epoch */
     int order_count;
     char data_path[4096];
+    int profile;            /* print where the time of the steps went */
+    double step_seconds, data_seconds; /* of all steps; of these, spent on making batches */
 };
 
 extern const task *const tasks[]; /* NULL at the end */
@@ -92,6 +95,8 @@ fv_rng run_rng(const run *r, int epoch, int32_t item);
 int32_t run_other(const run *r, int split, int32_t item);
 /* Opens the data of a reopened run, for a prediction that wants them. 1 or 0. */
 int run_open_data(run *r);
+/* The network gets as many classes as the data has; a config that says another number is refused. */
+int run_put_classes(run *r, int classes);
 /* Notes what a test item adds to the mean that is the headline figure (100 for a right answer, metres, ...), where that is asked for. */
 void run_score(run *r, int split, int item, double score);
 int is_interrupted(void);

@@ -133,8 +133,7 @@ static int video_open(run *r, const char *dir) {
         if (!as_json) snprintf(path, sizeof path, "%s/%s", dir, csv[s]);
         if (!(as_json ? read_json(r, d, dir, path, s) : read_csv(r, d, dir, path, s))) return 0;
     }
-    if (!r->model) put_number(&r->s, 'm', "num_classes", r->classes);
-    return 1;
+    return run_put_classes(r, r->classes);
 }
 static void video_close(run *r) {
     video_data *d = (video_data *)r->data;
@@ -264,7 +263,6 @@ static int video_measure(run *r, int split, int from, int count, figures *f) {
     fv_no_grad(r->c, was), fv_training(r->c, training);
     return !fv_error(r->c);
 }
-static int video_baselines(run *r, figures *f) { return figure_add(f, "chance", 100.0 / r->classes, "%"), 1; }
 
 static int video_predict(run *r, const char *file, int json) {
     int64_t T = (int64_t)number_of(&r->s, 'm', "num_frames", 16), S = (int64_t)number_of(&r->s, 'm', "img_size", 224), dim[5] = {1, 3, T, S, S};
@@ -295,4 +293,4 @@ static int video_draw(run *r, const int32_t *index, int n, const char *png) { re
 static int video_demo(run *r, const char *dir, char fetched[][4096]) { return actions_write(r->c, dir, fetched[0]); }
 
 extern const task task_video;
-const task task_video = {"video", "classes of clips", "clips", presets, keys, 0, "emoji", video_demo, video_open, video_close, video_batch, NULL, video_measure, video_baselines, video_predict, video_draw};
+const task task_video = {"video", "classes of clips", "clips", presets, keys, 0, "emoji", video_demo, video_open, video_close, video_batch, NULL, video_measure, classify_chance, video_predict, video_draw};

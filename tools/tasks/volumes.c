@@ -33,7 +33,7 @@ static int volumes_open(run *r, const char *dir) {
     }
     if (r->model && classes > r->model->num_classes) return fv_fail(r->c, FV_EUSAGE, "%s: %d classes, the run has %d", path, classes, r->model->num_classes);
     d->size[0] = F, d->size[1] = d->size[2] = H;
-    if (!r->model) put_number(&r->s, 'm', "num_classes", classes);
+    if (!run_put_classes(r, classes)) return 0;
     if (r->class_names) return 1;
     r->classes = classes, r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)classes * 64);
     int demo = classes == SHAPES && strstr(path, "shapes3d.npz") != NULL; /* the file has no names */
@@ -120,4 +120,4 @@ static int volumes_demo(run *r, const char *dir, char fetched[][4096]) {
 }
 
 extern const task task_volumes;
-const task task_volumes = {"volumes", "classes of volumes", "volumes", presets, keys, 0, NULL, volumes_demo, volumes_open, volumes_close, volumes_batch, NULL, NULL, NULL, volumes_predict, volumes_draw};
+const task task_volumes = {"volumes", "classes of volumes", "volumes", presets, keys, 0, NULL, volumes_demo, volumes_open, volumes_close, volumes_batch, NULL, NULL, classify_chance, volumes_predict, volumes_draw};
