@@ -2084,9 +2084,9 @@ typedef struct fv__kernels {
 #define FV__SQRT(a) _mm512_maskz_sqrt_ps((__mmask16)-1, a)
 #define FV__ROUND(a) _mm512_maskz_roundscale_ps((__mmask16)-1, a, 0)
 #define FV__SCALEF(a, n) _mm512_maskz_scalef_ps((__mmask16)-1, a, n) /* a 2^n */
-#define FV__FOLD(v) _mm256_add_ps(_mm512_castps512_ps256(v), FV__HIGH(v))
-#define FV__FOLD_MAX(v) _mm256_max_ps(_mm512_castps512_ps256(v), FV__HIGH(v))
-#define FV__HIGH(v) _mm256_castpd_ps(_mm512_maskz_extractf64x4_pd((__mmask8)-1, _mm512_castps_pd(v), 1))
+#define FV__FOLD(v) _mm256_add_ps(FV__HALF(v, 0), FV__HALF(v, 1))
+#define FV__FOLD_MAX(v) _mm256_max_ps(FV__HALF(v, 0), FV__HALF(v, 1))
+#define FV__HALF(v, i) _mm256_castpd_ps(_mm512_maskz_extractf64x4_pd((__mmask8)-1, _mm512_castps_pd(v), i))
 
 #elif FV__PASS == FV__PASS_NEON
 #define FV__V float32x4_t
@@ -2861,7 +2861,7 @@ static const fv__kernels FV__FN(kernels) = {
 #undef FV__SCALEF
 #undef FV__FOLD
 #undef FV__FOLD_MAX
-#undef FV__HIGH
+#undef FV__HALF
 #undef FV__PASS_F64
 #undef FV__PASS_SCALAR
 #undef FV__PASS_AVX2
@@ -8996,14 +8996,25 @@ FV_DEF void fv_ema(fv_ctx *c, fv_params *average, const fv_params *params, float
     fv_parallel(c, fv__sweep_jobs(params), fv__ema_job, &s);
 }
 
+/* The formats, to the tokenizer: read once, bounded by the disk. gcc spends a tenth of its time less on them at O1. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
+#pragma GCC push_options
+#pragma GCC optimize("O1")
+#endif
+
 /* ======================================================================================================
  * >>json (implementation)
  * ====================================================================================================== */
 /* ---- names that come twice, found in linear time whatever they are ---- */
 /* A name's hash and where the name is. */
-typedef struct fv__hashed { uint64_t hash, at; } fv__hashed;
+typedef struct fv__hashed {
+    uint64_t hash, at;
+} fv__hashed;
 /* Names by number: the at-th string from base on, or the string that the at-th struct of `stride` bytes begins with. */
-typedef struct fv__names { const char *base; size_t stride; } fv__names;
+typedef struct fv__names {
+    const char *base;
+    size_t stride;
+} fv__names;
 static const char *fv__name_at(const fv__names *n, uint64_t at) {
     const char *p = n->base + (size_t)at * (n->stride ? n->stride : 1), *name;
     if (!n->stride) return p;
@@ -9051,7 +9062,9 @@ static void fv__sort_names(fv__hashed *a, size_t n, const fv__names *names) {
         fv__hashed x = a[from];
         size_t at = from, child;
         while ((child = 2 * at + 1) < end) {
-            if (child + 1 < end && strcmp(fv__name_at(names, a[child].at), fv__name_at(names, a[child + 1].at)) < 0) child++;
+            if (child + 1 < end &&
+                strcmp(fv__name_at(names, a[child].at), fv__name_at(names, a[child + 1].at)) < 0)
+                child++;
             if (strcmp(fv__name_at(names, x.at), fv__name_at(names, a[child].at)) >= 0) break;
             a[at] = a[child], at = child;
         }
@@ -9066,7 +9079,8 @@ static const char *fv__twin(fv__hashed *a, size_t n, const fv__names *names) {
         for (end = i + 1; end < n && a[end].hash == a[i].hash; end++) {}
         if (end - i > 1) fv__sort_names(a + i, end - i, names);
         for (size_t k = i + 1; k < end; k++)
-            if (!strcmp(fv__name_at(names, a[k - 1].at), fv__name_at(names, a[k].at))) return fv__name_at(names, a[k].at);
+            if (!strcmp(fv__name_at(names, a[k - 1].at), fv__name_at(names, a[k].at)))
+                return fv__name_at(names, a[k].at);
     }
     return NULL;
 }
@@ -9076,7 +9090,11 @@ static const char *fv__twin(fv__hashed *a, size_t n, const fv__names *names) {
  * (over the closing quote and what the escapes left free); the quote before a key is FV__KEY. A node is the byte where a value,
  * or a member's key, begins, + 1. ---- */
 enum { FV__KEY = 1 };
-struct fv_json { char *text; uint32_t size; const char *name; };
+struct fv_json {
+    char *text;
+    uint32_t size;
+    const char *name;
+};
 
 typedef struct fv__jparser {
     fv_ctx *c;
@@ -9084,7 +9102,7 @@ typedef struct fv__jparser {
     const char *name;
     const uint8_t *s;
     size_t at, size;
-    size_t open, most;  /* keys of the objects that are open, and the most at any time */
+    size_t open, most; /* keys of the objects that are open, and the most at any time */
     fv__hashed *key;
 } fv__jparser;
 
@@ -9093,11 +9111,17 @@ static int fv__jfail(fv__jparser *p, const char *what) {
     return 0;
 }
 static void fv__jspace(fv__jparser *p) {
-    while (p->at < p->size && (p->s[p->at] == ' ' || p->s[p->at] == '\t' || p->s[p->at] == '\n' || p->s[p->at] == '\r')) p->at++;
+    while (p->at < p->size &&
+           (p->s[p->at] == ' ' || p->s[p->at] == '\t' || p->s[p->at] == '\n' || p->s[p->at] == '\r'))
+        p->at++;
 }
 /* bytes of a valid UTF-8 sequence at s, or 0 */
 static int fv__utf8(const uint8_t *s, size_t left) {
-    int n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+    int n = s[0] < 0x80                   ? 1
+            : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
+            : (s[0] & 0xf0) == 0xe0       ? 3
+            : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
+                                          : 0;
     if (!n || (size_t)n > left) return 0;
     for (int i = 1; i < n; i++)
         if ((s[i] & 0xc0) != 0x80) return 0;
@@ -9109,7 +9133,9 @@ static int fv__hex4(const uint8_t *s, size_t left, uint32_t *out) {
     *out = 0;
     for (int i = 0; i < 4; i++) {
         if ((size_t)i >= left) return 0;
-        int ch = s[i], d = ch >= '0' && ch <= '9' ? ch - '0' : (ch | 32) >= 'a' && (ch | 32) <= 'f' ? (ch | 32) - 'a' + 10 : -1;
+        int ch = s[i], d = ch >= '0' && ch <= '9'                 ? ch - '0'
+                           : (ch | 32) >= 'a' && (ch | 32) <= 'f' ? (ch | 32) - 'a' + 10
+                                                                  : -1;
         if (d < 0) return 0;
         *out = *out * 16 + (uint32_t)d;
     }
@@ -9127,7 +9153,9 @@ static size_t fv__jescape(const uint8_t *s, size_t left, uint32_t *code) {
     uint32_t low;
     if (left < 5 || s[0] != 'u' || !fv__hex4(s + 1, left - 1, code)) return 0;
     if (*code < 0xd800 || *code > 0xdfff) return 5;
-    if (*code > 0xdbff || left < 11 || s[5] != '\\' || s[6] != 'u' || !fv__hex4(s + 7, left - 7, &low) || low < 0xdc00 || low > 0xdfff) return 0;
+    if (*code > 0xdbff || left < 11 || s[5] != '\\' || s[6] != 'u' || !fv__hex4(s + 7, left - 7, &low) ||
+        low < 0xdc00 || low > 0xdfff)
+        return 0;
     *code = 0x10000 + ((*code - 0xd800) << 10) + (low - 0xdc00);
     return 11;
 }
@@ -9227,7 +9255,8 @@ static int fv__jlist(fv__jparser *p, int depth, int object) {
     if (object && p->j) {
         fv__names names = {p->j->text, 0};
         const char *twin = fv__twin(p->key + first, p->open - first, &names);
-        if (twin) return fv_fail(p->c, FV_EFORMAT, "%s: not valid JSON: the key \"%.80s\" comes twice", p->name, twin);
+        if (twin)
+            return fv_fail(p->c, FV_EFORMAT, "%s: not valid JSON: the key \"%.80s\" comes twice", p->name, twin);
     }
     p->open = first;
     return 1;
@@ -9301,7 +9330,8 @@ static uint32_t fv__jover_value(const fv_json *j, uint32_t at) {
         else if (ch == '{' || ch == '[') depth++, at++;
         else if (ch == '}' || ch == ']') depth--, at++;
         else if (depth) at++;
-        else while (at < j->size && !strchr(",]} \t\r\n", j->text[at])) at++;
+        else
+            while (at < j->size && !strchr(",]} \t\r\n", j->text[at])) at++;
     } while (depth);
     return at;
 }
@@ -9346,7 +9376,9 @@ FV_DEF fv_jnode fv_json_at(const fv_json *j, fv_jnode n, int i) {
     for (n = fv_json_first(j, n); n && i > 0; i--) n = fv_json_next(j, n);
     return i < 0 ? 0 : n;
 }
-FV_DEF const char *fv_json_key(const fv_json *j, fv_jnode n) { return j && n && j->text[n - 1] == FV__KEY ? j->text + n : ""; }
+FV_DEF const char *fv_json_key(const fv_json *j, fv_jnode n) {
+    return j && n && j->text[n - 1] == FV__KEY ? j->text + n : "";
+}
 FV_DEF fv_jnode fv_json_get(const fv_json *j, fv_jnode n, const char *key) {
     if (fv_json_type(j, n) != FV_JSON_OBJECT) return 0;
     for (n = fv_json_first(j, n); n; n = fv_json_next(j, n))
@@ -9424,7 +9456,11 @@ FV_DEF void fv_text_free(fv_ctx *c, fv_text *t) {
  * ====================================================================================================== */
 /* A key, and where its value is read when asked for: from a safetensors header (json) or a mapped GGUF file (value: its type's
  * byte; a string's copy follows the key's). */
-typedef struct fv__meta_at { const char *key; const fv_json *json; const uint8_t *value; } fv__meta_at;
+typedef struct fv__meta_at {
+    const char *key;
+    const fv_json *json;
+    const uint8_t *value;
+} fv__meta_at;
 struct fv_weights {
     char *path;
     fv_entry *entry;
@@ -9436,17 +9472,24 @@ struct fv_weights {
     char *strings;      /* GGUF: NUL-terminated copies of keys, string values and names */
 };
 
-static const struct { const char *name; int block, bytes; } fv__dtypes[] = {
-    {"other", 1, 0},
+static const struct {
+    const char *name;
+    int block, bytes;
+} fv__dtypes[] = {{"other", 1, 0},
 #define FV__DTYPE_ROW(name, block, bytes) {#name, block, bytes},
-    FV_DTYPE_LIST(FV__DTYPE_ROW)
+                  FV_DTYPE_LIST(FV__DTYPE_ROW)
 #undef FV__DTYPE_ROW
 };
 FV_DEF const char *fv_dtype_name(fv_dtype d) { return (unsigned)d < FV_D_COUNT ? fv__dtypes[d].name : "?"; }
 FV_DEF const char *fv_entry_dtype(const fv_entry *e) {
-    static const struct { int number; const char *name; } other[] = { /* of ggml, only inspected */
-        {9, "Q8_1"}, {10, "Q2_K"}, {11, "Q3_K"}, {15, "Q8_K"}, {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"},
-        {20, "IQ4_NL"}, {21, "IQ3_S"}, {22, "IQ2_S"}, {23, "IQ4_XS"}, {29, "IQ1_M"}, {34, "TQ1_0"}, {35, "TQ2_0"}, {39, "MXFP4"}};
+    static const struct {
+        int number;
+        const char *name;
+    } other[] = {/* of ggml, only inspected */
+                 {9, "Q8_1"},     {10, "Q2_K"},   {11, "Q3_K"},    {15, "Q8_K"},
+                 {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"},
+                 {20, "IQ4_NL"},  {21, "IQ3_S"},  {22, "IQ2_S"},   {23, "IQ4_XS"},
+                 {29, "IQ1_M"},   {34, "TQ1_0"},  {35, "TQ2_0"},   {39, "MXFP4"}};
     for (int i = 0; e->dtype == FV_D_OTHER && i < FV__COUNT(other); i++)
         if (other[i].number == e->ggml_type) return other[i].name;
     return fv_dtype_name(e->dtype);
@@ -9476,7 +9519,8 @@ static int fv__weights_index(fv_ctx *c, fv_weights *w) {
     fv__names names = {(const char *)w->entry, sizeof *w->entry};
     w->index = (fv__hashed *)fv__alloc_dirty(c, ((size_t)w->count + 1) * sizeof *w->index);
     if (!w->index) return 0;
-    for (int i = 0; i < w->count; i++) w->index[i].hash = fv__hash_name(w->entry[i].name), w->index[i].at = (uint64_t)i;
+    for (int i = 0; i < w->count; i++)
+        w->index[i].hash = fv__hash_name(w->entry[i].name), w->index[i].at = (uint64_t)i;
     const char *twin = fv__twin(w->index, (size_t)w->count, &names);
     return !twin || fv_fail(c, FV_EFORMAT, "%s: the tensor \"%.100s\" comes twice", w->path, twin);
 }
@@ -9494,33 +9538,12 @@ FV_DEF const fv_entry *fv_weights_find(const fv_weights *w, const char *name) {
     return NULL;
 }
 FV_DEF int fv_weights_count(const fv_weights *w) { return w ? w->count : 0; }
-FV_DEF const fv_entry *fv_weights_at(const fv_weights *w, int i) { return w && i >= 0 && i < w->count ? &w->entry[i] : NULL; }
+FV_DEF const fv_entry *fv_weights_at(const fv_weights *w, int i) {
+    return w && i >= 0 && i < w->count ? &w->entry[i] : NULL;
+}
 FV_DEF const char *fv_weights_path(const fv_weights *w) { return w->path; }
 FV_DEF int fv_weights_is_gguf(const fv_weights *w) { return w && w->gguf; }
 FV_DEF int fv_weights_meta_count(const fv_weights *w) { return w ? w->metas : 0; }
-static void fv__gguf_value(const uint8_t *p, const char *string, fv_meta *m);
-FV_DEF int fv_weights_meta_at(const fv_weights *w, int i, fv_meta *m) {
-    memset(m, 0, sizeof *m);
-    if (!w || i < 0 || i >= w->metas) return 0;
-    const fv__meta_at *at = &w->meta[i];
-    m->key = at->key;
-    if (at->json) m->string = fv_json_string(at->json, (fv_jnode)(at->key - at->json->text), "");
-    else fv__gguf_value(at->value, at->key + strlen(at->key) + 1, m);
-    return 1;
-}
-static int fv__weights_meta(const fv_weights *w, const char *key, fv_meta *m) {
-    for (int i = 0; w && i < w->metas; i++)
-        if (!strcmp(w->meta[i].key, key)) return fv_weights_meta_at(w, i, m);
-    return 0;
-}
-FV_DEF const char *fv_weights_meta_string(const fv_weights *w, const char *key, const char *otherwise) {
-    fv_meta m;
-    return fv__weights_meta(w, key, &m) && m.string ? m.string : otherwise;
-}
-FV_DEF double fv_weights_meta_number(const fv_weights *w, const char *key, double otherwise) {
-    fv_meta m;
-    return fv__weights_meta(w, key, &m) && m.is_number ? m.number : otherwise;
-}
 
 /* Room was made for it: see fv__weights_room. */
 static fv_entry *fv__weights_add(fv_weights *w) {
@@ -9564,23 +9587,27 @@ static int64_t fv__st_whole(const fv_json *j, fv_jnode n) {
 
 static int fv__st_entry(fv_ctx *c, fv_weights *w, const fv_json *j, fv_jnode n, uint64_t base, uint64_t size) {
     const char *name = fv_json_key(j, n);
-    fv_jnode dtype = fv_json_get(j, n, "dtype"), shape = fv_json_get(j, n, "shape"), at = fv_json_get(j, n, "data_offsets");
+    fv_jnode dtype = fv_json_get(j, n, "dtype"), shape = fv_json_get(j, n, "shape"),
+             at = fv_json_get(j, n, "data_offsets");
     if (!*name) return fv__st_bad(c, w, name, "an empty name");
-    if (fv_json_type(j, n) != FV_JSON_OBJECT || fv_json_count(j, n) != 3 || fv_json_type(j, dtype) != FV_JSON_STRING ||
-        fv_json_type(j, shape) != FV_JSON_ARRAY || fv_json_type(j, at) != FV_JSON_ARRAY || fv_json_count(j, at) != 2)
+    if (fv_json_type(j, n) != FV_JSON_OBJECT || fv_json_count(j, n) != 3 ||
+        fv_json_type(j, dtype) != FV_JSON_STRING || fv_json_type(j, shape) != FV_JSON_ARRAY ||
+        fv_json_type(j, at) != FV_JSON_ARRAY || fv_json_count(j, at) != 2)
         return fv__st_bad(c, w, name, "its entry is not {dtype, shape, data_offsets}");
     if (fv_json_count(j, shape) > FV_MAX_RANK) return fv__st_bad(c, w, name, "more than 8 dimensions");
     fv_entry *e = fv__weights_add(w);
     e->name = name, e->file = (uint8_t)(w->files - 1);
     for (fv_jnode d = fv_json_first(j, shape); d; d = fv_json_next(j, d))
-        if ((e->dim[e->rank++] = fv__st_whole(j, d)) < 0) return fv__st_bad(c, w, name, "a dimension is not a whole number");
+        if ((e->dim[e->rank++] = fv__st_whole(j, d)) < 0)
+            return fv__st_bad(c, w, name, "a dimension is not a whole number");
     for (int i = FV_D_F32; i <= FV_D_F8_E5M2; i++)
         if (!strcmp(fv__dtypes[i].name, fv_json_string(j, dtype, ""))) e->dtype = (fv_dtype)i;
     if (!e->dtype) return fv__st_bad(c, w, name, "an unknown dtype");
     int64_t from = fv__st_whole(j, fv_json_at(j, at, 0)), to = fv__st_whole(j, fv_json_at(j, at, 1));
     e->count = fv__dims_count(e);
     if (e->count < 0) return fv__st_bad(c, w, name, "its dimensions overflow");
-    if (from < 0 || to < from || (uint64_t)to > size) return fv__st_bad(c, w, name, "its data lies outside the file");
+    if (from < 0 || to < from || (uint64_t)to > size)
+        return fv__st_bad(c, w, name, "its data lies outside the file");
     e->bytes = (uint64_t)(to - from);
     if (e->bytes != (uint64_t)e->count * (uint64_t)fv__dtypes[e->dtype].bytes)
         return fv__st_bad(c, w, name, "its data_offsets do not fit its shape and dtype");
@@ -9596,30 +9623,36 @@ static int fv__weights_cover(fv_ctx *c, const fv_weights *w, int first, uint64_t
     size_t used = 0;
     if (!e) return 0;
     for (int i = 0; i < n; i++) /* the empty ones hide nothing */
-        if (w->entry[first + i].bytes) e[used].hash = w->entry[first + i].offset, e[used++].at = (uint64_t)(first + i);
+        if (w->entry[first + i].bytes)
+            e[used].hash = w->entry[first + i].offset, e[used++].at = (uint64_t)(first + i);
     fv__sort_hashes(e, used, 56); /* the "hash" is the offset */
     for (size_t i = 0; i < used && !c->status; i++) {
         const fv_entry *x = &w->entry[e[i].at];
         if (x->offset < base) fv__st_bad(c, w, x->name, "its data overlaps another tensor's");
-        else if (exact && x->offset > base) fv__st_bad(c, w, x->name, "there is a hole in the data before it");
+        else if (exact && x->offset > base)
+            fv__st_bad(c, w, x->name, "there is a hole in the data before it");
         base = x->offset + x->bytes;
     }
     fv_free(c, e);
     if (exact && base != end && !c->status)
-        fv_fail(c, FV_EFORMAT, "%s: %llu bytes at its end belong to no tensor", w->path, (unsigned long long)(end - base));
+        fv_fail(c, FV_EFORMAT, "%s: %llu bytes at its end belong to no tensor", w->path,
+                (unsigned long long)(end - base));
     return !c->status;
 }
 
 /* What a file whose first 8 bytes announce no header is, where that can be told. */
 static int fv__foreign(fv_ctx *c, const char *path, const fv_file *f) {
     const char *s = (const char *)f->data, *end = s + f->size;
-    if (f->size >= 3 && !memcmp(s, "\xef\xbb\xbf", 3)) s += 3; /* a page may begin with a byte order mark, and with space */
+    if (f->size >= 3 && !memcmp(s, "\xef\xbb\xbf", 3))
+        s += 3; /* a page may begin with a byte order mark, and with space */
     while (s < end && (*s == ' ' || *s == '\t' || *s == '\n' || *s == '\r')) s++;
     size_t n = (size_t)(end - s);
     if (n >= 7 && !memcmp(s, "version", 7))
-        return fv_fail(c, FV_EFORMAT, "%s: this is a git-lfs pointer, not the file itself: run git lfs pull", path);
+        return fv_fail(c, FV_EFORMAT, "%s: this is a git-lfs pointer, not the file itself: run git lfs pull",
+                       path);
     if (n >= 4 && (!memcmp(s, "PK\3\4", 4) || (s[0] == '\x80' && s[1] < 6)))
-        return fv_fail(c, FV_EFORMAT, "%s: this is a PyTorch pickle, not safetensors: convert it in Python", path);
+        return fv_fail(c, FV_EFORMAT, "%s: this is a PyTorch pickle, not safetensors: convert it in Python",
+                       path);
     if (n >= 2 && s[0] == '<' && (s[1] == '!' || s[1] == '?' || ((s[1] | 32) >= 'a' && (s[1] | 32) <= 'z')))
         return fv_fail(c, FV_EFORMAT, "%s: this is an HTML page, not the file itself: download it again", path);
     return 0;
@@ -9627,7 +9660,8 @@ static int fv__foreign(fv_ctx *c, const char *path, const fv_file *f) {
 
 static int fv__st_meta(fv_ctx *c, fv_weights *w, const fv_json *j, fv_jnode n) {
     for (fv_jnode v = fv_json_first(j, n); v; v = fv_json_next(j, v)) {
-        if (fv_json_type(j, v) != FV_JSON_STRING) return fv_fail(c, FV_EFORMAT, "%s: __metadata__ is not a map of strings", w->path);
+        if (fv_json_type(j, v) != FV_JSON_STRING)
+            return fv_fail(c, FV_EFORMAT, "%s: __metadata__ is not a map of strings", w->path);
         fv__meta_at *m = fv__weights_add_meta(w);
         m->key = fv_json_key(j, v), m->json = j;
     }
@@ -9639,9 +9673,15 @@ static fv_json *fv__st_header(fv_ctx *c, const fv_file *f, const char *path, uin
     uint64_t n = 0;
     for (int i = 0; i < 8 && f->size >= 8; i++) n |= (uint64_t)f->data[i] << (8 * i);
     if ((f->size < 8 || n > 100000000) && f->size && (fv__foreign(c, path, f) || c->status)) return NULL;
-    if (f->size < 8) return fv_fail(c, FV_EFORMAT, "%s: cut short: %zu bytes are no safetensors file", path, f->size), (fv_json *)NULL;
-    if (n > 100000000) fv_fail(c, FV_EFORMAT, "%s: not safetensors: its first 8 bytes announce a header of %llu bytes", path, (unsigned long long)n);
-    else if (n > f->size - 8) fv_fail(c, FV_EFORMAT, "%s: cut short: the header ends at byte %llu, the file at %zu", path, (unsigned long long)n + 8, f->size);
+    if (f->size < 8)
+        return fv_fail(c, FV_EFORMAT, "%s: cut short: %zu bytes are no safetensors file", path, f->size),
+               (fv_json *)NULL;
+    if (n > 100000000)
+        fv_fail(c, FV_EFORMAT, "%s: not safetensors: its first 8 bytes announce a header of %llu bytes", path,
+                (unsigned long long)n);
+    else if (n > f->size - 8)
+        fv_fail(c, FV_EFORMAT, "%s: cut short: the header ends at byte %llu, the file at %zu", path,
+                (unsigned long long)n + 8, f->size);
     else if (!n) fv_fail(c, FV_EFORMAT, "%s: not safetensors: no JSON at byte 8", path);
     *length = n;
     return fv_json_parse(c, (const char *)f->data + 8, (size_t)n, path);
@@ -9655,16 +9695,21 @@ static int fv__st_open(fv_ctx *c, fv_weights *w, const char *path) {
     fv_json *j = w->json[w->files - 1] = fv__st_header(c, f, path, &n);
     if (!j) return 0;
     fv_jnode root = fv_json_root(j), meta = fv_json_get(j, root, "__metadata__");
-    if (fv_json_type(j, root) != FV_JSON_OBJECT) return fv_fail(c, FV_EFORMAT, "%s: the header is not a JSON object", path);
-    if (meta && fv_json_type(j, meta) != FV_JSON_OBJECT) return fv_fail(c, FV_EFORMAT, "%s: __metadata__ is not a map of strings", path);
-    if (!fv__weights_room(c, w, fv_json_count(j, root) - (meta != 0), fv_json_count(j, meta)) || !fv__st_meta(c, w, j, meta)) return 0;
+    if (fv_json_type(j, root) != FV_JSON_OBJECT)
+        return fv_fail(c, FV_EFORMAT, "%s: the header is not a JSON object", path);
+    if (meta && fv_json_type(j, meta) != FV_JSON_OBJECT)
+        return fv_fail(c, FV_EFORMAT, "%s: __metadata__ is not a map of strings", path);
+    if (!fv__weights_room(c, w, fv_json_count(j, root) - (meta != 0), fv_json_count(j, meta)) ||
+        !fv__st_meta(c, w, j, meta))
+        return 0;
     for (fv_jnode v = fv_json_first(j, root); v; v = fv_json_next(j, v))
         if (v != meta && !fv__st_entry(c, w, j, v, n + 8, f->size - 8 - n)) return 0;
     return fv__weights_cover(c, w, first, n + 8, f->size, 1);
 }
 
 static int fv__weights_add_file(fv_ctx *c, fv_weights *w, const char *path) {
-    if (w->files == FV__COUNT(w->file)) return fv_fail(c, FV_EFORMAT, "%s: more than %d shards", w->path, FV__COUNT(w->file));
+    if (w->files == FV__COUNT(w->file))
+        return fv_fail(c, FV_EFORMAT, "%s: more than %d shards", w->path, FV__COUNT(w->file));
     if (!fv_file_open(c, path, &w->file[w->files])) return 0;
     w->files++;
     return 1;
@@ -9694,16 +9739,20 @@ static int fv__st_index(fv_ctx *c, fv_weights *w, const char *path, const fv_jso
     fv_jnode map = fv_json_get(j, fv_json_root(j), "weight_map");
     const char *slash = strrchr(path, '/'), *opened[256];
     char full[4096];
-    if (fv_json_type(j, map) != FV_JSON_OBJECT) return fv_fail(c, FV_EFORMAT, "%s: an index without a weight_map", path);
+    if (fv_json_type(j, map) != FV_JSON_OBJECT)
+        return fv_fail(c, FV_EFORMAT, "%s: an index without a weight_map", path);
     for (fv_jnode v = fv_json_first(j, map); v; v = fv_json_next(j, v)) {
         const char *name = fv_json_string(j, v, NULL);
-        if (!name || !*name || strchr(name, '/') || strchr(name, '\\') || !strcmp(name, "..") || !strcmp(name, "."))
-            return fv_fail(c, FV_EFORMAT, "%s: the shard of \"%.80s\" is not a file name in this folder", path, fv_json_key(j, v));
+        if (!name || !*name || strchr(name, '/') || strchr(name, '\\') || !strcmp(name, "..") ||
+            !strcmp(name, "."))
+            return fv_fail(c, FV_EFORMAT, "%s: the shard of \"%.80s\" is not a file name in this folder",
+                           path, fv_json_key(j, v));
         int known = 0; /* the index itself stands at 0; the last one opened is the likeliest */
         for (int i = w->files - 1; i > 0 && !known; i--) known = !strcmp(opened[i], name);
         if (known) continue;
         snprintf(full, sizeof full, "%.*s%s", slash ? (int)(slash - path) + 1 : 0, path, name);
-        if (!fv__same_folder(path, full)) return fv_fail(c, FV_EFORMAT, "%s: the shard %.80s leads out of this folder", path, name);
+        if (!fv__same_folder(path, full))
+            return fv_fail(c, FV_EFORMAT, "%s: the shard %.80s leads out of this folder", path, name);
         if (!fv__weights_add_file(c, w, full)) return 0;
         opened[w->files - 1] = name;
         if (!fv__st_open(c, w, full)) return 0;
@@ -9747,7 +9796,17 @@ static float fv__f16_to(uint16_t h) {
 
 static double fv__element(const fv_entry *e, int64_t i) {
     const uint8_t *p = e->data + (size_t)i * (size_t)fv__dtypes[e->dtype].bytes;
-    union { float f; double d; uint16_t h; int8_t b; int16_t s; int32_t i; int64_t l; uint32_t u; uint64_t q; } v;
+    union {
+        float f;
+        double d;
+        uint16_t h;
+        int8_t b;
+        int16_t s;
+        int32_t i;
+        int64_t l;
+        uint32_t u;
+        uint64_t q;
+    } v;
     memset(&v, 0, sizeof v);
     memcpy(&v, p, (size_t)fv__dtypes[e->dtype].bytes);
     switch (e->dtype) {
@@ -9791,7 +9850,8 @@ FV_DEF int fv_safetensors_write(fv_ctx *c, const char *path, const fv_save_entry
             fv_text_add(c, &t, "%s%lld", d ? "," : "", (long long)e->dim[d]);
             n *= (uint64_t)e->dim[d];
         }
-        fv_text_add(c, &t, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at, (unsigned long long)(at + n));
+        fv_text_add(c, &t, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,
+                    (unsigned long long)(at + n));
         at += n;
     }
     fv_text_add(c, &t, "}");
@@ -9836,7 +9896,8 @@ static void fv__sha_constants(uint32_t k[64], uint32_t h[8]) {
 static void fv__sha_block(fv_sha *s, const uint32_t k[64]) {
     uint32_t w[64], v[8];
     for (int i = 0; i < 16; i++)
-        w[i] = (uint32_t)s->block[4 * i] << 24 | (uint32_t)s->block[4 * i + 1] << 16 | (uint32_t)s->block[4 * i + 2] << 8 | s->block[4 * i + 3];
+        w[i] = (uint32_t)s->block[4 * i] << 24 | (uint32_t)s->block[4 * i + 1] << 16 |
+               (uint32_t)s->block[4 * i + 2] << 8 | s->block[4 * i + 3];
     for (int i = 16; i < 64; i++) {
         uint32_t a = fv__rotr(w[i - 15], 7) ^ fv__rotr(w[i - 15], 18) ^ w[i - 15] >> 3;
         uint32_t b = fv__rotr(w[i - 2], 17) ^ fv__rotr(w[i - 2], 19) ^ w[i - 2] >> 10;
@@ -9845,8 +9906,10 @@ static void fv__sha_block(fv_sha *s, const uint32_t k[64]) {
     memcpy(v, s->h, sizeof v);
     for (int i = 0; i < 64; i++) {
         uint32_t e = v[4], a = v[0];
-        uint32_t t1 = v[7] + (fv__rotr(e, 6) ^ fv__rotr(e, 11) ^ fv__rotr(e, 25)) + ((e & v[5]) ^ (~e & v[6])) + k[i] + w[i];
-        uint32_t t2 = (fv__rotr(a, 2) ^ fv__rotr(a, 13) ^ fv__rotr(a, 22)) + ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
+        uint32_t t1 = v[7] + (fv__rotr(e, 6) ^ fv__rotr(e, 11) ^ fv__rotr(e, 25)) +
+                      ((e & v[5]) ^ (~e & v[6])) + k[i] + w[i];
+        uint32_t t2 =
+            (fv__rotr(a, 2) ^ fv__rotr(a, 13) ^ fv__rotr(a, 22)) + ((a & v[1]) ^ (a & v[2]) ^ (v[1] & v[2]));
         memmove(v + 1, v, 7 * sizeof *v);
         v[4] += t1, v[0] = t1 + t2;
     }
@@ -9889,7 +9952,13 @@ FV_DEF void fv_sha256(const void *data, size_t size, uint8_t out[32]) {
  * ====================================================================================================== */
 /* A cursor over the file: each read checks what is left, and after a failure gives zeros. The first pass checks everything and
  * counts, w->strings being NULL; only then is memory asked for, and the second pass fills it. */
-typedef struct fv__gguf { fv_ctx *c; fv_weights *w; const uint8_t *s; size_t at, size, room; char *string; } fv__gguf;
+typedef struct fv__gguf {
+    fv_ctx *c;
+    fv_weights *w;
+    const uint8_t *s;
+    size_t at, size, room;
+    char *string;
+} fv__gguf;
 
 static uint64_t fv__gguf_bad(fv__gguf *g, const char *what) {
     fv_fail(g->c, FV_EFORMAT, "%s: not a valid GGUF file at byte %zu: %s", g->w->path, g->at, what);
@@ -9953,13 +10022,37 @@ static void fv__gguf_value(const uint8_t *p, const char *string, fv_meta *m) {
     else m->type = (uint32_t)fv__little(p + 4, 4), m->count = fv__little(p + 8, 8), m->data = p + 16;
 }
 
+FV_DEF int fv_weights_meta_at(const fv_weights *w, int i, fv_meta *m) {
+    memset(m, 0, sizeof *m);
+    if (!w || i < 0 || i >= w->metas) return 0;
+    const fv__meta_at *at = &w->meta[i];
+    m->key = at->key;
+    if (at->json) m->string = fv_json_string(at->json, (fv_jnode)(at->key - at->json->text), "");
+    else fv__gguf_value(at->value, at->key + strlen(at->key) + 1, m);
+    return 1;
+}
+static int fv__weights_meta(const fv_weights *w, const char *key, fv_meta *m) {
+    for (int i = 0; w && i < w->metas; i++)
+        if (!strcmp(w->meta[i].key, key)) return fv_weights_meta_at(w, i, m);
+    return 0;
+}
+FV_DEF const char *fv_weights_meta_string(const fv_weights *w, const char *key, const char *otherwise) {
+    fv_meta m;
+    return fv__weights_meta(w, key, &m) && m.string ? m.string : otherwise;
+}
+FV_DEF double fv_weights_meta_number(const fv_weights *w, const char *key, double otherwise) {
+    fv_meta m;
+    return fv__weights_meta(w, key, &m) && m.is_number ? m.number : otherwise;
+}
+
 static void fv__gguf_array(fv__gguf *g) {
     uint64_t type = fv__gguf_uint(g, 4), count = fv__gguf_uint(g, 8);
     if (g->c->status) return;
     if (type == 9) fv__gguf_bad(g, "nested arrays are not read here");
     else if (type > 12) fv__gguf_bad(g, "an unknown type of value");
     else if (type != 8) {
-        if (count > (g->size - g->at) / fv__gguf_sizes[type]) fv__gguf_bad(g, "an array is longer than the file");
+        if (count > (g->size - g->at) / fv__gguf_sizes[type])
+            fv__gguf_bad(g, "an array is longer than the file");
         else g->at += (size_t)(count * fv__gguf_sizes[type]);
     } else if (count > (g->size - g->at) / 8) fv__gguf_bad(g, "an array is longer than the file");
     else
@@ -9980,7 +10073,8 @@ static void fv__gguf_meta(fv__gguf *g) {
     if (type == 8) fv__gguf_string(g);
     else if (type == 9) fv__gguf_array(g);
     else if (type > 12) fv__gguf_bad(g, "an unknown type of value");
-    else if (fv__gguf_uint(g, fv__gguf_sizes[type]) > 1 && type == 7) fv__gguf_bad(g, "a bool that is neither 0 nor 1");
+    else if (fv__gguf_uint(g, fv__gguf_sizes[type]) > 1 && type == 7)
+        fv__gguf_bad(g, "a bool that is neither 0 nor 1");
     if (g->c->status || !g->string) return;
     fv__meta_at *m = fv__weights_add_meta(g->w);
     m->key = key, m->value = value;
@@ -10026,7 +10120,8 @@ static void fv__gguf_tensor(fv__gguf *g) {
     if (g->c->status) return;
     int block = fv__dtypes[e.dtype].block;
     if (e.count < 0) fv__gguf_bad(g, "a tensor's dimensions overflow");
-    else if (block > 1 && (!e.rank || e.dim[e.rank - 1] % block)) fv__gguf_bad(g, "a quantised row is no whole number of blocks");
+    else if (block > 1 && (!e.rank || e.dim[e.rank - 1] % block))
+        fv__gguf_bad(g, "a quantised row is no whole number of blocks");
     else e.bytes = (uint64_t)(e.count / block) * (uint64_t)fv__dtypes[e.dtype].bytes;
     if (!g->c->status && g->string) *fv__weights_add(g->w) = e;
 }
@@ -10068,14 +10163,18 @@ static int fv__gguf_open(fv_ctx *c, fv_weights *w, const char *path) {
     g.c = c, g.w = w, g.s = w->file[0].data, g.size = w->file[0].size, g.at = 4;
     w->gguf = 1;
     uint32_t version = (uint32_t)fv__gguf_uint(&g, 4);
-    if (!c->status && version > 0xffff) return fv_fail(c, FV_EFORMAT, "%s: a big-endian GGUF file: convert it to little-endian", path);
-    if (!c->status && version != 2 && version != 3) return fv_fail(c, FV_EFORMAT, "%s: GGUF version %u: 2 and 3 are read here", path, version);
+    if (!c->status && version > 0xffff)
+        return fv_fail(c, FV_EFORMAT, "%s: a big-endian GGUF file: convert it to little-endian", path);
+    if (!c->status && version != 2 && version != 3)
+        return fv_fail(c, FV_EFORMAT, "%s: GGUF version %u: 2 and 3 are read here", path, version);
     uint64_t tensors = fv__gguf_uint(&g, 8), metas = fv__gguf_uint(&g, 8);
-    if (!c->status && (tensors > g.size / 24 || metas > g.size / 12)) return (int)fv__gguf_bad(&g, "more tensors or keys than the file has room for");
+    if (!c->status && (tensors > g.size / 24 || metas > g.size / 12))
+        return (int)fv__gguf_bad(&g, "more tensors or keys than the file has room for");
     size_t start = g.at;
     for (int pass = 0; pass < 2 && !c->status; pass++) {
         g.at = start;
-        if (pass && (!fv__weights_room(c, w, (int64_t)tensors, (int64_t)metas) || !(g.string = w->strings = (char *)fv__alloc_dirty(c, g.room + 1))))
+        if (pass && (!fv__weights_room(c, w, (int64_t)tensors, (int64_t)metas) ||
+                     !(g.string = w->strings = (char *)fv__alloc_dirty(c, g.room + 1))))
             return 0;
         for (uint64_t i = 0; i < metas && !c->status; i++) fv__gguf_meta(&g);
         for (uint64_t i = 0; i < tensors && !c->status; i++) fv__gguf_tensor(&g);
@@ -10153,8 +10252,10 @@ static int fv__dequantise(fv_dtype d, const uint8_t *src, int64_t blocks, float 
 FV_DEF int fv_entry_read(fv_ctx *c, const fv_weights *w, const fv_entry *e, fv_type to, void *dst) {
     if (c->status) return 0;
     if (!e->dtype || e->dtype == FV_D_F8_E4M3 || e->dtype == FV_D_F8_E5M2)
-        return fv_fail(c, FV_EUNAVAILABLE, "%s: tensor \"%.100s\" is stored as %s, which is not read here", w->path, e->name, fv_entry_dtype(e));
-    if ((e->dtype == FV_D_F32 && to == FV_F32) || (e->dtype == FV_D_BF16 && to == FV_BF16) || (e->dtype == FV_D_I64 && to == FV_I64)) {
+        return fv_fail(c, FV_EUNAVAILABLE, "%s: tensor \"%.100s\" is stored as %s, which is not read here",
+                       w->path, e->name, fv_entry_dtype(e));
+    if ((e->dtype == FV_D_F32 && to == FV_F32) || (e->dtype == FV_D_BF16 && to == FV_BF16) ||
+        (e->dtype == FV_D_I64 && to == FV_I64)) {
         if (e->bytes) memcpy(dst, e->data, (size_t)e->bytes);
         return 1;
     }
@@ -10191,7 +10292,8 @@ FV_DEF fv_weights *fv_weights_open(fv_ctx *c, const char *given) {
     w->path = fv__strdup(c, path);
     int ok = w->path && fv__weights_add_file(c, w, path);
     const fv_file *f = &w->file[0];
-    if (ok && f->size >= 4 && !memcmp(f->data, "GGUF", 4)) ok = fv__gguf_open(c, w, path) && fv__weights_index(c, w);
+    if (ok && f->size >= 4 && !memcmp(f->data, "GGUF", 4))
+        ok = fv__gguf_open(c, w, path) && fv__weights_index(c, w);
     else if (ok && f->size && f->data[0] == '{') {
         fv_json *j = fv_json_parse(c, (const char *)f->data, f->size, path);
         ok = j && fv__st_index(c, w, path, j) && fv__weights_index(c, w) && fv__index_agrees(c, w, path, j);
@@ -10201,6 +10303,10 @@ FV_DEF fv_weights *fv_weights_open(fv_ctx *c, const char *given) {
     fv_weights_close(c, w);
     return NULL;
 }
+
+#if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
+#pragma GCC pop_options
+#endif
 
 /* ======================================================================================================
  * >>tokenizer (implementation)
@@ -13647,7 +13753,9 @@ FV_DEF int fv_model_load(fv_ctx *c, fv_model *m, fv_weights *w, const char *pref
 /* ======================================================================================================
  * >>train (implementation)
  * ====================================================================================================== */
-static fv_dtype fv__dtype_of(fv_type t) { return t == FV_F64 ? FV_D_F64 : t == FV_BF16 ? FV_D_BF16 : FV_D_F32; }
+static fv_dtype fv__dtype_of(fv_type t) {
+    return t == FV_F64 ? FV_D_F64 : t == FV_BF16 ? FV_D_BF16 : FV_D_F32;
+}
 
 FV_DEF int fv_params_save(fv_ctx *c, const char *path, const fv_params *params, const fv_params *buffers,
                           const char *const *metadata) {
@@ -13711,7 +13819,8 @@ static int fv__moments(fv_ctx *c, const char *path, const fv_optim *o, int save)
 }
 
 static int fv__make_folder(fv_ctx *c, const char *path) {
-    if (mkdir(path, 0777) && errno != EEXIST) return fv_fail(c, FV_EIO, "%s: cannot be made: %s", path, strerror(errno));
+    if (mkdir(path, 0777) && errno != EEXIST)
+        return fv_fail(c, FV_EIO, "%s: cannot be made: %s", path, strerror(errno));
     return 1;
 }
 
@@ -13734,7 +13843,8 @@ static void fv__checkpoint_remove(const char *dir, int64_t step) {
     static const char *const name[] = {"model.safetensors", "optimizer.safetensors", "trainer_state.json"};
     char path[4096];
     for (int i = 0; i < 4; i++) {
-        snprintf(path, sizeof path, "%s/checkpoints/step-%lld%s%s", dir, (long long)step, i < 3 ? "/" : "", i < 3 ? name[i] : "");
+        snprintf(path, sizeof path, "%s/checkpoints/step-%lld%s%s", dir, (long long)step, i < 3 ? "/" : "",
+                 i < 3 ? name[i] : "");
         if (i < 3) unlink(path);
         else rmdir(path);
     }

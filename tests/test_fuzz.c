@@ -48,6 +48,7 @@ int main(void) {
     const char *tmp = getenv("TMPDIR");
     snprintf(fuzz_folder, sizeof fuzz_folder, "%s/fv-fuzz-XXXXXX", tmp && *tmp ? tmp : "/tmp");
     if (!mkdtemp(fuzz_folder)) return 1;
-    for (running = 0; running < FUZZ_TARGETS; running++) test_run(fuzz_targets[running].name, seeds_and_their_changes);
+    for (running = 0; running < FUZZ_TARGETS; running++)
+        test_run(fuzz_targets[running].name, seeds_and_their_changes);
     return REPORT();
 }

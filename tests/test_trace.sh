@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every golden case (from the released PyTorch code, timm and Hugging Face) through `fv trace --check`, on every ISA of this
+# Every golden case (from the released PyTorch code, timm, Hugging Face, and networks written from the papers with other settings) through `fv trace --check`, on every ISA of this
 # machine; and the same bytes for 1, 2 and 3 threads. Also that the check itself can fail.
 cd "$(dirname "$0")/.." || exit 1
 FV=${FV:-build/fv}

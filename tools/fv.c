@@ -21,9 +21,11 @@ static const struct {
 
 static int help(void) {
     printf("usage: fv COMMAND [options]\n\nvision encoders with a frozen block of a language model\n\ncommands:\n");
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) printf("  %-10s %s\n", commands[i].name, commands[i].about);
-    printf("\nfv COMMAND --help tells more. Exit status: 0 ok, 1 a check failed, 2 wrong use, 3 malformed input,\n"
-           "4 a file could not be read or written, 5 the loss is not finite, 6 not available here, 130 interrupted.\n");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        printf("  %-10s %s\n", commands[i].name, commands[i].about);
+    printf(
+        "\nfv COMMAND --help tells more. Exit status: 0 ok, 1 a check failed, 2 wrong use, 3 malformed input,\n"
+        "4 a file could not be read or written, 5 the loss is not finite, 6 not available here, 130 interrupted.\n");
     return 0;
 }
 
@@ -41,5 +43,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     int status = run(argc, argv);
-    return (fflush(stdout) || ferror(stdout)) && status == 0 ? cli_fail(4, "standard output could not be written") : status;
+    return (fflush(stdout) || ferror(stdout)) && status == 0
+               ? cli_fail(4, "standard output could not be written")
+               : status;
 }

@@ -143,12 +143,18 @@ static int demo_data(run *r) {
     int count = 0;
     snprintf(words, sizeof words, "%s", r->task->fetch ? r->task->fetch : "");
     for (char *w = strtok(words, " "); w && count < 4; w = strtok(NULL, " "), count++) {
-        int needed = *w != '?';
         found[count][0] = 0;
-        if (!needed && demo_folder(r, w + 1)) return 1;
-        if (fetched(r, w + !needed, found[count])) extra = needed ? extra : w + 1;
-        else if (needed) return 0;
-        else fv_clear_error(r->c), found[count][0] = 0, fprintf(stderr, "fv: the demo of %s is made without %s\n", r->task->name, w + 1);
+        if (*w != '?') {
+            if (!fetched(r, w, found[count])) return 0;
+            continue;
+        }
+        cache_folder(r->data_path, sizeof r->data_path, ++w);
+        int there = !access(r->data_path, F_OK);
+        if (there) fprintf(stderr, "fv: demo of %s: with %s, which is in the cache\n", r->task->name, w);
+        else fprintf(stderr, "fv: demo of %s: without %s, which sh tools/fetch.sh %s would get\n", r->task->name, w, w);
+        if (there && demo_folder(r, w)) return 1;
+        if (there && !fetched(r, w, found[count])) return 0;
+        if (there) extra = w;
     }
     if (!r->task->demo) return snprintf(r->data_path, sizeof r->data_path, "%s", found[0]) > 0;
     return demo_folder(r, extra) || make_demo(r, found);

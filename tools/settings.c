@@ -5,14 +5,33 @@
 #include <string.h>
 
 /* What every task knows of training: a number from least to most (w: a whole one), or one of two words. */
-static const struct { const char *key; char kind; double least, most; const char *words[2]; } train_keys[] = {
-    {"epochs", 'n', 1e-6, 1e9, {NULL}}, {"batch_size", 'w', 1, 1e6, {NULL}}, {"grad_accum", 'w', 1, 1e6, {NULL}},
-    {"lr", 'n', 0, 1e38, {NULL}}, {"min_lr", 'n', 0, 1e38, {NULL}}, {"warmup_epochs", 'n', 0, 1e9, {NULL}},
-    {"optimizer", 's', 0, 0, {"adamw", "sgd"}}, {"beta1", 'n', 0, 0.9999999, {NULL}}, {"beta2", 'n', 0, 0.9999999, {NULL}},
-    {"eps", 'n', 0, 1, {NULL}}, {"momentum", 'n', 0, 1, {NULL}}, {"weight_decay", 'n', 0, 1e6, {NULL}}, {"clip_grad", 'n', 0, 1e30, {NULL}},
-    {"ema", 'n', 0, 0.9999999, {NULL}}, {"label_smoothing", 'n', 0, 1, {NULL}}, {"seed", 'w', 0, 9007199254740992.0, {NULL}},
-    {"precision", 's', 0, 0, {"f32", "bf16"}}, {"limit", 'w', 0, 2e9, {NULL}}, {"fraction", 'n', 1e-9, 1, {NULL}}, {"variant", 'v', 0, 0, {NULL}},
-    {"holdout", 'w', 0, 2e9, {NULL}}, {"eval_every", 'w', 0, 1e9, {NULL}}};
+static const struct {
+    const char *key;
+    char kind;
+    double least, most;
+    const char *words[2];
+} train_keys[] = {{"epochs", 'n', 1e-6, 1e9, {NULL}},
+                  {"batch_size", 'w', 1, 1e6, {NULL}},
+                  {"grad_accum", 'w', 1, 1e6, {NULL}},
+                  {"lr", 'n', 0, 1e38, {NULL}},
+                  {"min_lr", 'n', 0, 1e38, {NULL}},
+                  {"warmup_epochs", 'n', 0, 1e9, {NULL}},
+                  {"optimizer", 's', 0, 0, {"adamw", "sgd"}},
+                  {"beta1", 'n', 0, 0.9999999, {NULL}},
+                  {"beta2", 'n', 0, 0.9999999, {NULL}},
+                  {"eps", 'n', 0, 1, {NULL}},
+                  {"momentum", 'n', 0, 1, {NULL}},
+                  {"weight_decay", 'n', 0, 1e6, {NULL}},
+                  {"clip_grad", 'n', 0, 1e30, {NULL}},
+                  {"ema", 'n', 0, 0.9999999, {NULL}},
+                  {"label_smoothing", 'n', 0, 1, {NULL}},
+                  {"seed", 'w', 0, 9007199254740992.0, {NULL}},
+                  {"precision", 's', 0, 0, {"f32", "bf16"}},
+                  {"limit", 'w', 0, 2e9, {NULL}},
+                  {"fraction", 'n', 1e-9, 1, {NULL}},
+                  {"variant", 'v', 0, 0, {NULL}},
+                  {"holdout", 'w', 0, 2e9, {NULL}},
+                  {"eval_every", 'w', 0, 1e9, {NULL}}};
 enum { TRAIN_KEYS = sizeof train_keys / sizeof *train_keys };
 static int train_key(const char *key) { /* which; -1: none */
     for (int i = 0; i < TRAIN_KEYS; i++)
@@ -25,7 +44,9 @@ static int among(const char *const *keys, const char *key) {
         if (!strcmp(keys[i], key)) return 1;
     return 0;
 }
-static int is_train_key(const settings *s, const char *key) { return train_key(key) >= 0 || among(s->task_keys, key); }
+static int is_train_key(const settings *s, const char *key) {
+    return train_key(key) >= 0 || among(s->task_keys, key);
+}
 
 void put(settings *s, char section, const char *key, const char *json) {
     int i = 0;
@@ -90,12 +111,14 @@ static void put_node(settings *s, const fv_json *j, fv_jnode n, char section) {
 }
 
 void put_json(settings *s, const fv_json *j) {
-    fv_jnode root = fv_json_root(j), model = fv_json_get(j, root, "model"), train = fv_json_get(j, root, "train");
+    fv_jnode root = fv_json_root(j), model = fv_json_get(j, root, "model"),
+             train = fv_json_get(j, root, "train");
     if (!model) model = root;
     for (fv_jnode n = fv_json_first(j, model); n; n = fv_json_next(j, n)) {
         if (fv_json_type(j, n) == FV_JSON_OBJECT && !strcmp(fv_json_key(j, n), "frozen"))
             for (fv_jnode f = fv_json_first(j, n); f; f = fv_json_next(j, f)) put_node(s, j, f, 'f');
-        else if (fv_json_type(j, n) != FV_JSON_OBJECT && strcmp(fv_json_key(j, n), "frozen")) put_node(s, j, n, 'm');
+        else if (fv_json_type(j, n) != FV_JSON_OBJECT && strcmp(fv_json_key(j, n), "frozen"))
+            put_node(s, j, n, 'm');
     }
     for (fv_jnode n = fv_json_first(j, train); n; n = fv_json_next(j, n)) put_node(s, j, n, 't');
 }
@@ -115,7 +138,8 @@ int is_text(const settings *s, char section, const char *key, const char *text) 
     return v[0] == '"' && !strncmp(v + 1, text, n) && v[n + 1] == '"';
 }
 
-const char *text_of(const settings *s, char section, const char *key, const char *otherwise, char *buffer, size_t n) {
+const char *text_of(const settings *s, char section, const char *key, const char *otherwise, char *buffer,
+                    size_t n) {
     const char *v = value_of(s, section, key, NULL);
     if (!v || *v != '"' || n < strlen(v)) return otherwise;
     snprintf(buffer, n, "%.*s", (int)strlen(v) - 2, v + 1);
@@ -131,17 +155,25 @@ const char *unknown_key(const settings *s) {
 int bad_value(const settings *s, char *why, size_t n) {
     for (int i = 0; i < s->count; i++) {
         const char *v = s->at[i].value;
-        int k = train_key(s->at[i].key), number = *v != '"' && *v != '[' && strcmp(v, "null"), flag = !strcmp(v, "true") || !strcmp(v, "false");
+        int k = train_key(s->at[i].key), number = *v != '"' && *v != '[' && strcmp(v, "null"),
+            flag = !strcmp(v, "true") || !strcmp(v, "false");
         double x = number && !flag ? strtod(v, NULL) : -1e300;
         if (s->at[i].section != 't') continue;
         if (k < 0 ? number : train_keys[k].kind == 'v') continue;
         if (k < 0) return snprintf(why, n, "%s is %.60s: a number is wanted", s->at[i].key, v), 1;
         if (train_keys[k].kind == 's') {
-            if (is_text(s, 't', s->at[i].key, train_keys[k].words[0]) || is_text(s, 't', s->at[i].key, train_keys[k].words[1])) continue;
-            return snprintf(why, n, "%s is %.60s: %s or %s", s->at[i].key, v, train_keys[k].words[0], train_keys[k].words[1]), 1;
+            if (is_text(s, 't', s->at[i].key, train_keys[k].words[0]) ||
+                is_text(s, 't', s->at[i].key, train_keys[k].words[1]))
+                continue;
+            return snprintf(why, n, "%s is %.60s: %s or %s", s->at[i].key, v, train_keys[k].words[0],
+                            train_keys[k].words[1]),
+                   1;
         }
-        if (x >= train_keys[k].least && x <= train_keys[k].most && (train_keys[k].kind == 'n' || x == floor(x))) continue;
-        return snprintf(why, n, "%s is %.60s: a %snumber from %g to %g is wanted", s->at[i].key, v, train_keys[k].kind == 'w' ? "whole " : "", train_keys[k].least, train_keys[k].most), 1;
+        if (x >= train_keys[k].least && x <= train_keys[k].most && (train_keys[k].kind == 'n' || x == floor(x)))
+            continue;
+        return snprintf(why, n, "%s is %.60s: a %snumber from %g to %g is wanted", s->at[i].key, v,
+                        train_keys[k].kind == 'w' ? "whole " : "", train_keys[k].least, train_keys[k].most),
+               1;
     }
     return 0;
 }
@@ -149,7 +181,8 @@ int bad_value(const settings *s, char *why, size_t n) {
 void section_json(fv_ctx *c, fv_text *t, const settings *s, char section) {
     int first = 1;
     for (int i = 0; i < s->count; i++)
-        if (s->at[i].section == section) fv_text_add(c, t, "%s\"%s\":%s", first ? first = 0, "" : ",", s->at[i].key, s->at[i].value);
+        if (s->at[i].section == section)
+            fv_text_add(c, t, "%s\"%s\":%s", first ? first = 0, "" : ",", s->at[i].key, s->at[i].value);
 }
 void model_json(fv_ctx *c, fv_text *t, const settings *s) {
     fv_text_add(c, t, "{");

@@ -33,7 +33,8 @@ static void fuzz_walk(const fv_json *j, fv_jnode n, int depth) {
     fuzz_must(strlen(fv_json_string(j, n, "")) < 1 << 20, "a string without an end");
     int count = 0;
     for (fv_jnode v = fv_json_first(j, n); v; v = fv_json_next(j, v), count++) {
-        if (fv_json_type(j, n) == FV_JSON_OBJECT) fuzz_must(fv_json_get(j, n, fv_json_key(j, v)) == v, "a member is not found by its key");
+        if (fv_json_type(j, n) == FV_JSON_OBJECT)
+            fuzz_must(fv_json_get(j, n, fv_json_key(j, v)) == v, "a member is not found by its key");
         fuzz_walk(j, v, depth + 1);
     }
     fuzz_must(count == fv_json_count(j, n), "JSON's count");
@@ -56,7 +57,9 @@ static void fuzz_weights(fv_ctx *c, const uint8_t *data, size_t n) {
         if (e->count <= 1 << 16 && !fv_entry_read(c, w, e, FV_F32, out)) fv_clear_error(c);
     }
     fv_meta m;
-    for (int i = 0; fv_weights_meta_at(w, i, &m); i++) fuzz_must(m.key && fv_weights_meta_string(w, m.key, "") && strlen(fv_entry_dtype(&(fv_entry){0})), "metadata");
+    for (int i = 0; fv_weights_meta_at(w, i, &m); i++)
+        fuzz_must(m.key && fv_weights_meta_string(w, m.key, "") && strlen(fv_entry_dtype(&(fv_entry){0})),
+                  "metadata");
     fv_frozen_config g;
     memset(&g, 0, sizeof g);
     if (w && !fv_frozen_config_from_llm(c, &g, w)) fv_clear_error(c);
@@ -72,7 +75,8 @@ static void fuzz_tokenizer(fv_ctx *c, const uint8_t *data, size_t n) {
     fv_weights_close(c, w);
     if (!t) return;
     int64_t k = fv_tokenizer_encode(c, t, text, sizeof text - 1, ids, 256);
-    for (int64_t i = 0; i < k && i < 256; i++) fuzz_must(ids[i] >= 0 && ids[i] < fv_tokenizer_size(t), "a token that is none");
+    for (int64_t i = 0; i < k && i < 256; i++)
+        fuzz_must(ids[i] >= 0 && ids[i] < fv_tokenizer_size(t), "a token that is none");
     if (k > 0 && k <= 256) fv_tokenizer_decode(t, ids, k, back, sizeof back);
     fv_tokenizer_destroy(c, t);
 }
@@ -139,9 +143,14 @@ static void fuzz_scene(fv_ctx *c, const uint8_t *data, size_t n) {
     scene_read(c, path, &s);
 }
 
-static const struct { const char *name; void (*run)(fv_ctx *c, const uint8_t *data, size_t n); } fuzz_targets[] = {
-    {"json", fuzz_json}, {"safetensors", fuzz_weights}, {"gguf", fuzz_weights}, {"tokenizer", fuzz_tokenizer}, {"picture", fuzz_picture},
-    {"npz", fuzz_npz}, {"csv", fuzz_csv}, {"mesh", fuzz_mesh}, {"clip", fuzz_clip}, {"scene", fuzz_scene}};
+static const struct {
+    const char *name;
+    void (*run)(fv_ctx *c, const uint8_t *data, size_t n);
+} fuzz_targets[] = {{"json", fuzz_json},       {"safetensors", fuzz_weights},
+                    {"gguf", fuzz_weights},    {"tokenizer", fuzz_tokenizer},
+                    {"picture", fuzz_picture}, {"npz", fuzz_npz},
+                    {"csv", fuzz_csv},         {"mesh", fuzz_mesh},
+                    {"clip", fuzz_clip},       {"scene", fuzz_scene}};
 enum { FUZZ_TARGETS = sizeof fuzz_targets / sizeof *fuzz_targets };
 
 static void fuzz_run(int target, const uint8_t *data, size_t n) {
@@ -150,12 +159,16 @@ static void fuzz_run(int target, const uint8_t *data, size_t n) {
     d.threads = 1, d.isa = FV_ISA_SCALAR, d.memory_limit = (size_t)64 << 20;
     fv_ctx *c = fv_create(&d);
     fuzz_targets[target].run(c, data, n);
-    fuzz_must(!fv_error(c) == !*fv_error_text(c) && !strchr(fv_error_text(c), '\n'), "an error without a sentence");
+    fuzz_must(!fv_error(c) == !*fv_error_text(c) && !strchr(fv_error_text(c), '\n'),
+              "an error without a sentence");
     fv_destroy(c);
 }
 
 /* ---- seeds: small good files ---- */
-typedef struct fuzz_seed { uint8_t data[16384]; size_t n; } fuzz_seed;
+typedef struct fuzz_seed {
+    uint8_t data[16384];
+    size_t n;
+} fuzz_seed;
 static void seed_put(fuzz_seed *s, const void *p, size_t n) {
     fuzz_must(s->n + n <= sizeof s->data, "a seed is too long");
     memcpy(s->data + s->n, p, n);
@@ -181,18 +194,22 @@ static void seed_gguf(fuzz_seed *s, int words) {
     seed_string(s, "general.architecture"), seed_number(s, 8, 4), seed_string(s, "llama");
     seed_string(s, "llama.embedding_length"), seed_number(s, 4, 4), seed_number(s, 2, 4);
     if (words) {
-        seed_string(s, "tokenizer.ggml.tokens"), seed_number(s, 9, 4), seed_number(s, 8, 4), seed_number(s, 8, 8);
+        seed_string(s, "tokenizer.ggml.tokens"), seed_number(s, 9, 4), seed_number(s, 8, 4),
+            seed_number(s, 8, 8);
         for (int i = 0; i < 8; i++) seed_string(s, token[i]);
-        seed_string(s, "tokenizer.ggml.merges"), seed_number(s, 9, 4), seed_number(s, 8, 4), seed_number(s, 1, 8), seed_string(s, "H e");
+        seed_string(s, "tokenizer.ggml.merges"), seed_number(s, 9, 4), seed_number(s, 8, 4),
+            seed_number(s, 1, 8), seed_string(s, "H e");
     }
-    seed_string(s, "blk.0.ffn_down.weight"), seed_number(s, 2, 4), seed_number(s, 32, 8), seed_number(s, 2, 8), seed_number(s, 8, 4), seed_number(s, 0, 8);
+    seed_string(s, "blk.0.ffn_down.weight"), seed_number(s, 2, 4), seed_number(s, 32, 8),
+        seed_number(s, 2, 8), seed_number(s, 8, 4), seed_number(s, 0, 8);
     while (s->n % 32) seed_number(s, 0, 1);
     for (int i = 0; i < 68; i++) seed_number(s, (uint64_t)i, 1);
 }
 
 static void seed_safetensors(fuzz_seed *s) {
-    static const char header[] = "{\"__metadata__\":{\"format\":\"pt\"},\"layers.0.mlp.down_proj.weight\":{\"dtype\":\"F16\",\"shape\":[2,3],\"data_offsets\":[0,12]},"
-                                 "\"\\u00e9\":{\"dtype\":\"BF16\",\"shape\":[],\"data_offsets\":[12,14]},\"empty\":{\"dtype\":\"I64\",\"shape\":[0,7],\"data_offsets\":[14,14]}}  ";
+    static const char header[] =
+        "{\"__metadata__\":{\"format\":\"pt\"},\"layers.0.mlp.down_proj.weight\":{\"dtype\":\"F16\",\"shape\":[2,3],\"data_offsets\":[0,12]},"
+        "\"\\u00e9\":{\"dtype\":\"BF16\",\"shape\":[],\"data_offsets\":[12,14]},\"empty\":{\"dtype\":\"I64\",\"shape\":[0,7],\"data_offsets\":[14,14]}}  ";
     seed_number(s, sizeof header - 1, 8), seed_text(s, header);
     for (int i = 0; i < 14; i++) seed_number(s, (uint64_t)i, 1);
 }
@@ -218,7 +235,8 @@ static void seed_npz(fuzz_seed *s) { /* through the writer, with an array of byt
 }
 
 static void seed_png(fuzz_seed *s) { /* 8x8 grey, stored; stb_image does not look at the checksums */
-    seed_put(s, "\211PNG\r\n\032\n\0\0\0\015IHDR\0\0\0\010\0\0\0\010\010\0\0\0\0\0\0\0\0\0\0\0\123IDAT\170\001\001\110\0\267\377", 48);
+    seed_put(s, "\211PNG\r\n\032\n\0\0\0\015IHDR\0\0\0\010\0\0\0\010\010\0\0\0\0\0\0\0\0\0\0\0\123IDAT\170\001\001\110\0\267\377",
+             48);
     for (int i = 0; i < 72; i++) seed_number(s, i % 9 ? 40u + (unsigned)i : 0, 1);
     for (int i = 0; i < 12; i++) seed_number(s, 0, 1);
     seed_put(s, "IEND\0\0\0\0", 8);
@@ -226,10 +244,15 @@ static void seed_png(fuzz_seed *s) { /* 8x8 grey, stored; stb_image does not loo
 
 static void seed_csv(fuzz_seed *s, int lanes) {
     char line[128];
-    seed_text(s, lanes ? "LANE_ID,X,Y,TURN_DIRECTION,IS_INTERSECTION,HAS_TRAFFIC_CONTROL\n" : "TIMESTAMP,TRACK_ID,OBJECT_TYPE,X,Y,CITY_NAME\n");
+    seed_text(s, lanes ? "LANE_ID,X,Y,TURN_DIRECTION,IS_INTERSECTION,HAS_TRAFFIC_CONTROL\n"
+                       : "TIMESTAMP,TRACK_ID,OBJECT_TYPE,X,Y,CITY_NAME\n");
     for (int i = 0; i < 20; i++) {
-        if (lanes) snprintf(line, sizeof line, "%d,%.1f,%.1f,%s,True,False\n", i / 10, 1.5 * i, -2.0 * i, i < 10 ? "LEFT" : "NONE");
-        else snprintf(line, sizeof line, "%.1f,a,AGENT,%.3f,%.3f,MIA\n%.1f,b,AV,1.0,2e0,MIA\n", 0.1 * i, 1.0 * i, 0.5 * i, 0.1 * i);
+        if (lanes)
+            snprintf(line, sizeof line, "%d,%.1f,%.1f,%s,True,False\n", i / 10, 1.5 * i, -2.0 * i,
+                     i < 10 ? "LEFT" : "NONE");
+        else
+            snprintf(line, sizeof line, "%.1f,a,AGENT,%.3f,%.3f,MIA\n%.1f,b,AV,1.0,2e0,MIA\n", 0.1 * i,
+                     1.0 * i, 0.5 * i, 0.1 * i);
         seed_text(s, line);
     }
 }
@@ -238,18 +261,22 @@ static void seed_csv(fuzz_seed *s, int lanes) {
 static int fuzz_seed_of(const char *target, int i, fuzz_seed *s) {
     s->n = 0;
     if (!strcmp(target, "json")) {
-        static const char *const text[] = {"{\"a\":[1,-2.5e3,true,null,\"x\\u00e9\\ud83d\\ude00\"],\"b\":{\"c\":{}},\"d\":[]}", "[[[[]]],[0.5],\"\"]", " \"\\\"\\\\\" "};
+        static const char *const text[] = {
+            "{\"a\":[1,-2.5e3,true,null,\"x\\u00e9\\ud83d\\ude00\"],\"b\":{\"c\":{}},\"d\":[]}",
+            "[[[[]]],[0.5],\"\"]", " \"\\\"\\\\\" "};
         if (i < 3) seed_text(s, text[i]);
         return i < 3;
     }
     if (!strcmp(target, "safetensors") && i == 0) return seed_safetensors(s), 1;
-    if (!strcmp(target, "gguf") && i < 2) return i ? seed_load(s, "tests/golden/quants.gguf") : seed_gguf(s, 0), 1;
+    if (!strcmp(target, "gguf") && i < 2)
+        return i ? seed_load(s, "tests/golden/quants.gguf") : seed_gguf(s, 0), 1;
     if (!strcmp(target, "tokenizer") && i == 0) return seed_gguf(s, 1), 1;
     if (!strcmp(target, "picture") && i == 0) return seed_png(s), 1;
     if (!strcmp(target, "npz") && i < 2) return i ? seed_npz(s) : seed_npy(s), 1;
     if (!strcmp(target, "csv") && i < 2) return seed_csv(s, i), 1;
     if (!strcmp(target, "mesh") && i < 3) {
-        static const char *const text[] = {"OFF\n4 2 0\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n3 0 1 2\n4 0 1 2 3\n", "0 0 0\n1 2 3 4\n-1e2,5;6\n",
+        static const char *const text[] = {
+            "OFF\n4 2 0\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n3 0 1 2\n4 0 1 2 3\n", "0 0 0\n1 2 3 4\n-1e2,5;6\n",
             "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\nelement face 1\nproperty list uchar int vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n"};
         return seed_text(s, text[i]), 1;
     }
@@ -259,7 +286,9 @@ static int fuzz_seed_of(const char *target, int i, fuzz_seed *s) {
         return 1;
     }
     if (!strcmp(target, "scene") && i == 0)
-        return seed_text(s, "{\"objects\":[{\"label\":\"chair\",\"center\":[0,1,2],\"size\":[1,1,1],\"color\":[0.5,0,1]}]}"), 1;
+        return seed_text(
+                   s, "{\"objects\":[{\"label\":\"chair\",\"center\":[0,1,2],\"size\":[1,1,1],\"color\":[0.5,0,1]}]}"),
+               1;
     return 0;
 }
 #endif

@@ -1,6 +1,9 @@
-/* points: classes of point clouds and meshes. Data: train/CLASS/ and test/CLASS/, or ModelNet40's CLASS/train/ and CLASS/test/, with the files that
- * data/clouds.h reads; or ScanObjectNN's training_X.h5 and test_X.h5 (see data/h5.h): the folder of one such pair, the folder of the hardest split
- * (X is objectdataset_augmentedrot_scale75) among others, or the path of a training_X.h5. Every object is sampled once to twice num_points (a mesh by area), moved to its centre and scaled into the unit sphere. In
+/* points: classes of point clouds and meshes. Data: train/CLASS/ and test/CLASS/, or ModelNet40's CLASS/train/ and CLASS/test/,
+ * with the files that data/clouds.h reads; or ScanObjectNN's training_X.h5 and test_X.h5 (see data/h5.h): the folder of one such
+ * pair, the folder of the hardest split (X is objectdataset_augmentedrot_scale75) among others, or the path of a training_X.h5.
+ * The demo is made of real CAD parts (data/parts.c) where tools/fetch.sh kicad-packages3d has been run, else of generated shapes.
+ *
+ * Every object is sampled once to twice num_points (a mesh by area), moved to its centre and scaled into the unit sphere. In
  * training a random half of these is scaled (2/3 to 3/2 an axis) and shifted (0.2), as Point-BERT does (stretch=0: not);
  * rotate=1 turns it about the upright axis first. */
 #include "../data/clouds.h"

@@ -30,10 +30,10 @@ typedef struct task {
     const char *(*presets)[2]; /* rows {name, "key=value ..."}, the first the default; ends with {NULL, NULL} */
     const char *const *keys;   /* training keys of its own; NULL at the end */
     int words;                 /* 1: it reads text, and wants the language model's tokenizer for every variant */
-    const char *fetch;         /* things of tools/fetch.sh that the demo wants, "a b"; NULL: none. "?a": it does without, too */
+    const char *fetch;         /* things of tools/fetch.sh that the demo wants, "a b"; NULL: none. "?a": only where it is in the cache already */
 
     /* --data demo: fills the new folder DIR with files that open reads; `fetched` are the folders of `fetch`, in its order, "" for
-     * one that the demo does without. NULL: the first of these is the data. 1 or 0. */
+     * one that is not in the cache. NULL: the first of these is the data. 1 or 0. */
     int (*demo)(run *r, const char *dir, char fetched[][4096]);
     /* Reads the data: r->data, r->count[2], r->class_names; puts what the data decide (num_classes, ...) into r->s, or refuses
      * with FV_EUSAGE what does not fit the settings. When the run is reopened, r->s holds the run's own. 1 or 0. */
