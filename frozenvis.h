@@ -13618,6 +13618,7 @@ FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const
 FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input) { return fv_model_forward_many(c, m, &input, 1); }
 
 FV_DEF int fv_model_pack(fv_ctx *c, fv_model *m, fv_type type) {
+    if (c->device) return !c->status; /* a GPU multiplies matrices as they lie */
     if (type == FV_BF16 && fv_isa_of(c) != FV_ISA_AVX512BF16) return !c->status;
     for (int i = 0; i < m->params.count && !c->status; i++) {
         fv_tensor *t = m->params.at[i];
