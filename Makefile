@@ -20,7 +20,7 @@ endif
 
 # What this machine has, found out once: HAVE_FLAGS and HAVE_LIBS. See tools/probe.sh.
 GOALS = $(or $(MAKECMDGOALS),all)
-ifneq ($(filter all asan examples fuzz demo-run demo-run-% test-run bench bench-growth install config $(B)/%,$(GOALS)),)
+ifneq ($(filter all asan cuda test-cuda bench-cuda examples fuzz demo-run demo-run-% test-run bench bench-growth install config $(B)/%,$(GOALS)),)
 CONFIG := $(shell CC='$(CC)' CPPFLAGS='$(CPPFLAGS)' LDFLAGS='$(LDFLAGS)' sh tools/probe.sh $(B)/config.mk)
 include $(B)/config.mk
 endif
@@ -31,7 +31,10 @@ EXAMPLES = $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
 COMPILE = $(CC) $(STD) $(WARN) $(WERROR_FLAG) -I. -Itools $(HAVE_FLAGS) $(OPT_FLAGS) $(CPPFLAGS) $(CFLAGS)
 LIBS = $(HAVE_LIBS) $(OPT_LIBS) $(LDLIBS) -lm -lpthread
 
-.PHONY: all help config examples asan test test-run fuzz demo demo-run evidence bench bench-growth install uninstall clean FORCE
+NVCC ?= nvcc
+CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
+
+.PHONY: all help config examples asan cuda test-cuda bench-cuda test test-run fuzz demo demo-run evidence bench bench-growth install uninstall clean FORCE
 
 all: $(B)/fv
 
@@ -46,6 +49,8 @@ help:
 	@echo 'make bench      speed here, as shares of the peak and beside PyTorch and onnxruntime (PEER_PYTHON=python; QUICK=1)'
 	@echo 'make bench-growth  how cost grows with tokens, batch, blocks and threads: a table and a plot'
 	@echo 'make asan       build/asan/fv with the sanitizers and our assertions on'
+	@echo 'make cuda       build/cuda/fv, which computes on a GPU too (--device cuda); wants nvcc and cuBLASLt'
+	@echo 'make test-cuda  what can be checked on a GPU only; make bench-cuda: its speed'
 	@echo 'make install    PREFIX=$(PREFIX): bin/fv, include/frozenvis.h; uninstall takes them away'
 	@echo 'make clean      removes build/'
 	@echo 'options         CC=clang  CFLAGS=-O3  CBLAS=1  FROZENVIS_OPENMP=1  WERROR=1'
@@ -74,6 +79,18 @@ config: FORCE
 asan:
 	$(MAKE) all B=$(B)/asan CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined' \
 	    CPPFLAGS='$(CPPFLAGS) -DFROZENVIS_DEBUG'
+
+# The same program with the library compiled as CUDA: machine code for sm_80 and sm_90, PTX for later ones; warnings are errors.
+cuda: $(B)/cuda/fv
+$(B)/cuda/fv: $(B)/cuda/frozenvis.o $(filter-out %/frozenvis.o,$(FV_OBJECTS))
+	$(NVCC) -o $@ $^ $(filter-out -fopenmp,$(LIBS)) -lcublasLt
+$(B)/cuda/frozenvis.o: tools/frozenvis.c frozenvis.h
+	@mkdir -p $(@D)
+	$(NVCC) -x cu -std=c++17 -O2 $(CUDA_ARCH) -Werror all-warnings -DFROZENVIS_CUDA -I. -c -o $@ $<
+test-cuda: all cuda
+	@NVCC='$(NVCC)' FV_CUDA=$(B)/cuda/fv sh tests/test_cuda.sh
+bench-cuda: cuda
+	@FV=$(B)/cuda/fv sh tools/bench_cuda.sh
 
 # set-up may install what the build looks for: hence a make of its own after it
 test:

@@ -50,9 +50,10 @@ CONTENTS    (find a section by searching for ">>name"; declarations and definiti
     >>rng         counter-based random numbers        >>clouds       farthest points, neighbours
     >>kernels     SIMD, written once                  >>model        a network's settings
     >>gemm        the matrix product                  >>frozen       the LLM's blocks and F1, F2
-    >>tensor      tensors and parameters              >>encoders     the networks of all tasks
-    >>graph       the tape, backward, scopes          >>network      create, load, run a network
-    >>ops         operations, forward and backward    >>train        checkpoints, resume
+    >>device      a GPU, by the CUDA runtime          >>encoders     the networks of all tasks
+    >>tensor      tensors and parameters              >>network      create, load, run a network
+    >>graph       the tape, backward, scopes          >>train        checkpoints, resume
+    >>ops         operations, forward and backward
 
 HOW IT WORKS
   Context. fv_create gives a context: memory, threads, tape, error. One per thread of yours; nothing is global. The first failure
@@ -88,6 +89,11 @@ HOW IT WORKS
   SIMD. A kernel is written once with lane macros (FV__LD, FV__FMA, ...) and compiled once per ISA by this file including itself
     with FV__PASS set. The choice is made at run time: fv_desc.isa, or FROZENVIS_ISA=scalar|avx2|avx512|avx512bf16|neon.
 
+  GPU. With FROZENVIS_CUDA defined where the implementation is, that one file is compiled by nvcc -x cu and linked with -lcublasLt;
+    all other files stay C. A context with desc.device = FV_CUDA then computes there: results of ops and parameters lie in the
+    device's memory (fv_read, fv_get copy them), what fv_new and fv_input give stays in host memory, yours to fill, and goes
+    over when an op first uses it. Each op's kernels stand beside its loops; an op that has none says so.
+
 OPTIONS (macros, before the include of the implementation unless said otherwise)
     FROZENVIS_STATIC        all functions static
     FROZENVIS_NO_THREADS    no pthreads; one thread
@@ -96,6 +102,7 @@ OPTIONS (macros, before the include of the implementation unless said otherwise)
                             may depend on its own number of threads
     FROZENVIS_SCALAR_ONLY   no SIMD
     FROZENVIS_DEBUG         our own assertions on
+    FROZENVIS_CUDA          contexts on a GPU; see HOW IT WORKS
     FV_HEADER_FILENAME      this file's name in quotes, if it was renamed
 */
 #ifndef FV__PASS /* this header includes itself once per ISA, and then only the kernels' text counts: see >>kernels */
@@ -217,6 +224,9 @@ typedef struct fv_desc {
     fv_isa isa;              /* 0: best */
     uint64_t seed;           /* of dropout, initialisation and augmentation */
     fv_device device;        /* 0: CPU */
+    int device_index;        /* which GPU; 0: the first */
+    int tf32;                /* 1: f32 products on a GPU may round their operands to TF32 */
+    int no_graph;            /* 1: a GPU's kernels are started one by one, not as a graph of the whole step */
     fv_allocator allocator;  /* zero: malloc and free */
     fv_parallel_fn parallel; /* NULL: our pool (or OpenMP) */
     void *parallel_user;
@@ -334,13 +344,24 @@ FV_DEF size_t fv_packed_bytes(const fv_packed *w);
 FV_DEF double fv_peak(fv_ctx *c, fv_type type);
 
 /* ======================================================================================================
+ * >>device -- a GPU, by the CUDA runtime; there with FROZENVIS_CUDA only
+ * ====================================================================================================== */
+/* fv_device_of -- where this context computes. */
+FV_DEF fv_device fv_device_of(const fv_ctx *c);
+/* fv_device_name -- "cpu", or the GPU's own name. */
+FV_DEF const char *fv_device_name(const fv_ctx *c);
+/* fv_sync -- waits until a GPU has done all that was asked of it; for clocks. */
+FV_DEF void fv_sync(fv_ctx *c);
+
+/* ======================================================================================================
  * >>tensor
  * ====================================================================================================== */
 /* Dense, row-major, at most FV_MAX_RANK dimensions; the last one is contiguous. Data is 64-byte aligned when we made it.
  * Step tensors (results of ops) die at fv_reset; parameters and constants live until fv_destroy or fv_param_free. */
 struct fv_tensor {
     void *data; /* [dim[0]]..[dim[rank-1]] of type; NULL while a scope has dropped it, or for a packed constant */
-    void *grad; /* same shape, type of fv_grad_type(); NULL until fv_backward reaches it */
+    void *grad; /* same shape, type of fv_grad_type(); NULL until fv_backward reaches it. On a GPU context in its memory */
+    struct fv__device *device; /* NULL: data lies in host memory; else in this GPU's: use fv_read, fv_write, fv_get, fv_set */
     int64_t dim[FV_MAX_RANK];
     int rank;
     fv_type type;
@@ -350,6 +371,8 @@ struct fv_tensor {
     const fv_packed *packed;                     /* a constant weight in the GEMM's own layout, or NULL */
     struct fv__node *node;                       /* how it was made; NULL for parameters and inputs */
     struct fv__span *data_span, *grad_span;      /* the step memory it holds */
+    struct fv__span *copy_span; /* GPU contexts: of host data the copy there; of data there the one that fv_get made here */
+    int copied;                 /* copy_span is up to date */
 };
 enum {
     FV_PARAM = 1,      /* lives outside the step; fv_backward adds to its grad until an optimiser's step */
@@ -369,6 +392,11 @@ FV_DEF fv_tensor *fv_param(fv_ctx *c, const char *name, fv_type type, int rank, 
 FV_DEF fv_tensor *fv_constant(fv_ctx *c, const char *name, fv_type type, int rank, const int64_t *dim);
 /* fv_param_free -- frees a parameter or constant. */
 FV_DEF void fv_param_free(fv_ctx *c, fv_tensor *t);
+/* fv_read, fv_write -- all elements of a tensor in its own type to or from host memory, wherever the tensor lies; fv_read_grad
+ * its gradient (zeros where none has arrived), in fv_grad_type(t). Return 1, or 0 and the sticky error. */
+FV_DEF int fv_read(fv_ctx *c, const fv_tensor *t, void *to);
+FV_DEF int fv_write(fv_ctx *c, fv_tensor *t, const void *from);
+FV_DEF int fv_read_grad(fv_ctx *c, const fv_tensor *t, void *to);
 /* fv_get, fv_set -- element i (row-major) as a double: for printing and tests. */
 FV_DEF double fv_get(const fv_tensor *t, int64_t i);
 FV_DEF void fv_set(fv_tensor *t, int64_t i, double v);
@@ -543,7 +571,7 @@ typedef struct fv_optim_desc {
 typedef struct fv_optim {
     fv_optim_desc desc;
     fv_params *params;
-    float **m, **v; /* per parameter, f32 [numel]; v NULL for SGD */
+    float **m, **v; /* per parameter, f32 [numel], on a GPU context in its memory; v NULL for SGD */
     int64_t step;   /* updates done */
 } fv_optim;
 /* fv_optim_create -- state for params (all f32). The list must outlive it. */
@@ -1097,7 +1125,28 @@ FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_par
 #define FV__COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 #define FV__CEIL(a, b) (((a) + (b)-1) / (b))
 #define FV__ROUND_UP(a, b) (FV__CEIL(a, b) * (b))
-#define FV__CU(f) /* the device's kernels take the place of this when FROZENVIS_CUDA is defined */
+
+/* CUDA: FV__KERNEL, FV__DEV and FV__METHOD begin a kernel, a function and a method for one, FV__HD a function for both sides; FV__CU(f) is f in
+ * an op's table, or NULL without CUDA. FROZENVIS_CUDA_EMULATE: the includer has defined the runtime's names himself. */
+#ifdef FROZENVIS_CUDA
+#if !defined(__cplusplus) || !(defined(__CUDACC__) || defined(FROZENVIS_CUDA_EMULATE))
+#error "frozenvis.h: FROZENVIS_CUDA wants this file compiled as CUDA: nvcc -x cu"
+#endif
+#ifdef __CUDACC__
+#include <cublasLt.h>
+#include <cuda_runtime.h>
+#pragma nv_diag_suppress 1675 /* gcc's unroll pragma, which nvcc leaves to gcc */
+#pragma nv_diag_suppress 550  /* set but never used: gcc sees better */
+#endif
+#define FV__CU(f) f
+#define FV__HD __host__ __device__
+#define FV__DEV static __device__ __forceinline__
+#define FV__METHOD __device__ __forceinline__
+#define FV__KERNEL static __global__ void
+#else
+#define FV__CU(f) NULL
+#define FV__HD
+#endif
 
 /* ======================================================================================================
  * >>types (implementation)
@@ -1113,13 +1162,13 @@ FV_DEF const char *fv_type_name(fv_type type) {
 }
 
 /* bf16 is the upper half of an f32: round to nearest, ties to even; a NaN stays a NaN. */
-static inline uint16_t fv__bf16_from(float f) {
+static inline FV__HD uint16_t fv__bf16_from(float f) {
     uint32_t u;
     memcpy(&u, &f, 4);
     if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((u >> 16) | 0x40);
     return (uint16_t)((u + 0x7fffu + ((u >> 16) & 1)) >> 16);
 }
-static inline float fv__bf16_to(uint16_t h) {
+static inline FV__HD float fv__bf16_to(uint16_t h) {
     uint32_t u = (uint32_t)h << 16;
     float f;
     memcpy(&f, &u, 4);
@@ -1180,6 +1229,7 @@ typedef struct fv__pool { /* memory of one step: chunks cut into spans; see >>me
     int chunks;
     size_t used, peak;
 } fv__pool;
+enum { FV__POOL_STEP, FV__POOL_HOST, FV__POOLS }; /* what ops make; on a GPU context also what the host fills or reads */
 
 struct fv_ctx {
     fv_desc desc;
@@ -1187,7 +1237,8 @@ struct fv_ctx {
     char error[1024];
     fv__block *blocks;      /* everything taken from the allocator */
     fv_memory_info memory;
-    fv__pool pool;
+    fv__pool pool[FV__POOLS];
+    struct fv__device *device; /* NULL: the CPU computes; see >>device */
     struct fv__workers *workers;
     const struct fv__kernels *kernels; /* of the ISA in use, f32 */
     fv_isa isa;
@@ -1316,13 +1367,13 @@ typedef struct fv__span {
     char *data;
     size_t size;
     struct fv__span *prev, *next;
-    int used, chunk;
+    int used, chunk, pool;
 } fv__span;
 
-enum { FV__POOL_CHUNK = 32 << 20 };
+enum { FV__POOL_CHUNK = 32 << 20, FV__HOST_CHUNK = 4 << 20 };
 
-static fv__span *fv__span_new(fv_ctx *c, char *data, size_t size, int chunk) {
-    fv__pool *p = &c->pool;
+static fv__span *fv__span_new(fv_ctx *c, int pool, char *data, size_t size, int chunk) {
+    fv__pool *p = &c->pool[pool];
     if (!p->spare) {
         fv__span *many = (fv__span *)fv_alloc(c, 256 * sizeof *many);
         if (!many) return NULL;
@@ -1333,24 +1384,32 @@ static fv__span *fv__span_new(fv_ctx *c, char *data, size_t size, int chunk) {
     }
     fv__span *s = p->spare;
     p->spare = s->next;
-    s->data = data, s->size = size, s->chunk = chunk;
+    s->data = data, s->size = size, s->chunk = chunk, s->pool = pool;
     s->prev = s->next = NULL, s->used = 0;
     return s;
 }
 
-static int fv__pool_grow(fv_ctx *c, size_t size) {
-    fv__pool *p = &c->pool;
-    size = FV__MAX(FV__ROUND_UP(size, (size_t)1 << 21), (size_t)FV__POOL_CHUNK);
+/* ---- a GPU's memory, see >>device; pinned is host memory that it can copy from and to by itself ---- */
+static void *fv__device_alloc(fv_ctx *c, size_t size, int pinned);
+static void fv__device_free(fv_ctx *c, void *p);
+static int fv__device_open(fv_ctx *c);
+static void fv__device_close(fv_ctx *c);
+static void fv__device_reset(fv_ctx *c);
+
+static int fv__pool_grow(fv_ctx *c, int pool, size_t size) {
+    fv__pool *p = &c->pool[pool];
+    size = FV__MAX(FV__ROUND_UP(size, (size_t)1 << 21), (size_t)(pool == FV__POOL_STEP ? FV__POOL_CHUNK : FV__HOST_CHUNK));
     if (p->chunks == FV__COUNT(p->first_chunk)) return fv__no_memory(c, size);
-    char *data = (char *)fv__alloc_dirty(c, size);
-    fv__span *s = data ? fv__span_new(c, data, size, p->chunks) : NULL;
+    char *data = (char *)(c->device ? fv__device_alloc(c, size, pool == FV__POOL_HOST) : fv__alloc_dirty(c, size));
+    fv__span *s = data ? fv__span_new(c, pool, data, size, p->chunks) : NULL;
     if (!s) {
-        fv_free(c, data);
+        if (c->device) fv__device_free(c, data);
+        else fv_free(c, data);
         return 0;
     }
 #ifdef MADV_HUGEPAGE
     uintptr_t page = ((uintptr_t)data + 4095) & ~(uintptr_t)4095; /* fewer page faults and TLB misses */
-    madvise((void *)page, (size_t)((uintptr_t)data + size - page) & ~(size_t)4095, MADV_HUGEPAGE);
+    if (!c->device) madvise((void *)page, (size_t)((uintptr_t)data + size - page) & ~(size_t)4095, MADV_HUGEPAGE);
 #endif
     p->chunk_size[p->chunks] = size;
     p->first_chunk[p->chunks++] = s;
@@ -1358,8 +1417,8 @@ static int fv__pool_grow(fv_ctx *c, size_t size) {
 }
 
 /* size bytes, 64-byte aligned, undefined content, until fv__pool_free or fv_reset */
-static fv__span *fv__pool_alloc(fv_ctx *c, size_t size) {
-    fv__pool *p = &c->pool;
+static fv__span *fv__pool_take(fv_ctx *c, int pool, size_t size) {
+    fv__pool *p = &c->pool[pool];
     if (c->status) return NULL;
     if (size > SIZE_MAX / 2) {
         fv__no_memory(c, size);
@@ -1367,12 +1426,12 @@ static fv__span *fv__pool_alloc(fv_ctx *c, size_t size) {
     }
     size = FV__MAX(FV__ROUND_UP(size, (size_t)64), (size_t)64);
     for (int chunk = 0;; chunk++) {
-        if (chunk == p->chunks && !fv__pool_grow(c, size)) return NULL;
+        if (chunk == p->chunks && !fv__pool_grow(c, pool, size)) return NULL;
         fv__span *s = p->first_chunk[chunk];
         while (s && (s->used || s->size < size)) s = s->next;
         if (!s) continue;
         if (s->size > size) {
-            fv__span *rest = fv__span_new(c, s->data + size, s->size - size, chunk);
+            fv__span *rest = fv__span_new(c, pool, s->data + size, s->size - size, chunk);
             if (!rest) return NULL;
             rest->prev = s, rest->next = s->next;
             if (s->next) s->next->prev = rest;
@@ -1385,9 +1444,15 @@ static fv__span *fv__pool_alloc(fv_ctx *c, size_t size) {
     }
 }
 
+/* where ops compute, and where the host does: two pools on a GPU context, one and the same without */
+static fv__span *fv__pool_alloc(fv_ctx *c, size_t size) { return fv__pool_take(c, FV__POOL_STEP, size); }
+static fv__span *fv__host_alloc(fv_ctx *c, size_t size) {
+    return fv__pool_take(c, c->device ? FV__POOL_HOST : FV__POOL_STEP, size);
+}
+
 static void fv__pool_free(fv_ctx *c, fv__span *s) {
-    fv__pool *p = &c->pool;
     if (!s) return;
+    fv__pool *p = &c->pool[s->pool];
     p->used -= s->size;
     s->used = 0;
     if (s->next && !s->next->used) { /* merge with the one after */
@@ -1404,8 +1469,7 @@ static void fv__pool_free(fv_ctx *c, fv__span *s) {
     }
 }
 
-static void fv__pool_reset(fv_ctx *c) {
-    fv__pool *p = &c->pool;
+static void fv__pool_reset(fv__pool *p) {
     for (int i = 0; i < p->chunks; i++) {
         fv__span *s = p->first_chunk[i];
         while (s->next) {
@@ -1419,8 +1483,8 @@ static void fv__pool_reset(fv_ctx *c) {
 
 FV_DEF fv_memory_info fv_memory(const fv_ctx *c) {
     fv_memory_info m = c->memory;
-    m.step_now = c->pool.used;
-    m.step_peak = c->pool.peak;
+    m.step_now = c->pool[FV__POOL_STEP].used + c->pool[FV__POOL_HOST].used;
+    m.step_peak = c->pool[FV__POOL_STEP].peak + c->pool[FV__POOL_HOST].peak;
     return m;
 }
 
@@ -1439,15 +1503,14 @@ FV_DEF fv_ctx *fv_create(const fv_desc *desc) {
     if (!c) return NULL;
     *c = start;
     c->memory.now = c->memory.peak = sizeof *c;
-    if (c->desc.device != FV_CPU)
-        fv_fail(c, FV_EUNAVAILABLE, "device cuda: this build has no CUDA path; compile with FROZENVIS_CUDA");
-    if (fv__cpu_choose(c) && fv__threads_start(c)) fv__tape_start(c);
+    if (fv__cpu_choose(c) && fv__threads_start(c) && fv__tape_start(c) && c->desc.device != FV_CPU) fv__device_open(c);
     return c;
 }
 
 FV_DEF void fv_destroy(fv_ctx *c) {
     if (!c) return;
     fv__threads_stop(c);
+    fv__device_close(c);
     while (c->blocks) fv_free(c, c->blocks + 1);
     fv_ctx end = *c;
     fv__raw_free(&end, c, sizeof *c);
@@ -1455,7 +1518,8 @@ FV_DEF void fv_destroy(fv_ctx *c) {
 
 FV_DEF void fv_reset(fv_ctx *c) {
     fv__tape_clear(c);
-    fv__pool_reset(c);
+    fv__device_reset(c);
+    for (int i = 0; i < FV__POOLS; i++) fv__pool_reset(&c->pool[i]);
 }
 
 /* ---- platform: files (POSIX) ---- */
@@ -1800,7 +1864,7 @@ FV_DEF double fv_now(void) {
 /* ======================================================================================================
  * >>rng (implementation)
  * ====================================================================================================== */
-FV_DEF void fv_philox(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t out[4]) {
+static inline FV__HD void fv__philox(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t out[4]) {
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
     uint32_t x0 = (uint32_t)counter, x1 = (uint32_t)(counter >> 32), x2 = (uint32_t)stream, x3 = (uint32_t)(stream >> 32);
     for (int round = 0; round < 10; round++) {
@@ -1811,6 +1875,7 @@ FV_DEF void fv_philox(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t
     }
     out[0] = x0, out[1] = x1, out[2] = x2, out[3] = x3;
 }
+FV_DEF void fv_philox(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t out[4]) { fv__philox(seed, stream, counter, out); }
 
 FV_DEF uint32_t fv_random_u32(uint64_t seed, uint64_t stream, uint64_t i) {
     uint32_t w[4];
@@ -2912,7 +2977,7 @@ typedef struct fv__gemm {
 
 struct fv_packed {
     fv_type type;
-    int64_t n, k, nr; /* W [n,k], in panels of nr rows */
+    int64_t n, k, nr; /* W [n,k], in panels of nr rows; on a GPU nr is 1: plain rows, in its memory */
     size_t panel;     /* bytes of a panel */
     char *data;
 };
@@ -3315,6 +3380,7 @@ static void fv__gemm_blocks(fv_ctx *c, fv__gemm *g, int pack_b) {
 /* The whole product; g holds operands, shape, output and epilogue; pb is set when b is packed for this very product. sums [m]: gets
  * the sums of A's rows where they cost nothing. Returns whether it did. */
 static int fv__gemm_run_sums(fv_ctx *c, fv__gemm *g, double *sums) {
+    if (c->device) fv_fail(c, FV_EUNAVAILABLE, "gemm: a context on a GPU has its products in linear and matmul");
     if (c->status || !g->m || !g->n) return 0;
     int round = g->compute == FV_BF16 && c->isa != FV_ISA_AVX512BF16;
     if (round) g->compute = FV_F32;
@@ -3386,15 +3452,40 @@ FV_DEF void fv_gemm_packed(fv_ctx *c, int64_t m, int64_t n, int64_t k, fv_mat a,
 
 static void fv__packed_free(fv_ctx *c, const fv_packed *p) {
     if (!p) return;
-    fv_free(c, p->data);
+    if (c->device) fv__device_free(c, p->data);
+    else fv_free(c, p->data);
     fv_free(c, (void *)(uintptr_t)p);
 }
 FV_DEF size_t fv_packed_bytes(const fv_packed *w) { return w ? (size_t)FV__CEIL(w->n, w->nr) * w->panel : 0; }
+
+static int fv__device_put(fv_ctx *c, void *to, const void *from, size_t size);
+/* W [n,k] as it is, in the device's memory */
+static int fv__packed_on_device(fv_ctx *c, fv_packed *w, const void *data, fv_type data_type) {
+    int64_t rows = FV__MAX((4 << 20) / FV__MAX(w->k, (int64_t)1), (int64_t)1);
+    size_t from = (size_t)w->k * fv_type_size(data_type);
+    w->nr = 1, w->panel = (size_t)w->k * fv_type_size(w->type);
+    w->data = (char *)fv__device_alloc(c, (size_t)w->n * w->panel, 0);
+    char *some = data_type == w->type ? NULL : (char *)fv__alloc_dirty(c, (size_t)FV__MIN(rows, w->n) * w->panel + 64);
+    for (int64_t i = 0; i < w->n && !c->status; i += rows) {
+        int64_t n = FV__MIN(rows, w->n - i);
+        const char *p = (const char *)data + (size_t)i * from;
+        if (some) fv__convert(some, w->type, p, data_type, n * w->k);
+        fv__device_put(c, w->data + (size_t)i * w->panel, some ? some : p, (size_t)n * w->panel);
+    }
+    fv_free(c, some);
+    return !c->status;
+}
 
 /* W [n,k] row-major -> panels. Where the CPU has no bf16 products a bf16 weight is kept as rounded f32. */
 static fv_packed *fv__packed_create(fv_ctx *c, fv_type type, int64_t n, int64_t k, const void *data, fv_type data_type) {
     fv_packed *w = (fv_packed *)fv_alloc(c, sizeof *w);
     if (!w) return NULL;
+    if (c->device) {
+        w->type = type, w->n = n, w->k = k;
+        if (fv__packed_on_device(c, w, data, data_type)) return w;
+        fv__packed_free(c, w);
+        return NULL;
+    }
     fv__gemm g = fv__gemm_of(type, 0, n, k, fv__mat(NULL, type, 0, 0), NULL, type, 0, 0);
     int round = type == FV_BF16 && c->isa != FV_ISA_AVX512BF16;
     if (round) g.compute = FV_F32;
@@ -3435,6 +3526,700 @@ FV_DEF double fv_peak(fv_ctx *c, fv_type type) {
 #pragma GCC push_options
 #pragma GCC optimize("O1")
 #endif
+
+/* ======================================================================================================
+ * >>device (implementation)
+ * ====================================================================================================== */
+#ifndef FROZENVIS_CUDA
+/* Without CUDA no context has a device: what other sections ask of it ends here. */
+static int fv__device_open(fv_ctx *c) {
+    return fv_fail(c, FV_EUNAVAILABLE,
+                   "device cuda: this build has no CUDA path; compile with FROZENVIS_CUDA (make cuda)");
+}
+static void fv__device_close(fv_ctx *c) { (void)c; }
+static void fv__device_reset(fv_ctx *c) { (void)c; }
+static void *fv__device_alloc(fv_ctx *c, size_t size, int pinned) {
+    (void)size, (void)pinned;
+    fv__device_open(c);
+    return NULL;
+}
+static void fv__device_free(fv_ctx *c, void *p) { (void)c, (void)p; }
+static int fv__device_zero(fv_ctx *c, void *p, size_t size) {
+    return (void)p, (void)size, fv__device_open(c);
+}
+static int fv__device_put(fv_ctx *c, void *to, const void *from, size_t size) {
+    return (void)to, (void)from, (void)size, fv__device_open(c);
+}
+static int fv__device_take(fv_ctx *c, void *to, const void *from, size_t size) {
+    return (void)to, (void)from, (void)size, fv__device_open(c);
+}
+static int fv__device_copy_ahead(fv_ctx *c, void *to, const void *from, size_t size) {
+    return (void)to, (void)from, (void)size, fv__device_open(c);
+}
+static fv_ctx *fv__device_context(struct fv__device *d) { return (void)d, (fv_ctx *)NULL; }
+FV_DEF const char *fv_device_name(const fv_ctx *c) { return (void)c, "cpu"; }
+FV_DEF void fv_sync(fv_ctx *c) { (void)c; }
+#else
+
+#ifdef __CUDACC__ /* what cuBLASLt was asked, see fv__lt_run */
+typedef struct fv__lt_shape {
+    int64_t m, n, k, batch, a_step, b_step, out_step, a_ld, b_ld;
+    int a_turned, b_turned, operand, out, epilogue, accumulate, tf32;
+} fv__lt_shape;
+enum { FV__LT_SHAPES = 1024 };
+typedef struct fv__lt_answer {
+    fv__lt_shape shape;
+    int known, works;
+    cublasLtMatmulAlgo_t algo;
+} fv__lt_answer;
+#endif
+typedef struct fv__device_block {
+    void *data;
+    size_t size;
+    int pinned;
+} fv__device_block;
+enum { FV__STAGE = 8 << 20, FV__LT_WORKSPACE = 32 << 20 };
+struct fv__device {
+    fv_ctx *c;
+    cudaStream_t stream, copies; /* kernels; the input's copies, which run ahead of them */
+    cudaEvent_t arrived, staged[2];
+    int copying;             /* copies were started that the kernels have not waited for yet */
+    fv__device_block *block; /* all that was allocated */
+    int blocks, capacity;
+    char *stage; /* pinned, two halves in turn */
+    char name[256];
+#ifdef __CUDACC__
+    cublasLtHandle_t lt;
+    void *workspace;
+    struct fv__lt_answer *answer; /* [FV__LT_SHAPES] */
+    int capturing;                /* what is started goes into a graph; see fv__device_flush */
+    int64_t steps;
+    cudaGraphExec_t graph;
+#endif
+};
+
+/* An error of the runtime becomes the context's sentence. */
+static int fv__cu_ok(fv_ctx *c, cudaError_t e, const char *what) {
+    if (e == cudaSuccess) return 1;
+    return fv_fail(c, e == cudaErrorMemoryAllocation ? FV_ENOMEM : FV_EUNAVAILABLE, "device cuda:%d: %s: %s",
+                   c->desc.device_index, what, cudaGetErrorString(e));
+}
+static int fv__cu_started(fv_ctx *c, const char *kernel) { return fv__cu_ok(c, cudaGetLastError(), kernel); }
+
+/* FV__START(c, grid, block, (arguments), kernel): the kernel stands last, since a template's commas part macro arguments. */
+#ifdef __CUDACC__
+#define FV__START(c, grid, block, args, ...)                                                                 \
+    do {                                                                                                     \
+        if (!(c)->status) {                                                                                  \
+            __VA_ARGS__<<<grid, block, 0, (c)->device->stream>>> args;                                       \
+            fv__cu_started(c, #__VA_ARGS__);                                                                 \
+        }                                                                                                    \
+    } while (0)
+#else
+#define FV__START(c, grid, block, args, ...)                                                                 \
+    do {                                                                                                     \
+        if (!(c)->status) {                                                                                  \
+            FV__EMULATE(grid, block, __VA_ARGS__ args);                                                      \
+            fv__cu_started(c, #__VA_ARGS__);                                                                 \
+        }                                                                                                    \
+    } while (0)
+#endif
+
+/* ---- graphs: from the third step on, what a step starts is recorded and sent off in one piece: at the step's end, or where the
+ * host wants a number. The recording is compared with the last one's executable graph, which only takes over changed arguments
+ * (addresses are the same each step, since the pool is); another shape of step gets a new one. ---- */
+#ifdef __CUDACC__
+static void fv__device_record(fv_ctx *c) {
+    struct fv__device *d = c->device;
+    if (c->desc.no_graph || d->steps++ < 2 || c->status) return;
+    if (fv__cu_ok(c, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeRelaxed), "recording a step"))
+        d->capturing = 1;
+}
+static int fv__device_flush(fv_ctx *c) {
+    struct fv__device *d = c->device;
+    cudaGraph_t graph = NULL;
+    cudaGraphExecUpdateResultInfo info;
+    if (!d->capturing) return !c->status;
+    d->capturing = 0;
+    cudaError_t e = cudaStreamEndCapture(d->stream, &graph);
+    if (!fv__cu_ok(c, e, "a step's graph")) return 0;
+    if (d->graph && cudaGraphExecUpdate(d->graph, graph, &info) != cudaSuccess) {
+        cudaGetLastError(); /* that answer is no error of ours */
+        cudaGraphExecDestroy(d->graph);
+        d->graph = NULL;
+    }
+    if (!d->graph) e = cudaGraphInstantiate(&d->graph, graph, 0);
+    if (e == cudaSuccess) e = cudaGraphLaunch(d->graph, d->stream);
+    cudaGraphDestroy(graph);
+    return fv__cu_ok(c, e, "a step's graph");
+}
+#else
+static void fv__device_record(fv_ctx *c) { (void)c; }
+static int fv__device_flush(fv_ctx *c) { return !c->status; }
+#endif
+
+static int fv__device_check(fv_ctx *c) { /* is it there, and does its driver fit? */
+    int count = 0, driver = 0, index = c->desc.device_index;
+    cudaError_t e = cudaGetDeviceCount(&count);
+    if (e == cudaErrorInsufficientDriver) {
+        cudaDriverGetVersion(&driver);
+        if (!driver)
+            return fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: there is no NVIDIA driver here", index);
+        return fv_fail(
+            c, FV_EUNAVAILABLE,
+            "device cuda:%d: the driver knows CUDA up to %d.%d, this program was built with a later one: update the driver",
+            index, driver / 1000, driver % 1000 / 10);
+    }
+    if (e == cudaErrorNoDevice || (e == cudaSuccess && !count))
+        return fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: there is no CUDA device here", index);
+    if (!fv__cu_ok(c, e, "cannot be used")) return 0;
+    if (index < 0 || index >= count)
+        return fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: there are %d, numbered from 0", index, count);
+    return 1;
+}
+
+static int fv__device_open(fv_ctx *c) {
+    cudaDeviceProp p;
+    if (c->status || !fv__device_check(c)) return 0;
+    struct fv__device *d = (struct fv__device *)fv_alloc(c, sizeof *d);
+    if (!d) return 0;
+    d->c = c, c->device = d;
+    fv__cu_ok(c, cudaSetDevice(c->desc.device_index), "cannot be used");
+    if (!c->status && fv__cu_ok(c, cudaGetDeviceProperties(&p, c->desc.device_index), "tells nothing of itself"))
+        snprintf(d->name, sizeof d->name, "%s", p.name);
+    if (!c->status) fv__cu_ok(c, cudaStreamCreate(&d->stream), "a stream");
+    if (!c->status) fv__cu_ok(c, cudaStreamCreate(&d->copies), "a stream");
+    if (!c->status) fv__cu_ok(c, cudaEventCreateWithFlags(&d->arrived, cudaEventDisableTiming), "an event");
+    for (int i = 0; i < 2 && !c->status; i++)
+        fv__cu_ok(c, cudaEventCreateWithFlags(&d->staged[i], cudaEventDisableTiming), "an event");
+    d->stage = (char *)fv__device_alloc(c, FV__STAGE, 1);
+#ifdef __CUDACC__
+    d->workspace = fv__device_alloc(c, FV__LT_WORKSPACE, 0);
+    d->answer = (fv__lt_answer *)fv_alloc(c, FV__LT_SHAPES * sizeof *d->answer);
+    if (!c->status && cublasLtCreate(&d->lt) != CUBLAS_STATUS_SUCCESS)
+        fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: cuBLASLt cannot be used", c->desc.device_index);
+#endif
+    return !c->status;
+}
+
+static void fv__device_close(fv_ctx *c) {
+    struct fv__device *d = c->device;
+    if (!d) return;
+    fv__device_flush(c);
+    if (d->stream) cudaStreamSynchronize(d->stream);
+    if (d->copies) cudaStreamSynchronize(d->copies);
+#ifdef __CUDACC__
+    if (d->graph) cudaGraphExecDestroy(d->graph);
+    if (d->lt) cublasLtDestroy(d->lt);
+#endif
+    while (d->blocks) fv__device_free(c, d->block[d->blocks - 1].data);
+    if (d->arrived) cudaEventDestroy(d->arrived);
+    for (int i = 0; i < 2; i++)
+        if (d->staged[i]) cudaEventDestroy(d->staged[i]);
+    if (d->stream) cudaStreamDestroy(d->stream);
+    if (d->copies) cudaStreamDestroy(d->copies);
+    c->device = NULL;
+}
+
+/* Memory of the device, or of the host where the device can copy by itself; of undefined content. NULL and FV_ENOMEM. */
+static void *fv__device_alloc(fv_ctx *c, size_t size, int pinned) {
+    struct fv__device *d = c->device;
+    void *p = NULL;
+    size_t left = 0, all = 0;
+    if (c->status) return NULL;
+    fv__device_block *b = (fv__device_block *)fv__grow(c, d->block, d->blocks, &d->capacity, sizeof *b);
+    if (!b) return NULL;
+    d->block = b;
+    size = FV__MAX(size, (size_t)64);
+    if (c->desc.memory_limit && c->memory.now + size > c->desc.memory_limit) {
+        fv__no_memory(c, size);
+        return NULL;
+    }
+    if ((pinned ? cudaMallocHost(&p, size) : cudaMalloc(&p, size)) != cudaSuccess) {
+        cudaGetLastError();
+        if (!pinned) cudaMemGetInfo(&left, &all);
+        fv_fail(c, FV_ENOMEM, "device cuda:%d: out of %s: %zu more bytes were wanted, %zu of %zu are free",
+                c->desc.device_index, pinned ? "host memory that a device can reach" : "memory", size, left,
+                all);
+        return NULL;
+    }
+    b[d->blocks].data = p, b[d->blocks].size = size, b[d->blocks++].pinned = pinned;
+    c->memory.now += size;
+    c->memory.peak = FV__MAX(c->memory.peak, c->memory.now);
+    return p;
+}
+
+static void fv__device_free(fv_ctx *c, void *p) {
+    struct fv__device *d = c->device;
+    int i = d ? d->blocks - 1 : -1;
+    while (i >= 0 && d->block[i].data != p) i--;
+    if (i < 0 || !p) return;
+    if (d->block[i].pinned) cudaFreeHost(p);
+    else cudaFree(p);
+    c->memory.now -= d->block[i].size;
+    d->block[i] = d->block[--d->blocks];
+}
+
+static int fv__device_zero(fv_ctx *c, void *p, size_t size) {
+    return !c->status &&
+           (!size || fv__cu_ok(c, cudaMemsetAsync(p, 0, size, c->device->stream), "wiping memory"));
+}
+
+/* Host memory of any origin (a mapped file) to the device, through the two pinned halves: one is filled while the other is copied. */
+static int fv__device_put(fv_ctx *c, void *to, const void *from, size_t size) {
+    struct fv__device *d = c->device;
+    const size_t half = FV__STAGE / 2;
+    if (c->status || !fv__device_flush(c)) return 0;
+    for (size_t at = 0, turn = 0; at < size && !c->status; at += half, turn ^= 1) {
+        size_t n = FV__MIN(half, size - at);
+        char *stage = d->stage + turn * half;
+        if (!fv__cu_ok(c, cudaEventSynchronize(d->staged[turn]), "copying to it")) break;
+        memcpy(stage, (const char *)from + at, n);
+        fv__cu_ok(c, cudaMemcpyAsync((char *)to + at, stage, n, cudaMemcpyHostToDevice, d->stream),
+                  "copying to it");
+        if (!c->status) fv__cu_ok(c, cudaEventRecord(d->staged[turn], d->stream), "copying to it");
+    }
+    return !c->status;
+}
+/* From the device, all that was asked of it before being done. */
+static int fv__device_take(fv_ctx *c, void *to, const void *from, size_t size) {
+    struct fv__device *d = c->device;
+    if (!fv__device_flush(c)) return 0;
+    if (size)
+        fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToHost, d->stream), "copying from it");
+    return !c->status && fv__cu_ok(c, cudaStreamSynchronize(d->stream), "a kernel");
+}
+/* Pinned memory to the device on the stream of its own; the kernels started from here on wait for it. */
+static int fv__device_copy_ahead(fv_ctx *c, void *to, const void *from, size_t size) {
+    struct fv__device *d = c->device;
+    if (c->status) return 0;
+#ifdef __CUDACC__
+    if (d->capturing) /* in a recorded step it is a node like all others */
+        return !size || fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyHostToDevice, d->stream),
+                                  "copying to it");
+#endif
+    if (size)
+        fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyHostToDevice, d->copies), "copying to it");
+    if (!c->status) fv__cu_ok(c, cudaEventRecord(d->arrived, d->copies), "copying to it");
+    d->copying = 1;
+    return !c->status && fv__cu_ok(c, cudaStreamWaitEvent(d->stream, d->arrived, 0), "copying to it");
+}
+/* A step ends: what it recorded is sent off, and its input may be overwritten once it was copied. */
+static void fv__device_reset(fv_ctx *c) {
+    struct fv__device *d = c->device;
+    if (!d) return;
+    fv__device_flush(c);
+    if (!c->status)
+        fv__cu_ok(c, cudaStreamSynchronize(d->stream),
+                  "a kernel"); /* what the host fills next may still be on its way */
+    d->copying = 0;
+    fv__device_record(c);
+}
+static fv_ctx *fv__device_context(struct fv__device *d) { return d->c; }
+FV_DEF const char *fv_device_name(const fv_ctx *c) { return c->device ? c->device->name : "cpu"; }
+FV_DEF void fv_sync(fv_ctx *c) {
+    if (c->device && fv__device_flush(c)) fv__cu_ok(c, cudaStreamSynchronize(c->device->stream), "a kernel");
+}
+
+/* ---- what kernels share. C is the type of the computation, float or double; stored types are looked at when the kernel runs: all
+ * threads take the same branch, and one kernel serves every mix of types. ---- */
+template <class C> FV__DEV C fv__ld(const void *p, fv_type t, int64_t i) {
+    if (t == FV_F32) return (C)((const float *)p)[i];
+    if (t == FV_BF16) return (C)fv__bf16_to(((const uint16_t *)p)[i]);
+    if (t == FV_F64) return (C)((const double *)p)[i];
+    return (C)(t == FV_I32 ? ((const int32_t *)p)[i]
+               : t == FV_I64 ? ((const int64_t *)p)[i]
+                             : (int64_t)((const uint8_t *)p)[i]);
+}
+template <class C> FV__DEV void fv__st(void *p, fv_type t, int64_t i, C v) {
+    if (t == FV_F32) ((float *)p)[i] = (float)v;
+    else if (t == FV_BF16) ((uint16_t *)p)[i] = fv__bf16_from((float)v);
+    else ((double *)p)[i] = (double)v;
+}
+/* v to p, or added to what is there */
+template <class C> FV__DEV void fv__put(void *p, fv_type t, int64_t i, C v, int add) {
+    fv__st<C>(p, t, i, add ? fv__ld<C>(p, t, i) + v : v);
+}
+
+/* four neighbours in one access; i is a multiple of 4 and p 16-byte aligned */
+template <class C> FV__DEV void fv__ld4(const void *p, fv_type t, int64_t i, C v[4]) {
+    if (t == FV_F32) {
+        float4 x = ((const float4 *)p)[i / 4];
+        v[0] = (C)x.x, v[1] = (C)x.y, v[2] = (C)x.z, v[3] = (C)x.w;
+    } else if (t == FV_BF16) {
+        uint2 x = ((const uint2 *)p)[i / 4];
+        v[0] = (C)fv__bf16_to((uint16_t)x.x), v[1] = (C)fv__bf16_to((uint16_t)(x.x >> 16));
+        v[2] = (C)fv__bf16_to((uint16_t)x.y), v[3] = (C)fv__bf16_to((uint16_t)(x.y >> 16));
+    } else
+        for (int k = 0; k < 4; k++) v[k] = (C)((const double *)p)[i + k];
+}
+template <class C> FV__DEV void fv__st4(void *p, fv_type t, int64_t i, const C v[4]) {
+    if (t == FV_F32) {
+        float4 x;
+        x.x = (float)v[0], x.y = (float)v[1], x.z = (float)v[2], x.w = (float)v[3];
+        ((float4 *)p)[i / 4] = x;
+    } else if (t == FV_BF16) {
+        uint2 x;
+        x.x = (unsigned)fv__bf16_from((float)v[0]) | (unsigned)fv__bf16_from((float)v[1]) << 16;
+        x.y = (unsigned)fv__bf16_from((float)v[2]) | (unsigned)fv__bf16_from((float)v[3]) << 16;
+        ((uint2 *)p)[i / 4] = x;
+    } else
+        for (int k = 0; k < 4; k++) ((double *)p)[i + k] = (double)v[k];
+}
+
+/* all 32 lanes get the sum, the largest (a NaN among them wins) */
+template <class C> FV__DEV C fv__warp_sum(C v) {
+    for (int w = 16; w; w /= 2) v += __shfl_xor_sync(0xffffffffu, v, w);
+    return v;
+}
+template <class C> FV__DEV C fv__warp_max(C v) {
+    for (int w = 16; w; w /= 2) {
+        C other = __shfl_xor_sync(0xffffffffu, v, w);
+        v = v != v || v > other ? v : other;
+    }
+    return v;
+}
+/* a row's threads are a warp, eight rows a block: the row of this thread */
+FV__DEV int64_t fv__my_row(void) { return (int64_t)blockIdx.x * blockDim.y + threadIdx.y; }
+static dim3 fv__row_block(void) { return dim3(32, 8); }
+static dim3 fv__row_grid(int64_t rows) { return dim3((unsigned)FV__CEIL(rows, (int64_t)8)); }
+
+/* ---- map: out[k][i] (+)= F(in[..][i]) for i < n; F::run(m, i, in, out) sees and gives numbers of type C ---- */
+typedef struct fv__map {
+    const void *in[3];
+    void *out[2]; /* NULL: not wanted */
+    fv_type in_type[3], out_type[2];
+    int ins, outs, add[2];
+    int64_t n, i[4]; /* i, f, table: settings for F */
+    double f[2];
+    const void *table[2];
+} fv__map;
+template <class C, class F> FV__KERNEL fv__map_k(fv__map m) {
+    int64_t at = 4 * ((int64_t)blockIdx.x * blockDim.x + threadIdx.x),
+            step = 4 * (int64_t)gridDim.x * blockDim.x;
+    for (; at < m.n; at += step) {
+        C in[3][4], out[2][4], one_in[3], one_out[2];
+        int n = m.n - at < 4 ? (int)(m.n - at) : 4;
+        for (int k = 0; k < m.ins; k++) {
+            if (n == 4) fv__ld4<C>(m.in[k], m.in_type[k], at, in[k]);
+            else
+                for (int j = 0; j < n; j++) in[k][j] = fv__ld<C>(m.in[k], m.in_type[k], at + j);
+        }
+        for (int j = 0; j < n; j++) {
+            for (int k = 0; k < 3; k++) one_in[k] = k < m.ins ? in[k][j] : (C)0;
+            one_out[0] = one_out[1] = 0;
+            F::template run<C>(m, at + j, one_in, one_out);
+            out[0][j] = one_out[0], out[1][j] = one_out[1];
+        }
+        for (int k = 0; k < m.outs; k++) {
+            if (!m.out[k]) continue;
+            if (n == 4 && !m.add[k]) fv__st4<C>(m.out[k], m.out_type[k], at, out[k]);
+            else
+                for (int j = 0; j < n; j++) fv__put<C>(m.out[k], m.out_type[k], at + j, out[k][j], m.add[k]);
+        }
+    }
+}
+static fv__map fv__map_of(int64_t n) {
+    fv__map m;
+    memset(&m, 0, sizeof m);
+    m.n = n;
+    return m;
+}
+static void fv__map_in(fv__map *m, const void *p, fv_type t) { m->in[m->ins] = p, m->in_type[m->ins++] = t; }
+static void fv__map_out(fv__map *m, void *p, fv_type t, int add) {
+    m->out[m->outs] = p, m->out_type[m->outs] = t, m->add[m->outs++] = add;
+}
+template <class F> static void fv__map_run(fv_ctx *c, fv__map m, fv_type compute) {
+    dim3 grid((unsigned)FV__MIN(FV__CEIL(m.n, (int64_t)1024), (int64_t)1 << 20)), block(256);
+    if (!m.n) return;
+    if (compute == FV_F64) FV__START(c, grid, block, (m), fv__map_k<double, F>);
+    else FV__START(c, grid, block, (m), fv__map_k<float, F>);
+}
+struct fv__copy_f {
+    template <class C> FV__DEV void run(const fv__map &, int64_t, const C *in, C *out) { out[0] = in[0]; }
+};
+/* n numbers of one type become, or are added to, n of another */
+static void fv__cu_copy(fv_ctx *c, void *to, fv_type to_type, const void *from, fv_type from_type, int64_t n,
+                        int add) {
+    fv__map m = fv__map_of(n);
+    fv__map_in(&m, from, from_type);
+    fv__map_out(&m, to, to_type, add);
+    fv__map_run<fv__copy_f>(c, m, to_type == FV_F64 || from_type == FV_F64 ? FV_F64 : FV_F32);
+}
+
+/* ---- fold: sums over `count` places for each of n elements, in double and in an order that depends on the shape alone. F adds what
+ * place p of element e is worth to one or two sums. A thread takes a range of places; the ranges' sums are added up in order. ---- */
+template <class F> FV__KERNEL fv__fold_k(F f, int64_t n, int64_t count, int64_t chunk, double *part) {
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x,
+            range = (int64_t)blockIdx.y * blockDim.y + threadIdx.y;
+    double sum[2] = {0, 0};
+    if (e >= n || range * chunk >= count) return;
+    for (int64_t p = range * chunk; p < (range + 1) * chunk && p < count; p++) f.run(e, p, sum);
+    part[range * 2 * n + e] = sum[0], part[(range * 2 + 1) * n + e] = sum[1];
+}
+typedef struct fv__fold_out {
+    void *to[2];
+    fv_type type[2];
+    int add[2];
+    double scale;
+} fv__fold_out; /* to: NULL is not wanted */
+FV__KERNEL fv__fold_end_k(const double *part, int64_t n, int64_t ranges, fv__fold_out o) {
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    for (int k = 0; e < n && k < 2; k++) {
+        double sum = 0;
+        if (!o.to[k]) continue;
+        for (int64_t r = 0; r < ranges; r++) sum += part[(r * 2 + k) * n + e];
+        fv__put<double>(o.to[k], o.type[k], e, sum * o.scale, o.add[k]);
+    }
+}
+template <class F> static void fv__fold_run(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_out o) {
+    if (c->status || !n) return;
+    int64_t ranges = FV__MIN(FV__MAX(FV__MIN(count / 16, 65536 / n), (int64_t)1), (int64_t)1024);
+    int64_t chunk = FV__MAX(FV__CEIL(count, ranges), (int64_t)1);
+    ranges = FV__CEIL(count, chunk);
+    unsigned bx = 1, by;
+    while (bx < 128 && bx < n) bx *= 2;
+    by = 128 / bx;
+    fv__span *part = fv__pool_alloc(c, (size_t)(FV__MAX(ranges, (int64_t)1) * 2 * n) * sizeof(double));
+    if (!part) return;
+    double *sums = (double *)(void *)part->data;
+    if (ranges)
+        FV__START(c, dim3((unsigned)FV__CEIL(n, (int64_t)bx), (unsigned)FV__CEIL(ranges, (int64_t)by)),
+                  dim3(bx, by), (f, n, count, chunk, sums), fv__fold_k<F>);
+    FV__START(c, dim3((unsigned)FV__CEIL(n, (int64_t)128)), dim3(128), (sums, n, ranges, o), fv__fold_end_k);
+    fv__pool_free(c, part);
+}
+static fv__fold_out fv__fold_to(void *to, fv_type type, int add, double scale) {
+    fv__fold_out o;
+    memset(&o, 0, sizeof o);
+    o.to[0] = to, o.type[0] = type, o.add[0] = add, o.scale = scale;
+    return o;
+}
+
+/* ---- the product on the device: out[m,n] (+)= a[m,k] b[k,n] + bias[n] + residual[m,n], batched. Strides as in fv_mat. ---- */
+typedef struct fv__cu_product {
+    fv_type compute; /* F32; BF16: operands rounded to bf16, sums in f32; F64 */
+    int64_t m, n, k, batch;
+    fv_mat a, b;
+    int64_t a_step, b_step, out_step; /* elements from one matrix of the batch to the next */
+    void *out;
+    fv_type out_type;
+    int add;
+    const void *bias, *residual; /* of the computing type (f32 for bf16); of residual_type, laid out as out */
+    fv_type residual_type;
+} fv__cu_product;
+enum { FV__CU_TILE = 64, FV__CU_DEPTH = 16 };
+/* A block makes 64 x 64 sums, a thread 4 x 4 of them; slices of 16 along k pass through shared memory, and each slice's sum is made
+ * by itself before it joins: a long sum's rounding errors grow with the number of slices, not of products. The first one starts from the
+ * bias, as on the CPU and in PyTorch: before a batch norm that stretches small differences, the order of roundings shows. */
+template <class C> FV__KERNEL fv__gemm_k(fv__cu_product g) {
+    __shared__ C a[FV__CU_DEPTH][FV__CU_TILE + 1], b[FV__CU_DEPTH][FV__CU_TILE + 1];
+    int64_t row = (int64_t)blockIdx.y * FV__CU_TILE, col = (int64_t)blockIdx.x * FV__CU_TILE, z = blockIdx.z;
+    int t = (int)threadIdx.x, ti = t / 16, tj = t % 16;
+    C sum[4][4] = {{0}};
+    for (int64_t p = 0; p < g.k; p += FV__CU_DEPTH) {
+        for (int e = t; e < FV__CU_TILE * FV__CU_DEPTH; e += 256) { /* neighbours in memory go to neighbouring threads */
+            int i = g.a.cs == 1 ? e / FV__CU_DEPTH : e % FV__CU_TILE,
+                q = g.a.cs == 1 ? e % FV__CU_DEPTH : e / FV__CU_TILE;
+            C v = row + i < g.m && p + q < g.k
+                      ? fv__ld<C>(g.a.data, g.a.type, z * g.a_step + (row + i) * g.a.rs + (p + q) * g.a.cs)
+                      : (C)0;
+            a[q][i] = g.compute == FV_BF16 ? (C)fv__bf16_to(fv__bf16_from((float)v)) : v;
+            int j = g.b.rs == 1 ? e / FV__CU_DEPTH : e % FV__CU_TILE;
+            q = g.b.rs == 1 ? e % FV__CU_DEPTH : e / FV__CU_TILE;
+            v = col + j < g.n && p + q < g.k
+                    ? fv__ld<C>(g.b.data, g.b.type, z * g.b_step + (p + q) * g.b.rs + (col + j) * g.b.cs)
+                    : (C)0;
+            b[q][j] = g.compute == FV_BF16 ? (C)fv__bf16_to(fv__bf16_from((float)v)) : v;
+        }
+        __syncthreads();
+        C part[4][4];
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < 4; j++)
+                part[i][j] =
+                    p == 0 && g.bias && col + tj + 16 * j < g.n ? ((const C *)g.bias)[col + tj + 16 * j] : (C)0;
+        for (int q = 0; q < FV__CU_DEPTH; q++)
+            for (int i = 0; i < 4; i++)
+                for (int j = 0; j < 4; j++)
+                    part[i][j] = fma(a[q][ti + 16 * i], b[q][tj + 16 * j], part[i][j]);
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < 4; j++) sum[i][j] += part[i][j];
+        __syncthreads();
+    }
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++) {
+            int64_t r = row + ti + 16 * i, s = col + tj + 16 * j, at = z * g.out_step + r * g.n + s;
+            if (r >= g.m || s >= g.n) continue;
+            C v = sum[i][j];
+            if (g.bias && !g.k) v += ((const C *)g.bias)[s];
+            if (g.residual) v += fv__ld<C>(g.residual, g.residual_type, at);
+            fv__put<C>(g.out, g.out_type, at, v, g.add);
+        }
+}
+static void fv__cu_gemm_plain(fv_ctx *c, const fv__cu_product *g) {
+    for (int64_t z = 0; z < g->batch; z += 65535) { /* the grid's limit */
+        fv__cu_product part = *g;
+        part.batch = FV__MIN(g->batch - z, (int64_t)65535);
+        part.a.data = (const char *)g->a.data + (size_t)(z * g->a_step) * fv_type_size(g->a.type);
+        part.b.data = (const char *)g->b.data + (size_t)(z * g->b_step) * fv_type_size(g->b.type);
+        part.out = (char *)g->out + (size_t)(z * g->out_step) * fv_type_size(g->out_type);
+        if (g->residual)
+            part.residual =
+                (const char *)g->residual + (size_t)(z * g->out_step) * fv_type_size(g->residual_type);
+        for (int64_t row = 0; row < g->m; row += 65535 * FV__CU_TILE) {
+            fv__cu_product q = part;
+            q.m = FV__MIN(g->m - row, (int64_t)65535 * FV__CU_TILE);
+            q.a.data = (const char *)part.a.data + (size_t)(row * g->a.rs) * fv_type_size(g->a.type);
+            q.out = (char *)part.out + (size_t)(row * g->n) * fv_type_size(g->out_type);
+            if (part.residual)
+                q.residual = (const char *)part.residual + (size_t)(row * g->n) * fv_type_size(g->residual_type);
+            dim3 grid((unsigned)FV__CEIL(g->n, (int64_t)FV__CU_TILE),
+                      (unsigned)FV__CEIL(q.m, (int64_t)FV__CU_TILE), (unsigned)part.batch);
+            if (g->compute == FV_F64) FV__START(c, grid, dim3(256), (q), fv__gemm_k<double>);
+            else FV__START(c, grid, dim3(256), (q), fv__gemm_k<float>);
+        }
+    }
+}
+
+#ifdef __CUDACC__
+/* ---- the same by cuBLASLt, which counts columns first: it is asked for out^T [n,m] = b^T a^T. Operands of another type than the product's
+ * are converted first. What it was asked before it is not asked again: its answer (the algorithm) is kept by shape. ---- */
+/* A dense operand in the product's type: itself, or a copy whose span is to be freed. elements: of all of its matrices */
+static const void *fv__lt_operand(fv_ctx *c, const fv_mat *m, fv_type type, int64_t elements, fv__span **copy) {
+    *copy = NULL;
+    if (m->type == type) return m->data;
+    *copy = fv__pool_alloc(c, (size_t)elements * fv_type_size(type));
+    if (*copy) fv__cu_copy(c, (*copy)->data, type, m->data, m->type, elements, 0);
+    return *copy ? (*copy)->data : NULL;
+}
+static cudaDataType_t fv__lt_type(fv_type t) { return t == FV_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
+static int fv__lt_layout(cublasLtMatrixLayout_t *l, fv_type t, int64_t rows, int64_t cols, int64_t ld,
+                         int64_t batch, int64_t step) {
+    int32_t count = (int32_t)batch;
+    return cublasLtMatrixLayoutCreate(l, fv__lt_type(t), (uint64_t)rows, (uint64_t)cols, ld) ==
+               CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count) ==
+               CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step,
+                                            sizeof step) == CUBLAS_STATUS_SUCCESS;
+}
+static fv__lt_answer *fv__lt_asked(struct fv__device *d, const fv__lt_shape *s) {
+    uint64_t h = 1469598103934665603u;
+    for (size_t i = 0; i < sizeof *s; i++) h = (h ^ ((const unsigned char *)s)[i]) * 1099511628211u;
+    for (int i = 0; i < 16; i++) {
+        fv__lt_answer *a = &d->answer[(h + (uint64_t)i) % FV__LT_SHAPES];
+        if (!a->known || !memcmp(&a->shape, s, sizeof *s)) return a;
+    }
+    fv__lt_answer *a = &d->answer[h % FV__LT_SHAPES]; /* full here: the oldest makes room */
+    a->known = 0;
+    return a;
+}
+/* one product as described; 0 when the library has no way to do it */
+static int fv__lt_run(fv_ctx *c, const fv__lt_shape *s, const void *a, const void *b, const void *bias,
+                      const void *from, void *out) {
+    struct fv__device *d = c->device;
+    cublasLtMatmulDesc_t desc = NULL;
+    cublasLtMatrixLayout_t la = NULL, lb = NULL, lo = NULL;
+    cublasLtMatmulPreference_t preference = NULL;
+    cublasLtMatmulHeuristicResult_t found;
+    cublasOperation_t ta = s->b_turned ? CUBLAS_OP_T : CUBLAS_OP_N, tb = s->a_turned ? CUBLAS_OP_T : CUBLAS_OP_N;
+    cublasLtEpilogue_t epilogue = s->epilogue ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    fv_type operand = (fv_type)s->operand, type = (fv_type)s->out;
+    float one = 1, beta = s->accumulate ? 1.0f : 0.0f;
+    size_t room = FV__LT_WORKSPACE;
+    int n = 0, ok = cublasLtMatmulDescCreate(&desc, s->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
+                                             CUDA_R_32F) == CUBLAS_STATUS_SUCCESS;
+    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta) ==
+                   CUBLAS_STATUS_SUCCESS;
+    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb) ==
+                   CUBLAS_STATUS_SUCCESS;
+    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
+                                              sizeof epilogue) == CUBLAS_STATUS_SUCCESS;
+    if (ok && s->epilogue)
+        ok = cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias) ==
+             CUBLAS_STATUS_SUCCESS;
+    ok = ok && fv__lt_layout(&la, operand, s->b_turned ? s->k : s->n, s->b_turned ? s->n : s->k, s->b_ld,
+                             s->batch, s->b_step);
+    ok = ok && fv__lt_layout(&lb, operand, s->a_turned ? s->m : s->k, s->a_turned ? s->k : s->m, s->a_ld,
+                             s->batch, s->a_step);
+    ok = ok && fv__lt_layout(&lo, type, s->n, s->m, s->n, s->batch, s->out_step);
+    fv__lt_answer *answer = fv__lt_asked(d, s);
+    if (ok && !answer->known) {
+        ok = cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
+             cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room,
+                                                  sizeof room) == CUBLAS_STATUS_SUCCESS;
+        answer->works = ok &&
+                        cublasLtMatmulAlgoGetHeuristic(d->lt, desc, la, lb, lo, lo, preference, 1, &found,
+                                                       &n) == CUBLAS_STATUS_SUCCESS &&
+                        n > 0;
+        answer->shape = *s, answer->known = 1;
+        if (answer->works) answer->algo = found.algo;
+    }
+    ok = ok && answer->works &&
+         cublasLtMatmul(d->lt, desc, &one, b, la, a, lb, &beta, from, lo, out, lo, &answer->algo,
+                        d->workspace, room, d->stream) == CUBLAS_STATUS_SUCCESS;
+    if (preference) cublasLtMatmulPreferenceDestroy(preference);
+    if (lo) cublasLtMatrixLayoutDestroy(lo);
+    if (lb) cublasLtMatrixLayoutDestroy(lb);
+    if (la) cublasLtMatrixLayoutDestroy(la);
+    if (desc) cublasLtMatmulDescDestroy(desc);
+    return ok;
+}
+FV__KERNEL fv__add_bias_k(void *out, fv_type type, const float *bias, int64_t rows, int64_t cols) {
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < rows * cols) fv__put<float>(out, type, i, bias[i % cols], 1);
+}
+/* 1: done. Short inner dimensions are left to our kernel, whose order of roundings is PyTorch's: see there. */
+static int fv__cu_gemm_lt(fv_ctx *c, const fv__cu_product *g) {
+    fv__lt_shape s;
+    fv__span *ca = NULL, *cb = NULL;
+    if (g->compute == FV_F64 || (g->k <= 16 && g->compute == FV_F32) || g->batch > INT32_MAX ||
+        g->out_type == FV_F64)
+        return 0;
+    memset(&s, 0, sizeof s); /* padding too: it is compared as bytes */
+    s.m = g->m, s.n = g->n, s.k = g->k, s.batch = g->batch, s.a_step = g->a_step, s.b_step = g->b_step,
+    s.out_step = g->out_step;
+    s.a_turned = g->a.cs != 1,
+    s.b_turned = g->b.cs != 1; /* as columns, a plain row-major matrix is its own transpose */
+    s.a_ld = s.a_turned ? g->a.cs : g->a.rs, s.b_ld = s.b_turned ? g->b.cs : g->b.rs;
+    if ((s.a_turned && g->a.rs != 1) || (s.b_turned && g->b.rs != 1)) return 0;
+    if (s.a_ld < (s.a_turned ? g->m : g->k) || s.b_ld < (s.b_turned ? g->k : g->n))
+        return 0; /* a dim of 1 with both strides 1 */
+    s.operand = (int)g->compute, s.out = (int)g->out_type, s.tf32 = c->desc.tf32 && g->compute == FV_F32;
+    int joins = g->residual && g->residual_type == g->out_type; /* else it is added afterwards */
+    s.epilogue = g->bias && g->out_type == FV_F32, s.accumulate = g->add || joins;
+    const void *a = fv__lt_operand(c, &g->a, g->compute, g->m * g->k * (g->a_step ? g->batch : 1), &ca);
+    const void *b = fv__lt_operand(c, &g->b, g->compute, g->n * g->k * (g->b_step ? g->batch : 1), &cb);
+    int ok = a && b && fv__lt_run(c, &s, a, b, g->bias, joins ? g->residual : g->out, g->out);
+    int64_t all = g->m * g->n * g->batch;
+    if (ok && g->bias && !s.epilogue)
+        FV__START(c, dim3((unsigned)FV__CEIL(all, (int64_t)256)), dim3(256),
+                  (g->out, g->out_type, (const float *)g->bias, all / g->n, g->n), fv__add_bias_k);
+    if (ok && g->residual && !joins)
+        fv__cu_copy(c, g->out, g->out_type, g->residual, g->residual_type, all, 1);
+    fv__pool_free(c, cb);
+    fv__pool_free(c, ca);
+    return ok;
+}
+#endif
+
+static void fv__cu_gemm(fv_ctx *c, const fv__cu_product *g) {
+    if (c->status || !g->m || !g->n || !g->batch) return;
+#ifdef __CUDACC__
+    if (fv__cu_gemm_lt(c, g) || c->status) return;
+#endif
+    fv__cu_gemm_plain(c, g);
+}
+static fv__cu_product fv__cu_product_of(fv_type compute, int64_t m, int64_t n, int64_t k, fv_mat a, fv_mat b,
+                                        void *out, fv_type out_type, int add) {
+    fv__cu_product g;
+    memset(&g, 0, sizeof g);
+    g.compute = compute, g.m = m, g.n = n, g.k = k, g.batch = 1, g.a = a, g.b = b;
+    g.out = out, g.out_type = out_type, g.add = add;
+    return g;
+}
+#endif /* FROZENVIS_CUDA */
+FV_DEF fv_device fv_device_of(const fv_ctx *c) { return c->device ? FV_CUDA : FV_CPU; }
 
 /* ======================================================================================================
  * >>tensor (implementation)
@@ -3497,8 +4282,10 @@ static int fv__tape_add(fv_ctx *c, fv_tensor *y) {
     return 1;
 }
 
-static int fv__hold(fv_ctx *c, fv_tensor *y) { /* step memory for y's elements */
-    y->data_span = fv__pool_alloc(c, (size_t)fv_numel(y) * fv_type_size(y->type));
+static size_t fv__bytes(const fv_tensor *t) { return (size_t)fv_numel(t) * fv_type_size(t->type); }
+static int fv__hold(fv_ctx *c, fv_tensor *y) { /* step memory for y's elements, where ops compute */
+    y->data_span = fv__pool_alloc(c, fv__bytes(y));
+    y->device = c->device;
     y->data = y->data_span ? y->data_span->data : NULL;
     return y->data != NULL;
 }
@@ -3521,23 +4308,43 @@ static int fv__set_shape(fv_ctx *c, fv_tensor *t, fv_type type, int rank, const 
 
 FV_DEF fv_tensor *fv_new(fv_ctx *c, fv_type type, int rank, const int64_t *dim) {
     fv_tensor *t = (fv_tensor *)fv__step_alloc(c, sizeof *t);
-    if (!t || !fv__set_shape(c, t, type, rank, dim) || !fv__hold(c, t) || !fv__tape_add(c, t)) return NULL;
-    return t;
+    if (!t || !fv__set_shape(c, t, type, rank, dim) || !fv__tape_add(c, t)) return NULL;
+    t->data_span = fv__host_alloc(c, fv__bytes(t));
+    t->data = t->data_span ? t->data_span->data : NULL;
+    return t->data ? t : NULL;
+}
+
+/* the same where ops compute, for what is made without a node */
+static fv_tensor *fv__result(fv_ctx *c, fv_type type, int rank, const int64_t *dim) {
+    fv_tensor *t = (fv_tensor *)fv__step_alloc(c, sizeof *t);
+    return t && fv__set_shape(c, t, type, rank, dim) && fv__hold(c, t) && fv__tape_add(c, t) ? t : NULL;
 }
 
 FV_DEF fv_tensor *fv_input(fv_ctx *c, fv_type type, int rank, const int64_t *dim, const void *data, int needs_grad) {
     fv_tensor *t = fv_new(c, type, rank, dim);
     if (!t) return NULL;
-    memcpy(t->data, data, (size_t)fv_numel(t) * fv_type_size(t->type));
+    memcpy(t->data, data, fv__bytes(t));
     if (needs_grad) t->flags |= FV_NEEDS_GRAD;
     return t;
+}
+
+/* zeroed memory where ops compute, until it is freed: parameters and what an optimiser keeps for them */
+static void *fv__lasting_alloc(fv_ctx *c, size_t size) {
+    if (!c->device) return fv_alloc(c, size);
+    void *p = fv__device_alloc(c, size, 0);
+    return p && fv__device_zero(c, p, size) ? p : NULL;
+}
+static void fv__lasting_free(fv_ctx *c, void *p) {
+    if (c->device) fv__device_free(c, p);
+    else fv_free(c, p);
 }
 
 FV_DEF fv_tensor *fv_constant(fv_ctx *c, const char *name, fv_type type, int rank, const int64_t *dim) {
     fv_tensor *t = (fv_tensor *)fv_alloc(c, sizeof *t);
     if (!t) return NULL;
     if (fv__set_shape(c, t, type, rank, dim)) {
-        t->data = fv_alloc(c, (size_t)fv_numel(t) * fv_type_size(t->type));
+        t->device = c->device;
+        t->data = fv__lasting_alloc(c, fv__bytes(t));
         t->name = name ? fv__strdup(c, name) : NULL;
     }
     t->flags = FV_PARAM;
@@ -3554,38 +4361,109 @@ FV_DEF fv_tensor *fv_param(fv_ctx *c, const char *name, fv_type type, int rank, 
 
 FV_DEF void fv_param_free(fv_ctx *c, fv_tensor *t) {
     if (!t) return;
-    fv_free(c, t->data);
-    fv_free(c, t->grad);
+    fv__lasting_free(c, t->data);
+    fv__lasting_free(c, t->grad);
     fv_free(c, (void *)(uintptr_t)t->name);
     fv__packed_free(c, t->packed);
     fv_free(c, t);
 }
 
-FV_DEF double fv_get(const fv_tensor *t, int64_t i) { return fv__get(t->data, t->type, i); }
-FV_DEF void fv_set(fv_tensor *t, int64_t i, double v) { fv__set(t->data, t->type, i, v); }
+FV_DEF int fv_read(fv_ctx *c, const fv_tensor *t, void *to) {
+    if (c->status || !t) return 0;
+    if (t->device) return fv__device_take(c, to, t->data, fv__bytes(t));
+    if (fv__bytes(t)) memcpy(to, t->data, fv__bytes(t));
+    return 1;
+}
+FV_DEF int fv_write(fv_ctx *c, fv_tensor *t, const void *from) {
+    if (c->status || !t) return 0;
+    if (t->device) return fv__device_put(c, t->data, from, fv__bytes(t));
+    if (fv__bytes(t)) memcpy(t->data, from, fv__bytes(t));
+    t->copied = 0;
+    return 1;
+}
+FV_DEF int fv_read_grad(fv_ctx *c, const fv_tensor *t, void *to) {
+    if (c->status || !t) return 0;
+    size_t size = (size_t)fv_numel(t) * fv_type_size(fv_grad_type(t));
+    if (!t->grad || !t->grad_set) memset(to, 0, size);
+    else if (c->device) return fv__device_take(c, to, t->grad, size);
+    else memcpy(to, t->grad, size);
+    return 1;
+}
+
+/* A tensor's elements in host memory, to be read and changed: they themselves or a copy; fv__host_done frees it, and writes it back
+ * where `changed`. NULL and an error. */
+static void *fv__host_view(fv_ctx *c, const fv_tensor *t) {
+    if (!t->device) return t->data;
+    void *p = fv__alloc_dirty(c, fv__bytes(t) + 1);
+    if (!p || fv_read(c, t, p)) return p;
+    fv_free(c, p);
+    return NULL;
+}
+static void fv__host_done(fv_ctx *c, fv_tensor *t, void *p, int changed) {
+    if (p && changed && t->device) fv_write(c, t, p);
+    t->copied = 0;
+    if (t->device) fv_free(c, p);
+}
+
+/* What fv_get reads of a tensor on a device: of a step's tensor, which never changes, a copy of all of it, made at the first call. */
+FV_DEF double fv_get(const fv_tensor *t, int64_t i) {
+    fv_tensor *own = (fv_tensor *)(uintptr_t)t;
+    double one[1] = {0};
+    size_t size = fv_type_size(t->type);
+    if (!t->device) return fv__get(t->data, t->type, i);
+    fv_ctx *c = fv__device_context(t->device);
+    if (t->flags & FV_PARAM) return fv__device_take(c, one, (const char *)t->data + (size_t)i * size, size) ? fv__get(one, t->type, 0) : 0;
+    if (!t->copied) {
+        if (!t->copy_span) own->copy_span = fv__host_alloc(c, fv__bytes(t));
+        own->copied = t->copy_span && fv__device_take(c, t->copy_span->data, t->data, fv__bytes(t));
+    }
+    return t->copied ? fv__get(t->copy_span->data, t->type, i) : 0;
+}
+FV_DEF void fv_set(fv_tensor *t, int64_t i, double v) {
+    double one[1];
+    size_t size = fv_type_size(t->type);
+    t->copied = 0;
+    if (!t->device) {
+        fv__set(t->data, t->type, i, v);
+        return;
+    }
+    fv__set(one, t->type, 0, v);
+    fv__device_put(fv__device_context(t->device), (char *)t->data + (size_t)i * size, one, size);
+}
 FV_DEF fv_type fv_grad_type(const fv_tensor *t) {
     return t->type == FV_F64 || (t->type == FV_BF16 && !(t->flags & FV_PARAM)) ? t->type : FV_F32;
 }
 
-FV_DEF void fv_init_fill(fv_tensor *t, double v) {
-    for (int64_t i = 0; t && i < fv_numel(t); i++) fv_set(t, i, v);
+/* Element i of a tensor is made by f, on the host, and brought to where the tensor lies. */
+static void fv__fill(fv_tensor *t, double (*f)(const fv_ctx *c, double a, uint64_t stream, int64_t i), fv_ctx *c, double a, uint64_t stream) {
+    int64_t n = fv_numel(t);
+    if (!t) return;
+    if (t->device) c = fv__device_context(t->device);
+    void *to = t->device ? fv__alloc_dirty(c, fv__bytes(t)) : t->data;
+    for (int64_t i = 0; to && i < n; i++) fv__set(to, t->type, i, f(c, a, stream, i));
+    t->copied = 0;
+    if (!t->device) return;
+    if (to) fv_write(c, t, to);
+    fv_free(c, to);
 }
-FV_DEF void fv_init_normal(fv_ctx *c, fv_tensor *t, float std, uint64_t stream) {
-    for (int64_t i = 0; t && i < fv_numel(t); i++)
-        fv_set(t, i, (double)(std * fv_random_normal(c->desc.seed, stream, (uint64_t)i)));
+static double fv__one_value(const fv_ctx *c, double a, uint64_t stream, int64_t i) { return (void)c, (void)stream, (void)i, a; }
+static double fv__one_normal(const fv_ctx *c, double std, uint64_t stream, int64_t i) {
+    return (double)((float)std * fv_random_normal(c->desc.seed, stream, (uint64_t)i));
 }
-FV_DEF void fv_init_uniform(fv_ctx *c, fv_tensor *t, float a, uint64_t stream) {
-    for (int64_t i = 0; t && i < fv_numel(t); i++)
-        fv_set(t, i, (double)(a * (2 * fv_random_uniform(c->desc.seed, stream, (uint64_t)i) - 1)));
+static double fv__one_uniform(const fv_ctx *c, double a, uint64_t stream, int64_t i) {
+    return (double)((float)a * (2 * fv_random_uniform(c->desc.seed, stream, (uint64_t)i) - 1));
 }
 /* Numbers beyond two std are drawn again, from the same place of a stream far away. */
+static double fv__one_trunc_normal(const fv_ctx *c, double std, uint64_t stream, int64_t i) {
+    float x = fv_random_normal(c->desc.seed, stream, (uint64_t)i);
+    for (uint64_t again = 1; fabsf(x) > 2; again++) x = fv_random_normal(c->desc.seed, stream + (again << 40), (uint64_t)i);
+    return (double)((float)std * x);
+}
+FV_DEF void fv_init_fill(fv_tensor *t, double v) { fv__fill(t, fv__one_value, NULL, v, 0); }
+FV_DEF void fv_init_normal(fv_ctx *c, fv_tensor *t, float std, uint64_t stream) { fv__fill(t, fv__one_normal, c, (double)std, stream); }
+FV_DEF void fv_init_uniform(fv_ctx *c, fv_tensor *t, float a, uint64_t stream) { fv__fill(t, fv__one_uniform, c, (double)a, stream); }
 FV_DEF void fv_init_trunc_normal(fv_ctx *c, fv_tensor *t, float std, uint64_t stream) {
-    for (int64_t i = 0; t && i < fv_numel(t); i++) {
-        float x = fv_random_normal(c->desc.seed, stream, (uint64_t)i);
-        for (uint64_t again = 1; fabsf(x) > 2; again++)
-            x = fv_random_normal(c->desc.seed, stream + (again << 40), (uint64_t)i);
-        fv_set(t, i, (double)(std * x));
-    }
+    fv__fill(t, fv__one_trunc_normal, c, (double)std, stream);
 }
 
 FV_DEF fv_tensor *fv_pack(fv_ctx *c, const char *name, fv_type type, int64_t out, int64_t in, const void *data,
@@ -3613,6 +4491,8 @@ typedef struct fv__op {
     int (*shape)(fv_ctx *c, fv_tensor *y); /* checks the sources; sets y's rank, dim, type. 0 and fv_fail on misfit */
     void (*fwd)(fv_ctx *c, fv_tensor *y);  /* y->data is there, of undefined content */
     void (*bwd)(fv_ctx *c, fv_tensor *y);  /* adds to the gradients of the sources */
+    void (*fwd_cu)(fv_ctx *c, fv_tensor *y); /* the same two on a GPU; NULL: this build has none */
+    void (*bwd_cu)(fv_ctx *c, fv_tensor *y);
 } fv__op;
 
 enum { FV__MAX_SRC = 10, FV__MAX_SAVED = 4 };
@@ -3686,10 +4566,14 @@ static double fv__flop_back(const fv__node *n) {
 static void fv__run(fv_ctx *c, fv_tensor *y, fv_pass pass) {
     const fv__node *n = y->node;
     double start = c->tape->profiling ? fv_now() : 0;
-    if (pass == FV_PASS_BACKWARD) n->op->bwd(c, y);
-    else n->op->fwd(c, y);
-    if (c->tape->profiling)
-        fv__profile_add(c, n->op->name, pass, fv_now() - start, pass == FV_PASS_BACKWARD ? fv__flop_back(n) : n->flop);
+    const fv__op *op = n->op;
+    int backward = pass == FV_PASS_BACKWARD;
+    void (*f)(fv_ctx *, fv_tensor *) = c->device ? (backward ? op->bwd_cu : op->fwd_cu) : backward ? op->bwd : op->fwd;
+    if (f) f(c, y);
+    else fv_fail(c, FV_EUNAVAILABLE, "%s: this op has no kernel for a GPU", op->name);
+    if (!c->tape->profiling) return;
+    fv_sync(c);
+    fv__profile_add(c, op->name, pass, fv_now() - start, backward ? fv__flop_back(n) : n->flop);
 }
 
 /* A node and its tensor, not yet run: the op's public function fills settings i[], f[] and then calls fv__apply. */
@@ -3704,6 +4588,15 @@ static fv_tensor *fv__make(fv_ctx *c, const fv__op *op, fv_tensor *const *src, i
     return y;
 }
 
+/* The copy on the device of a tensor that the host has filled. */
+static void fv__bring(fv_ctx *c, fv_tensor *t) {
+    if (c->status || !t || t->device || t->packed || t->copied) return;
+    if (!t->copy_span) t->copy_span = fv__pool_alloc(c, fv__bytes(t));
+    t->copied = t->copy_span && fv__device_copy_ahead(c, t->copy_span->data, t->data, fv__bytes(t));
+}
+/* where an op's kernels find t's elements */
+static inline void *fv__elements(const fv_tensor *t) { return !t ? NULL : t->device || !t->copy_span ? t->data : t->copy_span->data; }
+
 static fv_tensor *fv__apply(fv_ctx *c, fv_tensor *y) {
     if (c->status || !y) return NULL;
     fv__node *n = y->node;
@@ -3711,6 +4604,7 @@ static fv_tensor *fv__apply(fv_ctx *c, fv_tensor *y) {
         if (n->src[i] && (n->src[i]->flags & FV_NEEDS_GRAD) && !c->tape->no_grad) y->flags |= FV_NEEDS_GRAD;
     if (!n->op->shape(c, y) || c->status || (!n->view && !fv__hold(c, y))) return NULL;
     if (!fv__tape_add(c, y)) return NULL;
+    for (int i = 0; i < n->n && c->device; i++) fv__bring(c, n->src[i]);
     fv__run(c, y, FV_PASS_FORWARD);
     if (!(y->flags & FV_NEEDS_GRAD)) fv__drop_saved(c, n);
     return c->status ? NULL : y;
@@ -3742,7 +4636,7 @@ static void *fv__grad(fv_ctx *c, fv_tensor *t, int *first) {
     if (c->status || !t || !(t->flags & FV_NEEDS_GRAD)) return NULL;
     if (!t->grad) {
         size_t bytes = (size_t)fv_numel(t) * fv_type_size(fv_grad_type(t));
-        if (t->flags & FV_PARAM) t->grad = fv_alloc(c, bytes);
+        if (t->flags & FV_PARAM) t->grad = fv__lasting_alloc(c, bytes);
         else {
             t->grad_span = fv__pool_alloc(c, bytes);
             t->grad = t->grad_span ? t->grad_span->data : NULL;
@@ -3754,6 +4648,12 @@ static void *fv__grad(fv_ctx *c, fv_tensor *t, int *first) {
     return t->grad;
 }
 
+static void fv__drop_data(fv_ctx *c, fv_tensor *t) {
+    fv__pool_free(c, t->data_span);
+    fv__pool_free(c, t->copy_span);
+    t->data_span = t->copy_span = NULL;
+    t->data = NULL, t->copied = 0;
+}
 static void fv__drop_grad(fv_ctx *c, fv_tensor *t) {
     fv__pool_free(c, t->grad_span);
     t->grad_span = NULL;
@@ -3800,8 +4700,7 @@ FV_DEF fv_tensor *fv_scope_end(fv_ctx *c, fv_scope s, fv_tensor *y) {
         fv_tensor *x = t->made[i];
         if (x == y || x == keep || !x->node) continue; /* inputs made inside stay: nothing could make them again */
         fv__drop_saved(c, x->node);
-        fv__pool_free(c, x->data_span);
-        x->data_span = NULL, x->data = NULL;
+        fv__drop_data(c, x);
         x->node->dropped = again ? FV__DROPPED : 0;
     }
     if (again) {
@@ -3834,8 +4733,7 @@ static void fv__rematerialise(fv_ctx *c, int i) {
 
 FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t) {
     if (c->status || !t || !t->node || t->node->view || !t->data_span) return;
-    fv__pool_free(c, t->data_span);
-    t->data_span = NULL, t->data = NULL;
+    fv__drop_data(c, t);
     t->node->dropped = t->flags & FV_NEEDS_GRAD ? FV__FORGOTTEN : 0;
 }
 
@@ -3846,7 +4744,7 @@ static void fv__remember(fv_ctx *c, fv_tensor *x) {
     if (!fv__hold(c, x)) return;
     x->node->dropped = FV__AGAIN;
     double start = c->tape->profiling ? fv_now() : 0;
-    x->node->op->fwd(c, x);
+    (c->device ? x->node->op->fwd_cu : x->node->op->fwd)(c, x); /* it ran before, so it is there */
     if (c->tape->profiling) fv__profile_add(c, x->node->op->name, FV_PASS_BACKWARD, fv_now() - start, 0);
 }
 /* all that x's backward pass reads */
@@ -3882,8 +4780,7 @@ static void fv__backward_walk(fv_ctx *c, fv_tensor *y) {
         }
         if (x->node->dropped != FV__AGAIN) continue;
         fv__drop_saved(c, x->node);
-        fv__pool_free(c, x->data_span);
-        x->data_span = NULL, x->data = NULL;
+        fv__drop_data(c, x);
     }
 }
 
@@ -3896,7 +4793,10 @@ FV_DEF void fv_backward_from(fv_ctx *c, fv_tensor *y, const void *grad) {
     }
     void *g = fv__grad(c, y, &first);
     if (!g) return;
-    memcpy(g, grad, (size_t)fv_numel(y) * fv_type_size(fv_grad_type(y)));
+    size_t size = (size_t)fv_numel(y) * fv_type_size(fv_grad_type(y));
+    fv__span *s = c->device ? fv__host_alloc(c, size) : NULL; /* until fv_reset: a recorded step copies it later */
+    if (s) memcpy(s->data, grad, size), fv__device_copy_ahead(c, g, s->data, size);
+    else if (!c->device) memcpy(g, grad, size);
     fv__backward_walk(c, y);
 }
 
@@ -3954,7 +4854,7 @@ static double fv__loss_value(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t)
     double v = y ? fv_get(y, 0) : NAN;
     if (y) {
         fv_scope_end(c, s, y);
-        fv__pool_free(c, fv__owner(y)->data_span);
+        fv__drop_data(c, fv__owner(y));
         tape->count = s.first, tape->bump_at = bump_at, tape->bump_used = bump_used; /* forget the tensors too, or thousands of calls would pile up */
     }
     fv_no_grad(c, was);
@@ -3970,7 +4870,7 @@ static double *fv__analytic(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, 
     fv_tensor *y = f(c, user, t);
     if (y) fv_backward(c, y);
     for (int i = 0; i < n && !c->status; i++)
-        for (int64_t j = 0; j < fv_numel(t[i]); j++) *at++ = t[i]->grad_set ? fv__get(t[i]->grad, FV_F64, j) : 0;
+        fv_read_grad(c, t[i], at), at += fv_numel(t[i]);
     if (!c->status) return g;
     fv_free(c, g);
     return NULL;
@@ -3984,15 +4884,15 @@ FV_DEF double fv_gradcheck(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, i
     double *g = c->status ? NULL : fv__analytic(c, f, user, t, n), *at = g;
     for (int i = 0; i < n && !c->status; i++) {
         int64_t count = fv_numel(t[i]), stride = samples > 0 && count > samples ? count / samples : 1;
-        double *x = (double *)t[i]->data, scale = 1e-3;
+        double scale = 1e-3;
         for (int64_t j = 0; j < count; j++) scale = FV__MAX(scale, fabs(at[j]));
         for (int64_t j = 0; j < count && !c->status; j += stride) {
-            double was = x[j];
-            x[j] = was + h;
+            double was = fv_get(t[i], j);
+            fv_set(t[i], j, was + h);
             double up = fv__loss_value(c, f, user, t);
-            x[j] = was - h;
+            fv_set(t[i], j, was - h);
             double down = fv__loss_value(c, f, user, t);
-            x[j] = was;
+            fv_set(t[i], j, was);
             double error = fabs((up - down) / (2 * h) - at[j]) / scale;
             if (!(error <= worst)) worst = error; /* a NaN stays */
         }
@@ -4110,6 +5010,14 @@ static void fv__copy_rows(const fv__rows *r, const void *const *in, void *const 
 }
 static void fv__add_grad(fv_ctx *c, fv_tensor *t, const void *from, fv_type type) {
     if (!t || !(t->flags & FV_NEEDS_GRAD) || c->status) return;
+#ifdef FROZENVIS_CUDA
+    if (c->device) {
+        int first = 1;
+        void *g = fv__grad(c, t, &first);
+        if (g) fv__cu_copy(c, g, fv_grad_type(t), from, type, fv_numel(t), !first);
+        return;
+    }
+#endif
     fv__rows r = fv__rows_of(t, fv_numel(t), fv__copy_rows);
     r.compute = fv__compute_type(fv_grad_type(t));
     fv__rows_in(&r, from, type, 1);
@@ -4130,6 +5038,38 @@ static fv_type fv__promote(fv_type a, fv_type b) { /* f64 over f32 over bf16 */
     return a == FV_BF16 && b == FV_BF16 ? FV_BF16 : FV_F32;
 }
 static int fv__is_float(const fv_tensor *t) { return t->type == FV_F32 || t->type == FV_F64 || t->type == FV_BF16; }
+
+#ifdef FROZENVIS_CUDA
+/* ---- the same on a GPU: the gradient of t as an output of a map; whether any output is wanted; t's gradient wiped where new ---- */
+static void fv__map_grad(fv_ctx *c, fv__map *m, fv_tensor *t) {
+    int first = 1;
+    void *g = fv__grad(c, t, &first);
+    fv__map_out(m, g, t ? fv_grad_type(t) : FV_F32, !first);
+}
+static void fv__map_source(fv__map *m, const fv_tensor *x) { fv__map_in(m, fv__elements(x), x->type); }
+static void *fv__cu_grad_or_zeros(fv_ctx *c, fv_tensor *t) {
+    int first = 0;
+    void *g = fv__grad(c, t, &first);
+    if (g && first) fv__device_zero(c, g, (size_t)fv_numel(t) * fv_type_size(fv_grad_type(t)));
+    return c->status ? NULL : g;
+}
+/* y = f(x), and gx = gy f'(x), elementwise: F and G see x, and gy after it */
+template <class F> static void fv__unary_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__map m = fv__map_of(fv_numel(y));
+    fv__map_source(&m, y->node->src[0]);
+    fv__map_out(&m, y->data, y->type, 0);
+    m.f[0] = y->node->f[0];
+    fv__map_run<F>(c, m, fv__compute_type(y->type));
+}
+template <class G> static void fv__unary_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__map m = fv__map_of(fv_numel(y));
+    fv__map_source(&m, y->node->src[0]);
+    fv__map_in(&m, y->grad, fv_grad_type(y));
+    fv__map_grad(c, &m, y->node->src[0]);
+    m.f[0] = y->node->f[0];
+    if (m.out[0]) fv__map_run<G>(c, m, fv__compute_type(y->type));
+}
+#endif
 
 /* ======================================================================================================
  * >>ops (implementation)
@@ -4250,7 +5190,63 @@ static void fv__linear_bwd(fv_ctx *c, fv_tensor *y) {
     fv__give_grad(c, y, y->node->src[3]);
 }
 
-static const fv__op fv__op_linear = {"linear", fv__linear_shape, fv__linear_fwd, fv__linear_bwd};
+#ifdef FROZENVIS_CUDA
+static fv_type fv__linear_type(const fv_tensor *y) {
+    const fv_packed *p = y->node->src[1]->packed;
+    return p ? p->type : (fv_type)y->node->i[0];
+}
+/* the weight as [out,in] rows, plain or frozen; transposed: as [in,out] */
+static fv_mat fv__weight_mat(const fv_tensor *w, int transposed) {
+    int64_t in = w->dim[1];
+    const void *data = w->packed ? (const void *)w->packed->data : fv__elements(w);
+    return fv__mat(data, w->packed ? w->packed->type : w->type, transposed ? 1 : in, transposed ? in : 1);
+}
+static void fv__linear_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0], *w = y->node->src[1], *r = y->node->src[3];
+    int64_t out = w->dim[0], in = w->dim[1];
+    fv__cu_product g = fv__cu_product_of(fv__linear_type(y), fv__rows_count(x), out, in,
+                                         fv__mat(fv__elements(x), x->type, in, 1), fv__weight_mat(w, 1),
+                                         y->data, y->type, 0);
+    g.bias = fv__elements(y->node->src[2]);
+    if (r) g.residual = fv__elements(r), g.residual_type = r->type;
+    fv__cu_gemm(c, &g);
+}
+struct fv__column_f { /* sums over the rows of g */
+    const void *g;
+    fv_type type;
+    int64_t cols;
+    FV__METHOD void run(int64_t e, int64_t p, double *sum) const {
+        sum[0] += fv__ld<double>(g, type, p * cols + e);
+    }
+};
+static void fv__linear_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->src[2];
+    int64_t out = w->dim[0], in = w->dim[1], rows = fv__rows_count(x);
+    fv_type gt = fv_grad_type(y);
+    int first = 1;
+    void *gx = fv__grad(c, x, &first);
+    if (gx) {
+        fv__cu_product g = fv__cu_product_of(fv__linear_type(y), rows, in, out, fv__mat(y->grad, gt, out, 1),
+                                             fv__weight_mat(w, 0), gx, fv_grad_type(x), !first);
+        fv__cu_gemm(c, &g);
+    }
+    void *gw = fv__grad(c, w, &first);
+    if (gw) {
+        fv__cu_product g =
+            fv__cu_product_of(fv__linear_type(y), out, in, rows, fv__mat(y->grad, gt, 1, out),
+                              fv__mat(fv__elements(x), x->type, in, 1), gw, fv_grad_type(w), !first);
+        fv__cu_gemm(c, &g);
+    }
+    void *gb = fv__grad(c, b, &first);
+    if (gb) {
+        fv__column_f f = {y->grad, gt, out};
+        fv__fold_run(c, f, out, rows, fv__fold_to(gb, fv_grad_type(b), !first, 1));
+    }
+    fv__give_grad(c, y, y->node->src[3]);
+}
+#endif
+static const fv__op fv__op_linear = {"linear", fv__linear_shape, fv__linear_fwd, fv__linear_bwd,
+                                     FV__CU(fv__linear_fwd_cu), FV__CU(fv__linear_bwd_cu)};
 
 FV_DEF fv_tensor *fv_linear_add(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, fv_tensor *residual) {
     fv_tensor *src[4];
@@ -4328,7 +5324,46 @@ static void fv__matmul_bwd(fv_ctx *c, fv_tensor *y) {
     }
 }
 
-static const fv__op fv__op_matmul = {"matmul", fv__matmul_shape, fv__matmul_fwd, fv__matmul_bwd};
+#ifdef FROZENVIS_CUDA
+/* A matrix of the batch in a [...,r,c] tensor's elements; the batch's step is 0 for a tensor of rank 2 that serves all. */
+static fv_mat fv__first_mat(const fv_tensor *t, const void *data, fv_type type, int transposed) {
+    return fv__batch_mat(t, data, type, 0, transposed);
+}
+static void fv__matmul_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *a = y->node->src[0], *b = y->node->src[1];
+    int64_t m = a->dim[FV__MAX(a->rank, 2) - 2], n = fv__last(y), k = fv__last(a);
+    fv__cu_product g =
+        fv__cu_product_of((fv_type)y->node->i[3], m, n, k, fv__first_mat(a, fv__elements(a), a->type, 0),
+                          fv__first_mat(b, fv__elements(b), b->type, (int)y->node->i[0]), y->data, y->type, 0);
+    g.batch = y->node->i[1], g.a_step = m * k, g.b_step = y->node->i[2] ? n * k : 0, g.out_step = m * n;
+    fv__cu_gemm(c, &g);
+}
+static void fv__matmul_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *a = y->node->src[0], *b = y->node->src[1];
+    int64_t m = a->dim[FV__MAX(a->rank, 2) - 2], n = fv__last(y), k = fv__last(a), batch = y->node->i[1];
+    int tb = (int)y->node->i[0], first = 1;
+    fv_type compute = (fv_type)y->node->i[3], gt = fv_grad_type(y);
+    void *ga = fv__grad(c, a, &first);
+    if (ga) {
+        fv__cu_product g =
+            fv__cu_product_of(compute, m, k, n, fv__first_mat(y, y->grad, gt, 0),
+                              fv__first_mat(b, fv__elements(b), b->type, !tb), ga, fv_grad_type(a), !first);
+        g.batch = batch, g.a_step = m * n, g.b_step = y->node->i[2] ? n * k : 0, g.out_step = m * k;
+        fv__cu_gemm(c, &g);
+    }
+    void *gb = fv__grad(c, b, &first);
+    if (!gb) return;
+    fv_mat gy = fv__first_mat(y, y->grad, gt, tb), x = fv__first_mat(a, fv__elements(a), a->type, !tb);
+    fv__cu_product g = tb ? fv__cu_product_of(compute, n, k, m, gy, x, gb, fv_grad_type(b), !first)
+                          : fv__cu_product_of(compute, k, n, m, x, gy, gb, fv_grad_type(b), !first);
+    if (y->node->i[2]) {
+        g.batch = batch, g.a_step = tb ? m * n : m * k, g.b_step = tb ? m * k : m * n, g.out_step = n * k;
+    } else g.k = m * batch; /* one b for all: the matrices of a and y lie one below the other */
+    fv__cu_gemm(c, &g);
+}
+#endif
+static const fv__op fv__op_matmul = {"matmul", fv__matmul_shape, fv__matmul_fwd, fv__matmul_bwd,
+                                     FV__CU(fv__matmul_fwd_cu), FV__CU(fv__matmul_bwd_cu)};
 
 FV_DEF fv_tensor *fv_matmul(fv_ctx *c, fv_tensor *a, fv_tensor *b, int transpose_b) {
     fv_tensor *src[2], *y;
@@ -4408,7 +5443,7 @@ static int fv__attention_shape(fv_ctx *c, fv_tensor *y) {
     if (y->node->f[0] == 0) y->node->f[0] = 1 / sqrt((double)hd);
     fv__like(y, q, q->type == FV_F64 ? FV_F64 : c->tape->autocast);
     y->dim[2] = H * hd;
-    y->node->unread = FV__UNREAD_Y;
+    y->node->unread = c->device ? 0 : FV__UNREAD_Y; /* a GPU's kernels read the result again */
     y->node->i[4] = (int64_t)y->type;
     y->node->flop = 4.0 * (double)(q->dim[0] * q->dim[1] * M * H * hd);
     y->node->flop_back = fv__attention_flop_back(y->node);
@@ -4653,7 +5688,286 @@ static void fv__attention_bwd(fv_ctx *c, fv_tensor *y) {
     fv__attention_run(c, &a, 1);
 }
 
-static const fv__op fv__op_attention = {"attention", fv__attention_shape, fv__attention_fwd, fv__attention_bwd};
+#ifdef FROZENVIS_CUDA
+/* On a GPU: the plain kernels, for any type and length and heads up to 256 wide. A warp owns one query (or, for gk and gv, one key); its
+ * lanes take 32 keys (queries) at a time and find their scores, which stay in registers; then they share the columns of the head.
+ * The softmax is kept up as keys go by: source  Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135. Rotary
+ * embedding turns copies of q and k beforehand, and the gradients back afterwards. No sum is made by two warps, so the result
+ * is the same each time. */
+enum { FV__HEAD_MAX = 256, FV__HEAD_LANES = FV__HEAD_MAX / 32 };
+typedef struct fv__cu_head {
+    const void *data;
+    fv_type type;
+    int64_t width, at;
+} fv__cu_head; /* elements a row; first column of head 0 */
+typedef struct fv__cu_grad {
+    void *data;
+    fv_type type;
+    int64_t width, at;
+    int add;
+} fv__cu_grad;
+typedef struct fv__cu_attention {
+    fv__cu_head q, k, v, y, gy;
+    fv__cu_grad out, gq, gk, gv; /* out: y again, to be written */
+    int64_t B, N, M, H, K, hd;
+    double scale;
+    int causal;
+    const uint8_t *mask;
+    void *stat, *delta; /* [B,H,N] of C: pairs of max and 1/sum; rows' sums of gy y */
+} fv__cu_attention;
+
+template <class C>
+FV__DEV C fv__head_at(const fv__cu_head &t, int64_t row, int64_t head, int64_t hd, int64_t d) {
+    return fv__ld<C>(t.data, t.type, row * t.width + t.at + head * hd + d);
+}
+template <class C>
+FV__DEV C fv__head_dot(const C *q, const fv__cu_head &t, int64_t row, int64_t head, int64_t hd) {
+    C s = 0;
+    int64_t from = row * t.width + t.at + head * hd;
+    for (int64_t d = 0; d < hd; d++) s += q[d] * fv__ld<C>(t.data, t.type, from + d);
+    return s;
+}
+/* columns lane, lane + 32, ... of a head's row, times s, added to acc */
+template <class C>
+FV__DEV void fv__head_axpy(C *acc, C s, const fv__cu_head &t, int64_t row, int64_t head, int64_t hd) {
+    int64_t from = row * t.width + t.at + head * hd;
+    for (int i = 0; i < FV__HEAD_LANES; i++)
+        if ((int64_t)threadIdx.x + 32 * i < hd)
+            acc[i] += s * fv__ld<C>(t.data, t.type, from + (int64_t)threadIdx.x + 32 * i);
+}
+template <class C>
+FV__DEV void fv__head_put(const fv__cu_grad &t, int64_t row, int64_t head, int64_t hd, const C *v, C s) {
+    if (!t.data) return;
+    for (int i = 0; i < FV__HEAD_LANES; i++) {
+        int64_t d = (int64_t)threadIdx.x + 32 * i;
+        if (d < hd) fv__put<C>(t.data, t.type, row * t.width + t.at + head * hd + d, v[i] * s, t.add);
+    }
+}
+
+template <class C> FV__KERNEL fv__attention_k(fv__cu_attention a) {
+    __shared__ C q[8][FV__HEAD_MAX];
+    int64_t unit = fv__my_row(), i = unit % a.N, h = unit / a.N % a.H, b = unit / a.N / a.H,
+            kh = h / (a.H / a.K);
+    int lane = (int)threadIdx.x;
+    if (unit >= a.B * a.H * a.N) return;
+    C *mine = q[threadIdx.y], most = -INFINITY, sum = 0, o[FV__HEAD_LANES] = {0};
+    for (int64_t d = lane; d < a.hd; d += 32) mine[d] = fv__head_at<C>(a.q, b * a.N + i, h, a.hd, d);
+    __syncwarp();
+    int64_t see = a.causal && i + 1 < a.M ? i + 1 : a.M;
+    for (int64_t from = 0; from < see; from += 32) {
+        int64_t j = from + lane;
+        int valid = j < see && (!a.mask || a.mask[b * a.M + j]);
+        C s = valid ? fv__head_dot(mine, a.k, b * a.M + j, kh, a.hd) * (C)a.scale : (C)-INFINITY;
+        C top = fv__warp_max(s);
+        top = top != top || top > most ? top : most;
+        if (top == (C)-INFINITY) continue; /* no valid key so far */
+        C p = valid ? exp(s - top) : (C)0, keep = most == (C)-INFINITY ? (C)0 : exp(most - top);
+        sum = sum * keep + fv__warp_sum(p);
+        for (int k = 0; k < FV__HEAD_LANES; k++) o[k] *= keep;
+        for (int k = 0; k < 32 && from + k < see; k++)
+            fv__head_axpy(o, __shfl_sync(0xffffffffu, p, k), a.v, b * a.M + from + k, kh, a.hd);
+        most = top;
+    }
+    C inverse = sum > 0 || sum != sum ? 1 / sum : (C)0;
+    if (!lane) ((C *)a.stat)[2 * unit] = most, ((C *)a.stat)[2 * unit + 1] = inverse;
+    fv__head_put(a.out, b * a.N + i, h, a.hd, o, inverse);
+}
+template <class C> FV__KERNEL fv__attention_delta_k(fv__cu_attention a) {
+    int64_t unit = fv__my_row(), i = unit % a.N, h = unit / a.N % a.H, b = unit / a.N / a.H;
+    if (unit >= a.B * a.H * a.N) return;
+    C s = 0;
+    for (int64_t d = (int64_t)threadIdx.x; d < a.hd; d += 32)
+        s += fv__head_at<C>(a.gy, b * a.N + i, h, a.hd, d) * fv__head_at<C>(a.y, b * a.N + i, h, a.hd, d);
+    s = fv__warp_sum(s);
+    if (!threadIdx.x) ((C *)a.delta)[unit] = s;
+}
+/* the probability of a score: its row's max and 1/sum are those of the forward pass */
+template <class C> FV__DEV C fv__attention_p(const fv__cu_attention &a, int64_t unit, C score) {
+    C most = ((const C *)a.stat)[2 * unit];
+    return most == (C)-INFINITY ? (C)0 : exp(score * (C)a.scale - most) * ((const C *)a.stat)[2 * unit + 1];
+}
+template <class C> FV__KERNEL fv__attention_gq_k(fv__cu_attention a) {
+    __shared__ C q[8][FV__HEAD_MAX], g[8][FV__HEAD_MAX];
+    int64_t unit = fv__my_row(), i = unit % a.N, h = unit / a.N % a.H, b = unit / a.N / a.H,
+            kh = h / (a.H / a.K);
+    int lane = (int)threadIdx.x;
+    if (unit >= a.B * a.H * a.N) return;
+    C *mine = q[threadIdx.y], *gy = g[threadIdx.y], gq[FV__HEAD_LANES] = {0};
+    for (int64_t d = lane; d < a.hd; d += 32) {
+        mine[d] = fv__head_at<C>(a.q, b * a.N + i, h, a.hd, d);
+        gy[d] = fv__head_at<C>(a.gy, b * a.N + i, h, a.hd, d);
+    }
+    __syncwarp();
+    int64_t see = a.causal && i + 1 < a.M ? i + 1 : a.M;
+    for (int64_t from = 0; from < see; from += 32) {
+        int64_t j = from + lane;
+        C gs = 0;
+        if (j < see && (!a.mask || a.mask[b * a.M + j])) {
+            C p = fv__attention_p(a, unit, fv__head_dot(mine, a.k, b * a.M + j, kh, a.hd));
+            gs = p * (fv__head_dot(gy, a.v, b * a.M + j, kh, a.hd) - ((const C *)a.delta)[unit]) * (C)a.scale;
+        }
+        for (int k = 0; k < 32 && from + k < see; k++)
+            fv__head_axpy(gq, __shfl_sync(0xffffffffu, gs, k), a.k, b * a.M + from + k, kh, a.hd);
+    }
+    fv__head_put(a.gq, b * a.N + i, h, a.hd, gq, (C)1);
+}
+template <class C> FV__KERNEL fv__attention_gkv_k(fv__cu_attention a) {
+    __shared__ C k[8][FV__HEAD_MAX], v[8][FV__HEAD_MAX];
+    int64_t unit = fv__my_row(), j = unit % a.M, kh = unit / a.M % a.K, b = unit / a.M / a.K, group = a.H / a.K;
+    int lane = (int)threadIdx.x;
+    if (unit >= a.B * a.K * a.M) return;
+    C *mine = k[threadIdx.y], *value = v[threadIdx.y], gk[FV__HEAD_LANES] = {0}, gv[FV__HEAD_LANES] = {0};
+    for (int64_t d = lane; d < a.hd; d += 32) {
+        mine[d] = fv__head_at<C>(a.k, b * a.M + j, kh, a.hd, d);
+        value[d] = fv__head_at<C>(a.v, b * a.M + j, kh, a.hd, d);
+    }
+    __syncwarp();
+    int valid = !a.mask || a.mask[b * a.M + j];
+    for (int64_t h = kh * group; valid && h < (kh + 1) * group; h++)
+        for (int64_t from = a.causal ? j / 32 * 32 : 0; from < a.N; from += 32) {
+            int64_t i = from + lane, row = (b * a.H + h) * a.N + i;
+            C p = 0, gs = 0;
+            if (i < a.N && (!a.causal || j <= i)) {
+                p = fv__attention_p(a, row, fv__head_dot(mine, a.q, b * a.N + i, h, a.hd));
+                gs = p * (fv__head_dot(value, a.gy, b * a.N + i, h, a.hd) - ((const C *)a.delta)[row]) *
+                     (C)a.scale;
+            }
+            for (int n = 0; n < 32 && from + n < a.N; n++) {
+                fv__head_axpy(gv, __shfl_sync(0xffffffffu, p, n), a.gy, b * a.N + from + n, h, a.hd);
+                fv__head_axpy(gk, __shfl_sync(0xffffffffu, gs, n), a.q, b * a.N + from + n, h, a.hd);
+            }
+        }
+    fv__head_put(a.gk, b * a.M + j, kh, a.hd, gk, (C)1);
+    fv__head_put(a.gv, b * a.M + j, kh, a.hd, gv, (C)1);
+}
+/* pair i of each head of each row, turned by its position's angle (or back); n is positions a sample */
+template <class C>
+FV__KERNEL fv__rotate_k(fv__cu_head from, fv__cu_grad to, int64_t rows, int64_t n, int64_t heads, int64_t hd,
+                        double theta, int interleaved, int back) {
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, half = hd / 2, i = e % half,
+            h = e / half % heads, row = e / half / heads;
+    if (row >= rows) return;
+    double angle = (double)(row % n) * pow(theta, -2.0 * (double)i / (double)hd);
+    int64_t j = interleaved ? 2 * i : i, k = interleaved ? j + 1 : i + half, at = row * to.width + to.at + h * hd;
+    C co = (C)cos(angle), si = (C)(back ? -sin(angle) : sin(angle)), u = fv__head_at<C>(from, row, h, hd, j),
+      w = fv__head_at<C>(from, row, h, hd, k);
+    fv__put<C>(to.data, to.type, at + j, u * co - w * si, to.add);
+    fv__put<C>(to.data, to.type, at + k, u * si + w * co, to.add);
+}
+
+static fv__cu_head fv__cu_head_of(const void *data, fv_type type, int64_t width, int64_t at) {
+    fv__cu_head h = {data, type, width, at};
+    return h;
+}
+static fv__cu_grad fv__cu_grad_of(void *data, fv_type type, int64_t width, int64_t at, int add) {
+    fv__cu_grad g = {data, type, width, at, add};
+    return g;
+}
+static void fv__cu_rotate(fv_ctx *c, fv_type t, fv__cu_head from, fv__cu_grad to, int64_t rows, int64_t n,
+                          int64_t heads, int64_t hd, const fv__node *node, int back) {
+    dim3 grid((unsigned)FV__CEIL(FV__MAX(rows * heads * hd / 2, (int64_t)1), (int64_t)128));
+    if (t == FV_F64)
+        FV__START(c, grid, dim3(128), (from, to, rows, n, heads, hd, node->f[1], (int)node->i[3], back),
+                  fv__rotate_k<double>);
+    else
+        FV__START(c, grid, dim3(128), (from, to, rows, n, heads, hd, node->f[1], (int)node->i[3], back),
+                  fv__rotate_k<float>);
+}
+/* q and k turned, in memory of their own, for as long as a call lasts: spans to free */
+static void fv__cu_turned(fv_ctx *c, const fv__node *node, fv_type t, fv__cu_attention *a, fv__span **sq,
+                          fv__span **sk) {
+    *sq = *sk = NULL;
+    if (!(node->f[1] > 0)) return;
+    *sq = fv__pool_alloc(c, (size_t)(a->B * a->N * a->H * a->hd) * fv_type_size(t));
+    *sk = fv__pool_alloc(c, (size_t)(a->B * a->M * a->K * a->hd) * fv_type_size(t));
+    if (!*sq || !*sk) return;
+    fv__cu_rotate(c, t, a->q, fv__cu_grad_of((*sq)->data, t, a->H * a->hd, 0, 0), a->B * a->N, a->N, a->H,
+                  a->hd, node, 0);
+    fv__cu_rotate(c, t, a->k, fv__cu_grad_of((*sk)->data, t, a->K * a->hd, 0, 0), a->B * a->M, a->M, a->K,
+                  a->hd, node, 0);
+    a->q = fv__cu_head_of((*sq)->data, t, a->H * a->hd, 0),
+    a->k = fv__cu_head_of((*sk)->data, t, a->K * a->hd, 0);
+}
+
+static fv__cu_attention fv__cu_attention_of(const fv_tensor *y) {
+    const fv__node *n = y->node;
+    const fv_tensor *q = n->src[0], *k = n->src[1] ? n->src[1] : q, *v = n->src[2] ? n->src[2] : q;
+    fv__cu_attention a;
+    memset(&a, 0, sizeof a);
+    a.H = n->i[0], a.K = n->i[1], a.causal = (int)n->i[2], a.scale = n->f[0];
+    a.B = q->dim[0], a.N = q->dim[1], a.M = k->dim[1], a.hd = fv__last(q) / (n->src[1] ? a.H : a.H + 2 * a.K);
+    a.q = fv__cu_head_of(fv__elements(q), q->type, fv__last(q), 0);
+    a.k = fv__cu_head_of(fv__elements(k), k->type, fv__last(k), n->src[1] ? 0 : a.H * a.hd);
+    a.v = fv__cu_head_of(fv__elements(v), v->type, fv__last(v), n->src[1] ? 0 : (a.H + a.K) * a.hd);
+    a.mask = (const uint8_t *)fv__elements(n->src[3]);
+    a.y = fv__cu_head_of(y->data, y->type, a.H * a.hd, 0);
+    return a;
+}
+static void fv__attention_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__cu_attention a = fv__cu_attention_of(y);
+    fv_type t = fv__compute_type(y->node->src[0]->type);
+    fv__span *sq, *sk;
+    if (a.hd > FV__HEAD_MAX)
+        fv_fail(c, FV_EUNAVAILABLE, "attention: heads %lld wide have no kernel for a GPU, up to %d have",
+                (long long)a.hd, FV__HEAD_MAX);
+    a.stat = fv__save(c, y, 0, (size_t)(a.B * a.H * a.N * 2) * fv_type_size(t));
+    a.out = fv__cu_grad_of(y->data, y->type, a.H * a.hd, 0, 0);
+    fv__cu_turned(c, y->node, t, &a, &sq, &sk);
+    if (a.B * a.H * a.N > 0) {
+        if (t == FV_F64)
+            FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_k<double>);
+        else FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_k<float>);
+    }
+    fv__pool_free(c, sk);
+    fv__pool_free(c, sq);
+}
+template <class C> static void fv__attention_bwd_start(fv_ctx *c, const fv__cu_attention &a) {
+    FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_delta_k<C>);
+    if (a.gq.data) FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_gq_k<C>);
+    if (a.gk.data || a.gv.data)
+        FV__START(c, fv__row_grid(a.B * a.K * a.M), fv__row_block(), (a), fv__attention_gkv_k<C>);
+}
+static void fv__attention_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__cu_attention a = fv__cu_attention_of(y);
+    fv__node *n = y->node;
+    fv_type t = fv__compute_type(n->src[0]->type);
+    fv__span *sq, *sk, *gq = NULL, *gk = NULL,
+                       *delta = fv__pool_alloc(c, (size_t)(a.B * a.H * a.N) * fv_type_size(t));
+    fv_tensor *src[3];
+    void *g[3];
+    int first[3] = {1, 1, 1};
+    for (int i = 0; i < 3; i++) {
+        src[i] = n->src[1] ? n->src[i] : n->src[0];
+        g[i] = i && !n->src[1] ? g[0] : fv__grad(c, src[i], &first[i]);
+        if (i && !n->src[1]) first[i] = first[0];
+    }
+    if (!delta || !fv_numel(y)) return;
+    a.stat = fv__saved(y, 0), a.delta = delta->data;
+    a.gy = fv__cu_head_of(y->grad, fv_grad_type(y), a.H * a.hd, 0);
+    fv__cu_grad to_q = fv__cu_grad_of(g[0], fv_grad_type(src[0]), a.q.width, a.q.at, !first[0]);
+    fv__cu_grad to_k = fv__cu_grad_of(g[1], fv_grad_type(src[1]), a.k.width, a.k.at, !first[1]);
+    a.gq = to_q, a.gk = to_k;
+    a.gv = fv__cu_grad_of(g[2], fv_grad_type(src[2]), a.v.width, a.v.at, !first[2]);
+    fv__cu_turned(c, n, t, &a, &sq, &sk);
+    if (sq && g[0])
+        gq = fv__pool_alloc(c, sq->size), a.gq = fv__cu_grad_of(gq ? gq->data : NULL, t, a.H * a.hd, 0, 0);
+    if (sk && g[1])
+        gk = fv__pool_alloc(c, sk->size), a.gk = fv__cu_grad_of(gk ? gk->data : NULL, t, a.K * a.hd, 0, 0);
+    if (t == FV_F64) fv__attention_bwd_start<double>(c, a);
+    else fv__attention_bwd_start<float>(c, a);
+    if (gq)
+        fv__cu_rotate(c, t, fv__cu_head_of(gq->data, t, a.H * a.hd, 0), to_q, a.B * a.N, a.N, a.H, a.hd, n, 1);
+    if (gk)
+        fv__cu_rotate(c, t, fv__cu_head_of(gk->data, t, a.K * a.hd, 0), to_k, a.B * a.M, a.M, a.K, a.hd, n, 1);
+    fv__pool_free(c, gk);
+    fv__pool_free(c, gq);
+    fv__pool_free(c, sk);
+    fv__pool_free(c, sq);
+    fv__pool_free(c, delta);
+}
+#endif
+static const fv__op fv__op_attention = {"attention", fv__attention_shape, fv__attention_fwd, fv__attention_bwd,
+                                        FV__CU(fv__attention_fwd_cu), FV__CU(fv__attention_bwd_cu)};
 
 FV_DEF fv_tensor *fv_attention(fv_ctx *c, fv_tensor *q, fv_tensor *k, fv_tensor *v, const fv_attention_desc *desc) {
     fv_tensor *src[4], *y;
@@ -4705,7 +6019,7 @@ static void fv__scores_fwd(fv_ctx *c, fv_tensor *y) {
     if (!c->status) fv_parallel(c, (int)(a.B * a.K), fv__scores_job, &a);
     fv__pool_free(c, stat), fv__pool_free(c, rope);
 }
-static const fv__op fv__op_scores = {"attention_scores", fv__scores_shape, fv__scores_fwd, NULL};
+static const fv__op fv__op_scores = {"attention_scores", fv__scores_shape, fv__scores_fwd, NULL, NULL, NULL};
 FV_DEF fv_tensor *fv_attention_scores(fv_ctx *c, fv_tensor *q, fv_tensor *k, const fv_attention_desc *desc) {
     fv_tensor *src[4], *y;
     src[0] = q, src[1] = src[2] = k, src[3] = (fv_tensor *)(uintptr_t)desc->mask;
@@ -4733,7 +6047,7 @@ static void fv__mark_bwd(fv_ctx *c, fv_tensor *y) {
     if (y->grad) fv__mark_show(c, y);
     fv__give_grad(c, y, y->node->src[0]);
 }
-static const fv__op fv__op_mark = {"mark", fv__mark_shape, fv__mark_fwd, fv__mark_bwd};
+static const fv__op fv__op_mark = {"mark", fv__mark_shape, fv__mark_fwd, fv__mark_bwd, NULL, NULL};
 FV_DEF void fv_observe(fv_ctx *c, fv_observer see, void *user) {
     if (c->tape) c->tape->see = see, c->tape->see_user = user;
 }
@@ -4904,7 +6218,99 @@ static void fv__layernorm_rows(const fv__rows *r, const void *const *in, void *c
                         fv__data(node->src[2]), d, node->f[0], stats + 2 * i);
 }
 static void fv__layernorm_fwd(fv_ctx *c, fv_tensor *y) { fv__norm_fwd(c, y, fv__layernorm_rows); }
-static const fv__op fv__op_layernorm = {"layernorm", fv__norm_shape, fv__layernorm_fwd, fv__norm_bwd};
+#ifdef FROZENVIS_CUDA
+/* what both norms share on a GPU: a warp a row */
+typedef struct fv__cu_norm {
+    const void *x, *g, *w, *b; /* w, b of C, or NULL */
+    void *y;
+    fv_type x_type, g_type, y_type;
+    int64_t rows, d;
+    double eps, *stats;
+    int centred, add;
+} fv__cu_norm;
+template <class C> FV__KERNEL fv__norm_k(fv__cu_norm n) {
+    int64_t row = fv__my_row();
+    C mean = 0, squares = 0;
+    if (row >= n.rows) return;
+    if (n.centred) {
+        for (int64_t i = threadIdx.x; i < n.d; i += 32) mean += fv__ld<C>(n.x, n.x_type, row * n.d + i);
+        mean = fv__warp_sum(mean) / (C)n.d;
+    }
+    for (int64_t i = threadIdx.x; i < n.d; i += 32) {
+        C x = fv__ld<C>(n.x, n.x_type, row * n.d + i) - mean;
+        squares += x * x;
+    }
+    C rstd = (C)(1 / sqrt((double)fv__warp_sum(squares) / (double)n.d + n.eps));
+    if (!threadIdx.x) n.stats[2 * row] = (double)mean, n.stats[2 * row + 1] = (double)rstd;
+    for (int64_t i = threadIdx.x; i < n.d; i += 32) {
+        C y = (fv__ld<C>(n.x, n.x_type, row * n.d + i) - mean) * rstd;
+        if (n.w) y *= ((const C *)n.w)[i];
+        if (n.b) y += ((const C *)n.b)[i];
+        fv__st<C>(n.y, n.y_type, row * n.d + i, y);
+    }
+}
+template <class C> FV__KERNEL fv__norm_grad_k(fv__cu_norm n) {
+    int64_t row = fv__my_row();
+    C sum = 0, dot = 0;
+    if (row >= n.rows) return;
+    C mean = (C)n.stats[2 * row], rstd = (C)n.stats[2 * row + 1];
+    for (int64_t i = threadIdx.x; i < n.d; i += 32) {
+        C h = fv__ld<C>(n.g, n.g_type, row * n.d + i) * (n.w ? ((const C *)n.w)[i] : (C)1);
+        sum += h, dot += h * (fv__ld<C>(n.x, n.x_type, row * n.d + i) - mean) * rstd;
+    }
+    sum = n.centred ? fv__warp_sum(sum) / (C)n.d : (C)0;
+    dot = fv__warp_sum(dot) / (C)n.d;
+    for (int64_t i = threadIdx.x; i < n.d; i += 32) {
+        C h = fv__ld<C>(n.g, n.g_type, row * n.d + i) * (n.w ? ((const C *)n.w)[i] : (C)1);
+        C z = (fv__ld<C>(n.x, n.x_type, row * n.d + i) - mean) * rstd;
+        fv__put<C>(n.y, n.y_type, row * n.d + i, rstd * (h - sum - z * dot), n.add);
+    }
+}
+struct fv__norm_weights_f { /* sums of gy z, and of gy */
+    fv__cu_norm n;
+    FV__METHOD void run(int64_t e, int64_t p, double *sum) const {
+        double g = fv__ld<double>(n.g, n.g_type, p * n.d + e);
+        sum[0] += g * (fv__ld<double>(n.x, n.x_type, p * n.d + e) - n.stats[2 * p]) * n.stats[2 * p + 1];
+        sum[1] += g;
+    }
+};
+static fv__cu_norm fv__cu_norm_of(const fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    fv__cu_norm n;
+    memset(&n, 0, sizeof n);
+    n.x = fv__elements(x), n.x_type = x->type, n.rows = fv__rows_count(x), n.d = fv__last(x);
+    n.w = fv__elements(y->node->src[1]), n.b = y->node->n > 2 ? fv__elements(y->node->src[2]) : NULL;
+    n.eps = y->node->f[0], n.centred = y->node->i[0] != 0;
+    return n;
+}
+static void fv__norm_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__cu_norm n = fv__cu_norm_of(y);
+    n.y = y->data, n.y_type = y->type;
+    n.stats = (double *)fv__save(c, y, 0, 2 * (size_t)n.rows * sizeof(double));
+    if (fv__compute_type(y->type) == FV_F64)
+        FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__norm_k<double>);
+    else FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__norm_k<float>);
+}
+static void fv__norm_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0], *w[2];
+    fv__cu_norm n = fv__cu_norm_of(y);
+    fv__fold_out o = fv__fold_to(NULL, FV_F32, 0, 1);
+    int first = 1;
+    w[0] = y->node->src[1], w[1] = y->node->n > 2 ? y->node->src[2] : NULL;
+    n.stats = (double *)fv__saved(y, 0), n.g = y->grad, n.g_type = fv_grad_type(y);
+    for (int i = 0; i < 2; i++)
+        if ((o.to[i] = fv__grad(c, w[i], &first)) != NULL) o.type[i] = fv_grad_type(w[i]), o.add[i] = !first;
+    fv__norm_weights_f f = {n};
+    if (o.to[0] || o.to[1]) fv__fold_run(c, f, n.d, n.rows, o);
+    n.y = fv__grad(c, x, &first), n.y_type = fv_grad_type(x), n.add = !first;
+    if (!n.y) return;
+    if (fv__compute_type(y->type) == FV_F64)
+        FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__norm_grad_k<double>);
+    else FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__norm_grad_k<float>);
+}
+#endif
+static const fv__op fv__op_layernorm = {"layernorm", fv__norm_shape, fv__layernorm_fwd, fv__norm_bwd,
+                                        FV__CU(fv__norm_fwd_cu), FV__CU(fv__norm_bwd_cu)};
 FV_DEF fv_tensor *fv_layernorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, float eps) {
     fv_tensor *src[3];
     src[0] = x, src[1] = w, src[2] = b;
@@ -4927,7 +6333,8 @@ static void fv__rmsnorm_rows(const fv__rows *r, const void *const *in, void *con
     }
 }
 static void fv__rmsnorm_fwd(fv_ctx *c, fv_tensor *y) { fv__norm_fwd(c, y, fv__rmsnorm_rows); }
-static const fv__op fv__op_rmsnorm = {"rmsnorm", fv__norm_shape, fv__rmsnorm_fwd, fv__norm_bwd};
+static const fv__op fv__op_rmsnorm = {"rmsnorm", fv__norm_shape, fv__rmsnorm_fwd, fv__norm_bwd,
+                                      FV__CU(fv__norm_fwd_cu), FV__CU(fv__norm_bwd_cu)};
 FV_DEF fv_tensor *fv_rmsnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, float eps) {
     fv_tensor *src[2];
     src[0] = x, src[1] = w;
@@ -5048,7 +6455,149 @@ static void fv__batchnorm_bwd(fv_ctx *c, fv_tensor *y) {
     fv__rows_grad(c, &r, x, d);
     if (r.out[0]) fv__run_rows(c, &r);
 }
-static const fv__op fv__op_batchnorm = {"batchnorm", fv__batchnorm_shape, fv__batchnorm_fwd, fv__batchnorm_bwd};
+#ifdef FROZENVIS_CUDA
+struct fv__channel_f { /* sums of x - m or, with g, of g (x - m) and of g; m per channel, or 0 */
+    const void *x, *g, *m;
+    fv_type x_type, g_type, m_type;
+    int64_t d;
+    FV__METHOD void run(int64_t e, int64_t p, double *sum) const {
+        double x_ = fv__ld<double>(x, x_type, p * d + e) - (m ? fv__ld<double>(m, m_type, e) : 0);
+        double g_ = g ? fv__ld<double>(g, g_type, p * d + e) : x_;
+        sum[0] += g_ * x_, sum[1] += g_;
+    }
+};
+typedef struct fv__cu_batchnorm {
+    void *m;                        /* [4][d] of C, as on the CPU: m, w r, b - m w r, r */
+    double *sums;                   /* [2][d] */
+    const void *w, *b;              /* of C, or NULL */
+    void *mean, *var, *p, *gw, *gb; /* running statistics, of C; [2][d] for gx; gradients, or NULL */
+    fv_type gw_type, gb_type;
+    int64_t d;
+    double rows, eps, momentum;
+    int training, moved, add_w, add_b;
+} fv__cu_batchnorm;
+template <class C> FV__KERNEL fv__batchnorm_mean_k(fv__cu_batchnorm n) {
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n.d) ((C *)n.m)[i] = (C)(n.sums[n.d + i] / n.rows);
+}
+template <class C> FV__KERNEL fv__batchnorm_scale_k(fv__cu_batchnorm n) {
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, d = n.d;
+    C *m = (C *)n.m, *mean = (C *)n.mean, *var = (C *)n.var;
+    double v;
+    if (i >= d) return;
+    if (n.training) { /* the sums about a rounded mean give the exact one's */
+        double off = n.sums[d + i] / n.rows, exact = (double)m[i] + off, squares = n.sums[i] - n.rows * off * off;
+        m[i] = (C)exact, v = squares / n.rows;
+        if (!n.moved) {
+            mean[i] = (C)((1 - n.momentum) * (double)mean[i] + n.momentum * exact);
+            var[i] = (C)((1 - n.momentum) * (double)var[i] + n.momentum * squares / (n.rows - 1));
+        }
+    } else m[i] = mean[i], v = (double)var[i];
+    C r = m[3 * d + i] = (C)(1 / sqrt((double)(C)v + n.eps));
+    m[d + i] = (C)((double)r * (n.w ? (double)((const C *)n.w)[i] : 1));
+    m[2 * d + i] = (C)((n.b ? (double)((const C *)n.b)[i] : 0) - (double)m[i] * (double)m[d + i]);
+}
+struct fv__batchnorm_f { /* table: m of the above; i[0] d */
+    template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
+        const C *t = (const C *)m.table[0];
+        int64_t d = m.i[0], e = i % d;
+        out[0] = fma(in[0], t[d + e], t[2 * d + e]); /* one rounding: the two may nearly cancel */
+    }
+};
+template <class C> FV__KERNEL fv__batchnorm_weights_k(fv__cu_batchnorm n) {
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, d = n.d;
+    if (i >= d) return;
+    double wr = (double)((C *)n.m)[d + i], r = (double)((C *)n.m)[3 * d + i], gw = n.sums[i] * r,
+           gb = n.sums[d + i];
+    ((C *)n.p)[i] = (C)(n.training ? -wr * r * gw / n.rows : 0);
+    ((C *)n.p)[d + i] = (C)(n.training ? -wr * gb / n.rows : 0);
+    if (n.gw) fv__put<double>(n.gw, n.gw_type, i, gw, n.add_w);
+    if (n.gb) fv__put<double>(n.gb, n.gb_type, i, gb, n.add_b);
+}
+struct fv__batchnorm_grad_f { /* in x, gy */
+    template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
+        const C *t = (const C *)m.table[0], *p = (const C *)m.table[1];
+        int64_t d = m.i[0], e = i % d;
+        out[0] = (in[0] - t[e]) * p[e] + p[d + e] + in[1] * t[d + e];
+    }
+};
+#define FV__START_CHANNELS(c, t, n, kernel)                                                                  \
+    do {                                                                                                     \
+        if ((t) == FV_F64)                                                                                   \
+            FV__START(c, dim3((unsigned)FV__CEIL((n).d, (int64_t)128)), dim3(128), (n), kernel<double>);     \
+        else FV__START(c, dim3((unsigned)FV__CEIL((n).d, (int64_t)128)), dim3(128), (n), kernel<float>);     \
+    } while (0)
+static fv__cu_batchnorm fv__cu_batchnorm_of(const fv_tensor *y, void *m, fv__span *sums) {
+    fv_tensor *const *src = y->node->src;
+    fv__cu_batchnorm n;
+    memset(&n, 0, sizeof n);
+    n.m = m, n.sums = (double *)(void *)sums->data, n.d = fv__last(y), n.rows = (double)fv__rows_count(y);
+    n.w = fv__elements(src[1]), n.b = fv__elements(src[2]), n.mean = src[3]->data, n.var = src[4]->data;
+    n.eps = y->node->f[0], n.momentum = y->node->f[1], n.training = y->node->i[0] != 0,
+    n.moved = y->node->i[1] != 0;
+    return n;
+}
+/* both of a fold's sums into n.sums */
+static fv__fold_out fv__fold_sums(const fv__cu_batchnorm *n) {
+    fv__fold_out o = fv__fold_to(n->sums, FV_F64, 0, 1);
+    o.to[1] = n->sums + n->d, o.type[1] = FV_F64;
+    return o;
+}
+static void fv__batchnorm_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    int64_t d = fv__last(y), rows = fv__rows_count(y);
+    fv_type t = fv__compute_type(y->type);
+    void *m = fv__save(c, y, 0, 4 * (size_t)d * fv_type_size(t));
+    fv__span *sums = fv__pool_alloc(c, 2 * (size_t)d * sizeof(double));
+    if (!m || !sums) return;
+    if (!y->node->src[3]->device || !y->node->src[4]->device) {
+        fv_fail(c, FV_EUSAGE,
+                "batchnorm: on a GPU the running statistics are constants of the context (fv_constant)");
+        return;
+    }
+    fv__cu_batchnorm n = fv__cu_batchnorm_of(y, m, sums);
+    if (n.training) {
+        fv__channel_f f = {fv__elements(x), NULL, NULL, x->type, FV_F32, t, d};
+        fv__fold_run(c, f, d, rows, fv__fold_sums(&n));
+        FV__START_CHANNELS(c, t, n, fv__batchnorm_mean_k);
+        f.m = m;
+        fv__fold_run(c, f, d, rows, fv__fold_sums(&n));
+    }
+    FV__START_CHANNELS(c, t, n, fv__batchnorm_scale_k);
+    y->node->i[1] = 1;
+    fv__map map = fv__map_of(fv_numel(y));
+    fv__map_source(&map, x);
+    fv__map_out(&map, y->data, y->type, 0);
+    map.table[0] = m, map.i[0] = d;
+    fv__map_run<fv__batchnorm_f>(c, map, t);
+    fv__pool_free(c, sums);
+}
+static void fv__batchnorm_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->src[2];
+    int64_t d = fv__last(y);
+    fv_type t = fv__compute_type(y->type);
+    int first_w = 1, first_b = 1;
+    fv__span *sums = fv__pool_alloc(c, 2 * (size_t)d * sizeof(double));
+    void *p = fv__save(c, y, 1, 2 * (size_t)d * fv_type_size(t));
+    if (!p || !sums) return;
+    fv__cu_batchnorm n = fv__cu_batchnorm_of(y, fv__saved(y, 0), sums);
+    n.p = p, n.gw = fv__grad(c, w, &first_w), n.gb = fv__grad(c, b, &first_b);
+    if (w) n.gw_type = fv_grad_type(w), n.add_w = !first_w;
+    if (b) n.gb_type = fv_grad_type(b), n.add_b = !first_b;
+    fv__channel_f f = {fv__elements(x), y->grad, n.m, x->type, fv_grad_type(y), t, d};
+    fv__fold_run(c, f, d, fv__rows_count(x), fv__fold_sums(&n));
+    FV__START_CHANNELS(c, t, n, fv__batchnorm_weights_k);
+    fv__map map = fv__map_of(fv_numel(y));
+    fv__map_source(&map, x);
+    fv__map_in(&map, y->grad, fv_grad_type(y));
+    fv__map_grad(c, &map, x);
+    map.table[0] = n.m, map.table[1] = p, map.i[0] = d;
+    if (map.out[0]) fv__map_run<fv__batchnorm_grad_f>(c, map, t);
+    fv__pool_free(c, sums);
+}
+#endif
+static const fv__op fv__op_batchnorm = {"batchnorm", fv__batchnorm_shape, fv__batchnorm_fwd, fv__batchnorm_bwd,
+                                        FV__CU(fv__batchnorm_fwd_cu), FV__CU(fv__batchnorm_bwd_cu)};
 FV_DEF fv_tensor *fv_batchnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, fv_tensor *mean, fv_tensor *var,
                                float momentum, float eps) {
     fv_tensor *src[5];
@@ -5100,7 +6649,55 @@ static void fv__inverse_rms_bwd(fv_ctx *c, fv_tensor *y) {
     fv__rows_grad(c, &r, x, fv__last(x));
     if (r.out[0]) fv__run_rows(c, &r);
 }
-static const fv__op fv__op_inverse_rms = {"inverse_rms", fv__inverse_rms_shape, fv__inverse_rms_fwd, fv__inverse_rms_bwd};
+#ifdef FROZENVIS_CUDA
+template <class C> FV__KERNEL fv__inverse_rms_k(fv__cu_norm n) {
+    int64_t row = fv__my_row();
+    C squares = 0;
+    if (row >= n.rows) return;
+    for (int64_t i = threadIdx.x; i < n.d; i += 32) {
+        C x = fv__ld<C>(n.x, n.x_type, row * n.d + i);
+        squares += x * x;
+    }
+    squares = fv__warp_sum(squares);
+    if (!threadIdx.x) fv__st<double>(n.y, n.y_type, row, 1 / sqrt((double)squares / (double)n.d + n.eps));
+}
+template <class C> FV__KERNEL fv__inverse_rms_grad_k(fv__cu_norm n) { /* w: y */
+    int64_t row = fv__my_row();
+    if (row >= n.rows) return;
+    C y = ((const C *)n.w)[row], s = -fv__ld<C>(n.g, n.g_type, row) * y * y * y / (C)n.d;
+    for (int64_t i = threadIdx.x; i < n.d; i += 32)
+        fv__put<C>(n.y, n.y_type, row * n.d + i, s * fv__ld<C>(n.x, n.x_type, row * n.d + i), n.add);
+}
+static fv__cu_norm fv__cu_inverse_rms_of(const fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    fv__cu_norm n;
+    memset(&n, 0, sizeof n);
+    n.x = fv__elements(x), n.x_type = x->type, n.rows = fv__rows_count(x), n.d = fv__last(x),
+    n.eps = y->node->f[0];
+    return n;
+}
+static void fv__inverse_rms_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__cu_norm n = fv__cu_inverse_rms_of(y);
+    n.y = y->data, n.y_type = y->type;
+    if (!n.rows) return;
+    if (y->type == FV_F64)
+        FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__inverse_rms_k<double>);
+    else FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__inverse_rms_k<float>);
+}
+static void fv__inverse_rms_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0];
+    fv__cu_norm n = fv__cu_inverse_rms_of(y);
+    int first = 1;
+    n.w = y->data, n.g = y->grad, n.g_type = fv_grad_type(y);
+    n.y = fv__grad(c, x, &first), n.y_type = fv_grad_type(x), n.add = !first;
+    if (!n.y || !n.rows) return;
+    if (y->type == FV_F64)
+        FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__inverse_rms_grad_k<double>);
+    else FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__inverse_rms_grad_k<float>);
+}
+#endif
+static const fv__op fv__op_inverse_rms = {"inverse_rms", fv__inverse_rms_shape, fv__inverse_rms_fwd, fv__inverse_rms_bwd,
+                                          FV__CU(fv__inverse_rms_fwd_cu), FV__CU(fv__inverse_rms_bwd_cu)};
 FV_DEF fv_tensor *fv_inverse_rms(fv_ctx *c, fv_tensor *x, float eps) {
     fv_tensor *y = fv__need(c, "inverse_rms", x) ? fv__make(c, &fv__op_inverse_rms, &x, 1) : NULL;
     if (y) y->node->f[0] = (double)eps;
@@ -5147,7 +6744,67 @@ static void fv__softmax_bwd(fv_ctx *c, fv_tensor *y) {
     fv__rows_grad(c, &r, y->node->src[0], fv__last(y));
     if (r.out[0]) fv__run_rows(c, &r);
 }
-static const fv__op fv__op_softmax = {"softmax", fv__float_shape, fv__softmax_fwd, fv__softmax_bwd};
+#ifdef FROZENVIS_CUDA
+typedef struct fv__cu_rows { /* a warp a row of d: in -> out */
+    const void *in[2];
+    void *out;
+    fv_type in_type[2], out_type;
+    int64_t rows, d;
+    int add;
+} fv__cu_rows;
+template <class C> FV__KERNEL fv__softmax_k(fv__cu_rows r) {
+    int64_t row = fv__my_row();
+    C most = -INFINITY, sum = 0;
+    if (row >= r.rows) return;
+    for (int64_t i = threadIdx.x; i < r.d; i += 32) {
+        C x = fv__ld<C>(r.in[0], r.in_type[0], row * r.d + i);
+        most = x != x || x > most ? x : most;
+    }
+    most = fv__warp_max(most);
+    for (int64_t i = threadIdx.x; i < r.d; i += 32)
+        sum += exp(fv__ld<C>(r.in[0], r.in_type[0], row * r.d + i) - most);
+    sum = 1 / fv__warp_sum(sum);
+    for (int64_t i = threadIdx.x; i < r.d; i += 32)
+        fv__st<C>(r.out, r.out_type, row * r.d + i,
+                  exp(fv__ld<C>(r.in[0], r.in_type[0], row * r.d + i) - most) * sum);
+}
+template <class C> FV__KERNEL fv__softmax_grad_k(fv__cu_rows r) { /* in y, gy */
+    int64_t row = fv__my_row();
+    C dot = 0;
+    if (row >= r.rows) return;
+    for (int64_t i = threadIdx.x; i < r.d; i += 32)
+        dot += fv__ld<C>(r.in[0], r.in_type[0], row * r.d + i) * fv__ld<C>(r.in[1], r.in_type[1], row * r.d + i);
+    dot = fv__warp_sum(dot);
+    for (int64_t i = threadIdx.x; i < r.d; i += 32)
+        fv__put<C>(r.out, r.out_type, row * r.d + i,
+                   fv__ld<C>(r.in[0], r.in_type[0], row * r.d + i) *
+                       (fv__ld<C>(r.in[1], r.in_type[1], row * r.d + i) - dot),
+                   r.add);
+}
+static void fv__softmax_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    fv__cu_rows r = {
+        {fv__elements(x), NULL}, y->data, {x->type, x->type}, y->type, fv__rows_count(x), fv__last(x), 0};
+    if (!r.rows) return;
+    if (fv__compute_type(y->type) == FV_F64)
+        FV__START(c, fv__row_grid(r.rows), fv__row_block(), (r), fv__softmax_k<double>);
+    else FV__START(c, fv__row_grid(r.rows), fv__row_block(), (r), fv__softmax_k<float>);
+}
+static void fv__softmax_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0];
+    int first = 1;
+    void *g = fv__grad(c, x, &first);
+    fv__cu_rows r = {
+        {y->data, y->grad}, g,     {y->type, fv_grad_type(y)}, fv_grad_type(x), fv__rows_count(y),
+        fv__last(y),        !first};
+    if (!g || !r.rows) return;
+    if (fv__compute_type(y->type) == FV_F64)
+        FV__START(c, fv__row_grid(r.rows), fv__row_block(), (r), fv__softmax_grad_k<double>);
+    else FV__START(c, fv__row_grid(r.rows), fv__row_block(), (r), fv__softmax_grad_k<float>);
+}
+#endif
+static const fv__op fv__op_softmax = {"softmax", fv__float_shape, fv__softmax_fwd, fv__softmax_bwd,
+                                      FV__CU(fv__softmax_fwd_cu), FV__CU(fv__softmax_bwd_cu)};
 FV_DEF fv_tensor *fv_softmax(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "softmax", x) ? fv__apply(c, fv__make(c, &fv__op_softmax, &x, 1)) : NULL;
 }
@@ -5183,7 +6840,25 @@ static void fv__gelu_grad_rows(const fv__rows *r, const void *const *in, void *c
 }
 static void fv__gelu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__gelu_rows); }
 static void fv__gelu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__gelu_grad_rows); }
-static const fv__op fv__op_gelu = {"gelu", fv__unary_shape, fv__gelu_fwd, fv__gelu_bwd};
+#ifdef FROZENVIS_CUDA
+struct fv__gelu_f {
+    template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
+        C x = in[0];
+        out[0] = x * (C)0.5 * (1 + erf(x * (C)0.70710678118654752));
+        (void)m, (void)i;
+    }
+};
+struct fv__gelu_grad_f {
+    template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
+        C x = in[0], gy = in[1];
+        out[0] =
+            gy * ((C)0.5 * (1 + erf(x * (C)0.70710678118654752)) + x * exp(-x * x / 2) * (C)0.39894228040143268);
+        (void)m, (void)i;
+    }
+};
+#endif
+static const fv__op fv__op_gelu = {"gelu", fv__unary_shape, fv__gelu_fwd, fv__gelu_bwd,
+                                   FV__CU(fv__unary_fwd_cu<fv__gelu_f>), FV__CU(fv__unary_bwd_cu<fv__gelu_grad_f>)};
 FV_DEF fv_tensor *fv_gelu(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "gelu", x) ? fv__apply(c, fv__make(c, &fv__op_gelu, &x, 1)) : NULL;
 }
@@ -5199,7 +6874,25 @@ static void fv__silu_grad_rows(const fv__rows *r, const void *const *in, void *c
 }
 static void fv__silu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__silu_rows); }
 static void fv__silu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__silu_grad_rows); }
-static const fv__op fv__op_silu = {"silu", fv__unary_shape, fv__silu_fwd, fv__silu_bwd};
+#ifdef FROZENVIS_CUDA
+struct fv__silu_f {
+    template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
+        C x = in[0];
+        out[0] = x / (1 + exp(-x));
+        (void)m, (void)i;
+    }
+};
+struct fv__silu_grad_f {
+    template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
+        C x = in[0], gy = in[1];
+        C s = 1 / (1 + exp(-x));
+        out[0] = gy * s * (1 + x * (1 - s));
+        (void)m, (void)i;
+    }
+};
+#endif
+static const fv__op fv__op_silu = {"silu", fv__unary_shape, fv__silu_fwd, fv__silu_bwd,
+                                   FV__CU(fv__unary_fwd_cu<fv__silu_f>), FV__CU(fv__unary_bwd_cu<fv__silu_grad_f>)};
 FV_DEF fv_tensor *fv_silu(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "silu", x) ? fv__apply(c, fv__make(c, &fv__op_silu, &x, 1)) : NULL;
 }
@@ -5215,7 +6908,24 @@ static void fv__relu_grad_rows(const fv__rows *r, const void *const *in, void *c
 }
 static void fv__relu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__relu_rows); }
 static void fv__relu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__relu_grad_rows); }
-static const fv__op fv__op_relu = {"relu", fv__unary_shape, fv__relu_fwd, fv__relu_bwd};
+#ifdef FROZENVIS_CUDA
+struct fv__relu_f {
+    template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
+        C x = in[0];
+        out[0] = x > 0 || x != x ? x : (C)0; /* a NaN stays */
+        (void)m, (void)i;
+    }
+};
+struct fv__relu_grad_f {
+    template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
+        C x = in[0], gy = in[1];
+        out[0] = x > 0 ? gy : (C)0;
+        (void)m, (void)i;
+    }
+};
+#endif
+static const fv__op fv__op_relu = {"relu", fv__unary_shape, fv__relu_fwd, fv__relu_bwd,
+                                   FV__CU(fv__unary_fwd_cu<fv__relu_f>), FV__CU(fv__unary_bwd_cu<fv__relu_grad_f>)};
 FV_DEF fv_tensor *fv_relu(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "relu", x) ? fv__apply(c, fv__make(c, &fv__op_relu, &x, 1)) : NULL;
 }
@@ -5231,7 +6941,24 @@ static void fv__leaky_relu_grad_rows(const fv__rows *r, const void *const *in, v
 }
 static void fv__leaky_relu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__leaky_relu_rows); }
 static void fv__leaky_relu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__leaky_relu_grad_rows); }
-static const fv__op fv__op_leaky_relu = {"leaky_relu", fv__float_shape, fv__leaky_relu_fwd, fv__leaky_relu_bwd};
+#ifdef FROZENVIS_CUDA
+struct fv__leaky_relu_f {
+    template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
+        C x = in[0];
+        out[0] = x >= 0 ? x : x * (C)m.f[0];
+        (void)m, (void)i;
+    }
+};
+struct fv__leaky_relu_grad_f {
+    template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
+        C x = in[0], gy = in[1];
+        out[0] = x >= 0 ? gy : gy * (C)m.f[0];
+        (void)m, (void)i;
+    }
+};
+#endif
+static const fv__op fv__op_leaky_relu = {"leaky_relu", fv__float_shape, fv__leaky_relu_fwd, fv__leaky_relu_bwd,
+                                         FV__CU(fv__unary_fwd_cu<fv__leaky_relu_f>), FV__CU(fv__unary_bwd_cu<fv__leaky_relu_grad_f>)};
 FV_DEF fv_tensor *fv_leaky_relu(fv_ctx *c, fv_tensor *x, float slope) {
     fv_tensor *y = fv__need(c, "leaky_relu", x) ? fv__make(c, &fv__op_leaky_relu, &x, 1) : NULL;
     if (y) y->node->f[0] = (double)slope;
@@ -5276,7 +7003,34 @@ static void fv__swiglu_bwd(fv_ctx *c, fv_tensor *y) {
     /* src[0] == src[1] is fine: the second output then waits in scratch and is added to the first */
     if (r.out[0] || r.out[1]) fv__run_rows(c, &r);
 }
-static const fv__op fv__op_swiglu = {"swiglu", fv__swiglu_shape, fv__swiglu_fwd, fv__swiglu_bwd};
+#ifdef FROZENVIS_CUDA
+struct fv__swiglu_f {
+    template <class C> FV__DEV void run(const fv__map &, int64_t, const C *in, C *out) {
+        out[0] = in[0] / (1 + exp(-in[0])) * in[1];
+    }
+};
+struct fv__swiglu_grad_f { /* in gate, up, gy; out ggate, gup */
+    template <class C> FV__DEV void run(const fv__map &, int64_t, const C *in, C *out) {
+        C s = 1 / (1 + exp(-in[0]));
+        out[0] = in[2] * in[1] * s * (1 + in[0] * (1 - s)), out[1] = in[2] * in[0] * s;
+    }
+};
+static void fv__swiglu_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__map m = fv__map_of(fv_numel(y));
+    for (int i = 0; i < 2; i++) fv__map_source(&m, y->node->src[i]);
+    fv__map_out(&m, y->data, y->type, 0);
+    fv__map_run<fv__swiglu_f>(c, m, fv__compute_type(y->type));
+}
+static void fv__swiglu_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__map m = fv__map_of(fv_numel(y));
+    for (int i = 0; i < 2; i++) fv__map_source(&m, y->node->src[i]);
+    fv__map_in(&m, y->grad, fv_grad_type(y));
+    for (int i = 0; i < 2; i++) fv__map_grad(c, &m, y->node->src[i]);
+    if (m.out[0] || m.out[1]) fv__map_run<fv__swiglu_grad_f>(c, m, fv__compute_type(y->type));
+}
+#endif
+static const fv__op fv__op_swiglu = {"swiglu", fv__swiglu_shape, fv__swiglu_fwd, fv__swiglu_bwd,
+                                     FV__CU(fv__swiglu_fwd_cu), FV__CU(fv__swiglu_bwd_cu)};
 FV_DEF fv_tensor *fv_swiglu(fv_ctx *c, fv_tensor *gate, fv_tensor *up) {
     fv_tensor *src[2];
     src[0] = gate, src[1] = up;
@@ -5313,7 +7067,7 @@ static int fv__cross_entropy_shape(fv_ctx *c, fv_tensor *y) {
     }
     if ((t->type != FV_I32 && t->type != FV_I64) || t->rank != 1 || t->dim[0] != x->dim[0])
         return fv__shape_fail(c, "cross_entropy", x, t, "labels are i32 or i64 [B], soft targets [B,K]");
-    for (int64_t i = 0; i < t->dim[0]; i++) {
+    for (int64_t i = 0; !t->device && i < t->dim[0]; i++) { /* a GPU's own labels: see its kernel */
         int64_t label = t->type == FV_I32 ? ((const int32_t *)t->data)[i] : ((const int64_t *)t->data)[i];
         if (label < 0 || label >= x->dim[1])
             return fv_fail(c, FV_ESHAPE, "cross_entropy: label %lld of row %lld is not one of %lld classes", (long long)label,
@@ -5382,8 +7136,86 @@ static void fv__cross_entropy_bwd(fv_ctx *c, fv_tensor *y) {
     fv__rows_grad(c, &r, x, x->dim[1]);
     if (r.out[0]) fv__run_rows(c, &r);
 }
-static const fv__op fv__op_cross_entropy = {"cross_entropy", fv__cross_entropy_shape, fv__cross_entropy_fwd,
-                                            fv__cross_entropy_bwd};
+#ifdef FROZENVIS_CUDA
+/* A label outside 0..K-1 that lies on the device gives a loss that is not a number; labels of the host were looked at before. */
+typedef struct fv__cu_classes {
+    const void *x, *target, *gy;
+    void *gx;
+    fv_type x_type, target_type, gy_type, gx_type;
+    int64_t B, K;
+    double s, *loss, *log_sum;
+    int add;
+} fv__cu_classes;
+template <class C> FV__DEV C fv__target_at(const fv__cu_classes &n, int64_t row, int64_t i) {
+    if (n.target_type != FV_I32 && n.target_type != FV_I64)
+        return fv__ld<C>(n.target, n.target_type, row * n.K + i);
+    int64_t label =
+        n.target_type == FV_I32 ? ((const int32_t *)n.target)[row] : ((const int64_t *)n.target)[row];
+    return label < 0 || label >= n.K ? (C)NAN : (C)(label == i);
+}
+template <class C> FV__KERNEL fv__cross_entropy_k(fv__cu_classes n) {
+    int64_t row = fv__my_row();
+    C most = -INFINITY, sum = 0, total = 0;
+    double weight = 0, hit = 0;
+    if (row >= n.B) return;
+    for (int64_t i = threadIdx.x; i < n.K; i += 32) {
+        C x = fv__ld<C>(n.x, n.x_type, row * n.K + i);
+        most = x != x || x > most ? x : most;
+    }
+    most = fv__warp_max(most);
+    for (int64_t i = threadIdx.x; i < n.K; i += 32) {
+        C x = fv__ld<C>(n.x, n.x_type, row * n.K + i), t = fv__target_at<C>(n, row, i);
+        sum += exp(x - most), total += x;
+        if (t != 0) weight += (double)t, hit += (double)t * (double)x;
+    }
+    double log_sum = (double)most + log((double)fv__warp_sum(sum)), all = (double)fv__warp_sum(total);
+    weight = fv__warp_sum(weight), hit = fv__warp_sum(hit);
+    if (threadIdx.x) return;
+    n.loss[row] = (1 - n.s) * (log_sum * weight - hit) + (n.s > 0 ? n.s * (log_sum - all / (double)n.K) : 0);
+    n.log_sum[row] = log_sum;
+}
+template <class C> FV__KERNEL fv__cross_entropy_grad_k(fv__cu_classes n) {
+    int64_t row = fv__my_row();
+    double weight = 0;
+    if (row >= n.B) return;
+    C g = (C)(fv__ld<double>(n.gy, n.gy_type, 0) / (double)n.B), s = (C)n.s;
+    for (int64_t i = threadIdx.x; i < n.K; i += 32) weight += (double)fv__target_at<C>(n, row, i);
+    C all = (C)((1 - n.s) * fv__warp_sum(weight) + n.s);
+    for (int64_t i = threadIdx.x; i < n.K; i += 32) {
+        C p = (C)exp((double)fv__ld<C>(n.x, n.x_type, row * n.K + i) - n.log_sum[row]);
+        fv__put<C>(n.gx, n.gx_type, row * n.K + i,
+                   g * (p * all - (1 - s) * fv__target_at<C>(n, row, i) - s / (C)n.K), n.add);
+    }
+}
+static fv__cu_classes fv__cu_classes_of(const fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0], *t = y->node->src[1];
+    fv__cu_classes n;
+    memset(&n, 0, sizeof n);
+    n.x = fv__elements(x), n.x_type = x->type, n.target = fv__elements(t), n.target_type = t->type;
+    n.B = x->dim[0], n.K = x->dim[1], n.s = y->node->f[0];
+    return n;
+}
+static void fv__cross_entropy_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__cu_classes n = fv__cu_classes_of(y);
+    n.loss = (double *)fv__save(c, y, 0, 2 * (size_t)n.B * sizeof(double)), n.log_sum = n.loss + n.B;
+    if (y->type == FV_F64) FV__START(c, fv__row_grid(n.B), fv__row_block(), (n), fv__cross_entropy_k<double>);
+    else FV__START(c, fv__row_grid(n.B), fv__row_block(), (n), fv__cross_entropy_k<float>);
+    fv__column_f f = {n.loss, FV_F64, 1};
+    fv__fold_run(c, f, 1, n.B, fv__fold_to(y->data, y->type, 0, 1 / (double)n.B));
+}
+static void fv__cross_entropy_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__cu_classes n = fv__cu_classes_of(y);
+    int first = 1;
+    n.gx = fv__grad(c, y->node->src[0], &first), n.gx_type = fv_grad_type(y->node->src[0]), n.add = !first;
+    n.log_sum = (double *)fv__saved(y, 0) + n.B, n.gy = y->grad, n.gy_type = fv_grad_type(y);
+    if (!n.gx) return;
+    if (y->type == FV_F64)
+        FV__START(c, fv__row_grid(n.B), fv__row_block(), (n), fv__cross_entropy_grad_k<double>);
+    else FV__START(c, fv__row_grid(n.B), fv__row_block(), (n), fv__cross_entropy_grad_k<float>);
+}
+#endif
+static const fv__op fv__op_cross_entropy = {"cross_entropy", fv__cross_entropy_shape, fv__cross_entropy_fwd, fv__cross_entropy_bwd,
+                                            FV__CU(fv__cross_entropy_fwd_cu), FV__CU(fv__cross_entropy_bwd_cu)};
 /* a loss's node: no gradient flows to the target, whatever its flags */
 static fv_tensor *fv__make_loss(fv_ctx *c, const fv__op *op, fv_tensor *x, const fv_tensor *target) {
     fv_tensor *src[2];
@@ -5437,8 +7269,40 @@ static void fv__elements_bwd(fv_ctx *c, fv_tensor *y,
     if (r.out[0]) fv__run_rows(c, &r);
 }
 
+#ifdef FROZENVIS_CUDA
+/* the same on a GPU; L::element is the CPU's function */
+template <class L> struct fv__elements_f {
+    const void *x, *t;
+    fv_type x_type, t_type;
+    double setting;
+    FV__METHOD void run(int64_t, int64_t p, double *sum) const {
+        double slope;
+        sum[0] += L::element(fv__ld<double>(x, x_type, p), fv__ld<double>(t, t_type, p), setting, &slope);
+    }
+};
+template <class L> struct fv__elements_grad_f { /* table[0]: gy; i[0] its type; f: setting, 1/n */
+    template <class C> FV__DEV void run(const fv__map &m, int64_t, const C *in, C *out) {
+        double slope;
+        L::element((double)in[0], (double)in[1], m.f[0], &slope);
+        out[0] = (C)(fv__ld<double>(m.table[0], (fv_type)m.i[0], 0) * m.f[1] * slope);
+    }
+};
+template <class L> static void fv__elements_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0], *t = y->node->src[1];
+    fv__elements_f<L> f = {fv__elements(x), fv__elements(t), x->type, t->type, y->node->f[0]};
+    fv__fold_run(c, f, 1, fv_numel(x), fv__fold_to(y->data, y->type, 0, 1 / (double)fv_numel(x)));
+}
+template <class L> static void fv__elements_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv_tensor **src = y->node->src;
+    fv__map m = fv__map_of(fv_numel(src[0]));
+    for (int i = 0; i < 2; i++) fv__map_source(&m, src[i]);
+    fv__map_grad(c, &m, src[0]);
+    m.table[0] = y->grad, m.i[0] = (int64_t)fv_grad_type(y), m.f[0] = y->node->f[0], m.f[1] = 1 / (double)m.n;
+    if (m.out[0]) fv__map_run<fv__elements_grad_f<L>>(c, m, fv__compute_type(y->type));
+}
+#endif
 /* ---- op bce_with_logits: max(x,0) - x t + log(1+exp(-|x|)); slope 1/(1+exp(-x)) - t ---- */
-static double fv__bce_element(double x, double t, double unused, double *slope) {
+static FV__HD double fv__bce_element(double x, double t, double unused, double *slope) {
     double e = exp(-fabs(x));
     (void)unused;
     *slope = (x < 0 ? e : 1) / (1 + e) - t;
@@ -5454,13 +7318,21 @@ static void fv__bce_grad_rows(const fv__rows *r, const void *const *in, void *co
 }
 static void fv__bce_fwd(fv_ctx *c, fv_tensor *y) { fv__elements_fwd(c, y, fv__bce_rows); }
 static void fv__bce_bwd(fv_ctx *c, fv_tensor *y) { fv__elements_bwd(c, y, fv__bce_grad_rows); }
-static const fv__op fv__op_bce = {"bce_with_logits", fv__elements_shape, fv__bce_fwd, fv__bce_bwd};
+#ifdef FROZENVIS_CUDA
+struct fv__bce_f {
+    FV__DEV double element(double x, double t, double setting, double *slope) {
+        return fv__bce_element(x, t, setting, slope);
+    }
+};
+#endif
+static const fv__op fv__op_bce = {"bce_with_logits", fv__elements_shape, fv__bce_fwd, fv__bce_bwd,
+                                  FV__CU(fv__elements_fwd_cu<fv__bce_f>), FV__CU(fv__elements_bwd_cu<fv__bce_f>)};
 FV_DEF fv_tensor *fv_bce_with_logits(fv_ctx *c, fv_tensor *x, const fv_tensor *target) {
     return fv__apply(c, fv__make_loss(c, &fv__op_bce, x, target));
 }
 
 /* ---- op huber: d = x-t; d^2/2 where |d| <= delta, else delta (|d| - delta/2); slope d, or delta by d's sign; f[0] delta ---- */
-static double fv__huber_element(double x, double t, double delta, double *slope) {
+static FV__HD double fv__huber_element(double x, double t, double delta, double *slope) {
     double d = x - t, a = fabs(d);
     int far = a > delta;
     *slope = far ? (d < 0 ? -delta : delta) : d;
@@ -5476,7 +7348,15 @@ static void fv__huber_grad_rows(const fv__rows *r, const void *const *in, void *
 }
 static void fv__huber_fwd(fv_ctx *c, fv_tensor *y) { fv__elements_fwd(c, y, fv__huber_rows); }
 static void fv__huber_bwd(fv_ctx *c, fv_tensor *y) { fv__elements_bwd(c, y, fv__huber_grad_rows); }
-static const fv__op fv__op_huber = {"huber", fv__elements_shape, fv__huber_fwd, fv__huber_bwd};
+#ifdef FROZENVIS_CUDA
+struct fv__huber_f {
+    FV__DEV double element(double x, double t, double setting, double *slope) {
+        return fv__huber_element(x, t, setting, slope);
+    }
+};
+#endif
+static const fv__op fv__op_huber = {"huber", fv__elements_shape, fv__huber_fwd, fv__huber_bwd,
+                                    FV__CU(fv__elements_fwd_cu<fv__huber_f>), FV__CU(fv__elements_bwd_cu<fv__huber_f>)};
 FV_DEF fv_tensor *fv_huber(fv_ctx *c, fv_tensor *x, const fv_tensor *target, float delta) {
     fv_tensor *y = fv__make_loss(c, &fv__op_huber, x, target);
     if (y && !(delta > 0)) {
@@ -5591,6 +7471,54 @@ static int fv__dim_of(fv_ctx *c, const char *op, const fv_tensor *x, int dim) {
     return -1;
 }
 
+#ifdef FROZENVIS_CUDA
+/* ---- strips on a GPU: to[o, j] (+)= from[o, j], o < outer, j < run; equal types are moved as they are ---- */
+typedef struct fv__cu_strips {
+    int64_t outer, run, from_step, to_step;
+    const void *from;
+    void *to;
+    fv_type from_type, to_type;
+    int add;
+    size_t size; /* of an element that is moved; 0: converted or added */
+} fv__cu_strips;
+FV__DEV void fv__move(void *to, int64_t i, const void *from, int64_t j, size_t size) {
+    if (size == 4) ((uint32_t *)to)[i] = ((const uint32_t *)from)[j];
+    else if (size == 2) ((uint16_t *)to)[i] = ((const uint16_t *)from)[j];
+    else if (size == 8) ((uint64_t *)to)[i] = ((const uint64_t *)from)[j];
+    else ((uint8_t *)to)[i] = ((const uint8_t *)from)[j];
+}
+FV__KERNEL fv__strips_k(fv__cu_strips s) {
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, o = e / s.run, j = e % s.run;
+    if (o >= s.outer) return;
+    int64_t to = o * s.to_step + j, from = o * s.from_step + j;
+    if (s.size) fv__move(s.to, to, s.from, from, s.size);
+    else if (s.to_type == FV_F64 || s.from_type == FV_F64)
+        fv__put<double>(s.to, s.to_type, to, fv__ld<double>(s.from, s.from_type, from), s.add);
+    else fv__put<float>(s.to, s.to_type, to, fv__ld<float>(s.from, s.from_type, from), s.add);
+}
+static dim3 fv__grid_of(int64_t n) { return dim3((unsigned)FV__MAX(FV__CEIL(n, (int64_t)256), (int64_t)1)); }
+static void fv__cu_strips_run(fv_ctx *c, int64_t outer, int64_t run, const void *from, fv_type from_type,
+                              int64_t from_step, void *to, fv_type to_type, int64_t to_step, int add) {
+    fv__cu_strips s = {outer, run, from_step, to_step, from, to, from_type, to_type, add, 0};
+    if (from_type == to_type && !add) s.size = fv_type_size(to_type);
+    if (outer && run) FV__START(c, fv__grid_of(outer * run), dim3(256), (s), fv__strips_k);
+}
+
+/* ---- places: y's elements as (e, p): element e of an operand, place p among those that share it ---- */
+typedef struct fv__places {
+    int rank;
+    int64_t dim[FV_MAX_RANK], whole[FV_MAX_RANK],
+        own[FV_MAX_RANK]; /* y's dims; steps in y and in the operand (0: stretched) */
+} fv__places;
+FV__DEV int64_t fv__place(const fv__places &m, int64_t e, int64_t p) {
+    int64_t at = 0;
+    for (int i = m.rank - 1; i >= 0; i--) {
+        int64_t *from = m.own[i] ? &e : &p;
+        at += *from % m.dim[i] * m.whole[i], *from /= m.dim[i];
+    }
+    return at;
+}
+#endif
 /* ---- ops add, sub, mul: y = a+b, a-b, a*b with dims of 1 stretched.
  *      ga = gy, gy, gy*b; gb = gy, -gy, gy*a; each summed over the dims in which the operand was stretched ---- */
 enum { FV__ADD2 = 0, FV__SUB2 = 1, FV__MUL2 = 2 };
@@ -5631,7 +7559,7 @@ static fv__bcast fv__bcast_of(const fv_tensor *y) {
     return m;
 }
 /* where element e of y comes from in operand s */
-static int64_t fv__bcast_at(const fv__bcast *m, int s, int64_t e) {
+static FV__HD int64_t fv__bcast_at(const fv__bcast *m, int s, int64_t e) {
     int64_t at = 0;
     for (int i = m->rank - 1; i >= 0 && e; i--) at += e % m->dim[i] * m->step[s][i], e /= m->dim[i];
     return at;
@@ -5777,6 +7705,79 @@ static void fv__binary_bwd_to(fv_ctx *c, fv_tensor *y, int to) {
     fv__pool_free(c, span);
 }
 
+#ifdef FROZENVIS_CUDA
+typedef struct fv__cu_binary {
+    fv__bcast m;
+    const void *x[2], *gy;
+    void *out; /* y, or a gradient */
+    fv_type x_type[2], gy_type, out_type;
+    int kind, to, add;
+    int64_t n;
+} fv__cu_binary;
+template <class C> FV__KERNEL fv__binary_k(fv__cu_binary w) {
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (e >= w.n) return;
+    C a = fv__ld<C>(w.x[0], w.x_type[0], fv__bcast_at(&w.m, 0, e)),
+      b = fv__ld<C>(w.x[1], w.x_type[1], fv__bcast_at(&w.m, 1, e));
+    fv__st<C>(w.out, w.out_type, e, w.kind == FV__ADD2 ? a + b : w.kind == FV__SUB2 ? a - b : a * b);
+}
+/* what element e of gy gives operand w.to */
+template <class C> FV__DEV C fv__binary_share_at(const fv__cu_binary &w, int64_t e) {
+    C g = fv__ld<C>(w.gy, w.gy_type, e);
+    if (w.kind == FV__MUL2)
+        return g * fv__ld<C>(w.x[1 - w.to], w.x_type[1 - w.to], fv__bcast_at(&w.m, 1 - w.to, e));
+    return w.kind == FV__SUB2 && w.to == 1 ? -g : g;
+}
+template <class C> FV__KERNEL fv__binary_grad_k(fv__cu_binary w) { /* an operand that was not stretched */
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (e < w.n) fv__put<C>(w.out, w.out_type, e, fv__binary_share_at<C>(w, e), w.add);
+}
+struct fv__binary_f { /* one that was: the sum over its places */
+    fv__cu_binary w;
+    fv__places m;
+    FV__METHOD void run(int64_t e, int64_t p, double *sum) const {
+        sum[0] += fv__binary_share_at<double>(w, fv__place(m, e, p));
+    }
+};
+static fv__cu_binary fv__cu_binary_of(const fv_tensor *y) {
+    fv__cu_binary w;
+    memset(&w, 0, sizeof w);
+    w.m = fv__bcast_of(y), w.kind = (int)y->node->i[0], w.n = fv_numel(y);
+    for (int s = 0; s < 2; s++) w.x[s] = fv__elements(y->node->src[s]), w.x_type[s] = y->node->src[s]->type;
+    return w;
+}
+static void fv__binary_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__cu_binary w = fv__cu_binary_of(y);
+    w.out = y->data, w.out_type = y->type;
+    if (!w.n) return;
+    if (fv__compute_type(y->type) == FV_F64)
+        FV__START(c, fv__grid_of(w.n), dim3(256), (w), fv__binary_k<double>);
+    else FV__START(c, fv__grid_of(w.n), dim3(256), (w), fv__binary_k<float>);
+}
+static void fv__binary_bwd_to_cu(fv_ctx *c, fv_tensor *y, int to) {
+    fv_tensor *x = y->node->src[to];
+    fv__cu_binary w = fv__cu_binary_of(y);
+    int first = 1;
+    if (!(x->flags & FV_NEEDS_GRAD) || !w.n) return;
+    w.to = to, w.gy = y->grad, w.gy_type = fv_grad_type(y);
+    w.out = fv__grad(c, x, &first), w.out_type = fv_grad_type(x), w.add = !first;
+    if (!w.out) return;
+    if (fv_numel(x) == w.n) {
+        if (fv__compute_type(y->type) == FV_F64)
+            FV__START(c, fv__grid_of(w.n), dim3(256), (w), fv__binary_grad_k<double>);
+        else FV__START(c, fv__grid_of(w.n), dim3(256), (w), fv__binary_grad_k<float>);
+        return;
+    }
+    fv__binary_f f;
+    int64_t step = 1;
+    memset(&f, 0, sizeof f);
+    f.w = w, f.m.rank = w.m.rank;
+    for (int i = w.m.rank - 1; i >= 0; i--)
+        f.m.dim[i] = w.m.dim[i], f.m.own[i] = w.m.step[to][i], f.m.whole[i] = step, step *= w.m.dim[i];
+    fv__fold_run(c, f, fv_numel(x), w.n / fv_numel(x), fv__fold_to(w.out, w.out_type, w.add, 1));
+}
+#endif
+
 static void fv__binary_bwd(fv_ctx *c, fv_tensor *y) {
     int give = -1; /* whom y's own gradient goes to, unchanged */
     for (int s = 1; s >= 0; s--)
@@ -5784,13 +7785,24 @@ static void fv__binary_bwd(fv_ctx *c, fv_tensor *y) {
             (y->node->src[s]->flags & FV_NEEDS_GRAD) && fv_numel(y->node->src[s]) == fv_numel(y))
             give = s;
     for (int s = 1; s >= 0; s--)
-        if (s != give) fv__binary_bwd_to(c, y, s);
+        if (s != give) {
+#ifdef FROZENVIS_CUDA
+            if (c->device) {
+                fv__binary_bwd_to_cu(c, y, s);
+                continue;
+            }
+#endif
+            fv__binary_bwd_to(c, y, s);
+        }
     if (give >= 0) fv__give_grad(c, y, y->node->src[give]);
 }
 
-static const fv__op fv__op_add = {"add", fv__binary_shape, fv__binary_fwd, fv__binary_bwd};
-static const fv__op fv__op_sub = {"sub", fv__binary_shape, fv__binary_fwd, fv__binary_bwd};
-static const fv__op fv__op_mul = {"mul", fv__binary_shape, fv__binary_fwd, fv__binary_bwd};
+static const fv__op fv__op_add = {"add", fv__binary_shape, fv__binary_fwd, fv__binary_bwd,
+                                  FV__CU(fv__binary_fwd_cu), FV__CU(fv__binary_bwd)};
+static const fv__op fv__op_sub = {"sub", fv__binary_shape, fv__binary_fwd, fv__binary_bwd,
+                                  FV__CU(fv__binary_fwd_cu), FV__CU(fv__binary_bwd)};
+static const fv__op fv__op_mul = {"mul", fv__binary_shape, fv__binary_fwd, fv__binary_bwd,
+                                  FV__CU(fv__binary_fwd_cu), FV__CU(fv__binary_bwd)};
 
 static fv_tensor *fv__binary_make(fv_ctx *c, const fv__op *op, int kind, fv_tensor *a, fv_tensor *b) {
     fv_tensor *src[2];
@@ -5826,7 +7838,23 @@ static void fv__scale_bwd(fv_ctx *c, fv_tensor *y) {
     fv__rows_grad(c, &r, y->node->src[0], 1);
     if (r.out[0]) fv__run_rows(c, &r);
 }
-static const fv__op fv__op_scale = {"scale", fv__scale_shape, fv__scale_fwd, fv__scale_bwd};
+#ifdef FROZENVIS_CUDA
+struct fv__scale_f { /* f[0] s */
+    template <class C> FV__DEV void run(const fv__map &m, int64_t, const C *in, C *out) {
+        out[0] = in[0] * (C)m.f[0];
+    }
+};
+static void fv__scale_fwd_cu(fv_ctx *c, fv_tensor *y) { fv__unary_fwd_cu<fv__scale_f>(c, y); }
+static void fv__scale_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__map m = fv__map_of(fv_numel(y));
+    fv__map_in(&m, y->grad, fv_grad_type(y));
+    fv__map_grad(c, &m, y->node->src[0]);
+    m.f[0] = y->node->f[0];
+    if (m.out[0]) fv__map_run<fv__scale_f>(c, m, fv__compute_type(y->type));
+}
+#endif
+static const fv__op fv__op_scale = {"scale", fv__scale_shape, fv__scale_fwd, fv__scale_bwd,
+                                    FV__CU(fv__scale_fwd_cu), FV__CU(fv__scale_bwd_cu)};
 FV_DEF fv_tensor *fv_scale(fv_ctx *c, fv_tensor *x, float s) {
     if (!fv__need(c, "scale", x)) return NULL;
     fv_tensor *y = fv__make(c, &fv__op_scale, &x, 1);
@@ -5848,7 +7876,14 @@ static void fv__cast_fwd(fv_ctx *c, fv_tensor *y) {
     fv__strips_run(c, &s);
 }
 static void fv__cast_bwd(fv_ctx *c, fv_tensor *y) { fv__give_grad(c, y, y->node->src[0]); }
-static const fv__op fv__op_cast = {"cast", fv__cast_shape, fv__cast_fwd, fv__cast_bwd};
+#ifdef FROZENVIS_CUDA
+static void fv__cast_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    fv__cu_strips_run(c, 1, fv_numel(y), fv__elements(x), x->type, 0, y->data, y->type, 0, 0);
+}
+#endif
+static const fv__op fv__op_cast = {"cast", fv__cast_shape, fv__cast_fwd, fv__cast_bwd,
+                                   FV__CU(fv__cast_fwd_cu), FV__CU(fv__cast_bwd)};
 FV_DEF fv_tensor *fv_cast(fv_ctx *c, fv_tensor *x, fv_type type) {
     if (!fv__need(c, "cast", x)) return NULL;
     if (x->type == type) return x;
@@ -5880,7 +7915,14 @@ static void fv__reshape_fwd(fv_ctx *c, fv_tensor *y) {
     y->data = y->node->src[0]->data;
 }
 static void fv__reshape_bwd(fv_ctx *c, fv_tensor *y) { fv__give_grad(c, y, y->node->src[0]); }
-static const fv__op fv__op_reshape = {"reshape", fv__reshape_shape, fv__reshape_fwd, fv__reshape_bwd};
+#ifdef FROZENVIS_CUDA
+static void fv__reshape_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    (void)c;
+    y->data = fv__elements(y->node->src[0]), y->device = c->device;
+}
+#endif
+static const fv__op fv__op_reshape = {"reshape", fv__reshape_shape, fv__reshape_fwd, fv__reshape_bwd,
+                                      FV__CU(fv__reshape_fwd_cu), FV__CU(fv__reshape_bwd)};
 FV_DEF fv_tensor *fv_reshape(fv_ctx *c, fv_tensor *x, int rank, const int64_t *dim) {
     if (!fv__need(c, "reshape", x)) return NULL;
     fv_tensor *y = fv__make(c, &fv__op_reshape, &x, 1);
@@ -6012,7 +8054,74 @@ static void fv__permute_bwd(fv_ctx *c, fv_tensor *y) {
     fv__add_grad(c, x, turned->data, fv_grad_type(y));
     fv__pool_free(c, turned);
 }
-static const fv__op fv__op_permute = {"permute", fv__permute_shape, fv__permute_fwd, fv__permute_bwd};
+#ifdef FROZENVIS_CUDA
+typedef struct fv__cu_permutation {
+    int rank, add;
+    int64_t dim[FV_MAX_RANK], step[FV_MAX_RANK], n; /* target dims, steps in the source */
+    const void *from;
+    void *to;
+    fv_type from_type, to_type;
+    size_t size; /* of an element that is moved; 0: converted or added */
+} fv__cu_permutation;
+FV__KERNEL fv__permute_k(fv__cu_permutation p) {
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, left = e, from = 0;
+    if (e >= p.n) return;
+    for (int i = p.rank - 1; i >= 0; i--) from += left % p.dim[i] * p.step[i], left /= p.dim[i];
+    if (p.size) fv__move(p.to, e, p.from, from, p.size);
+    else if (p.to_type == FV_F64 || p.from_type == FV_F64)
+        fv__put<double>(p.to, p.to_type, e, fv__ld<double>(p.from, p.from_type, from), p.add);
+    else fv__put<float>(p.to, p.to_type, e, fv__ld<float>(p.from, p.from_type, from), p.add);
+}
+/* the usual case of it: the last two of the target's dims change places, through shared memory, so that both sides touch neighbours */
+FV__KERNEL fv__transpose_k(fv__cu_permutation p) {
+    __shared__ uint64_t tile[32][33];
+    int64_t rows = p.dim[p.rank - 2], cols = p.dim[p.rank - 1], i0 = (int64_t)blockIdx.y * 32,
+            j0 = (int64_t)blockIdx.x * 32, from = 0, left = blockIdx.z;
+    for (int i = p.rank - 3; i >= 0; i--) from += left % p.dim[i] * p.step[i], left /= p.dim[i];
+    for (int k = (int)threadIdx.y; k < 32; k += (int)blockDim.y) /* source neighbours go along the target's rows */
+        if (i0 + (int)threadIdx.x < rows && j0 + k < cols)
+            fv__move(&tile[k][threadIdx.x], 0, p.from,
+                     from + (i0 + (int)threadIdx.x) * p.step[p.rank - 2] + (j0 + k) * p.step[p.rank - 1],
+                     p.size);
+    __syncthreads();
+    for (int k = (int)threadIdx.y; k < 32; k += (int)blockDim.y)
+        if (i0 + k < rows && j0 + (int)threadIdx.x < cols)
+            fv__move(p.to, ((int64_t)blockIdx.z * rows + i0 + k) * cols + j0 + (int)threadIdx.x,
+                     &tile[threadIdx.x][k], 0, p.size);
+}
+static void fv__cu_permute(fv_ctx *c, int rank, const int64_t *dim, const int64_t *order, const void *from,
+                           fv_type from_type, void *to, fv_type to_type, int add) {
+    fv__permutation p = fv__permutation_of(rank, dim, order);
+    fv__cu_permutation q;
+    memset(&q, 0, sizeof q);
+    q.rank = p.rank, q.add = add, q.from = from, q.to = to, q.from_type = from_type, q.to_type = to_type,
+    q.n = 1;
+    for (int i = 0; i < p.rank; i++) q.dim[i] = p.dim[i], q.step[i] = p.from_step[i], q.n *= p.dim[i];
+    if (from_type == to_type && !add) q.size = fv_type_size(to_type);
+    if (!q.n) return;
+    int64_t panels = p.rank < 2 ? 0 : q.n / (q.dim[p.rank - 1] * q.dim[p.rank - 2]);
+    if (q.size && p.rank >= 2 && q.step[p.rank - 2] == 1 && panels < 65536 && q.dim[p.rank - 2] < 65536 * 32)
+        FV__START(c,
+                  dim3((unsigned)FV__CEIL(q.dim[p.rank - 1], (int64_t)32),
+                       (unsigned)FV__CEIL(q.dim[p.rank - 2], (int64_t)32), (unsigned)panels),
+                  dim3(32, 8), (q), fv__transpose_k);
+    else FV__START(c, fv__grid_of(q.n), dim3(256), (q), fv__permute_k);
+}
+static void fv__permute_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    fv__cu_permute(c, x->rank, x->dim, y->node->i, fv__elements(x), x->type, y->data, y->type, 0);
+}
+static void fv__permute_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0];
+    int64_t back[FV_MAX_RANK] = {0};
+    int first = 1;
+    for (int i = 0; i < y->rank; i++) back[y->node->i[i]] = i;
+    void *g = fv__grad(c, x, &first);
+    if (g) fv__cu_permute(c, y->rank, y->dim, back, y->grad, fv_grad_type(y), g, fv_grad_type(x), !first);
+}
+#endif
+static const fv__op fv__op_permute = {"permute", fv__permute_shape, fv__permute_fwd, fv__permute_bwd,
+                                      FV__CU(fv__permute_fwd_cu), FV__CU(fv__permute_bwd_cu)};
 FV_DEF fv_tensor *fv_permute(fv_ctx *c, fv_tensor *x, const int *order) {
     if (!fv__need(c, "permute", x)) return NULL;
     fv_tensor *y = fv__make(c, &fv__op_permute, &x, 1);
@@ -6106,7 +8215,82 @@ static void fv__concat_bwd(fv_ctx *c, fv_tensor *y) {
         at += run;
     }
 }
-static const fv__op fv__op_concat = {"concat", fv__concat_shape, fv__concat_fwd, fv__concat_bwd};
+#ifdef FROZENVIS_CUDA
+typedef struct fv__cu_repeated { /* a source with dims of 1 in front: its elements' places in y */
+    fv__places m;
+    const void *from;
+    void *to;
+    fv_type from_type, to_type;
+    size_t size;
+    int64_t n, count;
+} fv__cu_repeated;
+FV__KERNEL fv__concat_k(fv__cu_repeated r) {
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, e = i % r.n, p = i / r.n;
+    if (p >= r.count) return;
+    int64_t at = fv__place(r.m, e, p);
+    if (r.size) fv__move(r.to, at, r.from, e, r.size);
+    else fv__st<double>(r.to, r.to_type, at, fv__ld<double>(r.from, r.from_type, e));
+}
+struct fv__concat_f {
+    fv__cu_repeated r;
+    FV__METHOD void run(int64_t e, int64_t p, double *sum) const {
+        sum[0] += fv__ld<double>(r.from, r.from_type, fv__place(r.m, e, p));
+    }
+};
+static fv__cu_repeated fv__cu_repeated_of(const fv_tensor *y, const fv_tensor *x, int axis, int64_t run) {
+    fv__split s = fv__split_at(y, axis);
+    fv__cu_repeated r;
+    int64_t step = s.n * s.inner;
+    memset(&r, 0, sizeof r);
+    r.m.rank = axis + 1, r.m.dim[axis] = run, r.m.whole[axis] = r.m.own[axis] = 1;
+    for (int i = axis - 1; i >= 0; i--)
+        r.m.dim[i] = y->dim[i], r.m.own[i] = x->dim[i] == y->dim[i], r.m.whole[i] = step, step *= y->dim[i];
+    r.n = fv_numel(x), r.count = r.n ? s.outer * run / r.n : 0;
+    return r;
+}
+static void fv__concat_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    int axis = (int)y->node->i[0];
+    fv__split s = fv__split_at(y, axis);
+    int64_t at = 0;
+    for (int k = 0; k < y->node->n; k++) {
+        const fv_tensor *x = y->node->src[k];
+        int64_t run = x->dim[axis] * s.inner;
+        void *to = fv__at(y->data, y->type, at);
+        at += run;
+        if (fv_numel(x) == s.outer * run) {
+            fv__cu_strips_run(c, s.outer, run, fv__elements(x), x->type, run, to, y->type, s.n * s.inner, 0);
+            continue;
+        }
+        fv__cu_repeated r = fv__cu_repeated_of(y, x, axis, run);
+        r.from = fv__elements(x), r.from_type = x->type, r.to = to, r.to_type = y->type,
+        r.size = x->type == y->type ? fv_type_size(x->type) : 0;
+        if (r.n && r.count) FV__START(c, fv__grid_of(r.n * r.count), dim3(256), (r), fv__concat_k);
+    }
+}
+static void fv__concat_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    int axis = (int)y->node->i[0], first = 1;
+    fv__split s = fv__split_at(y, axis);
+    fv_type t = fv_grad_type(y);
+    int64_t at = 0;
+    for (int k = 0; k < y->node->n; k++) {
+        fv_tensor *x = y->node->src[k];
+        int64_t run = x->dim[axis] * s.inner;
+        const void *from = fv__at(y->grad, t, at);
+        void *g = fv__grad(c, x, &first);
+        at += run;
+        if (!g) continue;
+        if (fv_numel(x) == s.outer * run) {
+            fv__cu_strips_run(c, s.outer, run, from, t, s.n * s.inner, g, fv_grad_type(x), run, !first);
+            continue;
+        }
+        fv__concat_f f = {fv__cu_repeated_of(y, x, axis, run)};
+        f.r.from = from, f.r.from_type = t;
+        fv__fold_run(c, f, f.r.n, f.r.count, fv__fold_to(g, fv_grad_type(x), !first, 1));
+    }
+}
+#endif
+static const fv__op fv__op_concat = {"concat", fv__concat_shape, fv__concat_fwd, fv__concat_bwd,
+                                     FV__CU(fv__concat_fwd_cu), FV__CU(fv__concat_bwd_cu)};
 FV_DEF fv_tensor *fv_concat(fv_ctx *c, fv_tensor **x, int n, int dim) {
     if (c->status) return NULL;
     if (n < 1 || n > 8) {
@@ -6151,7 +8335,27 @@ static void fv__slice_bwd(fv_ctx *c, fv_tensor *y) {
                                  fv__at(g, fv_grad_type(x), y->node->i[1] * s.inner), fv_grad_type(x), s.n * s.inner, 1);
     fv__strips_run(c, &w);
 }
-static const fv__op fv__op_slice = {"slice", fv__slice_shape, fv__slice_fwd, fv__slice_bwd};
+#ifdef FROZENVIS_CUDA
+static void fv__slice_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    fv__split s = fv__split_at(x, (int)y->node->i[0]);
+    int64_t run = y->node->i[2] * s.inner;
+    fv__cu_strips_run(c, s.outer, run, fv__at(fv__elements(x), x->type, y->node->i[1] * s.inner), x->type,
+                      s.n * s.inner, y->data, y->type, run, 0);
+}
+static void fv__slice_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv_tensor *x = y->node->src[0];
+    fv__split s = fv__split_at(x, (int)y->node->i[0]);
+    int64_t run = y->node->i[2] * s.inner;
+    void *g = fv__cu_grad_or_zeros(c, x);
+    if (g)
+        fv__cu_strips_run(c, s.outer, run, y->grad, fv_grad_type(y), run,
+                          fv__at(g, fv_grad_type(x), y->node->i[1] * s.inner), fv_grad_type(x), s.n * s.inner,
+                          1);
+}
+#endif
+static const fv__op fv__op_slice = {"slice", fv__slice_shape, fv__slice_fwd, fv__slice_bwd,
+                                    FV__CU(fv__slice_fwd_cu), FV__CU(fv__slice_bwd_cu)};
 FV_DEF fv_tensor *fv_slice(fv_ctx *c, fv_tensor *x, int dim, int64_t start, int64_t count) {
     int d = fv__dim_of(c, "slice", x, dim);
     fv_tensor *y = d < 0 ? NULL : fv__make(c, &fv__op_slice, &x, 1);
@@ -6167,7 +8371,7 @@ static int fv__gather_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *table = y->node->src[0], *index = y->node->src[1];
     if (table->rank != 2 || !table->data || (index->type != FV_I32 && index->type != FV_I64) || index->rank >= FV_MAX_RANK)
         return fv__shape_fail(c, "gather", table, index, "a table [R,D] and i32 or i64 indices wanted");
-    for (int64_t i = 0; i < fv_numel(index); i++)
+    for (int64_t i = 0; !index->device && i < fv_numel(index); i++)
         if (fv__index(index, i) < 0 || fv__index(index, i) >= table->dim[0])
             return fv_fail(c, FV_ESHAPE, "gather: index number %lld is %lld, the table has rows 0 to %lld", (long long)i,
                            (long long)fv__index(index, i), (long long)table->dim[0] - 1);
@@ -6214,7 +8418,63 @@ static void fv__gather_bwd(fv_ctx *c, fv_tensor *y) {
     w.grad = fv__grad_or_zeros(c, y->node->src[0]), w.k = fv__kernels_for(c, FV_F32);
     if (w.grad) fv_parallel(c, (int)FV__CEIL(fv__last(y), w.cols), fv__gather_bwd_job, &w);
 }
-static const fv__op fv__op_gather = {"gather", fv__gather_shape, fv__gather_fwd, fv__gather_bwd};
+#ifdef FROZENVIS_CUDA
+/* Indices that lie on the device cannot be looked at before: one out of range gives a row that is not a number, and no gradient. */
+typedef struct fv__cu_gather {
+    const void *index, *from; /* from: the table, or gy */
+    void *to;
+    fv_type index_type, from_type, to_type;
+    int64_t n, rows, cols;
+} fv__cu_gather;
+FV__DEV int64_t fv__index_at(const fv__cu_gather &w, int64_t i) {
+    return w.index_type == FV_I32 ? ((const int32_t *)w.index)[i] : ((const int64_t *)w.index)[i];
+}
+FV__KERNEL fv__gather_k(fv__cu_gather w) {
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, i = e / w.cols, d = e % w.cols;
+    if (i >= w.n) return;
+    int64_t row = fv__index_at(w, i);
+    fv__st<double>(w.to, w.to_type, e,
+                   row < 0 || row >= w.rows ? NAN : fv__ld<double>(w.from, w.from_type, row * w.cols + d));
+}
+FV__KERNEL fv__gather_grad_k(fv__cu_gather w) { /* a thread owns a column, so sums are made in the order of the indices */
+    int64_t d = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (d >= w.cols) return;
+    for (int64_t i = 0; i < w.n; i++) {
+        int64_t row = fv__index_at(w, i);
+        if (row < 0 || row >= w.rows) continue;
+        if (w.to_type == FV_F64)
+            fv__put<double>(w.to, w.to_type, row * w.cols + d,
+                            fv__ld<double>(w.from, w.from_type, i * w.cols + d), 1);
+        else
+            fv__put<float>(w.to, w.to_type, row * w.cols + d,
+                           fv__ld<float>(w.from, w.from_type, i * w.cols + d), 1);
+    }
+}
+static fv__cu_gather fv__cu_gather_of(const fv_tensor *y) {
+    const fv_tensor *table = y->node->src[0], *index = y->node->src[1];
+    fv__cu_gather w;
+    memset(&w, 0, sizeof w);
+    w.index = fv__elements(index), w.index_type = index->type, w.n = fv_numel(index), w.rows = table->dim[0],
+    w.cols = table->dim[1];
+    return w;
+}
+static void fv__gather_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__cu_gather w = fv__cu_gather_of(y);
+    w.from = fv__elements(y->node->src[0]), w.from_type = w.to_type = y->type, w.to = y->data;
+    if (!fv__is_float(y))
+        fv_fail(c, FV_EUNAVAILABLE, "gather: a table of %s has no kernel for a GPU", fv_type_name(y->type));
+    if (w.n && w.cols) FV__START(c, fv__grid_of(w.n * w.cols), dim3(256), (w), fv__gather_k);
+}
+static void fv__gather_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__cu_gather w = fv__cu_gather_of(y);
+    w.from = y->grad, w.from_type = fv_grad_type(y);
+    w.to = fv__cu_grad_or_zeros(c, y->node->src[0]), w.to_type = fv_grad_type(y->node->src[0]);
+    if (w.to && w.cols)
+        FV__START(c, dim3((unsigned)FV__CEIL(w.cols, (int64_t)32)), dim3(32), (w), fv__gather_grad_k);
+}
+#endif
+static const fv__op fv__op_gather = {"gather", fv__gather_shape, fv__gather_fwd, fv__gather_bwd,
+                                     FV__CU(fv__gather_fwd_cu), FV__CU(fv__gather_bwd_cu)};
 FV_DEF fv_tensor *fv_gather(fv_ctx *c, fv_tensor *table, const fv_tensor *index) {
     fv_tensor *src[2];
     src[0] = table, src[1] = (fv_tensor *)(uintptr_t)index;
@@ -6337,9 +8597,92 @@ static int fv__reduce_shape(fv_ctx *c, fv_tensor *y) {
 }
 static void fv__reduce_fwd(fv_ctx *c, fv_tensor *y) { fv__reduce_run(c, y, 0); }
 static void fv__reduce_bwd(fv_ctx *c, fv_tensor *y) { fv__reduce_run(c, y, 1); }
-static const fv__op fv__op_sum = {"sum", fv__reduce_shape, fv__reduce_fwd, fv__reduce_bwd};
-static const fv__op fv__op_mean = {"mean", fv__reduce_shape, fv__reduce_fwd, fv__reduce_bwd};
-static const fv__op fv__op_max = {"max", fv__reduce_shape, fv__reduce_fwd, fv__reduce_bwd};
+#ifdef FROZENVIS_CUDA
+struct fv__reduce_f { /* x = [outer, n, inner] */
+    const void *x;
+    fv_type type;
+    int64_t n, inner;
+    FV__METHOD void run(int64_t e, int64_t p, double *sum) const {
+        sum[0] += fv__ld<double>(x, type, (e / inner * n + p) * inner + e % inner);
+    }
+};
+typedef struct fv__cu_reduce {
+    const void *x, *gy;
+    void *y, *g;
+    fv_type x_type, y_type, gy_type, g_type;
+    fv__split s;
+    int32_t *where;
+    double scale;
+    int add;
+} fv__cu_reduce;
+FV__KERNEL fv__max_k(fv__cu_reduce w) {
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (e >= w.s.outer * w.s.inner) return;
+    double best = 0;
+    int32_t at = 0;
+    for (int64_t p = 0; p < w.s.n; p++) {
+        double v = fv__ld<double>(w.x, w.x_type, (e / w.s.inner * w.s.n + p) * w.s.inner + e % w.s.inner);
+        if (p == 0 || v > best || (v != v && best == best))
+            best = v, at = (int32_t)p; /* the first NaN stays */
+    }
+    w.where[e] = at;
+    fv__st<double>(w.y, w.y_type, e, best);
+}
+FV__KERNEL fv__max_grad_k(fv__cu_reduce w) {
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (e >= w.s.outer * w.s.inner) return;
+    int64_t to = (e / w.s.inner * w.s.n + w.where[e]) * w.s.inner + e % w.s.inner;
+    if (w.g_type == FV_F64) fv__put<double>(w.g, w.g_type, to, fv__ld<double>(w.gy, w.gy_type, e), 1);
+    else fv__put<float>(w.g, w.g_type, to, fv__ld<float>(w.gy, w.gy_type, e), 1);
+}
+FV__KERNEL fv__spread_k(fv__cu_reduce w) { /* gx = gy of the sum it went into */
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x,
+            from = e / (w.s.n * w.s.inner) * w.s.inner + e % w.s.inner;
+    if (e >= w.s.outer * w.s.n * w.s.inner) return;
+    if (w.g_type == FV_F64)
+        fv__put<double>(w.g, w.g_type, e, w.scale * fv__ld<double>(w.gy, w.gy_type, from), w.add);
+    else
+        fv__put<float>(w.g, w.g_type, e, (float)(w.scale * (double)fv__ld<float>(w.gy, w.gy_type, from)), w.add);
+}
+static fv__cu_reduce fv__cu_reduce_of(const fv_tensor *y) {
+    const fv_tensor *x = y->node->src[0];
+    fv__cu_reduce w;
+    memset(&w, 0, sizeof w);
+    w.x = fv__elements(x), w.x_type = x->type, w.s = fv__split_at(x, (int)y->node->i[0]), w.y = y->data,
+    w.y_type = y->type;
+    w.scale = y->node->i[1] == FV__MEAN1 ? 1 / (double)w.s.n : 1;
+    return w;
+}
+static void fv__reduce_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__cu_reduce w = fv__cu_reduce_of(y);
+    int64_t n = fv_numel(y);
+    if (!n) return;
+    if (y->node->i[1] == FV__MAX1) {
+        w.where = (int32_t *)fv__save(c, y, 0, (size_t)n * sizeof(int32_t));
+        FV__START(c, fv__grid_of(n), dim3(256), (w), fv__max_k);
+        return;
+    }
+    fv__reduce_f f = {w.x, w.x_type, w.s.n, w.s.inner};
+    fv__fold_run(c, f, n, w.s.n, fv__fold_to(y->data, y->type, 0, w.scale));
+}
+static void fv__reduce_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__cu_reduce w = fv__cu_reduce_of(y);
+    fv_tensor *x = y->node->src[0];
+    int first = 1;
+    w.where = (int32_t *)fv__saved(y, 0), w.gy = y->grad, w.gy_type = fv_grad_type(y),
+    w.g_type = fv_grad_type(x);
+    w.g = y->node->i[1] == FV__MAX1 ? fv__cu_grad_or_zeros(c, x) : fv__grad(c, x, &first), w.add = !first;
+    if (!w.g || !fv_numel(y)) return;
+    if (y->node->i[1] == FV__MAX1) FV__START(c, fv__grid_of(fv_numel(y)), dim3(256), (w), fv__max_grad_k);
+    else if (fv_numel(x)) FV__START(c, fv__grid_of(fv_numel(x)), dim3(256), (w), fv__spread_k);
+}
+#endif
+static const fv__op fv__op_sum = {"sum", fv__reduce_shape, fv__reduce_fwd, fv__reduce_bwd,
+                                  FV__CU(fv__reduce_fwd_cu), FV__CU(fv__reduce_bwd_cu)};
+static const fv__op fv__op_mean = {"mean", fv__reduce_shape, fv__reduce_fwd, fv__reduce_bwd,
+                                   FV__CU(fv__reduce_fwd_cu), FV__CU(fv__reduce_bwd_cu)};
+static const fv__op fv__op_max = {"max", fv__reduce_shape, fv__reduce_fwd, fv__reduce_bwd,
+                                  FV__CU(fv__reduce_fwd_cu), FV__CU(fv__reduce_bwd_cu)};
 
 static fv_tensor *fv__reduce_make(fv_ctx *c, const fv__op *op, int kind, fv_tensor *x, int dim) {
     int d = fv__dim_of(c, op->name, x, dim);
@@ -6383,8 +8726,39 @@ static void fv__dropout_bwd(fv_ctx *c, fv_tensor *y) {
     fv__rows_grad(c, &r, y->node->src[0], 1);
     if (r.out[0]) fv__run_rows(c, &r);
 }
-static const fv__op fv__op_dropout = {"dropout", fv__scale_shape, fv__dropout_fwd, fv__dropout_bwd};
-static const fv__op fv__op_drop_path = {"drop_path", fv__scale_shape, fv__dropout_fwd, fv__dropout_bwd};
+#ifdef FROZENVIS_CUDA
+struct fv__dropout_f { /* i, f: the node's settings; the same numbers as on the CPU */
+    template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
+        uint64_t draw = (uint64_t)(i / m.i[2]);
+        uint32_t word[4];
+        fv__philox((uint64_t)m.i[0], (uint64_t)m.i[1], draw >> 2, word);
+        double keep = m.f[0] < 1 ? 1 / (1 - m.f[0]) : 0,
+               s = (double)(word[draw & 3] >> 8) * (1.0 / 16777216.0) < m.f[0] ? 0 : keep;
+        out[0] = s > 0 ? (C)s * in[0] : (C)0;
+    }
+};
+static fv__map fv__dropout_map(const fv_tensor *y, const void *from, fv_type type) {
+    fv__map m = fv__map_of(fv_numel(y));
+    fv__map_in(&m, from, type);
+    for (int i = 0; i < 3; i++) m.i[i] = y->node->i[i];
+    m.f[0] = y->node->f[0];
+    return m;
+}
+static void fv__dropout_fwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__map m = fv__dropout_map(y, fv__elements(y->node->src[0]), y->node->src[0]->type);
+    fv__map_out(&m, y->data, y->type, 0);
+    fv__map_run<fv__dropout_f>(c, m, fv__compute_type(y->type));
+}
+static void fv__dropout_bwd_cu(fv_ctx *c, fv_tensor *y) {
+    fv__map m = fv__dropout_map(y, y->grad, fv_grad_type(y));
+    fv__map_grad(c, &m, y->node->src[0]);
+    if (m.out[0]) fv__map_run<fv__dropout_f>(c, m, fv__compute_type(y->type));
+}
+#endif
+static const fv__op fv__op_dropout = {"dropout", fv__scale_shape, fv__dropout_fwd, fv__dropout_bwd,
+                                      FV__CU(fv__dropout_fwd_cu), FV__CU(fv__dropout_bwd_cu)};
+static const fv__op fv__op_drop_path = {"drop_path", fv__scale_shape, fv__dropout_fwd, fv__dropout_bwd,
+                                        FV__CU(fv__dropout_fwd_cu), FV__CU(fv__dropout_bwd_cu)};
 
 static fv_tensor *fv__dropout_make(fv_ctx *c, const fv__op *op, fv_tensor *x, float p, int64_t share) {
     if (!(p >= 0 && p <= 1)) {
@@ -6444,8 +8818,8 @@ FV_DEF fv_optim *fv_optim_create(fv_ctx *c, fv_params *params, const fv_optim_de
     for (int i = 0; i < params->count && !c->status; i++) {
         size_t bytes = (size_t)fv_numel(params->at[i]) * sizeof(float);
         if (params->at[i]->type != FV_F32) fv__shape_fail(c, "optim", params->at[i], NULL, "f32 parameters wanted");
-        o->m[i] = (float *)fv_alloc(c, bytes);
-        if (d->kind == FV_ADAMW) o->v[i] = (float *)fv_alloc(c, bytes);
+        o->m[i] = (float *)fv__lasting_alloc(c, bytes);
+        if (d->kind == FV_ADAMW) o->v[i] = (float *)fv__lasting_alloc(c, bytes);
     }
     if (!c->status) return o;
     fv_optim_destroy(c, o);
@@ -6454,8 +8828,8 @@ FV_DEF fv_optim *fv_optim_create(fv_ctx *c, fv_params *params, const fv_optim_de
 FV_DEF void fv_optim_destroy(fv_ctx *c, fv_optim *o) {
     if (!o) return;
     for (int i = 0; i < o->params->count; i++) {
-        if (o->m) fv_free(c, o->m[i]);
-        if (o->v) fv_free(c, o->v[i]);
+        if (o->m) fv__lasting_free(c, o->m[i]);
+        if (o->v) fv__lasting_free(c, o->v[i]);
     }
     fv_free(c, o->m);
     fv_free(c, o->v);
@@ -6507,10 +8881,138 @@ static void fv__norm_job(void *arg, int job, int worker) {
     s->part[job] = sum;
 }
 
+#ifdef FROZENVIS_CUDA
+/* On a GPU each of the three passes is one launch over all parameters: the host writes a table of chunks, a block takes one each. */
+typedef struct fv__cu_chunk {
+    float *w, *g, *m, *v, *a;
+    int64_t n;
+    float decay;
+    int pad;
+} fv__cu_chunk; /* a: the average; g NULL: no gradient came */
+typedef struct fv__cu_update {
+    const fv__cu_chunk *chunk;
+    double *part, *norm; /* chunks' sums of squares; the gradients' norm */
+    int64_t chunks;
+    float b1, b2, eps, lr, clip, correct1, correct2, momentum, decay;
+    int sgd;
+} fv__cu_update;
+FV__DEV double fv__block_sum(double v, double *warp) { /* of 256 threads; the first has it */
+    v = fv__warp_sum(v);
+    if (threadIdx.x % 32 == 0) warp[threadIdx.x / 32] = v;
+    __syncthreads();
+    v = threadIdx.x < 8 ? warp[threadIdx.x] : 0;
+    return fv__warp_sum(v);
+}
+FV__KERNEL fv__squares_k(fv__cu_update u) {
+    __shared__ double warp[8];
+    fv__cu_chunk t = u.chunk[blockIdx.x];
+    double sum = 0;
+    for (int64_t i = threadIdx.x; t.g && i < t.n; i += 256) sum += (double)t.g[i] * (double)t.g[i];
+    sum = fv__block_sum(sum, warp);
+    if (!threadIdx.x) u.part[blockIdx.x] = sum;
+}
+FV__KERNEL fv__grad_norm_k(fv__cu_update u) {
+    __shared__ double warp[8];
+    double sum = 0;
+    for (int64_t i = threadIdx.x; i < u.chunks; i += 256) sum += u.part[i];
+    sum = fv__block_sum(sum, warp);
+    if (!threadIdx.x) *u.norm = sqrt(sum);
+}
+FV__KERNEL fv__update_k(fv__cu_update u) {
+    fv__cu_chunk t = u.chunk[blockIdx.x];
+    float scale = u.clip > 0 ? (float)fmin(1.0, (double)u.clip / (*u.norm + 1e-6)) : 1.0f,
+          root = 1 / sqrtf(u.correct2), keep = 1 - u.lr * t.decay;
+    for (int64_t i = threadIdx.x; t.g && i < t.n; i += 256) {
+        float x = t.g[i] * scale;
+        if (u.sgd) {
+            t.m[i] = u.momentum * t.m[i] + x + t.decay * t.w[i];
+            t.w[i] -= u.lr * t.m[i];
+            continue;
+        }
+        t.m[i] = u.b1 * t.m[i] + (1 - u.b1) * x;
+        t.v[i] = u.b2 * t.v[i] + (1 - u.b2) * x * x;
+        t.w[i] = t.w[i] * keep - u.lr / u.correct1 * t.m[i] / (sqrtf(t.v[i]) * root + u.eps);
+    }
+}
+FV__KERNEL fv__ema_k(fv__cu_update u) {
+    fv__cu_chunk t = u.chunk[blockIdx.x];
+    for (int64_t i = threadIdx.x; i < t.n; i += 256) t.a[i] = u.decay * t.a[i] + (1 - u.decay) * t.w[i];
+}
+
+/* The table, in host memory and on its way to the device; spans live until fv_reset, when their copy is done for sure. */
+static int fv__cu_table(fv_ctx *c, const fv_params *p, const fv_optim *o, const fv_params *average,
+                        fv__cu_update *u, fv__span **span) {
+    int jobs = fv__sweep_jobs(p);
+    size_t size = (size_t)(jobs + 1) * sizeof(fv__cu_chunk), parts = (size_t)(jobs + 2) * sizeof(double);
+    fv__span *host = fv__host_alloc(c, size);
+    *span = fv__pool_alloc(c, size + parts);
+    if (!host || !*span) return 0;
+    fv__cu_chunk *t = (fv__cu_chunk *)(void *)host->data;
+    for (int j = 0; j < jobs; j++) {
+        int64_t from = 0, n = 0;
+        int i = fv__sweep_at(p, j, &from, &n);
+        const fv_tensor *w = p->at[i];
+        memset(&t[j], 0, sizeof t[j]);
+        t[j].w = (float *)w->data + from, t[j].g = w->grad_set ? (float *)w->grad + from : NULL, t[j].n = n;
+        if (average) t[j].a = (float *)average->at[i]->data + from;
+        if (!o) continue;
+        t[j].m = o->m[i] + from, t[j].v = o->v[i] ? o->v[i] + from : NULL;
+        t[j].decay = w->rank <= 1 || (w->flags & FV_NO_DECAY) ? 0 : o->desc.weight_decay;
+    }
+    memset(u, 0, sizeof *u);
+    u->chunk = (const fv__cu_chunk *)(void *)(*span)->data, u->chunks = jobs;
+    u->part = (double *)(void *)((*span)->data + size), u->norm = u->part + jobs;
+    return fv__device_copy_ahead(c, (*span)->data, t, size);
+}
+static void fv__cu_norm_start(fv_ctx *c, const fv__cu_update *u) {
+    if (u->chunks) FV__START(c, dim3((unsigned)u->chunks), dim3(256), (*u), fv__squares_k);
+    FV__START(c, dim3(1), dim3(256), (*u), fv__grad_norm_k);
+}
+static double fv__cu_grad_norm(fv_ctx *c, const fv_params *params) {
+    fv__cu_update u;
+    fv__span *s;
+    double norm = 0;
+    if (!fv__cu_table(c, params, NULL, NULL, &u, &s)) return 0;
+    fv__cu_norm_start(c, &u);
+    fv__device_take(c, &norm, u.norm, sizeof norm);
+    fv__pool_free(c, s);
+    return norm;
+}
+/* the norm, the clipping and the update without a word to the host; then the norm for the caller */
+static double fv__cu_optim_step(fv_ctx *c, fv_optim *o, float lr) {
+    const fv_optim_desc *d = &o->desc;
+    fv__cu_update u;
+    fv__span *s;
+    double norm = 0;
+    if (!fv__cu_table(c, o->params, o, NULL, &u, &s)) return 0;
+    o->step++;
+    u.sgd = d->kind == FV_SGD, u.b1 = d->beta1, u.b2 = d->beta2, u.eps = d->eps, u.lr = lr, u.clip = d->clip_grad;
+    u.momentum = o->step > 1 ? d->momentum : 0;
+    u.correct1 = (float)(1 - pow((double)d->beta1, (double)o->step));
+    u.correct2 = (float)(1 - pow((double)d->beta2, (double)o->step));
+    fv__cu_norm_start(c, &u);
+    if (u.chunks) FV__START(c, dim3((unsigned)u.chunks), dim3(256), (u), fv__update_k);
+    fv__device_take(c, &norm, u.norm, sizeof norm);
+    fv__pool_free(c, s);
+    fv_zero_grad(o->params);
+    return norm;
+}
+static void fv__cu_ema(fv_ctx *c, fv_params *average, const fv_params *params, float decay) {
+    fv__cu_update u;
+    fv__span *s;
+    if (!fv__cu_table(c, params, NULL, average, &u, &s)) return;
+    u.decay = decay;
+    if (u.chunks) FV__START(c, dim3((unsigned)u.chunks), dim3(256), (u), fv__ema_k);
+    fv__pool_free(c, s);
+}
+#endif
 FV_DEF double fv_grad_norm(fv_ctx *c, const fv_params *params) {
     fv__sweep s;
     double sum = 0;
     int jobs = fv__sweep_jobs(params);
+#ifdef FROZENVIS_CUDA
+    if (c->device) return fv__cu_grad_norm(c, params);
+#endif
     memset(&s, 0, sizeof s);
     s.params = params;
     fv__span *part = fv__pool_alloc(c, (size_t)(jobs + 1) * sizeof(double));
@@ -6557,6 +9059,9 @@ static void fv__update_job(void *arg, int job, int worker) {
 
 FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr) {
     fv__sweep s;
+#ifdef FROZENVIS_CUDA
+    if (c->device) return fv__cu_optim_step(c, o, lr);
+#endif
     double start = fv_now(), norm = fv_grad_norm(c, o->params);
     if (c->status) return norm;
     memset(&s, 0, sizeof s);
@@ -6592,6 +9097,12 @@ static void fv__ema_job(void *arg, int job, int worker) {
 FV_DEF void fv_ema(fv_ctx *c, fv_params *average, const fv_params *params, float decay) {
     fv__sweep s;
     if (c->status) return;
+#ifdef FROZENVIS_CUDA
+    if (c->device) {
+        fv__cu_ema(c, average, params, decay);
+        return;
+    }
+#endif
     memset(&s, 0, sizeof s);
     s.params = params, s.average = average, s.decay = decay;
     fv_parallel(c, fv__sweep_jobs(params), fv__ema_job, &s);
@@ -8208,7 +10719,7 @@ FV_DEF int64_t fv_tokenizer_encode(fv_ctx *c, const fv_tokenizer *t, const char 
     if (c->status || !t) return -1;
     for (size_t at = 0, len; at < n; at += len) len = fv__word_end(t, text + at, n - at), longest = FV__MAX(longest, len);
     if (longest > 1u << 30) return fv_fail(c, FV_EUSAGE, "a word of more than a gigabyte"), -1;
-    fv__span *s = fv__pool_alloc(c, (longest + 1) * (3 * sizeof(int32_t) + 3 * sizeof(fv__candidate)));
+    fv__span *s = fv__host_alloc(c, (longest + 1) * (3 * sizeof(int32_t) + 3 * sizeof(fv__candidate)));
     if (!s) return -1;
     b.heap = (fv__candidate *)(void *)s->data; /* a word of n has n-1 pairs, and each merge makes at most two */
     b.id = (int32_t *)(void *)(b.heap + 3 * (longest + 1)), b.next = b.id + longest + 1, b.before = b.next + longest + 1;
@@ -8867,15 +11378,120 @@ FV_DEF void fv_points_augment(fv_rng *r, float *points, int64_t n) {
         for (int k = 0; k < 3; k++) points[3 * i + k] = points[3 * i + k] * scale[k] + shift[k];
 }
 
+#ifdef FROZENVIS_CUDA
+/* On a GPU: a block a cloud for the farthest points, a warp a centre for its neighbours; the same distances and the same order of equal
+ * ones as above, so the same groups. Distances are summed without fused products, as the CPU sums them. */
+typedef struct fv__cu_cloud {
+    const void *x;
+    fv_type type;
+    float *least; /* [B,N]: distance to the nearest chosen point */
+    int32_t *first, *index;
+    void *centre, *near;
+    int64_t B, N, G, K;
+} fv__cu_cloud;
+FV__DEV float fv__cloud_distance(const fv__cu_cloud &j, int64_t p, const float *q) {
+    float a = fv__ld<float>(j.x, j.type, 3 * p) - q[0], b = fv__ld<float>(j.x, j.type, 3 * p + 1) - q[1],
+          e = fv__ld<float>(j.x, j.type, 3 * p + 2) - q[2];
+    return __fadd_rn(__fadd_rn(__fmul_rn(a, a), __fmul_rn(b, b)), __fmul_rn(e, e));
+}
+/* of two points the farther one, of equal ones the first; all lanes get the warp's */
+FV__DEV void fv__warp_farthest(float *d, int32_t *at) {
+    for (int w = 16; w; w /= 2) {
+        float e = __shfl_xor_sync(0xffffffffu, *d, w);
+        int32_t i = __shfl_xor_sync(0xffffffffu, *at, w);
+        if (e > *d || (e == *d && i < *at)) *d = e, *at = i;
+    }
+}
+FV__KERNEL fv__fps_k(fv__cu_cloud j) {
+    __shared__ float far[8];
+    __shared__ int32_t who[8];
+    int64_t cloud = blockIdx.x, from = cloud * j.N;
+    int t = (int)threadIdx.x;
+    int32_t at = 0;
+    for (int64_t i = t; i < j.N; i += 256) j.least[from + i] = 1e30f;
+    for (int64_t g = 0; g < j.G; g++) {
+        float q[3], d = -1;
+        int32_t best = 0;
+        if (!t) j.first[cloud * j.G + g] = at;
+        for (int k = 0; k < 3; k++) q[k] = fv__ld<float>(j.x, j.type, 3 * (from + at) + k);
+        for (int64_t i = t; i < j.N; i += 256) {
+            float e = fv__cloud_distance(j, from + i, q), l = j.least[from + i];
+            l = j.least[from + i] = e < l ? e : l;
+            if (l > d) d = l, best = (int32_t)i;
+        }
+        fv__warp_farthest(&d, &best);
+        if (t % 32 == 0) far[t / 32] = d, who[t / 32] = best;
+        __syncthreads();
+        for (int k = 0; k < 8; k++)
+            if (!k || far[k] > d || (far[k] == d && who[k] < at)) d = far[k], at = who[k];
+        __syncthreads(); /* before the next round writes there */
+    }
+}
+/* K times the nearest of those not taken: after the last one in the order of distance and number */
+FV__KERNEL fv__knn_k(fv__cu_cloud j) {
+    int64_t unit = fv__my_row(), cloud = unit / j.G;
+    if (unit >= j.B * j.G) return;
+    float q[3], last = -1;
+    int32_t last_at = -1;
+    for (int k = 0; k < 3; k++) q[k] = fv__ld<float>(j.x, j.type, 3 * (cloud * j.N + j.first[unit]) + k);
+    for (int64_t n = 0; n < j.K; n++) {
+        float d = INFINITY;
+        int32_t best = INT32_MAX;
+        for (int64_t i = threadIdx.x; i < j.N; i += 32) {
+            float e = fv__cloud_distance(j, cloud * j.N + i, q);
+            if ((e > last || (e == last && (int32_t)i > last_at)) && e < d) d = e, best = (int32_t)i;
+        }
+        d = -d;
+        fv__warp_farthest(&d, &best);
+        last = -d, last_at = best;
+        if (!threadIdx.x) j.index[unit * j.K + n] = best;
+    }
+}
+FV__KERNEL fv__groups_k(fv__cu_cloud j) {
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, k = e % 3, n = e / 3 % j.K,
+            unit = e / 3 / j.K, from = unit / j.G * j.N;
+    if (unit >= j.B * j.G) return;
+    double mid = fv__ld<double>(j.x, j.type, 3 * (from + j.first[unit]) + k);
+    int32_t at = j.index[unit * j.K + n];
+    if (!n) fv__st<double>(j.centre, j.type, 3 * unit + k, mid);
+    fv__st<double>(j.near, j.type, e,
+                   at < 0 || at >= j.N ? NAN : fv__ld<double>(j.x, j.type, 3 * (from + at) + k) - mid);
+}
+/* centre [B,G,3] and near [B,G,K,3], in the device's memory */
+static int fv__cu_groups(fv_ctx *c, const fv_tensor *x, fv_tensor *centre, fv_tensor *near) {
+    fv__cu_cloud j;
+    memset(&j, 0, sizeof j);
+    j.B = x->dim[0], j.N = x->dim[1], j.G = centre->dim[1], j.K = near->dim[2];
+    if (j.N < 1 || j.G < 1 || j.G > j.N || j.K < 1 || j.K > j.N || j.N > INT32_MAX / 4)
+        return fv_fail(c, FV_ESHAPE, "point_groups: %lld groups of %lld cannot be made of %lld points",
+                       (long long)j.G, (long long)j.K, (long long)j.N);
+    fv__bring(c, (fv_tensor *)(uintptr_t)x);
+    fv__span *s = fv__pool_alloc(c, (size_t)(j.B * (j.N + j.G * (1 + j.K))) * 4);
+    if (!s) return 0;
+    j.x = fv__elements(x), j.type = x->type, j.centre = centre->data, j.near = near->data;
+    j.least = (float *)(void *)s->data, j.first = (int32_t *)(void *)(j.least + j.B * j.N),
+    j.index = j.first + j.B * j.G;
+    if (j.B) {
+        FV__START(c, dim3((unsigned)j.B), dim3(256), (j), fv__fps_k);
+        FV__START(c, fv__row_grid(j.B * j.G), fv__row_block(), (j), fv__knn_k);
+        FV__START(c, fv__grid_of(j.B * j.G * j.K * 3), dim3(256), (j), fv__groups_k);
+    }
+    fv__pool_free(c, s);
+    return !c->status;
+}
+#endif
 FV_DEF fv_tensor *fv_point_groups(fv_ctx *c, const fv_tensor *x, int G, int K, fv_tensor **centres) {
     int64_t dim[4];
     if (c->status || !x) return NULL;
     if (x->rank != 3 || x->dim[2] != 3) return fv_fail(c, FV_ESHAPE, "point_groups: points [B,N,3] are wanted"), (fv_tensor *)NULL;
     int64_t B = x->dim[0], N = x->dim[1];
     dim[0] = B, dim[1] = G, dim[2] = K, dim[3] = 3;
-    fv_tensor *near = fv_new(c, x->type, 4, dim);
+    fv_tensor *near = fv__result(c, x->type, 4, dim);
     dim[2] = 3;
-    fv_tensor *centre = *centres = fv_new(c, x->type, 3, dim);
+    fv_tensor *centre = *centres = fv__result(c, x->type, 3, dim);
+#ifdef FROZENVIS_CUDA
+    if (c->device) return near && centre && fv__cu_groups(c, x, centre, near) ? near : NULL;
+#endif
     fv__span *s = fv__pool_alloc(c, (size_t)(B * N * 3 + B * G * (3 + 1 + K)) * 4);
     if (!near || !centre || !s) return NULL;
     float *p = (float *)(void *)s->data, *q = p + B * N * 3;
@@ -9420,7 +12036,10 @@ static int fv__place(fv_ctx *c, fv_frozen *f, fv_tensor **at, const float *x, in
         fv_param_free(c, *at);
         *at = cols ? fv_pack(c, NULL, pack, rows, cols, x, FV_F32) : fv_constant(c, NULL, f->type, 1, dim);
     }
-    if (*at && (*at)->data) fv__convert((*at)->data, f->type, x, FV_F32, n);
+    if (!*at || !(*at)->data) return !c->status;
+    void *to = fv__host_view(c, *at);
+    if (to) fv__convert(to, f->type, x, FV_F32, n);
+    fv__host_done(c, *at, to, 1);
     return !c->status;
 }
 
@@ -10186,11 +12805,15 @@ typedef struct fv__video {
 static fv_tensor *fv__sine_table(fv_ctx *c, fv_type type, int64_t n, int64_t d) {
     int64_t dim[3];
     dim[0] = 1, dim[1] = n, dim[2] = d;
-    fv_tensor *t = fv_constant(c, NULL, type, 3, dim);
-    for (int64_t i = 0; t && i < n * d; i++) {
+    fv_tensor *t = fv_constant(c, NULL, type, 3, dim), host; /* host: the numbers here, before they go where t lies */
+    memset(&host, 0, sizeof host);
+    host.type = type, host.data = t ? fv_alloc(c, (size_t)(n * d) * fv_type_size(type)) : NULL;
+    for (int64_t i = 0; host.data && i < n * d; i++) {
         double angle = (double)(i / d) / pow(10000, 2 * (double)(i % d / 2) / (double)d);
-        fv_set(t, i, i % d % 2 ? cos(angle) : sin(angle));
+        fv_set(&host, i, i % d % 2 ? cos(angle) : sin(angle));
     }
+    if (host.data) fv_write(c, t, host.data);
+    fv_free(c, host.data);
     return t;
 }
 
@@ -11106,6 +13729,7 @@ FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const
 FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input) { return fv_model_forward_many(c, m, &input, 1); }
 
 FV_DEF int fv_model_pack(fv_ctx *c, fv_model *m, fv_type type) {
+    if (c->device) return !c->status; /* a GPU multiplies matrices as they lie */
     if (type == FV_BF16 && fv_isa_of(c) != FV_ISA_AVX512BF16) return !c->status;
     for (int i = 0; i < m->params.count && !c->status; i++) {
         fv_tensor *t = m->params.at[i];
@@ -11177,10 +13801,18 @@ static int fv__load_pos_embed(fv_ctx *c, fv_model *m, const fv_weights *w, const
         return fv__entry_misfit(c, w, e, FV_EUSAGE, "another shape that no interpolation gives");
     float *from = (float *)fv_alloc(c, (size_t)e->count * sizeof *from), *to = (float *)fv_alloc(c, (size_t)fv_numel(t) * sizeof *to);
     int ok = from && to && fv_entry_read(c, w, e, FV_F32, from) && fv__resample_pos(c, from, (int)old, (int)grid, (int)extra, d, to);
-    if (ok) fv__convert(t->data, t->type, to, FV_F32, fv_numel(t));
+    void *at = ok ? fv__host_view(c, t) : NULL;
+    if (at) fv__convert(at, t->type, to, FV_F32, fv_numel(t)), fv__host_done(c, t, at, 1);
     fv_free(c, from);
     fv_free(c, to);
     return ok;
+}
+
+static int fv__entry_into(fv_ctx *c, const fv_weights *w, const fv_entry *e, fv_tensor *t) {
+    void *at = fv__host_view(c, t);
+    int ok = at && fv_entry_read(c, w, e, t->type, at);
+    fv__host_done(c, t, at, ok);
+    return ok && !c->status;
 }
 
 static int fv__load_param(fv_ctx *c, fv_model *m, const fv_weights *w, const char *prefix, fv_tensor *t) {
@@ -11188,7 +13820,7 @@ static int fv__load_param(fv_ctx *c, fv_model *m, const fv_weights *w, const cha
     snprintf(key, sizeof key, "%s%s", prefix, t->name);
     const fv_entry *e = fv_weights_find(w, key);
     if (!e) return fv_fail(c, FV_EUSAGE, "%s has no tensor %s, which the config's network needs", fv_weights_path(w), key);
-    if (fv__entry_fits(e, t)) return fv_entry_read(c, w, e, t->type, t->data);
+    if (fv__entry_fits(e, t)) return fv__entry_into(c, w, e, t);
     if (!strcmp(t->name, "pos_embed") && t->rank == 3) return fv__load_pos_embed(c, m, w, e, t);
     if (!strcmp(t->name, "head.weight") && e->rank == 2 && e->dim[1] == t->dim[1])
         return fv_fail(c, FV_EUSAGE, "%s has %lld classes (%s), and the config has %d", fv_weights_path(w), (long long)e->dim[0],
@@ -11243,33 +13875,30 @@ FV_DEF int fv_params_save(fv_ctx *c, const char *path, const fv_params *params, 
     fv_save_entry *e = (fv_save_entry *)fv_alloc(c, (size_t)(n + 1) * sizeof *e);
     for (int i = 0; e && i < n; i++) {
         const fv_tensor *t = i < params->count ? params->at[i] : buffers->at[i - params->count];
-        e[i].name = t->name, e[i].dtype = fv__dtype_of(t->type), e[i].rank = t->rank, e[i].dim = t->dim,
-        e[i].data = t->data;
+        e[i].name = t->name, e[i].dtype = fv__dtype_of(t->type), e[i].rank = t->rank, e[i].dim = t->dim, e[i].data = fv__host_view(c, t);
     }
-    int ok = e && fv_safetensors_write(c, path, e, n, metadata);
+    int ok = e && !c->status && fv_safetensors_write(c, path, e, n, metadata);
+    for (int i = 0; e && i < n; i++) fv__host_done(c, i < params->count ? params->at[i] : buffers->at[i - params->count], (void *)(uintptr_t)e[i].data, 0);
     fv_free(c, e);
     return ok;
 }
 
-/* one tensor of a file into dst of this shape */
-static int fv__load_one(fv_ctx *c, const fv_weights *w, const char *name, const fv_tensor *like, fv_type type,
-                        void *dst) {
+/* one tensor of a file into this one of the same shape */
+static int fv__load_one(fv_ctx *c, const fv_weights *w, const char *name, fv_tensor *like) {
     const fv_entry *e = fv_weights_find(w, name);
     if (!e) return fv_fail(c, FV_EUSAGE, "%s: has no tensor \"%.120s\"", fv_weights_path(w), name);
     int same = e->rank == like->rank;
     for (int i = 0; same && i < e->rank; i++) same = e->dim[i] == like->dim[i];
-    if (!same)
-        return fv_fail(c, FV_EUSAGE, "%s: the shape of \"%.120s\" does not fit the network",
-                       fv_weights_path(w), name);
-    return fv_entry_read(c, w, e, type, dst);
+    if (!same) return fv_fail(c, FV_EUSAGE, "%s: the shape of \"%.120s\" does not fit the network", fv_weights_path(w), name);
+    return fv__entry_into(c, w, e, like);
 }
 
 FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_params *buffers) {
     fv_weights *w = fv_weights_open(c, path);
     for (int i = 0; w && i < params->count; i++)
-        fv__load_one(c, w, params->at[i]->name, params->at[i], params->at[i]->type, params->at[i]->data);
+        fv__load_one(c, w, params->at[i]->name, params->at[i]);
     for (int i = 0; w && buffers && i < buffers->count; i++)
-        fv__load_one(c, w, buffers->at[i]->name, buffers->at[i], buffers->at[i]->type, buffers->at[i]->data);
+        fv__load_one(c, w, buffers->at[i]->name, buffers->at[i]);
     fv_weights_close(c, w);
     return !c->status;
 }
@@ -11281,18 +13910,21 @@ static int fv__moments(fv_ctx *c, const char *path, const fv_optim *o, int save)
     fv_weights *w = save || !e ? NULL : fv_weights_open(c, path);
     for (int k = 0; e && k < 2; k++)
         for (int i = 0; i < n && !c->status; i++) {
-            const fv_tensor *t = o->params->at[i];
-            float *x = k ? o->v[i] : o->m[i];
-            char *name = x ? (char *)fv_alloc(c, strlen(t->name) + 3) : NULL;
+            fv_tensor moment = *o->params->at[i], *t = &moment; /* of the parameter's shape, where it lies */
+            moment.data = k ? o->v[i] : o->m[i];
+            char *name = moment.data ? (char *)fv_alloc(c, strlen(t->name) + 3) : NULL;
             if (!name) continue;
             name[0] = k ? 'v' : 'm', name[1] = '.';
             memcpy(name + 2, t->name, strlen(t->name));
-            e[used].name = name, e[used].dtype = FV_D_F32, e[used].rank = t->rank, e[used].dim = t->dim,
-            e[used++].data = x;
-            if (w) fv__load_one(c, w, name, t, FV_F32, x);
+            e[used].name = name, e[used].dtype = FV_D_F32, e[used].rank = t->rank, e[used].dim = o->params->at[i]->dim;
+            e[used++].data = save ? fv__host_view(c, t) : NULL;
+            if (w) fv__load_one(c, w, name, t);
         }
     if (save && !c->status) fv_safetensors_write(c, path, e, used, NULL);
-    for (int i = 0; i < used; i++) fv_free(c, (void *)(uintptr_t)e[i].name);
+    for (int i = 0; i < used; i++) {
+        if (c->device) fv_free(c, (void *)(uintptr_t)e[i].data);
+        fv_free(c, (void *)(uintptr_t)e[i].name);
+    }
     fv_free(c, e);
     fv_weights_close(c, w);
     return !c->status;

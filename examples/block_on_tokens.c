@@ -52,7 +52,8 @@ int main(int argc, char **argv) {
            block->config.num_attention_heads, block->config.num_key_value_heads, (long long)fv_frozen_numel(block));
     printf("sha256 of its tensors: %s\n", fv_frozen_hash(block));
     printf("loss %.6f\n", fv_get(loss, 0));
-    const float *gradient = (const float *)tokens->grad;
+    float *gradient = (float *)fv_alloc(c, (size_t)fv_numel(tokens) * sizeof *gradient);
+    if (!gradient || !fv_read_grad(c, tokens, gradient)) return 1;
     for (int t = 0; t < 10; t++) {
         double in = 0, grad = 0;
         for (int64_t i = 0; i < D; i++) {

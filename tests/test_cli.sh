@@ -25,17 +25,6 @@ gives() {
 }
 same() { if cmp -s "$1" "$2"; then ok; else bad "$1 and $2 differ"; fi; }
 
-# ---- a data set: 8x8 pictures of two classes, a bright left or a bright right half, noisy ----
-be32() { awk -v n="$1" 'BEGIN { printf "\\%03o\\%03o\\%03o\\%03o", int(n / 16777216) % 256, int(n / 65536) % 256, int(n / 256) % 256, n % 256 }'; }
-idx() { # idx PREFIX COUNT SEED
-    printf "\000\000\010\003$(be32 "$2")$(be32 8)$(be32 8)" >"$D/$1-images-idx3-ubyte"
-    printf "\000\000\010\001$(be32 "$2")" >"$D/$1-labels-idx1-ubyte"
-    awk -v n="$2" -v s="$3" 'BEGIN { srand(s); for (i = 0; i < n; i++) for (k = 0; k < 64; k++) {
-        v = int(rand() * 90) + (((k % 8) >= 4) == (i % 2) ? 100 : 20); if (v == 37) v = 38; printf "\\%03o", v; if (k == 63) print "" } }' >"$T/octal"
-    while read -r line; do printf "$line"; done <"$T/octal" >>"$D/$1-images-idx3-ubyte"
-    awk -v n="$2" 'BEGIN { for (i = 0; i < n; i++) printf "\\%03o", i % 2 }' >"$T/octal"
-    printf "$(cat "$T/octal")" >>"$D/$1-labels-idx1-ubyte"
-}
 D=$T/data
 mkdir "$D"
 idx train 96 1

@@ -17,6 +17,14 @@ fv_create fv__cpu_choose
 fv_create fv__tape_start
 fv_reset fv__tape_clear
 fv_destroy fv__threads_stop
+fv_create fv__device_open       so is a context on a GPU, which gives a pool its chunks
+fv_destroy fv__device_close
+fv_reset fv__device_reset
+fv__pool_grow fv__device_alloc
+fv__pool_grow fv__device_free
+fv__packed_free fv__device_free a frozen weight lies where it is multiplied
+fv__packed_on_device fv__device_alloc
+fv__packed_on_device fv__device_put
 fv_new fv__step_alloc           a tensor of a step is born on the tape
 fv_new fv__hold
 fv_new fv__tape_add

@@ -62,6 +62,20 @@ long cli_int(const cli *c, const char *name, long otherwise, long least, int *ba
     return otherwise;
 }
 
+void cli_context(const cli *c, fv_desc *d, int *bad) {
+    const char *s = cli_value(c, "--device");
+    int length = 0;
+    memset(d, 0, sizeof *d);
+    d->threads = (int)cli_int(c, "--threads", 0, 1, bad);
+    d->no_graph = cli_value(c, "--no-graph") != NULL, d->tf32 = cli_value(c, "--tf32") != NULL;
+    if (!s || !strcmp(s, "cpu")) return;
+    d->device = FV_CUDA;
+    if (!strcmp(s, "cuda")) return;
+    if (sscanf(s, "cuda:%9d%n", &d->device_index, &length) == 1 && !s[length] && d->device_index >= 0 && s[5] >= '0' && s[5] <= '9') return;
+    *bad = 1;
+    cli_fail(2, "--device %s: cpu or cuda[:N]", s);
+}
+
 int cli_fail(int status, const char *format, ...) {
     va_list args;
     fprintf(stderr, "fv: ");

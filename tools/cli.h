@@ -27,6 +27,9 @@ int cli_version(void);
 const char *cli_value(const cli *c, const char *name);
 /* The option as a whole number of at least `least`; `otherwise` when absent. Sets *bad and says so when it is none. */
 long cli_int(const cli *c, const char *name, long otherwise, long least, int *bad);
+/* --threads, --device cpu|cuda[:N], --no-graph and --tf32, where a command has them, into a context's settings; a wrong one sets *bad. */
+#define CLI_DEVICE {"--device", "cpu|cuda[:N]", "where to compute; cpu unless said", NULL}
+void cli_context(const cli *c, fv_desc *d, int *bad);
 /* Prints `fv: sentence` on stderr and returns the status. */
 int cli_fail(int status, const char *format, ...);
 /* Whether both paths lead to one file that exists. */

@@ -25,8 +25,9 @@ int bench_begin(bench *b, const cli *a, int threads, int runs) {
     int bad = 0;
     fv_desc d;
     const char *p = cli_value(a, "--precision");
-    memset(b, 0, sizeof *b), memset(&d, 0, sizeof d);
-    b->threads = d.threads = (int)cli_int(a, "--threads", threads, 1, &bad);
+    memset(b, 0, sizeof *b);
+    cli_context(a, &d, &bad);
+    b->threads = d.threads = d.threads ? d.threads : threads;
     b->runs = (int)cli_int(a, "--runs", runs, 1, &bad);
     b->json = cli_value(a, "--json") != NULL, b->serve = cli_value(a, "--serve") != NULL;
     if (bad) return 2;

@@ -179,7 +179,7 @@ static int blocks_of(const char *llm) {
 /* the demo's language model, for sweeps of its blocks; "" and the status to exit with */
 static int demo_llm(char path[4096]) {
     run r;
-    run_begin(&r, 1);
+    run_begin(&r, NULL);
     run_fetch(&r, "smollm2", path);
     return run_end(&r);
 }

@@ -55,10 +55,10 @@ static void errors_print(const errors *e, double mce) {
 }
 
 /* one run opened, measured, closed; the status to exit with */
-static int errors_of(const char *dir, const char *data, int threads, int most, errors *e) {
+static int errors_of(const char *dir, const char *data, const fv_desc *desc, int most, errors *e) {
     run r;
     memset(e, 0, sizeof *e);
-    run_begin(&r, threads);
+    run_begin(&r, desc);
     fv_json *j = run_reopen(&r, dir, data);
     run_catch_signals();
     if (j && !corrupt_task(r.task->name))
@@ -69,14 +69,14 @@ static int errors_of(const char *dir, const char *data, int threads, int most, e
     int status = run_end(&r);
     return status ? status : is_interrupted() ? 130 : 0;
 }
-static int eval_corrupted(const cli *a, int threads, int most) {
+static int eval_corrupted(const cli *a, const fv_desc *desc, int most) {
     errors e, base;
     double mce = 0;
     const char *beside = cli_value(a, "--beside"), *data = cli_value(a, "--data");
     if (strcmp(cli_value(a, "--corrupt"), "all"))
         return cli_fail(2, "--corrupt %s: all is what there is", cli_value(a, "--corrupt"));
-    int status = errors_of(a->words[0], data, threads, most, &e);
-    if (!status && beside) status = errors_of(beside, data, threads, most, &base);
+    int status = errors_of(a->words[0], data, desc, most, &e);
+    if (!status && beside) status = errors_of(beside, data, desc, most, &base);
     if (status) return status;
     for (int k = 0; k < CORRUPT_KINDS && beside; k++) mce += 100 * e.mean[k] / base.mean[k] / CORRUPT_KINDS;
     if (cli_value(a, "--json")) errors_json(&e, mce);
@@ -91,6 +91,7 @@ int cmd_eval(int argc, char **argv) {
         {"--corrupt", "all", "under noise, blur, contrast, jpeg, rotation at 5 severities", NULL},
         {"--beside", "RUN", "with --corrupt: mean corruption error against it", NULL},
         {"--limit", "N", "first N test items", NULL},
+        CLI_DEVICE,
         {"--threads", "N", "all cores unless said", NULL},
         {"--json", NULL, "one JSON line", NULL},
         {NULL, NULL, NULL, NULL}};
@@ -98,14 +99,16 @@ int cmd_eval(int argc, char **argv) {
     int status = cli_parse(&a, argc, argv), bad = 0;
     if (status >= 0) return status;
     if (a.count != 1) return cli_fail(2, "a run's folder is wanted; usage: %s", a.usage);
-    int threads = (int)cli_int(&a, "--threads", 0, 1, &bad), most = (int)cli_int(&a, "--limit", 0, 1, &bad);
+    int most = (int)cli_int(&a, "--limit", 0, 1, &bad);
+    fv_desc desc;
+    cli_context(&a, &desc, &bad);
     if (bad) return 2;
-    if (cli_value(&a, "--corrupt")) return eval_corrupted(&a, threads, most);
+    if (cli_value(&a, "--corrupt")) return eval_corrupted(&a, &desc, most);
     run r;
     figures f;
     fv_text t = {0};
     memset(&f, 0, sizeof f);
-    run_begin(&r, threads);
+    run_begin(&r, &desc);
     fv_json *j = run_reopen(&r, a.words[0], cli_value(&a, "--data"));
     r.blind = cli_value(&a, "--shuffle") != NULL;
     run_catch_signals();
@@ -152,17 +155,18 @@ int cmd_predict(int argc, char **argv) {
     cli_option options[] = {{"--items", "N,N-N", "test items instead of files, drawn into --png", NULL}, {"--png", "FILE", "the picture (default predictions.png)", NULL},
         {"--question", "TEXT", "vqa, scene-qa: what is asked about each file", NULL}, {"--situation", "TEXT", "scene-qa: where the questioner is, in words", NULL},
         {"--at", "X,Y,DEGREES", "scene-qa: the same in metres; 0 looks along +y, turning left", NULL}, {"--data", "DIR|demo", "other data than the run's", NULL},
-        {"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "a JSON line for each file", NULL}, {NULL, NULL, NULL, NULL}};
+        CLI_DEVICE, {"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "a JSON line for each file", NULL}, {NULL, NULL, NULL, NULL}};
     cli a = {"fv predict RUN FILE... | fv predict RUN --items 0-19 --png OUT.png", "Says what the network sees in each file, or draws what it sees in test items.", options, {NULL}, 0};
     int status = cli_parse(&a, argc, argv), bad = 0;
     if (status >= 0) return status;
     const char *items = cli_value(&a, "--items"), *png = cli_value(&a, "--png");
     if (a.count < 1 || (a.count < 2 && !items))
         return cli_fail(2, "a run's folder and files are wanted; usage: %s", a.usage);
-    int threads = (int)cli_int(&a, "--threads", 0, 1, &bad);
+    fv_desc desc;
+    cli_context(&a, &desc, &bad);
     if (bad) return 2;
     run r;
-    run_begin(&r, threads);
+    run_begin(&r, &desc);
     r.question = cli_value(&a, "--question"), r.situation = cli_value(&a, "--situation"), r.place = cli_value(&a, "--at");
     fv_json *j = run_reopen(&r, a.words[0], cli_value(&a, "--data"));
     if (j) {

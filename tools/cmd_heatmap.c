@@ -163,7 +163,7 @@ static void print_run(const viewer *w, const scores *s, int json, int last) {
 static int make_demo(const char *dir) {
     char path[4096];
     run r;
-    run_begin(&r, 1);
+    run_begin(&r, NULL);
     if (run_fetch(&r, "emoji", path)) {
         if (mkdir(dir, 0777))
             fv_fail(r.c, FV_EUSAGE, "%s exists, or cannot be made; a new folder is wanted", dir);

@@ -47,8 +47,8 @@ static fv_tensor *trace_input(trace *t, const char *name, fv_type type, int need
 }
 
 /* ---- what comes out ---- */
-static void trace_add(trace *t, const char *prefix, const char *name, int rank, const int64_t *dim,
-                      const void *data, fv_type type) {
+/* data: in host memory; NULL: zeros */
+static void trace_add(trace *t, const char *prefix, const char *name, int rank, const int64_t *dim, const void *data, fv_type type) {
     int64_t n = 1;
     if (fv_error(t->c)) return;
     if (t->count == t->capacity) {
@@ -72,12 +72,15 @@ static void trace_add(trace *t, const char *prefix, const char *name, int rank, 
         r->data[i] = (float)fv_get(&view, i); /* no data: zeros, no gradient arrived */
     t->count++;
 }
-static void trace_add_tensor(trace *t, const char *name, const fv_tensor *x) {
-    if (x) trace_add(t, "", name, x->rank, x->dim, x->data, x->type);
+/* a tensor, or its gradient, wherever it lies */
+static void trace_add_any(trace *t, const char *prefix, const char *name, const fv_tensor *x, int gradient) {
+    fv_type type = x ? gradient ? fv_grad_type(x) : x->type : FV_F32;
+    void *p = x ? fv_alloc(t->c, (size_t)(fv_numel(x) + 1) * fv_type_size(type)) : NULL;
+    if (p && (gradient ? fv_read_grad(t->c, x, p) : fv_read(t->c, x, p))) trace_add(t, prefix, name, x->rank, x->dim, p, type);
+    fv_free(t->c, p);
 }
-static void trace_add_grad(trace *t, const char *prefix, const char *name, const fv_tensor *x) {
-    if (x) trace_add(t, prefix, name, x->rank, x->dim, x->grad_set ? x->grad : NULL, fv_grad_type(x));
-}
+static void trace_add_tensor(trace *t, const char *name, const fv_tensor *x) { trace_add_any(t, "", name, x, 0); }
+static void trace_add_grad(trace *t, const char *prefix, const char *name, const fv_tensor *x) { trace_add_any(t, prefix, name, x, 1); }
 
 /* ---- the kinds of cases ---- */
 static fv_model *trace_model(trace *t) {
@@ -116,8 +119,7 @@ static void trace_model_case(trace *t) {
     for (int i = 0; loss && i < m->params.count && !fv_error(c); i++)
         trace_add_grad(t, "grad.", m->params.at[i]->name, m->params.at[i]);
     for (int i = 0; m && i < m->buffers.count && !fv_error(c); i++)
-        trace_add(t, "after.", m->buffers.at[i]->name, 1, m->buffers.at[i]->dim, m->buffers.at[i]->data,
-                  m->buffers.at[i]->type);
+        trace_add_any(t, "after.", m->buffers.at[i]->name, m->buffers.at[i], 0);
     fv_model_destroy(c, m);
 }
 
@@ -242,10 +244,8 @@ static void trace_train_case(trace *t) {
     trace_add(t, "", "losses", 1, &steps, losses, FV_F32);
     trace_add(t, "", "grad_norms", 1, &steps, norms, FV_F32);
     for (int i = 0; i < m->params.count; i++)
-        trace_add(t, "final.", m->params.at[i]->name, m->params.at[i]->rank, m->params.at[i]->dim,
-                  m->params.at[i]->data, FV_F32);
-    for (int i = 0; i < m->buffers.count; i++)
-        trace_add(t, "final.", m->buffers.at[i]->name, 1, m->buffers.at[i]->dim, m->buffers.at[i]->data, FV_F32);
+        trace_add_any(t, "final.", m->params.at[i]->name, m->params.at[i], 0);
+    for (int i = 0; i < m->buffers.count; i++) trace_add_any(t, "final.", m->buffers.at[i]->name, m->buffers.at[i], 0);
     fv_optim_destroy(c, o);
     fv_model_destroy(c, m);
 }
@@ -365,13 +365,13 @@ static int trace_write(trace *t, const char *path) {
 }
 
 int cmd_trace(int argc, char **argv) {
-    cli_option options[] = {
-        {"--out", "FILE", "write every result to this safetensors file", NULL},
-        {"--check", NULL, "compare with the results in CASE; exit 1 when one is over its tolerance", NULL},
-        {"--llm", "FILE", "the LLM, when CASE does not hold the block itself", NULL},
-        {"--precision", "f32|bf16", "default f32", NULL},
-        {"--threads", "N", "default: as many as the process may use", NULL},
-        {NULL, NULL, NULL, NULL}};
+    cli_option options[] = {{"--out", "FILE", "write every result to this safetensors file", NULL},
+                            {"--check", NULL, "compare with the results in CASE; exit 1 when one is over its tolerance", NULL},
+                            {"--llm", "FILE", "the LLM, when CASE does not hold the block itself", NULL},
+                            {"--precision", "f32|bf16", "default f32", NULL},
+                            CLI_DEVICE,
+                            {"--threads", "N", "default: as many as the process may use", NULL},
+                            {NULL, NULL, NULL, NULL}};
     cli o = {"fv trace CASE.safetensors [--out FILE] [--check] [options]",
              "Runs a case (a model, a block, or a few steps of training) and writes or checks every result.",
              options,
@@ -384,8 +384,8 @@ int cmd_trace(int argc, char **argv) {
     int check = cli_value(&o, "--check") != NULL;
     fv_desc desc;
     trace t;
-    memset(&desc, 0, sizeof desc), memset(&t, 0, sizeof t);
-    desc.threads = (int)cli_int(&o, "--threads", 0, 1, &bad);
+    memset(&t, 0, sizeof t);
+    cli_context(&o, &desc, &bad);
     if (bad) return 2;
     if (o.count != 1 || (!out && !check))
         return cli_fail(2, "a CASE and --out FILE or --check are wanted; usage: %s", o.usage);

@@ -145,7 +145,8 @@ int cmd_train(int argc, char **argv) {
         {"--seed", "N", "of everything random", NULL}, {"--precision", "f32|bf16", "f32 unless said", NULL}, {"--threads", "N", "all cores unless said", NULL},
         {"--limit", "N", "first N training items", NULL}, {"--save-every", "N", "steps between checkpoints (default 100)", NULL},
         {"--resume", NULL, "go on where the run's folder stands", NULL}, {"--recompute", NULL, "less memory, more time: fv bench step --recompute says how much", NULL},
-        {"--profile", NULL, "where the time of the steps went, by op, and its share of the peak", NULL}, {"--device", "cpu|cuda[:N]", "cpu unless said", NULL}, {"--json", NULL, "JSON lines on stdout", NULL},
+        {"--profile", NULL, "where the time of the steps went, by op, and its share of the peak", NULL}, CLI_DEVICE, {"--no-graph", NULL, "on a GPU: kernels one by one", NULL},
+        {"--tf32", NULL, "on a GPU: f32 products may round to TF32", NULL}, {"--json", NULL, "JSON lines on stdout", NULL},
         {"--quiet", NULL, "no progress bar", NULL}, {"--progress", NULL, "progress as lines, for a program that reads them", NULL}, {NULL, NULL, NULL, NULL}};
     cli a = {"fv train TASK --data DIR --out DIR [options]", "Trains a task's network, with a language model's block inside unless --variant base.", options, {NULL}, 0};
     int status = cli_parse(&a, n, argv);
@@ -154,12 +155,11 @@ int cmd_train(int argc, char **argv) {
     if (a.count > 1) return cli_fail(2, "\"%s\" is one word too many; usage: %s", a.words[1], a.usage);
     const task *t = a.count == 1 ? task_named(a.words[0]) : NULL;
     if (!t) return cli_fail(2, a.count ? "task \"%s\": unknown; fv train --help lists them" : "a task is wanted; fv train --help lists them", a.words[0]);
-    const char *out = cli_value(&a, "--out"), *device = cli_value(&a, "--device");
+    const char *out = cli_value(&a, "--out");
     if (!cli_value(&a, "--data") || !out) return cli_fail(2, "--data and --out are wanted; usage: %s", a.usage);
-    if (device && (!strcmp(device, "cuda") || (!strncmp(device, "cuda:", 5) && device[5] && strspn(device + 5, "0123456789") == strlen(device + 5))))
-        return cli_fail(6, "--device %s: this program was built without CUDA", device);
-    if (device && strcmp(device, "cpu")) return cli_fail(2, "--device %s: cpu or cuda[:N]", device);
-    int threads = (int)cli_int(&a, "--threads", 0, 1, &bad), save_every = (int)cli_int(&a, "--save-every", 100, 1, &bad);
+    fv_desc desc;
+    cli_context(&a, &desc, &bad);
+    int save_every = (int)cli_int(&a, "--save-every", 100, 1, &bad);
     if (bad) return 2;
     if (!cli_value(&a, "--resume") && access(out, F_OK) == 0) return cli_fail(2, "%s exists and is left as it is; --resume goes on with it", out);
     if (cli_value(&a, "--resume") && finished(out)) {
@@ -167,7 +167,7 @@ int cmd_train(int argc, char **argv) {
         return 0;
     }
     run r;
-    run_begin(&r, threads);
+    run_begin(&r, &desc);
     r.task = t, r.s.task_keys = t->keys;
     if (!read_settings(&r, &a, sets, set_count, &bad)) {
         status = run_end(&r);

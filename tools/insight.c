@@ -86,7 +86,9 @@ void insight_class_row(const insight *s, int which, int item, double *out) {
 
 /* ---- a run to look into ---- */
 int viewer_open(viewer *w, const char *dir, int threads) {
-    run_begin(&w->r, threads);
+    fv_desc desc;
+    memset(&desc, 0, sizeof desc), desc.threads = threads;
+    run_begin(&w->r, &desc);
     w->dir = dir, w->open = 1;
     fv_json *j = run_reopen(&w->r, dir, NULL);
     fv_json_free(w->r.c, j);

@@ -17,11 +17,9 @@ static void on_signal(int number) { (void)number, interrupted = 1; }
 int is_interrupted(void) { return interrupted; }
 void run_catch_signals(void) { signal(SIGINT, on_signal), signal(SIGTERM, on_signal); }
 
-void run_begin(run *r, int threads) {
-    fv_desc d;
-    memset(r, 0, sizeof *r), memset(&d, 0, sizeof d);
-    d.threads = threads;
-    r->c = fv_create(&d);
+void run_begin(run *r, const fv_desc *desc) {
+    memset(r, 0, sizeof *r);
+    r->c = fv_create(desc);
 }
 
 int run_end(run *r) {
@@ -503,9 +501,9 @@ static double one_step(run *r, int64_t step, int size, int accum, int per_epoch)
         fv_tensor *y = made ? run_forward(r, &b) : NULL, *loss = run_loss(r, y, &b);
         if (loss && accum > 1) loss = fv_scale(r->c, loss, 1.0f / (float)accum);
         if (!loss) break;
-        sum += fv_get(loss, 0);
-        if (!isfinite(sum)) fv_fail(r->c, FV_ENONFINITE, "the loss is not finite at step %lld; the last checkpoint is kept", (long long)step + 1);
         fv_backward(r->c, loss);
+        sum += fv_get(loss, 0); /* after it: a GPU is asked for both at once */
+        if (!isfinite(sum)) fv_fail(r->c, FV_ENONFINITE, "the loss is not finite at step %lld; the last checkpoint is kept", (long long)step + 1);
     }
     return sum;
 }

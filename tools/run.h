@@ -5,7 +5,7 @@
 #include "cli.h"
 #include "tasks/task.h"
 
-void run_begin(run *r, int threads);
+void run_begin(run *r, const fv_desc *desc);
 /* Frees all and prints the context's error if there is one; the status to exit with. */
 int run_end(run *r);
 /* Where --data and --llm are: "demo" fetches and makes what the task's demo wants, in the cache folder. 1 or 0. */

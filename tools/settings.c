@@ -164,6 +164,7 @@ int bad_value(const settings *s, char *why, size_t n) {
         double x = number && !flag ? strtod(v, NULL) : -1e300;
         if (s->at[i].section != 't') continue;
         if (k < 0 ? number : train_keys[k].kind == 'v') continue;
+        if (!strcmp(s->at[i].key, "words") && is_text(s, 't', "words", "llm")) continue; /* the one word among the tasks' keys */
         if (k < 0) return snprintf(why, n, "%s is %.60s: a number is wanted", s->at[i].key, v), 1;
         if (train_keys[k].kind == 's') {
             if (is_text(s, 't', s->at[i].key, train_keys[k].words[0]) ||

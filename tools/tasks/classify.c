@@ -40,7 +40,9 @@ int classify(run *r, fv_tensor *x, const char *file, int json) {
     fv_tensor *y = x ? fv_model_forward(r->c, r->model, x) : NULL;
     if (y) y = fv_softmax(r->c, y->type == FV_F32 ? y : fv_cast(r->c, y, FV_F32));
     if (y && !isfinite(fv_get(y, 0))) fv_fail(r->c, FV_ENONFINITE, "%s: the network's output is not finite", file);
-    if (y && !fv_error(r->c)) print_prediction(r, file, (const float *)y->data, json);
+    float *p = y ? (float *)fv_alloc(r->c, (size_t)fv_numel(y) * sizeof *p) : NULL;
+    if (p && fv_read(r->c, y, p)) print_prediction(r, file, p, json);
+    fv_free(r->c, p);
     return !fv_error(r->c);
 }
 

@@ -1,0 +1,261 @@
+/* cuda_emulator.h -- enough of CUDA to run frozenvis.h's own kernels on a CPU, as C++. Include it, with FROZENVIS_CUDA and
+ * FROZENVIS_CUDA_EMULATE defined, before the header.
+ *
+ *   threads    a block's threads are fibres on one OS thread: one runs until it ends or waits (a barrier, a shuffle), then the next.
+ *              They are taken in order or, with FV_EMULATE_BACKWARDS set in the environment, in reverse: a kernel that lacks a
+ *              barrier then gives another result. Blocks run one after the other.
+ *   barriers   __syncthreads of a block, __syncwarp and shuffles of a warp; where threads wait for ever, the program says so and aborts
+ *   shared     __shared__ is a static variable
+ *   memory     cudaMalloc's memory can be touched in a kernel only: from host code it is a segmentation fault, as on a GPU
+ *   not here   tensor cores, cuBLASLt, graphs, and whatever a real GPU does at the same time */
+#ifndef FV_CUDA_EMULATOR_H
+#define FV_CUDA_EMULATOR_H
+#ifndef __cplusplus
+#error "the emulator compiles kernels as C++"
+#endif
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <math.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __shared__ static
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+struct uint2 { unsigned x, y; };
+struct float4 { float x, y, z, w; };
+
+/* ---- memory: one arena, closed but while a kernel or a copy runs ---- */
+enum { EMU_ARENA_MB = 2048, EMU_OPEN_MB = 4 };
+struct emu_memory {
+    char *base;
+    size_t used, opened; /* bytes handed out; bytes that have been given pages, a multiple of EMU_OPEN_MB */
+    int open;
+};
+static emu_memory emu_arena;
+static void emu_door(int open) {
+    emu_arena.open = open;
+    if (emu_arena.used && mprotect(emu_arena.base, (emu_arena.used + 4095) & ~(size_t)4095, open ? PROT_READ | PROT_WRITE : PROT_NONE)) abort();
+}
+
+/* ---- the runtime's names, as far as the header uses them ---- */
+typedef enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation, cudaErrorNoDevice, cudaErrorInsufficientDriver } cudaError_t;
+typedef enum { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost } cudaMemcpyKind;
+typedef int cudaStream_t, cudaEvent_t;
+enum { cudaEventDisableTiming = 2 };
+struct cudaDeviceProp { char name[256]; };
+static const char *cudaGetErrorString(cudaError_t e) { return e == cudaSuccess ? "no error" : "emulated error"; }
+static cudaError_t cudaGetLastError(void) { return cudaSuccess; }
+/* FV_EMULATE_DEVICES: how many GPUs there are (1); -1: no driver, -2: one too old */
+static cudaError_t cudaGetDeviceCount(int *n) {
+    const char *said = getenv("FV_EMULATE_DEVICES");
+    *n = said ? atoi(said) : 1;
+    return *n < 0 ? cudaErrorInsufficientDriver : *n ? cudaSuccess : cudaErrorNoDevice;
+}
+static cudaError_t cudaDriverGetVersion(int *v) {
+    const char *said = getenv("FV_EMULATE_DEVICES");
+    *v = said && atoi(said) == -2 ? 11040 : 0;
+    return cudaSuccess;
+}
+static cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+static cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
+    strcpy(p->name, "emulated");
+    return cudaSuccess;
+}
+static cudaError_t cudaStreamCreate(cudaStream_t *s) { return *s = 1, cudaSuccess; }
+static cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+static cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+static cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+static cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return *e = 1, cudaSuccess; }
+static cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+static cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+static cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+static cudaError_t cudaMemGetInfo(size_t *left, size_t *all) {
+    *all = (size_t)EMU_ARENA_MB << 20, *left = *all - emu_arena.used;
+    return cudaSuccess;
+}
+/* memory is handed out once and never again: what is read after its free is still there to be found wrong, and closed to the host */
+static cudaError_t cudaMalloc(void **p, size_t size) {
+    if (!emu_arena.base) {
+        void *m = mmap(NULL, (size_t)EMU_ARENA_MB << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (m == MAP_FAILED) return cudaErrorMemoryAllocation;
+        emu_arena.base = (char *)m;
+    }
+    size = (size + 255) & ~(size_t)255;
+    if (size > ((size_t)EMU_ARENA_MB << 20) - emu_arena.used) return cudaErrorMemoryAllocation;
+    *p = emu_arena.base + emu_arena.used;
+    emu_arena.used += size;
+    return cudaSuccess;
+}
+static cudaError_t cudaFree(void *) { return cudaSuccess; }
+static cudaError_t cudaMallocHost(void **p, size_t size) { return (*p = malloc(size)) ? cudaSuccess : cudaErrorMemoryAllocation; }
+static cudaError_t cudaFreeHost(void *p) {
+    free(p);
+    return cudaSuccess;
+}
+static cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind, cudaStream_t) {
+    emu_door(1);
+    memcpy(to, from, n);
+    emu_door(0);
+    return cudaSuccess;
+}
+static cudaError_t cudaMemsetAsync(void *to, int value, size_t n, cudaStream_t) {
+    emu_door(1);
+    memset(to, value, n);
+    emu_door(0);
+    return cudaSuccess;
+}
+
+/* ---- a kernel's threads ---- */
+enum { EMU_THREADS = 1024, EMU_STACK = 64 << 10 };
+static dim3 threadIdx, blockIdx, blockDim, gridDim;
+typedef void (*emu_body_fn)(const void *call);
+struct emu_thread {
+    ucontext_t start;
+    jmp_buf here;
+    int begun, ended;
+    long waits; /* barriers and shuffles passed or waited at: equal for the threads of a warp that meet */
+    long syncs; /* __syncthreads passed or waited at */
+    int blocked; /* 0 runs; 1 waits for its warp, 2 for its block */
+    uint64_t slot; /* what a shuffle offers */
+};
+struct emu_block {
+    emu_thread *thread;
+    char *stacks;
+    int count, alive, now, direct; /* direct: the threads run without fibres, since the first met no barrier */
+    jmp_buf scheduler;
+    emu_body_fn body;
+    const void *call;
+};
+static emu_block emu;
+
+static void emu_stop(const char *why) {
+    fprintf(stderr, "cuda_emulator: block (%u,%u,%u) of (%u,%u,%u) threads: %s\n", blockIdx.x, blockIdx.y, blockIdx.z, blockDim.x, blockDim.y, blockDim.z, why);
+    abort();
+}
+static void emu_place(int t) {
+    emu.now = t;
+    threadIdx = dim3((unsigned)t % blockDim.x, (unsigned)t / blockDim.x % blockDim.y, (unsigned)t / blockDim.x / blockDim.y);
+}
+static void emu_entry(void) {
+    emu.body(emu.call);
+    emu.thread[emu.now].ended = 1;
+    _longjmp(emu.scheduler, 1);
+}
+static void emu_wait(int for_whom) {
+    emu_thread *t = &emu.thread[emu.now];
+    if (emu.direct) emu_stop("a thread waits at a barrier that the first thread did not meet");
+    t->blocked = for_whom;
+    if (for_whom == 1) t->waits++;
+    else t->syncs++;
+    if (!_setjmp(t->here)) _longjmp(emu.scheduler, 1);
+}
+/* all living threads of the warp (or block) wait at the same place: they may go on */
+static int emu_release(int first, int end, int for_whom) {
+    int waiting = 0;
+    for (int t = first; t < end; t++) {
+        if (emu.thread[t].ended) continue;
+        if (emu.thread[t].blocked != for_whom) return 0;
+        waiting++;
+    }
+    for (int t = first; t < end; t++)
+        if (!emu.thread[t].ended) emu.thread[t].blocked = 0;
+    return waiting > 0;
+}
+static void emu_run(int t) {
+    emu_thread *f = &emu.thread[t];
+    emu_place(t);
+    if (_setjmp(emu.scheduler)) return;
+    if (f->begun) _longjmp(f->here, 1);
+    f->begun = 1;
+    setcontext(&f->start);
+}
+static int emu_begin(int t) { /* a fibre for thread t */
+    emu_thread *f = &emu.thread[t];
+    f->begun = f->ended = f->blocked = 0, f->waits = f->syncs = 0;
+    getcontext(&f->start);
+    f->start.uc_stack.ss_sp = emu.stacks + (size_t)t * EMU_STACK, f->start.uc_stack.ss_size = EMU_STACK, f->start.uc_link = NULL;
+    makecontext(&f->start, emu_entry, 0);
+    return 1;
+}
+static void emu_one_block(int backwards) {
+    emu.direct = 0;
+    const int probe = 0; /* the last ones may have nothing to do and leave at once */
+    emu_begin(probe);
+    emu_run(probe);
+    if (emu.thread[probe].ended) { /* it met nobody: so do the others, one after the other */
+        emu.direct = 1;
+        for (int i = 0; i < emu.count; i++) {
+            int t = backwards ? emu.count - 1 - i : i;
+            if (t == probe) continue;
+            emu_place(t);
+            emu.body(emu.call);
+        }
+        return;
+    }
+    for (int t = 0; t < emu.count; t++)
+        if (t != probe) emu_begin(t);
+    for (;;) {
+        int moved = 0, alive = 0;
+        for (int i = 0; i < emu.count; i++) {
+            int t = backwards ? emu.count - 1 - i : i;
+            if (!emu.thread[t].ended && !emu.thread[t].blocked) emu_run(t), moved++;
+        }
+        for (int w = 0; w < emu.count; w += 32) moved += emu_release(w, w + 32 < emu.count ? w + 32 : emu.count, 1);
+        for (int t = 0; t < emu.count; t++) alive += !emu.thread[t].ended;
+        if (!alive) return;
+        moved += emu_release(0, emu.count, 2);
+        if (!moved) emu_stop("its threads wait at different barriers");
+    }
+}
+static void emu_launch(dim3 grid, dim3 block, emu_body_fn body, const void *call) {
+    const char *way = getenv("FV_EMULATE_BACKWARDS");
+    if (!emu.thread) {
+        emu.thread = (emu_thread *)calloc(EMU_THREADS, sizeof *emu.thread);
+        emu.stacks = (char *)malloc((size_t)EMU_THREADS * EMU_STACK);
+    }
+    gridDim = grid, blockDim = block;
+    emu.count = (int)(block.x * block.y * block.z), emu.body = body, emu.call = call;
+    if (!emu.thread || !emu.stacks) abort();
+    if (emu.count < 1 || emu.count > EMU_THREADS || !grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535) emu_stop("a grid that no GPU takes");
+    emu_door(1);
+    for (unsigned z = 0; z < grid.z; z++)
+        for (unsigned y = 0; y < grid.y; y++)
+            for (unsigned x = 0; x < grid.x; x++) blockIdx = dim3(x, y, z), emu_one_block(way && *way == '1');
+    emu_door(0);
+}
+template <class F> static void emu_call(const void *call) { (*(const F *)call)(); }
+template <class F> static void emu_start(dim3 grid, dim3 block, const F &f) { emu_launch(grid, block, emu_call<F>, &f); }
+#define FV__EMULATE(grid, block, ...) emu_start(grid, block, [=]() { __VA_ARGS__; })
+
+/* ---- what a kernel calls ---- */
+static inline void __syncthreads(void) { emu_wait(2); }
+static inline void __syncwarp(void) { emu_wait(1); }
+template <class T> static inline T emu_exchange(T v, int from) {
+    T got;
+    int warp = emu.now / 32 * 32;
+    static_assert(sizeof(T) <= 8, "a shuffle moves up to 8 bytes");
+    memcpy(&emu.thread[emu.now].slot, &v, sizeof v);
+    emu_wait(1);
+    if (warp + from >= emu.count || emu.thread[warp + from].ended) emu_stop("a shuffle reads from a thread that is not there");
+    memcpy(&got, &emu.thread[warp + from].slot, sizeof got);
+    emu_wait(1); /* nobody offers the next value before all have this one */
+    return got;
+}
+template <class T> static inline T __shfl_xor_sync(unsigned, T v, int mask) { return emu_exchange(v, emu.now % 32 ^ mask); }
+template <class T> static inline T __shfl_sync(unsigned, T v, int lane) { return emu_exchange(v, lane); }
+static inline float __fadd_rn(float a, float b) { return a + b; }
+static inline float __fmul_rn(float a, float b) { return a * b; }
+#endif

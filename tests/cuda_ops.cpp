@@ -1,0 +1,440 @@
+/* cuda_ops.cpp -- every op of a GPU context against its CPU twin, run by tests/test_cuda.sh: with the emulator on any machine, with
+ * nvcc (FV_TEST_GPU) on a real GPU. Each case is a small network of odd shapes; its result and all gradients are compared, in f32,
+ * bf16 and f64, once by itself and once with every gradient added to another one. */
+#define FROZENVIS_CUDA
+#define FROZENVIS_IMPLEMENTATION
+#ifndef FV_TEST_GPU
+#define FROZENVIS_CUDA_EMULATE
+#include "cuda_emulator.h"
+#endif
+#include "frozenvis.h"
+#include "test.h"
+
+static fv_ctx *contexts[2]; /* CPU, GPU */
+
+static fv_ctx *context(fv_device device) {
+    fv_desc d;
+    memset(&d, 0, sizeof d);
+    d.device = device, d.threads = 1, d.seed = 5;
+    return fv_create(&d);
+}
+
+/* n numbers of the type: about normal, the same for the same stream */
+static void *numbers(fv_type type, int64_t n, uint64_t stream) {
+    void *p = calloc((size_t)n + 1, fv_type_size(type));
+    for (int64_t i = 0; i < n; i++) fv__set(p, type, i, (double)fv_random_normal(1, stream, (uint64_t)i));
+    return p;
+}
+static int64_t product(int rank, const int64_t *dim) {
+    int64_t n = 1;
+    for (int i = 0; i < rank; i++) n *= dim[i];
+    return n;
+}
+
+/* ---- a case: up to five inputs and what is made of them ---- */
+enum { MOST = 5 };
+typedef struct one_case {
+    const char *name;
+    fv_tensor *(*make)(fv_ctx *c, fv_tensor **in, const struct one_case *k);
+    int64_t dim[MOST][5]; /* of the inputs; a 0 ends the dims; -1 in front: a constant or weight, of the computing type */
+    int i[8];
+    double f[2];
+} one_case;
+
+static int rank_of(const int64_t *dim) {
+    int r = 0;
+    while (r < 4 && dim[r] > 0) r++;
+    return r;
+}
+static fv_tensor *input_of(fv_ctx *c, const one_case *k, int i, fv_type type) {
+    int weight = k->dim[i][0] < 0, rank = rank_of(k->dim[i] + weight);
+    if (!rank) return NULL;
+    if (weight) type = type == FV_F64 ? FV_F64 : FV_F32;
+    void *p = numbers(type, product(rank, k->dim[i] + weight), 10 + (uint64_t)i);
+    fv_tensor *t = fv_input(c, type, rank, k->dim[i] + weight, p, 1);
+    free(p);
+    return t;
+}
+
+/* greatest difference over greatest magnitude */
+static double difference(const void *a, const void *b, fv_type type, int64_t n) {
+    double worst = 0, scale = 1e-3;
+    for (int64_t i = 0; i < n; i++) {
+        double x = fv__get(a, type, i), y = fv__get(b, type, i), e = fabs(x - y);
+        if (x != x && y != y) continue;
+        if (!(e <= worst)) worst = e;
+        scale = fabs(x) > scale ? fabs(x) : scale;
+    }
+    return worst / scale;
+}
+static double tolerance(fv_type type) { return type == FV_F64 ? 1e-12 : type == FV_F32 ? 5e-6 : 2e-2; }
+
+static void compare(const char *name, const char *what, const fv_tensor *a, const fv_tensor *b, int gradient, fv_type type) {
+    if (!a || !b) {
+        CHECK(0, "%s: %s is missing: %s / %s", name, what, fv_error_text(contexts[0]), fv_error_text(contexts[1]));
+        return;
+    }
+    fv_type t = gradient ? fv_grad_type(a) : a->type;
+    int64_t n = fv_numel(a);
+    void *x[2] = {calloc((size_t)n + 1, 8), calloc((size_t)n + 1, 8)};
+    int ok = n == fv_numel(b) && a->type == b->type && a->rank == b->rank;
+    for (int i = 0; i < 2 && ok; i++) ok = gradient ? fv_read_grad(contexts[i], i ? b : a, x[i]) : fv_read(contexts[i], i ? b : a, x[i]);
+    double e = ok ? difference(x[0], x[1], t, n) : NAN;
+    CHECK(e <= tolerance(type), "%s, %s in %s: differs by %g (%s / %s)", name, what, fv_type_name(type), e, fv_error_text(contexts[0]), fv_error_text(contexts[1]));
+    free(x[0]), free(x[1]);
+}
+
+static void run_case(const one_case *k, fv_type type, int twice) {
+    fv_tensor *in[2][MOST], *y[2];
+    for (int d = 0; d < 2; d++) {
+        fv_ctx *c = contexts[d];
+        fv_clear_error(c), fv_reset(c), fv_training(c, 1), fv_seed(c, 3, 4);
+        fv_autocast(c, type == FV_BF16 ? FV_BF16 : FV_F32);
+        for (int i = 0; i < MOST; i++) in[d][i] = input_of(c, k, i, type);
+        y[d] = k->make(c, in[d], k);
+        if (twice && y[d]) y[d] = fv_add(c, k->make(c, in[d], k), y[d]);
+        if (!y[d] || !(y[d]->flags & FV_NEEDS_GRAD)) continue;
+        void *g = numbers(fv_grad_type(y[d]), fv_numel(y[d]), 99);
+        fv_backward_from(c, y[d], g);
+        free(g);
+    }
+    compare(k->name, "result", y[0], y[1], 0, type);
+    for (int i = 0; i < MOST; i++)
+        if (in[0][i]) compare(k->name, "gradient", in[0][i], in[1][i], 1, type);
+}
+
+/* ---- what the cases make ---- */
+static fv_tensor *u8_mask(fv_ctx *c, int64_t rows, int64_t cols) { /* the second row: nothing is valid */
+    int64_t dim[2] = {rows, cols};
+    fv_tensor *t = fv_new(c, FV_U8, 2, dim);
+    for (int64_t i = 0; t && i < rows * cols; i++) ((uint8_t *)t->data)[i] = i / cols != 1 && fv_random_u32(3, 1, (uint64_t)i) % 3 > 0;
+    return t;
+}
+static fv_tensor *whole_numbers(fv_ctx *c, fv_type type, int rank, const int64_t *dim, uint32_t below) {
+    fv_tensor *t = fv_new(c, type, rank, dim);
+    for (int64_t i = 0; t && i < fv_numel(t); i++) fv_set(t, i, fv_random_u32(3, 2, (uint64_t)i) % below);
+    return t;
+}
+static fv_tensor *linear(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_linear_add(c, in[0], in[1], in[2], in[3]); }
+static fv_tensor *packed(fv_ctx *c, fv_tensor **in, const one_case *k) { /* i: type, out, in */
+    float *w = (float *)numbers(FV_F32, k->i[1] * k->i[2], 44);
+    fv_tensor *t = fv_pack(c, NULL, (fv_type)k->i[0], k->i[1], k->i[2], w, FV_F32); /* freed with the context */
+    free(w);
+    return fv_linear(c, in[0]->type == FV_F64 ? fv_cast(c, in[0], FV_F32) : in[0], t, NULL);
+}
+static fv_tensor *matmul(fv_ctx *c, fv_tensor **in, const one_case *k) { return fv_matmul(c, in[0], in[1], k->i[0]); }
+static fv_tensor *attention(fv_ctx *c, fv_tensor **in, const one_case *k) { /* i: heads, key heads, causal, mask's columns, interleaved; f: theta */
+    fv_attention_desc d;
+    memset(&d, 0, sizeof d);
+    d.num_heads = k->i[0], d.num_kv_heads = k->i[1], d.causal = k->i[2], d.rope_theta = (float)k->f[0], d.rope_interleaved = k->i[4];
+    if (k->i[3]) d.mask = u8_mask(c, in[0]->dim[0], k->i[3]);
+    return fv_attention(c, in[0], in[1], in[2], &d);
+}
+static fv_tensor *layernorm(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_layernorm(c, in[0], in[1], in[2], 1e-3f); }
+static fv_tensor *rmsnorm(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_rmsnorm(c, in[0], in[1], 1e-3f); }
+static fv_tensor *inverse_rms(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_inverse_rms(c, in[0], 1e-3f); }
+static fv_tensor *batchnorm(fv_ctx *c, fv_tensor **in, const one_case *k) { /* i[0]: evaluation; the moved statistics are part of the result */
+    fv_type t = in[0]->type == FV_F64 ? FV_F64 : FV_F32;
+    int64_t d = in[0]->dim[in[0]->rank - 1];
+    fv_tensor *mean = fv_constant(c, NULL, t, 1, &d), *var = fv_constant(c, NULL, t, 1, &d);
+    if (mean) fv_init_fill(mean, 0.25), fv_init_fill(var, 1.5);
+    fv_training(c, !k->i[0]);
+    fv_tensor *y = fv_batchnorm(c, in[0], in[1], in[2], mean, var, 0.1f, 1e-3f);
+    fv_training(c, 1);
+    return y ? fv_add(c, fv_mul(c, y, mean), var) : NULL;
+}
+static fv_tensor *softmax(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_softmax(c, in[0]); }
+static fv_tensor *gelu(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_gelu(c, in[0]); }
+static fv_tensor *silu(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_silu(c, in[0]); }
+static fv_tensor *relu(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_relu(c, in[0]); }
+static fv_tensor *leaky(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_leaky_relu(c, in[0], 0.1f); }
+static fv_tensor *swiglu(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_swiglu(c, in[0], in[1] ? in[1] : in[0]); }
+static fv_tensor *binary(fv_ctx *c, fv_tensor **in, const one_case *k) {
+    fv_tensor *b = in[1] ? in[1] : in[0];
+    return k->i[0] == 0 ? fv_add(c, in[0], b) : k->i[0] == 1 ? fv_sub(c, in[0], b) : fv_mul(c, in[0], b);
+}
+static fv_tensor *scale(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_scale(c, in[0], -1.7f); }
+static fv_tensor *cast(fv_ctx *c, fv_tensor **in, const one_case *k) { return fv_cast(c, in[0], (fv_type)k->i[0]); }
+static fv_tensor *cast_labels(fv_ctx *c, fv_tensor **in, const one_case *) { /* i64 -> f32, as a factor */
+    int64_t dim[1] = {in[0]->dim[0]};
+    return fv_mul(c, in[0], fv_cast(c, whole_numbers(c, FV_I64, 1, dim, 9), FV_F32));
+}
+static fv_tensor *reshape(fv_ctx *c, fv_tensor **in, const one_case *) {
+    int64_t dim[2] = {-1, 6};
+    return fv_mul(c, fv_reshape(c, in[0], 2, dim), fv_reshape(c, in[0], 2, dim));
+}
+static fv_tensor *permute(fv_ctx *c, fv_tensor **in, const one_case *k) { return fv_permute(c, in[0], k->i); }
+static fv_tensor *concat(fv_ctx *c, fv_tensor **in, const one_case *k) { return fv_concat(c, in, k->i[0], k->i[1]); }
+static fv_tensor *slice(fv_ctx *c, fv_tensor **in, const one_case *k) { return fv_slice(c, in[0], k->i[0], k->i[1], k->i[2]); }
+static fv_tensor *gather(fv_ctx *c, fv_tensor **in, const one_case *k) {
+    int64_t dim[2] = {3, 7};
+    return fv_gather(c, in[0], whole_numbers(c, (fv_type)k->i[0], 2, dim, (uint32_t)in[0]->dim[0]));
+}
+static fv_tensor *reduce(fv_ctx *c, fv_tensor **in, const one_case *k) {
+    return k->i[0] == 0 ? fv_sum(c, in[0], k->i[1]) : k->i[0] == 1 ? fv_mean(c, in[0], k->i[1]) : fv_max(c, in[0], k->i[1]);
+}
+static fv_tensor *dropout(fv_ctx *c, fv_tensor **in, const one_case *k) { return k->i[0] ? fv_drop_path(c, in[0], 0.4f) : fv_dropout(c, in[0], 0.3f); }
+static fv_tensor *classes(fv_ctx *c, fv_tensor **in, const one_case *k) { /* i: 0 soft, else the labels' type; f: smoothing */
+    int64_t n = in[0]->dim[0];
+    if (k->i[0]) return fv_cross_entropy(c, in[0], whole_numbers(c, (fv_type)k->i[0], 1, &n, (uint32_t)in[0]->dim[1]), (float)k->f[0]);
+    int64_t dim[2] = {n, in[0]->dim[1]};
+    void *p = numbers(in[0]->type, dim[0] * dim[1], 77);
+    fv_tensor *t = fv_input(c, in[0]->type, 2, dim, p, 0);
+    free(p);
+    return fv_cross_entropy(c, in[0], fv_softmax(c, t), (float)k->f[0]);
+}
+static fv_tensor *elements(fv_ctx *c, fv_tensor **in, const one_case *k) {
+    void *p = numbers(in[0]->type, fv_numel(in[0]), 78);
+    fv_tensor *t = fv_input(c, in[0]->type, in[0]->rank, in[0]->dim, p, 0);
+    free(p);
+    return k->i[0] ? fv_huber(c, in[0], t, 0.7f) : fv_bce_with_logits(c, in[0], t);
+}
+/* i: groups, neighbours, 1: points on a grid, many of them equally far; other groups, and the numbers would be far apart */
+static fv_tensor *groups(fv_ctx *c, fv_tensor **in, const one_case *k) {
+    fv_tensor *grid = k->i[2] ? whole_numbers(c, in[0]->type, 3, in[0]->dim, 5) : in[0];
+    fv_tensor *centre, *near = fv_point_groups(c, grid, k->i[0], k->i[1], &centre);
+    int64_t dim[3] = {in[0]->dim[0], -1, 3};
+    fv_tensor *both[2] = {near ? fv_reshape(c, near, 3, dim) : NULL, centre};
+    fv_tensor *y = near ? fv_concat(c, both, 2, 1) : NULL;
+    return y ? fv_add(c, y, fv_scale(c, fv_slice(c, in[0], 1, 0, 1), 0)) : NULL;
+}
+static fv_tensor *recomputed(fv_ctx *c, fv_tensor **in, const one_case *) { /* a scope whose memory goes and comes again */
+    int was = fv_recompute(c, 1);
+    fv_scope s = fv_scope_begin(c);
+    fv_tensor *y = fv_scope_end(c, s, fv_gelu(c, fv_linear(c, fv_dropout(c, in[0], 0.3f), in[1], NULL)));
+    y = fv_softmax(c, y);
+    fv_recompute(c, was);
+    return y;
+}
+
+static const one_case cases[] = {
+    {"linear", linear, {{3, 5, 37}, {-1, 29, 37}, {-1, 29}, {3, 5, 29}}, {0}, {0}},
+    {"linear without bias", linear, {{130, 65}, {-1, 70, 65}}, {0}, {0}},
+    {"linear of one", linear, {{1, 1}, {-1, 1, 1}, {-1, 1}}, {0}, {0}},
+    {"linear, a frozen f32 weight", packed, {{7, 19}}, {FV_F32, 33, 19}, {0}},
+    {"linear, a frozen bf16 weight", packed, {{7, 20}}, {FV_BF16, 66, 20}, {0}},
+    {"matmul", matmul, {{2, 3, 17, 5}, {2, 3, 5, 9}}, {0}, {0}},
+    {"matmul, b turned", matmul, {{4, 17, 5}, {4, 9, 5}}, {1}, {0}},
+    {"matmul, one b for all", matmul, {{4, 17, 5}, {5, 9}}, {0}, {0}},
+    {"matmul, one b for all, turned", matmul, {{4, 3, 5}, {9, 5}}, {1}, {0}},
+    {"attention", attention, {{2, 37, 3 * 3 * 8}}, {3, 3}, {0}},
+    {"attention, grouped queries, causal", attention, {{2, 35, (4 + 2 * 2) * 6}}, {4, 2, 1}, {0}},
+    {"attention, cross, mask", attention, {{3, 9, 2 * 33}, {3, 41, 2 * 33}, {3, 41, 2 * 33}}, {2, 2, 0, 41}, {0}},
+    {"attention, rotary halves", attention, {{2, 11, (4 + 2 * 2) * 8}}, {4, 2, 1}, {100}},
+    {"attention, rotary pairs, mask", attention, {{2, 11, 2 * 10}, {2, 13, 10}, {2, 13, 10}}, {2, 1, 0, 13, 1}, {100}},
+    {"attention, a wide head", attention, {{1, 5, 256}, {1, 3, 256}, {1, 3, 256}}, {1, 1}, {0}},
+    {"attention, one token", attention, {{1, 1, 3 * 2}}, {1, 1}, {0}},
+    {"layernorm", layernorm, {{3, 5, 67}, {-1, 67}, {-1, 67}}, {0}, {0}},
+    {"layernorm without weights", layernorm, {{11, 3}}, {0}, {0}},
+    {"rmsnorm", rmsnorm, {{37, 129}, {-1, 129}}, {0}, {0}},
+    {"rmsnorm without weights", rmsnorm, {{3, 31}}, {0}, {0}},
+    {"inverse_rms", inverse_rms, {{3, 5, 67}}, {0}, {0}},
+    {"batchnorm in training", batchnorm, {{37, 19}, {-1, 19}, {-1, 19}}, {0}, {0}},
+    {"batchnorm in evaluation", batchnorm, {{37, 19}, {-1, 19}, {-1, 19}}, {1}, {0}},
+    {"batchnorm without weights", batchnorm, {{5, 130}}, {0}, {0}},
+    {"softmax", softmax, {{3, 5, 67}}, {0}, {0}},
+    {"gelu", gelu, {{3, 411}}, {0}, {0}},
+    {"silu", silu, {{3, 7}}, {0}, {0}},
+    {"relu", relu, {{3, 7}}, {0}, {0}},
+    {"leaky_relu", leaky, {{1}}, {0}, {0}},
+    {"swiglu", swiglu, {{3, 5, 7}, {3, 5, 7}}, {0}, {0}},
+    {"swiglu of one with itself", swiglu, {{5, 7}}, {0}, {0}},
+    {"add", binary, {{3, 5, 7}, {3, 5, 7}}, {0}, {0}},
+    {"add, the last dim", binary, {{3, 5, 7}, {7}}, {0}, {0}},
+    {"sub, stretched both ways", binary, {{3, 1, 7}, {5, 1}}, {1}, {0}},
+    {"mul", binary, {{3, 5, 7}, {3, 5, 7}}, {2}, {0}},
+    {"mul, stretched in the middle", binary, {{3, 5, 7}, {3, 1, 7}}, {2}, {0}},
+    {"mul, one number", binary, {{1}, {3, 100, 7}}, {2}, {0}},
+    {"mul with itself", binary, {{13, 7}}, {2}, {0}},
+    {"scale", scale, {{3, 7}}, {0}, {0}},
+    {"cast to bf16", cast, {{3, 7}}, {FV_BF16}, {0}},
+    {"cast to f64", cast, {{3, 7}}, {FV_F64}, {0}},
+    {"cast of labels", cast_labels, {{11}}, {0}, {0}},
+    {"reshape", reshape, {{2, 9, 3}}, {0}, {0}},
+    {"permute, last two", permute, {{2, 37, 41}}, {0, 2, 1}, {0}},
+    {"permute, heads", permute, {{2, 5, 3, 7}}, {0, 2, 1, 3}, {0}},
+    {"permute, patches", permute, {{3, 4, 5, 6}}, {1, 3, 0, 2}, {0}},
+    {"permute, reversed", permute, {{5, 3, 4}}, {2, 1, 0}, {0}},
+    {"concat", concat, {{2, 3, 5}, {2, 1, 5}, {2, 4, 5}}, {3, 1}, {0}},
+    {"concat, the first repeated", concat, {{1, 1, 5}, {3, 4, 5}}, {2, 1}, {0}},
+    {"concat, repeated in the middle", concat, {{2, 1, 3, 5}, {2, 4, 2, 5}}, {2, 2}, {0}},
+    {"slice", slice, {{3, 5, 7}}, {1, 2, 2}, {0}},
+    {"slice of the last dim", slice, {{3, 5, 7}}, {-1, 6, 1}, {0}},
+    {"gather, i32", gather, {{5, 9}}, {FV_I32}, {0}},
+    {"gather, i64", gather, {{5, 40}}, {FV_I64}, {0}},
+    {"sum, first", reduce, {{41, 5, 7}}, {0, 0}, {0}},
+    {"sum, last", reduce, {{3, 5, 300}}, {0, -1}, {0}},
+    {"mean, middle", reduce, {{3, 50, 7}}, {1, 1}, {0}},
+    {"max, middle", reduce, {{3, 5, 7}}, {2, 1}, {0}},
+    {"max, last", reduce, {{3, 5, 7}}, {2, 2}, {0}},
+    {"dropout", dropout, {{3, 57}}, {0}, {0}},
+    {"drop_path", dropout, {{13, 5, 3}}, {1}, {0}},
+    {"cross_entropy, i32", classes, {{7, 41}}, {FV_I32}, {0}},
+    {"cross_entropy, i64, smoothed", classes, {{7, 3}}, {FV_I64}, {0.1}},
+    {"cross_entropy, soft, smoothed", classes, {{7, 37}}, {0}, {0.1}},
+    {"bce_with_logits", elements, {{13, 77}}, {0}, {0}},
+    {"huber", elements, {{3, 7}}, {1}, {0}},
+    {"point groups", groups, {{2, 300, 3}}, {9, 35}, {0}},
+    {"point groups, ties", groups, {{2, 100, 3}}, {9, 35, 1}, {0}},
+    {"recomputed scope", recomputed, {{5, 6}, {-1, 7, 6}}, {0}, {0}},
+};
+
+static void test_ops(void) {
+    static const fv_type type[] = {FV_F32, FV_BF16, FV_F64};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int t = 0; t < 3; t++) {
+            if (cases[i].make == packed && type[t] == FV_F64) continue; /* frozen weights are f32 or bf16 */
+            run_case(&cases[i], type[t], 0);
+            if (cases[i].make != recomputed) run_case(&cases[i], type[t], 1);
+        }
+}
+
+/* ---- training: two parameters, a few steps, an average ---- */
+static void train(fv_ctx *c, fv_optim_kind kind, float clip, double *norm, float *out) {
+    int64_t wd[2] = {37, 19}, xd[2] = {11, 19}, n = 11;
+    fv_params p, average;
+    fv_optim_desc d;
+    memset(&p, 0, sizeof p), memset(&average, 0, sizeof average), memset(&d, 0, sizeof d);
+    fv_tensor *w = fv_param(c, "w", FV_F32, 2, wd), *b = fv_param(c, "b", FV_F32, 1, wd), *idle = fv_param(c, "idle", FV_F32, 1, &n);
+    fv_tensor *aw = fv_constant(c, "w", FV_F32, 2, wd);
+    fv_params_add(c, &p, w), fv_params_add(c, &p, b), fv_params_add(c, &average, aw), fv_params_add(c, &p, idle);
+    fv_init_trunc_normal(c, w, 0.5f, 3), fv_init_uniform(c, b, 0.1f, 4), fv_init_normal(c, aw, 1, 5), fv_init_fill(idle, 2);
+    d.kind = kind, d.clip_grad = clip;
+    fv_optim *o = fv_optim_create(c, &p, &d);
+    fv_params only_w = p;
+    only_w.count = 1;
+    for (int step = 0; step < 5; step++) {
+        fv_reset(c);
+        void *x = numbers(FV_F32, 11 * 19, (uint64_t)step);
+        fv_tensor *in = fv_input(c, FV_F32, 2, xd, x, 0);
+        free(x);
+        fv_backward(c, fv_cross_entropy(c, fv_linear(c, in, w, b), whole_numbers(c, FV_I32, 1, &n, 37), 0));
+        double all = fv_grad_norm(c, &p);
+        norm[step] = fv_optim_step(c, o, 0.1f);
+        CHECK(fabs(all - norm[step]) <= 1e-9 * all, "the norm asked for and the step's: %g, %g", all, norm[step]);
+        fv_ema(c, &average, &only_w, 0.9f);
+    }
+    fv_read(c, w, out), fv_read(c, b, out + 37 * 19), fv_read(c, aw, out + 38 * 19), fv_read(c, idle, out + 75 * 19);
+    CHECK(!fv_error(c), "%s", fv_error_text(c));
+    fv_optim_destroy(c, o);
+    fv_free(c, p.at), fv_free(c, average.at);
+    fv_param_free(c, w), fv_param_free(c, b), fv_param_free(c, aw), fv_param_free(c, idle);
+}
+static void test_training(void) {
+    static float out[2][76 * 19 + 16];
+    double norm[2][5];
+    for (int k = 0; k < 4; k++) {
+        for (int d = 0; d < 2; d++) fv_clear_error(contexts[d]), train(contexts[d], k % 2 ? FV_SGD : FV_ADAMW, k / 2 ? 0.05f : 0, norm[d], out[d]);
+        CHECK(difference(norm[0], norm[1], FV_F64, 5) < 1e-6, "norms");
+        double e = difference(out[0], out[1], FV_F32, 76 * 19 + 11);
+        CHECK(e < 5e-5, "weights after 5 steps of kind %d: %g", k, e);
+    }
+}
+
+/* ---- the host's side ---- */
+static void test_tensors(void) {
+    fv_ctx *c = contexts[1];
+    int64_t dim[2] = {2, 3};
+    float six[6] = {1, 2, 3, 4, 5, 6}, back[6] = {0};
+    fv_clear_error(c), fv_reset(c);
+    fv_autocast(c, FV_F32);
+    fv_tensor *p = fv_param(c, "p", FV_F32, 2, dim), *x = fv_new(c, FV_F32, 2, dim);
+    CHECK(p && p->device && x && !x->device, "parameters lie there, what fv_new gives here");
+    CHECK(fv_get(p, 5) == 0, "a parameter starts as zeros");
+    CHECK(fv_write(c, p, six) && fv_read(c, p, back) && !memcmp(six, back, sizeof six), "there and back");
+    fv_set(p, 4, 50);
+    CHECK(fv_get(p, 4) == 50 && fv_get(p, 3) == 4, "one element");
+    memcpy(x->data, six, sizeof six);
+    fv_tensor *y = fv_scale(c, x, 2);
+    CHECK(y && y->device && fv_get(y, 5) == 12, "an input is brought over when it is used");
+    fv_set(x, 5, 7);
+    y = fv_scale(c, x, 2);
+    CHECK(y && fv_get(y, 5) == 14 && fv_get(y, 0) == 2, "and again when fv_set changed it");
+    CHECK(fv_device_of(c) == FV_CUDA && fv_device_of(contexts[0]) == FV_CPU && !strcmp(fv_device_name(contexts[0]), "cpu"), "which device");
+    float a[4] = {0}, b[4] = {0}, o[4];
+    fv_gemm(c, FV_F32, 2, 2, 2, fv__mat(a, FV_F32, 2, 1), fv__mat(b, FV_F32, 2, 1), o, FV_F32, 2, 0);
+    CHECK(fv_error(c) == FV_EUNAVAILABLE, "no product of the CPU's on a GPU context");
+    fv_clear_error(c);
+    fv_param_free(c, p);
+    fv_reset(c);
+    CHECK(!fv_error(c), "%s", fv_error_text(c));
+}
+
+static fv_tensor *checked(fv_ctx *c, void *, fv_tensor **t) {
+    fv_tensor *y = fv_gelu(c, fv_linear(c, fv_layernorm(c, t[0], NULL, NULL, 1e-5f), t[1], NULL));
+    return fv_mean(c, fv_reshape(c, y, 1, (const int64_t[]){-1}), 0);
+}
+static void test_gradcheck(void) {
+    fv_ctx *c = contexts[1];
+    fv_clear_error(c), fv_reset(c);
+    int64_t dim[2] = {3, 5}, wdim[2] = {4, 5};
+    fv_tensor *t[2];
+    void *x = numbers(FV_F64, 15, 1);
+    t[0] = fv_input(c, FV_F64, 2, dim, x, 1), t[1] = fv_param(c, "w", FV_F64, 2, wdim);
+    free(x);
+    fv_init_normal(c, t[1], 1, 9);
+    double e = fv_gradcheck(c, checked, NULL, t, 2, 0);
+    CHECK(e >= 0 && e < 1e-6, "%g %s", e, fv_error_text(c));
+    fv_param_free(c, t[1]);
+}
+
+/* an op that a GPU has no kernel for: one sentence, and no fall back to the CPU */
+static int odd_shape(fv_ctx *, fv_tensor *y) { return fv__like(y, y->node->src[0], y->node->src[0]->type); }
+static void odd_run(fv_ctx *, fv_tensor *) {}
+static const fv__op odd_op = {"odd", odd_shape, odd_run, odd_run, NULL, NULL};
+static void test_refusals(void) {
+    fv_ctx *c = contexts[1];
+    int64_t two = 2, width = 257, dim[3] = {1, 2, 257};
+    float x[2] = {1, 2};
+    fv_clear_error(c), fv_reset(c);
+    fv_tensor *in = fv_input(c, FV_F32, 1, &two, x, 0);
+    fv_tensor *y = fv__apply(c, fv__make(c, &odd_op, &in, 1));
+    CHECK(!y && fv_error(c) == FV_EUNAVAILABLE && strstr(fv_error_text(c), "odd"), "%s", fv_error_text(c));
+    fv_clear_error(c);
+    fv_attention_desc d;
+    memset(&d, 0, sizeof d);
+    d.num_heads = 1;
+    fv_tensor *q = fv_new(c, FV_F32, 3, dim);
+    memset(q->data, 0, 2 * 257 * 4);
+    CHECK(!fv_attention(c, q, q, q, &d) && fv_error(c) == FV_EUNAVAILABLE, "a head of %lld: %s", (long long)width, fv_error_text(c));
+    fv_clear_error(c);
+    fv_desc small;
+    memset(&small, 0, sizeof small);
+    small.device = FV_CUDA, small.threads = 1, small.memory_limit = 20 << 20;
+    fv_ctx *s = fv_create(&small);
+    int64_t big = 30 << 20;
+    if (s) fv_param(s, "big", FV_F32, 1, &big);
+    CHECK(s && fv_error(s) == FV_ENOMEM, "%s", fv_error_text(s));
+    fv_destroy(s);
+    fv_desc third;
+    memset(&third, 0, sizeof third);
+    third.device = FV_CUDA, third.threads = 1, third.device_index = 99;
+    s = fv_create(&third);
+    CHECK(s && fv_error(s) == FV_EUNAVAILABLE && strstr(fv_error_text(s), "cuda:99"), "%s", fv_error_text(s));
+    fv_destroy(s);
+#ifndef FV_TEST_GPU
+    static const char *const devices[] = {"0", "-1", "-2"}, *const says[] = {"no CUDA device", "no NVIDIA driver", "update the driver"};
+    for (int i = 0; i < 3; i++) {
+        setenv("FV_EMULATE_DEVICES", devices[i], 1);
+        s = context(FV_CUDA);
+        CHECK(s && fv_error(s) == FV_EUNAVAILABLE && strstr(fv_error_text(s), says[i]), "%s", fv_error_text(s));
+        fv_destroy(s);
+    }
+    unsetenv("FV_EMULATE_DEVICES");
+#endif
+}
+
+int main(void) {
+    for (int d = 0; d < 2; d++) contexts[d] = context(d ? FV_CUDA : FV_CPU);
+    if (fv_error(contexts[1])) {
+        printf("%s\n0 passed, 1 failed, 0 skipped\n", fv_error_text(contexts[1]));
+        return 1;
+    }
+    RUN(test_tensors);
+    RUN(test_ops);
+    RUN(test_training);
+    RUN(test_gradcheck);
+    RUN(test_refusals);
+    for (int d = 0; d < 2; d++) fv_destroy(contexts[d]);
+    return REPORT();
+}

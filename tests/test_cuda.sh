@@ -1,0 +1,140 @@
+#!/bin/sh
+# The CUDA path. Without a GPU (`make test`): tests/cuda_emulator.h runs the header's own kernels on the CPU; every op is compared with its
+# CPU twin, with the threads of a block taken in order and in reverse, and the program fv, linked with that emulated GPU, runs the golden
+# cases and trains, evaluates and resumes like the CPU. Where nvcc is, all of it is compiled for real, warnings being errors.
+# With a GPU (`make test-cuda`, which sets FV_CUDA to the program): the same on the device, and under compute-sanitizer where it is.
+cd "$(dirname "$0")/.." || exit 1
+. tests/harness.sh
+FV=${FV:-build/fv}
+CXX=${CXX:-g++}
+O=build/cuda-emulated
+LLM=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/frozenvis}/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+
+# gcc 12 sees uninitialised values in its own AVX-512 header; a longjmp goes between stacks, which _FORTIFY_SOURCE takes for an attack
+emulated() { "$CXX" -std=c++17 -O1 -g -Wall -Wextra -Werror -Wno-maybe-uninitialized -Wno-format-zero-length -U_FORTIFY_SOURCE -I. -Itests "$@"; }
+
+ends() { # ends STATUS NAME COMMAND...: with this status and one sentence on stderr
+    want=$1 name=$2
+    shift 2
+    "$@" >/dev/null 2>"$T/said"
+    [ $? = "$want" ] && [ "$(wc -l <"$T/said")" = 1 ] && ok || bad "$name: exit $want and one sentence wanted: $(cat "$T/said")"
+}
+
+ops() { # ops NAME COMMAND...: a program that counts for itself
+    name=$1
+    shift
+    expect "$name" "$@"
+    tail -n 1 "$T/said" | grep -q '^[1-9][0-9]* passed, 0 failed' && ok || bad "$name: $(tail -n 1 "$T/said")"
+}
+
+golden() { # golden FV...: every case that needs no language model, and the one that does where it is there
+    for case in tests/golden/block_*.safetensors tests/golden/image_*.safetensors tests/golden/train_*.safetensors \
+        tests/golden/point_*.safetensors tests/golden/video_*.safetensors tests/golden/vi[tv]*.safetensors; do
+        case $case in
+        *smollm2*) if [ -f "$LLM" ]; then expect "$case" "$@" trace "$case" --check --device cuda --llm "$LLM"; else skip "$case" 'the language model is not in the cache'; fi ;;
+        *) expect "$case" "$@" trace "$case" --check --device cuda ;;
+        esac
+    done
+}
+
+follows() { # follows LOG LOG LEAST: at least so many steps, whose losses are within 1e-3 of each other
+    paste "$1" "$2" | awk -F'"loss":' -v least="$3" '{ n++; a = $2 + 0; b = $3 + 0; d = a > b ? a - b : b - a; if (d > worst) worst = d }
+        END { print n " steps, losses differ by up to " worst; exit !(n >= least && worst <= 1e-3) }' >"$T/said" && ok || bad "$1, $2: $(cat "$T/said")"
+}
+
+# A run on the GPU beside the same one on the CPU: the same losses and measures, and each goes on from the other's checkpoint.
+training() {
+    D=$T/data
+    mkdir "$D"
+    idx train 96 1
+    idx t10k 40 2
+    usual='--set img_size=8 patch_size=4 in_chans=1 embed_dim=16 depth=2 num_heads=2 limit=96 drop_path_rate=0.2 drop_rate=0.1 shift=1 hflip=0 --variant base
+        --batch 8 --lr 0.003 --seed 3 --save-every 7 --precision f32 --json --quiet'
+    # shellcheck disable=SC2086
+    {
+        expect 'trains on the CPU' "$@" train image --data "$D" --out "$T/cpu" $usual --epochs 8
+        expect 'trains on the GPU' "$@" train image --data "$D" --out "$T/gpu" $usual --epochs 8 --device cuda
+        follows "$T/cpu/log.jsonl" "$T/gpu/log.jsonl" 96
+        for k in cpu gpu; do # the half of it, and then the other half on the other device
+            there='--device cuda' here=
+            [ $k = cpu ] && there= here='--device cuda'
+            expect "half of it ($k)" "$@" train image --data "$D" --out "$T/half-$k" $usual --epochs 4 $there
+            rm -f "$T/half-$k/result.json" "$T/half-$k/model.safetensors"
+            expect "and the other half ($k)" "$@" train image --data "$D" --out "$T/half-$k" $usual --epochs 8 --resume $here
+        done
+        follows "$T/half-cpu/log.jsonl" "$T/half-gpu/log.jsonl" 96
+    }
+    expect 'the GPU measures the CPU'\''s run' "$@" eval "$T/cpu" --device cuda --json
+    cp "$T/said" "$T/there"
+    expect 'the CPU does' "$@" eval "$T/cpu" --json
+    a=$(sed 's/"loss".*//' "$T/there") b=$(sed 's/"loss".*//' "$T/said")
+    [ -n "$a" ] && [ "$a" = "$b" ] && ok || bad "the GPU says $a, the CPU $b"
+}
+
+refusals() { # the program without CUDA says so
+    ends 6 'no CUDA in the program' "$FV" train image --data "$T" --out "$T/none" --device cuda
+    ends 6 'no CUDA in the program, trace' "$FV" trace tests/golden/block_llama_small.safetensors --check --device cuda:1
+    ends 2 'a device of another name' "$FV" trace tests/golden/block_llama_small.safetensors --check --device gpu
+    ends 2 'a device without a number' "$FV" trace tests/golden/block_llama_small.safetensors --check --device cuda:
+}
+
+on_gpu() {
+    sanitizer=compute-sanitizer
+    expect 'the ops compile' "${NVCC:-nvcc}" -x cu -std=c++17 -O2 -arch=native -DFV_TEST_GPU -I. -Itests -o "$T/ops" tests/cuda_ops.cpp -lcublasLt || return
+    ops 'the ops on the GPU' "$T/ops"
+    golden "$FV_CUDA"
+    training "$FV_CUDA"
+    has $sanitizer || { skip sanitizer 'compute-sanitizer is not installed'; return; }
+    for tool in memcheck racecheck initcheck synccheck; do
+        expect "$tool of the ops" $sanitizer --tool $tool --error-exitcode 9 "$T/ops"
+        expect "$tool of a step" $sanitizer --tool $tool --error-exitcode 9 "$FV_CUDA" trace tests/golden/image_small.safetensors --check --device cuda
+    done
+}
+
+if [ -n "${FV_CUDA:-}" ]; then
+    on_gpu
+    report
+    exit
+fi
+
+refusals
+if ! has "$CXX"; then
+    skip emulator 'no g++ here'
+    report
+    exit
+fi
+mkdir -p $O
+if expect 'the ops compile for the emulator' emulated -o $O/ops tests/cuda_ops.cpp -lm -lpthread; then
+    ops 'the ops, emulated' $O/ops
+    FV_EMULATE_BACKWARDS=1
+    export FV_EMULATE_BACKWARDS
+    ops 'the ops, emulated, threads in reverse' $O/ops
+    unset FV_EMULATE_BACKWARDS
+fi
+# the manual's program on a GPU: the same lines but the one that makes the context
+manual_program | sed 's/fv_ctx \*c = fv_create(NULL);/fv_desc d = {}; d.device = FV_CUDA; fv_ctx *c = fv_create(\&d);/' >"$T/hello.cpp"
+grep -q FV_CUDA "$T/hello.cpp" || bad 'the manual makes its context in another way now'
+if expect "the manual's program on a GPU compiles" emulated -Wno-missing-field-initializers -DFROZENVIS_CUDA -DFROZENVIS_CUDA_EMULATE -include tests/cuda_emulator.h -o "$T/hello" "$T/hello.cpp" -lm -lpthread; then
+    expect "the manual's program on a GPU runs" "$T/hello"
+    awk 'NR == 1 { first = $2 } { last = $2 } END { exit !(NR == 3 && last < first / 2) }' "$T/said" && ok || bad "the manual's program on a GPU says $(cat "$T/said")"
+fi
+# shellcheck disable=SC2046
+if expect 'fv with an emulated GPU' emulated -x c++ -include tests/cuda_emulator.h -DFROZENVIS_CUDA -DFROZENVIS_CUDA_EMULATE -c -o $O/frozenvis.o tools/frozenvis.c &&
+    expect 'fv with an emulated GPU links' "$CXX" -o $O/fv $O/frozenvis.o $(find build/obj/tools -name '*.o' ! -name frozenvis.o) ${HAVE_LIBS:-$(sed -n 's/^HAVE_LIBS *:*= *//p' build/config.mk)} -lm -lpthread; then
+    golden $O/fv
+    training $O/fv
+    for n in 0 -1 -2; do
+        FV_EMULATE_DEVICES=$n
+        export FV_EMULATE_DEVICES
+        ends 6 "no device ($n)" $O/fv trace tests/golden/block_llama_small.safetensors --check --device cuda
+    done
+    unset FV_EMULATE_DEVICES
+    ends 6 'no such device' $O/fv trace tests/golden/block_llama_small.safetensors --check --device cuda:3
+fi
+if has "${NVCC:-nvcc}"; then
+    expect 'make cuda' make -s cuda
+    ends 6 'the real program where there is no GPU, or too few' build/cuda/fv trace tests/golden/block_llama_small.safetensors --check --device cuda:63
+else
+    skip 'make cuda' 'nvcc is not installed'
+fi
+report
