@@ -63,7 +63,7 @@ HOW IT WORKS
   Memory. Parameters live until freed. What ops make lives in a pool until fv_reset, which forgets it and keeps the memory:
     step 200 uses what step 2 used. Gradients of intermediate results live from their first to their last use. In fv_no_grad mode
     scopes (fv_scope_begin/end) free what a block made inside; with fv_recompute the same scopes trade time for memory in
-    training. fv_memory counts bytes.
+    training. fv_forget gives back one result that is cheap to make again: norms and activations cost no memory. fv_memory counts bytes.
 
   Tape. Ops run at once and leave a node: what they were made from and what the backward pass needs. fv_backward walks the nodes in
     reverse. An op is one struct: shape, forward, backward (see ">>ops"); adding one touches one place.
@@ -75,15 +75,21 @@ HOW IT WORKS
     the residual stream, norms' statistics, losses, parameters and their gradients stay f32.
 
   Frozen weights. fv_pack copies a weight once into the product's own layout; that one copy serves the forward product and,
-    read transposed, the input gradient. No gradient buffer exists for it; the gradient flows through.
+    read transposed, the input gradient. No gradient buffer exists for it; the gradient flows through. Since F1 is linear and RMSNorm
+    only scales a row, F1 goes into the first block's q, k and v where that saves work (see fv_frozen_forward). fv_model_pack does for
+    all weights of a finished network what fv_pack does for frozen ones.
 
   The product. C = A B, cut for the caches (see ">>gemm" for the sizes):
-    1. A is copied into panels of MR rows, B into panels of NR columns; in a panel the MR (or NR) numbers of one k lie together.
-       Any stride, and so any transposition, is the same after that.
+    1. B is copied into panels of NR columns, in which the NR numbers of one k lie together; so is A, into panels of MR rows, unless
+       its rows can be read where they lie. Any stride, and so any transposition, is the same after that.
     2. A micro-kernel holds an MR x NR tile of sums in registers: for each k it loads NR numbers of B and multiplies them by each of
        MR numbers of A. 14 x 32 sums fill AVX-512's registers: 28 multiply-adds for 16 loads.
     3. Blocks of C of about 168 x 256 are the jobs of the threads. A block runs over k in slices of at most 384, so that the
-       operands stay in L1 and L2; its rows go out through bias, residual and conversion while still in cache.
+       operands stay in L1 and L2; its rows go out through bias, residual and conversion while still in cache. Blocks follow each
+       other so that their part of B stays in the last cache.
+    4. A weight's gradient is a small C with a very long k (all tokens). Where C fits in L2, k is cut in place of C: each of 8 jobs
+       reads its rows of both operands once, packs them slice by slice, and sums a C of its own (and the bias' gradient on the
+       way); the 8 are added in their order.
     The cut depends on the shape alone: any number of threads gives the same bits.
 
   SIMD. A kernel is written once with lane macros (FV__LD, FV__FMA, ...) and compiled once per ISA by this file including itself
@@ -2942,12 +2948,11 @@ static void fv__convert_by(const fv__kernels *k, void *dst, fv_type to, const vo
 /* ======================================================================================================
  * >>gemm (implementation)
  * ====================================================================================================== */
-/* How a product is computed. Both operands are copied once into panels: A into panels of MR rows, B of NR columns, each
- * [k][MR or NR], padded with zeros (packing also turns any stride, and f32 or bf16, into what the micro-kernel eats). C is
- * cut into blocks of about 168 x 256, the jobs of the threads; a block's sums live in its thread's scratch while k
- * runs over slices of about 384, so that a slice of A (168 x 384) and a panel of B (384 x 32) stay in L2 and L1. At the end
- * the block's rows go to C through the epilogue (bias, residual, conversion) while they are still in cache. Blocks and
- * slices depend on the shape alone, never on the threads, so a result is the same for any number of them. */
+/* How a product is computed; the manual tells it in four steps. A panel is [k][MR or NR], padded with zeros; packing also turns any stride,
+ * and f32 or bf16, into what the micro-kernel eats. Blocks of about 168 x 256 are the jobs; k runs in slices of about 384, so that a slice of
+ * A (168 x 384) and of B (384 x 256) stay in L2 and a panel of A (14 x 384) in L1 while B's panels pass. The rows of a block go to C
+ * through the epilogue (bias, residual, conversion) while they are still in cache. Blocks, slices and parts depend on the shape alone,
+ * never on the threads, so a result is the same for any number of them. */
 enum { FV__BLOCK_M = 168, FV__BLOCK_N = 256, FV__SLICE_K = 384 };
 enum { FV__SPLIT_MOST = 8, FV__SPLIT_C = 160 << 10, FV__SPLIT_BYTES = 400 << 10 }; /* see fv__split_job */
 
