@@ -447,8 +447,9 @@ typedef struct fv_scope { int first; } fv_scope;
 FV_DEF fv_scope fv_scope_begin(fv_ctx *c);
 FV_DEF fv_tensor *fv_scope_end(fv_ctx *c, fv_scope s, fv_tensor *y);
 FV_DEF int fv_recompute(fv_ctx *c, int on);
-/* fv_forget -- t, a result that no further op will use, gives its memory back now; if the backward pass reads it, it is made again from
- * its sources first. For results that are cheap to make and large: norms, activations. NULL, parameters, inputs, views: nothing happens. */
+/* fv_forget -- t, a result that no further op will use, gives its memory back now (->data is NULL); if the backward pass reads it, it is made
+ * again from its sources first. For results that are cheap to make and large: norms, activations. Nothing happens for NULL, parameters,
+ * inputs, views, what a view shares its memory with, and the result of a scope that fv_recompute has emptied. */
 FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t);
 
 /* fv_gradcheck -- compares gradients with central differences.
@@ -1059,7 +1060,8 @@ FV_DEF int fv_model_load(fv_ctx *c, fv_model *m, fv_weights *w, const char *pref
 FV_DEF int64_t fv_model_numel(const fv_model *m);
 /* fv_model_pack -- for inference from here on: every weight matrix gets a copy in the product's layout, made once and not at each call.
  * type: FV_F32, or FV_BF16 for use under fv_autocast (nothing happens where the CPU has no such products). The matrices take no gradient
- * any more; results stay the same to the bit. Returns 1, or 0 and FV_ENOMEM. */
+ * any more; results stay the same to the bit. Call it after loading, and again when the weights have changed. Returns 1, or 0 and
+ * FV_ENOMEM. */
 FV_DEF int fv_model_pack(fv_ctx *c, fv_model *m, fv_type type);
 
 /* ======================================================================================================
@@ -1975,8 +1977,9 @@ typedef struct fv__kernels {
     void (*norm_sums)(void *gw, void *gb, const void *x, const void *gy, int64_t n, double mean, double rstd);
     /* gemm: see >>gemm. mr x nr is the tile one call of the micro-kernel computes */
     int mr, nr;
-    void (*tile)(int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias, const void *from,
-                 int64_t from_ld, void *out, int64_t ld);
+    /* half: 1: only the left half of the columns, 2: only the upper half of the rows, 3: both */
+    void (*tile)(int half, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias,
+                 const void *from, int64_t from_ld, void *out, int64_t ld);
     void (*pack)(void *dst, const void *src, int64_t rs, int64_t cs, int rows, int64_t k, int width);
     /* rows of src that are the panels' own: k rows of cols numbers, cs apart, to panels of width columns, `panel` numbers apart */
     void (*pack_columns)(void *dst, int64_t panel, const void *src, int64_t cs, int64_t cols, int64_t k, int width);
@@ -2004,9 +2007,11 @@ typedef struct fv__kernels {
 #endif
 #ifndef FV__OPAQUE
 #ifdef __GNUC__
+#define FV__ALWAYS_INLINE __attribute__((always_inline)) inline
 #define FV__OPAQUE(x) __asm__("" : "+r"(x)) /* the compiler may not work out how it was made, and keeps it in a register */
 #else
 #define FV__OPAQUE(x) ((void)0)
+#define FV__ALWAYS_INLINE inline
 #endif
 #endif
 #define FV__PASS_F64 1
@@ -2519,46 +2524,58 @@ FV__TARGET static void FV__FN(norm_sums)(void *gw_, void *gb_, const void *x_, c
 #define FV__NR (FV__NRV * FV__W)
 
 /* a tile's element (i, p) of A is a[i*rs + p*cs]: packed (1, MR), or A where it lies, rows (ld, 1) or columns (1, ld). b's
- * rows are cs_b apart: NR when packed. The sums start at bias[NR] (NULL: 0); from[i*from_ld + j] is added (NULL: nothing). */
-FV__TARGET static void FV__FN(tile)(int64_t k, const void *a_, int64_t rs, int64_t cs, const void *b_, int64_t ldb, const void *bias_,
-                                    const void *from_, int64_t from_ld, void *out_, int64_t ld) {
+ * rows are cs_b apart: NR when packed. The sums start at bias[NR] (NULL: 0); from[i*from_ld + j] is added (NULL: nothing). rows and vectors are constants where it is called:
+ * all of the tile, or half of it at C's right and lower edges. */
+FV__ALWAYS_INLINE FV__TARGET static void FV__FN(some_tile)(const int rows, const int vectors, int64_t k, const void *a_, int64_t rs, int64_t cs,
+                                                           const void *b_, int64_t ldb, const void *bias_, const void *from_, int64_t from_ld,
+                                                           void *out_, int64_t ld) {
     const FV__T *a = (const FV__T *)a_, *b = (const FV__T *)b_, *bias = (const FV__T *)bias_, *from = (const FV__T *)from_;
     FV__T *out = (FV__T *)out_;
     FV__V s[FV__MR][FV__NRV];
-    FV__UNROLL for (int j = 0; j < FV__NRV; j++) {
+    FV__UNROLL for (int j = 0; j < vectors; j++) {
         FV__V start = bias ? FV__LD(bias + j * FV__W) : FV__SET1(0);
-        FV__UNROLL for (int i = 0; i < FV__MR; i++) s[i][j] = start;
+        FV__UNROLL for (int i = 0; i < rows; i++) s[i][j] = start;
     }
     if (rs == 1)
         for (int64_t p = 0; p < k; p++, a += cs, b += ldb) {
             FV__V v[FV__NRV];
-            FV__UNROLL for (int j = 0; j < FV__NRV; j++) v[j] = FV__LD(b + j * FV__W);
-            FV__UNROLL for (int i = 0; i < FV__MR; i++) {
+            FV__UNROLL for (int j = 0; j < vectors; j++) v[j] = FV__LD(b + j * FV__W);
+            FV__UNROLL for (int i = 0; i < rows; i++) {
                 FV__V x = FV__SET1(a[i]);
-                FV__UNROLL for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__FMA(x, v[j], s[i][j]);
+                FV__UNROLL for (int j = 0; j < vectors; j++) s[i][j] = FV__FMA(x, v[j], s[i][j]);
             }
         }
     else { /* four rows share a pointer, so that they all stay in registers */
         const FV__T *r[(FV__MR + 3) / 4];
         int64_t rs3 = 3 * rs;
         FV__OPAQUE(rs3);
-        FV__UNROLL for (int i = 0; i < FV__MR; i += 4) {
+        FV__UNROLL for (int i = 0; i < rows; i += 4) {
             r[i / 4] = a + i * rs;
             FV__OPAQUE(r[i / 4]);
         }
         for (int64_t p = 0; p < k; p++, b += ldb) {
             FV__V v[FV__NRV];
-            FV__UNROLL for (int j = 0; j < FV__NRV; j++) v[j] = FV__LD(b + j * FV__W);
-            FV__UNROLL for (int i = 0; i < FV__MR; i++) {
+            FV__UNROLL for (int j = 0; j < vectors; j++) v[j] = FV__LD(b + j * FV__W);
+            FV__UNROLL for (int i = 0; i < rows; i++) {
                 FV__V x = FV__SET1(r[i / 4][i % 4 == 3 ? rs3 : i % 4 * rs]);
-                FV__UNROLL for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__FMA(x, v[j], s[i][j]);
+                FV__UNROLL for (int j = 0; j < vectors; j++) s[i][j] = FV__FMA(x, v[j], s[i][j]);
             }
-            FV__UNROLL for (int i = 0; i < FV__MR; i += 4) r[i / 4] += cs;
+            FV__UNROLL for (int i = 0; i < rows; i += 4) r[i / 4] += cs;
         }
     }
-    FV__UNROLL for (int i = 0; i < FV__MR; i++) FV__UNROLL for (int j = 0; j < FV__NRV; j++) {
+    FV__UNROLL for (int i = 0; i < rows; i++) FV__UNROLL for (int j = 0; j < vectors; j++) {
         if (from) s[i][j] = FV__ADD(s[i][j], FV__LD(from + i * from_ld + j * FV__W));
         FV__ST(out + i * ld + j * FV__W, s[i][j]);
+    }
+}
+
+FV__TARGET static void FV__FN(tile)(int half, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias,
+                                    const void *from, int64_t from_ld, void *out, int64_t ld) {
+    switch (half) {
+    case 0: FV__FN(some_tile)(FV__MR, FV__NRV, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld); break;
+    case 1: FV__FN(some_tile)(FV__MR, (FV__NRV + 1) / 2, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld); break;
+    case 2: FV__FN(some_tile)((FV__MR + 1) / 2, FV__NRV, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld); break;
+    default: FV__FN(some_tile)((FV__MR + 1) / 2, (FV__NRV + 1) / 2, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld);
     }
 }
 
@@ -2755,24 +2772,25 @@ FV__TARGET static double FV__FN(peak)(int64_t n, void *sink) {
 /* ---- bf16 dot products: the same tile over pairs of k; a [k/2][MR][2], b [k/2][NR][2], sums in f32 ---- */
 #define FV__TARGET_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma")))
 /* strides in pairs; rows of A where it lies have rs > 1, cs 1 */
-FV__TARGET_BF16 static void fv__tile_bf16(int64_t k, const void *a_, int64_t rs, int64_t cs, const void *b_, const void *bias_, const void *from_,
-                                          int64_t from_ld, void *out_, int64_t ld) {
+FV__ALWAYS_INLINE FV__TARGET_BF16 static void fv__some_tile_bf16(const int rows, const int vectors, int64_t k, const void *a_, int64_t rs,
+                                                                 int64_t cs, const void *b_, const void *bias_, const void *from_,
+                                                                 int64_t from_ld, void *out_, int64_t ld) {
     const uint16_t *b = (const uint16_t *)b_;
     const int *a = (const int *)a_;
     const float *bias = (const float *)bias_, *from = (const float *)from_;
     float *out = (float *)out_;
     __m512 s[14][2];
-    FV__UNROLL for (int j = 0; j < 2; j++) {
+    FV__UNROLL for (int j = 0; j < vectors; j++) {
         __m512 start = bias ? _mm512_loadu_ps(bias + 16 * j) : _mm512_setzero_ps();
-        FV__UNROLL for (int i = 0; i < 14; i++) s[i][j] = start;
+        FV__UNROLL for (int i = 0; i < rows; i++) s[i][j] = start;
     }
     if (rs == 1)
         for (int64_t p = 0; p < k; p += 2, a += cs, b += 64) {
             __m512bh v0 = (__m512bh)_mm512_loadu_si512(b), v1 = (__m512bh)_mm512_loadu_si512(b + 32);
-            FV__UNROLL for (int i = 0; i < 14; i++) {
+            FV__UNROLL for (int i = 0; i < rows; i++) {
                 __m512bh x = (__m512bh)_mm512_set1_epi32(a[i]);
                 s[i][0] = _mm512_dpbf16_ps(s[i][0], x, v0);
-                s[i][1] = _mm512_dpbf16_ps(s[i][1], x, v1);
+                if (vectors > 1) s[i][1] = _mm512_dpbf16_ps(s[i][1], x, v1);
             }
         }
     else {
@@ -2785,17 +2803,26 @@ FV__TARGET_BF16 static void fv__tile_bf16(int64_t k, const void *a_, int64_t rs,
         }
         for (int64_t p = 0; p < k; p += 2, b += 64) {
             __m512bh v0 = (__m512bh)_mm512_loadu_si512(b), v1 = (__m512bh)_mm512_loadu_si512(b + 32);
-            FV__UNROLL for (int i = 0; i < 14; i++) {
+            FV__UNROLL for (int i = 0; i < rows; i++) {
                 __m512bh x = (__m512bh)_mm512_set1_epi32(r[i / 4][i % 4 == 3 ? rs3 : i % 4 * rs]);
                 s[i][0] = _mm512_dpbf16_ps(s[i][0], x, v0);
-                s[i][1] = _mm512_dpbf16_ps(s[i][1], x, v1);
+                if (vectors > 1) s[i][1] = _mm512_dpbf16_ps(s[i][1], x, v1);
             }
             FV__UNROLL for (int i = 0; i < 4; i++) r[i] += cs;
         }
     }
-    FV__UNROLL for (int i = 0; i < 14; i++) FV__UNROLL for (int j = 0; j < 2; j++) {
+    FV__UNROLL for (int i = 0; i < rows; i++) FV__UNROLL for (int j = 0; j < vectors; j++) {
         if (from) s[i][j] = _mm512_add_ps(s[i][j], _mm512_loadu_ps(from + i * from_ld + j * 16));
         _mm512_storeu_ps(out + i * ld + j * 16, s[i][j]);
+    }
+}
+FV__TARGET_BF16 static void fv__tile_bf16(int half, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, const void *bias,
+                                          const void *from, int64_t from_ld, void *out, int64_t ld) {
+    switch (half) {
+    case 0: fv__some_tile_bf16(14, 2, k, a, rs, cs, b, bias, from, from_ld, out, ld); break;
+    case 1: fv__some_tile_bf16(14, 1, k, a, rs, cs, b, bias, from, from_ld, out, ld); break;
+    case 2: fv__some_tile_bf16(7, 2, k, a, rs, cs, b, bias, from, from_ld, out, ld); break;
+    default: fv__some_tile_bf16(7, 1, k, a, rs, cs, b, bias, from, from_ld, out, ld);
     }
 }
 /* pack_columns for pairs: rows p and p+1 interleaved, dst[p/2][r] = {src[p][r], src[p+1][r]}; panel in bf16 numbers */
@@ -2992,15 +3019,17 @@ static int64_t fv__tile_of(const fv__gemm *g, int64_t *nr) {
     return g->k->mr;
 }
 
-static void fv__tile(const fv__gemm *g, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias,
-                     const void *from, int64_t from_ld, void *out, int64_t ld) {
+/* rows, cols: how much of the tile is wanted; less than half of it is not computed */
+static void fv__tile(const fv__gemm *g, int64_t rows, int64_t cols, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b,
+                     int64_t ldb, const void *bias, const void *from, int64_t from_ld, void *out, int64_t ld) {
+    int half = (cols <= g->nr / 2) + 2 * (rows <= g->mr / 2);
 #ifdef FV__X86
     if (g->compute == FV_BF16) {
-        fv__tile_bf16(k, a, rs, cs, b, bias, from, from_ld, out, ld);
+        fv__tile_bf16(half, k, a, rs, cs, b, bias, from, from_ld, out, ld);
         return;
     }
 #endif
-    g->k->tile(k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld);
+    g->k->tile(half, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld);
 }
 
 /* One panel: `rows` rows (stride rs) by k columns (stride cs) of src, already of the computing type. */
@@ -3209,10 +3238,10 @@ static void fv__block_job(void *arg, int job, int worker) {
                     size_t at = (size_t)((row + i) * g->ldc + col + j) * acc;
                     char *out = (char *)g->out + at;
                     const char *from = p > 0 || g->add ? out : g->residual ? (const char *)g->residual + at : NULL;
-                    fv__tile(g, k, a, rs, cs, b, ldb, bias, from, g->ldc, out, g->ldc);
+                    fv__tile(g, g->mr, g->nr, k, a, rs, cs, b, ldb, bias, from, g->ldc, out, g->ldc);
                 } else {
                     char *out = sum + (size_t)(i * g->block_n + j) * acc;
-                    fv__tile(g, k, a, rs, cs, b, ldb, bias, p > 0 ? out : NULL, g->block_n, out, g->block_n);
+                    fv__tile(g, rows - i, cols - j, k, a, rs, cs, b, ldb, bias, p > 0 ? out : NULL, g->block_n, out, g->block_n);
                 }
             }
         }
@@ -3240,8 +3269,8 @@ static void fv__split_job(void *arg, int job, int worker) {
         for (int64_t i = 0; i < m; i += g->mr)
             for (int64_t j = 0; j < n; j += g->nr) {
                 char *o = out + (size_t)(i * n + j) * acc;
-                fv__tile(g, k, a + (size_t)(i * g->slice) * g->element, 1, g->mr, b + (size_t)(j / g->nr) * panel_b, g->nr, NULL,
-                         p > first ? o : NULL, n, o, n);
+                fv__tile(g, g->mr, g->nr, k, a + (size_t)(i * g->slice) * g->element, 1, g->mr, b + (size_t)(j / g->nr) * panel_b, g->nr,
+                         NULL, p > first ? o : NULL, n, o, n);
             }
     }
 }
@@ -3278,13 +3307,22 @@ static void fv__gemm_plan(fv_ctx *c, fv__gemm *g) {
 }
 
 /* An operand as the computing type, for packing: a copy in step memory when it is of another type. */
-typedef struct fv__cast { const fv__kernels *k; const fv_mat *m; char *to; fv_type type; int64_t rows, cols, ld; int round; } fv__cast;
+typedef struct fv__cast {
+    const fv__kernels *k;
+    const fv_mat *m;
+    char *to;
+    fv_type type;
+    int64_t rows, cols, ld, step, next; /* step: from a number to the next one in m, next: from a row to the next */
+    int round;
+} fv__cast;
 static void fv__cast_job(void *arg, int row, int worker) {
     const fv__cast *j = (const fv__cast *)arg;
     (void)worker;
     char *to = j->to + (size_t)(row * j->ld) * fv_type_size(j->type);
-    const char *from = (const char *)j->m->data + (size_t)(row * FV__MAX(j->m->rs, j->m->cs)) * fv_type_size(j->m->type);
-    fv__convert_by(j->k, to, j->type, from, j->m->type, j->cols);
+    const char *from = (const char *)j->m->data + (size_t)(row * j->next) * fv_type_size(j->m->type);
+    if (j->step == 1) fv__convert_by(j->k, to, j->type, from, j->m->type, j->cols);
+    else
+        for (int64_t i = 0; i < j->cols; i++) fv__set(to, j->type, i, fv__get(from, j->m->type, i * j->step));
     if (!j->round) return; /* bf16 products where the CPU has none: rounded operands, f32 arithmetic */
     for (int64_t i = 0; i < j->cols; i++) ((float *)(void *)to)[i] = fv__bf16_to(fv__bf16_from(((float *)(void *)to)[i]));
 }
@@ -3296,14 +3334,14 @@ static fv__span *fv__cast_operand(fv_ctx *c, fv_mat *m, int64_t rows, int64_t co
     int by_rows = m->cs == 1;
     j.k = fv__kernels_for(c, type), j.m = m, j.type = type, j.round = round && type == FV_F32;
     j.rows = by_rows ? rows : cols, j.cols = by_rows ? cols : rows;
+    j.step = by_rows ? m->cs : m->rs, j.next = by_rows ? m->rs : m->cs;
     j.ld = FV__ROUND_UP(j.cols, 2);
     fv__span *s = fv__pool_alloc(c, (size_t)(j.rows * j.ld) * fv_type_size(type));
     if (!s) return NULL;
     j.to = s->data;
     fv_parallel(c, (int)j.rows, fv__cast_job, &j);
     m->data = s->data, m->type = type;
-    if (by_rows) m->rs = j.ld;
-    else m->cs = j.ld;
+    m->rs = by_rows ? j.ld : 1, m->cs = by_rows ? 1 : j.ld;
     return s;
 }
 
@@ -4516,6 +4554,7 @@ typedef struct fv__node {
 /* AGAIN: computed again for the backward pass, and freed when that has passed it. FORGOTTEN: like DROPPED, but what it was made from, and
  * what its own backward pass saved, is there */
 enum { FV__DROPPED = 1, FV__AGAIN = 2, FV__FORGOTTEN = 3, FV__UNREAD_Y = 1 << 30 };
+enum { FV__VIEWED = 1 << 16 }; /* in a tensor's flags: another one shares its memory */
 
 static int fv__tape_start(fv_ctx *c) {
     c->tape = (fv__tape *)fv_alloc(c, sizeof *c->tape);
@@ -4602,6 +4641,8 @@ static void fv__bring(fv_ctx *c, fv_tensor *t) {
 /* where an op's kernels find t's elements */
 static inline void *fv__elements(const fv_tensor *t) { return !t ? NULL : t->device || !t->copy_span ? t->data : t->copy_span->data; }
 
+static fv_tensor *fv__owner(fv_tensor *t);
+
 static fv_tensor *fv__apply(fv_ctx *c, fv_tensor *y) {
     if (c->status || !y) return NULL;
     fv__node *n = y->node;
@@ -4609,6 +4650,7 @@ static fv_tensor *fv__apply(fv_ctx *c, fv_tensor *y) {
         if (n->src[i] && (n->src[i]->flags & FV_NEEDS_GRAD) && !c->tape->no_grad) y->flags |= FV_NEEDS_GRAD;
     if (!n->op->shape(c, y) || c->status || (!n->view && !fv__hold(c, y))) return NULL;
     if (!fv__tape_add(c, y)) return NULL;
+    if (n->view) fv__owner(y)->flags |= FV__VIEWED;
     for (int i = 0; i < n->n && c->device; i++) fv__bring(c, n->src[i]);
     fv__run(c, y, FV_PASS_FORWARD);
     if (!(y->flags & FV_NEEDS_GRAD)) fv__drop_saved(c, n);
@@ -4717,6 +4759,8 @@ FV_DEF fv_tensor *fv_scope_end(fv_ctx *c, fv_scope s, fv_tensor *y) {
     return y;
 }
 
+static void fv__remember(fv_ctx *c, fv_tensor *x);
+
 /* Runs the forward pass of the segment around node i again. */
 static void fv__rematerialise(fv_ctx *c, int i) {
     fv__tape *t = c->tape;
@@ -4729,6 +4773,7 @@ static void fv__rematerialise(fv_ctx *c, int i) {
     for (int j = first; j <= last && !c->status; j++) {
         fv_tensor *x = t->made[j];
         if (!x->node || x->node->dropped != FV__DROPPED) continue;
+        for (int k = 0; k < x->node->n; k++) fv__remember(c, x->node->src[k]); /* from before the segment */
         x->node->dropped = FV__AGAIN;
         if (!x->node->view && !fv__hold(c, x)) return;
         fv__run(c, x, FV_PASS_AGAIN);
@@ -4737,9 +4782,11 @@ static void fv__rematerialise(fv_ctx *c, int i) {
 }
 
 FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t) {
-    if (c->status || !t || !t->node || t->node->view || !t->data_span) return;
+    if (c->status || !t || !t->node || t->node->view || t->flags & FV__VIEWED || !t->data_span) return;
+    for (int i = 0; i < t->node->n; i++) /* a scope's result: what it was made from is gone */
+        if (t->node->src[i] && t->node->src[i]->node && t->node->src[i]->node->dropped == FV__DROPPED) return;
     fv__drop_data(c, t);
-    t->node->dropped = t->flags & FV_NEEDS_GRAD ? FV__FORGOTTEN : 0;
+    t->node->dropped = c->tape->no_grad ? 0 : FV__FORGOTTEN;
 }
 
 /* x's data, made again if it was forgotten, from sources made again if need be */
@@ -4750,6 +4797,7 @@ static void fv__remember(fv_ctx *c, fv_tensor *x) {
     x->node->dropped = FV__AGAIN;
     double start = c->tape->profiling ? fv_now() : 0;
     (c->device ? x->node->op->fwd_cu : x->node->op->fwd)(c, x); /* it ran before, so it is there */
+    if (!(x->flags & FV_NEEDS_GRAD)) fv__drop_saved(c, x->node);
     if (c->tape->profiling) fv__profile_add(c, x->node->op->name, FV_PASS_BACKWARD, fv_now() - start, 0);
 }
 /* all that x's backward pass reads */
@@ -5531,7 +5579,7 @@ static void fv__att_product(const fv__attention *a, int64_t m, int64_t n, int64_
         }
         for (int64_t j = 0; j < n; j += g->nr, b += fv__att_panel(a, g->nr, k)) {
             char *o = out + (size_t)(i * ld + j) * a->e;
-            fv__tile(g, k, p, prs, pcs, b, g->nr, NULL, add ? o : NULL, ld, o, ld);
+            fv__tile(g, m - i, n - j, k, p, prs, pcs, b, g->nr, NULL, add ? o : NULL, ld, o, ld);
         }
     }
 }
@@ -13738,7 +13786,8 @@ FV_DEF int fv_model_pack(fv_ctx *c, fv_model *m, fv_type type) {
     if (type == FV_BF16 && fv_isa_of(c) != FV_ISA_AVX512BF16) return !c->status;
     for (int i = 0; i < m->params.count && !c->status; i++) {
         fv_tensor *t = m->params.at[i];
-        if (t->rank != 2 || t->packed || !t->data || t->type != FV_F32) continue;
+        if (t->rank != 2 || !t->data || t->type != FV_F32) continue;
+        fv__packed_free(c, t->packed);
         t->packed = fv__packed_create(c, type, t->dim[0], t->dim[1], t->data, t->type);
         t->flags &= ~(unsigned)FV_NEEDS_GRAD;
     }
@@ -13850,6 +13899,12 @@ static int fv__no_extra(fv_ctx *c, const fv_model *m, const fv_weights *w, const
 
 FV_DEF int fv_model_load(fv_ctx *c, fv_model *m, fv_weights *w, const char *prefix) {
     if (c->status || !m || !w) return 0;
+    for (int i = 0; i < m->params.count; i++) { /* copies that fv_model_pack made of other weights */
+        fv_tensor *t = m->params.at[i];
+        if (!t->packed || !t->data) continue;
+        fv__packed_free(c, t->packed);
+        t->packed = NULL, t->flags |= FV_NEEDS_GRAD;
+    }
     for (int i = 0; i < m->params.count; i++)
         if (!fv__load_param(c, m, w, prefix, m->params.at[i])) return 0;
     for (int i = 0; i < m->buffers.count; i++)

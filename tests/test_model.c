@@ -155,6 +155,35 @@ static void forget_run(int forget, int recompute, float *gx, float *gw) {
     memcpy(gx, x->grad, 35 * sizeof *gx), memcpy(gw, w->grad, 49 * sizeof *gw);
     fv_destroy(c);
 }
+/* A forgotten norm of an input without a gradient; what a recomputed scope starts from, and its result; a tensor with a view. */
+static double forget_around(int which, int forget) {
+    static const int64_t dim[2] = {5, 7}, square[2] = {7, 7}, flat[1] = {35};
+    float raw[35];
+    fv_ctx *c = fv_create(NULL);
+    for (int i = 0; i < 35; i++) raw[i] = fv_random_normal(4, 5, (uint64_t)i);
+    fv_recompute(c, which == 1 || which == 2);
+    fv_tensor *x = fv_input(c, FV_F32, 2, dim, raw, 0), *w = fv_param(c, "w", FV_F32, 2, square);
+    fv_init_normal(c, w, 1, 3);
+    fv_tensor *n = fv_layernorm(c, x, NULL, NULL, 1e-5f), *u = fv_gelu(c, which ? fv_linear(c, n, w, NULL) : n);
+    fv_scope scope = fv_scope_begin(c);
+    fv_tensor *y = which == 3 ? fv_reshape(c, u, 1, flat) : fv_scope_end(c, scope, fv_silu(c, fv_linear(c, u, w, NULL)));
+    if (forget) fv_forget(c, n), fv_forget(c, which == 2 ? y : u);
+    fv_tensor *loss = fv_mul(c, y, y);
+    if (which == 2 && forget && !y->data) loss = NULL; /* its source is gone: it must stay */
+    while (loss && loss->rank) loss = fv_mean(c, loss, 0);
+    fv_backward(c, loss);
+    double sum = 0;
+    for (int i = 0; i < 49 && w->grad; i++) sum += (double)((float *)w->grad)[i] * (i + 1);
+    CHECK(!fv_error(c), "case %d: %s", which, fv_error_text(c));
+    fv_destroy(c);
+    return sum;
+}
+static void forgetting_around(void) {
+    for (int which = 0; which < 4; which++) {
+        double kept = forget_around(which, 0), forgot = forget_around(which, 1);
+        CHECK(kept != 0 && kept == forgot, "case %d: %g, and with forgotten ones %g", which, kept, forgot);
+    }
+}
 static void forgetting(void) {
     float gx[2][35], gw[2][49];
     for (int recompute = 0; recompute < 2; recompute++) {
@@ -339,6 +368,7 @@ int main(void) {
     RUN(bf16_near);
     RUN(gradients);
     RUN(forgetting);
+    RUN(forgetting_around);
     RUN(folding);
     RUN(refusals);
     RUN(layer_refusals);

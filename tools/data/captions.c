@@ -68,8 +68,9 @@ static int add_line(fv_ctx *c, caption_set *s, const char *dir, const char *path
     else if (k < CAPTION_SPLITS) {
         snprintf(file, sizeof file, "%s/%s", dir, image);
         add_picture(c, &s->split[k], file);
-        for (int i = 0; i < count && !fv_error(c); i++) {
-            const char *t = fv_json_string(j, list ? fv_json_at(j, list, i) : one, NULL);
+        fv_jnode at = list ? fv_json_first(j, list) : one;
+        for (int i = 0; i < count && !fv_error(c); i++, at = list ? fv_json_next(j, at) : one) {
+            const char *t = fv_json_string(j, at, NULL);
             if (!t || !*t) fv_fail(c, FV_EFORMAT, "%s: caption %d is no text", where, i);
             else add_caption(c, &s->split[k], t);
         }
