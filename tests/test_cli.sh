@@ -2,11 +2,7 @@
 # fv from end to end on a small IDX data set made here: training, resuming after SIGKILL, thread counts, wrong use, broken files.
 cd "$(dirname "$0")/.." || exit 1
 FV=${FV:-build/fv}
-T=$(mktemp -d) || exit 1
-trap 'rm -rf "$T"' EXIT
-passed=0 failed=0
-ok() { passed=$((passed + 1)); }
-bad() { failed=$((failed + 1)); echo "FAIL $*"; }
+. tests/harness.sh
 # gives STATUS COMMAND...: it must end with this status, and a failure must be one line on stderr that begins with `fv: `
 gives() {
     want=$1

@@ -97,3 +97,11 @@ int cli_end(fv_ctx *c) {
     fv_destroy(c);
     return status;
 }
+
+void cli_print_json_string(const char *s) {
+    putchar('"');
+    for (; *s; s++)
+        if ((unsigned char)*s < 32) printf("\\u%04x", (unsigned)(unsigned char)*s);
+        else printf(*s == '"' || *s == '\\' ? "\\%c" : "%c", *s);
+    putchar('"');
+}

@@ -48,4 +48,6 @@ int cmd_inspect(int argc, char **argv);
 int cmd_extract(int argc, char **argv);
 int cmd_tokenize(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+/* a JSON string to stdout, quoted and escaped */
+void cli_print_json_string(const char *s);
 #endif

@@ -140,7 +140,11 @@ static void print_run(const viewer *w, const scores *s, int json, int last) {
     if (!json)
         printf("%-38s %10s %10s %10s   (mIoU, percent, %d pictures)\n", w->dir, map_name[0], map_name[1],
                map_name[2], s->count);
-    else printf("{\"run\":\"%s\",\"pictures\":%d,\"miou\":{", w->dir, s->count);
+    else {
+        printf("{\"run\":");
+        cli_print_json_string(w->dir);
+        printf(",\"pictures\":%d,\"miou\":{", s->count);
+    }
     for (int place = 0; place < INSIGHT_PLACES; place++) {
         int any = 0;
         for (int kind = 0; kind < MAPS; kind++) any |= !isnan(s->sum[place][kind]);
@@ -170,6 +174,16 @@ static int make_demo(const char *dir) {
         else emoji_scenes_write(r.c, dir, path);
     }
     return run_end(&r);
+}
+
+/* The sheet must not replace a picture that it is drawn from. */
+static int apart(fv_ctx *c, const files *f, const char *png) {
+    struct stat out, in;
+    if (stat(png, &out)) return 1;
+    for (int i = 0; i < f->count; i++)
+        if (!stat(f->at[i], &in) && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+            return fv_fail(c, FV_EUSAGE, "%s is one of the pictures; another --png is wanted", png);
+    return 1;
 }
 
 static int draw_sheet(viewer *w, int runs, const files *f, int most, const char *masks, const char *png) {
@@ -240,11 +254,14 @@ int cmd_heatmap(int argc, char **argv) {
                      w[1].dir);
     files f = {NULL, 0};
     ok = ok && files_list(w[0].r.c, &f, a.words + 1, a.count - 1) &&
+         apart(w[0].r.c, &f, png ? png : "heatmap.png") &&
          draw_sheet(w, runs, &f, rows, masks, png ? png : "heatmap.png");
+    int count = f.count;
     if (w[0].open) fv_free(w[0].r.c, f.at);
     for (int k = 0; k < runs && ok && masks; k++)
         print_run(&w[k], &iou_of[k], cli_value(&a, "--json") != NULL, k + 1 == runs);
     if (ok && !cli_value(&a, "--json")) printf("%s\n", png ? png : "heatmap.png");
+    else if (ok && !masks) printf("{\"pictures\":%d,\"final\":true}\n", count);
     for (int k = 0; k < runs; k++) {
         insight_end(&w[k].s);
         if (w[k].open) bad = run_end(&w[k].r), status = status > 0 ? status : bad;

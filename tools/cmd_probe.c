@@ -183,7 +183,9 @@ static void print_table(const probe *p, int n) {
 }
 static void print_json(const probe *p, int n) {
     for (int i = 0; i < n; i++) {
-        printf("{\"run\":\"%s\",\"variant\":\"%s\",\"items\":%d", p[i].dir, p[i].variant, p[i].items);
+        printf("{\"run\":");
+        cli_print_json_string(p[i].dir);
+        printf(",\"variant\":\"%s\",\"items\":%d", p[i].variant, p[i].items);
         for (int k = 0; k < PROBES; k++)
             if (!isnan(p[i].value[k])) printf(",\"%s\":%.6g", probe_text[k][0], p[i].value[k]);
         printf(",\"final\":%s}\n", i + 1 == n ? "true" : "false");
