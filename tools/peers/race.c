@@ -65,8 +65,8 @@ static double ask(runner *r, const char *work) {
 }
 
 static void one_repetition(runner *r, const char *work) {
-    /* threads of the one before, waiting in a loop for more work, give up meanwhile */
-    struct timespec rest = {0, 20000000};
+    /* threads of the one before, waiting in a loop for more work, give up meanwhile: OpenBLAS takes tens of ms */
+    struct timespec rest = {0, 300000000};
     nanosleep(&rest, NULL);
     double t = ask(r, work);
     /* short work is done again at once and that counts: the caches and the clock are its own by then */
