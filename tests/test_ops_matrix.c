@@ -221,6 +221,53 @@ static void misfits_are_refused(void) {
     }
 }
 
+/* A weight's gradient over so many rows that the product is cut along them, with the bias' gradient on the way: against sums in double;
+ * added to what is there; the same bits for any number of threads. */
+static void long_gradient(int64_t rows, int64_t out, int64_t in, fv_type compute) {
+    float *kept[3] = {NULL, NULL, NULL};
+    int64_t xd[2], gd[2], wd[2];
+    xd[0] = gd[0] = rows, xd[1] = wd[1] = in, gd[1] = wd[0] = out;
+    for (int threads = 1; threads <= 3; threads++) {
+        fv_desc desc;
+        memset(&desc, 0, sizeof desc), desc.threads = threads;
+        fv_ctx *c = fv_create(&desc);
+        fv_tensor *x = fv_new(c, FV_F32, 2, xd), *g = fv_new(c, FV_F32, 2, gd), *w = fv_param(c, "w", FV_F32, 2, wd);
+        fv_tensor *b = fv_param(c, "b", FV_F32, 1, wd);
+        for (int64_t i = 0; i < rows * in; i++) fv_set(x, i, fv__bf16_to(fv__bf16_from(fv_random_normal(1, 1, (uint64_t)i))));
+        for (int64_t i = 0; i < rows * out; i++) fv_set(g, i, fv__bf16_to(fv__bf16_from(fv_random_normal(1, 2, (uint64_t)i))));
+        fv_autocast(c, compute);
+        for (int twice = 0; twice < 2; twice++) {
+            fv_tensor *y = fv_linear(c, x, w, b), *gy = y ? fv_cast(c, g, fv_grad_type(y)) : NULL;
+            if (gy) fv_backward_from(c, y, gy->data);
+        }
+        CHECK(!fv_error(c), "%s", fv_error_text(c));
+        int64_t n = out * in + out;
+        kept[threads - 1] = (float *)malloc((size_t)n * sizeof(float));
+        memcpy(kept[threads - 1], w->grad, (size_t)(out * in) * sizeof(float));
+        memcpy(kept[threads - 1] + out * in, b->grad, (size_t)out * sizeof(float));
+        double worst = 0;
+        for (int64_t o = 0; o < out; o++)
+            for (int64_t i = 0; i <= in; i++) {
+                double sum = 0;
+                for (int64_t r = 0; r < rows; r++) sum += 2 * fv_get(g, r * out + o) * (i < in ? fv_get(x, r * in + i) : 1);
+                double got = (double)kept[threads - 1][i < in ? o * in + i : out * in + o];
+                if (!(fabs(got - sum) <= worst)) worst = fabs(got - sum);
+            }
+        CHECK(worst < 2e-5 * sqrt((double)rows), "%d x %d x %d in %s, %d threads: off by %g", (int)out, (int)in, (int)rows,
+              fv_type_name(compute), threads, worst);
+        CHECK(!memcmp(kept[0], kept[threads - 1], (size_t)n * sizeof(float)), "%d threads give other bits", threads);
+        fv_destroy(c);
+    }
+    for (int i = 0; i < 3; i++) free(kept[i]);
+}
+static void long_gradients(void) {
+    static const int64_t shape[][3] = {{1536, 3, 1}, {1601, 14, 33}, {3137, 45, 32}, {1600, 130, 17}};
+    for (int i = 0; i < 4; i++) {
+        long_gradient(shape[i][0], shape[i][1], shape[i][2], FV_F32);
+        long_gradient(shape[i][0], shape[i][1], shape[i][2], FV_BF16);
+    }
+}
+
 int main(void) {
     RUN(gradients_of_linear);
     RUN(gradients_of_matmul);
@@ -229,5 +276,6 @@ int main(void) {
     RUN(precisions_and_isas_agree);
     RUN(threads_do_not_change_a_bit);
     RUN(misfits_are_refused);
+    RUN(long_gradients);
     return REPORT();
 }
