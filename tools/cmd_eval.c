@@ -103,6 +103,9 @@ int cmd_eval(int argc, char **argv) {
     fv_desc desc;
     cli_context(&a, &desc, &bad);
     if (bad) return 2;
+    if (cli_value(&a, "--beside") && !cli_value(&a, "--corrupt")) return cli_fail(2, "--beside goes with --corrupt");
+    if (cli_value(&a, "--shuffle") && cli_value(&a, "--corrupt"))
+        return cli_fail(2, "--shuffle and --corrupt exclude each other");
     if (cli_value(&a, "--corrupt")) return eval_corrupted(&a, &desc, most);
     run r;
     figures f;

@@ -13,6 +13,14 @@ static double number(const fv_json *j, const char *key) {
     return fv_json_number(j, fv_json_get(j, fv_json_root(j), key), 0);
 }
 /* losses of the log, mean over each of at most MAX_CURVE equal parts */
+/* strstr between p and end: a mapped file has no NUL behind it */
+static const char *find_within(const char *p, const char *end, const char *text) {
+    size_t n = strlen(text);
+    for (; (size_t)(end - p) >= n; p++)
+        if (!memcmp(p, text, n)) return p;
+    return NULL;
+}
+
 static void read_curve(fv_ctx *c, const char *path, outcome *o) {
     fv_file f;
     if (!fv_file_open(c, path, &f)) return;
@@ -22,8 +30,8 @@ static void read_curve(fv_ctx *c, const char *path, outcome *o) {
         int n = 0, in = 0, each = o->steps / MAX_CURVE + 1;
         for (const char *p = (const char *)f.data;
              p < end && (line = (const char *)memchr(p, '\n', (size_t)(end - p))) != NULL; p = line + 1) {
-            const char *loss = strstr(p, "\"loss\":"), *norm = loss ? strstr(loss, "\"grad_norm\":") : NULL;
-            if (!norm || norm >= line) continue; /* a line of test measures */
+            const char *loss = find_within(p, line, "\"loss\":");
+            if (!loss || !find_within(loss, line, "\"grad_norm\":")) continue; /* a line of test measures */
             if (pass == 0) o->steps++;
             else if (sum += strtod(loss + 7, NULL), in++, ++n == o->steps || in == each) {
                 if (o->points < MAX_CURVE) o->curve[o->points++] = (float)(sum / in);
