@@ -2113,7 +2113,8 @@ typedef struct fv__kernels {
 #define FV__VMIN(a, b) _mm512_maskz_min_ps((__mmask16)-1, a, b)
 #define FV__SELECT_LT(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x)
 #define FV__SQRT(a) _mm512_maskz_sqrt_ps((__mmask16)-1, a)
-#define FV__ROUND(a) _mm512_maskz_roundscale_ps((__mmask16)-1, a, 0)
+#define FV__ROUND(a) /* of |a| < 2^31; roundscale would do, but gcc warns of its mask at -O0 */                 \
+    _mm512_maskz_cvtepi32_ps((__mmask16)-1, _mm512_maskz_cvtps_epi32((__mmask16)-1, a))
 #define FV__SCALEF(a, n) _mm512_maskz_scalef_ps((__mmask16)-1, a, n) /* a 2^n */
 #define FV__FOLD(v) _mm256_add_ps(FV__HALF(v, 0), FV__HALF(v, 1))
 #define FV__FOLD_MAX(v) _mm256_max_ps(FV__HALF(v, 0), FV__HALF(v, 1))
