@@ -9444,6 +9444,8 @@ FV_DEF fv_json *fv_json_parse(fv_ctx *c, const char *text, size_t size, const ch
     if (!fv__jvalue(&p, 0)) return NULL;
     fv__jspace(&p);
     if (p.at != size) return fv__jfail(&p, "something follows the value"), (fv_json *)NULL;
+    if (p.most * sizeof *p.key > 3 * size + (1 << 19)) /* so many find room only if two of one object are empty */
+        return fv_fail(c, FV_EFORMAT, "%s: not valid JSON: the key \"\" comes twice", name), (fv_json *)NULL;
     size_t names = strlen(name) + 1;
     fv_json *j = (fv_json *)fv__alloc_dirty(c, sizeof *j + names + size + 1);
     p.key = j ? (fv__hashed *)fv__alloc_dirty(c, (p.most + 1) * sizeof *p.key) : NULL;
@@ -10333,6 +10335,9 @@ static int fv__gguf_open(fv_ctx *c, fv_weights *w, const char *path) {
     size_t start = g.at;
     for (int pass = 0; pass < 2 && !c->status; pass++) {
         g.at = start;
+        uint64_t cost = tensors * (sizeof(fv_entry) + sizeof(fv__hashed)) + metas * (sizeof(fv__meta_at) + sizeof(fv__hashed)) + g.room;
+        if (pass && cost > 4 * (uint64_t)g.size + (1 << 20)) /* one with data has its 8 bytes, and costs less */
+            return (int)fv__gguf_bad(&g, "too many tensors without data");
         if (pass && (!fv__weights_room(c, w, (int64_t)tensors, (int64_t)metas) ||
                      !(g.string = w->strings = (char *)fv__alloc_dirty(c, g.room + 1))))
             return 0;

@@ -332,6 +332,9 @@ static void json_costs_little(void) {
         b.n = 0, put_text(&b, "{"), keys(&b, 1000000, "0", twice), put_text(&b, "}");
         costs(twice ? "a million keys, the last one twice" : "a million keys", &b, 1, !twice);
     }
+    b.n = 0, put_text(&b, "{\"\":0");
+    while (b.n < 8000000) put_text(&b, ",\"\":0");
+    put_text(&b, "}"), costs("a million empty keys", &b, 1, 0);
     b.n = 0, put_text(&b, "{"), keys(&b, 300000, "{\"a\":{\"a\":{\"b\":1,\"a\":1}}}", 0), put_text(&b, "}");
     costs("many small objects", &b, 1, 1);
     b.n = 0;
@@ -375,6 +378,12 @@ static void gguf_costs_little(void) {
         }
         costs(twice ? "300,000 keys of GGUF, one twice" : "300,000 keys of GGUF", &b, 0, !twice);
     }
+    b.n = 0, put_text(&b, "GGUF"), put_number(&b, 3, 4), put_number(&b, 1000000, 8), put_number(&b, 0, 8);
+    for (int i = 0; i < 1000000; i++) {
+        snprintf(name, sizeof name, "%x", i);
+        put_string(&b, name, strlen(name)), put_number(&b, 0, 4), put_number(&b, 99, 4), put_number(&b, 0, 8);
+    }
+    costs("a million tensors of GGUF without a dimension, of an unknown type", &b, 0, 0);
     b.n = 0, put_text(&b, "GGUF"), put_number(&b, 3, 4), put_number(&b, 0, 8), put_number(&b, 1, 8),
     put_string(&b, "k", 1);
     put_number(&b, 9, 4), put_number(&b, 8, 4), put_number(&b, 1000000, 8);
