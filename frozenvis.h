@@ -111,7 +111,8 @@ OPTIONS (macros, before the include of the implementation unless said otherwise)
     FROZENVIS_CUDA          contexts on a GPU; see HOW IT WORKS
     FV_HEADER_FILENAME      this file's name in quotes, if it was renamed
 */
-#ifndef FV__PASS /* this header includes itself once per ISA, and then only the kernels' text counts: see >>kernels */
+/* This header includes itself once per ISA, and then only the kernels' text counts: see >>kernels. */
+#ifndef FV__PASS
 #ifndef FROZENVIS_H
 #define FROZENVIS_H
 
@@ -133,7 +134,7 @@ OPTIONS (macros, before the include of the implementation unless said otherwise)
 #endif
 
 #ifdef __FAST_MATH__
-#error "frozenvis.h: -ffast-math drops NaN, and the check that a loss is finite relies on NaN; compile without it"
+#error "frozenvis.h: compile without -ffast-math: it drops NaN, on which the check for a finite loss relies"
 #endif
 
 #include <stddef.h>
@@ -599,8 +600,9 @@ FV_DEF void fv_ema(fv_ctx *c, fv_params *average, const fv_params *params, float
  * >>json -- strict RFC 8259, and a text builder
  * ====================================================================================================== */
 typedef struct fv_json fv_json; /* a parsed document; owns a copy of its text */
-typedef uint32_t fv_jnode;      /* a value in it; 0: absent. Every accessor takes 0 and says absent. There is no tree: an accessor
-                                   walks over the text, so go through long lists by first and next, not by at */
+/* A value in it; 0: absent. Every accessor takes 0 and says absent. There is no tree: an accessor walks over the
+ * text, so go through long lists by first and next, not by at. */
+typedef uint32_t fv_jnode;
 typedef enum fv_json_kind {
     FV_JSON_ABSENT, FV_JSON_NULL, FV_JSON_FALSE, FV_JSON_TRUE, FV_JSON_NUMBER, FV_JSON_STRING, FV_JSON_ARRAY, FV_JSON_OBJECT
 } fv_json_kind;
@@ -883,8 +885,9 @@ typedef struct fv_frozen_config {
     int norm_after, gelu; /* OPT: do_layer_norm_before is false; activation_function is gelu */
     fv_variant variant;
     int after_block;      /* k+1 when the stage stands after the encoder's block k; 0: after the last */
-    int fold;             /* F1 multiplied into the first block's q, k, v (LLaMA): 1, -1: always, never; 0: in training, where it
-                             saves work. See fv_frozen_forward */
+    /* F1 multiplied into the first block's q, k, v (LLaMA): 1, -1: always, never; 0: in training, where it saves
+     * work. See fv_frozen_forward */
+    int fold;
 } fv_frozen_config;
 
 /* fv_frozen_config_parse -- reads the object `node`. strict: ours, an unknown key is refused and num_hidden_layers n stands for the
@@ -920,8 +923,9 @@ struct fv_model {
     fv_tensor *features;       /* output of F2 in the last forward, before an outside residual; NULL without a stage */
     int dim;                   /* d, of the tokens that the stage sees */
     int num_classes;
-    fv_init linear_init;       /* of linear layers: FV_INIT_TRUNC, std 0.02, as the released code has it, unless the config says "linear_init":"xavier",
-                                  which narrow networks want; FV_INIT_XAVIER in motion, vqa, retrieval, scene_qa */
+    /* of linear layers: FV_INIT_TRUNC, std 0.02, as the released code has it, unless the config says
+     * "linear_init":"xavier", which narrow networks want; FV_INIT_XAVIER in motion, vqa, retrieval, scene_qa */
+    fv_init linear_init;
     float drop_path, dropout;
 };
 
@@ -3711,7 +3715,8 @@ static int fv__device_check(fv_ctx *c) { /* is it there, and does its driver fit
             return fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: there is no NVIDIA driver here", index);
         return fv_fail(
             c, FV_EUNAVAILABLE,
-            "device cuda:%d: the driver knows CUDA up to %d.%d, this program was built with a later one: update the driver",
+            "device cuda:%d: the driver knows CUDA up to %d.%d, this program was built with a later one: "
+            "update the driver",
             index, driver / 1000, driver % 1000 / 10);
     }
     if (e == cudaErrorNoDevice || (e == cudaSuccess && !count))
@@ -12008,7 +12013,8 @@ FV_DEF int fv_frozen_config_from_llm(fv_ctx *c, fv_frozen_config *g, fv_weights 
         return fv__find_naming(llm, other, &n)
                    ? fv_fail(c, FV_EUSAGE, "%s holds %s blocks, and frozen.arch is %s", fv_weights_path(llm),
                              other == FV_OPT ? "OPT" : "LLaMA", other == FV_OPT ? "llama" : "opt")
-                   : fv_fail(c, FV_EUSAGE, "%s holds no blocks of a LLaMA or OPT model: no name ends like layers.0.mlp.down_proj.weight, "
+                   : fv_fail(c, FV_EUSAGE, "%s holds no blocks of a LLaMA or OPT model: no name ends like "
+"layers.0.mlp.down_proj.weight, "
                              "layers.0.feed_forward.w2.weight, blk.0.ffn_down.weight or layers.0.fc2.weight", fv_weights_path(llm));
     }
     if (!(fv_weights_is_gguf(llm) ? fv__config_from_gguf(c, g, llm) : fv__config_from_hf(c, g, llm))) return 0;
@@ -13731,7 +13737,8 @@ static int fv__model_build(fv_ctx *c, fv_model *m, const fv_model_desc *desc) {
     if (fv_json_type(m->config, root) != FV_JSON_OBJECT) return fv_fail(c, FV_EUSAGE, "config: it must be an object");
     const char *name = fv_config_string(c, m, "arch", "vit");
     if (!(m->arch = fv_arch_find(name)))
-        return fv_fail(c, FV_EUNAVAILABLE, "config: there is no arch \"%.40s\"; there are vit, point_transformer, video_vit, vit3d, vivit, motion, vqa, retrieval, scene_qa", name);
+        return fv_fail(c, FV_EUNAVAILABLE, "config: there is no arch \"%.40s\"; there are vit, point_transformer, video_vit, vit3d, "
+"vivit, motion, vqa, retrieval, scene_qa", name);
     m->num_classes = fv_config_int(c, m, "num_classes", 1000, 1, 1 << 24);
     m->drop_path = fv_config_float(c, m, "drop_path_rate", 0);
     m->dropout = fv_config_float(c, m, "drop_rate", 0);
