@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* lstat */
 #include "cli.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -86,9 +87,9 @@ int cli_fail(int status, const char *format, ...) {
     return status;
 }
 
-int cli_same_file(const char *a, const char *b) {
-    struct stat x, y;
-    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+int cli_taken(const char *path, const char *advice) {
+    struct stat s;
+    return lstat(path, &s) ? 0 : cli_fail(2, "%s exists and is left as it is; %s", path, advice);
 }
 
 int cli_end(fv_ctx *c) {

@@ -32,8 +32,9 @@ long cli_int(const cli *c, const char *name, long otherwise, long least, int *ba
 void cli_context(const cli *c, fv_desc *d, int *bad);
 /* Prints `fv: sentence` on stderr and returns the status. */
 int cli_fail(int status, const char *format, ...);
-/* Whether both paths lead to one file that exists. */
-int cli_same_file(const char *a, const char *b);
+/* For what a command is to write under a name of the user's, before any work: nothing is written over. Where the path leads to something,
+ * or is a link that leads nowhere, says so with `advice` on what to do ("another --png is wanted") and returns 2; else 0. */
+int cli_taken(const char *path, const char *advice);
 /* The context's error, if there is one: prints it, destroys the context, and returns its exit status; 0 otherwise. */
 int cli_end(fv_ctx *c);
 

@@ -273,6 +273,7 @@ static int print_help(void) {
            "Finished runs are reused. Runs that cannot be compared (other data, budget or test split) are "
            "refused.\n\n"
            "options:\n"
+           "  --out DIR                the folder of the plan; must not exist, but with --resume\n"
            "  --variants A,B           base linear mlp llm random shuffled finetune scratch (default "
            "base,llm)\n"
            "  --seeds N                1 to %d (default 1)\n"
@@ -337,9 +338,7 @@ static int options_fit(const request *q, const report *p) {
         return cli_fail(2, "--tune: 1 to %d learning rates are possible", MAX_TRIALS);
     if (p->corrupt && !corrupt_task(p->task))
         return cli_fail(2, "--corrupt: the task %s has no pictures that can be corrupted", p->task);
-    if (!q->resume && access(p->out, F_OK) == 0)
-        return cli_fail(2, "%s exists and is left as it is; --resume goes on with it", p->out);
-    return -1;
+    return !q->resume && cli_taken(p->out, "--resume goes on with it") ? 2 : -1;
 }
 
 int cmd_compare(int argc, char **argv) {

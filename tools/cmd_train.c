@@ -136,7 +136,7 @@ int cmd_train(int argc, char **argv) {
         if (follows) snprintf(sets[set_count++], sizeof sets[0], "%s", argv[i]);
         else argv[n++] = argv[i];
     }
-    cli_option options[] = {{"--data", "DIR|demo", "the data set's folder; demo fetches or makes one", NULL}, {"--out", "DIR", "the run's folder, new", NULL},
+    cli_option options[] = {{"--data", "DIR|demo", "the data set's folder; demo fetches or makes one", NULL}, {"--out", "DIR", "the run's folder; must not exist, but with --resume", NULL},
         {"--preset", "NAME", "sizes and schedule, see below", NULL}, {"--config", "FILE", "a config.json (of a run, or a model's)", NULL},
         {"--set", "KEY=VALUE", "any key of model, training or frozen.KEY; many are fine", NULL}, {"--init", "FILE", "start from these weights (safetensors)", NULL},
         {"--llm", "FILE", "the language model: GGUF or safetensors", NULL}, {"--layers", "N[,N]", "which blocks (default: the last)", NULL},
@@ -161,7 +161,7 @@ int cmd_train(int argc, char **argv) {
     cli_context(&a, &desc, &bad);
     int save_every = (int)cli_int(&a, "--save-every", 100, 1, &bad);
     if (bad) return 2;
-    if (!cli_value(&a, "--resume") && access(out, F_OK) == 0) return cli_fail(2, "%s exists and is left as it is; --resume goes on with it", out);
+    if (!cli_value(&a, "--resume") && cli_taken(out, "--resume goes on with it")) return 2;
     if (cli_value(&a, "--resume") && finished(out)) {
         printf("%s is finished\n", out);
         return 0;
