@@ -21,6 +21,9 @@ typedef struct cli {
 
 /* Reads argv. -1: go on; otherwise the status to exit with (--help: 0; wrong use: 2, said on stderr). */
 int cli_parse(cli *c, int argc, char **argv);
+/* Reads argv[*at], where it is one of the options (its name ends the list), and moves *at to the last word it took: 1. 0: it is none of them;
+ * -1: its value lacks, or it takes none, which was said. `--name value` or `--name=value`; a value that begins with -- needs the =. */
+int cli_take(cli_option *options, int argc, char **argv, int *at);
 /* --version: prints it; 0 */
 int cli_version(void);
 /* NULL when the option is absent */
@@ -39,6 +42,11 @@ int cli_taken(const char *path, const char *advice);
 int cli_end(fv_ctx *c);
 
 int cmd_train(int argc, char **argv);
+/* Whether fv train could begin with these words: its options, preset, keys and values, as far as they can be judged without data and
+ * weights. 0, or the status to exit with, which was said. */
+int train_fits(int argc, char **argv);
+/* "--epochs" for "epochs": the option of fv train that sets this key, over what --set says of it; NULL */
+const char *train_option(const char *key);
 int cmd_eval(int argc, char **argv);
 int cmd_predict(int argc, char **argv);
 int cmd_compare(int argc, char **argv);
