@@ -140,9 +140,9 @@ awk -v k="$best" -v s="$scale" 'BEGIN { d = s - 3 ^ (k - 1); exit !(d < 1e-6 && 
 grep -q '| base .*| 100.0 |' "$T/t/table.md" && grep -q 'Under corruptions' "$T/t/report.html" && ok || bad 'mCE of the first arm is 100'
 expect 'eval --corrupt' "$FV" eval "$T/t/linear-0" --corrupt all --beside "$T/t/base-0" --threads 1 --json
 [ "$(tail -n 1 "$T/said" | grep -c '"clean_error":.*"noise":\[.*"mce":.*}')" = 1 ] && ok || bad 'eval --corrupt --json'
-expect 'against a run that makes no error' "$FV" eval "$T/t/linear-0" --corrupt all --beside "$T/t/base-0" --data "$T/easy" --threads 1
+expect 'against a run that makes no error' "$FV" eval "$T/whole/linear-0" --corrupt all --beside "$T/whole/base-0" --data "$T/easy" --threads 1
 grep -q 'against --beside: n/a' "$T/said" && ! grep -q 'nan\|inf' "$T/said" && ok || bad "no error to divide by: $(tail -n 1 "$T/said")"
-expect 'the same as JSON' "$FV" eval "$T/t/linear-0" --corrupt all --beside "$T/t/base-0" --data "$T/easy" --threads 1 --json
+expect 'the same as JSON' "$FV" eval "$T/whole/linear-0" --corrupt all --beside "$T/whole/base-0" --data "$T/easy" --threads 1 --json
 grep -q '"mce":null}' "$T/said" && ok || bad "no error to divide by, in JSON: $(tail -n 1 "$T/said")"
 refused 'another corruption' 'all is what there is' "$FV" eval "$T/t/base-0" --corrupt fog
 
