@@ -12857,7 +12857,9 @@ static fv_tensor *fv__points_norm(fv_ctx *c, const fv__batch_norm *b, fv_tensor 
  * left columns meet the maximum, once a group, its right columns the points. */
 static fv_tensor *fv__points_tokens(fv_ctx *c, const fv__points *v, fv_tensor *x) {
     int64_t dim[4];
+    fv_type was = fv_autocast(c, FV_F32); /* offsets to the group's centre may be small beside the bias, and the batch norm magnifies what rounding leaves */
     x = fv_linear(c, x, fv__conv1_weight(c, &v->conv[0]), v->conv[0].b);
+    fv_autocast(c, was);
     x = fv_linear(c, fv__points_norm(c, &v->bn[0], x), fv__conv1_weight(c, &v->conv[1]), v->conv[1].b);
     fv_tensor *most = x ? fv_max(c, x, 2) : NULL, *w = fv__conv1_weight(c, &v->conv[2]);
     if (!most || !w) return NULL;

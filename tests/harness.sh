@@ -40,13 +40,14 @@ report() {
 manual_program() {
     sed -n '/^A PROGRAM/,/^CONTENTS/p' frozenvis.h | sed '1d;$d;s/^    //'
 }
-# idx PREFIX COUNT SEED: into the folder $D an IDX data set of 8x8 pictures of two classes, a bright left or a bright right half, noisy
+# idx PREFIX COUNT SEED [NOISE BRIGHT]: into the folder $D an IDX data set of 8x8 pictures of two classes, a bright left or a bright right half, with
+# noise of up to NOISE (90)
 be32() { awk -v n="$1" 'BEGIN { printf "\\%03o\\%03o\\%03o\\%03o", int(n / 16777216) % 256, int(n / 65536) % 256, int(n / 256) % 256, n % 256 }'; }
 idx() {
     printf "\000\000\010\003$(be32 "$2")$(be32 8)$(be32 8)" >"$D/$1-images-idx3-ubyte"
     printf "\000\000\010\001$(be32 "$2")" >"$D/$1-labels-idx1-ubyte"
-    awk -v n="$2" -v s="$3" 'BEGIN { srand(s); for (i = 0; i < n; i++) for (k = 0; k < 64; k++) {
-        v = int(rand() * 90) + (((k % 8) >= 4) == (i % 2) ? 100 : 20); if (v == 37) v = 38; printf "\\%03o", v; if (k == 63) print "" } }' >"$T/octal"
+    awk -v n="$2" -v s="$3" -v noise="${4:-90}" -v bright="${5:-100}" 'BEGIN { srand(s); for (i = 0; i < n; i++) for (k = 0; k < 64; k++) {
+        v = int(rand() * noise) + (((k % 8) >= 4) == (i % 2) ? bright : 20); if (v == 37) v = 38; printf "\\%03o", v; if (k == 63) print "" } }' >"$T/octal"
     while read -r line; do printf "$line"; done <"$T/octal" >>"$D/$1-images-idx3-ubyte"
     awk -v n="$2" 'BEGIN { for (i = 0; i < n; i++) printf "\\%03o", i % 2 }' >"$T/octal"
     printf "$(cat "$T/octal")" >>"$D/$1-labels-idx1-ubyte"

@@ -11,7 +11,7 @@ for isa in '' avx512 avx2; do
         awk -v case="$case" '
             FILENAME != ARGV[1] { if ($3 == "of") ours[$1] = $2; next }
             /^#/ { next }
-            $1 == case && $4 != "over" { theirs[$2] = $3; n++ }
+            $1 == case { theirs[$2] = $3; n++ }
             END { if (!n) { print "no result is listed for " case; exit 1 } }
             END { for (k in theirs) if (!(k in ours) || !(ours[k] <= 2 * theirs[k] + 2e-5)) { print k, ours[k], "and PyTorch", theirs[k]; bad = 1 } exit bad }' \
             tests/golden/bf16_autocast.txt "$T/ours" >"$T/said" && ok || { bad "$case in bf16 ${isa:+with $isa}"; cat "$T/said"; }

@@ -111,6 +111,16 @@ if [ $? != 6 ]; then # 6: built without stb_image
     gives 3 $FV predict "$T/one" "$T/forged.png"
     grep -q 'cannot be in' "$T/stderr" && ok || bad "a forged size is not said: $(cat "$T/stderr")"
     gives 4 $FV predict "$T/one" "$T/nothing.png"
+    # folders of classes: which is which is told by their names, though a split lacks one
+    mkdir -p "$T/folders/train/0" "$T/folders/train/1" "$T/folders/test/1"
+    cp "$T/left.png" "$T/folders/train/0" && cp "$T/right.png" "$T/folders/train/1" && cp "$T/right.png" "$T/folders/test/1"
+    gives 0 $FV eval "$T/one" --data "$T/folders" --json
+    grep -q '"top1":100' "$T/stdout" && ok || bad "a test split without the first class: $(cat "$T/stdout")"
+    mv "$T/folders/test/1" "$T/folders/test/one"
+    gives 2 $FV eval "$T/one" --data "$T/folders"
+    gives 2 $FV train image --data "$T/folders" --out "$T/x" $small --variant base --batch 1
+    mv "$T/folders/test/one" "$T/folders/test/$(awk 'BEGIN { for (i = 0; i < 64; i++) printf "x" }')"
+    gives 2 $FV eval "$T/one" --data "$T/folders"
 fi
 gives 2 $FV predict "$T/one"
 

@@ -6,19 +6,15 @@ FV=${FV:-build/fv}
 cache=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/frozenvis}
 
 # ---- a data set: 8x8 pictures of two classes, a brighter left or right half under much noise ----
-be32() { awk -v n="$1" 'BEGIN { printf "\\%03o\\%03o\\%03o\\%03o", int(n / 16777216) % 256, int(n / 65536) % 256, int(n / 256) % 256, n % 256 }'; }
-idx() { # idx DIR PREFIX COUNT SEED
-    printf "\000\000\010\003$(be32 "$3")$(be32 8)$(be32 8)" >"$1/$2-images-idx3-ubyte"
-    printf "\000\000\010\001$(be32 "$3")" >"$1/$2-labels-idx1-ubyte"
-    awk -v n="$3" -v s="$4" 'BEGIN { srand(s); for (i = 0; i < n; i++) for (k = 0; k < 64; k++) {
-        v = int(rand() * 150) + (((k % 8) >= 4) == (i % 2) ? 60 : 20); if (v == 37) v = 38; printf "\\%03o", v; if (k == 63) print "" } }' >"$T/octal"
-    while read -r line; do printf "$line"; done <"$T/octal" >>"$1/$2-images-idx3-ubyte"
-    awk -v n="$3" 'BEGIN { for (i = 0; i < n; i++) printf "\\%03o", i % 2 }' >"$T/octal"
-    printf "$(cat "$T/octal")" >>"$1/$2-labels-idx1-ubyte"
-}
-mkdir "$T/data" "$T/data2"
-idx "$T/data" train 160 1 && idx "$T/data" t10k 60 2
-cp "$T/data"/train* "$T/data2" && idx "$T/data2" t10k 60 3
+mkdir "$T/data" "$T/data2" "$T/easy"
+D=$T/data
+idx train 160 1 150 60
+idx t10k 60 2 150 60
+cp "$T/data"/train* "$T/data2" && D=$T/data2
+idx t10k 60 3 150 60
+D=$T/easy
+idx train 40 1 10 200
+idx t10k 20 2 10 200
 
 stage='frozen.hidden_size=24 frozen.num_attention_heads=2 frozen.intermediate_size=32'
 usual="--set img_size=8 patch_size=4 in_chans=1 embed_dim=16 depth=3 num_heads=2 hflip=0 limit=160 $stage --batch 16 --lr 0.003 --threads 1 --quiet"
@@ -82,6 +78,11 @@ grep -q '[0-9] to [+-][0-9]' "$T/one/table.md" "$T/one/report.html" && bad 'repo
 grep -q 'One seed' "$T/one/report.html" && ok || bad 'report.html does not say that one seed shows nothing'
 
 # ---- what cannot be compared ----
+refused 'a variant twice' 'base is named twice' compare "$T/none" --variants base,linear,base
+refused 'a value twice' '8 is named twice' compare "$T/none" --variants base,linear --sweep drop_rate=0,8,8
+refused 'a value that names another folder' 'slash' compare "$T/none" --variants base,linear --sweep drop_rate=0,../x
+refused 'too many values' 'over 160 values' compare "$T/none" --variants base,linear --sweep "drop_rate=$(awk 'BEGIN { for (i = 0; i < 161; i++) printf "%s0.%d", i ? "," : "", 1000 + i }')"
+[ -e "$T/none" ] && bad 'a refused plan left its folder' || ok
 refused 'another budget' 'other options' compare "$T/a" --variants base,linear,scratch --seeds 2 --epochs 3 --resume
 rm "$T/one/plan.txt" && rm -r "$T/one/linear-0" && cp -r "$T/whole/linear-0" "$T/one/linear-0"
 refused 'tuned in the middle' 'other options' compare "$T/a" --variants base,linear,scratch --seeds 2 --epochs 2 --tune 2 --resume
@@ -95,7 +96,7 @@ compare3() { # shellcheck disable=SC2086
     "$FV" compare image --data "$T/data3" --out "$T/one" $usual --epochs 1 "$@"
 }
 expect 'one arm' compare3 --variants base
-idx "$T/data3" t10k 60 3
+D=$T/data3 && idx t10k 60 3 150 60
 refused 'another test split under the same name' 'cannot be compared: their data are .*digest' compare3 --variants base,linear --resume
 refused 'an unknown variant' 'unknown' compare "$T/no" --variants base,odd
 refused 'a variant without a block in a sweep of blocks' 'has no block' compare "$T/no" --variants base,mlp --sweep residual
@@ -139,6 +140,10 @@ awk -v k="$best" -v s="$scale" 'BEGIN { d = s - 3 ^ (k - 1); exit !(d < 1e-6 && 
 grep -q '| base .*| 100.0 |' "$T/t/table.md" && grep -q 'Under corruptions' "$T/t/report.html" && ok || bad 'mCE of the first arm is 100'
 expect 'eval --corrupt' "$FV" eval "$T/t/linear-0" --corrupt all --beside "$T/t/base-0" --threads 1 --json
 [ "$(tail -n 1 "$T/said" | grep -c '"clean_error":.*"noise":\[.*"mce":.*}')" = 1 ] && ok || bad 'eval --corrupt --json'
+expect 'against a run that makes no error' "$FV" eval "$T/whole/linear-0" --corrupt all --beside "$T/whole/base-0" --data "$T/easy" --threads 1
+grep -q 'against --beside: n/a' "$T/said" && ! grep -q 'nan\|inf' "$T/said" && ok || bad "no error to divide by: $(tail -n 1 "$T/said")"
+expect 'the same as JSON' "$FV" eval "$T/whole/linear-0" --corrupt all --beside "$T/whole/base-0" --data "$T/easy" --threads 1 --json
+grep -q '"mce":null}' "$T/said" && ok || bad "no error to divide by, in JSON: $(tail -n 1 "$T/said")"
 refused 'another corruption' 'all is what there is' "$FV" eval "$T/t/base-0" --corrupt fog
 
 # ---- heat maps and probes ----
@@ -147,6 +152,10 @@ mkdir "$T/masks" && cp "$T/picture.png" "$T/masks"
 expect 'heatmap' "$FV" heatmap "$T/a/scratch-0" "$T/picture.png" --beside "$T/a/base-0" --masks "$T/masks" --png "$T/heat.png" --json --threads 1
 [ -s "$T/heat.png" ] && [ "$(grep -c '"miou":{' "$T/said")" = 2 ] && grep -q '"after F2":{"magnitude":' "$T/said" && grep -q "\"after the LLM's attention\":.*\"attention\":" "$T/said" && ok || bad 'heatmap: a sheet, and mIoU of both runs at each place'
 refused 'a picture without a mask' 'no mask' "$FV" heatmap "$T/a/base-0" "$T/heat.png" --masks "$T/masks" --png "$T/heat2.png"
+mkdir "$T/many" "$T/many/two" && cp "$T/picture.png" "$T/many/1.PNG" && cp "$T/picture.png" "$T/many/two/2.jpeg"
+expect 'heatmap of a folder' "$FV" heatmap "$T/a/base-0" "$T/many" --png "$T/heat3.png" --json --threads 1
+grep -q '"pictures":2,' "$T/said" && ok || bad "all of a folder's pictures, however their names end: $(cat "$T/said")"
+refused 'more items than a picture shows' 'at most 256' "$FV" predict "$T/a/base-0" --items "$(awk 'BEGIN { for (i = 0; i < 300; i++) printf "%s0", i ? "," : "" }')" --png "$T/none.png"
 expect 'probe' "$FV" probe "$T/a/scratch-0" "$T/a/linear-0" "$T/a/base-0" --items 16 --svg "$T/probe.svg" --json --threads 1
 grep -q '"variant":"scratch".*"gradient_cosine_before":.*"gradient_cosine_skipped":.*"cka":.*"rank_after":' "$T/said" && [ -s "$T/probe.svg" ] && ok || bad 'probe: gradients, CKA and rank of a run with a stage'
 grep '"variant":"base"' "$T/said" | grep -q 'cka\|skipped' && bad 'probe: a run without a stage has no CKA' || ok

@@ -2,6 +2,7 @@
 #include "cli.h"
 #include "corrupt.h"
 #include "run.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,7 @@ static int corrupt_errors(run *r, int count, errors *e) {
     r->corrupt_level = 0;
     return !fv_error(r->c);
 }
-static void errors_json(const errors *e, double mce) {
+static void errors_json(const errors *e, int beside, double mce) {
     printf("{\"final\":true,\"clean_error\":%.4f,\"mean_error\":{", e->clean);
     for (int k = 0; k < CORRUPT_KINDS; k++) printf("\"%s\":%.4f,", corrupt_name(k), e->mean[k]);
     printf("\"all\":%.4f},\"error\":{", e->all);
@@ -38,10 +39,11 @@ static void errors_json(const errors *e, double mce) {
             if (!l) printf("%s\"%s\":[", k ? "," : "", corrupt_name(k));
             printf("%.4f%s", e->at[k][l], l + 1 < CORRUPT_LEVELS ? "," : "]");
         }
-    if (mce > 0) printf("},\"mce\":%.4f}\n", mce);
-    else printf("}}\n");
+    if (!beside) printf("}}\n");
+    else if (isfinite(mce)) printf("},\"mce\":%.4f}\n", mce);
+    else printf("},\"mce\":null}\n");
 }
-static void errors_print(const errors *e, double mce) {
+static void errors_print(const errors *e, int beside, double mce) {
     printf("top-1 error in percent; without corruption %.2f\n%-10s", e->clean, "severity");
     for (int l = 1; l <= CORRUPT_LEVELS; l++) printf("%8d", l);
     printf("%8s\n", "mean");
@@ -51,7 +53,8 @@ static void errors_print(const errors *e, double mce) {
         printf("%8.2f\n", e->mean[k]);
     }
     printf("mean of all %.2f\n", e->all);
-    if (mce > 0) printf("mean corruption error against --beside: %.1f (under 100: more robust)\n", mce);
+    if (beside && isfinite(mce)) printf("mean corruption error against --beside: %.1f (under 100: more robust)\n", mce);
+    if (beside && !isfinite(mce)) printf("mean corruption error against --beside: n/a (it makes no error under one of the corruptions)\n");
 }
 
 /* one run opened, measured, closed; the status to exit with */
@@ -78,9 +81,9 @@ static int eval_corrupted(const cli *a, const fv_desc *desc, int most) {
     int status = errors_of(a->words[0], data, desc, most, &e);
     if (!status && beside) status = errors_of(beside, data, desc, most, &base);
     if (status) return status;
-    for (int k = 0; k < CORRUPT_KINDS && beside; k++) mce += 100 * e.mean[k] / base.mean[k] / CORRUPT_KINDS;
-    if (cli_value(a, "--json")) errors_json(&e, mce);
-    else errors_print(&e, mce);
+    for (int k = 0; k < CORRUPT_KINDS && beside; k++) mce += corrupt_ratio(e.mean[k], base.mean[k]) / CORRUPT_KINDS;
+    if (cli_value(a, "--json")) errors_json(&e, beside != NULL, mce);
+    else errors_print(&e, beside != NULL, mce);
     return 0;
 }
 
@@ -130,7 +133,7 @@ int cmd_eval(int argc, char **argv) {
     return status ? status : is_interrupted() ? 130 : 0;
 }
 
-/* "3,7,20-40" -> indices; 0: not such a list, or past the split */
+/* "3,7,20-40" -> indices, as many as fit; how many the text names. 0: not such a list, or past the split */
 static int read_items(const char *text, int count, int32_t *items, int most) {
     int n = 0;
     for (char *end; *text; text = *end ? end + 1 : end) {
@@ -138,7 +141,8 @@ static int read_items(const char *text, int count, int32_t *items, int most) {
         if (end == text) return 0;
         if (*end == '-') to = strtol(text = end + 1, &end, 10);
         if (end == text || (*end && *end != ',') || from < 0 || to < from || to >= count) return 0;
-        for (long i = from; i <= to && n < most; i++) items[n++] = (int32_t)i;
+        for (long i = from; i <= to && n <= most; i++, n++)
+            if (n < most) items[n] = (int32_t)i;
     }
     return n;
 }
@@ -151,6 +155,7 @@ static int draw_items(run *r, const char *text, const char *png) {
     if (!n)
         return fv_fail(r->c, FV_EUSAGE, "--items %s: numbers of test items as in 3,7,20-40, below %d", text,
                        r->count[SPLIT_TEST]);
+    if (n > 256) return fv_fail(r->c, FV_EUSAGE, "--items: at most 256 are drawn");
     return r->task->draw(r, items, n, png);
 }
 

@@ -243,7 +243,7 @@ int cmd_heatmap(int argc, char **argv) {
          viewer_patch(&w[0]) != viewer_patch(&w[1])))
         ok = fv_fail(w[0].r.c, FV_EUSAGE, "%s and %s differ in img_size, in_chans or patch_size", w[0].dir,
                      w[1].dir);
-    files f = {NULL, 0};
+    files f = {NULL, 0, 0};
     ok = ok && files_list(w[0].r.c, &f, a.words + 1, a.count - 1) && draw_sheet(w, runs, &f, rows, masks, png);
     int count = f.count;
     if (w[0].open) fv_free(w[0].r.c, f.at);

@@ -144,7 +144,7 @@ static int probe_data(viewer *w, int items, probe *p) {
 /* ---- attention on the object ---- */
 static int probe_masks(viewer *w, const char *folder, const char *masks, probe *p) {
     fv_ctx *c = w->r.c;
-    files f = {NULL, 0};
+    files f = {NULL, 0, 0};
     double sum[INSIGHT_SCORES] = {0, 0}, area = 0, row[MOST_TOKENS];
     int S = viewer_size(w), C = viewer_channels(w), counted = 0;
     uint8_t *picture = (uint8_t *)fv_alloc(c, (size_t)(S * S * C)), truth[MOST_TOKENS];

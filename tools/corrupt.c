@@ -1,5 +1,6 @@
 #define _GNU_SOURCE /* M_PI */
 #include "corrupt.h"
+#include "draw.h"
 #include <math.h>
 #include <string.h>
 #ifdef HAVE_STB
@@ -7,9 +8,6 @@
 #define STB_IMAGE_STATIC
 #define STBI_ONLY_JPEG
 #define STBI_NO_STDIO
-#define STB_IMAGE_WRITE_IMPLEMENTATION
-#define STB_IMAGE_WRITE_STATIC
-#define STBI_WRITE_NO_STDIO
 #if defined(__GNUC__)
 #pragma GCC diagnostic ignored                                                                               \
     "-Wunused-function" /* of stb's that are declared and left out; judged at the end of the file */
@@ -18,7 +16,6 @@
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 #endif
 #include <stb/stb_image.h>
-#include <stb/stb_image_write.h>
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
 #endif
@@ -28,6 +25,7 @@ const char *corrupt_name(int kind) {
     static const char *const names[CORRUPT_KINDS] = {"noise", "blur", "contrast", "jpeg", "rotation"};
     return kind >= 0 && kind < CORRUPT_KINDS ? names[kind] : "?";
 }
+double corrupt_ratio(double error, double others) { return others > 0 ? 100 * error / others : NAN; }
 int corrupt_task(const char *task) { return !strcmp(task, "image"); }
 
 double corrupt_strength(int kind, int level, int side) {
@@ -93,31 +91,15 @@ void corrupt_contrast(uint8_t *pixels, int w, int h, int channels, double left) 
 }
 
 #ifdef HAVE_STB
-typedef struct sink {
-    fv_ctx *c;
-    fv_text text;
-} sink;
-static void keep_jpeg(void *user, void *data, int size) {
-    sink *s = (sink *)user;
-    size_t n = (size_t)size;
-    char *more = (char *)fv_alloc(s->c, s->text.size + n + 1);
-    if (more && s->text.size) memcpy(more, s->text.data, s->text.size);
-    if (more) memcpy(more + s->text.size, data, n), n += s->text.size;
-    fv_free(s->c, s->text.data);
-    s->text.data = more, s->text.size = more ? n : 0;
-}
 int corrupt_jpeg(fv_ctx *c, uint8_t *pixels, int w, int h, int channels, int quality) {
-    sink s = {c, {NULL, 0, 0}};
     int x = 0, y = 0, n = 0;
-    if (!stbi_write_jpg_to_func(keep_jpeg, &s, w, h, channels, pixels, quality))
-        fv_fail(c, FV_ENOMEM, "JPEG: no memory");
-    uint8_t *back = s.text.data ? stbi_load_from_memory((const uint8_t *)s.text.data, (int)s.text.size, &x,
-                                                        &y, &n, channels)
-                                : NULL;
+    size_t size;
+    uint8_t *file = jpeg_write(c, pixels, w, h, channels, quality, &size),
+            *back = file ? stbi_load_from_memory(file, (int)size, &x, &y, &n, channels) : NULL;
     if (back && x == w && y == h) memcpy(pixels, back, (size_t)(w * h * channels));
     else fv_fail(c, FV_ENOMEM, "JPEG: %s", stbi_failure_reason() ? stbi_failure_reason() : "no memory");
     stbi_image_free(back);
-    fv_free(c, s.text.data);
+    fv_free(c, file);
     return !fv_error(c);
 }
 #else

@@ -16,6 +16,8 @@ enum {
 };
 const char *corrupt_name(int kind); /* "noise", "blur", "contrast", "jpeg", "rotation" */
 int corrupt_task(const char *task); /* 1 when the task's test items are pictures that can be corrupted */
+/* A term of the mean corruption error: percent of the other's error; NAN where that is 0, for then there is no such ratio. */
+double corrupt_ratio(double error, double others);
 /* The strength of a kind at level 1..5: the noise's and the blur's standard deviation (of 0..1, in
  * pixels), what is left of the contrast, JPEG's quality, degrees. */
 double corrupt_strength(int kind, int level, int side);

@@ -156,19 +156,33 @@ double draw_paragraph(canvas *v, const char *text, double x, double y, double si
 }
 
 #ifdef HAVE_STB
+/* what stb has written so far: a PNG in one piece, a JPEG in many */
 typedef struct sink { fv_ctx *c; uint8_t *data; size_t size; } sink;
-static void keep_png(void *user, void *data, int size) {
+static void keep(void *user, void *data, int size) {
     sink *s = (sink *)user;
-    s->data = (uint8_t *)fv_alloc(s->c, (size_t)size);
-    s->size = (size_t)size;
-    if (s->data) memcpy(s->data, data, (size_t)size);
+    uint8_t *more = (uint8_t *)fv_alloc(s->c, s->size + (size_t)size + 1);
+    if (more && s->size) memcpy(more, s->data, s->size);
+    if (more) memcpy(more + s->size, data, (size_t)size);
+    fv_free(s->c, s->data);
+    s->data = more, s->size = more ? s->size + (size_t)size : 0;
 }
 #endif
+uint8_t *jpeg_write(fv_ctx *c, const uint8_t *pixels, int w, int h, int channels, int quality, size_t *size) {
+#ifdef HAVE_STB
+    sink s = {c, NULL, 0};
+    if (!stbi_write_jpg_to_func(keep, &s, w, h, channels, pixels, quality)) fv_fail(c, FV_ENOMEM, "JPEG: no memory");
+    *size = s.size;
+    return s.data;
+#else
+    (void)pixels, (void)w, (void)h, (void)channels, (void)quality, (void)size;
+    return fv_fail(c, FV_EUNAVAILABLE, "JPEG wants stb_image_write: install libstb-dev and build again"), (uint8_t *)NULL;
+#endif
+}
 int canvas_save(fv_ctx *c, const canvas *v, const char *path) {
 #ifdef HAVE_STB
     sink s = {c, NULL, 0};
     if (fv_error(c) || !v->rgb) return 0;
-    if (!stbi_write_png_to_func(keep_png, &s, v->width, v->height, 3, v->rgb, v->width * 3)) return fv_fail(c, FV_ENOMEM, "%s: no memory for the picture", path);
+    if (!stbi_write_png_to_func(keep, &s, v->width, v->height, 3, v->rgb, v->width * 3)) return fv_fail(c, FV_ENOMEM, "%s: no memory for the picture", path);
     int ok = s.data && fv_write_file(c, path, s.data, s.size);
     fv_free(c, s.data);
     return ok;

@@ -22,6 +22,9 @@ double draw_paragraph(canvas *v, const char *text, double x, double y, double si
 /* errors  FV_EIO, FV_EUNAVAILABLE (built without stb) */
 int canvas_save(fv_ctx *c, const canvas *v, const char *path);
 
+/* Pixels u8 [h,w,channels] as a JPEG file in memory, owned by c, and its size. NULL and FV_ENOMEM, FV_EUNAVAILABLE (built without stb). */
+uint8_t *jpeg_write(fv_ctx *c, const uint8_t *pixels, int w, int h, int channels, int quality, size_t *size);
+
 /* A colour of emoji `codepoints` (0 at the end), RGBA 136x128 in out; 0: the font has none, or FreeType is missing (then an error). */
 enum { EMOJI_W = 136, EMOJI_H = 128 };
 typedef struct emoji_font emoji_font;

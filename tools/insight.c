@@ -141,28 +141,36 @@ int viewer_truth(viewer *w, const char *file, const char *masks, uint8_t *truth)
 }
 
 /* ---- the pictures: files, or folders of them, or of folders of classes ---- */
-static void add_file(files *f, const char *path) {
-    if (f->count < MOST_FILES) snprintf(f->at[f->count++], sizeof f->at[0], "%.1023s", path);
+static void add_file(fv_ctx *c, files *f, const char *path) {
+    if (f->count == f->room) {
+        int room = f->room ? 2 * f->room : 64;
+        char(*at)[1024] = (char(*)[1024])fv_alloc(c, (size_t)room * sizeof *at);
+        if (!at) return;
+        if (f->count) memcpy(at, f->at, (size_t)f->count * sizeof *at);
+        fv_free(c, f->at);
+        f->at = at, f->room = room;
+    }
+    if (strlen(path) >= sizeof f->at[0]) fv_fail(c, FV_EUSAGE, "%.60s...: a path of over 1023 bytes", path);
+    else strcpy(f->at[f->count++], path);
 }
 static void add_folder(fv_ctx *c, files *f, const char *dir, int deep) {
     char path[2200];
     for (int folders = 0; folders <= deep; folders++) {
         int n = 0;
-        char **name = folder_list(c, dir, folders ? "" : ".png", folders, &n);
+        char **name = folder_list(c, dir, "", folders, &n);
         for (int i = 0; name && i < n; i++) {
-            snprintf(path, sizeof path, "%.1000s/%.1000s", dir, name[i]);
+            snprintf(path, sizeof path, "%.1100s/%.1000s", dir, name[i]);
             if (folders) add_folder(c, f, path, 0);
-            else add_file(f, path);
+            else if (picture_named(name[i])) add_file(c, f, path);
         }
         fv_free(c, name);
     }
 }
 int files_list(fv_ctx *c, files *f, const char *const *words, int count) {
     struct stat st;
-    f->at = (char(*)[1024])fv_alloc(c, (size_t)MOST_FILES * sizeof *f->at);
-    for (int i = 0; i < count && f->at; i++) {
+    for (int i = 0; i < count && !fv_error(c); i++) {
         if (!stat(words[i], &st) && S_ISDIR(st.st_mode)) add_folder(c, f, words[i], 1);
-        else add_file(f, words[i]);
+        else add_file(c, f, words[i]);
     }
-    return f->count ? 1 : fv_fail(c, FV_EUSAGE, "%s: no picture", words[0]);
+    return fv_error(c) ? 0 : f->count ? 1 : fv_fail(c, FV_EUSAGE, "%s: no picture", words[0]);
 }

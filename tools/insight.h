@@ -34,7 +34,7 @@ int insight_fits(run *r);
 void insight_class_row(const insight *s, int which, int item, double *out);
 
 /* ---- a run to look into, one picture at a time ---- */
-enum { MOST_TOKENS = 4096, MOST_FILES = 4096 };
+enum { MOST_TOKENS = 4096 };
 typedef struct viewer {
     run r;
     insight s;
@@ -53,10 +53,10 @@ int viewer_look(viewer *w, const uint8_t *picture);
  * [tokens-1]. 1 when one of them is 1; 0 otherwise, and an error where there is no mask. */
 int viewer_truth(viewer *w, const char *file, const char *masks, uint8_t *truth);
 
-/* Pictures: files, or folders of PNG files, or of folders of classes. */
+/* Pictures: files, or folders of PNG and JPEG files, or of folders of classes. */
 typedef struct files {
     char (*at)[1024];
-    int count;
+    int count, room;
 } files;
 int files_list(fv_ctx *c, files *f, const char *const *words, int count);
 #endif

@@ -158,7 +158,7 @@ void table_markdown(fv_ctx *c, const report *p, fv_text *t) {
         else fv_text_add(c, t, "| ");
         fv_text_add(c, t, "%.0f | %.0f | %.0f |", a->run[0]->trained, a->run[0]->frozen, speed_of(p, a));
         if (p->trials) fv_text_add(c, t, " %.3g |", a->lr_scale);
-        if (p->corrupt) fv_text_add(c, t, " %.1f |", a->mce);
+        if (p->corrupt) fv_text_add(c, t, isnan(a->mce) ? " n/a |" : " %.1f |", a->mce);
         fv_text_add(c, t, "\n");
     }
 }
@@ -174,12 +174,12 @@ static void corruption(fv_ctx *c, const report *p, fv_text *t) {
             for (int s = 0; s < p->seeds; s++) sum += a->run[s]->error[k] / p->seeds;
             fv_text_add(c, t, "<td>%.1f", sum);
         }
-        fv_text_add(c, t, "<td>%.1f</tr>\n", a->mce);
+        fv_text_add(c, t, isnan(a->mce) ? "<td>n/a</tr>\n" : "<td>%.1f</tr>\n", a->mce);
     }
     fv_text_add(c, t,
                 "</table>\n<p><small>Errors in percent, mean over five severities and all seeds. mCE: each "
                 "error divided by that of what the arm is compared with, mean over the "
-                "five kinds, times 100: under 100 is more robust.</small></p>\n");
+                "five kinds, times 100: under 100 is more robust; n/a where that other error is 0.</small></p>\n");
 }
 static void tuning(fv_ctx *c, const report *p, fv_text *t) {
     fv_text_add(c, t,

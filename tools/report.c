@@ -167,7 +167,7 @@ static void compute_corruption(const report *p, arm *a, const arm *ref) {
         mce[s] = 0;
         if (!a->run[s]->corrupted || !ref->run[s]->corrupted) return;
         for (int k = 0; k < CORRUPT_KINDS; k++)
-            mce[s] += 100 * a->run[s]->error[k] / ref->run[s]->error[k] / CORRUPT_KINDS;
+            mce[s] += corrupt_ratio(a->run[s]->error[k], ref->run[s]->error[k]) / CORRUPT_KINDS;
     }
     mean_and_sd(mce, p->seeds, &a->mce, &a->mce_sd);
 }
@@ -197,7 +197,7 @@ static void print_json(const report *p) {
         if (p->seeds > 1) printf(",\"sd\":%.6g", a->sd);
         if (a->ref != i) printf(",\"against\":\"%s\",\"difference\":%.6g", p->arm[a->ref].name, a->diff);
         if (!isnan(a->low)) printf(",\"low\":%.6g,\"high\":%.6g", a->low, a->high);
-        if (!isnan(a->mce)) printf(",\"mce\":%.6g", a->mce);
+        if (p->corrupt) printf(isnan(a->mce) ? ",\"mce\":null" : ",\"mce\":%.6g", a->mce);
         if (p->trials) printf(",\"lr_scale\":%.6g", a->lr_scale);
         printf(",\"trainable_parameters\":%.0f,\"frozen_parameters\":%.0f,\"images_per_s\":%.6g,\"final\":%s}\n",
                a->run[0]->trained, a->run[0]->frozen, mean_speed(p, a), i + 1 == p->arms ? "true" : "false");
@@ -216,7 +216,7 @@ static void print_table(const report *p) {
         printf("%-22s %9.3f %7s %10s %19s %9.0f %9.0f %8.0f", a->name, a->mean, sd, diff, between,
                a->run[0]->trained, a->run[0]->frozen, mean_speed(p, a));
         if (p->trials) printf(" %6.3g", a->lr_scale);
-        if (p->corrupt) printf(" %6.1f", a->mce);
+        if (p->corrupt) printf(isnan(a->mce) ? "    n/a" : " %6.1f", a->mce);
         printf("\n");
     }
     if (p->seeds == 1)

@@ -22,7 +22,7 @@ static int from_medmnist(fv_ctx *c, const char *path, const char *split, picture
     return !fv_error(c);
 }
 
-static int is_picture(const char *name) {
+int picture_named(const char *name) {
     const char *dot = strrchr(name, '.');
     return dot && (!strcmp(dot, ".png") || !strcmp(dot, ".PNG") || !strcmp(dot, ".jpg") || !strcmp(dot, ".JPG") || !strcmp(dot, ".jpeg") || !strcmp(dot, ".JPEG"));
 }
@@ -33,13 +33,15 @@ static int from_folders(fv_ctx *c, const char *dir, int size, int channels, pict
     size_t each = (size_t)size * (size_t)size * (size_t)channels;
     char **name = folder_list(c, dir, "", 1, &classes);
     if (name && !classes) fv_fail(c, FV_EIO, "%s: no folder of a class", dir);
+    for (int k = 0; k < classes; k++) /* names travel with the run, and tell which class is which */
+        if (strlen(name[k]) > 63) fv_fail(c, FV_EUSAGE, "%s/%s: a class's name has 63 bytes at most", dir, name[k]);
     for (int pass = 0; pass < 2 && !fv_error(c); pass++) {
         int at = 0;
         for (int k = 0; k < classes && !fv_error(c); k++) {
             snprintf(folder, sizeof folder, "%.2000s/%.2000s", dir, name[k]);
             char **file = folder_list(c, folder, "", 0, &n);
             for (int i = 0; i < n && file && !fv_error(c); i++) {
-                if (!is_picture(file[i])) continue;
+                if (!picture_named(file[i])) continue;
                 snprintf(path, sizeof path, "%.4300s/%.4300s", folder, file[i]);
                 if (pass) picture_fit(c, path, size, channels, p->data + (size_t)at * each), p->label[at] = k;
                 at++;

@@ -52,24 +52,35 @@ static int keys_make_sense(run *r) {
     return !augmented(r, &d) || fv_augment_scratch_size(r->c, &d, image_size(r), image_size(r), channels(r)) > 0;
 }
 
+/* The labels of a split as those of the run's classes, by their names: folders of a split need not be all there. */
+static int same_classes(run *r, const char *dir, pictures *p) {
+    int *is = (int *)fv_alloc(r->c, (size_t)(p->classes + 1) * sizeof *is);
+    for (int k = 0; is && k < p->classes && !fv_error(r->c); k++) {
+        while (is[k] < r->classes && strcmp(p->class_name[k], r->class_names[is[k]])) is[k]++;
+        if (is[k] == r->classes) fv_fail(r->c, FV_EUSAGE, "%s: the class \"%s\" is none of the %d that are trained", dir, p->class_name[k], r->classes);
+    }
+    for (int i = 0; is && i < p->count; i++) p->label[i] = is[p->label[i]];
+    fv_free(r->c, is);
+    return !fv_error(r->c);
+}
+
 static int image_open(run *r, const char *dir) {
     if (!keys_make_sense(r)) return 0;
     image_data *d = (image_data *)fv_alloc(r->c, sizeof *d);
     r->data = d;
     if (!d || !pictures_open(r->c, dir, "train", image_size(r), channels(r), &d->split[0]) || !pictures_open(r->c, dir, "test", image_size(r), channels(r), &d->split[1])) return 0;
     int classes = d->split[0].classes;
-    if (d->split[1].classes > classes) return fv_fail(r->c, FV_EUSAGE, "%s: the test pictures have %d classes, the training pictures %d", dir, d->split[1].classes, classes);
     if (r->model && classes > r->model->num_classes) return fv_fail(r->c, FV_EUSAGE, "%s: %d classes, the run has %d", dir, classes, r->model->num_classes);
     for (int s = 0; s < 2; s++) {
         r->count[s] = d->split[s].count;
         if (!fits(r, &d->split[s])) return 0;
     }
     if (!run_put_classes(r, classes)) return 0;
-    if (r->class_names) return 1;
-    r->classes = classes;
-    r->class_names = (char (*)[64])fv_alloc(r->c, (size_t)classes * 64);
-    for (int i = 0; i < classes && r->class_names; i++) memcpy(r->class_names[i], d->split[0].class_name[i], 64);
-    return !fv_error(r->c);
+    if (!r->class_names) {
+        r->class_names = (char (*)[64])fv_alloc(r->c, (size_t)classes * 64);
+        if (r->class_names) memcpy(r->class_names, d->split[0].class_name, (size_t)classes * 64), r->classes = classes;
+    }
+    return same_classes(r, dir, &d->split[0]) && same_classes(r, dir, &d->split[1]);
 }
 
 static void image_close(run *r) {
