@@ -1941,6 +1941,15 @@ FV_DEF float fv_rng_beta(fv_rng *r, float alpha) {
 /* ======================================================================================================
  * >>kernels (implementation) -- one text, compiled once per ISA: this header includes itself with FV__PASS set
  * ====================================================================================================== */
+/* P of GELU's Phi (over x^2 <= 5.5^2) and of its slope (6^2), see vhalf_odd: our own least-maximum fits of x P, rounded one at a time */
+static const float fv__phi_coef[] = {
+    0.1285519302f,  -0.06417234242f, 0.04773763567f,  -0.03879262507f, 0.03207035735f,  -0.02605018951f, 0.02036320232f,  -0.01498885639f,
+    0.01023334824f, -0.00684748264f, 0.004611695185f, -0.002379216719f, 7.287348853e-4f, -5.576563417e-4f, 6.287503056e-4f, -2.281868656e-4f};
+static const float fv__slope_coef[] = {
+    0.1178977638f,   -0.05934276432f, 0.04605762661f,  -0.04236707091f, 0.04455707967f,  -0.05091849715f, 0.05867918953f,
+    -0.06441131234f, 0.06694955379f,  -0.06544470042f, 0.05417923629f,  -0.03689573333f, 0.03189898282f,  -0.03238430247f,
+    0.01549452823f,  0.001302995835f, 0.002198678441f, -0.00681417156f, 0.002696256619f};
+
 /* One step of AdamW: the gradient's factor, decay rates of both moments, what is left of a weight, the step over the first moment's
  * correction, 1/sqrt of the second's */
 typedef struct fv__adamw_step { float scale, beta1, beta2, keep, step, root, eps; } fv__adamw_step;
@@ -1981,8 +1990,9 @@ typedef struct fv__kernels {
     void (*adamw)(void *w, void *m, void *v, const void *g, int64_t n, const fv__adamw_step *s);
     /* gemm: see >>gemm. mr x nr is the tile one call of the micro-kernel computes */
     int mr, nr;
-    /* half: 1: only the left half of the columns, 2: only the upper half of the rows, 3: both */
-    void (*tile)(int half, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias,
+    /* rows, cols: how much of the tile is wanted; where both are at most half of it, no more is computed. exact: no more is stored
+     * either, else out has room for all of the tile */
+    void (*tile)(int64_t rows, int64_t cols, int exact, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias,
                  const void *from, int64_t from_ld, void *out, int64_t ld);
     void (*pack)(void *dst, const void *src, int64_t rs, int64_t cs, int rows, int64_t k, int width);
     /* rows of src that are the panels' own: k rows of cols numbers, cs apart, to panels of width columns, `panel` numbers apart */
@@ -2237,11 +2247,25 @@ FV__TARGET static inline FV__V FV__FN(verf)(FV__V x) {
 FV__TARGET static inline FV__V FV__FN(vsigmoid)(FV__V x) {
     return FV__DIV(FV__SET1(1), FV__ADD(FV__SET1(1), FV__FN(vexp)(FV__SUB(FV__SET1(0), x))));
 }
-/* Phi(x) = (1 + erf(x/sqrt 2))/2, the normal distribution below x */
-FV__TARGET static inline FV__V FV__FN(vphi)(FV__V x) {
-    FV__V e = FV__FN(verf)(FV__MUL(x, FV__SET1(0.70710678118654752)));
-    return FV__FMA(FV__SET1(0.5), e, FV__SET1(0.5));
+/* Phi(x) = (1 + erf(x/sqrt 2))/2, the normal distribution below x, and the slope of x Phi(x), Phi(x) + x exp(-x^2/2)/sqrt(2 pi) */
+#if FV__PASS == FV__PASS_F64
+static inline double FV__FN(vphi)(double x) { return 0.5 + 0.5 * erf(x * 0.70710678118654752); }
+static inline double FV__FN(vgelu_slope)(double x) { return FV__FN(vphi)(x) + x * 0.39894228040143268 * exp(-0.5 * x * x); }
+#else
+/* 1/2 + x P(x^2): both are odd about 1/2. x stays within +-most; x^2 is mapped to [-1,1], where coefficients are small. A NaN stays. */
+FV__ALWAYS_INLINE FV__TARGET static FV__V FV__FN(vhalf_odd)(FV__V x, double most, const float *coef, const int count) {
+    x = FV__VMIN(FV__SET1(most), FV__VMAX(FV__SET1(-most), x));
+    FV__V v = FV__FMA(FV__MUL(x, x), FV__SET1(2 / (most * most)), FV__SET1(-1)), p = FV__SET1(coef[count - 1]);
+    FV__UNROLL for (int i = count - 2; i >= 0; i--) p = FV__FMA(p, v, FV__SET1(coef[i]));
+    return FV__FMA(x, p, FV__SET1(0.5));
 }
+FV__TARGET static inline FV__V FV__FN(vphi)(FV__V x) { /* at -5.5 just under 0, so that 0 it is from there on */
+    return FV__VMAX(FV__SET1(0), FV__FN(vhalf_odd)(x, 5.5, fv__phi_coef, FV__COUNT(fv__phi_coef)));
+}
+FV__TARGET static inline FV__V FV__FN(vgelu_slope)(FV__V x) {
+    return FV__FN(vhalf_odd)(x, 6, fv__slope_coef, FV__COUNT(fv__slope_coef));
+}
+#endif
 
 /* ---- elementwise: ARGS are typed pointers set from void ones; EXPR gives the vector stored to y[i] ---- */
 #define FV__LOAD(p) FV__FN(ld)((p) + i, n - i)
@@ -2300,10 +2324,6 @@ FV__TARGET static void FV__FN(vec_erf)(void *y, const void *x_, int64_t n) {
 FV__TARGET static void FV__FN(gelu)(void *y, const void *x_, int64_t n) {
     FV__TYPED(x);
     FV__EACH(y, FV__MUL(FV__LOAD(x), FV__FN(vphi)(FV__LOAD(x))))
-}
-FV__TARGET static inline FV__V FV__FN(vgelu_slope)(FV__V x) { /* Phi(x) + x exp(-x^2/2)/sqrt(2 pi) */
-    FV__V e = FV__FN(vexp)(FV__MUL(FV__MUL(x, x), FV__SET1(-0.5)));
-    return FV__FMA(FV__MUL(x, FV__SET1(0.39894228040143268)), e, FV__FN(vphi)(x));
 }
 FV__TARGET static void FV__FN(gelu_grad)(void *gx, const void *x_, const void *gy_, int64_t n) {
     FV__TYPED(x);
@@ -2591,14 +2611,31 @@ FV__ALWAYS_INLINE FV__TARGET static void FV__FN(some_tile)(const int rows, const
     }
 }
 
-FV__TARGET static void FV__FN(tile)(int half, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias,
-                                    const void *from, int64_t from_ld, void *out, int64_t ld) {
-    switch (half) {
-    case 0: FV__FN(some_tile)(FV__MR, FV__NRV, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld); break;
-    case 1: FV__FN(some_tile)(FV__MR, (FV__NRV + 1) / 2, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld); break;
-    case 2: FV__FN(some_tile)((FV__MR + 1) / 2, FV__NRV, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld); break;
-    default: FV__FN(some_tile)((FV__MR + 1) / 2, (FV__NRV + 1) / 2, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld);
+/* m rows of n numbers of a tile, [MR][NR], go out; from as above */
+FV__TARGET static void FV__FN(store_part)(const FV__T *part, int64_t m, int64_t n, const void *from_, int64_t from_ld, void *out_, int64_t ld) {
+    const FV__T *from = (const FV__T *)from_;
+    FV__T *out = (FV__T *)out_;
+    for (int64_t i = 0; i < m; i++, part += FV__NR, out += ld, from += from ? from_ld : 0)
+        for (int64_t j = 0; j < n; j += FV__W) {
+            FV__V v = FV__LD(part + j);
+            if (from) v = FV__ADD(v, FV__FN(ld)(from + j, n - j));
+            FV__FN(st)(out + j, v, n - j);
+        }
+}
+FV__TARGET static void FV__FN(tile)(int64_t rows, int64_t cols, int exact, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb,
+                                    const void *bias, const void *from, int64_t from_ld, void *out, int64_t ld) {
+    FV__T part[FV__MR * FV__NR];
+    int whole = !exact || (rows >= FV__MR && cols >= FV__NR);
+    const void *first = whole ? from : NULL;
+    void *to = whole ? out : part;
+    int64_t to_ld = whole ? ld : FV__NR;
+    switch ((cols <= FV__NR / 2) + 2 * (rows <= FV__MR / 2)) {
+    case 0: FV__FN(some_tile)(FV__MR, FV__NRV, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld); break;
+    case 1: FV__FN(some_tile)(FV__MR, (FV__NRV + 1) / 2, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld); break;
+    case 2: FV__FN(some_tile)((FV__MR + 1) / 2, FV__NRV, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld); break;
+    default: FV__FN(some_tile)((FV__MR + 1) / 2, (FV__NRV + 1) / 2, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld);
     }
+    if (!whole) FV__FN(store_part)(part, FV__MIN(rows, (int64_t)FV__MR), FV__MIN(cols, (int64_t)FV__NR), from, from_ld, out, ld);
 }
 
 /* 4x4 transposes for packing: rows r..r+3 of src (stride rs), columns p..p+3, to dst[p][r] */
@@ -2626,6 +2663,34 @@ FV__TARGET static void FV__FN(tile)(int half, int64_t k, const void *a, int64_t 
     } while (0)
 #endif
 
+#if FV__PASS == FV__PASS_AVX512
+/* 16 rows of src (stride rs) of 16 numbers each, turned: to dst[p][r]. Pairs of rows, then fours, then the quarters of all 16. */
+#define FV__QUARTERS(a, b, which) _mm512_maskz_shuffle_f32x4((__mmask16)-1, a, b, which)
+FV__TARGET static void FV__FN(transpose16)(float *dst, int64_t width, const float *src, int64_t rs) {
+    const __mmask16 all = (__mmask16)-1;
+    __m512d two[16];
+    __m512 four[16];
+    FV__UNROLL for (int i = 0; i < 16; i += 2) {
+        __m512 x = _mm512_loadu_ps(src + i * rs), y = _mm512_loadu_ps(src + (i + 1) * rs);
+        two[i] = _mm512_castps_pd(_mm512_maskz_unpacklo_ps(all, x, y)), two[i + 1] = _mm512_castps_pd(_mm512_maskz_unpackhi_ps(all, x, y));
+    }
+    FV__UNROLL for (int i = 0; i < 16; i++) { /* four[4g + c]: of rows 4g..4g+3 the columns c, c+4, c+8, c+12 */
+        int at = i / 4 * 4 + i % 4 / 2;
+        four[i] = _mm512_castpd_ps(i % 2 ? _mm512_maskz_unpackhi_pd((__mmask8)-1, two[at], two[at + 2])
+                                         : _mm512_maskz_unpacklo_pd((__mmask8)-1, two[at], two[at + 2]));
+    }
+    FV__UNROLL for (int c = 0; c < 4; c++) {
+        __m512 low = FV__QUARTERS(four[c], four[c + 4], 0x44), low2 = FV__QUARTERS(four[c + 8], four[c + 12], 0x44);
+        __m512 high = FV__QUARTERS(four[c], four[c + 4], 0xee), high2 = FV__QUARTERS(four[c + 8], four[c + 12], 0xee);
+        _mm512_storeu_ps(dst + c * width, FV__QUARTERS(low, low2, 0x88));
+        _mm512_storeu_ps(dst + (c + 4) * width, FV__QUARTERS(low, low2, 0xdd));
+        _mm512_storeu_ps(dst + (c + 8) * width, FV__QUARTERS(high, high2, 0x88));
+        _mm512_storeu_ps(dst + (c + 12) * width, FV__QUARTERS(high, high2, 0xdd));
+    }
+}
+#undef FV__QUARTERS
+#endif
+
 /* dst[p][r] = src[r*rs + p*cs] for r < rows, p < k; rows up to width are zero. 4-byte elements also stand for pairs of bf16. */
 FV__TARGET static void FV__FN(pack)(void *dst_, const void *src_, int64_t rs, int64_t cs, int rows, int64_t k, int width) {
     FV__T *dst = (FV__T *)dst_;
@@ -2639,6 +2704,16 @@ FV__TARGET static void FV__FN(pack)(void *dst_, const void *src_, int64_t rs, in
             }
         return;
     }
+#if FV__PASS == FV__PASS_AVX512
+    if (cs == 1 && rows >= 16)
+        for (; p + 16 <= k; p += 16, dst += 16 * width) {
+            for (int r = 0; r < rows; r += 16) {
+                int at = FV__MIN(r, rows - 16); /* the last group overlaps the one before */
+                FV__FN(transpose16)(dst + at, width, src + p + at * rs, rs);
+            }
+            for (int64_t q = 0; rows < width && q < 16; q++) memset(dst + q * width + rows, 0, (size_t)(width - rows) * sizeof *dst);
+        }
+#endif
 #ifdef FV__TRANSPOSE4
     if (cs == 1 && rows >= 4)
         while (p + 4 <= k) { /* 16 columns, a cache line of each row, before the next: rows may share a cache set */
@@ -2845,15 +2920,23 @@ FV__ALWAYS_INLINE FV__TARGET_BF16 static void fv__some_tile_bf16(const int rows,
         else _mm512_storeu_ps(out + i * ld + j * 16, s[i][j]);
     }
 }
-/* narrow: the sums are stored as bf16 */
-FV__TARGET_BF16 static void fv__tile_bf16(int half, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, const void *bias,
-                                          const void *from, int64_t from_ld, void *out, int64_t ld, int narrow) {
-    switch (half) {
-    case 0: fv__some_tile_bf16(14, 2, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow); break;
-    case 1: fv__some_tile_bf16(14, 1, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow); break;
-    case 2: fv__some_tile_bf16(7, 2, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow); break;
-    default: fv__some_tile_bf16(7, 1, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow);
+/* narrow: the sums are stored as bf16; rows, cols, exact as in struct fv__kernels */
+FV__TARGET_BF16 static void fv__tile_bf16(int64_t rows, int64_t cols, int exact, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b,
+                                          const void *bias, const void *from, int64_t from_ld, void *out, int64_t ld, int narrow) {
+    float part[14 * 32];
+    int whole = !exact || (rows >= 14 && cols >= 32), small = whole && narrow;
+    const void *first = whole ? from : NULL;
+    void *to = whole ? out : part;
+    int64_t to_ld = whole ? ld : 32, m = FV__MIN(rows, (int64_t)14), n = FV__MIN(cols, (int64_t)32);
+    switch ((cols <= 16) + 2 * (rows <= 7)) {
+    case 0: fv__some_tile_bf16(14, 2, k, a, rs, cs, b, bias, first, from_ld, to, to_ld, small); break;
+    case 1: fv__some_tile_bf16(14, 1, k, a, rs, cs, b, bias, first, from_ld, to, to_ld, small); break;
+    case 2: fv__some_tile_bf16(7, 2, k, a, rs, cs, b, bias, first, from_ld, to, to_ld, small); break;
+    default: fv__some_tile_bf16(7, 1, k, a, rs, cs, b, bias, first, from_ld, to, to_ld, small);
     }
+    if (whole) return;
+    if (!narrow || from) FV__FN(store_part)(part, m, n, from, from_ld, narrow ? part : out, narrow ? 32 : ld);
+    for (int64_t i = 0; narrow && i < m; i++) FV__FN(to_bf16)((uint16_t *)out + i * ld, part + 32 * i, n);
 }
 /* pack_columns for pairs: rows p and p+1 interleaved, dst[p/2][r] = {src[p][r], src[p+1][r]}; panel in bf16 numbers. width is 32, or at
  * most 16: then two panels are filled at a time. Pairs past a row's end run into the next row, which is written after it. */
@@ -3063,22 +3146,21 @@ static int64_t fv__tile_of(const fv__gemm *g, int64_t *nr) {
     return g->k->mr;
 }
 
-/* rows, cols: how much of the tile is wanted; less than half of it is not computed. narrow: bf16 goes out, of bf16 products only */
-static void fv__tile_to(const fv__gemm *g, int64_t rows, int64_t cols, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b,
+/* rows, cols, exact: see struct fv__kernels. narrow: bf16 goes out, of bf16 products only */
+static void fv__tile_to(const fv__gemm *g, int64_t rows, int64_t cols, int exact, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b,
                         int64_t ldb, const void *bias, const void *from, int64_t from_ld, void *out, int64_t ld, int narrow) {
-    int half = (cols <= g->nr / 2) + 2 * (rows <= g->mr / 2);
 #ifdef FV__X86
     if (g->compute == FV_BF16) {
-        fv__tile_bf16(half, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow);
+        fv__tile_bf16(rows, cols, exact, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow);
         return;
     }
 #endif
     (void)narrow;
-    g->k->tile(half, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld);
+    g->k->tile(rows, cols, exact, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld);
 }
 static void fv__tile(const fv__gemm *g, int64_t rows, int64_t cols, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b,
                      int64_t ldb, const void *bias, const void *from, int64_t from_ld, void *out, int64_t ld) {
-    fv__tile_to(g, rows, cols, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld, 0);
+    fv__tile_to(g, rows, cols, 0, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld, 0);
 }
 
 /* One panel: `rows` rows (stride rs) by k columns (stride cs) of src, already of the computing type. */
@@ -3210,7 +3292,7 @@ static const char *fv__panel_b(const fv__gemm *g, int64_t j, int64_t p, int64_t 
     return g->pb + (size_t)(g->direct_b ? 0 : j) * fv__panel_bytes(g, g->nr) + (size_t)(p * g->nr) * g->element;
 }
 
-/* rows x cols of tiles that hang over the edge, or that are of another type: + residual, + or =, converted */
+/* rows x cols of sums that are not stored by the tiles themselves: + residual, + or =, converted */
 static void fv__gemm_store(const fv__gemm *g, char *sum, int64_t ld, int64_t row, int64_t col, int64_t rows, int64_t cols) {
     fv_type acc = g->compute == FV_F64 ? FV_F64 : FV_F32;
     size_t size = fv_type_size(g->out_type), as = fv_type_size(acc);
@@ -3265,7 +3347,7 @@ static void fv__block_of(const fv__gemm *g, int64_t job, int64_t *row, int64_t *
 }
 
 /* A block of C of the sums' own type: tiles are summed in place, slice after slice; bias, residual and what C held come with the
- * first. A C of bf16 gets its tiles with the last slice (narrow). Tiles over the edge, and all else, go through the thread's scratch.
+ * first. A C of bf16 gets its tiles with the last slice (narrow). All else is summed in the thread's scratch, and stored from there.
  * A panel of A stays in L1 while the block's panels of B, which L2 holds, pass by. */
 static void fv__block_job(void *arg, int job, int worker) {
     const fv__gemm *g = (const fv__gemm *)arg;
@@ -3273,36 +3355,29 @@ static void fv__block_job(void *arg, int job, int worker) {
     fv__block_of(g, job, &row, &col);
     int64_t rows = FV__MIN(g->block_m, g->m - row), cols = FV__MIN(g->block_n, g->n - col);
     fv_type acc_type = g->compute == FV_F64 ? FV_F64 : FV_F32;
-    size_t acc = fv_type_size(acc_type);
+    size_t acc = fv_type_size(acc_type), size = fv_type_size(g->out_type);
     char *sum = (char *)fv__scratch(g->c, worker);
     int in_place = g->out_type == acc_type && !(g->add && g->residual) && (!g->residual || g->residual_type == acc_type);
-    int narrow = g->compute == FV_BF16 && g->out_type == FV_BF16 && !g->add && !g->residual, direct = in_place || narrow;
+    int narrow = g->compute == FV_BF16 && g->out_type == FV_BF16 && !g->add && !g->residual;
     for (int64_t p = 0; p < FV__MAX(g->kk, 1); p += g->slice) {
         int64_t k = FV__MIN(g->slice, g->kk - p);
-        int to_bf16 = narrow && p + k == g->kk;
+        int to_c = in_place || (narrow && p + k == g->kk);
         for (int64_t i = 0; i < rows; i += g->mr) {
             const char *a = fv__panel_a(g, (row + i) / g->mr, p, &rs, &cs);
             for (int64_t j = 0; j < cols; j += g->nr) {
-                char padded[64 * 8];
+                char padded[64 * 8], *part = sum + (size_t)(i * g->block_n + j) * acc;
                 const char *bias = p == 0 ? fv__tile_bias(g, col + j, acc, padded) : NULL, *b = fv__panel_b(g, (col + j) / g->nr, p, &ldb);
-                int whole = i + g->mr <= rows && j + g->nr <= cols;
-                if (in_place && whole) {
-                    size_t at = (size_t)((row + i) * g->ldc + col + j) * acc;
-                    char *out = (char *)g->out + at;
-                    const char *from = p > 0 || g->add ? out : g->residual ? (const char *)g->residual + at : NULL;
-                    fv__tile(g, g->mr, g->nr, k, a, rs, cs, b, ldb, bias, from, g->ldc, out, g->ldc);
-                } else {
-                    char *part = sum + (size_t)(i * g->block_n + j) * acc, *out = part;
-                    int last = to_bf16 && whole;
-                    if (last) out = (char *)g->out + (size_t)((row + i) * g->ldc + col + j) * sizeof(uint16_t);
-                    fv__tile_to(g, rows - i, cols - j, k, a, rs, cs, b, ldb, bias, p > 0 ? part : NULL, g->block_n, out, last ? g->ldc : g->block_n, last);
-                }
+                int64_t at = (row + i) * g->ldc + col + j;
+                char *out = to_c ? (char *)g->out + (size_t)at * size : part;
+                const char *from = p > 0 ? (in_place ? out : part) : NULL;
+                if (in_place && p == 0 && g->add) from = out;
+                else if (in_place && p == 0 && g->residual) from = (const char *)g->residual + (size_t)at * acc;
+                fv__tile_to(g, rows - i, cols - j, to_c, k, a, rs, cs, b, ldb, bias, from, in_place ? g->ldc : g->block_n, out,
+                            to_c ? g->ldc : g->block_n, narrow && to_c);
             }
         }
     }
-    int64_t whole_rows = direct ? rows / g->mr * g->mr : 0, whole_cols = direct ? cols / g->nr * g->nr : 0;
-    if (whole_cols < cols) fv__gemm_store(g, sum + (size_t)whole_cols * acc, g->block_n, row, col + whole_cols, whole_rows, cols - whole_cols);
-    fv__gemm_store(g, sum + (size_t)(whole_rows * g->block_n) * acc, g->block_n, row + whole_rows, col, rows - whole_rows, cols);
+    if (!in_place && !narrow) fv__gemm_store(g, sum, g->block_n, row, col, rows, cols);
 }
 
 /* ---- a small C of a long k, as a weight's gradient is (k: all tokens). The parts of k are the jobs: each reads its rows of A and B
@@ -3367,11 +3442,10 @@ typedef struct fv__cast {
     char *to;
     fv_type type;
     int64_t rows, cols, ld, step, next; /* step: from a number to the next one in m, next: from a row to the next */
+    int64_t chunk; /* rows of a job */
     int round;
 } fv__cast;
-static void fv__cast_job(void *arg, int row, int worker) {
-    const fv__cast *j = (const fv__cast *)arg;
-    (void)worker;
+static void fv__cast_row(const fv__cast *j, int64_t row) {
     char *to = j->to + (size_t)(row * j->ld) * fv_type_size(j->type);
     const char *from = (const char *)j->m->data + (size_t)(row * j->next) * fv_type_size(j->m->type);
     if (j->step == 1) fv__convert_by(j->k, to, j->type, from, j->m->type, j->cols);
@@ -3379,6 +3453,11 @@ static void fv__cast_job(void *arg, int row, int worker) {
         for (int64_t i = 0; i < j->cols; i++) fv__set(to, j->type, i, fv__get(from, j->m->type, i * j->step));
     if (!j->round) return; /* bf16 products where the CPU has none: rounded operands, f32 arithmetic */
     for (int64_t i = 0; i < j->cols; i++) ((float *)(void *)to)[i] = fv__bf16_to(fv__bf16_from(((float *)(void *)to)[i]));
+}
+static void fv__cast_job(void *arg, int job, int worker) {
+    const fv__cast *j = (const fv__cast *)arg;
+    (void)worker;
+    for (int64_t row = job * j->chunk; row < FV__MIN((job + 1) * j->chunk, j->rows); row++) fv__cast_row(j, row);
 }
 /* rows x cols: as seen by the caller. Returns the span to free, or NULL when nothing had to be copied. */
 static fv__span *fv__cast_operand(fv_ctx *c, fv_mat *m, int64_t rows, int64_t cols, fv_type type, int round) {
@@ -3393,7 +3472,8 @@ static fv__span *fv__cast_operand(fv_ctx *c, fv_mat *m, int64_t rows, int64_t co
     fv__span *s = fv__pool_alloc(c, (size_t)(j.rows * j.ld) * fv_type_size(type));
     if (!s) return NULL;
     j.to = s->data;
-    fv_parallel(c, (int)j.rows, fv__cast_job, &j);
+    j.chunk = FV__MAX(16384 / FV__MAX(j.cols, 1), (int64_t)1);
+    fv_parallel(c, (int)FV__CEIL(j.rows, j.chunk), fv__cast_job, &j);
     m->data = s->data, m->type = type;
     m->rs = by_rows ? j.ld : 1, m->cs = by_rows ? 1 : j.ld;
     return s;
@@ -5013,9 +5093,9 @@ FV_DEF double fv_gradcheck(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, i
  * >>ops (implementation)
  * ====================================================================================================== */
 /* ---- what all ops share: rows of up to four inputs and three outputs, cut into fixed chunks for the threads. Row functions
- * see T (f32 or f64) only: bf16 is converted to and from a thread's scratch, a chunk at a time, and an output that adds
- * to a gradient goes through scratch too. ---- */
-enum { FV__MAX_IN = 4, FV__MAX_OUT = 3, FV__CHUNK = 8192 };
+ * see T (f32 or f64) only: bf16 is converted to and from a thread's scratch, and an output that adds to a gradient goes through
+ * scratch too, in pieces that stay in L1. ---- */
+enum { FV__MAX_IN = 4, FV__MAX_OUT = 3, FV__PIECE = 2048, FV__JOB_PIECES = 4 };
 
 typedef struct fv__rows {
     /* the function: n rows from row `row` on; in[i], out[i] point at that row; columns as set below */
@@ -5034,7 +5114,7 @@ typedef struct fv__rows {
     int add[FV__MAX_OUT];    /* 1: add to what is there */
     /* set by fv__run_rows */
     fv_ctx *c;
-    int64_t chunk;
+    int64_t chunk, piece; /* rows of a job, and of one call of fn */
 } fv__rows;
 
 static fv_type fv__compute_type(fv_type t) { return t == FV_F64 ? FV_F64 : FV_F32; }
@@ -5052,11 +5132,8 @@ static void fv__rows_grad(fv_ctx *c, fv__rows *r, fv_tensor *t, int64_t cols) {
     fv__rows_out(r, g, t ? fv_grad_type(t) : FV_F32, cols, !first);
 }
 
-static void fv__rows_job(void *arg, int job, int worker) {
-    const fv__rows *r = (const fv__rows *)arg;
+static void fv__rows_piece(const fv__rows *r, int64_t row, int64_t n, char *scratch) {
     size_t size = fv_type_size(r->compute);
-    int64_t row = job * r->chunk, n = FV__MIN(r->chunk, r->rows - row);
-    char *scratch = (char *)fv__scratch(r->c, worker);
     const void *in[FV__MAX_IN] = {NULL, NULL, NULL, NULL};
     void *out[FV__MAX_OUT] = {NULL, NULL, NULL};
     for (int i = 0; i < r->ins; i++) {
@@ -5064,7 +5141,7 @@ static void fv__rows_job(void *arg, int job, int worker) {
         if (r->in_type[i] != r->compute && r->in[i]) {
             fv__convert_by(r->k, scratch, r->compute, p, r->in_type[i], n * r->in_cols[i]);
             p = scratch;
-            scratch += FV__ROUND_UP((size_t)(r->chunk * r->in_cols[i]) * size, (size_t)64);
+            scratch += FV__ROUND_UP((size_t)(r->piece * r->in_cols[i]) * size, (size_t)64);
         }
         in[i] = r->in[i] ? p : NULL;
     }
@@ -5073,7 +5150,7 @@ static void fv__rows_job(void *arg, int job, int worker) {
         out[i] = (char *)r->out[i] + (size_t)(row * r->out_cols[i]) * fv_type_size(r->out_type[i]);
         if (r->out_type[i] == r->compute && !r->add[i]) continue;
         out[i] = scratch;
-        scratch += FV__ROUND_UP((size_t)(r->chunk * r->out_cols[i]) * size, (size_t)64);
+        scratch += FV__ROUND_UP((size_t)(r->piece * r->out_cols[i]) * size, (size_t)64);
     }
     r->fn(r, in, out, row, n);
     for (int i = 0; i < r->outs; i++) {
@@ -5090,14 +5167,21 @@ static void fv__rows_job(void *arg, int job, int worker) {
     }
 }
 
+static void fv__rows_job(void *arg, int job, int worker) {
+    const fv__rows *r = (const fv__rows *)arg;
+    int64_t end = FV__MIN((job + 1) * r->chunk, r->rows);
+    for (int64_t row = job * r->chunk; row < end; row += r->piece)
+        fv__rows_piece(r, row, FV__MIN(r->piece, end - row), (char *)fv__scratch(r->c, worker));
+}
+
 static void fv__run_rows(fv_ctx *c, fv__rows *r) {
     int64_t cols = 1, all = 0;
     for (int i = 0; i < r->ins; i++) cols = FV__MAX(cols, r->in_cols[i]), all += r->in_cols[i];
     for (int i = 0; i < r->outs; i++) cols = FV__MAX(cols, r->out_cols[i]), all += r->out_cols[i];
     r->c = c;
-    r->chunk = FV__MAX((int64_t)FV__CHUNK / cols, (int64_t)1);
+    r->piece = FV__MAX((int64_t)FV__PIECE / cols, (int64_t)1), r->chunk = FV__JOB_PIECES * r->piece;
     if (!r->k) r->k = fv__kernels_for(c, r->compute);
-    fv__scratch_reserve(c, (size_t)(r->chunk * (all + cols)) * fv_type_size(r->compute) + 64 * 9);
+    fv__scratch_reserve(c, (size_t)(r->piece * (all + cols)) * fv_type_size(r->compute) + 64 * 9);
     if (c->status || !r->rows) return;
     fv_parallel(c, (int)FV__CEIL(r->rows, r->chunk), fv__rows_job, r);
 }
@@ -7348,7 +7432,7 @@ static void fv__elements_rows(const fv__rows *r, const void *const *in, int64_t 
     double total = 0, slope;
     for (int64_t i = 0; i < n; i++)
         total += f(fv__get(in[0], r->compute, i), fv__get(in[1], r->compute, i), r->y->node->f[0], &slope);
-    ((double *)fv__saved(r->y, 0))[row / r->chunk] = total;
+    ((double *)fv__saved(r->y, 0))[row / r->piece] = total;
 }
 static void fv__elements_grad_rows(const fv__rows *r, const void *const *in, void *gx, int64_t n, fv__loss_element f) {
     double g = fv__loss_grad(r->y) / (double)r->rows, slope;
@@ -7361,7 +7445,7 @@ static void fv__elements_fwd(fv_ctx *c, fv_tensor *y,
                              void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t, int64_t)) {
     fv_tensor **src = y->node->src;
     fv__rows r = fv__rows_of(y, fv_numel(src[0]), fn);
-    int64_t parts = FV__CEIL(r.rows, (int64_t)FV__CHUNK);
+    int64_t parts = FV__CEIL(r.rows, (int64_t)FV__PIECE);
     if (!fv__save(c, y, 0, (size_t)parts * sizeof(double))) return;
     for (int i = 0; i < 2; i++) fv__rows_in(&r, src[i]->data, src[i]->type, 1);
     fv__run_rows(c, &r);
