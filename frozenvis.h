@@ -2001,9 +2001,9 @@ typedef struct fv__kernels {
     /* d = (or, with least, the smaller of d and) squared distance of each point to (px,py,pz); f32 */
     void (*distances)(void *d, const void *x, const void *y, const void *z, int64_t n, double px, double py, double pz, int least);
     /* attention's rows: see the text */
-    void (*softmax_row)(void *row, int64_t n, double scale, void *stat);
-    void (*softmax_again)(void *row, int64_t n, double scale, const void *stat);
-    void (*score_grad)(void *dp, const void *p, int64_t n, double scale);
+    void (*softmax_row)(void *row, int64_t n, int64_t room, double scale, void *stat, uint16_t *half);
+    void (*softmax_again)(void *row, int64_t n, int64_t room, double scale, const void *stat, uint16_t *half);
+    void (*score_grad)(void *dp, const void *p, int64_t n, int64_t room, double scale, uint16_t *half);
     void (*from_bf16)(float *y, const uint16_t *x, int64_t n);
     void (*to_bf16)(uint16_t *y, const float *x, int64_t n);
     double (*peak)(int64_t n, void *sink);
@@ -2193,6 +2193,16 @@ FV__TARGET static inline FV__V FV__FN(ld)(const FV__T *p, int64_t left) {
 FV__TARGET static inline void FV__FN(st)(FV__T *p, FV__V v, int64_t left) {
     if (left >= FV__W) FV__ST(p, v);
     else FV__STN(p, v, left);
+}
+
+/* v with 0 in the lanes from `left` on */
+FV__TARGET static inline FV__V FV__FN(keep)(FV__V v, int64_t left) {
+#if FV__PASS == FV__PASS_AVX512
+    return _mm512_maskz_mov_ps(FV__MASK16(left), v);
+#else
+    static const FV__T ones[32] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    return FV__SELECT_LT(FV__LD(ones + 16 - FV__MIN(left, (int64_t)16)), FV__SET1(0.5), FV__SET1(0), v);
+#endif
 }
 
 /* ---- exp and erf of each lane. The coefficients are our own least-maximum fits, rounded one at a time to f32 and the rest
@@ -2422,8 +2432,8 @@ FV__TARGET static double FV__FN(row_max)(const void *x_, int64_t n) {
 }
 
 /* ---- softmax: row = exp(row*scale - shift), and the sum of that; -infinity gives 0 ---- */
-FV__TARGET static double FV__FN(softmax_exp)(void *row, int64_t n, double scale, double shift) {
-    FV__T *x = (FV__T *)row;
+/* padded: the row has room for whole vectors, which get 0 past its end */
+FV__TARGET static inline double FV__FN(exp_row)(FV__T *x, int64_t n, double scale, double shift, int padded) {
     FV__V k = FV__SET1(scale), l = FV__SET1(-shift);
     double total = 0;
     for (int64_t i = 0; i < n;) {
@@ -2431,12 +2441,17 @@ FV__TARGET static double FV__FN(softmax_exp)(void *row, int64_t n, double scale,
         FV__V s = FV__SET1(0);
         for (; i < end; i += FV__W) {
             FV__V e = FV__FN(vexp)(FV__FMA(FV__LOAD(x), k, l));
-            FV__FN(st)(x + i, e, n - i);
-            s = FV__ADD(s, n - i < FV__W ? FV__LDN(x + i, n - i) : e); /* lanes past the end are not counted */
+            if (n - i < FV__W) e = FV__FN(keep)(e, n - i);
+            if (padded) FV__ST(x + i, e);
+            else FV__FN(st)(x + i, e, n - i);
+            s = FV__ADD(s, e);
         }
         total += (double)FV__HSUM(s);
     }
     return total;
+}
+FV__TARGET static double FV__FN(softmax_exp)(void *row, int64_t n, double scale, double shift) {
+    return FV__FN(exp_row)((FV__T *)row, n, scale, shift, 0);
 }
 /* sum of exp(x - shift), x as it was */
 FV__TARGET static double FV__FN(exp_sum)(const void *x_, int64_t n, double shift) {
@@ -2777,38 +2792,6 @@ FV__TARGET static void FV__FN(distances)(void *d_, const void *x_, const void *y
     }
 }
 
-/* ---- attention, a row of scores at a time ---- */
-/* row = exp(row*scale - max), stat = {max of row*scale, 1/sum}. Without a valid key (all -infinity) row and 1/sum are 0; a NaN stays. */
-FV__TARGET static void FV__FN(softmax_row)(void *row, int64_t n, double scale, void *stat_) {
-    FV__T *stat = (FV__T *)stat_;
-    double max = FV__FN(row_max)(row, n) * scale, sum = max;
-    if (max > -INFINITY) sum = FV__FN(softmax_exp)(row, n, scale, max);
-    else memset(row, 0, (size_t)n * sizeof(FV__T));
-    stat[0] = (FV__T)max, stat[1] = (FV__T)(sum > -INFINITY ? 1 / sum : sum != sum ? sum : 0);
-}
-/* the same from stat, and divided by the sum */
-FV__TARGET static void FV__FN(softmax_again)(void *row, int64_t n, double scale, const void *stat_) {
-    const FV__T *stat = (const FV__T *)stat_;
-    FV__T *x = (FV__T *)row;
-    if (!(stat[0] > -INFINITY)) {
-        for (int64_t i = 0; i < n; i++) x[i] = stat[1]; /* 0 or NaN */
-        return;
-    }
-    FV__V k = FV__SET1(scale), l = FV__SET1(-stat[0]), f = FV__SET1(stat[1]);
-    for (int64_t i = 0; i < n; i += FV__W)
-        FV__FN(st)(x + i, FV__MUL(FV__FN(vexp)(FV__FMA(FV__FN(ld)(x + i, n - i), k, l)), f), n - i);
-}
-/* backward: dp = p * (dp - sum(p dp)) * scale */
-FV__TARGET static void FV__FN(score_grad)(void *dp_, const void *p_, int64_t n, double scale) {
-    FV__T *dp = (FV__T *)dp_;
-    const FV__T *p = (const FV__T *)p_;
-    FV__V d = FV__SET1(FV__FN(dot)(dp_, p_, n)), k = FV__SET1(scale);
-    for (int64_t i = 0; i < n; i += FV__W) {
-        FV__V x = FV__MUL(FV__SUB(FV__FN(ld)(dp + i, n - i), d), k);
-        FV__FN(st)(dp + i, FV__MUL(x, FV__FN(ld)(p + i, n - i)), n - i);
-    }
-}
-
 /* bf16 <-> f32, n numbers; rounds to nearest even, keeps NaN */
 #if FV__PASS == FV__PASS_AVX512
 FV__TARGET static inline __m512 FV__FN(wide)(__m256i h) {
@@ -2856,6 +2839,45 @@ FV__TARGET static void FV__FN(to_bf16)(uint16_t *y, const float *x, int64_t n) {
     }
 #endif
     for (; i < n; i++) y[i] = fv__bf16_from(x[i]);
+}
+
+/* ---- attention, a row of scores at a time: n numbers in room for `room`, a multiple of W; past n they become 0. half [room]: the row
+ * as bf16 (NULL: not wanted). Vectors are stored whole, since a load must wait long for what was stored in parts. ---- */
+FV__TARGET static inline void FV__FN(row_end)(FV__T *row, int64_t n, int64_t room, uint16_t *half) {
+    for (int64_t i = FV__ROUND_UP(n, (int64_t)FV__W); i < room; i += FV__W) FV__ST(row + i, FV__SET1(0));
+    if (half) FV__FN(to_bf16)(half, (const float *)(const void *)row, room);
+}
+/* row = exp(row*scale - max), stat = {max of row*scale, 1/sum}. Without a valid key (all -infinity) row and 1/sum are 0; a NaN stays. */
+FV__TARGET static void FV__FN(softmax_row)(void *row, int64_t n, int64_t room, double scale, void *stat_, uint16_t *half) {
+    FV__T *stat = (FV__T *)stat_;
+    double max = FV__FN(row_max)(row, n) * scale, sum = max;
+    if (max > -INFINITY) sum = FV__FN(exp_row)((FV__T *)row, n, scale, max, 1);
+    else memset(row, 0, (size_t)room * sizeof(FV__T));
+    stat[0] = (FV__T)max, stat[1] = (FV__T)(sum > -INFINITY ? 1 / sum : sum != sum ? sum : 0);
+    FV__FN(row_end)((FV__T *)row, n, room, half);
+}
+/* the same from stat, and divided by the sum */
+FV__TARGET static void FV__FN(softmax_again)(void *row, int64_t n, int64_t room, double scale, const void *stat_, uint16_t *half) {
+    const FV__T *stat = (const FV__T *)stat_;
+    FV__T *x = (FV__T *)row;
+    int none = !(stat[0] > -INFINITY); /* then 1/sum, 0 or NaN, is all */
+    FV__V k = FV__SET1(scale), l = FV__SET1(-stat[0]), f = FV__SET1(stat[1]);
+    for (int64_t i = 0; i < n; i += FV__W) {
+        FV__V v = none ? f : FV__MUL(FV__FN(vexp)(FV__FMA(FV__FN(ld)(x + i, n - i), k, l)), f);
+        FV__ST(x + i, n - i < FV__W ? FV__FN(keep)(v, n - i) : v);
+    }
+    FV__FN(row_end)(x, n, room, half);
+}
+/* backward: dp = p * (dp - sum(p dp)) * scale */
+FV__TARGET static void FV__FN(score_grad)(void *dp_, const void *p_, int64_t n, int64_t room, double scale, uint16_t *half) {
+    FV__T *dp = (FV__T *)dp_;
+    const FV__T *p = (const FV__T *)p_;
+    FV__V d = FV__SET1(FV__FN(dot)(dp_, p_, n)), k = FV__SET1(scale);
+    for (int64_t i = 0; i < n; i += FV__W) {
+        FV__V v = FV__MUL(FV__MUL(FV__SUB(FV__FN(ld)(dp + i, n - i), d), k), FV__FN(ld)(p + i, n - i));
+        FV__ST(dp + i, n - i < FV__W ? FV__FN(keep)(v, n - i) : v);
+    }
+    FV__FN(row_end)(dp, n, room, half);
 }
 
 /* A register-only loop of multiply-adds; returns how many floating-point operations it did. */
@@ -2943,12 +2965,10 @@ FV__TARGET_BF16 static void fv__tile_bf16(int64_t rows, int64_t cols, int exact,
 FV__TARGET static void fv__pack_pairs(uint16_t *dst, int64_t panel, const uint16_t *src, int64_t cs, int64_t cols, int64_t k, int width) {
     int some = FV__MIN(width, 16);
     int64_t second = width > 16 ? 32 : panel; /* where the other pairs go */
-    uint16_t pick[64];
-    for (int i = 0; i < 32; i++) { /* the numbers r and 32 + r of two rows of 32; first for r = 0.., then for r = some.. */
-        pick[2 * (i % 16) + 32 * (i / 16)] = (uint16_t)(i % 16 + i / 16 * some);
-        pick[2 * (i % 16) + 1 + 32 * (i / 16)] = (uint16_t)(i % 16 + i / 16 * some + 32);
-    }
-    __m512i one = _mm512_loadu_si512(pick), two = _mm512_loadu_si512(pick + 32);
+    /* the numbers r and 32 + r of two rows of 32, for r = 0.., and for r = some.. */
+    __m512i r = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    __m512i one = _mm512_add_epi32(_mm512_or_si512(r, _mm512_maskz_slli_epi32((__mmask16)-1, r, 16)), _mm512_set1_epi32(32 << 16));
+    __m512i two = _mm512_add_epi32(one, _mm512_set1_epi32(some * 0x10001));
     for (int64_t p = 0; p < k; p += 2, dst += 2 * width, src += 2 * cs) {
         uint16_t *d = dst;
         int whole = p + 2 < k || width > 16;
@@ -5605,7 +5625,7 @@ static fv__attention fv__attention_of(fv_ctx *c, fv_tensor *y) {
     a.hd = fv__last(a.q) / (n->src[1] ? a.H : a.H + 2 * a.K);
     if (!n->src[1]) a.k0 = a.H * a.hd, a.v0 = (a.H + a.K) * a.hd;
     a.mask = n->src[3] ? (const uint8_t *)n->src[3]->data : NULL;
-    a.padM = FV__ROUND_UP(FV__ROUND_UP(a.M, a.g.nr), a.g.mr), a.padH = FV__ROUND_UP(a.hd, a.g.nr);
+    a.padM = FV__ROUND_UP(FV__ROUND_UP(a.M, a.g.mr), a.g.nr), a.padH = FV__ROUND_UP(a.hd, a.g.nr);
     int64_t most = FV__MAX(FV__SCORES / FV__MAX(a.padM, 1) / a.g.mr, (int64_t)2) * a.g.mr;
     int64_t tiles = FV__MAX(FV__CEIL(a.N, most), (int64_t)1); /* of about the same size */
     a.tile = FV__ROUND_UP(FV__MAX(FV__CEIL(a.N, tiles), (int64_t)1), a.g.mr);
@@ -5731,10 +5751,9 @@ static void fv__probabilities(const fv__attention *a, char *S, char *half, int64
         if (a->mask)
             for (int64_t j = 0; j < see; j++)
                 if (!a->mask[b * a->M + j]) fv__set(row, a->t, j, -INFINITY);
-        if (again) a->g.k->softmax_again(row, see, a->scale, stat);
-        else a->g.k->softmax_row(row, see, a->scale, stat);
-        memset(row + (size_t)see * a->e, 0, (size_t)(a->padM - see) * a->e);
-        if (a->g.unit == 2) a->g.k->to_bf16((uint16_t *)(void *)half + i * a->padM, (const float *)(const void *)row, a->padM);
+        uint16_t *narrow = a->g.unit == 2 ? (uint16_t *)(void *)half + i * a->padM : NULL;
+        if (again) a->g.k->softmax_again(row, see, a->padM, a->scale, stat, narrow);
+        else a->g.k->softmax_row(row, see, a->padM, a->scale, stat, narrow);
     }
 }
 
@@ -5822,9 +5841,7 @@ static void fv__attention_bwd_tile(const fv__attention *a, fv__att_room *r, int6
     fv__att_product(a, n, a->M, a->hd, gy.data, gy.ld, 1, 0, r->vt, r->D, M, 0, r->panel);
     for (int64_t i = 0; i < n; i++) {
         char *d = r->D + (size_t)(i * M) * a->e;
-        a->g.k->score_grad(d, r->S + (size_t)(i * M) * a->e, a->M, a->scale);
-        memset(d + (size_t)a->M * a->e, 0, (size_t)(M - a->M) * a->e);
-        if (a->g.unit == 2) a->g.k->to_bf16((uint16_t *)(void *)r->DP + i * M, (const float *)(const void *)d, M);
+        a->g.k->score_grad(d, r->S + (size_t)(i * M) * a->e, a->M, M, a->scale, a->g.unit == 2 ? (uint16_t *)(void *)r->DP + i * M : NULL);
     }
     fv__att_pack(a, r->gyb, gy.data, 1, gy.ld, a->hd, n);
     fv__att_product(a, a->M, a->hd, n, r->P, 1, M, 1, r->gyb, r->gv, H, add, r->panel);
