@@ -1945,6 +1945,15 @@ FV_DEF float fv_rng_beta(fv_rng *r, float alpha) {
 /* ======================================================================================================
  * >>kernels (implementation) -- one text, compiled once per ISA: this header includes itself with FV__PASS set
  * ====================================================================================================== */
+/* P of GELU's Phi (over x^2 <= 5.5^2) and of its slope (6^2), see vhalf_odd: our own least-maximum fits of x P, rounded one at a time */
+static const float fv__phi_coef[] = {
+    0.1285519302f,  -0.06417234242f, 0.04773763567f,  -0.03879262507f, 0.03207035735f,  -0.02605018951f, 0.02036320232f,  -0.01498885639f,
+    0.01023334824f, -0.00684748264f, 0.004611695185f, -0.002379216719f, 7.287348853e-4f, -5.576563417e-4f, 6.287503056e-4f, -2.281868656e-4f};
+static const float fv__slope_coef[] = {
+    0.1178977638f,   -0.05934276432f, 0.04605762661f,  -0.04236707091f, 0.04455707967f,  -0.05091849715f, 0.05867918953f,
+    -0.06441131234f, 0.06694955379f,  -0.06544470042f, 0.05417923629f,  -0.03689573333f, 0.03189898282f,  -0.03238430247f,
+    0.01549452823f,  0.001302995835f, 0.002198678441f, -0.00681417156f, 0.002696256619f};
+
 /* One step of AdamW: the gradient's factor, decay rates of both moments, what is left of a weight, the step over the first moment's
  * correction, 1/sqrt of the second's */
 typedef struct fv__adamw_step { float scale, beta1, beta2, keep, step, root, eps; } fv__adamw_step;
@@ -1985,8 +1994,9 @@ typedef struct fv__kernels {
     void (*adamw)(void *w, void *m, void *v, const void *g, int64_t n, const fv__adamw_step *s);
     /* gemm: see >>gemm. mr x nr is the tile one call of the micro-kernel computes */
     int mr, nr;
-    /* half: 1: only the left half of the columns, 2: only the upper half of the rows, 3: both */
-    void (*tile)(int half, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias,
+    /* rows, cols: how much of the tile is wanted; where both are at most half of it, no more is computed. exact: no more is stored
+     * either, else out has room for all of the tile */
+    void (*tile)(int64_t rows, int64_t cols, int exact, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias,
                  const void *from, int64_t from_ld, void *out, int64_t ld);
     void (*pack)(void *dst, const void *src, int64_t rs, int64_t cs, int rows, int64_t k, int width);
     /* rows of src that are the panels' own: k rows of cols numbers, cs apart, to panels of width columns, `panel` numbers apart */
@@ -1995,9 +2005,9 @@ typedef struct fv__kernels {
     /* d = (or, with least, the smaller of d and) squared distance of each point to (px,py,pz); f32 */
     void (*distances)(void *d, const void *x, const void *y, const void *z, int64_t n, double px, double py, double pz, int least);
     /* attention's rows: see the text */
-    void (*softmax_row)(void *row, int64_t n, double scale, void *stat);
-    void (*softmax_again)(void *row, int64_t n, double scale, const void *stat);
-    void (*score_grad)(void *dp, const void *p, int64_t n, double scale);
+    void (*softmax_row)(void *row, int64_t n, int64_t room, double scale, void *stat, uint16_t *half);
+    void (*softmax_again)(void *row, int64_t n, int64_t room, double scale, const void *stat, uint16_t *half);
+    void (*score_grad)(void *dp, const void *p, int64_t n, int64_t room, double scale, uint16_t *half);
     void (*from_bf16)(float *y, const uint16_t *x, int64_t n);
     void (*to_bf16)(uint16_t *y, const float *x, int64_t n);
     double (*peak)(int64_t n, void *sink);
@@ -2189,6 +2199,16 @@ FV__TARGET static inline void FV__FN(st)(FV__T *p, FV__V v, int64_t left) {
     else FV__STN(p, v, left);
 }
 
+/* v with 0 in the lanes from `left` on */
+FV__TARGET static inline FV__V FV__FN(keep)(FV__V v, int64_t left) {
+#if FV__PASS == FV__PASS_AVX512
+    return _mm512_maskz_mov_ps(FV__MASK16(left), v);
+#else
+    static const FV__T ones[32] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    return FV__SELECT_LT(FV__LD(ones + 16 - FV__MIN(left, (int64_t)16)), FV__SET1(0.5), FV__SET1(0), v);
+#endif
+}
+
 /* ---- exp and erf of each lane. The coefficients are our own least-maximum fits, rounded one at a time to f32 and the rest
  * fitted again. f64 takes the C library's. ---- */
 #if FV__PASS == FV__PASS_F64
@@ -2241,11 +2261,25 @@ FV__TARGET static inline FV__V FV__FN(verf)(FV__V x) {
 FV__TARGET static inline FV__V FV__FN(vsigmoid)(FV__V x) {
     return FV__DIV(FV__SET1(1), FV__ADD(FV__SET1(1), FV__FN(vexp)(FV__SUB(FV__SET1(0), x))));
 }
-/* Phi(x) = (1 + erf(x/sqrt 2))/2, the normal distribution below x */
-FV__TARGET static inline FV__V FV__FN(vphi)(FV__V x) {
-    FV__V e = FV__FN(verf)(FV__MUL(x, FV__SET1(0.70710678118654752)));
-    return FV__FMA(FV__SET1(0.5), e, FV__SET1(0.5));
+/* Phi(x) = (1 + erf(x/sqrt 2))/2, the normal distribution below x, and the slope of x Phi(x), Phi(x) + x exp(-x^2/2)/sqrt(2 pi) */
+#if FV__PASS == FV__PASS_F64
+static inline double FV__FN(vphi)(double x) { return 0.5 + 0.5 * erf(x * 0.70710678118654752); }
+static inline double FV__FN(vgelu_slope)(double x) { return FV__FN(vphi)(x) + x * 0.39894228040143268 * exp(-0.5 * x * x); }
+#else
+/* 1/2 + x P(x^2): both are odd about 1/2. x stays within +-most; x^2 is mapped to [-1,1], where coefficients are small. A NaN stays. */
+FV__ALWAYS_INLINE FV__TARGET static FV__V FV__FN(vhalf_odd)(FV__V x, double most, const float *coef, const int count) {
+    x = FV__VMIN(FV__SET1(most), FV__VMAX(FV__SET1(-most), x));
+    FV__V v = FV__FMA(FV__MUL(x, x), FV__SET1(2 / (most * most)), FV__SET1(-1)), p = FV__SET1(coef[count - 1]);
+    FV__UNROLL for (int i = count - 2; i >= 0; i--) p = FV__FMA(p, v, FV__SET1(coef[i]));
+    return FV__FMA(x, p, FV__SET1(0.5));
 }
+FV__TARGET static inline FV__V FV__FN(vphi)(FV__V x) { /* at -5.5 just under 0, so that 0 it is from there on */
+    return FV__VMAX(FV__SET1(0), FV__FN(vhalf_odd)(x, 5.5, fv__phi_coef, FV__COUNT(fv__phi_coef)));
+}
+FV__TARGET static inline FV__V FV__FN(vgelu_slope)(FV__V x) {
+    return FV__FN(vhalf_odd)(x, 6, fv__slope_coef, FV__COUNT(fv__slope_coef));
+}
+#endif
 
 /* ---- elementwise: ARGS are typed pointers set from void ones; EXPR gives the vector stored to y[i] ---- */
 #define FV__LOAD(p) FV__FN(ld)((p) + i, n - i)
@@ -2304,10 +2338,6 @@ FV__TARGET static void FV__FN(vec_erf)(void *y, const void *x_, int64_t n) {
 FV__TARGET static void FV__FN(gelu)(void *y, const void *x_, int64_t n) {
     FV__TYPED(x);
     FV__EACH(y, FV__MUL(FV__LOAD(x), FV__FN(vphi)(FV__LOAD(x))))
-}
-FV__TARGET static inline FV__V FV__FN(vgelu_slope)(FV__V x) { /* Phi(x) + x exp(-x^2/2)/sqrt(2 pi) */
-    FV__V e = FV__FN(vexp)(FV__MUL(FV__MUL(x, x), FV__SET1(-0.5)));
-    return FV__FMA(FV__MUL(x, FV__SET1(0.39894228040143268)), e, FV__FN(vphi)(x));
 }
 FV__TARGET static void FV__FN(gelu_grad)(void *gx, const void *x_, const void *gy_, int64_t n) {
     FV__TYPED(x);
@@ -2406,8 +2436,8 @@ FV__TARGET static double FV__FN(row_max)(const void *x_, int64_t n) {
 }
 
 /* ---- softmax: row = exp(row*scale - shift), and the sum of that; -infinity gives 0 ---- */
-FV__TARGET static double FV__FN(softmax_exp)(void *row, int64_t n, double scale, double shift) {
-    FV__T *x = (FV__T *)row;
+/* padded: the row has room for whole vectors, which get 0 past its end */
+FV__TARGET static inline double FV__FN(exp_row)(FV__T *x, int64_t n, double scale, double shift, int padded) {
     FV__V k = FV__SET1(scale), l = FV__SET1(-shift);
     double total = 0;
     for (int64_t i = 0; i < n;) {
@@ -2415,12 +2445,17 @@ FV__TARGET static double FV__FN(softmax_exp)(void *row, int64_t n, double scale,
         FV__V s = FV__SET1(0);
         for (; i < end; i += FV__W) {
             FV__V e = FV__FN(vexp)(FV__FMA(FV__LOAD(x), k, l));
-            FV__FN(st)(x + i, e, n - i);
-            s = FV__ADD(s, n - i < FV__W ? FV__LDN(x + i, n - i) : e); /* lanes past the end are not counted */
+            if (n - i < FV__W) e = FV__FN(keep)(e, n - i);
+            if (padded) FV__ST(x + i, e);
+            else FV__FN(st)(x + i, e, n - i);
+            s = FV__ADD(s, e);
         }
         total += (double)FV__HSUM(s);
     }
     return total;
+}
+FV__TARGET static double FV__FN(softmax_exp)(void *row, int64_t n, double scale, double shift) {
+    return FV__FN(exp_row)((FV__T *)row, n, scale, shift, 0);
 }
 /* sum of exp(x - shift), x as it was */
 FV__TARGET static double FV__FN(exp_sum)(const void *x_, int64_t n, double shift) {
@@ -2595,14 +2630,31 @@ FV__ALWAYS_INLINE FV__TARGET static void FV__FN(some_tile)(const int rows, const
     }
 }
 
-FV__TARGET static void FV__FN(tile)(int half, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias,
-                                    const void *from, int64_t from_ld, void *out, int64_t ld) {
-    switch (half) {
-    case 0: FV__FN(some_tile)(FV__MR, FV__NRV, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld); break;
-    case 1: FV__FN(some_tile)(FV__MR, (FV__NRV + 1) / 2, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld); break;
-    case 2: FV__FN(some_tile)((FV__MR + 1) / 2, FV__NRV, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld); break;
-    default: FV__FN(some_tile)((FV__MR + 1) / 2, (FV__NRV + 1) / 2, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld);
+/* m rows of n numbers of a tile, [MR][NR], go out; from as above */
+FV__TARGET static void FV__FN(store_part)(const FV__T *part, int64_t m, int64_t n, const void *from_, int64_t from_ld, void *out_, int64_t ld) {
+    const FV__T *from = (const FV__T *)from_;
+    FV__T *out = (FV__T *)out_;
+    for (int64_t i = 0; i < m; i++, part += FV__NR, out += ld, from += from ? from_ld : 0)
+        for (int64_t j = 0; j < n; j += FV__W) {
+            FV__V v = FV__LD(part + j);
+            if (from) v = FV__ADD(v, FV__FN(ld)(from + j, n - j));
+            FV__FN(st)(out + j, v, n - j);
+        }
+}
+FV__TARGET static void FV__FN(tile)(int64_t rows, int64_t cols, int exact, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb,
+                                    const void *bias, const void *from, int64_t from_ld, void *out, int64_t ld) {
+    FV__T part[FV__MR * FV__NR];
+    int whole = !exact || (rows >= FV__MR && cols >= FV__NR);
+    const void *first = whole ? from : NULL;
+    void *to = whole ? out : part;
+    int64_t to_ld = whole ? ld : FV__NR;
+    switch ((cols <= FV__NR / 2) + 2 * (rows <= FV__MR / 2)) {
+    case 0: FV__FN(some_tile)(FV__MR, FV__NRV, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld); break;
+    case 1: FV__FN(some_tile)(FV__MR, (FV__NRV + 1) / 2, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld); break;
+    case 2: FV__FN(some_tile)((FV__MR + 1) / 2, FV__NRV, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld); break;
+    default: FV__FN(some_tile)((FV__MR + 1) / 2, (FV__NRV + 1) / 2, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld);
     }
+    if (!whole) FV__FN(store_part)(part, FV__MIN(rows, (int64_t)FV__MR), FV__MIN(cols, (int64_t)FV__NR), from, from_ld, out, ld);
 }
 
 /* 4x4 transposes for packing: rows r..r+3 of src (stride rs), columns p..p+3, to dst[p][r] */
@@ -2630,6 +2682,34 @@ FV__TARGET static void FV__FN(tile)(int half, int64_t k, const void *a, int64_t 
     } while (0)
 #endif
 
+#if FV__PASS == FV__PASS_AVX512
+/* 16 rows of src (stride rs) of 16 numbers each, turned: to dst[p][r]. Pairs of rows, then fours, then the quarters of all 16. */
+#define FV__QUARTERS(a, b, which) _mm512_maskz_shuffle_f32x4((__mmask16)-1, a, b, which)
+FV__TARGET static void FV__FN(transpose16)(float *dst, int64_t width, const float *src, int64_t rs) {
+    const __mmask16 all = (__mmask16)-1;
+    __m512d two[16];
+    __m512 four[16];
+    FV__UNROLL for (int i = 0; i < 16; i += 2) {
+        __m512 x = _mm512_loadu_ps(src + i * rs), y = _mm512_loadu_ps(src + (i + 1) * rs);
+        two[i] = _mm512_castps_pd(_mm512_maskz_unpacklo_ps(all, x, y)), two[i + 1] = _mm512_castps_pd(_mm512_maskz_unpackhi_ps(all, x, y));
+    }
+    FV__UNROLL for (int i = 0; i < 16; i++) { /* four[4g + c]: of rows 4g..4g+3 the columns c, c+4, c+8, c+12 */
+        int at = i / 4 * 4 + i % 4 / 2;
+        four[i] = _mm512_castpd_ps(i % 2 ? _mm512_maskz_unpackhi_pd((__mmask8)-1, two[at], two[at + 2])
+                                         : _mm512_maskz_unpacklo_pd((__mmask8)-1, two[at], two[at + 2]));
+    }
+    FV__UNROLL for (int c = 0; c < 4; c++) {
+        __m512 low = FV__QUARTERS(four[c], four[c + 4], 0x44), low2 = FV__QUARTERS(four[c + 8], four[c + 12], 0x44);
+        __m512 high = FV__QUARTERS(four[c], four[c + 4], 0xee), high2 = FV__QUARTERS(four[c + 8], four[c + 12], 0xee);
+        _mm512_storeu_ps(dst + c * width, FV__QUARTERS(low, low2, 0x88));
+        _mm512_storeu_ps(dst + (c + 4) * width, FV__QUARTERS(low, low2, 0xdd));
+        _mm512_storeu_ps(dst + (c + 8) * width, FV__QUARTERS(high, high2, 0x88));
+        _mm512_storeu_ps(dst + (c + 12) * width, FV__QUARTERS(high, high2, 0xdd));
+    }
+}
+#undef FV__QUARTERS
+#endif
+
 /* dst[p][r] = src[r*rs + p*cs] for r < rows, p < k; rows up to width are zero. 4-byte elements also stand for pairs of bf16. */
 FV__TARGET static void FV__FN(pack)(void *dst_, const void *src_, int64_t rs, int64_t cs, int rows, int64_t k, int width) {
     FV__T *dst = (FV__T *)dst_;
@@ -2643,6 +2723,16 @@ FV__TARGET static void FV__FN(pack)(void *dst_, const void *src_, int64_t rs, in
             }
         return;
     }
+#if FV__PASS == FV__PASS_AVX512
+    if (cs == 1 && rows >= 16)
+        for (; p + 16 <= k; p += 16, dst += 16 * width) {
+            for (int r = 0; r < rows; r += 16) {
+                int at = FV__MIN(r, rows - 16); /* the last group overlaps the one before */
+                FV__FN(transpose16)(dst + at, width, src + p + at * rs, rs);
+            }
+            for (int64_t q = 0; rows < width && q < 16; q++) memset(dst + q * width + rows, 0, (size_t)(width - rows) * sizeof *dst);
+        }
+#endif
 #ifdef FV__TRANSPOSE4
     if (cs == 1 && rows >= 4)
         while (p + 4 <= k) { /* 16 columns, a cache line of each row, before the next: rows may share a cache set */
@@ -2706,38 +2796,6 @@ FV__TARGET static void FV__FN(distances)(void *d_, const void *x_, const void *y
     }
 }
 
-/* ---- attention, a row of scores at a time ---- */
-/* row = exp(row*scale - max), stat = {max of row*scale, 1/sum}. Without a valid key (all -infinity) row and 1/sum are 0; a NaN stays. */
-FV__TARGET static void FV__FN(softmax_row)(void *row, int64_t n, double scale, void *stat_) {
-    FV__T *stat = (FV__T *)stat_;
-    double max = FV__FN(row_max)(row, n) * scale, sum = max;
-    if (max > -INFINITY) sum = FV__FN(softmax_exp)(row, n, scale, max);
-    else memset(row, 0, (size_t)n * sizeof(FV__T));
-    stat[0] = (FV__T)max, stat[1] = (FV__T)(sum > -INFINITY ? 1 / sum : sum != sum ? sum : 0);
-}
-/* the same from stat, and divided by the sum */
-FV__TARGET static void FV__FN(softmax_again)(void *row, int64_t n, double scale, const void *stat_) {
-    const FV__T *stat = (const FV__T *)stat_;
-    FV__T *x = (FV__T *)row;
-    if (!(stat[0] > -INFINITY)) {
-        for (int64_t i = 0; i < n; i++) x[i] = stat[1]; /* 0 or NaN */
-        return;
-    }
-    FV__V k = FV__SET1(scale), l = FV__SET1(-stat[0]), f = FV__SET1(stat[1]);
-    for (int64_t i = 0; i < n; i += FV__W)
-        FV__FN(st)(x + i, FV__MUL(FV__FN(vexp)(FV__FMA(FV__FN(ld)(x + i, n - i), k, l)), f), n - i);
-}
-/* backward: dp = p * (dp - sum(p dp)) * scale */
-FV__TARGET static void FV__FN(score_grad)(void *dp_, const void *p_, int64_t n, double scale) {
-    FV__T *dp = (FV__T *)dp_;
-    const FV__T *p = (const FV__T *)p_;
-    FV__V d = FV__SET1(FV__FN(dot)(dp_, p_, n)), k = FV__SET1(scale);
-    for (int64_t i = 0; i < n; i += FV__W) {
-        FV__V x = FV__MUL(FV__SUB(FV__FN(ld)(dp + i, n - i), d), k);
-        FV__FN(st)(dp + i, FV__MUL(x, FV__FN(ld)(p + i, n - i)), n - i);
-    }
-}
-
 /* bf16 <-> f32, n numbers; rounds to nearest even, keeps NaN */
 #if FV__PASS == FV__PASS_AVX512
 FV__TARGET static inline __m512 FV__FN(wide)(__m256i h) {
@@ -2785,6 +2843,45 @@ FV__TARGET static void FV__FN(to_bf16)(uint16_t *y, const float *x, int64_t n) {
     }
 #endif
     for (; i < n; i++) y[i] = fv__bf16_from(x[i]);
+}
+
+/* ---- attention, a row of scores at a time: n numbers in room for `room`, a multiple of W; past n they become 0. half [room]: the row
+ * as bf16 (NULL: not wanted). Vectors are stored whole, since a load must wait long for what was stored in parts. ---- */
+FV__TARGET static inline void FV__FN(row_end)(FV__T *row, int64_t n, int64_t room, uint16_t *half) {
+    for (int64_t i = FV__ROUND_UP(n, (int64_t)FV__W); i < room; i += FV__W) FV__ST(row + i, FV__SET1(0));
+    if (half) FV__FN(to_bf16)(half, (const float *)(const void *)row, room);
+}
+/* row = exp(row*scale - max), stat = {max of row*scale, 1/sum}. Without a valid key (all -infinity) row and 1/sum are 0; a NaN stays. */
+FV__TARGET static void FV__FN(softmax_row)(void *row, int64_t n, int64_t room, double scale, void *stat_, uint16_t *half) {
+    FV__T *stat = (FV__T *)stat_;
+    double max = FV__FN(row_max)(row, n) * scale, sum = max;
+    if (max > -INFINITY) sum = FV__FN(exp_row)((FV__T *)row, n, scale, max, 1);
+    else memset(row, 0, (size_t)room * sizeof(FV__T));
+    stat[0] = (FV__T)max, stat[1] = (FV__T)(sum > -INFINITY ? 1 / sum : sum != sum ? sum : 0);
+    FV__FN(row_end)((FV__T *)row, n, room, half);
+}
+/* the same from stat, and divided by the sum */
+FV__TARGET static void FV__FN(softmax_again)(void *row, int64_t n, int64_t room, double scale, const void *stat_, uint16_t *half) {
+    const FV__T *stat = (const FV__T *)stat_;
+    FV__T *x = (FV__T *)row;
+    int none = !(stat[0] > -INFINITY); /* then 1/sum, 0 or NaN, is all */
+    FV__V k = FV__SET1(scale), l = FV__SET1(-stat[0]), f = FV__SET1(stat[1]);
+    for (int64_t i = 0; i < n; i += FV__W) {
+        FV__V v = none ? f : FV__MUL(FV__FN(vexp)(FV__FMA(FV__FN(ld)(x + i, n - i), k, l)), f);
+        FV__ST(x + i, n - i < FV__W ? FV__FN(keep)(v, n - i) : v);
+    }
+    FV__FN(row_end)(x, n, room, half);
+}
+/* backward: dp = p * (dp - sum(p dp)) * scale */
+FV__TARGET static void FV__FN(score_grad)(void *dp_, const void *p_, int64_t n, int64_t room, double scale, uint16_t *half) {
+    FV__T *dp = (FV__T *)dp_;
+    const FV__T *p = (const FV__T *)p_;
+    FV__V d = FV__SET1(FV__FN(dot)(dp_, p_, n)), k = FV__SET1(scale);
+    for (int64_t i = 0; i < n; i += FV__W) {
+        FV__V v = FV__MUL(FV__MUL(FV__SUB(FV__FN(ld)(dp + i, n - i), d), k), FV__FN(ld)(p + i, n - i));
+        FV__ST(dp + i, n - i < FV__W ? FV__FN(keep)(v, n - i) : v);
+    }
+    FV__FN(row_end)(dp, n, room, half);
 }
 
 /* A register-only loop of multiply-adds; returns how many floating-point operations it did. */
@@ -2849,27 +2946,33 @@ FV__ALWAYS_INLINE FV__TARGET_BF16 static void fv__some_tile_bf16(const int rows,
         else _mm512_storeu_ps(out + i * ld + j * 16, s[i][j]);
     }
 }
-/* narrow: the sums are stored as bf16 */
-FV__TARGET_BF16 static void fv__tile_bf16(int half, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, const void *bias,
-                                          const void *from, int64_t from_ld, void *out, int64_t ld, int narrow) {
-    switch (half) {
-    case 0: fv__some_tile_bf16(14, 2, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow); break;
-    case 1: fv__some_tile_bf16(14, 1, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow); break;
-    case 2: fv__some_tile_bf16(7, 2, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow); break;
-    default: fv__some_tile_bf16(7, 1, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow);
+/* narrow: the sums are stored as bf16; rows, cols, exact as in struct fv__kernels */
+FV__TARGET_BF16 static void fv__tile_bf16(int64_t rows, int64_t cols, int exact, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b,
+                                          const void *bias, const void *from, int64_t from_ld, void *out, int64_t ld, int narrow) {
+    float part[14 * 32];
+    int whole = !exact || (rows >= 14 && cols >= 32), small = whole && narrow;
+    const void *first = whole ? from : NULL;
+    void *to = whole ? out : part;
+    int64_t to_ld = whole ? ld : 32, m = FV__MIN(rows, (int64_t)14), n = FV__MIN(cols, (int64_t)32);
+    switch ((cols <= 16) + 2 * (rows <= 7)) {
+    case 0: fv__some_tile_bf16(14, 2, k, a, rs, cs, b, bias, first, from_ld, to, to_ld, small); break;
+    case 1: fv__some_tile_bf16(14, 1, k, a, rs, cs, b, bias, first, from_ld, to, to_ld, small); break;
+    case 2: fv__some_tile_bf16(7, 2, k, a, rs, cs, b, bias, first, from_ld, to, to_ld, small); break;
+    default: fv__some_tile_bf16(7, 1, k, a, rs, cs, b, bias, first, from_ld, to, to_ld, small);
     }
+    if (whole) return;
+    if (!narrow || from) FV__FN(store_part)(part, m, n, from, from_ld, narrow ? part : out, narrow ? 32 : ld);
+    for (int64_t i = 0; narrow && i < m; i++) FV__FN(to_bf16)((uint16_t *)out + i * ld, part + 32 * i, n);
 }
 /* pack_columns for pairs: rows p and p+1 interleaved, dst[p/2][r] = {src[p][r], src[p+1][r]}; panel in bf16 numbers. width is 32, or at
  * most 16: then two panels are filled at a time. Pairs past a row's end run into the next row, which is written after it. */
 FV__TARGET static void fv__pack_pairs(uint16_t *dst, int64_t panel, const uint16_t *src, int64_t cs, int64_t cols, int64_t k, int width) {
     int some = FV__MIN(width, 16);
     int64_t second = width > 16 ? 32 : panel; /* where the other pairs go */
-    uint16_t pick[64];
-    for (int i = 0; i < 32; i++) { /* the numbers r and 32 + r of two rows of 32; first for r = 0.., then for r = some.. */
-        pick[2 * (i % 16) + 32 * (i / 16)] = (uint16_t)(i % 16 + i / 16 * some);
-        pick[2 * (i % 16) + 1 + 32 * (i / 16)] = (uint16_t)(i % 16 + i / 16 * some + 32);
-    }
-    __m512i one = _mm512_loadu_si512(pick), two = _mm512_loadu_si512(pick + 32);
+    /* the numbers r and 32 + r of two rows of 32, for r = 0.., and for r = some.. */
+    __m512i r = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    __m512i one = _mm512_add_epi32(_mm512_or_si512(r, _mm512_maskz_slli_epi32((__mmask16)-1, r, 16)), _mm512_set1_epi32(32 << 16));
+    __m512i two = _mm512_add_epi32(one, _mm512_set1_epi32(some * 0x10001));
     for (int64_t p = 0; p < k; p += 2, dst += 2 * width, src += 2 * cs) {
         uint16_t *d = dst;
         int whole = p + 2 < k || width > 16;
@@ -3067,22 +3170,21 @@ static int64_t fv__tile_of(const fv__gemm *g, int64_t *nr) {
     return g->k->mr;
 }
 
-/* rows, cols: how much of the tile is wanted; less than half of it is not computed. narrow: bf16 goes out, of bf16 products only */
-static void fv__tile_to(const fv__gemm *g, int64_t rows, int64_t cols, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b,
+/* rows, cols, exact: see struct fv__kernels. narrow: bf16 goes out, of bf16 products only */
+static void fv__tile_to(const fv__gemm *g, int64_t rows, int64_t cols, int exact, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b,
                         int64_t ldb, const void *bias, const void *from, int64_t from_ld, void *out, int64_t ld, int narrow) {
-    int half = (cols <= g->nr / 2) + 2 * (rows <= g->mr / 2);
 #ifdef FV__X86
     if (g->compute == FV_BF16) {
-        fv__tile_bf16(half, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow);
+        fv__tile_bf16(rows, cols, exact, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow);
         return;
     }
 #endif
     (void)narrow;
-    g->k->tile(half, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld);
+    g->k->tile(rows, cols, exact, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld);
 }
 static void fv__tile(const fv__gemm *g, int64_t rows, int64_t cols, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b,
                      int64_t ldb, const void *bias, const void *from, int64_t from_ld, void *out, int64_t ld) {
-    fv__tile_to(g, rows, cols, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld, 0);
+    fv__tile_to(g, rows, cols, 0, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld, 0);
 }
 
 /* One panel: `rows` rows (stride rs) by k columns (stride cs) of src, already of the computing type. */
@@ -3214,7 +3316,7 @@ static const char *fv__panel_b(const fv__gemm *g, int64_t j, int64_t p, int64_t 
     return g->pb + (size_t)(g->direct_b ? 0 : j) * fv__panel_bytes(g, g->nr) + (size_t)(p * g->nr) * g->element;
 }
 
-/* rows x cols of tiles that hang over the edge, or that are of another type: + residual, + or =, converted */
+/* rows x cols of sums that are not stored by the tiles themselves: + residual, + or =, converted */
 static void fv__gemm_store(const fv__gemm *g, char *sum, int64_t ld, int64_t row, int64_t col, int64_t rows, int64_t cols) {
     fv_type acc = g->compute == FV_F64 ? FV_F64 : FV_F32;
     size_t size = fv_type_size(g->out_type), as = fv_type_size(acc);
@@ -3269,7 +3371,7 @@ static void fv__block_of(const fv__gemm *g, int64_t job, int64_t *row, int64_t *
 }
 
 /* A block of C of the sums' own type: tiles are summed in place, slice after slice; bias, residual and what C held come with the
- * first. A C of bf16 gets its tiles with the last slice (narrow). Tiles over the edge, and all else, go through the thread's scratch.
+ * first. A C of bf16 gets its tiles with the last slice (narrow). All else is summed in the thread's scratch, and stored from there.
  * A panel of A stays in L1 while the block's panels of B, which L2 holds, pass by. */
 static void fv__block_job(void *arg, int job, int worker) {
     const fv__gemm *g = (const fv__gemm *)arg;
@@ -3277,36 +3379,29 @@ static void fv__block_job(void *arg, int job, int worker) {
     fv__block_of(g, job, &row, &col);
     int64_t rows = FV__MIN(g->block_m, g->m - row), cols = FV__MIN(g->block_n, g->n - col);
     fv_type acc_type = g->compute == FV_F64 ? FV_F64 : FV_F32;
-    size_t acc = fv_type_size(acc_type);
+    size_t acc = fv_type_size(acc_type), size = fv_type_size(g->out_type);
     char *sum = (char *)fv__scratch(g->c, worker);
     int in_place = g->out_type == acc_type && !(g->add && g->residual) && (!g->residual || g->residual_type == acc_type);
-    int narrow = g->compute == FV_BF16 && g->out_type == FV_BF16 && !g->add && !g->residual, direct = in_place || narrow;
+    int narrow = g->compute == FV_BF16 && g->out_type == FV_BF16 && !g->add && !g->residual;
     for (int64_t p = 0; p < FV__MAX(g->kk, 1); p += g->slice) {
         int64_t k = FV__MIN(g->slice, g->kk - p);
-        int to_bf16 = narrow && p + k == g->kk;
+        int to_c = in_place || (narrow && p + k == g->kk);
         for (int64_t i = 0; i < rows; i += g->mr) {
             const char *a = fv__panel_a(g, (row + i) / g->mr, p, &rs, &cs);
             for (int64_t j = 0; j < cols; j += g->nr) {
-                char padded[64 * 8];
+                char padded[64 * 8], *part = sum + (size_t)(i * g->block_n + j) * acc;
                 const char *bias = p == 0 ? fv__tile_bias(g, col + j, acc, padded) : NULL, *b = fv__panel_b(g, (col + j) / g->nr, p, &ldb);
-                int whole = i + g->mr <= rows && j + g->nr <= cols;
-                if (in_place && whole) {
-                    size_t at = (size_t)((row + i) * g->ldc + col + j) * acc;
-                    char *out = (char *)g->out + at;
-                    const char *from = p > 0 || g->add ? out : g->residual ? (const char *)g->residual + at : NULL;
-                    fv__tile(g, g->mr, g->nr, k, a, rs, cs, b, ldb, bias, from, g->ldc, out, g->ldc);
-                } else {
-                    char *part = sum + (size_t)(i * g->block_n + j) * acc, *out = part;
-                    int last = to_bf16 && whole;
-                    if (last) out = (char *)g->out + (size_t)((row + i) * g->ldc + col + j) * sizeof(uint16_t);
-                    fv__tile_to(g, rows - i, cols - j, k, a, rs, cs, b, ldb, bias, p > 0 ? part : NULL, g->block_n, out, last ? g->ldc : g->block_n, last);
-                }
+                int64_t at = (row + i) * g->ldc + col + j;
+                char *out = to_c ? (char *)g->out + (size_t)at * size : part;
+                const char *from = p > 0 ? (in_place ? out : part) : NULL;
+                if (in_place && p == 0 && g->add) from = out;
+                else if (in_place && p == 0 && g->residual) from = (const char *)g->residual + (size_t)at * acc;
+                fv__tile_to(g, rows - i, cols - j, to_c, k, a, rs, cs, b, ldb, bias, from, in_place ? g->ldc : g->block_n, out,
+                            to_c ? g->ldc : g->block_n, narrow && to_c);
             }
         }
     }
-    int64_t whole_rows = direct ? rows / g->mr * g->mr : 0, whole_cols = direct ? cols / g->nr * g->nr : 0;
-    if (whole_cols < cols) fv__gemm_store(g, sum + (size_t)whole_cols * acc, g->block_n, row, col + whole_cols, whole_rows, cols - whole_cols);
-    fv__gemm_store(g, sum + (size_t)(whole_rows * g->block_n) * acc, g->block_n, row + whole_rows, col, rows - whole_rows, cols);
+    if (!in_place && !narrow) fv__gemm_store(g, sum, g->block_n, row, col, rows, cols);
 }
 
 /* ---- a small C of a long k, as a weight's gradient is (k: all tokens). The parts of k are the jobs: each reads its rows of A and B
@@ -3371,11 +3466,10 @@ typedef struct fv__cast {
     char *to;
     fv_type type;
     int64_t rows, cols, ld, step, next; /* step: from a number to the next one in m, next: from a row to the next */
+    int64_t chunk; /* rows of a job */
     int round;
 } fv__cast;
-static void fv__cast_job(void *arg, int row, int worker) {
-    const fv__cast *j = (const fv__cast *)arg;
-    (void)worker;
+static void fv__cast_row(const fv__cast *j, int64_t row) {
     char *to = j->to + (size_t)(row * j->ld) * fv_type_size(j->type);
     const char *from = (const char *)j->m->data + (size_t)(row * j->next) * fv_type_size(j->m->type);
     if (j->step == 1) fv__convert_by(j->k, to, j->type, from, j->m->type, j->cols);
@@ -3383,6 +3477,11 @@ static void fv__cast_job(void *arg, int row, int worker) {
         for (int64_t i = 0; i < j->cols; i++) fv__set(to, j->type, i, fv__get(from, j->m->type, i * j->step));
     if (!j->round) return; /* bf16 products where the CPU has none: rounded operands, f32 arithmetic */
     for (int64_t i = 0; i < j->cols; i++) ((float *)(void *)to)[i] = fv__bf16_to(fv__bf16_from(((float *)(void *)to)[i]));
+}
+static void fv__cast_job(void *arg, int job, int worker) {
+    const fv__cast *j = (const fv__cast *)arg;
+    (void)worker;
+    for (int64_t row = job * j->chunk; row < FV__MIN((job + 1) * j->chunk, j->rows); row++) fv__cast_row(j, row);
 }
 /* rows x cols: as seen by the caller. Returns the span to free, or NULL when nothing had to be copied. */
 static fv__span *fv__cast_operand(fv_ctx *c, fv_mat *m, int64_t rows, int64_t cols, fv_type type, int round) {
@@ -3397,7 +3496,8 @@ static fv__span *fv__cast_operand(fv_ctx *c, fv_mat *m, int64_t rows, int64_t co
     fv__span *s = fv__pool_alloc(c, (size_t)(j.rows * j.ld) * fv_type_size(type));
     if (!s) return NULL;
     j.to = s->data;
-    fv_parallel(c, (int)j.rows, fv__cast_job, &j);
+    j.chunk = FV__MAX(16384 / FV__MAX(j.cols, 1), (int64_t)1);
+    fv_parallel(c, (int)FV__CEIL(j.rows, j.chunk), fv__cast_job, &j);
     m->data = s->data, m->type = type;
     m->rs = by_rows ? j.ld : 1, m->cs = by_rows ? 1 : j.ld;
     return s;
@@ -5018,9 +5118,9 @@ FV_DEF double fv_gradcheck(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, i
  * >>ops (implementation)
  * ====================================================================================================== */
 /* ---- what all ops share: rows of up to four inputs and three outputs, cut into fixed chunks for the threads. Row functions
- * see T (f32 or f64) only: bf16 is converted to and from a thread's scratch, a chunk at a time, and an output that adds
- * to a gradient goes through scratch too. ---- */
-enum { FV__MAX_IN = 4, FV__MAX_OUT = 3, FV__CHUNK = 8192 };
+ * see T (f32 or f64) only: bf16 is converted to and from a thread's scratch, and an output that adds to a gradient goes through
+ * scratch too, in pieces that stay in L1. ---- */
+enum { FV__MAX_IN = 4, FV__MAX_OUT = 3, FV__PIECE = 2048, FV__JOB_PIECES = 4 };
 
 typedef struct fv__rows {
     /* the function: n rows from row `row` on; in[i], out[i] point at that row; columns as set below */
@@ -5039,7 +5139,7 @@ typedef struct fv__rows {
     int add[FV__MAX_OUT];    /* 1: add to what is there */
     /* set by fv__run_rows */
     fv_ctx *c;
-    int64_t chunk;
+    int64_t chunk, piece; /* rows of a job, and of one call of fn */
 } fv__rows;
 
 static fv_type fv__compute_type(fv_type t) { return t == FV_F64 ? FV_F64 : FV_F32; }
@@ -5057,11 +5157,8 @@ static void fv__rows_grad(fv_ctx *c, fv__rows *r, fv_tensor *t, int64_t cols) {
     fv__rows_out(r, g, t ? fv_grad_type(t) : FV_F32, cols, !first);
 }
 
-static void fv__rows_job(void *arg, int job, int worker) {
-    const fv__rows *r = (const fv__rows *)arg;
+static void fv__rows_piece(const fv__rows *r, int64_t row, int64_t n, char *scratch) {
     size_t size = fv_type_size(r->compute);
-    int64_t row = job * r->chunk, n = FV__MIN(r->chunk, r->rows - row);
-    char *scratch = (char *)fv__scratch(r->c, worker);
     const void *in[FV__MAX_IN] = {NULL, NULL, NULL, NULL};
     void *out[FV__MAX_OUT] = {NULL, NULL, NULL};
     for (int i = 0; i < r->ins; i++) {
@@ -5069,7 +5166,7 @@ static void fv__rows_job(void *arg, int job, int worker) {
         if (r->in_type[i] != r->compute && r->in[i]) {
             fv__convert_by(r->k, scratch, r->compute, p, r->in_type[i], n * r->in_cols[i]);
             p = scratch;
-            scratch += FV__ROUND_UP((size_t)(r->chunk * r->in_cols[i]) * size, (size_t)64);
+            scratch += FV__ROUND_UP((size_t)(r->piece * r->in_cols[i]) * size, (size_t)64);
         }
         in[i] = r->in[i] ? p : NULL;
     }
@@ -5078,7 +5175,7 @@ static void fv__rows_job(void *arg, int job, int worker) {
         out[i] = (char *)r->out[i] + (size_t)(row * r->out_cols[i]) * fv_type_size(r->out_type[i]);
         if (r->out_type[i] == r->compute && !r->add[i]) continue;
         out[i] = scratch;
-        scratch += FV__ROUND_UP((size_t)(r->chunk * r->out_cols[i]) * size, (size_t)64);
+        scratch += FV__ROUND_UP((size_t)(r->piece * r->out_cols[i]) * size, (size_t)64);
     }
     r->fn(r, in, out, row, n);
     for (int i = 0; i < r->outs; i++) {
@@ -5095,14 +5192,21 @@ static void fv__rows_job(void *arg, int job, int worker) {
     }
 }
 
+static void fv__rows_job(void *arg, int job, int worker) {
+    const fv__rows *r = (const fv__rows *)arg;
+    int64_t end = FV__MIN((job + 1) * r->chunk, r->rows);
+    for (int64_t row = job * r->chunk; row < end; row += r->piece)
+        fv__rows_piece(r, row, FV__MIN(r->piece, end - row), (char *)fv__scratch(r->c, worker));
+}
+
 static void fv__run_rows(fv_ctx *c, fv__rows *r) {
     int64_t cols = 1, all = 0;
     for (int i = 0; i < r->ins; i++) cols = FV__MAX(cols, r->in_cols[i]), all += r->in_cols[i];
     for (int i = 0; i < r->outs; i++) cols = FV__MAX(cols, r->out_cols[i]), all += r->out_cols[i];
     r->c = c;
-    r->chunk = FV__MAX((int64_t)FV__CHUNK / cols, (int64_t)1);
+    r->piece = FV__MAX((int64_t)FV__PIECE / cols, (int64_t)1), r->chunk = FV__JOB_PIECES * r->piece;
     if (!r->k) r->k = fv__kernels_for(c, r->compute);
-    fv__scratch_reserve(c, (size_t)(r->chunk * (all + cols)) * fv_type_size(r->compute) + 64 * 9);
+    fv__scratch_reserve(c, (size_t)(r->piece * (all + cols)) * fv_type_size(r->compute) + 64 * 9);
     if (c->status || !r->rows) return;
     fv_parallel(c, (int)FV__CEIL(r->rows, r->chunk), fv__rows_job, r);
 }
@@ -5526,7 +5630,7 @@ static fv__attention fv__attention_of(fv_ctx *c, fv_tensor *y) {
     a.hd = fv__last(a.q) / (n->src[1] ? a.H : a.H + 2 * a.K);
     if (!n->src[1]) a.k0 = a.H * a.hd, a.v0 = (a.H + a.K) * a.hd;
     a.mask = n->src[3] ? (const uint8_t *)n->src[3]->data : NULL;
-    a.padM = FV__ROUND_UP(FV__ROUND_UP(a.M, a.g.nr), a.g.mr), a.padH = FV__ROUND_UP(a.hd, a.g.nr);
+    a.padM = FV__ROUND_UP(FV__ROUND_UP(a.M, a.g.mr), a.g.nr), a.padH = FV__ROUND_UP(a.hd, a.g.nr);
     int64_t most = FV__MAX(FV__SCORES / FV__MAX(a.padM, 1) / a.g.mr, (int64_t)2) * a.g.mr;
     int64_t tiles = FV__MAX(FV__CEIL(a.N, most), (int64_t)1); /* of about the same size */
     a.tile = FV__ROUND_UP(FV__MAX(FV__CEIL(a.N, tiles), (int64_t)1), a.g.mr);
@@ -5652,10 +5756,9 @@ static void fv__probabilities(const fv__attention *a, char *S, char *half, int64
         if (a->mask)
             for (int64_t j = 0; j < see; j++)
                 if (!a->mask[b * a->M + j]) fv__set(row, a->t, j, -INFINITY);
-        if (again) a->g.k->softmax_again(row, see, a->scale, stat);
-        else a->g.k->softmax_row(row, see, a->scale, stat);
-        memset(row + (size_t)see * a->e, 0, (size_t)(a->padM - see) * a->e);
-        if (a->g.unit == 2) a->g.k->to_bf16((uint16_t *)(void *)half + i * a->padM, (const float *)(const void *)row, a->padM);
+        uint16_t *narrow = a->g.unit == 2 ? (uint16_t *)(void *)half + i * a->padM : NULL;
+        if (again) a->g.k->softmax_again(row, see, a->padM, a->scale, stat, narrow);
+        else a->g.k->softmax_row(row, see, a->padM, a->scale, stat, narrow);
     }
 }
 
@@ -5743,9 +5846,7 @@ static void fv__attention_bwd_tile(const fv__attention *a, fv__att_room *r, int6
     fv__att_product(a, n, a->M, a->hd, gy.data, gy.ld, 1, 0, r->vt, r->D, M, 0, r->panel);
     for (int64_t i = 0; i < n; i++) {
         char *d = r->D + (size_t)(i * M) * a->e;
-        a->g.k->score_grad(d, r->S + (size_t)(i * M) * a->e, a->M, a->scale);
-        memset(d + (size_t)a->M * a->e, 0, (size_t)(M - a->M) * a->e);
-        if (a->g.unit == 2) a->g.k->to_bf16((uint16_t *)(void *)r->DP + i * M, (const float *)(const void *)d, M);
+        a->g.k->score_grad(d, r->S + (size_t)(i * M) * a->e, a->M, M, a->scale, a->g.unit == 2 ? (uint16_t *)(void *)r->DP + i * M : NULL);
     }
     fv__att_pack(a, r->gyb, gy.data, 1, gy.ld, a->hd, n);
     fv__att_product(a, a->M, a->hd, n, r->P, 1, M, 1, r->gyb, r->gv, H, add, r->panel);
@@ -7353,7 +7454,7 @@ static void fv__elements_rows(const fv__rows *r, const void *const *in, int64_t 
     double total = 0, slope;
     for (int64_t i = 0; i < n; i++)
         total += f(fv__get(in[0], r->compute, i), fv__get(in[1], r->compute, i), r->y->node->f[0], &slope);
-    ((double *)fv__saved(r->y, 0))[row / r->chunk] = total;
+    ((double *)fv__saved(r->y, 0))[row / r->piece] = total;
 }
 static void fv__elements_grad_rows(const fv__rows *r, const void *const *in, void *gx, int64_t n, fv__loss_element f) {
     double g = fv__loss_grad(r->y) / (double)r->rows, slope;
@@ -7366,7 +7467,7 @@ static void fv__elements_fwd(fv_ctx *c, fv_tensor *y,
                              void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t, int64_t)) {
     fv_tensor **src = y->node->src;
     fv__rows r = fv__rows_of(y, fv_numel(src[0]), fn);
-    int64_t parts = FV__CEIL(r.rows, (int64_t)FV__CHUNK);
+    int64_t parts = FV__CEIL(r.rows, (int64_t)FV__PIECE);
     if (!fv__save(c, y, 0, (size_t)parts * sizeof(double))) return;
     for (int i = 0; i < 2; i++) fv__rows_in(&r, src[i]->data, src[i]->type, 1);
     fv__run_rows(c, &r);

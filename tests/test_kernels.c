@@ -220,6 +220,42 @@ static void test_exp_erf_ulp(void) {
     }
 }
 
+/* Absolute errors, in units of f32's rounding near 1: GELU's polynomials over and beyond the range they were fitted on. */
+static void test_gelu_error(void) {
+    enum { N = 4096 };
+    static float x[N], y[N], slope[N], one[N];
+    for (int path = 1; path < path_count; path++)
+        for (int round = 0; round < 64; round++) {
+            for (int i = 0; i < N; i++) x[i] = (float)(-8 + 16 * ((double)i * 64 + round) / (64.0 * N)), one[i] = 1;
+            paths[path].k->gelu(y, x, N);
+            paths[path].k->gelu_grad(slope, x, one, N);
+            for (int i = 0; i < N; i++) {
+                double v = (double)x[i], g = v * 0.5 * erfc(-v / sqrt(2.0)), s = 0.5 * erfc(-v / sqrt(2.0)) + v * exp(-v * v / 2) / sqrt(2 * M_PI);
+                CHECK(fabs((double)y[i] - g) < 1.2e-7 * fabs(v) + 5e-7, "gelu %s at %.9g: %.9g", paths[path].name, v, (double)y[i]);
+                CHECK(fabs((double)slope[i] - s) < 4e-7, "gelu's slope %s at %.9g: %.9g", paths[path].name, v, (double)slope[i]);
+            }
+        }
+}
+
+/* w = 0, m = 1, v = 2 (squared, as it is never negative), g = 3 */
+static void test_adamw(void) {
+    const fv__adamw_step s = {0.5f, 0.9f, 0.75f, 0.875f, 0.25f, 1.5f, 1e-3f};
+    double b1 = (double)s.beta1, eps = (double)s.eps;
+    EACH_CASE({
+        fill(p->type, n);
+        for (int64_t i = 0; i < n; i++) fv__set(raw[2], p->type, i, ref[2][i] * ref[2][i]), ref[2][i] = fv__get(raw[2], p->type, i);
+        EXPECT(b1 * b + (1 - b1) * 0.5 * ref[3][i])
+        for (int64_t i = 0; i < n; i++) {
+            want[1][i] = 0.75 * ref[2][i] + 0.25 * 0.25 * ref[3][i] * ref[3][i];
+            want[2][i] = ref[0][i] * 0.875 - 0.25 * want[0][i] / (sqrt(want[1][i]) * 1.5 + eps);
+        }
+        p->k->adamw(raw[0], raw[1], raw[2], raw[3], n, &s);
+        compare(p, "adamw's m", 1, want[0], n);
+        compare(p, "adamw's v", 2, want[1], n);
+        compare(p, "adamw's w", 0, want[2], n);
+    })
+}
+
 static void test_special_values(void) {
     for (int i = 0; i < path_count; i++) {
         const path *p = &paths[i];
@@ -257,6 +293,8 @@ int main(void) {
     RUN(test_softmax);
     RUN(test_norms);
     RUN(test_exp_erf_ulp);
+    RUN(test_gelu_error);
+    RUN(test_adamw);
     RUN(test_special_values);
     return REPORT();
 }
