@@ -223,6 +223,13 @@ static const one_case cases[] = {
     {"attention, rotary halves", attention, {{2, 11, (4 + 2 * 2) * 8}}, {4, 2, 1}, {100}},
     {"attention, rotary pairs, mask", attention, {{2, 11, 2 * 10}, {2, 13, 10}, {2, 13, 10}}, {2, 1, 0, 13, 1}, {100}},
     {"attention, a wide head", attention, {{1, 5, 256}, {1, 3, 256}, {1, 3, 256}}, {1, 1}, {0}},
+    {"attention, heads of 32", attention, {{2, 70, (4 + 2 * 2) * 32}}, {4, 2}, {0}},
+    {"attention, heads of 48, cross, mask", attention, {{3, 67, 2 * 48}, {3, 131, 2 * 48}, {3, 131, 2 * 48}}, {2, 2, 0, 131}, {0}},
+    {"attention, heads of 64, causal, rotary", attention, {{1, 133, (2 + 2 * 1) * 64}}, {2, 1, 1}, {100}},
+    {"attention, heads of 64, causal, fewer queries", attention, {{1, 5, 64}, {1, 90, 64}, {1, 90, 64}}, {1, 1, 1, 90}, {0}},
+    {"attention, heads of 80, causal, fewer keys", attention, {{2, 75, 2 * 80}, {2, 9, 80}, {2, 9, 80}}, {2, 1, 1}, {0}},
+    {"attention, heads of 96, rotary pairs, mask", attention, {{2, 20, 2 * 96}, {2, 37, 96}, {2, 37, 96}}, {2, 1, 0, 37, 1}, {100}},
+    {"attention, heads of 128", attention, {{1, 66, 3 * 128}}, {1, 1, 1}, {0}},
     {"attention, one token", attention, {{1, 1, 3 * 2}}, {1, 1}, {0}},
     {"layernorm", layernorm, {{3, 5, 67}, {-1, 67}, {-1, 67}}, {0}, {0}},
     {"layernorm without weights", layernorm, {{11, 3}}, {0}, {0}},
@@ -288,6 +295,25 @@ static void test_ops(void) {
             if (cases[i].make != recomputed) run_case(&cases[i], type[t], 1);
         }
 }
+
+#ifndef FV_TEST_GPU
+/* bf16 attention of heads 32 to 128 wide is done by tensor cores, all else is not: by the products counted */
+static void test_tensor_cores(void) {
+    static const int width[] = {16, 32, 40, 64, 128, 144};
+    static const fv_type type[] = {FV_F32, FV_BF16, FV_F64};
+    for (size_t w = 0; w < sizeof width / sizeof *width; w++)
+        for (int t = 0; t < 3; t++) {
+            one_case k = {"attention, which kernel", attention, {{1, 3, 3 * width[w]}}, {1, 1}, {0}};
+            long before = emu_products;
+            run_case(&k, type[t], 0);
+            int wanted = type[t] == FV_BF16 && (width[w] == 32 || width[w] == 64 || width[w] == 128);
+            /* a warp: scores and sums forward; scores, gP, gq; scores, gP, gv, gk. Four warps, one tile, of 64, 32 or 16 keys */
+            long tiles[3] = {width[w] == 128 ? 2 : 4, width[w] == 128 ? 1 : 4, width[w] == 128 ? 1 : 4};
+            long products = 4 * (width[w] / 16) * (2 * tiles[0] + 3 * tiles[1] + 4 * tiles[2]);
+            CHECK(emu_products - before == (wanted ? products : 0), "heads of %d in %s: %ld products", width[w], fv_type_name(type[t]), emu_products - before);
+        }
+}
+#endif
 
 /* ---- training: two parameters, a few steps, an average ---- */
 static void train(fv_ctx *c, fv_optim_kind kind, float clip, double *norm, float *out) {
@@ -432,6 +458,9 @@ int main(void) {
     }
     RUN(test_tensors);
     RUN(test_ops);
+#ifndef FV_TEST_GPU
+    RUN(test_tensor_cores);
+#endif
     RUN(test_training);
     RUN(test_gradcheck);
     RUN(test_refusals);
