@@ -98,7 +98,8 @@ HOW IT WORKS
   GPU. With FROZENVIS_CUDA defined where the implementation is, that one file is compiled by nvcc -x cu and linked with -lcublasLt;
     all other files stay C. A context with desc.device = FV_CUDA then computes there: results of ops and parameters lie in the
     device's memory (fv_read, fv_get copy them), what fv_new and fv_input give stays in host memory, yours to fill, and goes
-    over when an op first uses it. Each op's kernels stand beside its loops; an op that has none says so.
+    over when an op first uses it. Each op's kernels stand beside its loops; an op that has none says so. Attention in bf16 runs on
+    tensor cores for heads 32, 48, ... 128 wide. With FROZENVIS_NCCL (link -lnccl) several GPUs of a machine share each batch: fv_group_join.
 
 OPTIONS (macros, before the include of the implementation unless said otherwise)
     FROZENVIS_STATIC        all functions static
@@ -109,6 +110,7 @@ OPTIONS (macros, before the include of the implementation unless said otherwise)
     FROZENVIS_SCALAR_ONLY   no SIMD
     FROZENVIS_DEBUG         our own assertions on
     FROZENVIS_CUDA          contexts on a GPU; see HOW IT WORKS
+    FROZENVIS_NCCL          with it: groups of GPUs
     FV_HEADER_FILENAME      this file's name in quotes, if it was renamed
 */
 #ifndef FV__PASS /* this header includes itself once per ISA, and then only the kernels' text counts: see >>kernels */
@@ -359,6 +361,19 @@ FV_DEF const char *fv_device_name(const fv_ctx *c);
 /* fv_sync -- waits until a GPU has done all that was asked of it; for clocks. */
 FV_DEF void fv_sync(fv_ctx *c);
 
+/* Several GPUs of one machine, each with a process and a context of its own, by NCCL; there with FROZENVIS_CUDA and FROZENVIS_NCCL only.
+ * A member computes the loss, a mean over samples, of its part of each batch: rank 0 the first samples, and so on, equal parts. Then all have the
+ * gradients of the whole batch, and the same parameters after an optimiser's step. Dropout draws as if one GPU had the whole batch; batch norm
+ * takes the statistics of the part. Kernels are started one by one, as with no_graph. All return 1, or 0 and FV_EUNAVAILABLE.
+ *   fv_group_make  a new group's key: one process makes it and tells the others
+ *   fv_group_join  the context becomes member `rank` of `size`; returns when all have joined. From here on fv_backward averages the
+ *                  gradients of parameters over the group, in buckets, while it still runs
+ *   fv_group_mean  each of n <= 8 numbers becomes its mean over the group; a context without a group keeps them */
+typedef struct fv_group_key { char bytes[128]; } fv_group_key;
+FV_DEF int fv_group_make(fv_ctx *c, fv_group_key *key);
+FV_DEF int fv_group_join(fv_ctx *c, const fv_group_key *key, int rank, int size);
+FV_DEF int fv_group_mean(fv_ctx *c, double *v, int n);
+
 /* ======================================================================================================
  * >>tensor
  * ====================================================================================================== */
@@ -379,6 +394,7 @@ struct fv_tensor {
     struct fv__span *data_span, *grad_span;      /* the step memory it holds */
     struct fv__span *copy_span; /* GPU contexts: of host data the copy there; of data there the one that fv_get made here */
     int copied;                 /* copy_span is up to date */
+    int first_use;              /* of a parameter, while fv_backward runs in a group: its first reader on the tape */
 };
 enum {
     FV_PARAM = 1,      /* lives outside the step; fv_backward adds to its grad until an optimiser's step */
@@ -1145,6 +1161,9 @@ FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_par
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <mma.h> /* tensor cores, see op attention */
+#ifdef FROZENVIS_NCCL
+#include <nccl.h>
+#endif
 #pragma nv_diag_suppress 1675 /* gcc's unroll pragma, which nvcc leaves to gcc */
 #pragma nv_diag_suppress 550  /* set but never used: gcc sees better */
 #endif
@@ -3639,6 +3658,9 @@ struct fv__device {
     int blocks, capacity;
     char *stage; /* pinned, two halves in turn */
     char name[256];
+#ifdef FROZENVIS_NCCL
+    struct fv__group *group; /* NULL: alone */
+#endif
 #ifdef __CUDACC__
     cublasLtHandle_t lt;
     void *workspace;
@@ -3753,10 +3775,13 @@ static int fv__device_open(fv_ctx *c) {
     return !c->status;
 }
 
+static void fv__group_leave(fv_ctx *c);
+
 static void fv__device_close(fv_ctx *c) {
     struct fv__device *d = c->device;
     if (!d) return;
     fv__device_flush(c);
+    fv__group_leave(c);
     if (d->stream) cudaStreamSynchronize(d->stream);
     if (d->copies) cudaStreamSynchronize(d->copies);
 #ifdef __CUDACC__
@@ -3867,6 +3892,105 @@ static void fv__device_reset(fv_ctx *c) {
     fv__device_record(c);
 }
 static fv_ctx *fv__device_context(struct fv__device *d) { return d->c; }
+
+#ifdef FROZENVIS_NCCL
+/* ---- a group of GPUs. Gradients that are whole wait in a bucket; a full one is averaged on a stream of its own, beside the kernels
+ * of the backward pass that follow. All members have the same tape, hence the same buckets in the same order. ---- */
+#ifndef FV__BUCKET
+#define FV__BUCKET (4 << 20) /* bytes that are worth a launch over the links between GPUs */
+#endif
+enum { FV__BUCKET_MOST = 256, FV__GROUP_MEANS = 8 };
+typedef struct fv__group {
+    ncclComm_t comm;
+    cudaStream_t stream;
+    cudaEvent_t whole, done; /* gradients are ready to be averaged; they have been */
+    int rank, size, count;
+    size_t bytes; /* of the bucket's count gradients */
+    struct { void *data; fv_type type; int64_t n; } bucket[FV__BUCKET_MOST];
+    double *mean; /* on the device */
+} fv__group;
+
+static int fv__nccl_ok(fv_ctx *c, ncclResult_t r, const char *what) {
+    return r == ncclSuccess || fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: in a group of GPUs, %s: %s", c->desc.device_index, what,
+                                       ncclGetErrorString(r));
+}
+FV_DEF int fv_group_make(fv_ctx *c, fv_group_key *key) {
+    ncclUniqueId id;
+    if (c->status || !fv__nccl_ok(c, ncclGetUniqueId(&id), "a new one")) return 0;
+    static_assert(sizeof id == sizeof *key, "a key is NCCL's");
+    memcpy(key, &id, sizeof id);
+    return 1;
+}
+FV_DEF int fv_group_join(fv_ctx *c, const fv_group_key *key, int rank, int size) {
+    ncclUniqueId id;
+    if (c->status || !c->device || c->device->group)
+        return fv_fail(c, FV_EUSAGE, "a group of GPUs: for a GPU's context, and one that is in none");
+    fv__group *g = (fv__group *)fv_alloc(c, sizeof *g);
+    if (!g) return 0;
+    memcpy(&id, key, sizeof id);
+    g->rank = rank, g->size = size, c->device->group = g;
+    c->desc.no_graph = 1; /* what NCCL does in a recorded step was never tried */
+    if (fv__cu_ok(c, cudaStreamCreate(&g->stream), "a stream") &&
+        fv__cu_ok(c, cudaEventCreateWithFlags(&g->whole, cudaEventDisableTiming), "an event") &&
+        fv__cu_ok(c, cudaEventCreateWithFlags(&g->done, cudaEventDisableTiming), "an event"))
+        fv__nccl_ok(c, ncclCommInitRank(&g->comm, size, id, rank), "joining");
+    g->mean = (double *)fv__device_alloc(c, FV__GROUP_MEANS * sizeof(double), 0);
+    return !c->status;
+}
+static void fv__group_leave(fv_ctx *c) {
+    fv__group *g = c->device->group;
+    if (!g) return;
+    if (g->comm && c->status) ncclCommAbort(g->comm); /* the others may be gone */
+    else if (g->comm) ncclCommDestroy(g->comm);
+    if (g->whole) cudaEventDestroy(g->whole);
+    if (g->done) cudaEventDestroy(g->done);
+    if (g->stream) cudaStreamDestroy(g->stream);
+    fv_free(c, g);
+    c->device->group = NULL;
+}
+static int fv__grouped(const fv_ctx *c) { return c->device && c->device->group; }
+static int fv__group_rank(const fv_ctx *c) { return fv__grouped(c) ? c->device->group->rank : 0; }
+static ncclDataType_t fv__nccl_type(fv_type t) { return t == FV_F64 ? ncclFloat64 : ncclFloat32; }
+
+static void fv__group_send(fv_ctx *c) { /* the bucket, when the kernels so far are done */
+    fv__group *g = c->device->group;
+    if (!g->count || c->status || !fv__cu_ok(c, cudaEventRecord(g->whole, c->device->stream), "an event") ||
+        !fv__cu_ok(c, cudaStreamWaitEvent(g->stream, g->whole, 0), "an event"))
+        return;
+    int ok = fv__nccl_ok(c, ncclGroupStart(), "averaging gradients");
+    for (int i = 0; i < g->count && ok; i++)
+        ok = fv__nccl_ok(c, ncclAllReduce(g->bucket[i].data, g->bucket[i].data, (size_t)g->bucket[i].n,
+                                          fv__nccl_type(g->bucket[i].type), ncclAvg, g->comm, g->stream),
+                         "averaging gradients");
+    if (ok) fv__nccl_ok(c, ncclGroupEnd(), "averaging gradients");
+    g->count = 0, g->bytes = 0;
+}
+/* a gradient that nothing will be added to in this backward pass */
+static void fv__group_add(fv_ctx *c, void *grad, fv_type type, int64_t n) {
+    fv__group *g = c->device->group;
+    if (c->status || !n) return;
+    g->bucket[g->count].data = grad, g->bucket[g->count].type = type, g->bucket[g->count++].n = n;
+    g->bytes += (size_t)n * fv_type_size(type);
+    if (g->bytes >= FV__BUCKET || g->count == FV__BUCKET_MOST) fv__group_send(c);
+}
+/* the backward pass is over: what is started next sees the averages */
+static void fv__group_wait(fv_ctx *c) {
+    if (!fv__grouped(c)) return;
+    fv__group *g = c->device->group;
+    fv__group_send(c);
+    if (!c->status && fv__cu_ok(c, cudaEventRecord(g->done, g->stream), "an event"))
+        fv__cu_ok(c, cudaStreamWaitEvent(c->device->stream, g->done, 0), "an event");
+}
+FV_DEF int fv_group_mean(fv_ctx *c, double *v, int n) {
+    if (c->status || !fv__grouped(c)) return !c->status;
+    fv__group *g = c->device->group;
+    size_t size = (size_t)FV__MIN(n, (int)FV__GROUP_MEANS) * sizeof *v;
+    return fv__device_put(c, g->mean, v, size) &&
+           fv__nccl_ok(c, ncclAllReduce(g->mean, g->mean, size / sizeof *v, ncclFloat64, ncclAvg, g->comm, c->device->stream),
+                       "a mean") &&
+           fv__device_take(c, v, g->mean, size);
+}
+#endif
 FV_DEF const char *fv_device_name(const fv_ctx *c) { return c->device ? c->device->name : "cpu"; }
 FV_DEF void fv_sync(fv_ctx *c) {
     if (c->device && fv__device_flush(c)) fv__cu_ok(c, cudaStreamSynchronize(c->device->stream), "a kernel");
@@ -4165,7 +4289,8 @@ static fv__lt_answer *fv__lt_asked(struct fv__device *d, const fv__lt_shape *s) 
     a->known = 0;
     return a;
 }
-/* one product as described; 0 when the library has no way to do it */
+/* One product as described; 0 when the library has no way to do it. Only the bias is fused: the library's GELU epilogues are the
+ * approximation by tanh, and ours is exact, by erf, as on the CPU. */
 static int fv__lt_run(fv_ctx *c, const fv__lt_shape *s, const void *a, const void *b, const void *bias,
                       const void *from, void *out) {
     struct fv__device *d = c->device;
@@ -4270,6 +4395,24 @@ static fv__cu_product fv__cu_product_of(fv_type compute, int64_t m, int64_t n, i
     return g;
 }
 #endif /* FROZENVIS_CUDA */
+#if !defined(FROZENVIS_CUDA) || !defined(FROZENVIS_NCCL)
+FV_DEF int fv_group_make(fv_ctx *c, fv_group_key *key) {
+    memset(key, 0, sizeof *key);
+    return fv_fail(c, FV_EUNAVAILABLE, "several GPUs: this build has no NCCL; compile with FROZENVIS_CUDA and FROZENVIS_NCCL (make cuda)");
+}
+FV_DEF int fv_group_join(fv_ctx *c, const fv_group_key *key, int rank, int size) {
+    fv_group_key none;
+    return (void)key, (void)rank, (void)size, fv_group_make(c, &none);
+}
+FV_DEF int fv_group_mean(fv_ctx *c, double *v, int n) { return (void)v, (void)n, !c->status; }
+static int fv__grouped(const fv_ctx *c) { return (void)c, 0; }
+static int fv__group_rank(const fv_ctx *c) { return (void)c, 0; }
+static void fv__group_add(fv_ctx *c, void *grad, fv_type type, int64_t n) { (void)c, (void)grad, (void)type, (void)n; }
+static void fv__group_wait(fv_ctx *c) { (void)c; }
+#ifdef FROZENVIS_CUDA
+static void fv__group_leave(fv_ctx *c) { (void)c; }
+#endif
+#endif
 FV_DEF fv_device fv_device_of(const fv_ctx *c) { return c->device ? FV_CUDA : FV_CPU; }
 
 /* ======================================================================================================
@@ -4825,10 +4968,26 @@ static int fv__needs_again(const fv__node *n) {
     return gone;
 }
 
+/* In a group of GPUs: a parameter's gradient is whole when the backward pass has come to the parameter's first reader. */
+static void fv__find_first_uses(const fv__tape *t, int last) {
+    for (int i = last; i >= 0; i--)
+        for (int k = 0; t->made[i]->node && k < t->made[i]->node->n; k++)
+            if (t->made[i]->node->src[k]) t->made[i]->node->src[k]->first_use = i;
+}
+static void fv__reduce_whole(fv_ctx *c, const fv__node *n, int i) {
+    for (int k = 0; k < n->n; k++) {
+        fv_tensor *p = n->src[k];
+        if (!p || !(p->flags & FV_PARAM) || !p->grad_set || p->first_use != i) continue;
+        fv__group_add(c, p->grad, fv_grad_type(p), fv_numel(p));
+        p->first_use = -1; /* a node may read it twice */
+    }
+}
+
 static void fv__backward_walk(fv_ctx *c, fv_tensor *y) {
     fv__tape *t = c->tape;
-    int i = t->count - 1;
+    int i = t->count - 1, grouped = fv__grouped(c);
     while (i >= 0 && t->made[i] != y) i--;
+    if (grouped) fv__find_first_uses(t, i);
     for (; i >= 0 && !c->status; i--) {
         fv_tensor *x = t->made[i];
         if (!x->node) continue;
@@ -4839,6 +4998,7 @@ static void fv__backward_walk(fv_ctx *c, fv_tensor *y) {
             fv__drop_saved(c, x->node);
             fv__drop_grad(c, x);
         }
+        if (grouped) fv__reduce_whole(c, x->node, i);
         if (x->node->dropped != FV__AGAIN) continue;
         fv__drop_saved(c, x->node);
         fv__drop_data(c, x);
@@ -4859,6 +5019,7 @@ FV_DEF void fv_backward_from(fv_ctx *c, fv_tensor *y, const void *grad) {
     if (s) memcpy(s->data, grad, size), fv__device_copy_ahead(c, g, s->data, size);
     else if (!c->device) memcpy(g, grad, size);
     fv__backward_walk(c, y);
+    fv__group_wait(c);
 }
 
 FV_DEF void fv_backward(fv_ctx *c, fv_tensor *loss) {
@@ -9074,7 +9235,7 @@ FV_DEF fv_tensor *fv_max(fv_ctx *c, fv_tensor *x, int dim) { return fv__reduce_m
 
 /* ---- ops dropout, drop_path: y = x m/(1-p), m 0 with probability p, else 1; one m per element, or per sample.
  *      gx = gy m/(1-p): the backward pass draws the same numbers again ---- */
-/* settings: i[0] seed, i[1] stream, i[2] elements that share a number; f[0] p */
+/* settings: i[0] seed, i[1] stream, i[2] elements that share a number, i[3] number of the first draw; f[0] p */
 static void fv__dropout_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
     const fv__node *node = r->y->node;
     uint64_t seed = (uint64_t)node->i[0], stream = (uint64_t)node->i[1], held = UINT64_MAX;
@@ -9082,7 +9243,7 @@ static void fv__dropout_rows(const fv__rows *r, const void *const *in, void *con
     uint32_t word[4] = {0, 0, 0, 0};
     for (int64_t i = 0, m; i < n; i += m) {
         int64_t share = node->i[2], e = row + i;
-        uint64_t draw = (uint64_t)(e / share); /* number `draw` of the stream, as fv_random_uniform has it */
+        uint64_t draw = (uint64_t)(e / share + node->i[3]); /* number `draw` of the stream, as fv_random_uniform has it */
         m = FV__MIN(share - e % share, n - i);
         if (draw >> 2 != held) fv_philox(seed, stream, held = draw >> 2, word);
         double s = (double)(word[draw & 3] >> 8) * (1.0 / 16777216.0) < node->f[0] ? 0 : keep;
@@ -9107,7 +9268,7 @@ static void fv__dropout_bwd(fv_ctx *c, fv_tensor *y) {
 #ifdef FROZENVIS_CUDA
 struct fv__dropout_f { /* i, f: the node's settings; the same numbers as on the CPU */
     template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
-        uint64_t draw = (uint64_t)(i / m.i[2]);
+        uint64_t draw = (uint64_t)(i / m.i[2] + m.i[3]);
         uint32_t word[4];
         fv__philox((uint64_t)m.i[0], (uint64_t)m.i[1], draw >> 2, word);
         double keep = m.f[0] < 1 ? 1 / (1 - m.f[0]) : 0,
@@ -9118,7 +9279,7 @@ struct fv__dropout_f { /* i, f: the node's settings; the same numbers as on the 
 static fv__map fv__dropout_map(const fv_tensor *y, const void *from, fv_type type) {
     fv__map m = fv__map_of(fv_numel(y));
     fv__map_in(&m, from, type);
-    for (int i = 0; i < 3; i++) m.i[i] = y->node->i[i];
+    for (int i = 0; i < 4; i++) m.i[i] = y->node->i[i];
     m.f[0] = y->node->f[0];
     return m;
 }
@@ -9149,6 +9310,7 @@ static fv_tensor *fv__dropout_make(fv_ctx *c, const fv__op *op, fv_tensor *x, fl
     y->node->i[0] = (int64_t)c->tape->seed;
     y->node->i[1] = (int64_t)(c->tape->step << 20 | (c->tape->random_ops++ & 0xfffff));
     y->node->i[2] = FV__MAX(share, (int64_t)1);
+    y->node->i[3] = fv__group_rank(c) * (fv_numel(x) / y->node->i[2]); /* in a group, the samples before ours have theirs */
     y->node->f[0] = (double)p;
     return fv__apply(c, y);
 }

@@ -6,6 +6,10 @@
 #ifndef FV_TEST_GPU
 #define FROZENVIS_CUDA_EMULATE
 #include "cuda_emulator.h"
+#ifdef FROZENVIS_NCCL
+#include "nccl_emulator.h"
+#include <sys/wait.h>
+#endif
 #endif
 #include "frozenvis.h"
 #include "test.h"
@@ -404,6 +408,59 @@ static void test_gradcheck(void) {
     fv_param_free(c, t[1]);
 }
 
+#if defined(FROZENVIS_NCCL) && !defined(FV_TEST_GPU)
+/* ---- a group: two processes with half of the batch each get the gradients that one has with all of it ---- */
+enum { GROUP_ROWS = 6, GROUP_WIDTH = 5, GROUP_NUMBERS = GROUP_WIDTH * (GROUP_WIDTH + 2) };
+static double group_gradients(fv_ctx *c, int rank, int size, float *g) { /* -> the loss, this process's */
+    int64_t dim[2] = {GROUP_ROWS / size, GROUP_WIDTH}, wdim[2] = {GROUP_WIDTH, GROUP_WIDTH}, all = -1;
+    double loss = 0;
+    float *x = (float *)numbers(FV_F32, GROUP_ROWS * GROUP_WIDTH, 8) + rank * dim[0] * dim[1];
+    fv_tensor *w = fv_param(c, "w", FV_F32, 2, wdim), *b = fv_param(c, "b", FV_F32, 1, wdim), *idle = fv_param(c, "idle", FV_F32, 1, wdim);
+    fv_init_normal(c, w, 1, 1), fv_init_normal(c, b, 1, 2);
+    fv_training(c, 1), fv_autocast(c, FV_F32);
+    for (int pass = 0; pass < 2; pass++) { /* gradients of two passes are added; w is read twice in each */
+        fv_reset(c), fv_seed(c, 3, (uint64_t)pass);
+        fv_tensor *y = fv_linear(c, fv_input(c, FV_F32, 2, dim, x, 0), w, b);
+        y = fv_linear(c, fv_drop_path(c, fv_dropout(c, fv_gelu(c, y), 0.4f), 0.3f), w, NULL);
+        fv_tensor *l = fv_mean(c, fv_reshape(c, fv_mul(c, y, y), 1, &all), 0);
+        fv_backward(c, l);
+        loss += l ? fv_get(l, 0) : NAN;
+    }
+    fv_read_grad(c, w, g), fv_read_grad(c, b, g + GROUP_WIDTH * GROUP_WIDTH), fv_read_grad(c, idle, g + GROUP_WIDTH * (GROUP_WIDTH + 1));
+    fv_param_free(c, w), fv_param_free(c, b), fv_param_free(c, idle);
+    return loss;
+}
+static double group_member(const fv_group_key *key, int rank, const float *wanted, double loss) { /* -> how far from what is wanted */
+    float g[GROUP_NUMBERS];
+    fv_ctx *c = context(FV_CUDA);
+    fv_group_join(c, key, rank, 2);
+    double mine = group_gradients(c, rank, 2, g), e = difference(wanted, g, FV_F32, GROUP_NUMBERS);
+    if (!fv_group_mean(c, &mine, 1) || !(fabs(mine - loss) < 1e-6 * loss) || emu_averages < 5) e = NAN; /* 2 x w, 2 x b, the loss */
+    if (fv_error(c)) printf("  rank %d: %s\n", rank, fv_error_text(c)), e = NAN;
+    fv_destroy(c);
+    return e;
+}
+static void test_group(void) {
+    float wanted[GROUP_NUMBERS];
+    fv_group_key key;
+    fv_ctx *c = contexts[1];
+    int status = 1;
+    double v = 3;
+    fv_clear_error(c), fv_reset(c);
+    CHECK(fv_group_mean(c, &v, 1) && v > 2.9, "alone a mean is the number");
+    double loss = group_gradients(c, 0, 1, wanted);
+    CHECK(fv_group_make(c, &key), "%s", fv_error_text(c));
+    fflush(stdout);
+    pid_t p = fork();
+    if (p == 0) _exit(!(group_member(&key, 1, wanted, loss) < 1e-6));
+    double e = group_member(&key, 0, wanted, loss);
+    CHECK(e < 1e-6, "rank 0's gradients differ by %g", e);
+    CHECK(waitpid(p, &status, 0) == p && status == 0, "rank 1's gradients differ");
+    CHECK(fv_group_join(contexts[0], &key, 0, 1) == 0 && fv_error(contexts[0]) == FV_EUSAGE, "the CPU joins no group");
+    fv_clear_error(contexts[0]), fv_clear_error(c);
+}
+#endif
+
 /* an op that a GPU has no kernel for: one sentence, and no fall back to the CPU */
 static int odd_shape(fv_ctx *, fv_tensor *y) { return fv__like(y, y->node->src[0], y->node->src[0]->type); }
 static void odd_run(fv_ctx *, fv_tensor *) {}
@@ -463,6 +520,9 @@ int main(void) {
 #endif
     RUN(test_training);
     RUN(test_gradcheck);
+#if defined(FROZENVIS_NCCL) && !defined(FV_TEST_GPU)
+    RUN(test_group);
+#endif
     RUN(test_refusals);
     for (int d = 0; d < 2; d++) fv_destroy(contexts[d]);
     return REPORT();
