@@ -80,10 +80,13 @@ several() {
     export FV_EMULATE_DEVICES
     # shellcheck disable=SC2086
     {
-        expect 'trains on one GPU, with an average' "$@" train image --data "$D" --out "$T/one" $usual --epochs 2 --device cuda --set ema=0.8 grad_accum=2
-        expect 'trains on two GPUs' "$@" train image --data "$D" --out "$T/two" $usual --epochs 1 --gpus 2 --set ema=0.8 grad_accum=2
-        rm -f "$T/two/result.json" "$T/two/model.safetensors"
-        expect 'and goes on there' "$@" train image --data "$D" --out "$T/two" $usual --epochs 2 --gpus 2 --set ema=0.8 grad_accum=2 --resume
+        for k in one two; do
+            gpus='--device cuda'
+            [ $k = one ] || gpus='--gpus 2'
+            expect "trains on $k" "$@" train image --data "$D" --out "$T/$k" $usual --epochs 1 $gpus --set ema=0.8 grad_accum=2
+            rm -f "$T/$k/result.json" "$T/$k/model.safetensors"
+            expect "$k goes on" "$@" train image --data "$D" --out "$T/$k" $usual --epochs 2 $gpus --set ema=0.8 grad_accum=2 --resume
+        done
         [ "$(wc -l <"$T/said")" = 1 ] && ok || bad "two GPUs, one result: $(cat "$T/said")"
         follows "$T/one/log.jsonl" "$T/two/log.jsonl" 12 2e-6
         a=$(sed 's/"loss".*//' "$T/one/result.json") b=$(sed 's/"loss".*//' "$T/two/result.json")
