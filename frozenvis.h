@@ -113,7 +113,8 @@ OPTIONS (macros, before the include of the implementation unless said otherwise)
     FROZENVIS_NCCL          with it: groups of GPUs
     FV_HEADER_FILENAME      this file's name in quotes, if it was renamed
 */
-#ifndef FV__PASS /* this header includes itself once per ISA, and then only the kernels' text counts: see >>kernels */
+/* This header includes itself once per ISA, and then only the kernels' text counts: see >>kernels. */
+#ifndef FV__PASS
 #ifndef FROZENVIS_H
 #define FROZENVIS_H
 
@@ -135,7 +136,7 @@ OPTIONS (macros, before the include of the implementation unless said otherwise)
 #endif
 
 #ifdef __FAST_MATH__
-#error "frozenvis.h: -ffast-math drops NaN, and the check that a loss is finite relies on NaN; compile without it"
+#error "frozenvis.h: compile without -ffast-math: it drops NaN, on which the check for a finite loss relies"
 #endif
 
 #include <stddef.h>
@@ -615,8 +616,9 @@ FV_DEF void fv_ema(fv_ctx *c, fv_params *average, const fv_params *params, float
  * >>json -- strict RFC 8259, and a text builder
  * ====================================================================================================== */
 typedef struct fv_json fv_json; /* a parsed document; owns a copy of its text */
-typedef uint32_t fv_jnode;      /* a value in it; 0: absent. Every accessor takes 0 and says absent. There is no tree: an accessor
-                                   walks over the text, so go through long lists by first and next, not by at */
+/* A value in it; 0: absent. Every accessor takes 0 and says absent. There is no tree: an accessor walks over the
+ * text, so go through long lists by first and next, not by at. */
+typedef uint32_t fv_jnode;
 typedef enum fv_json_kind {
     FV_JSON_ABSENT, FV_JSON_NULL, FV_JSON_FALSE, FV_JSON_TRUE, FV_JSON_NUMBER, FV_JSON_STRING, FV_JSON_ARRAY, FV_JSON_OBJECT
 } fv_json_kind;
@@ -899,8 +901,9 @@ typedef struct fv_frozen_config {
     int norm_after, gelu; /* OPT: do_layer_norm_before is false; activation_function is gelu */
     fv_variant variant;
     int after_block;      /* k+1 when the stage stands after the encoder's block k; 0: after the last */
-    int fold;             /* F1 multiplied into the first block's q, k, v (LLaMA): 1, -1: always, never; 0: in training, where it
-                             saves work. See fv_frozen_forward */
+    /* F1 multiplied into the first block's q, k, v (LLaMA): 1, -1: always, never; 0: in training, where it saves
+     * work. See fv_frozen_forward */
+    int fold;
 } fv_frozen_config;
 
 /* fv_frozen_config_parse -- reads the object `node`. strict: ours, an unknown key is refused and num_hidden_layers n stands for the
@@ -936,8 +939,9 @@ struct fv_model {
     fv_tensor *features;       /* output of F2 in the last forward, before an outside residual; NULL without a stage */
     int dim;                   /* d, of the tokens that the stage sees */
     int num_classes;
-    fv_init linear_init;       /* of linear layers: FV_INIT_TRUNC, std 0.02, as the released code has it, unless the config says "linear_init":"xavier",
-                                  which narrow networks want; FV_INIT_XAVIER in motion, vqa, retrieval, scene_qa */
+    /* of linear layers: FV_INIT_TRUNC, std 0.02, as the released code has it, unless the config says
+     * "linear_init":"xavier", which narrow networks want; FV_INIT_XAVIER in motion, vqa, retrieval, scene_qa */
+    fv_init linear_init;
     float drop_path, dropout;
 };
 
@@ -1274,7 +1278,6 @@ struct fv_ctx {
     fv__pool pool[FV__POOLS];
     struct fv__device *device; /* NULL: the CPU computes; see >>device */
     struct fv__workers *workers;
-    const struct fv__kernels *kernels; /* of the ISA in use, f32 */
     fv_isa isa;
     char *scratch; /* threads * scratch_size bytes, for kernels; grown before a parallel region, never inside one */
     size_t scratch_size;
@@ -1968,6 +1971,10 @@ FV_DEF float fv_rng_beta(fv_rng *r, float alpha) {
 /* ======================================================================================================
  * >>kernels (implementation) -- one text, compiled once per ISA: this header includes itself with FV__PASS set
  * ====================================================================================================== */
+/* One step of AdamW: the gradient's factor, decay rates of both moments, what is left of a weight, the step over the first moment's
+ * correction, 1/sqrt of the second's */
+typedef struct fv__adamw_step { float scale, beta1, beta2, keep, step, root, eps; } fv__adamw_step;
+
 /* What each pass makes: a table of functions on raw pointers. T is float, or double in the pass for gradient checks. */
 typedef struct fv__kernels {
     /* rows: elementwise and per-row functions on T (see the text below for what each computes) */
@@ -2001,6 +2008,7 @@ typedef struct fv__kernels {
     void (*norm_grad)(void *gx, const void *x, const void *gy, const void *w, int64_t n, double mean, double rstd,
                       int centred);
     void (*norm_sums)(void *gw, void *gb, const void *x, const void *gy, int64_t n, double mean, double rstd);
+    void (*adamw)(void *w, void *m, void *v, const void *g, int64_t n, const fv__adamw_step *s);
     /* gemm: see >>gemm. mr x nr is the tile one call of the micro-kernel computes */
     int mr, nr;
     /* half: 1: only the left half of the columns, 2: only the upper half of the rows, 3: both */
@@ -2525,6 +2533,23 @@ FV__TARGET static void FV__FN(norm_sums)(void *gw_, void *gb_, const void *x_, c
         if (gb) FV__FN(st)((FV__T *)gb_ + i, FV__ADD(g, FV__LOAD(gb)), n - i);
     }
 }
+/* m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w = w keep - step m/(sqrt(v) root + eps), see >>optim */
+FV__TARGET static void FV__FN(adamw)(void *w_, void *m_, void *v_, const void *g_, int64_t n, const fv__adamw_step *s) {
+    FV__TYPED(w);
+    FV__TYPED(m);
+    FV__TYPED(v);
+    FV__TYPED(g);
+    FV__V b1 = FV__SET1(s->beta1), b2 = FV__SET1(s->beta2), c1 = FV__SET1(1 - s->beta1), c2 = FV__SET1(1 - s->beta2);
+    FV__V scale = FV__SET1(s->scale), keep = FV__SET1(s->keep), step = FV__SET1(s->step), root = FV__SET1(s->root), eps = FV__SET1(s->eps);
+    for (int64_t i = 0; i < n; i += FV__W) {
+        FV__V x = FV__MUL(FV__LOAD(g), scale);
+        FV__V mean = FV__FMA(c1, x, FV__MUL(b1, FV__LOAD(m))), square = FV__FMA(FV__MUL(c2, x), x, FV__MUL(b2, FV__LOAD(v)));
+        FV__V move = FV__DIV(FV__MUL(step, mean), FV__FMA(FV__SQRT(square), root, eps));
+        FV__FN(st)((FV__T *)m_ + i, mean, n - i);
+        FV__FN(st)((FV__T *)v_ + i, square, n - i);
+        FV__FN(st)((FV__T *)w_ + i, FV__SUB(FV__MUL(FV__LOAD(w), keep), move), n - i);
+    }
+}
 #undef FV__LOAD
 #undef FV__EACH
 #undef FV__TYPED
@@ -2740,13 +2765,24 @@ FV__TARGET static void FV__FN(score_grad)(void *dp_, const void *p_, int64_t n, 
 }
 
 /* bf16 <-> f32, n numbers; rounds to nearest even, keeps NaN */
+#if FV__PASS == FV__PASS_AVX512
+FV__TARGET static inline __m512 FV__FN(wide)(__m256i h) {
+    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32((__mmask16)-1, _mm512_maskz_cvtepu16_epi32((__mmask16)-1, h), 16));
+}
+FV__TARGET static inline __m256i FV__FN(narrow)(__m512 f) {
+    __m512i u = _mm512_castps_si512(f), upper = _mm512_maskz_srli_epi32((__mmask16)-1, u, 16);
+    __m512i up = _mm512_add_epi32(_mm512_and_si512(upper, _mm512_set1_epi32(1)), _mm512_set1_epi32(0x7fff));
+    __m512i r = _mm512_maskz_srli_epi32((__mmask16)-1, _mm512_add_epi32(u, up), 16);
+    __m512i quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
+    return _mm512_maskz_cvtepi32_epi16((__mmask16)-1, _mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(f, f, _CMP_UNORD_Q), quiet));
+}
+#endif
 FV__TARGET static void FV__FN(from_bf16)(float *y, const uint16_t *x, int64_t n) {
     int64_t i = 0;
 #if FV__PASS == FV__PASS_AVX512
-    for (; i < n; i += 16) {
-        __m256i h = _mm256_maskz_loadu_epi16(FV__MASK16(n - i), x + i);
-        FV__STN(y + i, _mm512_castsi512_ps(_mm512_maskz_slli_epi32((__mmask16)-1, _mm512_maskz_cvtepu16_epi32((__mmask16)-1, h), 16)), n - i);
-    }
+    for (; i + 16 <= n; i += 16) FV__ST(y + i, FV__FN(wide)(_mm256_loadu_si256((const __m256i *)(const void *)(x + i))));
+    if (i < n) FV__STN(y + i, FV__FN(wide)(_mm256_maskz_loadu_epi16(FV__MASK16(n - i), x + i)), n - i);
+    i = n;
 #elif FV__PASS == FV__PASS_AVX2
     for (; i + 8 <= n; i += 8) {
         __m256i h = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(x + i)));
@@ -2760,14 +2796,9 @@ FV__TARGET static void FV__FN(from_bf16)(float *y, const uint16_t *x, int64_t n)
 FV__TARGET static void FV__FN(to_bf16)(uint16_t *y, const float *x, int64_t n) {
     int64_t i = 0;
 #if FV__PASS == FV__PASS_AVX512
-    for (; i < n; i += 16) {
-        __m512 f = FV__LDN(x + i, n - i);
-        __m512i u = _mm512_castps_si512(f), odd = _mm512_and_si512(_mm512_maskz_srli_epi32((__mmask16)-1, u, 16), _mm512_set1_epi32(1));
-        __m512i r = _mm512_maskz_srli_epi32((__mmask16)-1, _mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
-        __m512i quiet = _mm512_or_si512(_mm512_maskz_srli_epi32((__mmask16)-1, u, 16), _mm512_set1_epi32(0x40));
-        r = _mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(f, f, _CMP_UNORD_Q), quiet);
-        _mm256_mask_storeu_epi16(y + i, FV__MASK16(n - i), _mm512_maskz_cvtepi32_epi16((__mmask16)-1, r));
-    }
+    for (; i + 16 <= n; i += 16) _mm256_storeu_si256((__m256i *)(void *)(y + i), FV__FN(narrow)(FV__LD(x + i)));
+    if (i < n) _mm256_mask_storeu_epi16(y + i, FV__MASK16(n - i), FV__FN(narrow)(FV__LDN(x + i, n - i)));
+    i = n;
 #elif FV__PASS == FV__PASS_AVX2
     for (; i + 8 <= n; i += 8) {
         __m256 f = _mm256_loadu_ps(x + i);
@@ -2801,7 +2832,7 @@ FV__TARGET static double FV__FN(peak)(int64_t n, void *sink) {
 /* strides in pairs; rows of A where it lies have rs > 1, cs 1 */
 FV__ALWAYS_INLINE FV__TARGET_BF16 static void fv__some_tile_bf16(const int rows, const int vectors, int64_t k, const void *a_, int64_t rs,
                                                                  int64_t cs, const void *b_, const void *bias_, const void *from_,
-                                                                 int64_t from_ld, void *out_, int64_t ld) {
+                                                                 int64_t from_ld, void *out_, int64_t ld, int narrow) {
     const uint16_t *b = (const uint16_t *)b_;
     const int *a = (const int *)a_;
     const float *bias = (const float *)bias_, *from = (const float *)from_;
@@ -2840,33 +2871,49 @@ FV__ALWAYS_INLINE FV__TARGET_BF16 static void fv__some_tile_bf16(const int rows,
     }
     FV__UNROLL for (int i = 0; i < rows; i++) FV__UNROLL for (int j = 0; j < vectors; j++) {
         if (from) s[i][j] = _mm512_add_ps(s[i][j], _mm512_loadu_ps(from + i * from_ld + j * 16));
-        _mm512_storeu_ps(out + i * ld + j * 16, s[i][j]);
+        if (narrow) _mm256_storeu_si256((__m256i *)(void *)((uint16_t *)out_ + i * ld + j * 16), (__m256i)_mm512_cvtneps_pbh(s[i][j]));
+        else _mm512_storeu_ps(out + i * ld + j * 16, s[i][j]);
     }
 }
+/* narrow: the sums are stored as bf16 */
 FV__TARGET_BF16 static void fv__tile_bf16(int half, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, const void *bias,
-                                          const void *from, int64_t from_ld, void *out, int64_t ld) {
+                                          const void *from, int64_t from_ld, void *out, int64_t ld, int narrow) {
     switch (half) {
-    case 0: fv__some_tile_bf16(14, 2, k, a, rs, cs, b, bias, from, from_ld, out, ld); break;
-    case 1: fv__some_tile_bf16(14, 1, k, a, rs, cs, b, bias, from, from_ld, out, ld); break;
-    case 2: fv__some_tile_bf16(7, 2, k, a, rs, cs, b, bias, from, from_ld, out, ld); break;
-    default: fv__some_tile_bf16(7, 1, k, a, rs, cs, b, bias, from, from_ld, out, ld);
+    case 0: fv__some_tile_bf16(14, 2, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow); break;
+    case 1: fv__some_tile_bf16(14, 1, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow); break;
+    case 2: fv__some_tile_bf16(7, 2, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow); break;
+    default: fv__some_tile_bf16(7, 1, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow);
     }
 }
-/* pack_columns for pairs: rows p and p+1 interleaved, dst[p/2][r] = {src[p][r], src[p+1][r]}; panel in bf16 numbers */
+/* pack_columns for pairs: rows p and p+1 interleaved, dst[p/2][r] = {src[p][r], src[p+1][r]}; panel in bf16 numbers. width is 32, or at
+ * most 16: then two panels are filled at a time. Pairs past a row's end run into the next row, which is written after it. */
 FV__TARGET static void fv__pack_pairs(uint16_t *dst, int64_t panel, const uint16_t *src, int64_t cs, int64_t cols, int64_t k, int width) {
+    int some = FV__MIN(width, 16);
+    int64_t second = width > 16 ? 32 : panel; /* where the other pairs go */
+    uint16_t pick[64];
+    for (int i = 0; i < 32; i++) { /* the numbers r and 32 + r of two rows of 32; first for r = 0.., then for r = some.. */
+        pick[2 * (i % 16) + 32 * (i / 16)] = (uint16_t)(i % 16 + i / 16 * some);
+        pick[2 * (i % 16) + 1 + 32 * (i / 16)] = (uint16_t)(i % 16 + i / 16 * some + 32);
+    }
+    __m512i one = _mm512_loadu_si512(pick), two = _mm512_loadu_si512(pick + 32);
     for (int64_t p = 0; p < k; p += 2, dst += 2 * width, src += 2 * cs) {
         uint16_t *d = dst;
-        for (int64_t c = 0; c < cols; c += width, d += panel)
-            for (int r = 0; r < width; r += 16) {
-                int64_t left = cols - c - r;
-                __mmask16 m = FV__MASK16(FV__MAX(FV__MIN(left, (int64_t)16), (int64_t)0));
-                const uint16_t *x = src + c + r;
-                __m512i lo = _mm512_maskz_cvtepu16_epi32((__mmask16)-1, _mm256_maskz_loadu_epi16(m, x)), hi = _mm512_setzero_si512();
-                if (p + 1 < k) hi = _mm512_maskz_slli_epi32((__mmask16)-1, _mm512_maskz_cvtepu16_epi32((__mmask16)-1, _mm256_maskz_loadu_epi16(m, x + cs)), 16);
-                lo = _mm512_or_si512(lo, hi);
-                if (p + 2 < k || r + 16 <= width) _mm512_storeu_si512(d + 2 * r, lo);
-                else _mm512_mask_storeu_epi32(d + 2 * r, FV__MASK16(width - r), lo);
+        int whole = p + 2 < k || width > 16;
+        for (int64_t c = 0; c < cols; c += 2 * some, d += width > 16 ? panel : 2 * panel) {
+            int64_t left = cols - c;
+            __mmask32 m = left >= 32 ? (__mmask32)-1 : (__mmask32)((1u << left) - 1);
+            __m512i lo = _mm512_maskz_loadu_epi16(m, src + c), hi = _mm512_setzero_si512();
+            if (p + 1 < k) hi = _mm512_maskz_loadu_epi16(m, src + c + cs);
+            __m512i v = _mm512_permutex2var_epi16(lo, one, hi), w = _mm512_permutex2var_epi16(lo, two, hi);
+            int both = width > 16 || left > some;
+            if (whole) {
+                _mm512_storeu_si512(d, v);
+                if (both) _mm512_storeu_si512(d + second, w);
+            } else {
+                _mm512_mask_storeu_epi32(d, FV__MASK16(width), v);
+                if (both) _mm512_mask_storeu_epi32(d + second, FV__MASK16(width), w);
             }
+        }
     }
 }
 /* panel_sums of pairs [k/2][14][2] */
@@ -2902,7 +2949,7 @@ static const fv__kernels FV__FN(kernels) = {
     FV__FN(gelu), FV__FN(gelu_grad), FV__FN(silu), FV__FN(silu_grad), FV__FN(relu), FV__FN(relu_grad),
     FV__FN(leaky_relu), FV__FN(leaky_relu_grad), FV__FN(swiglu), FV__FN(swiglu_grad),
     FV__FN(sum), FV__FN(dot), FV__FN(row_max), FV__FN(softmax_exp), FV__FN(exp_sum), FV__FN(softmax_grad),
-    FV__FN(layernorm), FV__FN(rmsnorm), FV__FN(norm_grad), FV__FN(norm_sums),
+    FV__FN(layernorm), FV__FN(rmsnorm), FV__FN(norm_grad), FV__FN(norm_sums), FV__FN(adamw),
     FV__MR, FV__NR, FV__FN(tile), FV__FN(pack), FV__FN(pack_columns), FV__FN(panel_sums), FV__FN(distances),
     FV__FN(softmax_row), FV__FN(softmax_again), FV__FN(score_grad),
     FV__FN(from_bf16), FV__FN(to_bf16), FV__FN(peak)};
@@ -3046,17 +3093,22 @@ static int64_t fv__tile_of(const fv__gemm *g, int64_t *nr) {
     return g->k->mr;
 }
 
-/* rows, cols: how much of the tile is wanted; less than half of it is not computed */
-static void fv__tile(const fv__gemm *g, int64_t rows, int64_t cols, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b,
-                     int64_t ldb, const void *bias, const void *from, int64_t from_ld, void *out, int64_t ld) {
+/* rows, cols: how much of the tile is wanted; less than half of it is not computed. narrow: bf16 goes out, of bf16 products only */
+static void fv__tile_to(const fv__gemm *g, int64_t rows, int64_t cols, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b,
+                        int64_t ldb, const void *bias, const void *from, int64_t from_ld, void *out, int64_t ld, int narrow) {
     int half = (cols <= g->nr / 2) + 2 * (rows <= g->mr / 2);
 #ifdef FV__X86
     if (g->compute == FV_BF16) {
-        fv__tile_bf16(half, k, a, rs, cs, b, bias, from, from_ld, out, ld);
+        fv__tile_bf16(half, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow);
         return;
     }
 #endif
+    (void)narrow;
     g->k->tile(half, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld);
+}
+static void fv__tile(const fv__gemm *g, int64_t rows, int64_t cols, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b,
+                     int64_t ldb, const void *bias, const void *from, int64_t from_ld, void *out, int64_t ld) {
+    fv__tile_to(g, rows, cols, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld, 0);
 }
 
 /* One panel: `rows` rows (stride rs) by k columns (stride cs) of src, already of the computing type. */
@@ -3243,8 +3295,8 @@ static void fv__block_of(const fv__gemm *g, int64_t job, int64_t *row, int64_t *
 }
 
 /* A block of C of the sums' own type: tiles are summed in place, slice after slice; bias, residual and what C held come with the
- * first. Tiles over the edge, and all of a C of another type, go through the thread's scratch. A panel of A stays in L1 while
- * the block's panels of B, which L2 holds, pass by. */
+ * first. A C of bf16 gets its tiles with the last slice (narrow). Tiles over the edge, and all else, go through the thread's scratch.
+ * A panel of A stays in L1 while the block's panels of B, which L2 holds, pass by. */
 static void fv__block_job(void *arg, int job, int worker) {
     const fv__gemm *g = (const fv__gemm *)arg;
     int64_t row, col, rs, cs, ldb;
@@ -3254,26 +3306,31 @@ static void fv__block_job(void *arg, int job, int worker) {
     size_t acc = fv_type_size(acc_type);
     char *sum = (char *)fv__scratch(g->c, worker);
     int in_place = g->out_type == acc_type && !(g->add && g->residual) && (!g->residual || g->residual_type == acc_type);
+    int narrow = g->compute == FV_BF16 && g->out_type == FV_BF16 && !g->add && !g->residual, direct = in_place || narrow;
     for (int64_t p = 0; p < FV__MAX(g->kk, 1); p += g->slice) {
         int64_t k = FV__MIN(g->slice, g->kk - p);
+        int to_bf16 = narrow && p + k == g->kk;
         for (int64_t i = 0; i < rows; i += g->mr) {
             const char *a = fv__panel_a(g, (row + i) / g->mr, p, &rs, &cs);
             for (int64_t j = 0; j < cols; j += g->nr) {
                 char padded[64 * 8];
                 const char *bias = p == 0 ? fv__tile_bias(g, col + j, acc, padded) : NULL, *b = fv__panel_b(g, (col + j) / g->nr, p, &ldb);
-                if (in_place && i + g->mr <= rows && j + g->nr <= cols) {
+                int whole = i + g->mr <= rows && j + g->nr <= cols;
+                if (in_place && whole) {
                     size_t at = (size_t)((row + i) * g->ldc + col + j) * acc;
                     char *out = (char *)g->out + at;
                     const char *from = p > 0 || g->add ? out : g->residual ? (const char *)g->residual + at : NULL;
                     fv__tile(g, g->mr, g->nr, k, a, rs, cs, b, ldb, bias, from, g->ldc, out, g->ldc);
                 } else {
-                    char *out = sum + (size_t)(i * g->block_n + j) * acc;
-                    fv__tile(g, rows - i, cols - j, k, a, rs, cs, b, ldb, bias, p > 0 ? out : NULL, g->block_n, out, g->block_n);
+                    char *part = sum + (size_t)(i * g->block_n + j) * acc, *out = part;
+                    int last = to_bf16 && whole;
+                    if (last) out = (char *)g->out + (size_t)((row + i) * g->ldc + col + j) * sizeof(uint16_t);
+                    fv__tile_to(g, rows - i, cols - j, k, a, rs, cs, b, ldb, bias, p > 0 ? part : NULL, g->block_n, out, last ? g->ldc : g->block_n, last);
                 }
             }
         }
     }
-    int64_t whole_rows = in_place ? rows / g->mr * g->mr : 0, whole_cols = in_place ? cols / g->nr * g->nr : 0;
+    int64_t whole_rows = direct ? rows / g->mr * g->mr : 0, whole_cols = direct ? cols / g->nr * g->nr : 0;
     if (whole_cols < cols) fv__gemm_store(g, sum + (size_t)whole_cols * acc, g->block_n, row, col + whole_cols, whole_rows, cols - whole_cols);
     fv__gemm_store(g, sum + (size_t)(whole_rows * g->block_n) * acc, g->block_n, row + whole_rows, col, rows - whole_rows, cols);
 }
@@ -3740,7 +3797,8 @@ static int fv__device_check(fv_ctx *c) { /* is it there, and does its driver fit
             return fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: there is no NVIDIA driver here", index);
         return fv_fail(
             c, FV_EUNAVAILABLE,
-            "device cuda:%d: the driver knows CUDA up to %d.%d, this program was built with a later one: update the driver",
+            "device cuda:%d: the driver knows CUDA up to %d.%d, this program was built with a later one: "
+            "update the driver",
             index, driver / 1000, driver % 1000 / 10);
     }
     if (e == cudaErrorNoDevice || (e == cudaSuccess && !count))
@@ -6628,7 +6686,7 @@ typedef struct fv__columns {
 static const void *fv__columns_row(const fv__columns *q, const void *p, fv_type type, int64_t row, void *scratch) {
     const char *at = (const char *)p + (size_t)(row * q->cols) * fv_type_size(type);
     if (type == q->compute) return at;
-    fv__convert(scratch, q->compute, at, type, q->cols);
+    fv__convert_by(q->k, scratch, q->compute, at, type, q->cols);
     return scratch;
 }
 static void fv__columns_job(void *arg, int job, int worker) {
@@ -9379,6 +9437,7 @@ FV_DEF void fv_optim_destroy(fv_ctx *c, fv_optim *o) {
 /* Work over all parameters at once: chunk number j of parameter i, in fixed chunks. */
 enum { FV__OPTIM_CHUNK = 32768 };
 typedef struct fv__sweep {
+    const fv__kernels *kernels;
     const fv_params *params;
     const fv_optim *o;
     double *part;      /* a chunk's sum of squares */
@@ -9410,15 +9469,13 @@ static void fv__norm_job(void *arg, int job, int worker) {
     const fv__sweep *s = (const fv__sweep *)arg;
     int64_t from, n;
     int i = fv__sweep_at(s->params, job, &from, &n);
-    double sum = 0;
     (void)worker;
     if (i < 0 || !s->params->at[i]->grad_set) {
         s->part[job] = 0;
         return;
     }
     const float *g = (const float *)s->params->at[i]->grad + from;
-    for (int64_t k = 0; k < n; k++) sum += (double)g[k] * (double)g[k];
-    s->part[job] = sum;
+    s->part[job] = s->kernels->dot(g, g, n);
 }
 
 #ifdef FROZENVIS_CUDA
@@ -9554,7 +9611,7 @@ FV_DEF double fv_grad_norm(fv_ctx *c, const fv_params *params) {
     if (c->device) return fv__cu_grad_norm(c, params);
 #endif
     memset(&s, 0, sizeof s);
-    s.params = params;
+    s.params = params, s.kernels = fv__kernels_for(c, FV_F32);
     fv__span *part = fv__pool_alloc(c, (size_t)(jobs + 1) * sizeof(double));
     if (!part) return 0;
     s.part = (double *)(void *)part->data;
@@ -9567,13 +9624,10 @@ FV_DEF double fv_grad_norm(fv_ctx *c, const fv_params *params) {
 /* AdamW: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr (m/c1 / (sqrt(v/c2) + eps) + decay w), c = 1 - b^t */
 static void fv__adamw(const fv__sweep *s, float *w, const float *g, float *m, float *v, int64_t n, float decay) {
     const fv_optim_desc *d = &s->o->desc;
-    float b1 = d->beta1, b2 = d->beta2, keep = 1 - s->lr * decay, step = s->lr / s->correct1, root = 1 / sqrtf(s->correct2);
-    for (int64_t k = 0; k < n; k++) {
-        float x = g[k] * s->scale;
-        m[k] = b1 * m[k] + (1 - b1) * x;
-        v[k] = b2 * v[k] + (1 - b2) * x * x;
-        w[k] = w[k] * keep - step * m[k] / (sqrtf(v[k]) * root + d->eps);
-    }
+    fv__adamw_step a;
+    a.scale = s->scale, a.beta1 = d->beta1, a.beta2 = d->beta2, a.eps = d->eps;
+    a.keep = 1 - s->lr * decay, a.step = s->lr / s->correct1, a.root = 1 / sqrtf(s->correct2);
+    s->kernels->adamw(w, m, v, g, n, &a);
 }
 /* SGD as torch's: m = momentum m + (g + decay w), from m = g at the first step; w -= lr m */
 static void fv__sgd(const fv__sweep *s, float *w, const float *g, float *m, int64_t n, float decay) {
@@ -9606,7 +9660,7 @@ FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr) {
     if (c->status) return norm;
     memset(&s, 0, sizeof s);
     o->step++;
-    s.params = o->params, s.o = o, s.lr = lr, s.scale = 1;
+    s.kernels = fv__kernels_for(c, FV_F32), s.params = o->params, s.o = o, s.lr = lr, s.scale = 1;
     if (o->desc.clip_grad > 0) s.scale = (float)FV__MIN(1.0, (double)o->desc.clip_grad / (norm + 1e-6));
     s.correct1 = (float)(1 - pow((double)o->desc.beta1, (double)o->step));
     s.correct2 = (float)(1 - pow((double)o->desc.beta2, (double)o->step));
@@ -12494,7 +12548,8 @@ FV_DEF int fv_frozen_config_from_llm(fv_ctx *c, fv_frozen_config *g, fv_weights 
         return fv__find_naming(llm, other, &n)
                    ? fv_fail(c, FV_EUSAGE, "%s holds %s blocks, and frozen.arch is %s", fv_weights_path(llm),
                              other == FV_OPT ? "OPT" : "LLaMA", other == FV_OPT ? "llama" : "opt")
-                   : fv_fail(c, FV_EUSAGE, "%s holds no blocks of a LLaMA or OPT model: no name ends like layers.0.mlp.down_proj.weight, "
+                   : fv_fail(c, FV_EUSAGE, "%s holds no blocks of a LLaMA or OPT model: no name ends like "
+"layers.0.mlp.down_proj.weight, "
                              "layers.0.feed_forward.w2.weight, blk.0.ffn_down.weight or layers.0.fc2.weight", fv_weights_path(llm));
     }
     if (!(fv_weights_is_gguf(llm) ? fv__config_from_gguf(c, g, llm) : fv__config_from_hf(c, g, llm))) return 0;
@@ -14217,7 +14272,8 @@ static int fv__model_build(fv_ctx *c, fv_model *m, const fv_model_desc *desc) {
     if (fv_json_type(m->config, root) != FV_JSON_OBJECT) return fv_fail(c, FV_EUSAGE, "config: it must be an object");
     const char *name = fv_config_string(c, m, "arch", "vit");
     if (!(m->arch = fv_arch_find(name)))
-        return fv_fail(c, FV_EUNAVAILABLE, "config: there is no arch \"%.40s\"; there are vit, point_transformer, video_vit, vit3d, vivit, motion, vqa, retrieval, scene_qa", name);
+        return fv_fail(c, FV_EUNAVAILABLE, "config: there is no arch \"%.40s\"; there are vit, point_transformer, video_vit, vit3d, "
+"vivit, motion, vqa, retrieval, scene_qa", name);
     m->num_classes = fv_config_int(c, m, "num_classes", 1000, 1, 1 << 24);
     m->drop_path = fv_config_float(c, m, "drop_path_rate", 0);
     m->dropout = fv_config_float(c, m, "drop_rate", 0);

@@ -13,7 +13,7 @@ convert() { # convert TASK CASE key=value...
     expect "$n: converts" python3 tools/convert_checkpoint.py "$T/$n.pth" --out "$T/$n" --data "$T/data-$t" --set "$@" || return
     expect "$n: inspect reads it" "$FV" inspect "$T/$n/model.safetensors"
     python3 tests/checkpoints.py case "$g" "$T/$n" "$T/$n.case"
-    expect "$n: computes the golden results" "$FV" trace "$T/$n.case" --out "$T/out.safetensors" --check
+    expect "$n: computes the golden results" "$FV" trace "$T/$n.case" --out "$T/$n.out" --check
     [ "$t" = none ] && return
     expect "$n: eval" "$FV" eval "$T/$n" --json
     grep -q '"final":true.*"top1":' "$T/said" && ok || bad "$n: eval prints no top1: $(cat "$T/said")"

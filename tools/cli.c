@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* lstat */
 #include "cli.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,11 +22,23 @@ int cli_version(void) {
     return 0;
 }
 
+int cli_take(cli_option *options, int argc, char **argv, int *at) {
+    char *a = argv[*at], *equals = strncmp(a, "--", 2) ? NULL : strchr(a, '=');
+    size_t n = equals ? (size_t)(equals - a) : strlen(a);
+    cli_option *o = options;
+    while (o->name && (strlen(o->name) != n || strncmp(o->name, a, n))) o++;
+    if (!o->name) return 0;
+    if (!o->arg && equals) return cli_fail(2, "%s takes no value", o->name), -1;
+    int follows = *at + 1 < argc && strncmp(argv[*at + 1], "--", 2);
+    const char *value = !o->arg ? "1" : equals ? equals + 1 : follows ? argv[++*at] : "";
+    if (!*value) return cli_fail(2, "%s wants a value: %s", o->name, o->arg), -1;
+    o->value = value;
+    return 1;
+}
+
 int cli_parse(cli *c, int argc, char **argv) {
     for (int i = 0; i < argc; i++) {
-        char *a = argv[i], *equals = strncmp(a, "--", 2) ? NULL : strchr(a, '=');
-        size_t n = equals ? (size_t)(equals - a) : strlen(a);
-        cli_option *o = c->options;
+        char *a = argv[i];
         if (!strcmp(a, "--help") || !strcmp(a, "-h")) {
             print_help(c);
             return 0;
@@ -36,11 +49,8 @@ int cli_parse(cli *c, int argc, char **argv) {
             c->words[c->count++] = a;
             continue;
         }
-        while (o->name && (strlen(o->name) != n || strncmp(o->name, a, n))) o++;
-        if (!o->name) return cli_fail(2, "unknown option %s; usage: %s", a, c->usage);
-        if (!o->arg && equals) return cli_fail(2, "%s takes no value", o->name);
-        if (o->arg && !equals && i + 1 == argc) return cli_fail(2, "%s wants %s", o->name, o->arg);
-        o->value = !o->arg ? "1" : equals ? equals + 1 : argv[++i];
+        int took = cli_take(c->options, argc, argv, &i);
+        if (took < 1) return took ? 2 : cli_fail(2, "unknown option %s; usage: %s", a, c->usage);
     }
     return -1;
 }
@@ -86,9 +96,9 @@ int cli_fail(int status, const char *format, ...) {
     return status;
 }
 
-int cli_same_file(const char *a, const char *b) {
-    struct stat x, y;
-    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+int cli_taken(const char *path, const char *advice) {
+    struct stat s;
+    return lstat(path, &s) ? 0 : cli_fail(2, "%s exists and is left as it is; %s", path, advice);
 }
 
 int cli_end(fv_ctx *c) {

@@ -7,6 +7,7 @@
 #include "run.h"
 #include "settings.h"
 #include "tasks/task.h"
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAX_ARGS = 128, MAX_VALUES = 64 };
+enum { MAX_ARGS = 128, MAX_VALUES = MAX_ARMS };
 /* What can be swept by name, and its usual values. With `paired`, every variant is trained at every value
  * and compared at that value; else the values are of the stage, which the first variant, base, does not
  * have. */
@@ -32,25 +33,30 @@ static const struct sweep {
 
 /* ---- words ---- */
 typedef struct words {
-    char at[MAX_VALUES][64];
+    char at[MAX_VALUES][32];
     int count;
 } words;
-static words words_of(const char *text, const char *between) {
-    words w;
-    memset(&w, 0, sizeof w);
-    for (text += strspn(text, between); *text && w.count < MAX_VALUES; text += strspn(text, between)) {
-        snprintf(w.at[w.count++], sizeof w.at[0], "%.*s", (int)strcspn(text, between), text);
-        text += strcspn(text, between);
+/* 1; 0 after saying what is wrong: the words name folders, too */
+static int words_of(words *w, const char *option, const char *text, const char *between) {
+    memset(w, 0, sizeof *w);
+    for (text += strspn(text, between); *text; text += strspn(text, between)) {
+        int n = (int)strcspn(text, between);
+        if (w->count == MAX_VALUES) return !cli_fail(2, "%s: over %d values", option, MAX_VALUES);
+        if (n > 31 || memchr(text, '/', (size_t)n)) return !cli_fail(2, "%s: \"%.*s\" is too long, or has a slash in it", option, n > 40 ? 40 : n, text);
+        snprintf(w->at[w->count++], sizeof w->at[0], "%.*s", n, text);
+        for (int i = 0; i + 1 < w->count; i++)
+            if (!strcmp(w->at[i], w->at[w->count - 1])) return !cli_fail(2, "%s: %s is named twice", option, w->at[i]);
+        text += n;
     }
-    return w;
+    return w->count ? 1 : !cli_fail(2, "%s: no value", option);
 }
 
 /* ---- the plan ---- */
 static arm *add_arm(report *p, const char *name, const char *variant, int ref) {
-    if (p->arms == MAX_ARMS) return NULL;
+    if (p->arms == MAX_ARMS || strlen(name) > 63) return NULL; /* it is a folder's name */
     arm *a = &p->arm[p->arms];
     memset(a, 0, sizeof *a);
-    snprintf(a->name, sizeof a->name, "%.63s", name);
+    strcpy(a->name, name);
     snprintf(a->variant, sizeof a->variant, "%.31s", variant);
     a->ref = ref < 0 ? p->arms : ref;
     p->arms++;
@@ -70,6 +76,7 @@ static int apply_value(report *p, arm *a, const char *value) {
         for (int k = n; k > 0; k--)
             snprintf(a->layers + strlen(a->layers), sizeof a->layers - strlen(a->layers), "%s%d",
                      k < n ? "," : "", p->blocks - k);
+        return strlen(a->layers) < sizeof a->layers - 1;
     } else if (!strcmp(key, "rope,causal")) {
         set_value(a, "frozen.rope", strstr(value, "rope") ? "true" : "false");
         set_value(a, "frozen.causal", strstr(value, "causal") ? "true" : "false");
@@ -120,10 +127,10 @@ static int plan_paired_sweep(report *p, const words *variants, const words *valu
 }
 /* -1, or the status to exit with */
 static int make_plan(report *p, const char *variants, const char *sweep) {
-    words named = words_of(variants, ", "), values;
-    char list[512] = "";
+    words named, values;
+    char list[1024] = "";
     int k = 0;
-    if (!named.count) return cli_fail(2, "--variants names none");
+    if (!words_of(&named, "--variants", variants, ", ")) return 2;
     for (int i = 0; i < named.count; i++)
         if (fv_variant_parse(named.at[i]) < 0)
             return cli_fail(2,
@@ -133,6 +140,7 @@ static int make_plan(report *p, const char *variants, const char *sweep) {
     for (int i = 0; i < named.count && !sweep; i++) add_arm(p, named.at[i], named.at[i], i ? 0 : -1);
     if (!sweep) return -1;
     const char *equals = strchr(sweep, '=');
+    if ((equals ? (size_t)(equals - sweep) : strlen(sweep)) > 47) return cli_fail(2, "--sweep %.40s...: no such key", sweep);
     snprintf(p->sweep, sizeof p->sweep, "%.*s", (int)(equals ? equals - sweep : (long)strlen(sweep)), sweep);
     while (sweeps[k].key && strcmp(sweeps[k].key, p->sweep)) k++;
     if (!equals && !sweeps[k].key)
@@ -152,8 +160,7 @@ static int make_plan(report *p, const char *variants, const char *sweep) {
         snprintf(list, sizeof list, p->depth > 2 ? "0 %d %d" : "0 %d%.0d",
                  p->depth > 2 ? p->depth / 2 - 1 : 1, p->depth - 1);
     }
-    values = words_of(equals ? equals + 1 : *list ? list : sweeps[k].values, " ,");
-    if (!values.count) return cli_fail(2, "--sweep %s: no value", sweep);
+    if (!words_of(&values, "--sweep", equals ? equals + 1 : *list ? list : sweeps[k].values, " ,")) return 2;
     int paired = sweeps[k].key ? sweeps[k].paired : strncmp(p->sweep, "frozen.", 7) != 0;
     return paired ? plan_paired_sweep(p, &named, &values) : plan_stage_sweep(p, &named, &values);
 }
@@ -197,6 +204,18 @@ static int depth_of(const task *t, char **pass, int rest) {
     return 0;
 }
 
+/* ---- options that go on to fv train, which reads them itself ---- */
+static int is_option(const char *name, const char *word) { /* --name or --name=value */
+    size_t n = strlen(name);
+    return !strncmp(word, name, n) && (!word[n] || word[n] == '=');
+}
+/* the value of the option argv[i], where it is this one; else NULL */
+static const char *passed(const char *name, int argc, char **argv, int i) {
+    size_t n = strlen(name);
+    if (!is_option(name, argv[i])) return NULL;
+    return argv[i][n] ? argv[i] + n + 1 : i + 1 < argc ? argv[i + 1] : NULL;
+}
+
 /* ---- a folder keeps to its plan: what fv train was given is written down; resumed, it is the same ---- */
 static int any_run(const report *p) {
     char dir[4300];
@@ -215,9 +234,9 @@ static int keep_to_plan(const report *p, char **pass, int rest) {
     int same = 1;
     for (int i = 2; i < rest; i++) { /* pass[1] is "train" */
         int k = 0;
-        while (free_of_effect[k] && strcmp(free_of_effect[k], pass[i])) k++;
+        while (free_of_effect[k] && !is_option(free_of_effect[k], pass[i])) k++;
         if (!free_of_effect[k]) fv_text_add(c, &now, "%s\n", pass[i]);
-        else i += k < 2;
+        else i += k < 2 && !strchr(pass[i], '=');
     }
     if (p->trials) fv_text_add(c, &now, "--tune %d\n", p->trials);
     snprintf(path, sizeof path, "%s/plan.txt", p->out);
@@ -273,6 +292,7 @@ static int print_help(void) {
            "Finished runs are reused. Runs that cannot be compared (other data, budget or test split) are "
            "refused.\n\n"
            "options:\n"
+           "  --out DIR                the folder of the plan; must not exist, but with --resume\n"
            "  --variants A,B           base linear mlp llm random shuffled finetune scratch (default "
            "base,llm)\n"
            "  --seeds N                1 to %d (default 1)\n"
@@ -296,77 +316,111 @@ static int print_help(void) {
 /* what was asked for; `pass` is what goes on to fv train, from pass[1] on */
 typedef struct request {
     char *pass[MAX_ARGS + 48];
-    int rest, resume, json, quiet;
-    const char *variants, *sweep, *llm, *data, *threads;
+    int rest;
+    cli own; /* compare's options, see print_help */
+    const char *llm, *data, *threads;
 } request;
 
 /* -1, or the status to exit with. What is not compare's goes on to fv train. */
 static int read_options(request *q, report *p, int argc, char **argv) {
+    static const char *const singular[] = {"--variant", "--seed"};
+    int bad = 0, took;
     for (int i = 0; i < argc; i++) {
-        int more = i + 1 < argc;
-        const char *o = argv[i];
+        const char *o = argv[i], *value;
         if (q->rest >= MAX_ARGS) return cli_fail(2, "too many options");
         if (!strcmp(o, "--help") || !strcmp(o, "-h")) return print_help();
         if (!strcmp(o, "--version")) return cli_version();
-        if (!strcmp(o, "--variants") && more) q->variants = argv[++i];
-        else if (!strcmp(o, "--sweep") && more) q->sweep = argv[++i];
-        else if (!strcmp(o, "--seeds") && more) p->seeds = atoi(argv[++i]);
-        else if (!strcmp(o, "--tune") && more) p->trials = atoi(argv[++i]) > 0 ? atoi(argv[i]) : -1;
-        else if (!strcmp(o, "--out") && more) p->out = argv[++i];
-        else if (!strcmp(o, "--corrupt")) p->corrupt = 1;
-        else if (!strcmp(o, "--resume")) q->resume = 1;
-        else if (!strcmp(o, "--json")) q->json = 1;
-        else if (!strcmp(o, "--variant") || !strcmp(o, "--seed"))
-            return cli_fail(2, "%s is fv train's; here it is %ss", o, o);
-        else {
-            if (!strcmp(o, "--llm") && more) q->llm = argv[i + 1];
-            if (!strcmp(o, "--data") && more) q->data = argv[i + 1];
-            if (!strcmp(o, "--threads") && more) q->threads = argv[i + 1];
-            if (!strcmp(o, "--quiet")) q->quiet = 1;
-            if (*o != '-' && !*p->task) snprintf(p->task, sizeof p->task, "%.30s", o);
-            q->pass[q->rest++] = argv[i];
-        }
+        if ((took = cli_take(q->own.options, argc, argv, &i)) < 0) return 2;
+        if (took) continue;
+        for (int k = 0; k < 2; k++)
+            if (is_option(singular[k], o)) return cli_fail(2, "%s is fv train's; here it is %ss", singular[k], singular[k]);
+        if ((value = passed("--llm", argc, argv, i))) q->llm = value;
+        if ((value = passed("--data", argc, argv, i))) q->data = value;
+        if ((value = passed("--threads", argc, argv, i))) q->threads = value;
+        if (*o != '-' && !*p->task) snprintf(p->task, sizeof p->task, "%.30s", o);
+        q->pass[q->rest++] = argv[i];
     }
-    return -1;
+    p->out = cli_value(&q->own, "--out"), p->corrupt = cli_value(&q->own, "--corrupt") != NULL;
+    p->seeds = (int)cli_int(&q->own, "--seeds", 1, 1, &bad), p->trials = (int)cli_int(&q->own, "--tune", 0, 1, &bad);
+    return bad ? 2 : -1;
 }
 static int options_fit(const request *q, const report *p) {
     if (!p->out) return cli_fail(2, "--out is wanted; fv compare --help");
     if (!task_named(p->task)) return cli_fail(2, "compare wants a task first: fv compare image ...");
-    if (p->seeds < 1 || p->seeds > MAX_SEEDS) return cli_fail(2, "--seeds: 1 to %d are possible", MAX_SEEDS);
-    if (p->trials < 0 || p->trials > MAX_TRIALS)
-        return cli_fail(2, "--tune: 1 to %d learning rates are possible", MAX_TRIALS);
+    if (p->seeds > MAX_SEEDS) return cli_fail(2, "--seeds %d: at most %d are possible", p->seeds, MAX_SEEDS);
+    if (p->trials > MAX_TRIALS) return cli_fail(2, "--tune %d: at most %d learning rates are possible", p->trials, MAX_TRIALS);
     if (p->corrupt && !corrupt_task(p->task))
         return cli_fail(2, "--corrupt: the task %s has no pictures that can be corrupted", p->task);
-    if (!q->resume && access(p->out, F_OK) == 0)
-        return cli_fail(2, "%s exists and is left as it is; --resume goes on with it", p->out);
-    return -1;
+    return !cli_value(&q->own, "--resume") && cli_taken(p->out, "--resume goes on with it") ? 2 : -1;
+}
+/* Whether nothing that goes on to fv train takes the place of a value of the sweep; 0, or 2 after saying so. */
+static int sweep_stands(const request *q, const report *p) {
+    const arm *a = &p->arm[p->arms - 1];
+    char key[64];
+    for (int k = 0; k <= a->sets; k++) {
+        if (k < a->sets) snprintf(key, sizeof key, "%.*s", (int)strcspn(a->set[k], "="), a->set[k]);
+        else snprintf(key, sizeof key, "%s", *a->layers ? "frozen.layers" : "");
+        const char *option = train_option(key);
+        for (int i = 2; i < q->rest && option; i++)
+            if (is_option(option, q->pass[i])) return cli_fail(2, "--sweep %s and %s exclude each other", p->sweep, option);
+    }
+    return 0;
+}
+/* every arm's command as fv train would read it: what is wrong with one is said before the first run. 0, or the status to exit with */
+static int arms_fit(const request *q, const report *p) {
+    char *given[MAX_ARGS + 48]; /* fv train moves them about */
+    int status = sweep_stands(q, p);
+    for (int i = 0; i < p->arms && !status; i++) {
+        memcpy(given, q->pass, sizeof given);
+        int count = compare_arm_words(p, i, 0, p->out, NULL, given + q->rest);
+        status = train_fits(q->rest + count - 2, given + 2); /* from the task on */
+    }
+    return status;
+}
+/* A plan of which nothing was begun leaves no folder; one that holds anything stays. */
+static void leave_nothing(const report *p) {
+    char path[4400];
+    snprintf(path, sizeof path, "%s/tune", p->out);
+    rmdir(path);
+    if (any_run(p)) return;
+    snprintf(path, sizeof path, "%s/plan.txt", p->out);
+    unlink(path), rmdir(p->out);
 }
 
 int cmd_compare(int argc, char **argv) {
     static report p;
     static request q;
     static char command[4096], fetched[4096];
-    memset(&p, 0, sizeof p), p.seeds = 1, p.command = command;
-    q.variants = "base,llm", q.rest = 1, q.pass[q.rest++] = (char *)(uintptr_t) "train";
+    cli_option options[] = {{"--variants", "A,B", NULL, NULL}, {"--seeds", "N", NULL, NULL}, {"--sweep", "KEY[=A,B,C]", NULL, NULL},
+                            {"--tune", "K", NULL, NULL}, {"--out", "DIR", NULL, NULL}, {"--corrupt", NULL, NULL, NULL},
+                            {"--resume", NULL, NULL, NULL}, {"--json", NULL, NULL, NULL}, {NULL, NULL, NULL, NULL}};
+    memset(&p, 0, sizeof p), p.command = command;
+    q.own.options = options, q.rest = 1, q.pass[q.rest++] = (char *)(uintptr_t) "train";
     snprintf(command, sizeof command, "fv compare");
     for (int i = 0; i < argc; i++)
         snprintf(command + strlen(command), sizeof command - strlen(command), " %s", argv[i]);
     int status = read_options(&q, &p, argc, argv);
     if (status < 0) status = options_fit(&q, &p);
     if (status >= 0) return status;
-    int of_blocks = q.sweep && (!strncmp(q.sweep, "layer", 5) || !strncmp(q.sweep, "count", 5));
+    const char *sweep = cli_value(&q.own, "--sweep"), *variants = cli_value(&q.own, "--variants");
+    int of_blocks = sweep && (!strncmp(sweep, "layer", 5) || !strncmp(sweep, "count", 5)), quiet = 0;
+    for (int i = 2; i < q.rest; i++) quiet |= !strcmp(q.pass[i], "--quiet");
     if (of_blocks && !q.llm && q.data && !strcmp(q.data, "demo")) {
         if ((status = demo_llm(fetched))) return status;
         q.llm = fetched;
     }
     p.blocks = of_blocks && q.llm ? blocks_of(q.llm) : 0, p.depth = depth_of(task_named(p.task), q.pass, q.rest);
-    if ((status = make_plan(&p, q.variants, q.sweep)) >= 0) return status;
-    if (mkdir(p.out, 0777) && !q.resume) return cli_fail(4, "%s: cannot be made", p.out);
-    if ((status = keep_to_plan(&p, q.pass, q.rest)) || (status = compare_run_all(&p, q.pass, q.rest, q.quiet)))
+    if ((status = make_plan(&p, variants ? variants : "base,llm", sweep)) >= 0) return status;
+    if ((status = arms_fit(&q, &p))) return status;
+    int made = !mkdir(p.out, 0777);
+    if (!made && access(p.out, F_OK)) return cli_fail(4, "%s: cannot be made: %s", p.out, strerror(errno));
+    if ((status = keep_to_plan(&p, q.pass, q.rest)) || (status = compare_run_all(&p, q.pass, q.rest, quiet))) {
+        if (made) leave_nothing(&p);
         return status;
-    if (p.corrupt && (status = corrupt_all(&p, q.threads, q.quiet))) return status;
+    }
+    if (p.corrupt && (status = corrupt_all(&p, q.threads, quiet))) return status;
     draw_predictions(&p);
     fv_ctx *c = fv_create(NULL);
-    if (c) report_write(c, &p, q.json);
+    if (c) report_write(c, &p, cli_value(&q.own, "--json") != NULL);
     return cli_end(c);
 }

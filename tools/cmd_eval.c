@@ -155,19 +155,20 @@ static int draw_items(run *r, const char *text, const char *png) {
 }
 
 int cmd_predict(int argc, char **argv) {
-    cli_option options[] = {{"--items", "N,N-N", "test items instead of files, drawn into --png", NULL}, {"--png", "FILE", "the picture (default predictions.png)", NULL},
+    cli_option options[] = {{"--items", "N,N-N", "test items instead of files, drawn into --png", NULL}, {"--png", "FILE", "the picture (default predictions.png); must not exist", NULL},
         {"--question", "TEXT", "vqa, scene-qa: what is asked about each file", NULL}, {"--situation", "TEXT", "scene-qa: where the questioner is, in words", NULL},
         {"--at", "X,Y,DEGREES", "scene-qa: the same in metres; 0 looks along +y, turning left", NULL}, {"--data", "DIR|demo", "other data than the run's", NULL},
         CLI_DEVICE, {"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "a JSON line for each file", NULL}, {NULL, NULL, NULL, NULL}};
     cli a = {"fv predict RUN FILE... | fv predict RUN --items 0-19 --png OUT.png", "Says what the network sees in each file, or draws what it sees in test items.", options, {NULL}, 0};
     int status = cli_parse(&a, argc, argv), bad = 0;
     if (status >= 0) return status;
-    const char *items = cli_value(&a, "--items"), *png = cli_value(&a, "--png");
+    const char *items = cli_value(&a, "--items"), *png = cli_value(&a, "--png") ? cli_value(&a, "--png") : "predictions.png";
     if (a.count < 1 || (a.count < 2 && !items))
         return cli_fail(2, "a run's folder and files are wanted; usage: %s", a.usage);
     fv_desc desc;
     cli_context(&a, &desc, &bad);
     if (bad) return 2;
+    if (items && cli_taken(png, "another --png is wanted")) return 2;
     run r;
     run_begin(&r, &desc);
     r.question = cli_value(&a, "--question"), r.situation = cli_value(&a, "--situation"), r.place = cli_value(&a, "--at");
@@ -180,7 +181,7 @@ int cmd_predict(int argc, char **argv) {
             fv_reset(r.c);
             r.task->predict(&r, a.words[i], cli_value(&a, "--json") != NULL);
         }
-        if (items && !fv_error(r.c)) draw_items(&r, items, png ? png : "predictions.png");
+        if (items && !fv_error(r.c)) draw_items(&r, items, png);
     }
     fv_json_free(r.c, j);
     return run_end(&r);

@@ -97,7 +97,7 @@ int cmd_extract(int argc, char **argv) {
     int n = parse_layers(list, layer);
     if (!n) return cli_fail(2, "--layers %s: numbers separated by commas are wanted", list);
     if (dtype && strcmp(dtype, "bf16")) return cli_fail(2, "--dtype %s: only bf16 is known", dtype);
-    if (access(out, F_OK) == 0) return cli_fail(2, "%s exists and is left as it is", out);
+    if (cli_taken(out, "another --out is wanted")) return 2;
     fv_ctx *c = fv_create(NULL);
     fv_weights *w = c ? fv_weights_open(c, a.words[0]) : NULL;
     int *take = w ? (int *)fv_alloc(c, (size_t)(fv_weights_count(w) + 1) * sizeof *take) : NULL;

@@ -7,6 +7,7 @@
 #include "draw.h"
 #include "insight.h"
 #include "measures.h"
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -167,23 +168,13 @@ static void print_run(const viewer *w, const scores *s, int json, int last) {
 static int make_demo(const char *dir) {
     char path[4096];
     run r;
+    if (cli_taken(dir, "a new folder is wanted")) return 2;
     run_begin(&r, NULL);
     if (run_fetch(&r, "emoji", path)) {
-        if (mkdir(dir, 0777))
-            fv_fail(r.c, FV_EUSAGE, "%s exists, or cannot be made; a new folder is wanted", dir);
+        if (mkdir(dir, 0777)) fv_fail(r.c, FV_EIO, "%s: cannot be made: %s", dir, strerror(errno));
         else emoji_scenes_write(r.c, dir, path);
     }
     return run_end(&r);
-}
-
-/* The sheet must not replace a picture that it is drawn from. */
-static int apart(fv_ctx *c, const files *f, const char *png) {
-    struct stat out, in;
-    if (stat(png, &out)) return 1;
-    for (int i = 0; i < f->count; i++)
-        if (!stat(f->at[i], &in) && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-            return fv_fail(c, FV_EUSAGE, "%s is one of the pictures; another --png is wanted", png);
-    return 1;
 }
 
 static int draw_sheet(viewer *w, int runs, const files *f, int most, const char *masks, const char *png) {
@@ -217,9 +208,9 @@ int cmd_heatmap(int argc, char **argv) {
         {"--beside", "RUN", "another run of the same size beside it, as base beside llm", NULL},
         {"--masks", "DIR", "PNG masks by the pictures' names (DIR/CLASS/1.png or DIR/1.png): mIoU is printed",
          NULL},
-        {"--png", "FILE", "the sheet (default heatmap.png)", NULL},
+        {"--png", "FILE", "the sheet (default heatmap.png); must not exist", NULL},
         {"--rows", "N", "pictures drawn (default 12); mIoU is over all", NULL},
-        {"--demo", "DIR", "make pictures to try it: emoji on busy backgrounds, with masks", NULL},
+        {"--demo", "DIR", "make pictures to try it in a new folder: emoji on busy backgrounds, with masks", NULL},
         {"--threads", "N", "all cores unless said", NULL},
         {"--json", NULL, "JSON lines", NULL},
         {NULL, NULL, NULL, NULL}};
@@ -241,11 +232,11 @@ int cmd_heatmap(int argc, char **argv) {
         return a.count ? cli_fail(2, "--demo stands alone; usage: %s", a.usage)
                        : make_demo(cli_value(&a, "--demo"));
     if (a.count < 2) return cli_fail(2, "a run's folder and pictures are wanted; usage: %s", a.usage);
-    const char *beside = cli_value(&a, "--beside"), *png = cli_value(&a, "--png"),
+    const char *beside = cli_value(&a, "--beside"), *png = cli_value(&a, "--png") ? cli_value(&a, "--png") : "heatmap.png",
                *masks = cli_value(&a, "--masks");
     int threads = (int)cli_int(&a, "--threads", 0, 1, &bad), rows = (int)cli_int(&a, "--rows", 12, 1, &bad),
         runs = beside ? 2 : 1;
-    if (bad) return 2;
+    if (bad || cli_taken(png, "another --png is wanted")) return 2;
     int ok = viewer_open(&w[0], a.words[0], threads) && (!beside || viewer_open(&w[1], beside, threads));
     if (ok && beside &&
         (viewer_size(&w[0]) != viewer_size(&w[1]) || viewer_channels(&w[0]) != viewer_channels(&w[1]) ||
@@ -253,14 +244,12 @@ int cmd_heatmap(int argc, char **argv) {
         ok = fv_fail(w[0].r.c, FV_EUSAGE, "%s and %s differ in img_size, in_chans or patch_size", w[0].dir,
                      w[1].dir);
     files f = {NULL, 0};
-    ok = ok && files_list(w[0].r.c, &f, a.words + 1, a.count - 1) &&
-         apart(w[0].r.c, &f, png ? png : "heatmap.png") &&
-         draw_sheet(w, runs, &f, rows, masks, png ? png : "heatmap.png");
+    ok = ok && files_list(w[0].r.c, &f, a.words + 1, a.count - 1) && draw_sheet(w, runs, &f, rows, masks, png);
     int count = f.count;
     if (w[0].open) fv_free(w[0].r.c, f.at);
     for (int k = 0; k < runs && ok && masks; k++)
         print_run(&w[k], &iou_of[k], cli_value(&a, "--json") != NULL, k + 1 == runs);
-    if (ok && !cli_value(&a, "--json")) printf("%s\n", png ? png : "heatmap.png");
+    if (ok && !cli_value(&a, "--json")) printf("%s\n", png);
     else if (ok && !masks) printf("{\"pictures\":%d,\"final\":true}\n", count);
     for (int k = 0; k < runs; k++) {
         insight_end(&w[k].s);

@@ -275,7 +275,7 @@ int cmd_probe(int argc, char **argv) {
         {"--items", "N", "test items, at most 256 (default 128)", NULL},
         {"--pictures", "DIR", "pictures for --masks: the share of attention on the object", NULL},
         {"--masks", "DIR", "PNG masks by the pictures' names", NULL},
-        {"--svg", "FILE", "a plot (default: none)", NULL},
+        {"--svg", "FILE", "a plot (default: none); must not exist", NULL},
         {"--threads", "N", "all cores unless said", NULL},
         {"--json", NULL, "JSON lines", NULL},
         {NULL, NULL, NULL, NULL}};
@@ -297,6 +297,7 @@ int cmd_probe(int argc, char **argv) {
     if (a.count < 1) return cli_fail(2, "runs' folders are wanted; usage: %s", a.usage);
     if (!folder != !masks) return cli_fail(2, "--pictures and --masks go together");
     if (bad || items > 256) return bad ? 2 : cli_fail(2, "--items: at most 256");
+    if (svg && cli_taken(svg, "another --svg is wanted")) return 2;
     for (int i = 0; i < a.count; i++)
         if ((status = probe_run(a.words[i], threads, items, folder, masks, &p[i]))) return status;
     if (cli_value(&a, "--json")) print_json(p, a.count);

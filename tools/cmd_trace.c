@@ -365,7 +365,7 @@ static int trace_write(trace *t, const char *path) {
 }
 
 int cmd_trace(int argc, char **argv) {
-    cli_option options[] = {{"--out", "FILE", "write every result to this safetensors file", NULL},
+    cli_option options[] = {{"--out", "FILE", "write every result to this safetensors file; must not exist", NULL},
                             {"--check", NULL, "compare with the results in CASE; exit 1 when one is over its tolerance", NULL},
                             {"--llm", "FILE", "the LLM, when CASE does not hold the block itself", NULL},
                             {"--precision", "f32|bf16", "default f32", NULL},
@@ -391,9 +391,9 @@ int cmd_trace(int argc, char **argv) {
         return cli_fail(2, "a CASE and --out FILE or --check are wanted; usage: %s", o.usage);
     if (precision && strcmp(precision, "f32") && strcmp(precision, "bf16"))
         return cli_fail(2, "--precision %s: it can be f32 or bf16", precision);
+    if (out && cli_taken(out, "another --out is wanted")) return 2;
     t.bf16 = precision && !strcmp(precision, "bf16");
     if (!(t.c = fv_create(&desc))) return cli_fail(6, "out of memory");
-    if (out && cli_same_file(out, o.words[0])) fv_fail(t.c, FV_EUSAGE, "--out %s is the case itself", out);
     t.file = fv_weights_open(t.c, o.words[0]);
     if (t.file && llm) t.llm = fv_weights_open(t.c, llm);
     status = 0;

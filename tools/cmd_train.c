@@ -7,11 +7,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static const char *const direct[][2] = {{"--epochs", "epochs"}, {"--batch", "batch_size"}, {"--lr", "lr"}, {"--seed", "seed"}, {"--precision", "precision"},
+    {"--limit", "limit"}, {"--variant", "variant"}, {"--residual", "frozen.residual"}, {"--layers", "frozen.layers"}};
+enum { AS_THEY_ARE = 8 }; /* the options whose value becomes the key's as it is; that of --layers becomes a list */
+const char *train_option(const char *key) {
+    for (size_t i = 0; i < sizeof direct / sizeof *direct; i++)
+        if (!strcmp(key, direct[i][1])) return direct[i][0];
+    return NULL;
+}
+
 static int read_options(cli *a, run *r, int *bad) {
-    static const char *const direct[][2] = {{"--epochs", "epochs"}, {"--batch", "batch_size"}, {"--lr", "lr"}, {"--seed", "seed"}, {"--precision", "precision"},
-        {"--limit", "limit"}, {"--variant", "variant"}, {"--residual", "frozen.residual"}};
     char text[512];
-    for (size_t i = 0; i < sizeof direct / sizeof *direct; i++) {
+    for (int i = 0; i < AS_THEY_ARE; i++) {
         const char *v = cli_value(a, direct[i][0]);
         if (!v) continue;
         snprintf(text, sizeof text, "%s=%s", direct[i][1], v);
@@ -131,60 +138,107 @@ static int print_tasks(void) {
     return 0;
 }
 
-int cmd_train(int argc, char **argv) {
-    static char sets[64][256];
-    int set_count = 0, bad = 0, n = 0, help = 0, follows = 0;
-    for (int i = 0; i < argc; i++) { /* --set may come many times, with many values: taken out before the rest is read */
-        help |= !strcmp(argv[i], "--help");
+/* ---- the command line ---- */
+static const cli_option table[] = {{"--data", "DIR|demo", "the data set's folder; demo fetches or makes one", NULL}, {"--out", "DIR", "the run's folder; must not exist, but with --resume", NULL},
+    {"--preset", "NAME", "sizes and schedule, see below", NULL}, {"--config", "FILE", "a config.json (of a run, or a model's)", NULL},
+    {"--set", "KEY=VALUE", "any key of model, training or frozen.KEY; many are fine", NULL}, {"--init", "FILE", "start from these weights (safetensors)", NULL},
+    {"--llm", "FILE", "the language model: GGUF or safetensors", NULL}, {"--layers", "N[,N]", "which blocks (default: the last)", NULL},
+    {"--variant", "NAME", "base linear mlp llm random shuffled finetune scratch", NULL}, {"--residual", "MODE", "none inside outside both outside_nn", NULL},
+    {"--epochs", "N", "passes over the training items", NULL}, {"--batch", "N", "items a step", NULL}, {"--lr", "X", "the highest learning rate", NULL},
+    {"--seed", "N", "of everything random", NULL}, {"--precision", "f32|bf16", "f32 unless said", NULL}, {"--threads", "N", "all cores unless said", NULL},
+    {"--limit", "N", "first N training items", NULL}, {"--save-every", "N", "steps between checkpoints (default 100)", NULL},
+    {"--resume", NULL, "go on where the run's folder stands", NULL}, {"--recompute", NULL, "less memory, more time: fv bench step --recompute says how much", NULL},
+    {"--profile", NULL, "where the time of the steps went, by op, and its share of the peak", NULL}, CLI_DEVICE,
+    {"--gpus", "N", "on N GPUs from that one on, each with its part of a batch", NULL}, {"--no-graph", NULL, "on a GPU: kernels one by one", NULL},
+    {"--tf32", NULL, "on a GPU: f32 products may round to TF32", NULL}, {"--json", NULL, "JSON lines on stdout", NULL},
+    {"--quiet", NULL, "no progress bar", NULL}, {"--progress", NULL, "progress as lines, for a program that reads them", NULL}, {NULL, NULL, NULL, NULL}};
+/* what was asked for */
+typedef struct request {
+    cli a;
+    cli_option options[sizeof table / sizeof *table];
+    char sets[64][256]; /* of --set */
+    int set_count, save_every, gpus;
+    const char *out;
+    fv_desc desc;
+} request;
+
+/* --set may come many times, with many values: taken out before the rest is read. Returns how many words are left in argv, -1 after saying
+ * what is wrong. */
+static int take_sets(request *q, int argc, char **argv) {
+    int n = 0, follows = 0;
+    for (int i = 0; i < argc; i++) {
         follows = follows && *argv[i] != '-' && strchr(argv[i], '=');
-        if (!follows && !strcmp(argv[i], "--set") && i + 1 < argc) follows = 1, i++;
-        if (follows && set_count == 64) return cli_fail(2, "--set %s: over 64 values; write them into a file for --config", argv[i]);
-        if (follows && strlen(argv[i]) >= sizeof sets[0]) return cli_fail(2, "--set %.40s...: too long", argv[i]);
-        if (follows) snprintf(sets[set_count++], sizeof sets[0], "%s", argv[i]);
+        if (!follows && !strcmp(argv[i], "--set") && i + 1 < argc && strncmp(argv[i + 1], "--", 2)) follows = 1, i++;
+        if (follows && q->set_count == 64) return cli_fail(2, "--set %s: over 64 values; write them into a file for --config", argv[i]), -1;
+        if (follows && strlen(argv[i]) >= sizeof q->sets[0]) return cli_fail(2, "--set %.40s...: too long", argv[i]), -1;
+        if (follows) snprintf(q->sets[q->set_count++], sizeof q->sets[0], "%s", argv[i]);
         else argv[n++] = argv[i];
     }
-    cli_option options[] = {{"--data", "DIR|demo", "the data set's folder; demo fetches or makes one", NULL}, {"--out", "DIR", "the run's folder, new", NULL},
-        {"--preset", "NAME", "sizes and schedule, see below", NULL}, {"--config", "FILE", "a config.json (of a run, or a model's)", NULL},
-        {"--set", "KEY=VALUE", "any key of model, training or frozen.KEY; many are fine", NULL}, {"--init", "FILE", "start from these weights (safetensors)", NULL},
-        {"--llm", "FILE", "the language model: GGUF or safetensors", NULL}, {"--layers", "N[,N]", "which blocks (default: the last)", NULL},
-        {"--variant", "NAME", "base linear mlp llm random shuffled finetune scratch", NULL}, {"--residual", "MODE", "none inside outside both outside_nn", NULL},
-        {"--epochs", "N", "passes over the training items", NULL}, {"--batch", "N", "items a step", NULL}, {"--lr", "X", "the highest learning rate", NULL},
-        {"--seed", "N", "of everything random", NULL}, {"--precision", "f32|bf16", "f32 unless said", NULL}, {"--threads", "N", "all cores unless said", NULL},
-        {"--limit", "N", "first N training items", NULL}, {"--save-every", "N", "steps between checkpoints (default 100)", NULL},
-        {"--resume", NULL, "go on where the run's folder stands", NULL}, {"--recompute", NULL, "less memory, more time: fv bench step --recompute says how much", NULL},
-        {"--profile", NULL, "where the time of the steps went, by op, and its share of the peak", NULL}, CLI_DEVICE, {"--gpus", "N", "on N GPUs from that one on, each with its part of a batch", NULL}, {"--no-graph", NULL, "on a GPU: kernels one by one", NULL},
-        {"--tf32", NULL, "on a GPU: f32 products may round to TF32", NULL}, {"--json", NULL, "JSON lines on stdout", NULL},
-        {"--quiet", NULL, "no progress bar", NULL}, {"--progress", NULL, "progress as lines, for a program that reads them", NULL}, {NULL, NULL, NULL, NULL}};
-    cli a = {"fv train TASK --data DIR --out DIR [options]", "Trains a task's network, with a language model's block inside unless --variant base.", options, {NULL}, 0};
-    int status = cli_parse(&a, n, argv);
+    return n;
+}
+
+/* -1, or the status to exit with */
+static int read_command(request *q, const task **t, int argc, char **argv) {
+    int bad = 0, n = take_sets(q, argc, argv), help = 0;
+    memcpy(q->options, table, sizeof table);
+    q->a.usage = "fv train TASK --data DIR --out DIR [options]", q->a.options = q->options;
+    q->a.about = "Trains a task's network, with a language model's block inside unless --variant base.";
+    for (int i = 0; i < n; i++) help |= !strcmp(argv[i], "--help") || !strcmp(argv[i], "-h");
+    int status = n < 0 ? 2 : cli_parse(&q->a, n, argv);
     if (status == 0 && help) return print_tasks();
     if (status >= 0) return status;
-    if (a.count > 1) return cli_fail(2, "\"%s\" is one word too many; usage: %s", a.words[1], a.usage);
-    const task *t = a.count == 1 ? task_named(a.words[0]) : NULL;
-    if (!t) return cli_fail(2, a.count ? "task \"%s\": unknown; fv train --help lists them" : "a task is wanted; fv train --help lists them", a.words[0]);
-    const char *out = cli_value(&a, "--out");
-    if (!cli_value(&a, "--data") || !out) return cli_fail(2, "--data and --out are wanted; usage: %s", a.usage);
-    fv_desc desc;
-    cli_context(&a, &desc, &bad);
-    int save_every = (int)cli_int(&a, "--save-every", 100, 1, &bad), gpus = (int)cli_int(&a, "--gpus", 1, 1, &bad);
+    const cli *a = &q->a;
+    if (a->count > 1) return cli_fail(2, "\"%s\" is one word too many; usage: %s", a->words[1], a->usage);
+    *t = a->count == 1 ? task_named(a->words[0]) : NULL;
+    if (!*t) return cli_fail(2, a->count ? "task \"%s\": unknown; fv train --help lists them" : "a task is wanted; fv train --help lists them", a->words[0]);
+    q->out = cli_value(a, "--out");
+    if (!cli_value(a, "--data") || !q->out) return cli_fail(2, "--data and --out are wanted; usage: %s", a->usage);
+    cli_context(a, &q->desc, &bad);
+    q->save_every = (int)cli_int(a, "--save-every", 100, 1, &bad);
+    q->gpus = (int)cli_int(a, "--gpus", 1, 1, &bad);
     if (bad) return 2;
-    if (gpus > GROUP_MOST) return cli_fail(2, "--gpus %d: up to %d", gpus, GROUP_MOST);
-    if (cli_value(&a, "--gpus") && !cli_value(&a, "--device")) desc.device = FV_CUDA;
-    if (gpus > 1 && desc.device != FV_CUDA) return cli_fail(2, "--gpus %d: not with --device cpu", gpus);
-    if (!cli_value(&a, "--resume") && access(out, F_OK) == 0) return cli_fail(2, "%s exists and is left as it is; --resume goes on with it", out);
-    if (cli_value(&a, "--resume") && finished(out)) {
-        printf("%s is finished\n", out);
+    if (q->gpus > GROUP_MOST) return cli_fail(2, "--gpus %d: up to %d", q->gpus, GROUP_MOST);
+    if (cli_value(a, "--gpus") && !cli_value(a, "--device")) q->desc.device = FV_CUDA;
+    return q->gpus > 1 && q->desc.device != FV_CUDA ? cli_fail(2, "--gpus %d: not with --device cpu", q->gpus) : -1;
+}
+
+int train_fits(int argc, char **argv) {
+    static request q; /* large */
+    run r;
+    const task *t;
+    int bad = 0;
+    memset(&q, 0, sizeof q);
+    int status = read_command(&q, &t, argc, argv);
+    if (status >= 0) return status;
+    run_begin(&r, NULL);
+    r.task = t, r.s.task_keys = t->keys;
+    int demo = !strcmp(cli_value(&q.a, "--data"), "demo"); /* it comes with a language model */
+    if (read_settings(&r, &q.a, q.sets, q.set_count, &bad) && run_stage_fits(&r) && !demo && run_llm(&r, cli_value(&q.a, "--llm"), 0) && *r.llm_path)
+        r.llm = fv_weights_open(r.c, r.llm_path);
+    status = run_end(&r);
+    return bad ? 2 : status;
+}
+
+int cmd_train(int argc, char **argv) {
+    static request q;
+    run r;
+    const task *t;
+    int bad = 0, status = read_command(&q, &t, argc, argv);
+    if (status >= 0) return status;
+    int resume = cli_value(&q.a, "--resume") != NULL;
+    if (!resume && cli_taken(q.out, "--resume goes on with it")) return 2;
+    if (resume && finished(q.out)) {
+        printf("%s is finished\n", q.out);
         return 0;
     }
     group g;
-    status = group_start(&g, gpus, &desc);
+    status = group_start(&g, q.gpus, &q.desc);
     if (status) return status;
-    run r;
-    run_begin(&r, &desc);
+    run_begin(&r, &q.desc);
     r.task = t, r.s.task_keys = t->keys;
-    if (!read_settings(&r, &a, sets, set_count, &bad)) {
+    if (!read_settings(&r, &q.a, q.sets, q.set_count, &bad)) {
         status = run_end(&r);
         return bad ? 2 : status;
     }
-    return train(&r, &a, out, save_every, &g);
+    return train(&r, &q.a, q.out, q.save_every, &g);
 }

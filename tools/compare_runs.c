@@ -121,23 +121,29 @@ static void follow(plan_bar *b, int from, int quiet) {
 }
 
 /* ---- one run ---- */
-/* `pass` holds what was given for fv train in [0,rest); the arm's own settings follow. more: NULL-ended,
- * for trials. */
-static int train_one(report *p, int i, int seed, const char *dir, const char *const *more, char **pass,
-                     int rest, plan_bar *b, int quiet) {
-    arm *a = &p->arm[i];
-    char seed_text[16], scale[64];
-    int pipes[2], n = 0;
+int compare_arm_words(const report *p, int i, int seed, const char *dir, const char *const *more, char **words) {
+    static char seed_text[16], scale[64];
+    const arm *a = &p->arm[i];
     const char *mine[40] = {"--variant", a->variant, "--seed",   seed_text,
                             "--out",     dir,        "--resume", "--progress"};
+    int n = 8;
     snprintf(seed_text, sizeof seed_text, "%d", seed);
-    for (n = 8; more && *more; more++) mine[n++] = *more;
+    for (; more && *more; more++) mine[n++] = *more;
     if (*a->layers) mine[n++] = "--layers", mine[n++] = a->layers;
     for (int k = 0; k < a->sets; k++) mine[n++] = "--set", mine[n++] = a->set[k];
     snprintf(scale, sizeof scale, "lr_scale=%.9g", a->lr_scale);
     if (a->lr_scale > 0) mine[n++] = "--set", mine[n++] = scale;
-    for (int k = 0; k < n; k++) pass[rest + k] = (char *)(uintptr_t)mine[k];
-    pass[rest + n] = NULL;
+    for (int k = 0; k < n; k++) words[k] = (char *)(uintptr_t)mine[k];
+    words[n] = NULL;
+    return n;
+}
+
+/* `pass` holds what was given for fv train in [0,rest); the arm's own settings follow. more: NULL-ended,
+ * for trials. */
+static int train_one(report *p, int i, int seed, const char *dir, const char *const *more, char **pass,
+                     int rest, plan_bar *b, int quiet) {
+    int pipes[2];
+    compare_arm_words(p, i, seed, dir, more, pass + rest);
     if (pipe(pipes)) return cli_fail(6, "a process could not be started");
     b->started = fv_now();
     void (*was)(int) =

@@ -13,5 +13,6 @@ volumes) items=0-17 ;;
 *) items=0-11 ;;
 esac
 build/fv train "$task" --data demo --out "$run" --resume || exit $?
-build/fv predict "$run" --items "$items" --png "$run/predictions.png" >/dev/null || exit $?
+rm -f "$run/predictions.part" # of a demo that was stopped: fv writes over nothing
+build/fv predict "$run" --items "$items" --png "$run/predictions.part" >/dev/null && mv "$run/predictions.part" "$run/predictions.png" || exit $?
 echo "$run/predictions.png"

@@ -55,17 +55,18 @@ part_retrieval() { compare retrieval retrieval --variants base,mlp,llm,random --
 part_scene_qa() { compare scene-qa scene-qa --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 2; }
 
 part_scenes() {
+    rm -rf "$out/scenes-data.part" "$out/heatmap.part" # of a part that was stopped: fv writes over nothing
     [ -d "$out/scenes-data" ] || { "$fv" heatmap --demo "$out/scenes-data.part" && mv "$out/scenes-data.part" "$out/scenes-data"; } || exit $?
     compare scenes image --data "$out/scenes-data" --llm "$(sh tools/fetch.sh smollm2)" --preset emoji64 --epochs 8 --variants base,llm,random,shuffled --seeds "$(seeds 3)"
     test=$out/scenes-data/test${TOY:+/coin} masks=$out/scenes-data/masks
     [ -s "$out/heatmap.png" ] || "$fv" heatmap "$out/scenes/llm-0" "$test" --beside "$out/scenes/base-0" --masks "$masks" --rows 8 --png "$out/heatmap.png" || exit $?
     if [ ! -s "$out/miou.jsonl" ]; then
         for run in "$out"/scenes/*-[0-9]; do
-            "$fv" heatmap "$run" "$test" --masks "$masks" --rows 1 --png "$out/heatmap.part" --json || exit $?
+            "$fv" heatmap "$run" "$test" --masks "$masks" --rows 1 --png "$out/heatmap.part" --json && rm "$out/heatmap.part" || exit $?
         done >"$out/miou.part" && mv "$out/miou.part" "$out/miou.jsonl"
-        rm -f "$out/heatmap.part"
     fi
-    [ -s "$out/probe.txt" ] || { "$fv" probe "$out"/scenes/*-[0-9] --items "$([ -n "$toy" ] && echo 16 || echo 128)" --pictures "$test" --masks "$masks" --svg "$out/probe.svg" >"$out/probe.part" &&
+    [ -s "$out/probe.txt" ] || { rm -f "$out/probe.svg"
+        "$fv" probe "$out"/scenes/*-[0-9] --items "$([ -n "$toy" ] && echo 16 || echo 128)" --pictures "$test" --masks "$masks" --svg "$out/probe.svg" >"$out/probe.part" &&
         mv "$out/probe.part" "$out/probe.txt"; } || exit $?
 }
 

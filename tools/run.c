@@ -188,8 +188,7 @@ int run_llm(run *r, const char *llm, int demo) {
 }
 
 /* ---- the model ---- */
-/* The variant base has no stage, but what is set of one is looked at all the same. */
-static int stage_makes_sense(run *r) {
+int run_stage_fits(run *r) {
     fv_text t = {0};
     fv_frozen_config g;
     fv_text_add(r->c, &t, "{");
@@ -206,7 +205,7 @@ int run_open_model(run *r) {
     fv_text t = {0};
     int base = is_text(&r->s, 't', "variant", "base");
     if (fv_error(r->c)) return 0;
-    if (base && !stage_makes_sense(r)) return 0;
+    if (base && !run_stage_fits(r)) return 0; /* there is no stage, but what is set of one is looked at all the same */
     if (!base) put(&r->s, 'f', "variant", value_of(&r->s, 't', "variant", "\"llm\""));
     if (*r->llm_path && !base) r->llm = fv_weights_open(r->c, r->llm_path);
     model_json(r->c, &t, &r->s);
@@ -233,7 +232,8 @@ static int read_class_names(run *r, const fv_json *j) {
     fv_jnode names = fv_json_get(j, fv_json_root(j), "class_names");
     r->classes = fv_json_count(j, names);
     if (r->classes) r->class_names = (char (*)[64])fv_alloc(r->c, (size_t)r->classes * 64);
-    for (int i = 0; i < r->classes && r->class_names; i++) snprintf(r->class_names[i], 64, "%s", fv_json_string(j, fv_json_at(j, names, i), "?"));
+    int i = 0;
+    for (fv_jnode n = fv_json_first(j, names); n && r->class_names; n = fv_json_next(j, n)) snprintf(r->class_names[i++], 64, "%s", fv_json_string(j, n, "?"));
     return !fv_error(r->c);
 }
 

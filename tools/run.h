@@ -13,6 +13,8 @@ int run_data(run *r, const char *data);
 /* Where tools/fetch.sh keeps a thing ("emoji"); fetched when it is not there. path [4096]. 1 or 0. */
 int run_fetch(run *r, const char *what, char *path);
 int run_llm(run *r, const char *llm, int demo);
+/* Whether what is set of the frozen stage makes sense by itself; 1, or 0 and an error. */
+int run_stage_fits(run *r);
 int run_open_model(run *r);
 /* Settings, model, weights and data folder of a finished run, for eval and predict. NULL and an error, or its config. */
 fv_json *run_reopen(run *r, const char *dir, const char *data);

@@ -1,0 +1,102 @@
+#!/bin/sh
+# What fv refuses, and that it leaves everything as it was: names of outputs that are taken, options that are wrong or lack their value,
+# in every command.
+cd "$(dirname "$0")/.." || exit 1
+. tests/harness.sh
+FV=${FV:-build/fv}
+case $FV in /*) ;; *) FV=$PWD/$FV ;; esac
+golden=$PWD/tests/golden
+D=$T/data
+mkdir "$D" "$T/at"
+idx train 96 1
+idx t10k 40 2
+cd "$T/at" || exit 1 # nothing but what a test puts there may be there afterwards
+
+# refused STATUS WORDS COMMAND...: ends so, with one sentence that has these words, and the folder is as before
+refused() {
+    want=$1 words=$2
+    shift 2
+    before=$(ls -lRn --time-style=full-iso .)
+    "$@" >"$T/said" 2>"$T/wrong" </dev/null
+    got=$?
+    if [ $got != "$want" ] || [ "$(wc -l <"$T/wrong")" != 1 ] || ! grep -q "^fv: .*$words" "$T/wrong"; then
+        bad "status $got, not $want and \"$words\": $*"
+        head -n 3 "$T/wrong"
+    elif [ "$before" != "$(ls -lRn --time-style=full-iso .)" ]; then
+        bad "something was left or changed: $*"
+        ls -lR .
+    else
+        ok
+    fi
+}
+
+# ---- a name that is taken: said before any work (the run RUN is not there, and nobody got to see that) ----
+echo mine >file && mkdir folder && ln -s nowhere link && cp file predictions.png && cp file heatmap.png
+for taken in file folder link; do
+    refused 2 "$taken exists" "$FV" train image --data "$D" --out $taken
+    refused 2 "$taken exists" "$FV" compare image --data "$D" --out $taken
+    refused 2 "$taken exists" "$FV" extract "$golden/block_llama_gqa.safetensors" --layers 0 --out $taken
+    refused 2 "$taken exists" "$FV" trace "$golden/block_llama_gqa.safetensors" --out $taken
+    refused 2 "$taken exists" "$FV" predict RUN --items 0-3 --png $taken
+    refused 2 "$taken exists" "$FV" heatmap RUN picture.png --png $taken
+    refused 2 "$taken exists" "$FV" heatmap --demo $taken
+    refused 2 "$taken exists" "$FV" probe RUN --svg $taken
+done
+refused 2 'predictions.png exists' "$FV" predict RUN --items 0-3
+refused 2 'heatmap.png exists' "$FV" heatmap RUN picture.png
+
+# ---- compare: what is wrong with any of its runs is said before the first one ----
+usual="--variants base,linear --data $D --out new --set img_size=8 patch_size=4 in_chans=1 embed_dim=16 depth=2 num_heads=2 --batch 8 --epochs 1 --threads 1"
+# shellcheck disable=SC2086
+compare() { "$FV" compare image $usual "$@"; }
+refused 2 'unknown option --sedes' compare --sedes 3
+refused 2 'unknown option --variant-s' compare --variant-s=base
+for o in --seeds --tune --sweep --variants --out --epochs --set --preset; do
+    refused 2 "$o wants a value" compare $o
+    refused 2 "$o wants a value" compare $o --json
+done
+refused 2 '--out wants a value' compare --out=
+refused 2 '--json takes no value' compare --json=1
+for n in 0 -1 x 1.5 '' 99999999999999999999; do
+    refused 2 '--seeds ' compare "--seeds=$n"
+    refused 2 '--tune ' compare "--tune=$n"
+done
+refused 2 '--seed is fv train' compare --seed 3
+refused 2 '--variant is fv train' compare --variant=llm
+refused 2 'preset' compare --preset odd
+refused 2 'lr is' compare --lr nan
+refused 2 'odd' compare --set odd
+refused 2 'training key\|odd' compare --set odd=1
+stage='frozen.hidden_size=24 frozen.num_attention_heads=2 frozen.intermediate_size=32'
+# shellcheck disable=SC2086
+refused 2 'residual' compare --variants base,scratch --set $stage --sweep frozen.residual=none,odd
+refused 2 'lr is' compare --variants base --sweep lr=0.1,-1
+refused 2 '--sweep epochs and --epochs' compare --sweep epochs=1,2
+refused 2 '--sweep residual and --residual' compare --variants base,scratch --residual none --sweep residual
+refused 2 'patch_size' compare --set patch_size=5
+refused 2 'too few' compare --set limit=3
+refused 2 'language model' compare --variants base,llm
+refused 4 'no-llm' compare --variants base,llm --llm no-llm
+refused 3 'file' compare --variants base,llm --llm file
+refused 4 'no-data' compare --data no-data
+refused 4 'no-config' compare --config no-config
+refused 4 'cannot be made' compare --out nowhere/new
+refused 4 'no-data' compare --data no-data --tune 2
+
+# ---- the same of the other commands ----
+train() { "$FV" train image --data "$D" --out new --variant base "$@"; }
+for o in --data --out --set --seed --llm --variant; do
+    refused 2 "$o wants a value" train $o
+    refused 2 "$o wants a value" train $o --resume
+    refused 2 "$o wants a value" train $o=
+done
+for command in "eval RUN --data" "predict RUN --items" "heatmap RUN p.png --masks" "probe RUN --items" "trace CASE --out" "extract FILE --out" "tokenize --llm" \
+    "bench gemm --m"; do
+    # shellcheck disable=SC2086
+    refused 2 "${command##* } wants a value" "$FV" $command
+    # shellcheck disable=SC2086
+    refused 2 "${command##* } wants a value" "$FV" $command --help-me
+    # shellcheck disable=SC2086
+    refused 2 'unknown option --help-me' "$FV" $command=1 --help-me
+done
+report
