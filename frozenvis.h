@@ -98,8 +98,9 @@ HOW IT WORKS
   GPU. With FROZENVIS_CUDA defined where the implementation is, that one file is compiled by nvcc -x cu and linked with -lcublasLt;
     all other files stay C. A context with desc.device = FV_CUDA then computes there: results of ops and parameters lie in the
     device's memory (fv_read, fv_get copy them), what fv_new and fv_input give stays in host memory, yours to fill, and goes
-    over when an op first uses it. Each op's kernels stand beside its loops; an op that has none says so. Attention in bf16 runs on
-    tensor cores for heads 32, 48, ... 128 wide. With FROZENVIS_NCCL (link -lnccl) several GPUs of a machine share each batch: fv_group_join.
+    over when an op first uses it. Each op's kernels stand beside its loops; an op that has none says so.
+    Attention in bf16 runs on tensor cores for heads 32, 48, ... 128 wide. With FROZENVIS_NCCL (link -lnccl)
+    several GPUs of a machine share each batch: fv_group_join.
 
 OPTIONS (macros, before the include of the implementation unless said otherwise)
     FROZENVIS_STATIC        all functions static
@@ -362,15 +363,21 @@ FV_DEF const char *fv_device_name(const fv_ctx *c);
 /* fv_sync -- waits until a GPU has done all that was asked of it; for clocks. */
 FV_DEF void fv_sync(fv_ctx *c);
 
-/* Several GPUs of one machine, each with a process and a context of its own, by NCCL; there with FROZENVIS_CUDA and FROZENVIS_NCCL only.
- * A member computes the loss, a mean over samples, of its part of each batch: rank 0 the first samples, and so on, equal parts. Then all have the
- * gradients of the whole batch, and the same parameters after an optimiser's step. Dropout draws as if one GPU had the whole batch; batch norm
- * takes the statistics of the part. Kernels are started one by one, as with no_graph. All return 1, or 0 and FV_EUNAVAILABLE.
+/* Several GPUs of one machine, each with a process and a context of its own, by NCCL; there with
+ * FROZENVIS_CUDA and FROZENVIS_NCCL only. A member computes the loss, a mean over samples, of its part of
+ * each batch: rank 0 the first samples, and so on, equal parts. Then all have the gradients of the whole
+ * batch, and the same parameters after an optimiser's step. Dropout draws as if one GPU had the whole batch;
+ * batch norm takes the statistics of the part. Kernels are started one by one, as with no_graph. All return
+ * 1, or 0 and FV_EUNAVAILABLE.
  *   fv_group_make  a new group's key: one process makes it and tells the others
- *   fv_group_join  the context becomes member `rank` of `size`; returns when all have joined. From here on fv_backward averages the
- *                  gradients of parameters over the group, in buckets, while it still runs
- *   fv_group_mean  each of n <= 8 numbers becomes its mean over the group; a context without a group keeps them */
-typedef struct fv_group_key { char bytes[128]; } fv_group_key;
+ *   fv_group_join  the context becomes member `rank` of `size`; returns when all have joined. From here on
+ *                  fv_backward averages the gradients of parameters over the group, in buckets, while it
+ *                  still runs
+ *   fv_group_mean  each of n <= 8 numbers becomes its mean over the group; a context without a group keeps
+ *                  them */
+typedef struct fv_group_key {
+    char bytes[128];
+} fv_group_key;
 FV_DEF int fv_group_make(fv_ctx *c, fv_group_key *key);
 FV_DEF int fv_group_join(fv_ctx *c, const fv_group_key *key, int rank, int size);
 FV_DEF int fv_group_mean(fv_ctx *c, double *v, int n);
@@ -395,7 +402,7 @@ struct fv_tensor {
     struct fv__span *data_span, *grad_span;      /* the step memory it holds */
     struct fv__span *copy_span; /* GPU contexts: of host data the copy there; of data there the one that fv_get made here */
     int copied;                 /* copy_span is up to date */
-    int first_use;              /* of a parameter, while fv_backward runs in a group: its first reader on the tape */
+    int first_use; /* of a parameter, while fv_backward runs in a group: its first reader on the tape */
 };
 enum {
     FV_PARAM = 1,      /* lives outside the step; fv_backward adds to its grad until an optimiser's step */
@@ -1176,8 +1183,8 @@ FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_par
 #define FV__DEV static __device__ __forceinline__
 #define FV__METHOD __device__ __forceinline__
 #define FV__KERNEL static __global__ void
-#ifdef __CUDACC__
-#define FV__CU_UNROLL _Pragma("unroll") /* arrays of fragments are registers only where every index is a constant */
+#ifdef __CUDACC__ /* arrays are registers only where every index is a constant */
+#define FV__CU_UNROLL _Pragma("unroll")
 #else
 #define FV__CU_UNROLL
 #endif
@@ -3952,8 +3959,9 @@ static void fv__device_reset(fv_ctx *c) {
 static fv_ctx *fv__device_context(struct fv__device *d) { return d->c; }
 
 #ifdef FROZENVIS_NCCL
-/* ---- a group of GPUs. Gradients that are whole wait in a bucket; a full one is averaged on a stream of its own, beside the kernels
- * of the backward pass that follow. All members have the same tape, hence the same buckets in the same order. ---- */
+/* ---- a group of GPUs. Gradients that are whole wait in a bucket; a full one is averaged on a stream of its
+ * own, beside the kernels of the backward pass that follow. All members have the same tape, hence the same
+ * buckets in the same order. ---- */
 #ifndef FV__BUCKET
 #define FV__BUCKET (4 << 20) /* bytes that are worth a launch over the links between GPUs */
 #endif
@@ -3964,13 +3972,17 @@ typedef struct fv__group {
     cudaEvent_t whole, done; /* gradients are ready to be averaged; they have been */
     int rank, size, count;
     size_t bytes; /* of the bucket's count gradients */
-    struct { void *data; fv_type type; int64_t n; } bucket[FV__BUCKET_MOST];
+    struct {
+        void *data;
+        fv_type type;
+        int64_t n;
+    } bucket[FV__BUCKET_MOST];
     double *mean; /* on the device */
 } fv__group;
 
 static int fv__nccl_ok(fv_ctx *c, ncclResult_t r, const char *what) {
-    return r == ncclSuccess || fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: in a group of GPUs, %s: %s", c->desc.device_index, what,
-                                       ncclGetErrorString(r));
+    return r == ncclSuccess || fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: in a group of GPUs, %s: %s",
+                                       c->desc.device_index, what, ncclGetErrorString(r));
 }
 FV_DEF int fv_group_make(fv_ctx *c, fv_group_key *key) {
     ncclUniqueId id;
@@ -4017,8 +4029,9 @@ static void fv__group_send(fv_ctx *c) { /* the bucket, when the kernels so far a
         return;
     int ok = fv__nccl_ok(c, ncclGroupStart(), "averaging gradients");
     for (int i = 0; i < g->count && ok; i++)
-        ok = fv__nccl_ok(c, ncclAllReduce(g->bucket[i].data, g->bucket[i].data, (size_t)g->bucket[i].n,
-                                          fv__nccl_type(g->bucket[i].type), ncclAvg, g->comm, g->stream),
+        ok = fv__nccl_ok(c,
+                         ncclAllReduce(g->bucket[i].data, g->bucket[i].data, (size_t)g->bucket[i].n,
+                                       fv__nccl_type(g->bucket[i].type), ncclAvg, g->comm, g->stream),
                          "averaging gradients");
     if (ok) fv__nccl_ok(c, ncclGroupEnd(), "averaging gradients");
     g->count = 0, g->bytes = 0;
@@ -4044,7 +4057,9 @@ FV_DEF int fv_group_mean(fv_ctx *c, double *v, int n) {
     fv__group *g = c->device->group;
     size_t size = (size_t)FV__MIN(n, (int)FV__GROUP_MEANS) * sizeof *v;
     return fv__device_put(c, g->mean, v, size) &&
-           fv__nccl_ok(c, ncclAllReduce(g->mean, g->mean, size / sizeof *v, ncclFloat64, ncclAvg, g->comm, c->device->stream),
+           fv__nccl_ok(c,
+                       ncclAllReduce(g->mean, g->mean, size / sizeof *v, ncclFloat64, ncclAvg, g->comm,
+                                     c->device->stream),
                        "a mean") &&
            fv__device_take(c, v, g->mean, size);
 }
@@ -4347,8 +4362,8 @@ static fv__lt_answer *fv__lt_asked(struct fv__device *d, const fv__lt_shape *s) 
     a->known = 0;
     return a;
 }
-/* One product as described; 0 when the library has no way to do it. Only the bias is fused: the library's GELU epilogues are the
- * approximation by tanh, and ours is exact, by erf, as on the CPU. */
+/* One product as described; 0 when the library has no way to do it. Only the bias is fused: the library's
+ * GELU epilogues are the approximation by tanh, and ours is exact, by erf, as on the CPU. */
 static int fv__lt_run(fv_ctx *c, const fv__lt_shape *s, const void *a, const void *b, const void *bias,
                       const void *from, void *out) {
     struct fv__device *d = c->device;
@@ -4456,7 +4471,9 @@ static fv__cu_product fv__cu_product_of(fv_type compute, int64_t m, int64_t n, i
 #if !defined(FROZENVIS_CUDA) || !defined(FROZENVIS_NCCL)
 FV_DEF int fv_group_make(fv_ctx *c, fv_group_key *key) {
     memset(key, 0, sizeof *key);
-    return fv_fail(c, FV_EUNAVAILABLE, "several GPUs: this build has no NCCL; compile with FROZENVIS_CUDA and FROZENVIS_NCCL (make cuda)");
+    return fv_fail(
+        c, FV_EUNAVAILABLE,
+        "several GPUs: this build has no NCCL; compile with FROZENVIS_CUDA and FROZENVIS_NCCL (make cuda)");
 }
 FV_DEF int fv_group_join(fv_ctx *c, const fv_group_key *key, int rank, int size) {
     fv_group_key none;
@@ -4465,7 +4482,9 @@ FV_DEF int fv_group_join(fv_ctx *c, const fv_group_key *key, int rank, int size)
 FV_DEF int fv_group_mean(fv_ctx *c, double *v, int n) { return (void)v, (void)n, !c->status; }
 static int fv__grouped(const fv_ctx *c) { return (void)c, 0; }
 static int fv__group_rank(const fv_ctx *c) { return (void)c, 0; }
-static void fv__group_add(fv_ctx *c, void *grad, fv_type type, int64_t n) { (void)c, (void)grad, (void)type, (void)n; }
+static void fv__group_add(fv_ctx *c, void *grad, fv_type type, int64_t n) {
+    (void)c, (void)grad, (void)type, (void)n;
+}
 static void fv__group_wait(fv_ctx *c) { (void)c; }
 #ifdef FROZENVIS_CUDA
 static void fv__group_leave(fv_ctx *c) { (void)c; }
@@ -5026,7 +5045,8 @@ static int fv__needs_again(const fv__node *n) {
     return gone;
 }
 
-/* In a group of GPUs: a parameter's gradient is whole when the backward pass has come to the parameter's first reader. */
+/* In a group of GPUs: a parameter's gradient is whole when the backward pass has come to the parameter's
+ * first reader. */
 static void fv__find_first_uses(const fv__tape *t, int last) {
     for (int i = last; i >= 0; i--)
         for (int k = 0; t->made[i]->node && k < t->made[i]->node->n; k++)
@@ -5969,11 +5989,12 @@ static void fv__attention_bwd(fv_ctx *c, fv_tensor *y) {
 }
 
 #ifdef FROZENVIS_CUDA
-/* On a GPU, first the plain kernels, for any type and length and heads up to 256 wide. A warp owns one query (or, for gk and gv, one key); its
- * lanes take 32 keys (queries) at a time and find their scores, which stay in registers; then they share the columns of the head.
- * The softmax is kept up as keys go by: source  Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135. Rotary
- * embedding turns copies of q and k beforehand, and the gradients back afterwards. No sum is made by two warps, so the result
- * is the same each time. */
+/* On a GPU, first the plain kernels, for any type and length and heads up to 256 wide. A warp owns one query
+ * (or, for gk and gv, one key); its lanes take 32 keys (queries) at a time and find their scores, which stay
+ * in registers; then they share the columns of the head. The softmax is kept up as keys go by: source
+ * Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135. Rotary embedding turns copies of q
+ * and k beforehand, and the gradients back afterwards. No sum is made by two warps, so the result is the same
+ * each time. */
 enum { FV__HEAD_MAX = 256, FV__HEAD_LANES = FV__HEAD_MAX / 32 };
 typedef struct fv__cu_head {
     const void *data;
@@ -6120,10 +6141,11 @@ template <class C> FV__KERNEL fv__attention_gkv_k(fv__cu_attention a) {
     fv__head_put(a.gk, b * a.M + j, kh, a.hd, gk, (C)1);
     fv__head_put(a.gv, b * a.M + j, kh, a.hd, gv, (C)1);
 }
-/* ---- the same on tensor cores, for products in bf16 and heads 32, 48, ... 128 wide. A block of four warps owns 64 rows (queries; for
- * gk and gv keys) of one head, a warp 16 of them; the other side's rows pass by in tiles. Products are made of 16x16x16 fragments,
- * whose layout the hardware keeps to itself: a fragment of sums filled with 0..255 tells each thread which elements it holds.
- * W: how many fragments the widest head takes, 4 or 8. Rows in shared memory are padded, so that neighbours begin in other banks. ---- */
+/* ---- the same on tensor cores, for products in bf16 and heads 32, 48, ... 128 wide. A block of four warps
+ * owns 64 rows (queries; for gk and gv keys) of one head, a warp 16 of them; the other side's rows pass by in
+ * tiles. Products are made of 16x16x16 fragments, whose layout the hardware keeps to itself: a fragment of
+ * sums filled with 0..255 tells each thread which elements it holds. W: how many fragments the widest head
+ * takes, 4 or 8. Rows in shared memory are padded, so that neighbours begin in other banks. ---- */
 enum { FV__TC_OWN = 64, FV__TC_THREADS = 128, FV__TC_ELEMENTS = 8 /* of a fragment of sums, a thread's */ };
 typedef nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float> fv__tc_sums;
 typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, 16, 16, 16, __nv_bfloat16, nvcuda::wmma::row_major>
@@ -6135,7 +6157,8 @@ typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, 16, 16, 16, __nv_bfloat16
 FV__DEV const __nv_bfloat16 *fv__tc_bf16(const uint16_t *p) { return (const __nv_bfloat16 *)p; }
 FV__DEV float fv__tc_exp(float x) { return exp2f(x * 1.44269504f); }
 
-/* n rows of a head, from row `from` of sample b on, become bf16 in shared memory; zeros where the sample ends. By the whole block. */
+/* n rows of a head, from row `from` of sample b on, become bf16 in shared memory; zeros where the sample
+ * ends. By the whole block. */
 template <int W>
 FV__DEV void fv__tc_bring(uint16_t *to, int n, const fv__cu_head &t, int64_t b, int64_t rows, int64_t from,
                           int64_t head, int64_t hd) {
@@ -6158,7 +6181,8 @@ FV__DEV void fv__tc_bring(uint16_t *to, int n, const fv__cu_head &t, int64_t b, 
 /* the thread's elements of a fragment of sums: row * 16 + column. room: 256 floats that no other warp uses */
 FV__DEV void fv__tc_places(int *place, float *room) {
     fv__tc_sums f;
-    static_assert((int)fv__tc_sums::num_elements == (int)FV__TC_ELEMENTS, "a warp's 32 threads share 16 x 16 sums");
+    static_assert((int)fv__tc_sums::num_elements == (int)FV__TC_ELEMENTS,
+                  "a warp's 32 threads share 16 x 16 sums");
     for (int e = (int)threadIdx.x % 32; e < 256; e += 32) room[e] = (float)e;
     __syncwarp();
     nvcuda::wmma::load_matrix_sync(f, room, 16, nvcuda::wmma::mem_row_major);
@@ -6198,8 +6222,8 @@ FV__DEV void fv__tc_add(fv__tc_sums *sum, const uint16_t *p, int ld, const uint1
 }
 /* the warp's 16 rows, from row `from` of sample b on, to memory, times s[row] where it is given */
 template <int W>
-FV__DEV void fv__tc_put(const fv__cu_grad &t, const fv__tc_sums *sum, const int *place, const float *s, int64_t b,
-                        int64_t rows, int64_t from, int64_t head, int64_t hd) {
+FV__DEV void fv__tc_put(const fv__cu_grad &t, const fv__tc_sums *sum, const int *place, const float *s,
+                        int64_t b, int64_t rows, int64_t from, int64_t head, int64_t hd) {
     if (!t.data) return;
     FV__CU_UNROLL
     for (int d = 0; d < W; d++) {
@@ -6232,8 +6256,8 @@ template <int W> struct alignas(32) fv__tc_forward { /* a block's shared memory;
     float row[FV__TC_THREADS / 32][16];
     int valid[PASS];
 };
-/* A tile's scores become probabilities, bf16, where they lie, 2 * LDS to the row. Two lanes share a row, whose running max and
- * sum both keep. -> what the row's sums so far are to be multiplied by */
+/* A tile's scores become probabilities, bf16, where they lie, 2 * LDS to the row. Two lanes share a row,
+ * whose running max and sum both keep. -> what the row's sums so far are to be multiplied by */
 template <class R>
 FV__DEV float fv__tc_softmax(R &m, float *scores, float scale, int see, float *most, float *sum) {
     int lane = (int)threadIdx.x % 32;
@@ -6244,7 +6268,8 @@ FV__DEV float fv__tc_softmax(R &m, float *scores, float scale, int see, float *m
         x[j] = m.valid[key] && key < see ? row[key] * scale : -INFINITY;
         top = x[j] != x[j] || x[j] > top ? x[j] : top;
     }
-    float other = __shfl_xor_sync(0xffffffffu, top, 1); /* after it nobody reads the scores */
+    __syncwarp(); /* all have read their scores */
+    float other = __shfl_xor_sync(0xffffffffu, top, 1);
     top = other != other || other > top ? other : top;
     top = top != top || top > *most ? top : *most;
     float keep = *most == -INFINITY ? 0 : fv__tc_exp(*most - top);
@@ -6282,7 +6307,7 @@ template <int W> FV__KERNEL fv__tc_attention_k(fv__cu_attention a) {
         for (int n = 0; n < room::PASS / 16; n++)
             nvcuda::wmma::store_matrix_sync(scores + 16 * n, s[n], room::LDS, nvcuda::wmma::mem_row_major);
         __syncwarp();
-        int see = a.causal ? (int)FV__MIN(FV__MAX(i + 1 - from, (int64_t)0), (int64_t)room::PASS) : room::PASS;
+        int see = a.causal && i + 1 - from < room::PASS ? (int)FV__MAX(i + 1 - from, (int64_t)0) : room::PASS;
         float keep = fv__tc_softmax(m, scores, (float)a.scale, see, &most, &sum);
         if (lane % 2 == 0) m.row[warp][lane / 2] = keep;
         __syncwarp();
@@ -6297,14 +6322,16 @@ template <int W> FV__KERNEL fv__tc_attention_k(fv__cu_attention a) {
             fv__tc_add<W>(o, (const uint16_t *)scores + 16 * n, 2 * room::LDS, m.v + 16 * n * room::LD, a.hd);
         __syncthreads();
     }
-    float inverse = sum > 0 || sum != sum ? 1 / sum : 0, *stat = (float *)a.stat + ((b * a.H + h) * a.N + i) * 2;
+    float inverse = sum > 0 || sum != sum ? 1 / sum : 0;
+    float *stat = (float *)a.stat + ((b * a.H + h) * a.N + i) * 2;
     if (lane % 2 == 0) m.row[warp][lane / 2] = inverse;
     if (lane % 2 == 0 && i < a.N) stat[0] = most, stat[1] = inverse;
     __syncwarp();
     fv__tc_put<W>(a.out, o, place, m.row[warp], b, a.N, i0 + 16 * warp, h, a.hd);
 }
 
-/* Backward: own are q and gy, pass k and v; for gk and gv the other way round. Scores and gP are made again, 16 x 16 at a time. */
+/* Backward: own are q and gy, pass k and v; for gk and gv the other way round. Scores and gP are made again,
+ * 16 x 16 at a time. */
 template <int W> struct alignas(32) fv__tc_backward {
     enum { LD = 16 * W + 8, PASS = W == 4 ? 64 : 16, LDP = 24, QUERIES = FV__TC_OWN };
     uint16_t own[2][FV__TC_OWN * LD], pass[2][PASS * LD];
@@ -6318,13 +6345,14 @@ FV__DEV void fv__tc_stats(R &m, const fv__cu_attention &a, int64_t b, int64_t h,
     int64_t row = (b * a.H + h) * a.N + from + t;
     if (t >= n) return;
     int there = from + t < a.N;
-    m.most[t] = there ? ((const float *)a.stat)[2 * row] : -INFINITY; /* beyond the end: as if no key were valid */
+    m.most[t] = there ? ((const float *)a.stat)[2 * row] : -INFINITY; /* beyond the end: no key is valid */
     m.inverse[t] = there ? ((const float *)a.stat)[2 * row + 1] : 0;
     m.delta[t] = there ? ((const float *)a.delta)[row] : 0;
 }
 /* probability of a score, where the query sees the key; q and k: their places in the block's tiles */
 template <class R>
-FV__DEV float fv__tc_p(const R &m, const fv__cu_attention &a, float score, int q, int k, int64_t i, int64_t j) {
+FV__DEV float fv__tc_p(const R &m, const fv__cu_attention &a, float score, int q, int k, int64_t i,
+                       int64_t j) {
     int seen = m.valid[k] && m.most[q] != -INFINITY && (!a.causal || j <= i);
     return seen ? fv__tc_exp(score * (float)a.scale - m.most[q]) * m.inverse[q] : 0;
 }
@@ -6381,7 +6409,8 @@ template <int W> FV__KERNEL fv__tc_gkv_k(fv__cu_attention a) {
     fv__tc_bring<W>(m.own[0], FV__TC_OWN, a.k, b, a.M, j0, kh, a.hd);
     fv__tc_bring<W>(m.own[1], FV__TC_OWN, a.v, b, a.M, j0, kh, a.hd);
     if (threadIdx.x < FV__TC_OWN) m.valid[threadIdx.x] = fv__tc_valid(a, b, j0 + threadIdx.x);
-    int64_t start = a.causal ? j0 : 0, tiles = FV__MAX(FV__CEIL(a.N - start, (int64_t)room::PASS), (int64_t)0);
+    int64_t start = a.causal ? j0 : 0, left = FV__MAX(a.N - start, (int64_t)0);
+    int64_t tiles = FV__CEIL(left, (int64_t)room::PASS);
     for (int64_t turn = 0; turn < group * tiles; turn++) {
         int64_t h = kh * group + turn / tiles, from = start + turn % tiles * room::PASS;
         __syncthreads();
@@ -6477,11 +6506,12 @@ static fv__cu_attention fv__cu_attention_of(const fv_tensor *y) {
     a.y = fv__cu_head_of(y->data, y->type, a.H * a.hd, 0);
     return a;
 }
-/* Whether tensor cores do it: bf16 was asked for, the width fits, and rows can be read 16 bytes at a time. f32, also as TF32, is left
- * to the plain kernels: its tiles would take twice the shared memory. */
+/* Whether tensor cores do it: bf16 was asked for, the width fits, and rows can be read 16 bytes at a time.
+ * f32, also as TF32, is left to the plain kernels: its tiles would take twice the shared memory. */
 static int fv__tc_fits(const fv_tensor *y, const fv__cu_attention *a) {
     const fv__cu_head *heads[4] = {&a->q, &a->k, &a->v, &a->gy};
-    int fits = y->node->i[4] == FV_BF16 && y->node->src[0]->type != FV_F64 && a->hd % 16 == 0 && a->hd >= 32 && a->hd <= 128;
+    int fits = y->node->i[4] == FV_BF16 && y->node->src[0]->type != FV_F64 && a->hd % 16 == 0 &&
+               a->hd >= 32 && a->hd <= 128;
     for (int i = 0; i < 4; i++) fits = fits && (uintptr_t)heads[i]->data % 16 == 0;
     return fits;
 }
@@ -6510,14 +6540,13 @@ static void fv__attention_fwd_cu(fv_ctx *c, fv_tensor *y) {
 template <class C> static void fv__attention_bwd_start(fv_ctx *c, const fv__cu_attention &a) {
     FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_delta_k<C>);
     if (a.gq.data) FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_gq_k<C>);
-    if (a.gk.data || a.gv.data)
+    if (a.M > 0 && (a.gk.data || a.gv.data))
         FV__START(c, fv__row_grid(a.B * a.K * a.M), fv__row_block(), (a), fv__attention_gkv_k<C>);
 }
 template <int W> static void fv__tc_bwd_start(fv_ctx *c, const fv__cu_attention &a) {
     FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_delta_k<float>);
-    if (a.gq.data)
-        FV__START(c, fv__tc_grid(a.N, a.H, a.B), dim3(FV__TC_THREADS), (a), fv__tc_gq_k<W>);
-    if (a.gk.data || a.gv.data)
+    if (a.gq.data) FV__START(c, fv__tc_grid(a.N, a.H, a.B), dim3(FV__TC_THREADS), (a), fv__tc_gq_k<W>);
+    if (a.M > 0 && (a.gk.data || a.gv.data))
         FV__START(c, fv__tc_grid(a.M, a.K, a.B), dim3(FV__TC_THREADS), (a), fv__tc_gkv_k<W>);
 }
 static void fv__attention_bwd_cu(fv_ctx *c, fv_tensor *y) {
@@ -6545,9 +6574,11 @@ static void fv__attention_bwd_cu(fv_ctx *c, fv_tensor *y) {
     size_t element = fv_type_size(t);
     fv__cu_turned(c, n, cores ? FV_BF16 : t, &a, &sq, &sk);
     if (sq && g[0])
-        gq = fv__pool_alloc(c, (size_t)(a.B * a.N * a.H * a.hd) * element), a.gq = fv__cu_grad_of(gq ? gq->data : NULL, t, a.H * a.hd, 0, 0);
+        gq = fv__pool_alloc(c, (size_t)(a.B * a.N * a.H * a.hd) * element),
+        a.gq = fv__cu_grad_of(gq ? gq->data : NULL, t, a.H * a.hd, 0, 0);
     if (sk && g[1])
-        gk = fv__pool_alloc(c, (size_t)(a.B * a.M * a.K * a.hd) * element), a.gk = fv__cu_grad_of(gk ? gk->data : NULL, t, a.K * a.hd, 0, 0);
+        gk = fv__pool_alloc(c, (size_t)(a.B * a.M * a.K * a.hd) * element),
+        a.gk = fv__cu_grad_of(gk ? gk->data : NULL, t, a.K * a.hd, 0, 0);
     if (cores && a.hd <= 64) fv__tc_bwd_start<4>(c, a);
     else if (cores) fv__tc_bwd_start<8>(c, a);
     else if (t == FV_F64) fv__attention_bwd_start<double>(c, a);
@@ -9293,7 +9324,7 @@ FV_DEF fv_tensor *fv_max(fv_ctx *c, fv_tensor *x, int dim) { return fv__reduce_m
 
 /* ---- ops dropout, drop_path: y = x m/(1-p), m 0 with probability p, else 1; one m per element, or per sample.
  *      gx = gy m/(1-p): the backward pass draws the same numbers again ---- */
-/* settings: i[0] seed, i[1] stream, i[2] elements that share a number, i[3] number of the first draw; f[0] p */
+/* settings: i[0] seed, i[1] stream, i[2] elements that share a number, i[3] the first number; f[0] p */
 static void fv__dropout_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
     const fv__node *node = r->y->node;
     uint64_t seed = (uint64_t)node->i[0], stream = (uint64_t)node->i[1], held = UINT64_MAX;
@@ -9301,7 +9332,7 @@ static void fv__dropout_rows(const fv__rows *r, const void *const *in, void *con
     uint32_t word[4] = {0, 0, 0, 0};
     for (int64_t i = 0, m; i < n; i += m) {
         int64_t share = node->i[2], e = row + i;
-        uint64_t draw = (uint64_t)(e / share + node->i[3]); /* number `draw` of the stream, as fv_random_uniform has it */
+        uint64_t draw = (uint64_t)(e / share + node->i[3]); /* of the stream, as fv_random_uniform has it */
         m = FV__MIN(share - e % share, n - i);
         if (draw >> 2 != held) fv_philox(seed, stream, held = draw >> 2, word);
         double s = (double)(word[draw & 3] >> 8) * (1.0 / 16777216.0) < node->f[0] ? 0 : keep;
@@ -9368,7 +9399,8 @@ static fv_tensor *fv__dropout_make(fv_ctx *c, const fv__op *op, fv_tensor *x, fl
     y->node->i[0] = (int64_t)c->tape->seed;
     y->node->i[1] = (int64_t)(c->tape->step << 20 | (c->tape->random_ops++ & 0xfffff));
     y->node->i[2] = FV__MAX(share, (int64_t)1);
-    y->node->i[3] = fv__group_rank(c) * (fv_numel(x) / y->node->i[2]); /* in a group, the samples before ours have theirs */
+    /* in a group, the samples before ours have theirs */
+    y->node->i[3] = fv__group_rank(c) * (fv_numel(x) / y->node->i[2]);
     y->node->f[0] = (double)p;
     return fv__apply(c, y);
 }

@@ -1,6 +1,7 @@
-/* nccl_emulator.h -- enough of NCCL for the group of frozenvis.h: processes of one machine that share a file instead of GPUs that share
- * links. Include it, with FROZENVIS_NCCL defined, after cuda_emulator.h. What is asked for is done at once, so a gradient that
- * was not whole yet gives a wrong average. A process that waits half a minute for another one gives up. */
+/* nccl_emulator.h -- enough of NCCL for the group of frozenvis.h: processes of one machine that share a file
+ * instead of GPUs that share links. Include it, with FROZENVIS_NCCL defined, after cuda_emulator.h. What is
+ * asked for is done at once, so a gradient that was not whole yet gives a wrong average. A process that waits
+ * half a minute for another one gives up. */
 #ifndef FV_NCCL_EMULATOR_H
 #define FV_NCCL_EMULATOR_H
 #include <fcntl.h>
@@ -11,16 +12,23 @@ enum { NCCL_UNIQUE_ID_BYTES = 128 };
 typedef enum { ncclSuccess, ncclSystemError, ncclInvalidArgument } ncclResult_t;
 typedef enum { ncclFloat32, ncclFloat64 } ncclDataType_t;
 typedef enum { ncclAvg } ncclRedOp_t;
-typedef struct { char internal[NCCL_UNIQUE_ID_BYTES]; } ncclUniqueId;
+typedef struct {
+    char internal[NCCL_UNIQUE_ID_BYTES];
+} ncclUniqueId;
 struct emu_meeting {
     int here, round; /* members that wait; how often all have met */
     double part[64][EMU_CHUNK];
 };
-struct emu_comm { emu_meeting *m; int rank, size; };
+struct emu_comm {
+    emu_meeting *m;
+    int rank, size;
+};
 typedef emu_comm *ncclComm_t;
 static int emu_averages; /* calls so far */
 
-static const char *ncclGetErrorString(ncclResult_t r) { return r == ncclSystemError ? "the others are gone" : "emulated error"; }
+static const char *ncclGetErrorString(ncclResult_t r) {
+    return r == ncclSystemError ? "the others are gone" : "emulated error";
+}
 static ncclResult_t ncclGetUniqueId(ncclUniqueId *id) {
     const char *dir = getenv("TMPDIR");
     memset(id, 0, sizeof *id);
@@ -63,13 +71,16 @@ static ncclResult_t ncclCommDestroy(ncclComm_t c) {
 static ncclResult_t ncclCommAbort(ncclComm_t c) { return ncclCommDestroy(c); }
 static ncclResult_t ncclGroupStart(void) { return ncclSuccess; }
 static ncclResult_t ncclGroupEnd(void) { return ncclSuccess; }
-static ncclResult_t ncclAllReduce(const void *from, void *to, size_t n, ncclDataType_t type, ncclRedOp_t, ncclComm_t c, cudaStream_t) {
+static ncclResult_t ncclAllReduce(const void *from, void *to, size_t n, ncclDataType_t type, ncclRedOp_t,
+                                  ncclComm_t c, cudaStream_t) {
     ncclResult_t r = ncclSuccess;
     emu_averages++;
     for (size_t at = 0; at < n && r == ncclSuccess; at += EMU_CHUNK) {
         size_t k = n - at < (size_t)EMU_CHUNK ? n - at : (size_t)EMU_CHUNK;
         emu_door(1);
-        for (size_t i = 0; i < k; i++) c->m->part[c->rank][i] = type == ncclFloat64 ? ((const double *)from)[at + i] : (double)((const float *)from)[at + i];
+        for (size_t i = 0; i < k; i++)
+            c->m->part[c->rank][i] =
+                type == ncclFloat64 ? ((const double *)from)[at + i] : (double)((const float *)from)[at + i];
         r = emu_meet(c);
         for (size_t i = 0; i < k; i++) {
             double sum = 0;

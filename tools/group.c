@@ -79,6 +79,7 @@ int group_start(group *g, int size, fv_desc *desc) {
 int group_join(group *g, run *r) {
     if (g->size == 1 || fv_error(r->c)) return !fv_error(r->c);
     for (int i = 1; i < g->size && !g->rank; i++)
-        if (write(g->wire[i], &g->key, sizeof g->key) != (ssize_t)sizeof g->key) return fv_fail(r->c, FV_EUNAVAILABLE, "--gpus %d: a process is gone", g->size);
+        if (write(g->wire[i], &g->key, sizeof g->key) != (ssize_t)sizeof g->key)
+            return fv_fail(r->c, FV_EUNAVAILABLE, "--gpus %d: a process is gone", g->size);
     return fv_group_join(r->c, &g->key, g->rank, g->size);
 }
