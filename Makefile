@@ -53,7 +53,7 @@ help:
 	@echo 'make test-cuda  what can be checked on a GPU only; make bench-cuda: its speed'
 	@echo 'make install    PREFIX=$(PREFIX): bin/fv, include/frozenvis.h; uninstall takes them away'
 	@echo 'make clean      removes build/'
-	@echo 'options         CC=clang  CFLAGS=-O3  CBLAS=1  FROZENVIS_OPENMP=1  WERROR=1'
+	@echo 'options         CC=clang  CFLAGS=-O3  NCCL=DIR  CBLAS=1  FROZENVIS_OPENMP=1  WERROR=1'
 
 $(B)/fv: $(FV_OBJECTS) $(B)/command
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(FV_OBJECTS) $(LIBS)
@@ -83,10 +83,17 @@ asan:
 # The same program with the library compiled as CUDA: machine code for sm_80 and sm_90, PTX for later ones; warnings are errors.
 cuda: $(B)/cuda/fv
 $(B)/cuda/fv: $(B)/cuda/frozenvis.o $(filter-out %/frozenvis.o,$(FV_OBJECTS))
-	$(NVCC) -o $@ $^ $(filter-out -fopenmp,$(LIBS)) -lcublasLt
-$(B)/cuda/frozenvis.o: tools/frozenvis.c frozenvis.h
+	$(NVCC) -o $@ $^ $(filter-out -fopenmp,$(LIBS)) -lcublasLt $(if $(HAVE_NCCL),$(NCCL_AT) -lnccl)
+$(B)/cuda/frozenvis.o: tools/frozenvis.c frozenvis.h $(B)/cuda/nccl
+	$(NVCC) -x cu -std=c++17 -O2 $(CUDA_ARCH) -Werror all-warnings -DFROZENVIS_CUDA $(if $(HAVE_NCCL),-DFROZENVIS_NCCL $(NCCL_AT)) -I. -c -o $@ $<
+# several GPUs (--gpus N) go by NCCL, where nvcc finds it; NCCL=DIR says where its include/ and lib/ are
+NCCL_AT = $(if $(NCCL),-I$(NCCL)/include -L$(NCCL)/lib)
+HAVE_NCCL = $(shell cat $(B)/cuda/nccl)
+$(B)/cuda/nccl: FORCE
 	@mkdir -p $(@D)
-	$(NVCC) -x cu -std=c++17 -O2 $(CUDA_ARCH) -Werror all-warnings -DFROZENVIS_CUDA -I. -c -o $@ $<
+	@printf '#include <nccl.h>\nint main(void) { return ncclGetVersion(0); }\n' >$@.cu
+	@if $(NVCC) $(NCCL_AT) -o $@.probe $@.cu -lnccl >/dev/null 2>&1; then echo yes; fi >$@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 test-cuda: all cuda
 	@NVCC='$(NVCC)' FV_CUDA=$(B)/cuda/fv sh tests/test_cuda.sh
 bench-cuda: cuda

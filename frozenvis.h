@@ -99,6 +99,8 @@ HOW IT WORKS
     all other files stay C. A context with desc.device = FV_CUDA then computes there: results of ops and parameters lie in the
     device's memory (fv_read, fv_get copy them), what fv_new and fv_input give stays in host memory, yours to fill, and goes
     over when an op first uses it. Each op's kernels stand beside its loops; an op that has none says so.
+    Attention in bf16 runs on tensor cores for heads 32, 48, ... 128 wide. With FROZENVIS_NCCL (link -lnccl)
+    several GPUs of a machine share each batch: fv_group_join.
 
 OPTIONS (macros, before the include of the implementation unless said otherwise)
     FROZENVIS_STATIC        all functions static
@@ -109,6 +111,7 @@ OPTIONS (macros, before the include of the implementation unless said otherwise)
     FROZENVIS_SCALAR_ONLY   no SIMD
     FROZENVIS_DEBUG         our own assertions on
     FROZENVIS_CUDA          contexts on a GPU; see HOW IT WORKS
+    FROZENVIS_NCCL          with it: groups of GPUs
     FV_HEADER_FILENAME      this file's name in quotes, if it was renamed
 */
 /* This header includes itself once per ISA, and then only the kernels' text counts: see >>kernels. */
@@ -360,6 +363,25 @@ FV_DEF const char *fv_device_name(const fv_ctx *c);
 /* fv_sync -- waits until a GPU has done all that was asked of it; for clocks. */
 FV_DEF void fv_sync(fv_ctx *c);
 
+/* Several GPUs of one machine, each with a process and a context of its own, by NCCL; there with
+ * FROZENVIS_CUDA and FROZENVIS_NCCL only. A member computes the loss, a mean over samples, of its part of
+ * each batch: rank 0 the first samples, and so on, equal parts. Then all have the gradients of the whole
+ * batch, and the same parameters after an optimiser's step. Dropout draws as if one GPU had the whole batch;
+ * batch norm takes the statistics of the part. Kernels are started one by one, as with no_graph. All return
+ * 1, or 0 and FV_EUNAVAILABLE.
+ *   fv_group_make  a new group's key: one process makes it and tells the others
+ *   fv_group_join  the context becomes member `rank` of `size`; returns when all have joined. From here on
+ *                  fv_backward averages the gradients of parameters over the group, in buckets, while it
+ *                  still runs
+ *   fv_group_mean  each of n <= 8 numbers becomes its mean over the group; a context without a group keeps
+ *                  them */
+typedef struct fv_group_key {
+    char bytes[128];
+} fv_group_key;
+FV_DEF int fv_group_make(fv_ctx *c, fv_group_key *key);
+FV_DEF int fv_group_join(fv_ctx *c, const fv_group_key *key, int rank, int size);
+FV_DEF int fv_group_mean(fv_ctx *c, double *v, int n);
+
 /* ======================================================================================================
  * >>tensor
  * ====================================================================================================== */
@@ -380,6 +402,7 @@ struct fv_tensor {
     struct fv__span *data_span, *grad_span;      /* the step memory it holds */
     struct fv__span *copy_span; /* GPU contexts: of host data the copy there; of data there the one that fv_get made here */
     int copied;                 /* copy_span is up to date */
+    int first_use; /* of a parameter, while fv_backward runs in a group: its first reader on the tape */
 };
 enum {
     FV_PARAM = 1,      /* lives outside the step; fv_backward adds to its grad until an optimiser's step */
@@ -1146,7 +1169,12 @@ FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_par
 #endif
 #ifdef __CUDACC__
 #include <cublasLt.h>
+#include <cuda_bf16.h>
 #include <cuda_runtime.h>
+#include <mma.h> /* tensor cores, see op attention */
+#ifdef FROZENVIS_NCCL
+#include <nccl.h>
+#endif
 #pragma nv_diag_suppress 1675 /* gcc's unroll pragma, which nvcc leaves to gcc */
 #pragma nv_diag_suppress 550  /* set but never used: gcc sees better */
 #endif
@@ -1155,6 +1183,11 @@ FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_par
 #define FV__DEV static __device__ __forceinline__
 #define FV__METHOD __device__ __forceinline__
 #define FV__KERNEL static __global__ void
+#ifdef __CUDACC__ /* arrays are registers only where every index is a constant */
+#define FV__CU_UNROLL _Pragma("unroll")
+#else
+#define FV__CU_UNROLL
+#endif
 #else
 #define FV__CU(f) NULL
 #define FV__HD
@@ -3789,6 +3822,9 @@ struct fv__device {
     int blocks, capacity;
     char *stage; /* pinned, two halves in turn */
     char name[256];
+#ifdef FROZENVIS_NCCL
+    struct fv__group *group; /* NULL: alone */
+#endif
 #ifdef __CUDACC__
     cublasLtHandle_t lt;
     void *workspace;
@@ -3904,10 +3940,13 @@ static int fv__device_open(fv_ctx *c) {
     return !c->status;
 }
 
+static void fv__group_leave(fv_ctx *c);
+
 static void fv__device_close(fv_ctx *c) {
     struct fv__device *d = c->device;
     if (!d) return;
     fv__device_flush(c);
+    fv__group_leave(c);
     if (d->stream) cudaStreamSynchronize(d->stream);
     if (d->copies) cudaStreamSynchronize(d->copies);
 #ifdef __CUDACC__
@@ -4018,6 +4057,113 @@ static void fv__device_reset(fv_ctx *c) {
     fv__device_record(c);
 }
 static fv_ctx *fv__device_context(struct fv__device *d) { return d->c; }
+
+#ifdef FROZENVIS_NCCL
+/* ---- a group of GPUs. Gradients that are whole wait in a bucket; a full one is averaged on a stream of its
+ * own, beside the kernels of the backward pass that follow. All members have the same tape, hence the same
+ * buckets in the same order. ---- */
+#ifndef FV__BUCKET
+#define FV__BUCKET (4 << 20) /* bytes that are worth a launch over the links between GPUs */
+#endif
+enum { FV__BUCKET_MOST = 256, FV__GROUP_MEANS = 8 };
+typedef struct fv__group {
+    ncclComm_t comm;
+    cudaStream_t stream;
+    cudaEvent_t whole, done; /* gradients are ready to be averaged; they have been */
+    int rank, size, count;
+    size_t bytes; /* of the bucket's count gradients */
+    struct {
+        void *data;
+        fv_type type;
+        int64_t n;
+    } bucket[FV__BUCKET_MOST];
+    double *mean; /* on the device */
+} fv__group;
+
+static int fv__nccl_ok(fv_ctx *c, ncclResult_t r, const char *what) {
+    return r == ncclSuccess || fv_fail(c, FV_EUNAVAILABLE, "device cuda:%d: in a group of GPUs, %s: %s",
+                                       c->desc.device_index, what, ncclGetErrorString(r));
+}
+FV_DEF int fv_group_make(fv_ctx *c, fv_group_key *key) {
+    ncclUniqueId id;
+    if (c->status || !fv__nccl_ok(c, ncclGetUniqueId(&id), "a new one")) return 0;
+    static_assert(sizeof id == sizeof *key, "a key is NCCL's");
+    memcpy(key, &id, sizeof id);
+    return 1;
+}
+FV_DEF int fv_group_join(fv_ctx *c, const fv_group_key *key, int rank, int size) {
+    ncclUniqueId id;
+    if (c->status || !c->device || c->device->group)
+        return fv_fail(c, FV_EUSAGE, "a group of GPUs: for a GPU's context, and one that is in none");
+    fv__group *g = (fv__group *)fv_alloc(c, sizeof *g);
+    if (!g) return 0;
+    memcpy(&id, key, sizeof id);
+    g->rank = rank, g->size = size, c->device->group = g;
+    c->desc.no_graph = 1; /* what NCCL does in a recorded step was never tried */
+    if (fv__cu_ok(c, cudaStreamCreate(&g->stream), "a stream") &&
+        fv__cu_ok(c, cudaEventCreateWithFlags(&g->whole, cudaEventDisableTiming), "an event") &&
+        fv__cu_ok(c, cudaEventCreateWithFlags(&g->done, cudaEventDisableTiming), "an event"))
+        fv__nccl_ok(c, ncclCommInitRank(&g->comm, size, id, rank), "joining");
+    g->mean = (double *)fv__device_alloc(c, FV__GROUP_MEANS * sizeof(double), 0);
+    return !c->status;
+}
+static void fv__group_leave(fv_ctx *c) {
+    fv__group *g = c->device->group;
+    if (!g) return;
+    if (g->comm && c->status) ncclCommAbort(g->comm); /* the others may be gone */
+    else if (g->comm) ncclCommDestroy(g->comm);
+    if (g->whole) cudaEventDestroy(g->whole);
+    if (g->done) cudaEventDestroy(g->done);
+    if (g->stream) cudaStreamDestroy(g->stream);
+    fv_free(c, g);
+    c->device->group = NULL;
+}
+static int fv__grouped(const fv_ctx *c) { return c->device && c->device->group; }
+static int fv__group_rank(const fv_ctx *c) { return fv__grouped(c) ? c->device->group->rank : 0; }
+static ncclDataType_t fv__nccl_type(fv_type t) { return t == FV_F64 ? ncclFloat64 : ncclFloat32; }
+
+static void fv__group_send(fv_ctx *c) { /* the bucket, when the kernels so far are done */
+    fv__group *g = c->device->group;
+    if (!g->count || c->status || !fv__cu_ok(c, cudaEventRecord(g->whole, c->device->stream), "an event") ||
+        !fv__cu_ok(c, cudaStreamWaitEvent(g->stream, g->whole, 0), "an event"))
+        return;
+    int ok = fv__nccl_ok(c, ncclGroupStart(), "averaging gradients");
+    for (int i = 0; i < g->count && ok; i++)
+        ok = fv__nccl_ok(c,
+                         ncclAllReduce(g->bucket[i].data, g->bucket[i].data, (size_t)g->bucket[i].n,
+                                       fv__nccl_type(g->bucket[i].type), ncclAvg, g->comm, g->stream),
+                         "averaging gradients");
+    if (ok) fv__nccl_ok(c, ncclGroupEnd(), "averaging gradients");
+    g->count = 0, g->bytes = 0;
+}
+/* a gradient that nothing will be added to in this backward pass */
+static void fv__group_add(fv_ctx *c, void *grad, fv_type type, int64_t n) {
+    fv__group *g = c->device->group;
+    if (c->status || !n) return;
+    g->bucket[g->count].data = grad, g->bucket[g->count].type = type, g->bucket[g->count++].n = n;
+    g->bytes += (size_t)n * fv_type_size(type);
+    if (g->bytes >= FV__BUCKET || g->count == FV__BUCKET_MOST) fv__group_send(c);
+}
+/* the backward pass is over: what is started next sees the averages */
+static void fv__group_wait(fv_ctx *c) {
+    if (!fv__grouped(c)) return;
+    fv__group *g = c->device->group;
+    fv__group_send(c);
+    if (!c->status && fv__cu_ok(c, cudaEventRecord(g->done, g->stream), "an event"))
+        fv__cu_ok(c, cudaStreamWaitEvent(c->device->stream, g->done, 0), "an event");
+}
+FV_DEF int fv_group_mean(fv_ctx *c, double *v, int n) {
+    if (c->status || !fv__grouped(c)) return !c->status;
+    fv__group *g = c->device->group;
+    size_t size = (size_t)FV__MIN(n, (int)FV__GROUP_MEANS) * sizeof *v;
+    return fv__device_put(c, g->mean, v, size) &&
+           fv__nccl_ok(c,
+                       ncclAllReduce(g->mean, g->mean, size / sizeof *v, ncclFloat64, ncclAvg, g->comm,
+                                     c->device->stream),
+                       "a mean") &&
+           fv__device_take(c, v, g->mean, size);
+}
+#endif
 FV_DEF const char *fv_device_name(const fv_ctx *c) { return c->device ? c->device->name : "cpu"; }
 FV_DEF void fv_sync(fv_ctx *c) {
     if (c->device && fv__device_flush(c)) fv__cu_ok(c, cudaStreamSynchronize(c->device->stream), "a kernel");
@@ -4316,7 +4462,8 @@ static fv__lt_answer *fv__lt_asked(struct fv__device *d, const fv__lt_shape *s) 
     a->known = 0;
     return a;
 }
-/* one product as described; 0 when the library has no way to do it */
+/* One product as described; 0 when the library has no way to do it. Only the bias is fused: the library's
+ * GELU epilogues are the approximation by tanh, and ours is exact, by erf, as on the CPU. */
 static int fv__lt_run(fv_ctx *c, const fv__lt_shape *s, const void *a, const void *b, const void *bias,
                       const void *from, void *out) {
     struct fv__device *d = c->device;
@@ -4421,6 +4568,28 @@ static fv__cu_product fv__cu_product_of(fv_type compute, int64_t m, int64_t n, i
     return g;
 }
 #endif /* FROZENVIS_CUDA */
+#if !defined(FROZENVIS_CUDA) || !defined(FROZENVIS_NCCL)
+FV_DEF int fv_group_make(fv_ctx *c, fv_group_key *key) {
+    memset(key, 0, sizeof *key);
+    return fv_fail(
+        c, FV_EUNAVAILABLE,
+        "several GPUs: this build has no NCCL; compile with FROZENVIS_CUDA and FROZENVIS_NCCL (make cuda)");
+}
+FV_DEF int fv_group_join(fv_ctx *c, const fv_group_key *key, int rank, int size) {
+    fv_group_key none;
+    return (void)key, (void)rank, (void)size, fv_group_make(c, &none);
+}
+FV_DEF int fv_group_mean(fv_ctx *c, double *v, int n) { return (void)v, (void)n, !c->status; }
+static int fv__grouped(const fv_ctx *c) { return (void)c, 0; }
+static int fv__group_rank(const fv_ctx *c) { return (void)c, 0; }
+static void fv__group_add(fv_ctx *c, void *grad, fv_type type, int64_t n) {
+    (void)c, (void)grad, (void)type, (void)n;
+}
+static void fv__group_wait(fv_ctx *c) { (void)c; }
+#ifdef FROZENVIS_CUDA
+static void fv__group_leave(fv_ctx *c) { (void)c; }
+#endif
+#endif
 FV_DEF fv_device fv_device_of(const fv_ctx *c) { return c->device ? FV_CUDA : FV_CPU; }
 
 /* ======================================================================================================
@@ -4976,10 +5145,27 @@ static int fv__needs_again(const fv__node *n) {
     return gone;
 }
 
+/* In a group of GPUs: a parameter's gradient is whole when the backward pass has come to the parameter's
+ * first reader. */
+static void fv__find_first_uses(const fv__tape *t, int last) {
+    for (int i = last; i >= 0; i--)
+        for (int k = 0; t->made[i]->node && k < t->made[i]->node->n; k++)
+            if (t->made[i]->node->src[k]) t->made[i]->node->src[k]->first_use = i;
+}
+static void fv__reduce_whole(fv_ctx *c, const fv__node *n, int i) {
+    for (int k = 0; k < n->n; k++) {
+        fv_tensor *p = n->src[k];
+        if (!p || !(p->flags & FV_PARAM) || !p->grad_set || p->first_use != i) continue;
+        fv__group_add(c, p->grad, fv_grad_type(p), fv_numel(p));
+        p->first_use = -1; /* a node may read it twice */
+    }
+}
+
 static void fv__backward_walk(fv_ctx *c, fv_tensor *y) {
     fv__tape *t = c->tape;
-    int i = t->count - 1;
+    int i = t->count - 1, grouped = fv__grouped(c);
     while (i >= 0 && t->made[i] != y) i--;
+    if (grouped) fv__find_first_uses(t, i);
     for (; i >= 0 && !c->status; i--) {
         fv_tensor *x = t->made[i];
         if (!x->node) continue;
@@ -4990,6 +5176,7 @@ static void fv__backward_walk(fv_ctx *c, fv_tensor *y) {
             fv__drop_saved(c, x->node);
             fv__drop_grad(c, x);
         }
+        if (grouped) fv__reduce_whole(c, x->node, i);
         if (x->node->dropped != FV__AGAIN) continue;
         fv__drop_saved(c, x->node);
         fv__drop_data(c, x);
@@ -5010,6 +5197,7 @@ FV_DEF void fv_backward_from(fv_ctx *c, fv_tensor *y, const void *grad) {
     if (s) memcpy(s->data, grad, size), fv__device_copy_ahead(c, g, s->data, size);
     else if (!c->device) memcpy(g, grad, size);
     fv__backward_walk(c, y);
+    fv__group_wait(c);
 }
 
 FV_DEF void fv_backward(fv_ctx *c, fv_tensor *loss) {
@@ -5902,11 +6090,12 @@ static void fv__attention_bwd(fv_ctx *c, fv_tensor *y) {
 }
 
 #ifdef FROZENVIS_CUDA
-/* On a GPU: the plain kernels, for any type and length and heads up to 256 wide. A warp owns one query (or, for gk and gv, one key); its
- * lanes take 32 keys (queries) at a time and find their scores, which stay in registers; then they share the columns of the head.
- * The softmax is kept up as keys go by: source  Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135. Rotary
- * embedding turns copies of q and k beforehand, and the gradients back afterwards. No sum is made by two warps, so the result
- * is the same each time. */
+/* On a GPU, first the plain kernels, for any type and length and heads up to 256 wide. A warp owns one query
+ * (or, for gk and gv, one key); its lanes take 32 keys (queries) at a time and find their scores, which stay
+ * in registers; then they share the columns of the head. The softmax is kept up as keys go by: source
+ * Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135. Rotary embedding turns copies of q
+ * and k beforehand, and the gradients back afterwards. No sum is made by two warps, so the result is the same
+ * each time. */
 enum { FV__HEAD_MAX = 256, FV__HEAD_LANES = FV__HEAD_MAX / 32 };
 typedef struct fv__cu_head {
     const void *data;
@@ -6053,6 +6242,308 @@ template <class C> FV__KERNEL fv__attention_gkv_k(fv__cu_attention a) {
     fv__head_put(a.gk, b * a.M + j, kh, a.hd, gk, (C)1);
     fv__head_put(a.gv, b * a.M + j, kh, a.hd, gv, (C)1);
 }
+/* ---- the same on tensor cores, for products in bf16 and heads 32, 48, ... 128 wide. A block of four warps
+ * owns 64 rows (queries; for gk and gv keys) of one head, a warp 16 of them; the other side's rows pass by in
+ * tiles. Products are made of 16x16x16 fragments, whose layout the hardware keeps to itself: a fragment of
+ * sums filled with 0..255 tells each thread which elements it holds. W: how many fragments the widest head
+ * takes, 4 or 8. Rows in shared memory are padded, so that neighbours begin in other banks. ---- */
+enum { FV__TC_OWN = 64, FV__TC_THREADS = 128, FV__TC_ELEMENTS = 8 /* of a fragment of sums, a thread's */ };
+typedef nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float> fv__tc_sums;
+typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, 16, 16, 16, __nv_bfloat16, nvcuda::wmma::row_major>
+    fv__tc_left;
+typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, 16, 16, 16, __nv_bfloat16, nvcuda::wmma::row_major>
+    fv__tc_right;
+typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, 16, 16, 16, __nv_bfloat16, nvcuda::wmma::col_major>
+    fv__tc_turned;
+FV__DEV const __nv_bfloat16 *fv__tc_bf16(const uint16_t *p) { return (const __nv_bfloat16 *)p; }
+FV__DEV float fv__tc_exp(float x) { return exp2f(x * 1.44269504f); }
+
+/* n rows of a head, from row `from` of sample b on, become bf16 in shared memory; zeros where the sample
+ * ends. By the whole block. */
+template <int W>
+FV__DEV void fv__tc_bring(uint16_t *to, int n, const fv__cu_head &t, int64_t b, int64_t rows, int64_t from,
+                          int64_t head, int64_t hd) {
+    for (int e = (int)threadIdx.x; e < n * 2 * W; e += FV__TC_THREADS) {
+        int r = e / (2 * W), d = e % (2 * W) * 8, put = r * (16 * W + 8) + d;
+        int64_t at = (b * rows + from + r) * t.width + t.at + head * hd + d;
+        if (d >= hd) continue;
+        if (from + r >= rows) {
+            uint4 none = {0, 0, 0, 0};
+            *(uint4 *)(to + put) = none;
+        } else if (t.type == FV_BF16) *(uint4 *)(to + put) = *(const uint4 *)((const uint16_t *)t.data + at);
+        else
+            for (int k = 0; k < 8; k += 4) {
+                float v[4];
+                fv__ld4<float>(t.data, t.type, at + k, v);
+                fv__st4<float>(to, FV_BF16, put + k, v);
+            }
+    }
+}
+/* the thread's elements of a fragment of sums: row * 16 + column. room: 256 floats that no other warp uses */
+FV__DEV void fv__tc_places(int *place, float *room) {
+    fv__tc_sums f;
+    static_assert((int)fv__tc_sums::num_elements == (int)FV__TC_ELEMENTS,
+                  "a warp's 32 threads share 16 x 16 sums");
+    for (int e = (int)threadIdx.x % 32; e < 256; e += 32) room[e] = (float)e;
+    __syncwarp();
+    nvcuda::wmma::load_matrix_sync(f, room, 16, nvcuda::wmma::mem_row_major);
+    for (int e = 0; e < FV__TC_ELEMENTS; e++) place[e] = (int)f.x[e];
+    __syncwarp();
+}
+/* s[n] = 16 rows of own by rows [16n, 16n+16) of pass, over the head's width */
+template <int W, int N>
+FV__DEV void fv__tc_scores(fv__tc_sums *s, const uint16_t *own, const uint16_t *pass, int64_t hd) {
+    fv__tc_left a;
+    fv__tc_turned b;
+    FV__CU_UNROLL
+    for (int n = 0; n < N; n++) nvcuda::wmma::fill_fragment(s[n], 0.0f);
+    FV__CU_UNROLL
+    for (int d = 0; d < W; d++) {
+        if (16 * d >= hd) continue;
+        nvcuda::wmma::load_matrix_sync(a, fv__tc_bf16(own + 16 * d), 16 * W + 8);
+        FV__CU_UNROLL
+        for (int n = 0; n < N; n++) {
+            nvcuda::wmma::load_matrix_sync(b, fv__tc_bf16(pass + 16 * n * (16 * W + 8) + 16 * d), 16 * W + 8);
+            nvcuda::wmma::mma_sync(s[n], a, b, s[n]);
+        }
+    }
+}
+/* sum[d] += p [16,16] times 16 rows of pass; columns [16d, 16d+16) of the head */
+template <int W>
+FV__DEV void fv__tc_add(fv__tc_sums *sum, const uint16_t *p, int ld, const uint16_t *pass, int64_t hd) {
+    fv__tc_left a;
+    fv__tc_right b;
+    nvcuda::wmma::load_matrix_sync(a, fv__tc_bf16(p), (unsigned)ld);
+    FV__CU_UNROLL
+    for (int d = 0; d < W; d++) {
+        if (16 * d >= hd) continue;
+        nvcuda::wmma::load_matrix_sync(b, fv__tc_bf16(pass + 16 * d), 16 * W + 8);
+        nvcuda::wmma::mma_sync(sum[d], a, b, sum[d]);
+    }
+}
+/* the warp's 16 rows, from row `from` of sample b on, to memory, times s[row] where it is given */
+template <int W>
+FV__DEV void fv__tc_put(const fv__cu_grad &t, const fv__tc_sums *sum, const int *place, const float *s,
+                        int64_t b, int64_t rows, int64_t from, int64_t head, int64_t hd) {
+    if (!t.data) return;
+    FV__CU_UNROLL
+    for (int d = 0; d < W; d++) {
+        if (16 * d >= hd) continue;
+        FV__CU_UNROLL
+        for (int e = 0; e < FV__TC_ELEMENTS; e++) {
+            int r = place[e] / 16, col = place[e] % 16 + 16 * d;
+            if (from + r < rows)
+                fv__put<float>(t.data, t.type, (b * rows + from + r) * t.width + t.at + head * hd + col,
+                               sum[d].x[e] * (s ? s[r] : 1.0f), t.add);
+        }
+    }
+}
+/* tile, head and sample of this block; queries or keys, heads or key heads */
+FV__DEV void fv__tc_unit(int64_t rows, int64_t heads, int64_t *from, int64_t *head, int64_t *b) {
+    int64_t tiles = FV__CEIL(rows, (int64_t)FV__TC_OWN), unit = (int64_t)blockIdx.x;
+    *from = unit % tiles * FV__TC_OWN, *head = unit / tiles % heads, *b = unit / tiles / heads;
+}
+static dim3 fv__tc_grid(int64_t rows, int64_t heads, int64_t samples) {
+    return dim3((unsigned)(FV__CEIL(rows, (int64_t)FV__TC_OWN) * heads * samples));
+}
+FV__DEV int fv__tc_valid(const fv__cu_attention &a, int64_t b, int64_t key) {
+    return key < a.M && (!a.mask || a.mask[b * a.M + key]);
+}
+
+template <int W> struct alignas(32) fv__tc_forward { /* a block's shared memory; scores [16][PASS] a warp */
+    enum { LD = 16 * W + 8, PASS = W == 4 ? 64 : 32, LDS = PASS + 4 };
+    uint16_t q[FV__TC_OWN * LD], k[PASS * LD], v[PASS * LD];
+    float scores[FV__TC_THREADS / 32][16 * LDS];
+    float row[FV__TC_THREADS / 32][16];
+    int valid[PASS];
+};
+/* A tile's scores become probabilities, bf16, where they lie, 2 * LDS to the row. Two lanes share a row,
+ * whose running max and sum both keep. -> what the row's sums so far are to be multiplied by */
+template <class R>
+FV__DEV float fv__tc_softmax(R &m, float *scores, float scale, int see, float *most, float *sum) {
+    int lane = (int)threadIdx.x % 32;
+    float *row = scores + lane / 2 * R::LDS, x[R::PASS / 2], top = -INFINITY, part = 0;
+    FV__CU_UNROLL
+    for (int j = 0; j < R::PASS / 2; j++) {
+        int key = 2 * j + lane % 2;
+        x[j] = m.valid[key] && key < see ? row[key] * scale : -INFINITY;
+        top = x[j] != x[j] || x[j] > top ? x[j] : top;
+    }
+    __syncwarp(); /* all have read their scores */
+    float other = __shfl_xor_sync(0xffffffffu, top, 1);
+    top = other != other || other > top ? other : top;
+    top = top != top || top > *most ? top : *most;
+    float keep = *most == -INFINITY ? 0 : fv__tc_exp(*most - top);
+    FV__CU_UNROLL
+    for (int j = 0; j < R::PASS / 2; j++) {
+        float p = x[j] == -INFINITY ? 0 : fv__tc_exp(x[j] - top);
+        part += p;
+        ((uint16_t *)row)[2 * j + lane % 2] = fv__bf16_from(p);
+    }
+    *sum = *sum * keep + (part + __shfl_xor_sync(0xffffffffu, part, 1));
+    *most = top;
+    return keep;
+}
+template <int W> FV__KERNEL fv__tc_attention_k(fv__cu_attention a) {
+    typedef fv__tc_forward<W> room;
+    __shared__ room m;
+    int64_t i0, h, b;
+    fv__tc_unit(a.N, a.H, &i0, &h, &b);
+    int64_t kh = h / (a.H / a.K), end = a.causal ? FV__MIN(i0 + FV__TC_OWN, a.M) : a.M;
+    int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, place[FV__TC_ELEMENTS];
+    int64_t i = i0 + 16 * warp + lane / 2; /* the lane's row */
+    float most = -INFINITY, sum = 0, *scores = m.scores[warp];
+    fv__tc_sums o[W];
+    for (int d = 0; d < W; d++) nvcuda::wmma::fill_fragment(o[d], 0.0f);
+    fv__tc_places(place, scores);
+    fv__tc_bring<W>(m.q, FV__TC_OWN, a.q, b, a.N, i0, h, a.hd);
+    for (int64_t from = 0; from < end; from += room::PASS) {
+        fv__tc_bring<W>(m.k, room::PASS, a.k, b, a.M, from, kh, a.hd);
+        fv__tc_bring<W>(m.v, room::PASS, a.v, b, a.M, from, kh, a.hd);
+        if (threadIdx.x < room::PASS) m.valid[threadIdx.x] = fv__tc_valid(a, b, from + threadIdx.x);
+        __syncthreads();
+        fv__tc_sums s[room::PASS / 16];
+        fv__tc_scores<W, room::PASS / 16>(s, m.q + 16 * warp * room::LD, m.k, a.hd);
+        FV__CU_UNROLL
+        for (int n = 0; n < room::PASS / 16; n++)
+            nvcuda::wmma::store_matrix_sync(scores + 16 * n, s[n], room::LDS, nvcuda::wmma::mem_row_major);
+        __syncwarp();
+        int see = a.causal && i + 1 - from < room::PASS ? (int)FV__MAX(i + 1 - from, (int64_t)0) : room::PASS;
+        float keep = fv__tc_softmax(m, scores, (float)a.scale, see, &most, &sum);
+        if (lane % 2 == 0) m.row[warp][lane / 2] = keep;
+        __syncwarp();
+        FV__CU_UNROLL
+        for (int e = 0; e < FV__TC_ELEMENTS; e++) {
+            keep = m.row[warp][place[e] / 16];
+            FV__CU_UNROLL
+            for (int d = 0; d < W; d++) o[d].x[e] *= keep;
+        }
+        FV__CU_UNROLL
+        for (int n = 0; n < room::PASS / 16; n++)
+            fv__tc_add<W>(o, (const uint16_t *)scores + 16 * n, 2 * room::LDS, m.v + 16 * n * room::LD, a.hd);
+        __syncthreads();
+    }
+    float inverse = sum > 0 || sum != sum ? 1 / sum : 0;
+    float *stat = (float *)a.stat + ((b * a.H + h) * a.N + i) * 2;
+    if (lane % 2 == 0) m.row[warp][lane / 2] = inverse;
+    if (lane % 2 == 0 && i < a.N) stat[0] = most, stat[1] = inverse;
+    __syncwarp();
+    fv__tc_put<W>(a.out, o, place, m.row[warp], b, a.N, i0 + 16 * warp, h, a.hd);
+}
+
+/* Backward: own are q and gy, pass k and v; for gk and gv the other way round. Scores and gP are made again,
+ * 16 x 16 at a time. */
+template <int W> struct alignas(32) fv__tc_backward {
+    enum { LD = 16 * W + 8, PASS = W == 4 ? 64 : 16, LDP = 24, QUERIES = FV__TC_OWN };
+    uint16_t own[2][FV__TC_OWN * LD], pass[2][PASS * LD];
+    uint16_t p[FV__TC_THREADS / 32][16 * LDP];
+    float most[QUERIES], inverse[QUERIES], delta[QUERIES];
+    int valid[FV__TC_OWN]; /* keys */
+};
+template <class R>
+FV__DEV void fv__tc_stats(R &m, const fv__cu_attention &a, int64_t b, int64_t h, int64_t from, int n) {
+    int t = (int)threadIdx.x;
+    int64_t row = (b * a.H + h) * a.N + from + t;
+    if (t >= n) return;
+    int there = from + t < a.N;
+    m.most[t] = there ? ((const float *)a.stat)[2 * row] : -INFINITY; /* beyond the end: no key is valid */
+    m.inverse[t] = there ? ((const float *)a.stat)[2 * row + 1] : 0;
+    m.delta[t] = there ? ((const float *)a.delta)[row] : 0;
+}
+/* probability of a score, where the query sees the key; q and k: their places in the block's tiles */
+template <class R>
+FV__DEV float fv__tc_p(const R &m, const fv__cu_attention &a, float score, int q, int k, int64_t i,
+                       int64_t j) {
+    int seen = m.valid[k] && m.most[q] != -INFINITY && (!a.causal || j <= i);
+    return seen ? fv__tc_exp(score * (float)a.scale - m.most[q]) * m.inverse[q] : 0;
+}
+/* gradient of a score from its probability and gP */
+template <class R> FV__DEV float fv__tc_gs(const R &m, const fv__cu_attention &a, float p, float gp, int q) {
+    return p == 0 ? 0 : p * (gp - m.delta[q]) * (float)a.scale;
+}
+template <int W> FV__KERNEL fv__tc_gq_k(fv__cu_attention a) {
+    typedef fv__tc_backward<W> room;
+    __shared__ room m;
+    int64_t i0, h, b;
+    fv__tc_unit(a.N, a.H, &i0, &h, &b);
+    int64_t kh = h / (a.H / a.K), end = a.causal ? FV__MIN(i0 + FV__TC_OWN, a.M) : a.M;
+    int warp = (int)threadIdx.x / 32, place[FV__TC_ELEMENTS];
+    fv__tc_sums gq[W];
+    for (int d = 0; d < W; d++) nvcuda::wmma::fill_fragment(gq[d], 0.0f);
+    fv__tc_places(place, (float *)(void *)m.pass + 256 * warp);
+    fv__tc_bring<W>(m.own[0], FV__TC_OWN, a.q, b, a.N, i0, h, a.hd);
+    fv__tc_bring<W>(m.own[1], FV__TC_OWN, a.gy, b, a.N, i0, h, a.hd);
+    fv__tc_stats(m, a, b, h, i0, FV__TC_OWN);
+    for (int64_t from = 0; from < end; from += room::PASS) {
+        __syncthreads();
+        fv__tc_bring<W>(m.pass[0], room::PASS, a.k, b, a.M, from, kh, a.hd);
+        fv__tc_bring<W>(m.pass[1], room::PASS, a.v, b, a.M, from, kh, a.hd);
+        if (threadIdx.x < room::PASS) m.valid[threadIdx.x] = fv__tc_valid(a, b, from + threadIdx.x);
+        __syncthreads();
+        for (int n = 0; n < room::PASS; n += 16) {
+            fv__tc_sums s, g;
+            fv__tc_scores<W, 1>(&s, m.own[0] + 16 * warp * room::LD, m.pass[0] + n * room::LD, a.hd);
+            fv__tc_scores<W, 1>(&g, m.own[1] + 16 * warp * room::LD, m.pass[1] + n * room::LD, a.hd);
+            FV__CU_UNROLL
+            for (int e = 0; e < FV__TC_ELEMENTS; e++) {
+                int r = place[e] / 16, c = place[e] % 16, q = 16 * warp + r;
+                float p = fv__tc_p(m, a, s.x[e], q, n + c, i0 + q, from + n + c);
+                m.p[warp][r * room::LDP + c] = fv__bf16_from(fv__tc_gs(m, a, p, g.x[e], q));
+            }
+            __syncwarp();
+            fv__tc_add<W>(gq, m.p[warp], room::LDP, m.pass[0] + n * room::LD, a.hd);
+            __syncwarp();
+        }
+    }
+    fv__tc_put<W>(a.gq, gq, place, NULL, b, a.N, i0 + 16 * warp, h, a.hd);
+}
+template <int W> FV__KERNEL fv__tc_gkv_k(fv__cu_attention a) {
+    typedef fv__tc_backward<W> room;
+    __shared__ room m;
+    int64_t j0, kh, b, group = a.H / a.K;
+    fv__tc_unit(a.M, a.K, &j0, &kh, &b);
+    int warp = (int)threadIdx.x / 32, place[FV__TC_ELEMENTS];
+    fv__tc_sums gk[W], gv[W];
+    for (int d = 0; d < W; d++)
+        nvcuda::wmma::fill_fragment(gk[d], 0.0f), nvcuda::wmma::fill_fragment(gv[d], 0.0f);
+    fv__tc_places(place, (float *)(void *)m.pass + 256 * warp);
+    fv__tc_bring<W>(m.own[0], FV__TC_OWN, a.k, b, a.M, j0, kh, a.hd);
+    fv__tc_bring<W>(m.own[1], FV__TC_OWN, a.v, b, a.M, j0, kh, a.hd);
+    if (threadIdx.x < FV__TC_OWN) m.valid[threadIdx.x] = fv__tc_valid(a, b, j0 + threadIdx.x);
+    int64_t start = a.causal ? j0 : 0, left = FV__MAX(a.N - start, (int64_t)0);
+    int64_t tiles = FV__CEIL(left, (int64_t)room::PASS);
+    for (int64_t turn = 0; turn < group * tiles; turn++) {
+        int64_t h = kh * group + turn / tiles, from = start + turn % tiles * room::PASS;
+        __syncthreads();
+        fv__tc_bring<W>(m.pass[0], room::PASS, a.q, b, a.N, from, h, a.hd);
+        fv__tc_bring<W>(m.pass[1], room::PASS, a.gy, b, a.N, from, h, a.hd);
+        fv__tc_stats(m, a, b, h, from, room::PASS);
+        __syncthreads();
+        for (int n = 0; n < room::PASS; n += 16) {
+            fv__tc_sums s, g;
+            fv__tc_scores<W, 1>(&s, m.own[0] + 16 * warp * room::LD, m.pass[0] + n * room::LD, a.hd);
+            fv__tc_scores<W, 1>(&g, m.own[1] + 16 * warp * room::LD, m.pass[1] + n * room::LD, a.hd);
+            FV__CU_UNROLL
+            for (int e = 0; e < FV__TC_ELEMENTS; e++) {
+                int r = place[e] / 16, c = place[e] % 16, k = 16 * warp + r;
+                float p = fv__tc_p(m, a, s.x[e], n + c, k, from + n + c, j0 + k);
+                m.p[warp][r * room::LDP + c] = fv__bf16_from(p);
+                g.x[e] = fv__tc_gs(m, a, p, g.x[e], n + c);
+            }
+            __syncwarp();
+            fv__tc_add<W>(gv, m.p[warp], room::LDP, m.pass[1] + n * room::LD, a.hd);
+            __syncwarp();
+            FV__CU_UNROLL
+            for (int e = 0; e < FV__TC_ELEMENTS; e++)
+                m.p[warp][place[e] / 16 * room::LDP + place[e] % 16] = fv__bf16_from(g.x[e]);
+            __syncwarp();
+            fv__tc_add<W>(gk, m.p[warp], room::LDP, m.pass[0] + n * room::LD, a.hd);
+            __syncwarp();
+        }
+    }
+    fv__tc_put<W>(a.gk, gk, place, NULL, b, a.M, j0 + 16 * warp, kh, a.hd);
+    fv__tc_put<W>(a.gv, gv, place, NULL, b, a.M, j0 + 16 * warp, kh, a.hd);
+}
 /* pair i of each head of each row, turned by its position's angle (or back); n is positions a sample */
 template <class C>
 FV__KERNEL fv__rotate_k(fv__cu_head from, fv__cu_grad to, int64_t rows, int64_t n, int64_t heads, int64_t hd,
@@ -6116,18 +6607,31 @@ static fv__cu_attention fv__cu_attention_of(const fv_tensor *y) {
     a.y = fv__cu_head_of(y->data, y->type, a.H * a.hd, 0);
     return a;
 }
+/* Whether tensor cores do it: bf16 was asked for, the width fits, and rows can be read 16 bytes at a time.
+ * f32, also as TF32, is left to the plain kernels: its tiles would take twice the shared memory. */
+static int fv__tc_fits(const fv_tensor *y, const fv__cu_attention *a) {
+    const fv__cu_head *heads[4] = {&a->q, &a->k, &a->v, &a->gy};
+    int fits = y->node->i[4] == FV_BF16 && y->node->src[0]->type != FV_F64 && a->hd % 16 == 0 &&
+               a->hd >= 32 && a->hd <= 128;
+    for (int i = 0; i < 4; i++) fits = fits && (uintptr_t)heads[i]->data % 16 == 0;
+    return fits;
+}
 static void fv__attention_fwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_attention a = fv__cu_attention_of(y);
     fv_type t = fv__compute_type(y->node->src[0]->type);
     fv__span *sq, *sk;
+    int cores = fv__tc_fits(y, &a);
     if (a.hd > FV__HEAD_MAX)
         fv_fail(c, FV_EUNAVAILABLE, "attention: heads %lld wide have no kernel for a GPU, up to %d have",
                 (long long)a.hd, FV__HEAD_MAX);
     a.stat = fv__save(c, y, 0, (size_t)(a.B * a.H * a.N * 2) * fv_type_size(t));
     a.out = fv__cu_grad_of(y->data, y->type, a.H * a.hd, 0, 0);
-    fv__cu_turned(c, y->node, t, &a, &sq, &sk);
+    fv__cu_turned(c, y->node, cores ? FV_BF16 : t, &a, &sq, &sk);
     if (a.B * a.H * a.N > 0) {
-        if (t == FV_F64)
+        dim3 grid = fv__tc_grid(a.N, a.H, a.B), block(FV__TC_THREADS);
+        if (cores && a.hd <= 64) FV__START(c, grid, block, (a), fv__tc_attention_k<4>);
+        else if (cores) FV__START(c, grid, block, (a), fv__tc_attention_k<8>);
+        else if (t == FV_F64)
             FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_k<double>);
         else FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_k<float>);
     }
@@ -6137,8 +6641,14 @@ static void fv__attention_fwd_cu(fv_ctx *c, fv_tensor *y) {
 template <class C> static void fv__attention_bwd_start(fv_ctx *c, const fv__cu_attention &a) {
     FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_delta_k<C>);
     if (a.gq.data) FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_gq_k<C>);
-    if (a.gk.data || a.gv.data)
+    if (a.M > 0 && (a.gk.data || a.gv.data))
         FV__START(c, fv__row_grid(a.B * a.K * a.M), fv__row_block(), (a), fv__attention_gkv_k<C>);
+}
+template <int W> static void fv__tc_bwd_start(fv_ctx *c, const fv__cu_attention &a) {
+    FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_delta_k<float>);
+    if (a.gq.data) FV__START(c, fv__tc_grid(a.N, a.H, a.B), dim3(FV__TC_THREADS), (a), fv__tc_gq_k<W>);
+    if (a.M > 0 && (a.gk.data || a.gv.data))
+        FV__START(c, fv__tc_grid(a.M, a.K, a.B), dim3(FV__TC_THREADS), (a), fv__tc_gkv_k<W>);
 }
 static void fv__attention_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_attention a = fv__cu_attention_of(y);
@@ -6161,12 +6671,18 @@ static void fv__attention_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_grad to_k = fv__cu_grad_of(g[1], fv_grad_type(src[1]), a.k.width, a.k.at, !first[1]);
     a.gq = to_q, a.gk = to_k;
     a.gv = fv__cu_grad_of(g[2], fv_grad_type(src[2]), a.v.width, a.v.at, !first[2]);
-    fv__cu_turned(c, n, t, &a, &sq, &sk);
+    int cores = fv__tc_fits(y, &a);
+    size_t element = fv_type_size(t);
+    fv__cu_turned(c, n, cores ? FV_BF16 : t, &a, &sq, &sk);
     if (sq && g[0])
-        gq = fv__pool_alloc(c, sq->size), a.gq = fv__cu_grad_of(gq ? gq->data : NULL, t, a.H * a.hd, 0, 0);
+        gq = fv__pool_alloc(c, (size_t)(a.B * a.N * a.H * a.hd) * element),
+        a.gq = fv__cu_grad_of(gq ? gq->data : NULL, t, a.H * a.hd, 0, 0);
     if (sk && g[1])
-        gk = fv__pool_alloc(c, sk->size), a.gk = fv__cu_grad_of(gk ? gk->data : NULL, t, a.K * a.hd, 0, 0);
-    if (t == FV_F64) fv__attention_bwd_start<double>(c, a);
+        gk = fv__pool_alloc(c, (size_t)(a.B * a.M * a.K * a.hd) * element),
+        a.gk = fv__cu_grad_of(gk ? gk->data : NULL, t, a.K * a.hd, 0, 0);
+    if (cores && a.hd <= 64) fv__tc_bwd_start<4>(c, a);
+    else if (cores) fv__tc_bwd_start<8>(c, a);
+    else if (t == FV_F64) fv__attention_bwd_start<double>(c, a);
     else fv__attention_bwd_start<float>(c, a);
     if (gq)
         fv__cu_rotate(c, t, fv__cu_head_of(gq->data, t, a.H * a.hd, 0), to_q, a.B * a.N, a.N, a.H, a.hd, n, 1);
@@ -8909,7 +9425,7 @@ FV_DEF fv_tensor *fv_max(fv_ctx *c, fv_tensor *x, int dim) { return fv__reduce_m
 
 /* ---- ops dropout, drop_path: y = x m/(1-p), m 0 with probability p, else 1; one m per element, or per sample.
  *      gx = gy m/(1-p): the backward pass draws the same numbers again ---- */
-/* settings: i[0] seed, i[1] stream, i[2] elements that share a number; f[0] p */
+/* settings: i[0] seed, i[1] stream, i[2] elements that share a number, i[3] the first number; f[0] p */
 static void fv__dropout_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
     const fv__node *node = r->y->node;
     uint64_t seed = (uint64_t)node->i[0], stream = (uint64_t)node->i[1], held = UINT64_MAX;
@@ -8917,7 +9433,7 @@ static void fv__dropout_rows(const fv__rows *r, const void *const *in, void *con
     uint32_t word[4] = {0, 0, 0, 0};
     for (int64_t i = 0, m; i < n; i += m) {
         int64_t share = node->i[2], e = row + i;
-        uint64_t draw = (uint64_t)(e / share); /* number `draw` of the stream, as fv_random_uniform has it */
+        uint64_t draw = (uint64_t)(e / share + node->i[3]); /* of the stream, as fv_random_uniform has it */
         m = FV__MIN(share - e % share, n - i);
         if (draw >> 2 != held) fv_philox(seed, stream, held = draw >> 2, word);
         double s = (double)(word[draw & 3] >> 8) * (1.0 / 16777216.0) < node->f[0] ? 0 : keep;
@@ -8942,7 +9458,7 @@ static void fv__dropout_bwd(fv_ctx *c, fv_tensor *y) {
 #ifdef FROZENVIS_CUDA
 struct fv__dropout_f { /* i, f: the node's settings; the same numbers as on the CPU */
     template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
-        uint64_t draw = (uint64_t)(i / m.i[2]);
+        uint64_t draw = (uint64_t)(i / m.i[2] + m.i[3]);
         uint32_t word[4];
         fv__philox((uint64_t)m.i[0], (uint64_t)m.i[1], draw >> 2, word);
         double keep = m.f[0] < 1 ? 1 / (1 - m.f[0]) : 0,
@@ -8953,7 +9469,7 @@ struct fv__dropout_f { /* i, f: the node's settings; the same numbers as on the 
 static fv__map fv__dropout_map(const fv_tensor *y, const void *from, fv_type type) {
     fv__map m = fv__map_of(fv_numel(y));
     fv__map_in(&m, from, type);
-    for (int i = 0; i < 3; i++) m.i[i] = y->node->i[i];
+    for (int i = 0; i < 4; i++) m.i[i] = y->node->i[i];
     m.f[0] = y->node->f[0];
     return m;
 }
@@ -8984,6 +9500,8 @@ static fv_tensor *fv__dropout_make(fv_ctx *c, const fv__op *op, fv_tensor *x, fl
     y->node->i[0] = (int64_t)c->tape->seed;
     y->node->i[1] = (int64_t)(c->tape->step << 20 | (c->tape->random_ops++ & 0xfffff));
     y->node->i[2] = FV__MAX(share, (int64_t)1);
+    /* in a group, the samples before ours have theirs */
+    y->node->i[3] = fv__group_rank(c) * (fv_numel(x) / y->node->i[2]);
     y->node->f[0] = (double)p;
     return fv__apply(c, y);
 }

@@ -6,8 +6,10 @@
  *              barrier then gives another result. Blocks run one after the other.
  *   barriers   __syncthreads of a block, __syncwarp and shuffles of a warp; where threads wait for ever, the program says so and aborts
  *   shared     __shared__ is a static variable
+ *   tensor     nvcuda::wmma's 16x16x16 products of bf16: a warp makes them together; which thread holds what
+ *   cores      is as odd here as on a GPU, and memory that the hardware would not take stops the program
  *   memory     cudaMalloc's memory can be touched in a kernel only: from host code it is a segmentation fault, as on a GPU
- *   not here   tensor cores, cuBLASLt, graphs, and whatever a real GPU does at the same time */
+ *   not here   cuBLASLt, graphs, and whatever a real GPU does at the same time */
 #ifndef FV_CUDA_EMULATOR_H
 #define FV_CUDA_EMULATOR_H
 #ifndef __cplusplus
@@ -35,7 +37,13 @@ struct dim3 {
     dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 struct uint2 { unsigned x, y; };
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
 struct float4 { float x, y, z, w; };
+struct __nv_bfloat16 {
+    uint16_t bits;
+};
 
 /* ---- memory: one arena, closed but while a kernel or a copy runs ---- */
 enum { EMU_ARENA_MB = 2048, EMU_OPEN_MB = 4 };
@@ -258,4 +266,109 @@ template <class T> static inline T __shfl_xor_sync(unsigned, T v, int mask) { re
 template <class T> static inline T __shfl_sync(unsigned, T v, int lane) { return emu_exchange(v, lane); }
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fmul_rn(float a, float b) { return a * b; }
+
+/* ---- tensor cores: a fragment's 256 elements, eight to each thread of the warp ---- */
+static long emu_products; /* of 16x16x16, made by a warp */
+namespace nvcuda {
+namespace wmma {
+struct matrix_a {};
+struct matrix_b {};
+struct accumulator {};
+struct row_major {};
+struct col_major {};
+enum layout_t { mem_row_major, mem_col_major };
+template <class Use, int M, int N, int K, class T, class Layout = void> struct fragment {
+    static_assert(M == 16 && N == 16 && K == 16, "the one shape that is emulated");
+    enum { num_elements = 8 };
+    T x[8];
+};
+/* element e of a thread is number (32 e + lane) * 37 of the 256, row by row; other fragments are shuffled in
+ * other ways */
+template <class Use> struct emu_order;
+template <> struct emu_order<accumulator> {
+    enum { stride = 37, back = 173 };
+}; /* 37 * 173 = 1 mod 256 */
+template <> struct emu_order<matrix_a> {
+    enum { stride = 5, back = 205 };
+};
+template <> struct emu_order<matrix_b> {
+    enum { stride = 11, back = 163 };
+};
+template <class Use> static int emu_number(int e) {
+    return (32 * e + emu.now % 32) * emu_order<Use>::stride % 256;
+}
+static void emu_aligned(const void *p, unsigned row_bytes) {
+    if ((uintptr_t)p % 32 || row_bytes % 16)
+        emu_stop("a fragment's memory begins at a multiple of 32 bytes, its rows of 16");
+}
+template <class Use, class T, class L>
+static inline void fill_fragment(fragment<Use, 16, 16, 16, T, L> &f, T v) {
+    for (int e = 0; e < 8; e++) f.x[e] = v;
+}
+template <class Use, class T, class L>
+static inline void emu_load(fragment<Use, 16, 16, 16, T, L> &f, const T *p, unsigned ld, int by_rows) {
+    emu_aligned(p, ld * (unsigned)sizeof(T));
+    for (int e = 0; e < 8; e++) {
+        unsigned n = (unsigned)emu_number<Use>(e), i = n / 16, j = n % 16;
+        f.x[e] = p[by_rows ? i * ld + j : j * ld + i];
+    }
+}
+template <class Use, class T>
+static inline void load_matrix_sync(fragment<Use, 16, 16, 16, T, row_major> &f, const T *p, unsigned ld) {
+    emu_load(f, p, ld, 1);
+}
+template <class Use, class T>
+static inline void load_matrix_sync(fragment<Use, 16, 16, 16, T, col_major> &f, const T *p, unsigned ld) {
+    emu_load(f, p, ld, 0);
+}
+template <class T>
+static inline void load_matrix_sync(fragment<accumulator, 16, 16, 16, T> &f, const T *p, unsigned ld, layout_t l) {
+    emu_load(f, p, ld, l == mem_row_major);
+}
+template <class T>
+static inline void store_matrix_sync(T *p, const fragment<accumulator, 16, 16, 16, T> &f, unsigned ld,
+                                     layout_t l) {
+    emu_aligned(p, ld * (unsigned)sizeof(T));
+    for (int e = 0; e < 8; e++) {
+        unsigned n = (unsigned)emu_number<accumulator>(e), i = n / 16, j = n % 16;
+        p[l == mem_row_major ? i * ld + j : j * ld + i] = f.x[e];
+    }
+}
+static inline float emu_value(__nv_bfloat16 v) {
+    uint32_t u = (uint32_t)v.bits << 16;
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+/* d = a b + c: each thread shows the others its parts of a and b, and makes its own elements of d */
+template <class T, class La, class Lb>
+static inline void
+mma_sync(fragment<accumulator, 16, 16, 16, float> &d, const fragment<matrix_a, 16, 16, 16, T, La> &a,
+         const fragment<matrix_b, 16, 16, 16, T, Lb> &b, const fragment<accumulator, 16, 16, 16, float> &c) {
+    const T *mine[2] = {a.x, b.x}, *const * of;
+    int warp = emu.now / 32 * 32;
+    emu_products += emu.now == warp;
+    emu.thread[emu.now].slot = (uint64_t)(uintptr_t)mine;
+    emu_wait(1);
+    for (int e = 0; e < 8; e++) {
+        int n = emu_number<accumulator>(e), i = n / 16, j = n % 16;
+        float sum = c.x[e];
+        for (int k = 0; k < 16; k++) {
+            int at[2] = {(16 * i + k) * emu_order<matrix_a>::back % 256,
+                         (16 * k + j) * emu_order<matrix_b>::back % 256};
+            float v[2];
+            for (int s = 0; s < 2; s++) {
+                if (warp + at[s] % 32 >= emu.count || emu.thread[warp + at[s] % 32].ended)
+                    emu_stop("a product wants the whole warp");
+                of = (const T *const *)(uintptr_t)emu.thread[warp + at[s] % 32].slot;
+                v[s] = emu_value(of[s][at[s] / 32]);
+            }
+            sum += v[0] * v[1];
+        }
+        d.x[e] = sum;
+    }
+    emu_wait(1); /* until all have read */
+}
+} // namespace wmma
+} // namespace nvcuda
 #endif

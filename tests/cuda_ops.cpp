@@ -6,6 +6,10 @@
 #ifndef FV_TEST_GPU
 #define FROZENVIS_CUDA_EMULATE
 #include "cuda_emulator.h"
+#ifdef FROZENVIS_NCCL
+#include "nccl_emulator.h"
+#include <sys/wait.h>
+#endif
 #endif
 #include "frozenvis.h"
 #include "test.h"
@@ -223,6 +227,13 @@ static const one_case cases[] = {
     {"attention, rotary halves", attention, {{2, 11, (4 + 2 * 2) * 8}}, {4, 2, 1}, {100}},
     {"attention, rotary pairs, mask", attention, {{2, 11, 2 * 10}, {2, 13, 10}, {2, 13, 10}}, {2, 1, 0, 13, 1}, {100}},
     {"attention, a wide head", attention, {{1, 5, 256}, {1, 3, 256}, {1, 3, 256}}, {1, 1}, {0}},
+    {"attention, heads of 32", attention, {{2, 70, (4 + 2 * 2) * 32}}, {4, 2}, {0}},
+    {"attention, heads of 48, cross, mask", attention, {{3, 67, 2 * 48}, {3, 131, 2 * 48}, {3, 131, 2 * 48}}, {2, 2, 0, 131}, {0}},
+    {"attention, heads of 64, causal, rotary", attention, {{1, 133, (2 + 2 * 1) * 64}}, {2, 1, 1}, {100}},
+    {"attention, heads of 64, causal, fewer queries", attention, {{1, 5, 64}, {1, 90, 64}, {1, 90, 64}}, {1, 1, 1, 90}, {0}},
+    {"attention, heads of 80, causal, fewer keys", attention, {{2, 75, 2 * 80}, {2, 9, 80}, {2, 9, 80}}, {2, 1, 1}, {0}},
+    {"attention, heads of 96, rotary pairs, mask", attention, {{2, 20, 2 * 96}, {2, 37, 96}, {2, 37, 96}}, {2, 1, 0, 37, 1}, {100}},
+    {"attention, heads of 128", attention, {{1, 66, 3 * 128}}, {1, 1, 1}, {0}},
     {"attention, one token", attention, {{1, 1, 3 * 2}}, {1, 1}, {0}},
     {"layernorm", layernorm, {{3, 5, 67}, {-1, 67}, {-1, 67}}, {0}, {0}},
     {"layernorm without weights", layernorm, {{11, 3}}, {0}, {0}},
@@ -288,6 +299,25 @@ static void test_ops(void) {
             if (cases[i].make != recomputed) run_case(&cases[i], type[t], 1);
         }
 }
+
+#ifndef FV_TEST_GPU
+/* bf16 attention of heads 32 to 128 wide is done by tensor cores, all else is not: by the products counted */
+static void test_tensor_cores(void) {
+    static const int width[] = {16, 32, 40, 64, 128, 144};
+    static const fv_type type[] = {FV_F32, FV_BF16, FV_F64};
+    for (size_t w = 0; w < sizeof width / sizeof *width; w++)
+        for (int t = 0; t < 3; t++) {
+            one_case k = {"attention, which kernel", attention, {{1, 3, 3 * width[w]}}, {1, 1}, {0}};
+            long before = emu_products;
+            run_case(&k, type[t], 0);
+            int wanted = type[t] == FV_BF16 && (width[w] == 32 || width[w] == 64 || width[w] == 128);
+            /* a warp: scores and sums forward; scores, gP, gq; scores, gP, gv, gk. Four warps, one tile, of 64, 32 or 16 keys */
+            long tiles[3] = {width[w] == 128 ? 2 : 4, width[w] == 128 ? 1 : 4, width[w] == 128 ? 1 : 4};
+            long products = 4 * (width[w] / 16) * (2 * tiles[0] + 3 * tiles[1] + 4 * tiles[2]);
+            CHECK(emu_products - before == (wanted ? products : 0), "heads of %d in %s: %ld products", width[w], fv_type_name(type[t]), emu_products - before);
+        }
+}
+#endif
 
 /* ---- training: two parameters, a few steps, an average ---- */
 static void train(fv_ctx *c, fv_optim_kind kind, float clip, double *norm, float *out) {
@@ -378,6 +408,59 @@ static void test_gradcheck(void) {
     fv_param_free(c, t[1]);
 }
 
+#if defined(FROZENVIS_NCCL) && !defined(FV_TEST_GPU)
+/* ---- a group: two processes with half of the batch each get the gradients that one has with all of it ---- */
+enum { GROUP_ROWS = 6, GROUP_WIDTH = 5, GROUP_NUMBERS = GROUP_WIDTH * (GROUP_WIDTH + 2) };
+static double group_gradients(fv_ctx *c, int rank, int size, float *g) { /* -> the loss, this process's */
+    int64_t dim[2] = {GROUP_ROWS / size, GROUP_WIDTH}, wdim[2] = {GROUP_WIDTH, GROUP_WIDTH}, all = -1;
+    double loss = 0;
+    float *x = (float *)numbers(FV_F32, GROUP_ROWS * GROUP_WIDTH, 8) + rank * dim[0] * dim[1];
+    fv_tensor *w = fv_param(c, "w", FV_F32, 2, wdim), *b = fv_param(c, "b", FV_F32, 1, wdim), *idle = fv_param(c, "idle", FV_F32, 1, wdim);
+    fv_init_normal(c, w, 1, 1), fv_init_normal(c, b, 1, 2);
+    fv_training(c, 1), fv_autocast(c, FV_F32);
+    for (int pass = 0; pass < 2; pass++) { /* gradients of two passes are added; w is read twice in each */
+        fv_reset(c), fv_seed(c, 3, (uint64_t)pass);
+        fv_tensor *y = fv_linear(c, fv_input(c, FV_F32, 2, dim, x, 0), w, b);
+        y = fv_linear(c, fv_drop_path(c, fv_dropout(c, fv_gelu(c, y), 0.4f), 0.3f), w, NULL);
+        fv_tensor *l = fv_mean(c, fv_reshape(c, fv_mul(c, y, y), 1, &all), 0);
+        fv_backward(c, l);
+        loss += l ? fv_get(l, 0) : NAN;
+    }
+    fv_read_grad(c, w, g), fv_read_grad(c, b, g + GROUP_WIDTH * GROUP_WIDTH), fv_read_grad(c, idle, g + GROUP_WIDTH * (GROUP_WIDTH + 1));
+    fv_param_free(c, w), fv_param_free(c, b), fv_param_free(c, idle);
+    return loss;
+}
+static double group_member(const fv_group_key *key, int rank, const float *wanted, double loss) { /* -> how far from what is wanted */
+    float g[GROUP_NUMBERS];
+    fv_ctx *c = context(FV_CUDA);
+    fv_group_join(c, key, rank, 2);
+    double mine = group_gradients(c, rank, 2, g), e = difference(wanted, g, FV_F32, GROUP_NUMBERS);
+    if (!fv_group_mean(c, &mine, 1) || !(fabs(mine - loss) < 1e-6 * loss) || emu_averages < 5) e = NAN; /* 2 x w, 2 x b, the loss */
+    if (fv_error(c)) printf("  rank %d: %s\n", rank, fv_error_text(c)), e = NAN;
+    fv_destroy(c);
+    return e;
+}
+static void test_group(void) {
+    float wanted[GROUP_NUMBERS];
+    fv_group_key key;
+    fv_ctx *c = contexts[1];
+    int status = 1;
+    double v = 3;
+    fv_clear_error(c), fv_reset(c);
+    CHECK(fv_group_mean(c, &v, 1) && v > 2.9, "alone a mean is the number");
+    double loss = group_gradients(c, 0, 1, wanted);
+    CHECK(fv_group_make(c, &key), "%s", fv_error_text(c));
+    fflush(stdout);
+    pid_t p = fork();
+    if (p == 0) _exit(!(group_member(&key, 1, wanted, loss) < 1e-6));
+    double e = group_member(&key, 0, wanted, loss);
+    CHECK(e < 1e-6, "rank 0's gradients differ by %g", e);
+    CHECK(waitpid(p, &status, 0) == p && status == 0, "rank 1's gradients differ");
+    CHECK(fv_group_join(contexts[0], &key, 0, 1) == 0 && fv_error(contexts[0]) == FV_EUSAGE, "the CPU joins no group");
+    fv_clear_error(contexts[0]), fv_clear_error(c);
+}
+#endif
+
 /* an op that a GPU has no kernel for: one sentence, and no fall back to the CPU */
 static int odd_shape(fv_ctx *, fv_tensor *y) { return fv__like(y, y->node->src[0], y->node->src[0]->type); }
 static void odd_run(fv_ctx *, fv_tensor *) {}
@@ -432,8 +515,14 @@ int main(void) {
     }
     RUN(test_tensors);
     RUN(test_ops);
+#ifndef FV_TEST_GPU
+    RUN(test_tensor_cores);
+#endif
     RUN(test_training);
     RUN(test_gradcheck);
+#if defined(FROZENVIS_NCCL) && !defined(FV_TEST_GPU)
+    RUN(test_group);
+#endif
     RUN(test_refusals);
     for (int d = 0; d < 2; d++) fv_destroy(contexts[d]);
     return REPORT();

@@ -10,6 +10,9 @@ CXX=${CXX:-g++}
 O=build/cuda-emulated
 LLM=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/frozenvis}/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
+# With FROZENVIS_NCCL, tests/nccl_emulator.h joins several processes into a group of emulated GPUs; buckets are small, so that they fill up.
+group="-DFROZENVIS_NCCL -DFV__BUCKET=256"
+
 # gcc 12 sees uninitialised values in its own AVX-512 header; a longjmp goes between stacks, which _FORTIFY_SOURCE takes for an attack
 emulated() { "$CXX" -std=c++17 -O1 -g -Wall -Wextra -Werror -Wno-maybe-uninitialized -Wno-format-zero-length -U_FORTIFY_SOURCE -I. -Itests "$@"; }
 
@@ -37,9 +40,9 @@ golden() { # golden FV...: every case that needs no language model, and the one 
     done
 }
 
-follows() { # follows LOG LOG LEAST: at least so many steps, whose losses are within 1e-3 of each other
-    paste "$1" "$2" | awk -F'"loss":' -v least="$3" '{ n++; a = $2 + 0; b = $3 + 0; d = a > b ? a - b : b - a; if (d > worst) worst = d }
-        END { print n " steps, losses differ by up to " worst; exit !(n >= least && worst <= 1e-3) }' >"$T/said" && ok || bad "$1, $2: $(cat "$T/said")"
+follows() { # follows LOG LOG LEAST [MOST]: at least so many steps, whose losses are within MOST (1e-3) of each other
+    paste "$1" "$2" | awk -F'"loss":' -v least="$3" -v most="${4:-0.001}" '{ n++; a = $2 + 0; b = $3 + 0; d = a > b ? a - b : b - a; if (d > worst) worst = d }
+        END { print n " steps, losses differ by up to " worst; exit !(n >= least && worst <= most + 1e-9) }' >"$T/said" && ok || bad "$1, $2: $(cat "$T/said")"
 }
 
 # A run on the GPU beside the same one on the CPU: the same losses and measures, and each goes on from the other's checkpoint.
@@ -71,9 +74,48 @@ training() {
     [ -n "$a" ] && [ "$a" = "$b" ] && ok || bad "the GPU says $a, the CPU $b"
 }
 
+# Two GPUs share each batch: the same steps as one has, dropout's masks included, from the first and from a checkpoint on; and what ends it.
+several() {
+    FV_EMULATE_DEVICES=2
+    export FV_EMULATE_DEVICES
+    # shellcheck disable=SC2086
+    {
+        for k in one two; do
+            gpus='--device cuda'
+            [ $k = one ] || gpus='--gpus 2'
+            expect "trains on $k" "$@" train image --data "$D" --out "$T/$k" $usual --epochs 1 $gpus --set ema=0.8 grad_accum=2
+            rm -f "$T/$k/result.json" "$T/$k/model.safetensors"
+            expect "$k goes on" "$@" train image --data "$D" --out "$T/$k" $usual --epochs 2 $gpus --set ema=0.8 grad_accum=2 --resume
+        done
+        [ "$(wc -l <"$T/said")" = 1 ] && ok || bad "two GPUs, one result: $(cat "$T/said")"
+        follows "$T/one/log.jsonl" "$T/two/log.jsonl" 12 2e-6
+        a=$(sed 's/"loss".*//' "$T/one/result.json") b=$(sed 's/"loss".*//' "$T/two/result.json")
+        [ -n "$a" ] && [ "$a" = "$b" ] && ok || bad "one GPU measures $a, two $b"
+        ends 2 'a batch that two cannot share' "$@" train image --data "$D" --out "$T/none" $usual --batch 9 --epochs 1 --gpus 2
+        ends 6 'more GPUs than there are' "$@" train image --data "$D" --out "$T/none" $usual --epochs 1 --gpus 3
+        ends 2 'several GPUs on a CPU' "$@" train image --data "$D" --out "$T/none" $usual --epochs 1 --gpus 2 --device cpu
+        ends 5 'a loss that is not finite' "$@" train image --data "$D" --out "$T/none" $usual --epochs 9 --lr 1e30 --set optimizer=sgd --gpus 2
+        # one of the two is killed, and the other does not wait for it
+        "$@" train image --data "$D" --out "$T/killed" $usual --epochs 900 --gpus 2 >/dev/null 2>"$T/said" &
+    }
+    first=$! second= tries=0
+    until [ -s "$T/killed/log.jsonl" ] || [ $tries = 300 ]; do sleep 0.2; tries=$((tries + 1)); done
+    second=$(cut -d' ' -f1 /proc/$first/task/$first/children 2>/dev/null)
+    if [ -n "$second" ]; then
+        kill -9 "$second"
+        wait "$first"
+        [ $? = 6 ] && ok || bad "a GPU's process was killed, and the first one did not end with 6"
+    else
+        bad "two GPUs are not two processes: $(cat "$T/said")"
+        kill "$first"
+    fi
+    unset FV_EMULATE_DEVICES
+}
+
 refusals() { # the program without CUDA says so
     ends 6 'no CUDA in the program' "$FV" train image --data "$T" --out "$T/none" --device cuda
     ends 6 'no CUDA in the program, trace' "$FV" trace tests/golden/block_llama_small.safetensors --check --device cuda:1
+    ends 6 'several GPUs without CUDA' "$FV" train image --data "$T" --out "$T/none" --gpus 2
     ends 2 'a device of another name' "$FV" trace tests/golden/block_llama_small.safetensors --check --device gpu
     ends 2 'a device without a number' "$FV" trace tests/golden/block_llama_small.safetensors --check --device cuda:
 }
@@ -104,7 +146,7 @@ if ! has "$CXX"; then
     exit
 fi
 mkdir -p $O
-if expect 'the ops compile for the emulator' emulated -o $O/ops tests/cuda_ops.cpp -lm -lpthread; then
+if expect 'the ops compile for the emulator' emulated $group -o $O/ops tests/cuda_ops.cpp -lm -lpthread; then
     ops 'the ops, emulated' $O/ops
     FV_EMULATE_BACKWARDS=1
     export FV_EMULATE_BACKWARDS
@@ -112,17 +154,19 @@ if expect 'the ops compile for the emulator' emulated -o $O/ops tests/cuda_ops.c
     unset FV_EMULATE_BACKWARDS
 fi
 # the manual's program on a GPU: the same lines but the one that makes the context
-manual_program | sed 's/fv_ctx \*c = fv_create(NULL);/fv_desc d = {}; d.device = FV_CUDA; fv_ctx *c = fv_create(\&d);/' >"$T/hello.cpp"
+manual_program | sed 's/fv_ctx \*c = fv_create(NULL);/fv_desc d = {}; d.device = FV_CUDA; fv_ctx *c = fv_create(\&d); fv_group_key k;\
+if (fv_group_make(c, \&k) || !strstr(fv_error_text(c), "NCCL")) return 9; else fv_clear_error(c);/' >"$T/hello.cpp" # not built with it
 grep -q FV_CUDA "$T/hello.cpp" || bad 'the manual makes its context in another way now'
 if expect "the manual's program on a GPU compiles" emulated -Wno-missing-field-initializers -DFROZENVIS_CUDA -DFROZENVIS_CUDA_EMULATE -include tests/cuda_emulator.h -o "$T/hello" "$T/hello.cpp" -lm -lpthread; then
     expect "the manual's program on a GPU runs" "$T/hello"
     awk 'NR == 1 { first = $2 } { last = $2 } END { exit !(NR == 3 && last < first / 2) }' "$T/said" && ok || bad "the manual's program on a GPU says $(cat "$T/said")"
 fi
 # shellcheck disable=SC2046
-if expect 'fv with an emulated GPU' emulated -x c++ -include tests/cuda_emulator.h -DFROZENVIS_CUDA -DFROZENVIS_CUDA_EMULATE -c -o $O/frozenvis.o tools/frozenvis.c &&
+if expect 'fv with an emulated GPU' emulated $group -x c++ -include tests/cuda_emulator.h -include tests/nccl_emulator.h -DFROZENVIS_CUDA -DFROZENVIS_CUDA_EMULATE -c -o $O/frozenvis.o tools/frozenvis.c &&
     expect 'fv with an emulated GPU links' "$CXX" -o $O/fv $O/frozenvis.o $(find build/obj/tools -name '*.o' ! -name frozenvis.o) ${HAVE_LIBS:-$(sed -n 's/^HAVE_LIBS *:*= *//p' build/config.mk)} -lm -lpthread; then
     golden $O/fv
     training $O/fv
+    several $O/fv
     for n in 0 -1 -2; do
         FV_EMULATE_DEVICES=$n
         export FV_EMULATE_DEVICES

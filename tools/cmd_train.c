@@ -1,5 +1,6 @@
 /* fv train: reads the options, opens data, language model and network, and lets run.c do the work. */
 #include "cli.h"
+#include "group.h"
 #include "run.h"
 #include <stdio.h>
 #include <string.h>
@@ -92,6 +93,8 @@ static int plan(run *r) {
     if (!(fraction > 0 && fraction <= 1)) return fv_fail(r->c, FV_EUSAGE, "fraction %g: above 0, up to 1", fraction);
     r->order_count = (int)(fraction * r->order_count);
     if (limit > 0 && limit < r->order_count) r->order_count = limit;
+    int batch_size = (int)number_of(&r->s, 't', "batch_size", 128);
+    if (batch_size % r->ranks) return fv_fail(r->c, FV_EUSAGE, "%d GPUs cannot share batches of %d equally", r->ranks, batch_size);
     if (step < 1 || r->order_count < step) return fv_fail(r->c, FV_EUSAGE, "%d %s are too few for a step of %d", r->order_count, r->task->items, step);
     r->order = (int32_t *)fv_alloc(r->c, (size_t)r->order_count * sizeof *r->order);
     return r->order != NULL;
@@ -104,20 +107,24 @@ static int load_init(run *r, const char *path) {
     return !fv_error(r->c);
 }
 
-static int train(run *r, cli *a, const char *out, int save_every) {
+static int train(run *r, cli *a, const char *out, int save_every, group *g) {
     const char *data = cli_value(a, "--data");
+    r->rank = g->rank, r->ranks = g->size;
     if (run_data(r, data) && run_llm(r, cli_value(a, "--llm"), !strcmp(data, "demo")) && r->task->open(r, r->data_path) && run_open_model(r) && plan(r) && load_init(r, cli_value(a, "--init"))) {
         r->profile = cli_value(a, "--profile") != NULL;
         int recompute = cli_value(a, "--recompute") != NULL;
         fv_recompute(r->c, recompute);
         fv_profile_reset(r->c, r->profile || recompute); /* what recomputation costs is told with the result */
         run_catch_signals();
-        if (mkdir(out, 0777) && !cli_value(a, "--resume")) fv_fail(r->c, FV_EIO, "%s: cannot be made", out);
-        run_write_config(r, out);
+        if (!r->rank && mkdir(out, 0777) && !cli_value(a, "--resume")) fv_fail(r->c, FV_EIO, "%s: cannot be made", out);
+        if (!r->rank) run_write_config(r, out);
+        group_join(g, r);
         run_progress show = cli_value(a, "--progress") ? PROGRESS_LINES : cli_value(a, "--quiet") ? PROGRESS_NONE : PROGRESS_BAR;
         if (!fv_error(r->c)) run_train(r, out, save_every, cli_value(a, "--json") != NULL, show);
     }
+    if (r->rank && fv_error(r->c) == FV_ENONFINITE) fv_clear_error(r->c); /* all have found it, and the first one says so */
     int status = run_end(r);
+    if (r->rank) return status;
     return status ? status : is_interrupted() ? cli_fail(130, "interrupted; %s can be resumed", out) : 0;
 }
 
@@ -141,7 +148,8 @@ static const cli_option table[] = {{"--data", "DIR|demo", "the data set's folder
     {"--seed", "N", "of everything random", NULL}, {"--precision", "f32|bf16", "f32 unless said", NULL}, {"--threads", "N", "all cores unless said", NULL},
     {"--limit", "N", "first N training items", NULL}, {"--save-every", "N", "steps between checkpoints (default 100)", NULL},
     {"--resume", NULL, "go on where the run's folder stands", NULL}, {"--recompute", NULL, "less memory, more time: fv bench step --recompute says how much", NULL},
-    {"--profile", NULL, "where the time of the steps went, by op, and its share of the peak", NULL}, CLI_DEVICE, {"--no-graph", NULL, "on a GPU: kernels one by one", NULL},
+    {"--profile", NULL, "where the time of the steps went, by op, and its share of the peak", NULL}, CLI_DEVICE,
+    {"--gpus", "N", "on N GPUs from that one on, each with its part of a batch", NULL}, {"--no-graph", NULL, "on a GPU: kernels one by one", NULL},
     {"--tf32", NULL, "on a GPU: f32 products may round to TF32", NULL}, {"--json", NULL, "JSON lines on stdout", NULL},
     {"--quiet", NULL, "no progress bar", NULL}, {"--progress", NULL, "progress as lines, for a program that reads them", NULL}, {NULL, NULL, NULL, NULL}};
 /* what was asked for */
@@ -149,7 +157,7 @@ typedef struct request {
     cli a;
     cli_option options[sizeof table / sizeof *table];
     char sets[64][256]; /* of --set */
-    int set_count, save_every;
+    int set_count, save_every, gpus;
     const char *out;
     fv_desc desc;
 } request;
@@ -187,7 +195,11 @@ static int read_command(request *q, const task **t, int argc, char **argv) {
     if (!cli_value(a, "--data") || !q->out) return cli_fail(2, "--data and --out are wanted; usage: %s", a->usage);
     cli_context(a, &q->desc, &bad);
     q->save_every = (int)cli_int(a, "--save-every", 100, 1, &bad);
-    return bad ? 2 : -1;
+    q->gpus = (int)cli_int(a, "--gpus", 1, 1, &bad);
+    if (bad) return 2;
+    if (q->gpus > GROUP_MOST) return cli_fail(2, "--gpus %d: up to %d", q->gpus, GROUP_MOST);
+    if (cli_value(a, "--gpus") && !cli_value(a, "--device")) q->desc.device = FV_CUDA;
+    return q->gpus > 1 && q->desc.device != FV_CUDA ? cli_fail(2, "--gpus %d: not with --device cpu", q->gpus) : -1;
 }
 
 int train_fits(int argc, char **argv) {
@@ -219,11 +231,14 @@ int cmd_train(int argc, char **argv) {
         printf("%s is finished\n", q.out);
         return 0;
     }
+    group g;
+    status = group_start(&g, q.gpus, &q.desc);
+    if (status) return status;
     run_begin(&r, &q.desc);
     r.task = t, r.s.task_keys = t->keys;
     if (!read_settings(&r, &q.a, q.sets, q.set_count, &bad)) {
         status = run_end(&r);
         return bad ? 2 : status;
     }
-    return train(&r, &q.a, q.out, q.save_every);
+    return train(&r, &q.a, q.out, q.save_every, &g);
 }

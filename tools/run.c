@@ -19,6 +19,7 @@ void run_catch_signals(void) { signal(SIGINT, on_signal), signal(SIGTERM, on_sig
 
 void run_begin(run *r, const fv_desc *desc) {
     memset(r, 0, sizeof *r);
+    r->ranks = 1;
     r->c = fv_create(desc);
 }
 
@@ -486,24 +487,33 @@ static void new_epoch_order(run *r, int epoch) {
     fv_rng_shuffle(&g, r->order, r->order_count);
 }
 
-/* all micro-batches of a step; the mean loss */
-static double one_step(run *r, int64_t step, int size, int accum, int per_epoch) {
+/* a micro-batch's loss; with --gpus the mean of all parts, and all processes stop at the same step */
+static double read_loss(run *r, const fv_tensor *loss, int64_t step) {
+    double said[2] = {fv_get(loss, 0), interrupted};
+    fv_group_mean(r->c, said, 2);
+    r->stop |= said[1] > 0;
+    if (!isfinite(said[0])) fv_fail(r->c, FV_ENONFINITE, "the loss is not finite at step %lld; the last checkpoint is kept", (long long)step + 1);
+    return said[0];
+}
+
+/* All micro-batches of a step, or with --gpus this process's part of each; -> the sum of their losses but the last one's, which is not read yet */
+static double one_step(run *r, int64_t step, int size, int accum, int per_epoch, fv_tensor **last) {
     double sum = 0;
-    int epoch = (int)(step / per_epoch), at = (int)(step % per_epoch) * size * accum;
+    int epoch = (int)(step / per_epoch), part = size / r->ranks, at = (int)(step % per_epoch) * size * accum + r->rank * part;
     for (int a = 0; a < accum && !fv_error(r->c); a++) {
         batch b;
         memset(&b, 0, sizeof b), b.with_loss = 1;
         fv_reset(r->c);
         fv_seed(r->c, (uint64_t)number_of(&r->s, 't', "seed", 0), (uint64_t)(step * accum + a));
         double start = fv_now();
-        int made = r->task->batch(r, SPLIT_TRAIN, r->order + at + a * size, size, epoch, &b);
+        int made = r->task->batch(r, SPLIT_TRAIN, r->order + at + a * size, part, epoch, &b);
         r->data_seconds += fv_now() - start;
         fv_tensor *y = made ? run_forward(r, &b) : NULL, *loss = run_loss(r, y, &b);
         if (loss && accum > 1) loss = fv_scale(r->c, loss, 1.0f / (float)accum);
         if (!loss) break;
         fv_backward(r->c, loss);
-        sum += fv_get(loss, 0); /* after it: a GPU is asked for both at once */
-        if (!isfinite(sum)) fv_fail(r->c, FV_ENONFINITE, "the loss is not finite at step %lld; the last checkpoint is kept", (long long)step + 1);
+        if (a + 1 < accum) sum += read_loss(r, loss, step);
+        *last = loss;
     }
     return sum;
 }
@@ -604,6 +614,12 @@ static fv_optim *make_optim(run *r) {
 }
 
 /* ---- the moving average of the parameters (ema), which becomes the model at the end ---- */
+static int copy_param(run *r, fv_tensor *to, const fv_tensor *from) { /* wherever they lie */
+    void *p = fv_alloc(r->c, (size_t)fv_numel(from) * sizeof(float));
+    int ok = p && fv_read(r->c, from, p) && fv_write(r->c, to, p);
+    fv_free(r->c, p);
+    return ok;
+}
 /* average: a copy of each parameter as "ema.NAME"; kept: these and the model's buffers, which checkpoints hold beside the parameters */
 static int make_average(run *r, fv_params *average, fv_params *kept) {
     const fv_params *p = &r->model->params;
@@ -613,18 +629,20 @@ static int make_average(run *r, fv_params *average, fv_params *kept) {
         snprintf(name, sizeof name, "ema.%s", p->at[i]->name);
         fv_tensor *t = fv_constant(r->c, name, FV_F32, p->at[i]->rank, p->at[i]->dim);
         if (!t || !fv_params_add(r->c, average, t) || !fv_params_add(r->c, kept, t)) return 0;
-        memcpy(t->data, p->at[i]->data, (size_t)fv_numel(t) * sizeof(float));
+        if (!copy_param(r, t, p->at[i])) return 0;
     }
     return !fv_error(r->c);
 }
 static void use_average(run *r, const fv_params *average) {
-    for (int i = 0; i < average->count; i++)
-        memcpy(r->model->params.at[i]->data, average->at[i]->data, (size_t)fv_numel(average->at[i]) * sizeof(float));
+    for (int i = 0; i < average->count; i++) copy_param(r, r->model->params.at[i], average->at[i]);
 }
 static void free_average(run *r, fv_params *average, fv_params *kept) {
     for (int i = 0; i < average->count; i++) fv_param_free(r->c, average->at[i]);
     fv_free(r->c, average->at), fv_free(r->c, kept->at);
 }
+
+/* Whether the user wants to stop; with --gpus, whether a step has told all processes so. */
+static int stopping(const run *r) { return r->ranks > 1 ? r->stop : interrupted; }
 
 void run_train(run *r, const char *out, int save_every, int json, run_progress show) {
     const settings *s = &r->s;
@@ -640,33 +658,37 @@ void run_train(run *r, const char *out, int save_every, int json, run_progress s
     fv_optim *o = make_optim(r);
     int64_t step = o && make_average(r, &average, &kept) ? fv_checkpoint_load(r->c, out, &r->model->params, &kept, o) : -1, first = step;
     float decay = (float)number_of(s, 't', "ema", 0);
-    FILE *log = step >= 0 ? open_log(r, out, step) : NULL;
+    FILE *log = step < 0 ? NULL : r->rank ? fopen("/dev/null", "w") : open_log(r, out, step); /* the first process writes */
     double start = fv_now(), lr = number_of(s, 't', "lr", 1e-3) * number_of(s, 't', "lr_scale", 1), seen = 0, spent = 0;
     fv_training(r->c, 1);
     fv_autocast(r->c, r->bf16 ? FV_BF16 : FV_F32);
-    while (log && step < steps && !interrupted && !fv_error(r->c)) {
+    while (log && step < steps && !stopping(r) && !fv_error(r->c)) {
         if ((int)(step / per_epoch) != epoch) new_epoch_order(r, epoch = (int)(step / per_epoch));
-        double t = fv_now(), loss = one_step(r, step, size, accum, per_epoch);
+        fv_tensor *last = NULL;
+        double t = fv_now(), loss = one_step(r, step, size, accum, per_epoch, &last);
         if (fv_error(r->c)) break;
         float rate = fv_lr_cosine(step, steps, warm, (float)lr, (float)lr * 0.01f, (float)number_of(s, 't', "min_lr", 1e-6));
         double norm = fv_optim_step(r->c, o, rate);
+        loss += read_loss(r, last, step); /* after the update: a GPU does all of a step in one go, and is waited for once */
+        if (fv_error(r->c)) break;
         if (average.count) fv_ema(r->c, &average, &r->model->params, decay);
         step++, seen += size * accum, spent += fv_now() - t;
         fprintf(log, "{\"step\":%lld,\"epoch\":%d,\"loss\":%.6f,\"lr\":%.6g,\"grad_norm\":%.5g}\n", (long long)step, epoch, loss, (double)rate, norm);
-        if (eval_every > 0 && step < steps && step % ((int64_t)eval_every * per_epoch) == 0) log_measures(r, log, step);
-        progress(step, steps, start, loss, show);
-        if (step == steps || (save_every > 0 && step % save_every == 0)) {
+        if (eval_every > 0 && !r->rank && step < steps && step % ((int64_t)eval_every * per_epoch) == 0) log_measures(r, log, step);
+        progress(step, steps, start, loss, r->rank ? PROGRESS_NONE : show);
+        if (!r->rank && (step == steps || (save_every > 0 && step % save_every == 0))) {
             fflush(log);
             fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, step);
         }
     }
-    if (interrupted && log && !fv_error(r->c) && step > first) fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, step);
+    if (stopping(r) && !r->rank && log && !fv_error(r->c) && step > first) fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, step);
     if (log && fclose(log)) fv_fail(r->c, FV_EIO, "%s/log.jsonl: cannot be written", out);
     fv_optim_destroy(r->c, o);
     r->step_seconds = spent;
     fv_profile_on(r->c, 0); /* the measures of the end are no training step's */
-    if (r->profile && !fv_error(r->c)) profile_print(r->c, r->bf16 ? FV_BF16 : FV_F32, spent, r->data_seconds, json);
+    if (r->profile && !r->rank && !fv_error(r->c)) profile_print(r->c, r->bf16 ? FV_BF16 : FV_F32, spent, r->data_seconds, json);
     use_average(r, &average);
     free_average(r, &average, &kept);
-    if (!interrupted && !fv_error(r->c)) finish(r, out, fv_now() - start, spent > 0 ? seen / spent : 0, json);
+    if (stopping(r)) interrupted = 1;
+    if (!interrupted && !r->rank && !fv_error(r->c)) finish(r, out, fv_now() - start, spent > 0 ? seen / spent : 0, json);
 }

@@ -76,6 +76,8 @@ struct run {
     int32_t *order;         /* of the training items in this epoch */
     int order_count;
     char data_path[4096];
+    int rank, ranks;        /* --gpus: which of so many processes this is; each takes its part of every batch. 0, 1: alone */
+    int stop;               /* one of them was interrupted */
     int profile;            /* print where the time of the steps went */
     double step_seconds, data_seconds; /* of all steps; of these, spent on making batches */
 };
