@@ -9,7 +9,7 @@ SYNOPSIS
     Pang et al. ("Frozen Transformers in Language Models Are Effective Visual Encoder Layers", ICLR 2024,
     arXiv:2310.12973) put a block of LLaMA, unchanged and never trained, behind a vision transformer:
 
-        image -> patches -> blocks of the encoder -> F1: d -> D -> LLM's block (frozen) -> norm -> F2: D -> d -> head
+    image -> patches -> encoder -> F1: d -> D -> LLM's block (frozen) -> norm -> F2: D -> d -> head
 
     This file holds all that takes: tensors, automatic differentiation, fast products, the readers of the LLM's files, the
     encoder and its training. Every operation's backward pass stands beside its forward pass.
