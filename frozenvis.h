@@ -11,8 +11,8 @@ SYNOPSIS
 
     image -> patches -> encoder -> F1: d -> D -> LLM's block (frozen) -> norm -> F2: D -> d -> head
 
-    This file holds all that takes: tensors, automatic differentiation, fast products, the readers of the LLM's files, the
-    encoder and its training. Every operation's backward pass stands beside its forward pass.
+    This file holds all that takes: tensors, automatic differentiation, fast products, the readers of the
+    LLM's files, the encoder and its training. Every operation's backward pass stands beside its forward pass.
 
 A PROGRAM
     #define FROZENVIS_IMPLEMENTATION
@@ -56,58 +56,66 @@ CONTENTS    (find a section by searching for ">>name"; declarations and definiti
     >>ops         operations, forward and backward
 
 HOW IT WORKS
-  Context. fv_create gives a context: memory, threads, tape, error. One per thread of yours; nothing is global. The first failure
-    sticks to it: each call sees it and returns NULL or 0, so a program checks once, at the end. The library never
-    prints, aborts or exits.
+  Context. fv_create gives a context: memory, threads, tape, error. One per thread of yours; nothing is
+    global. The first failure sticks to it: each call sees it and returns NULL or 0, so a program checks once,
+    at the end. The library never prints, aborts or exits.
 
-  Memory. Parameters live until freed. What ops make lives in a pool until fv_reset, which forgets it and keeps the memory:
-    step 200 uses what step 2 used. Gradients of intermediate results live from their first to their last use. In fv_no_grad mode
-    scopes (fv_scope_begin/end) free what a block made inside; with fv_recompute the same scopes trade time for memory in
-    training. fv_forget gives back one result that is cheap to make again: norms and activations cost no memory. fv_memory counts bytes.
+  Memory. Parameters live until freed. What ops make lives in a pool until fv_reset, which forgets it and
+    keeps the memory: step 200 uses what step 2 used. Gradients of intermediate results live from their first
+    to their last use. In fv_no_grad mode scopes (fv_scope_begin/end) free what a block made inside; with
+    fv_recompute the same scopes trade time for memory in training. fv_forget gives back one result that is
+    cheap to make again: norms and activations cost no memory. fv_memory counts bytes.
 
-  Tape. Ops run at once and leave a node: what they were made from and what the backward pass needs. fv_backward walks the nodes in
-    reverse. An op is one struct: shape, forward, backward (see ">>ops"); adding one touches one place.
+  Tape. Ops run at once and leave a node: what they were made from and what the backward pass needs.
+    fv_backward walks the nodes in reverse. An op is one struct: shape, forward, backward (see ">>ops");
+    adding one touches one place.
 
-  Looking inside. Networks mark places (fv_mark): the tokens before, inside and behind the frozen stage and in the encoder's blocks, and
-    attention's scores. fv_observe names a function that is shown them, and their gradients in the backward pass.
+  Looking inside. Networks mark places (fv_mark): the tokens before, inside and behind the frozen stage and in
+    the encoder's blocks, and attention's scores. fv_observe names a function that is shown them, and their
+    gradients in the backward pass.
 
-  Types. f32 everywhere; f64 in scalar form, for fv_gradcheck; bf16 through fv_autocast: products in bf16 with f32 sums, while
-    the residual stream, norms' statistics, losses, parameters and their gradients stay f32.
+  Types. f32 everywhere; f64 in scalar form, for fv_gradcheck; bf16 through fv_autocast: products in bf16 with
+    f32 sums, while the residual stream, norms' statistics, losses, parameters and their gradients stay f32.
 
-  Frozen weights. fv_pack copies a weight once into the product's own layout; that one copy serves the forward product and,
-    read transposed, the input gradient. No gradient buffer exists for it; the gradient flows through. Since F1 is linear and RMSNorm
-    only scales a row, F1 goes into the first block's q, k and v where that saves work (see fv_frozen_forward). fv_model_pack does for
-    all weights of a finished network what fv_pack does for frozen ones.
+  Frozen weights. fv_pack copies a weight once into the product's own layout; that one copy serves the forward
+    product and, read transposed, the input gradient. No gradient buffer exists for it; the gradient flows
+    through. Since F1 is linear and RMSNorm only scales a row, F1 goes into the first block's q, k and v where
+    that saves work (see fv_frozen_forward). fv_model_pack does for all weights of a finished network what
+    fv_pack does for frozen ones.
 
   The product. C = A B, cut for the caches (see ">>gemm" for the sizes):
-    1. B is copied into panels of NR columns, in which the NR numbers of one k lie together; so is A, into panels of MR rows, unless
-       its rows can be read where they lie. Any stride, and so any transposition, is the same after that.
-    2. A micro-kernel holds an MR x NR tile of sums in registers: for each k it loads NR numbers of B and multiplies them by each of
-       MR numbers of A. 14 x 32 sums fill AVX-512's registers: 28 multiply-adds for 16 loads.
-    3. Blocks of C of about 168 x 256 are the jobs of the threads. A block runs over k in slices of at most 384, so that the
-       operands stay in L1 and L2; its rows go out through bias, residual and conversion while still in cache. Blocks follow each
-       other so that their part of B stays in the last cache.
-    4. A weight's gradient is a small C with a very long k (all tokens). Where C fits in L2, k is cut in place of C: each of 8 jobs
-       reads its rows of both operands once, packs them slice by slice, and sums a C of its own (and the bias' gradient on the
-       way); the 8 are added in their order.
+    1. B is copied into panels of NR columns, in which the NR numbers of one k lie together; so is A, into
+       panels of MR rows, unless its rows can be read where they lie. Any stride, and so any transposition, is
+       the same after that.
+    2. A micro-kernel holds an MR x NR tile of sums in registers: for each k it loads NR numbers of B and
+       multiplies them by each of MR numbers of A. 14 x 32 sums fill AVX-512's registers: 28 multiply-adds for
+       16 loads.
+    3. Blocks of C of about 168 x 256 are the jobs of the threads. A block runs over k in slices of at most
+       384, so that the operands stay in L1 and L2; its rows go out through bias, residual and conversion
+       while still in cache. Blocks follow each other so that their part of B stays in the last cache.
+    4. A weight's gradient is a small C with a very long k (all tokens). Where C fits in L2, k is cut in place
+       of C: each of 8 jobs reads its rows of both operands once, packs them slice by slice, and sums a C of
+       its own (and the bias' gradient on the way); the 8 are added in their order.
     The cut depends on the shape alone: any number of threads gives the same bits.
 
-  SIMD. A kernel is written once with lane macros (FV__LD, FV__FMA, ...) and compiled once per ISA by this file including itself
-    with FV__PASS set. The choice is made at run time: fv_desc.isa, or FROZENVIS_ISA=scalar|avx2|avx512|avx512bf16|neon.
+  SIMD. A kernel is written once with lane macros (FV__LD, FV__FMA, ...) and compiled once per ISA by this
+    file including itself with FV__PASS set. The choice is made at run time: fv_desc.isa, or
+    FROZENVIS_ISA=scalar|avx2|avx512|avx512bf16|neon.
 
-  GPU. With FROZENVIS_CUDA defined where the implementation is, that one file is compiled by nvcc -x cu and linked with -lcublasLt;
-    all other files stay C. A context with desc.device = FV_CUDA then computes there: results of ops and parameters lie in the
-    device's memory (fv_read, fv_get copy them), what fv_new and fv_input give stays in host memory, yours to fill, and goes
-    over when an op first uses it. Each op's kernels stand beside its loops; an op that has none says so.
-    Attention in bf16 runs on tensor cores for heads 32, 48, ... 128 wide. With FROZENVIS_NCCL (link -lnccl)
-    several GPUs of a machine share each batch: fv_group_join.
+  GPU. With FROZENVIS_CUDA defined where the implementation is, that one file is compiled by nvcc -x cu and
+    linked with -lcublasLt; all other files stay C. A context with desc.device = FV_CUDA then computes there:
+    results of ops and parameters lie in the device's memory (fv_read, fv_get copy them), what fv_new and
+    fv_input give stays in host memory, yours to fill, and goes over when an op first uses it. Each op's
+    kernels stand beside its loops; an op that has none says so. Attention in bf16 runs on tensor cores for
+    heads 32, 48, ... 128 wide. With FROZENVIS_NCCL (link -lnccl) several GPUs of a machine share each batch:
+    fv_group_join.
 
 OPTIONS (macros, before the include of the implementation unless said otherwise)
     FROZENVIS_STATIC        all functions static
     FROZENVIS_NO_THREADS    no pthreads; one thread
     FROZENVIS_OPENMP        OpenMP's threads in place of ours (compile with -fopenmp)
-    FROZENVIS_CBLAS         f32 products of weights that are not packed by cblas_sgemm (link a CBLAS, as -lopenblas); its results
-                            may depend on its own number of threads
+    FROZENVIS_CBLAS         f32 products of weights that are not packed by cblas_sgemm (link a CBLAS, as
+                            -lopenblas); its results may depend on its own number of threads
     FROZENVIS_SCALAR_ONLY   no SIMD
     FROZENVIS_DEBUG         our own assertions on
     FROZENVIS_CUDA          contexts on a GPU; see HOW IT WORKS
@@ -149,7 +157,8 @@ OPTIONS (macros, before the include of the implementation unless said otherwise)
 /* ======================================================================================================
  * >>types -- the few types every section shares
  * ====================================================================================================== */
-typedef struct fv_ctx fv_ctx;       /* a context: memory, threads, tape, error; one per thread of the caller */
+/* a context: memory, threads, tape, error; one per thread of the caller */
+typedef struct fv_ctx fv_ctx;
 typedef struct fv_tensor fv_tensor; /* see >>tensor */
 
 /* Element types. F64 runs in scalar form only and exists for gradient checks. */
@@ -172,15 +181,15 @@ FV_DEF const char *fv_type_name(fv_type type);
  * >>error -- the first failure sticks to the context; check once, at the end
  * ====================================================================================================== */
 /* X(name, exit status of a program that ends on it, what it means) */
-#define FV_STATUS_LIST(X)                                                                                      \
-    X(FV_OK, 0, "ok")                                                                                          \
-    X(FV_ECHECK, 1, "a check or comparison failed")                                                            \
-    X(FV_EUSAGE, 2, "wrong usage, or a request that does not fit the files")                                   \
-    X(FV_ESHAPE, 2, "shapes or types that do not fit")                                                         \
-    X(FV_EFORMAT, 3, "malformed input")                                                                        \
-    X(FV_EIO, 4, "a file could not be read or written")                                                        \
-    X(FV_ENONFINITE, 5, "the loss is not finite")                                                              \
-    X(FV_EUNAVAILABLE, 6, "not available here: device, ISA or optional library")                               \
+#define FV_STATUS_LIST(X)                                                                                    \
+    X(FV_OK, 0, "ok")                                                                                        \
+    X(FV_ECHECK, 1, "a check or comparison failed")                                                          \
+    X(FV_EUSAGE, 2, "wrong usage, or a request that does not fit the files")                                 \
+    X(FV_ESHAPE, 2, "shapes or types that do not fit")                                                       \
+    X(FV_EFORMAT, 3, "malformed input")                                                                      \
+    X(FV_EIO, 4, "a file could not be read or written")                                                      \
+    X(FV_ENONFINITE, 5, "the loss is not finite")                                                            \
+    X(FV_EUNAVAILABLE, 6, "not available here: device, ISA or optional library")                             \
     X(FV_ENOMEM, 6, "out of memory")
 typedef enum fv_status {
 #define FV__STATUS_ENUM(name, code, text) name,
@@ -191,12 +200,12 @@ typedef enum fv_status {
 
 /* fv_error -- the sticky status: FV_OK, or the first failure since fv_create or fv_clear_error. */
 FV_DEF fv_status fv_error(const fv_ctx *c);
-/* fv_error_text -- one sentence: what failed, the shapes or the file and byte; "" while there is no error. Lives as long
- * as the context. */
+/* fv_error_text -- one sentence: what failed, the shapes or the file and byte; "" while there is no error.
+ * Lives as long as the context. */
 FV_DEF const char *fv_error_text(const fv_ctx *c);
 FV_DEF void fv_clear_error(fv_ctx *c);
-/* fv_fail -- records a failure unless one is there already; printf's format. Always returns 0, so that a function can
- * `return fv_fail(...)`. For networks and readers of the user's own too. */
+/* fv_fail -- records a failure unless one is there already; printf's format. Always returns 0, so that a
+ * function can `return fv_fail(...)`. For networks and readers of the user's own too. */
 FV_DEF int fv_fail(fv_ctx *c, fv_status status, const char *format, ...)
 #if defined(__GNUC__)
     __attribute__((format(printf, 3, 4)))
@@ -225,8 +234,8 @@ typedef enum fv_isa {
 
 typedef enum fv_device { FV_CPU = 0, FV_CUDA = 1 } fv_device;
 
-/* A caller's own thread pool: run job(arg, i, worker) for every i < jobs, worker < fv_desc.threads, and return when all
- * are done. */
+/* A caller's own thread pool: run job(arg, i, worker) for every i < jobs, worker < fv_desc.threads, and
+ * return when all are done. */
 typedef void (*fv_parallel_fn)(void *user, int jobs, void (*job)(void *arg, int i, int worker), void *arg);
 
 typedef struct fv_desc {
@@ -243,12 +252,13 @@ typedef struct fv_desc {
     size_t memory_limit; /* bytes this context may hold; 0: no limit. Beyond it: FV_ENOMEM */
 } fv_desc;
 
-/* fv_create -- a context. desc may be NULL. Returns NULL only when there is no memory for the context itself; whatever
- * else fails (an ISA that is not here) is its sticky error: FV_EUNAVAILABLE, FV_ENOMEM. */
+/* fv_create -- a context. desc may be NULL. Returns NULL only when there is no memory for the context itself;
+ * whatever else fails (an ISA that is not here) is its sticky error: FV_EUNAVAILABLE, FV_ENOMEM. */
 FV_DEF fv_ctx *fv_create(const fv_desc *desc);
 /* fv_destroy -- frees all that the context owns. NULL is fine. */
 FV_DEF void fv_destroy(fv_ctx *c);
-/* fv_reset -- forgets every tensor made since the last reset (not parameters) and keeps the memory for the next step. */
+/* fv_reset -- forgets every tensor made since the last reset (not parameters) and keeps the memory for the
+ * next step. */
 FV_DEF void fv_reset(fv_ctx *c);
 
 /* fv_alloc -- zeroed bytes, 64-byte aligned, that live until fv_free or fv_destroy. NULL and FV_ENOMEM. */
@@ -256,9 +266,10 @@ FV_DEF void *fv_alloc(fv_ctx *c, size_t size);
 FV_DEF void fv_free(fv_ctx *c, void *p);
 
 typedef struct fv_memory_info {
-    size_t now, peak;             /* bytes held from the allocator, and the most there ever was */
-    size_t step_now, step_peak;   /* of these: in use by tensors of the current step, and the most in any step */
-    size_t mapped;                /* bytes of files mapped read-only (not counted above) */
+    size_t now, peak; /* bytes held from the allocator, and the most there ever was */
+    /* of these: in use by tensors of the current step, and the most in any step */
+    size_t step_now, step_peak;
+    size_t mapped; /* bytes of files mapped read-only (not counted above) */
 } fv_memory_info;
 FV_DEF fv_memory_info fv_memory(const fv_ctx *c);
 
@@ -268,12 +279,13 @@ typedef struct fv_file {
     size_t size;
     int mapped; /* 1: munmap at close; 0: allocated */
 } fv_file;
-/* fv_file_open -- returns 1, or 0 and FV_EIO, FV_ENOMEM. An empty file is fine: size 0, and data is no NULL. */
+/* fv_file_open -- returns 1, or 0 and FV_EIO, FV_ENOMEM. An empty file is fine: size 0, and data is no
+ * NULL. */
 FV_DEF int fv_file_open(fv_ctx *c, const char *path, fv_file *f);
 FV_DEF void fv_file_close(fv_ctx *c, fv_file *f);
 
-/* Atomic writing: bytes go to a temporary name beside path; commit syncs and renames, so that path is always the old
- * file or the new one, whole. abort removes the temporary file. All return 1, or 0 and FV_EIO. */
+/* Atomic writing: bytes go to a temporary name beside path; commit syncs and renames, so that path is always
+ * the old file or the new one, whole. abort removes the temporary file. All return 1, or 0 and FV_EIO. */
 typedef struct fv_writer {
     char *path, *temp; /* owned */
     int fd;
@@ -291,8 +303,8 @@ FV_DEF int fv_write_file(fv_ctx *c, const char *path, const void *data, size_t s
  * ====================================================================================================== */
 /* fv_threads -- how many threads this context works with. */
 FV_DEF int fv_threads(const fv_ctx *c);
-/* fv_parallel -- job(arg, i, worker) for every i < jobs, in any order on any worker < fv_threads(c); returns when all are
- * done. How the work is cut into jobs must not depend on the thread count, or results would. */
+/* fv_parallel -- job(arg, i, worker) for every i < jobs, in any order on any worker < fv_threads(c); returns
+ * when all are done. How the work is cut into jobs must not depend on the thread count, or results would. */
 FV_DEF void fv_parallel(fv_ctx *c, int jobs, void (*job)(void *arg, int i, int worker), void *arg);
 
 /* ======================================================================================================
@@ -323,10 +335,12 @@ FV_DEF float fv_random_uniform(uint64_t seed, uint64_t stream, uint64_t i);
 FV_DEF float fv_random_normal(uint64_t seed, uint64_t stream, uint64_t i);
 
 /* A convenience for sequential use (augmentation, shuffling): a stream and where it stands. */
-typedef struct fv_rng { uint64_t seed, stream, next; } fv_rng;
+typedef struct fv_rng {
+    uint64_t seed, stream, next;
+} fv_rng;
 FV_DEF uint32_t fv_rng_u32(fv_rng *r);
-FV_DEF float fv_rng_uniform(fv_rng *r);                   /* [0,1) */
-FV_DEF uint32_t fv_rng_below(fv_rng *r, uint32_t n);      /* 0 .. n-1, without bias; 0 when n is 0 */
+FV_DEF float fv_rng_uniform(fv_rng *r);              /* [0,1) */
+FV_DEF uint32_t fv_rng_below(fv_rng *r, uint32_t n); /* 0 .. n-1, without bias; 0 when n is 0 */
 FV_DEF float fv_rng_normal(fv_rng *r);
 FV_DEF void fv_rng_shuffle(fv_rng *r, int32_t *a, int n); /* Fisher and Yates */
 /* fv_rng_beta -- Beta(alpha, alpha) in [0,1], as mixup and cutmix draw it. */
@@ -335,22 +349,28 @@ FV_DEF float fv_rng_beta(fv_rng *r, float alpha);
 /* ======================================================================================================
  * >>gemm -- C = A B for any strides, and weights packed once
  * ====================================================================================================== */
-/* A matrix somewhere: element (i,j) at data[i*rs + j*cs]; rs, cs in elements. Transposing is swapping them. */
-typedef struct fv_mat { const void *data; fv_type type; int64_t rs, cs; } fv_mat;
+/* A matrix somewhere: element (i,j) at data[i*rs + j*cs]; rs, cs in elements. Transposing is swapping
+ * them. */
+typedef struct fv_mat {
+    const void *data;
+    fv_type type;
+    int64_t rs, cs;
+} fv_mat;
 typedef struct fv_packed fv_packed; /* a frozen weight in the micro-kernel's layout; see fv_pack */
 
 /* fv_gemm -- c[m,n] = a[m,k] b[k,n] (+ c when add), c row-major with ldc elements a row.
  *   compute  FV_F32; FV_BF16: operands rounded to bf16, sums in f32; FV_F64 (all three f64)
  *   a, b     f32 or bf16 (f64); c f32 or bf16 (f64)
  *   The result does not depend on the thread count. errors  FV_ENOMEM, FV_ESHAPE */
-FV_DEF void fv_gemm(fv_ctx *c, fv_type compute, int64_t m, int64_t n, int64_t k, fv_mat a, fv_mat b, void *out,
-                    fv_type out_type, int64_t ldc, int add);
-/* fv_gemm_packed -- the same with b = W^T of a packed weight W [n,k] (transpose 0), or b = W [k,n] (transpose 1). */
-FV_DEF void fv_gemm_packed(fv_ctx *c, int64_t m, int64_t n, int64_t k, fv_mat a, const fv_packed *w, int transpose,
-                           void *out, fv_type out_type, int64_t ldc, int add);
+FV_DEF void fv_gemm(fv_ctx *c, fv_type compute, int64_t m, int64_t n, int64_t k, fv_mat a, fv_mat b,
+                    void *out, fv_type out_type, int64_t ldc, int add);
+/* fv_gemm_packed -- the same with b = W^T of a packed weight W [n,k] (transpose 0), or b = W [k,n] (transpose
+ * 1). */
+FV_DEF void fv_gemm_packed(fv_ctx *c, int64_t m, int64_t n, int64_t k, fv_mat a, const fv_packed *w,
+                           int transpose, void *out, fv_type out_type, int64_t ldc, int add);
 FV_DEF size_t fv_packed_bytes(const fv_packed *w);
-/* fv_peak -- GFLOP/s of one core in a register-only loop of multiply-adds of the ISA in use; FV_F32 or FV_BF16 (the f32
- * figure where there is no bf16 dot product). Takes about 0.1 s. */
+/* fv_peak -- GFLOP/s of one core in a register-only loop of multiply-adds of the ISA in use; FV_F32 or
+ * FV_BF16 (the f32 figure where there is no bf16 dot product). Takes about 0.1 s. */
 FV_DEF double fv_peak(fv_ctx *c, fv_type type);
 
 /* ======================================================================================================
@@ -385,23 +405,29 @@ FV_DEF int fv_group_mean(fv_ctx *c, double *v, int n);
 /* ======================================================================================================
  * >>tensor
  * ====================================================================================================== */
-/* Dense, row-major, at most FV_MAX_RANK dimensions; the last one is contiguous. Data is 64-byte aligned when we made it.
- * Step tensors (results of ops) die at fv_reset; parameters and constants live until fv_destroy or fv_param_free. */
+/* Dense, row-major, at most FV_MAX_RANK dimensions; the last one is contiguous. Data is 64-byte aligned when
+ * we made it. Step tensors (results of ops) die at fv_reset; parameters and constants live until fv_destroy
+ * or fv_param_free. */
 struct fv_tensor {
-    void *data; /* [dim[0]]..[dim[rank-1]] of type; NULL while a scope has dropped it, or for a packed constant */
-    void *grad; /* same shape, type of fv_grad_type(); NULL until fv_backward reaches it. On a GPU context in its memory */
-    struct fv__device *device; /* NULL: data lies in host memory; else in this GPU's: use fv_read, fv_write, fv_get, fv_set */
+    /* [dim[0]]..[dim[rank-1]] of type; NULL while a scope has dropped it, or for a packed constant */
+    void *data;
+    /* same shape, type of fv_grad_type(); NULL until fv_backward reaches it. On a GPU context in its
+     * memory */
+    void *grad;
+    /* NULL: data lies in host memory; else in this GPU's: use fv_read, fv_write, fv_get, fv_set */
+    struct fv__device *device;
     int64_t dim[FV_MAX_RANK];
     int rank;
     fv_type type;
-    const char *name; /* of a parameter: its key in a checkpoint; else NULL */
-    unsigned flags;   /* FV_TRAINED, ... */
-    int grad_set;     /* 1: grad holds something that further gradients are added to */
-    const fv_packed *packed;                     /* a constant weight in the GEMM's own layout, or NULL */
-    struct fv__node *node;                       /* how it was made; NULL for parameters and inputs */
-    struct fv__span *data_span, *grad_span;      /* the step memory it holds */
-    struct fv__span *copy_span; /* GPU contexts: of host data the copy there; of data there the one that fv_get made here */
-    int copied;                 /* copy_span is up to date */
+    const char *name;                       /* of a parameter: its key in a checkpoint; else NULL */
+    unsigned flags;                         /* FV_TRAINED, ... */
+    int grad_set;                           /* 1: grad holds something that further gradients are added to */
+    const fv_packed *packed;                /* a constant weight in the GEMM's own layout, or NULL */
+    struct fv__node *node;                  /* how it was made; NULL for parameters and inputs */
+    struct fv__span *data_span, *grad_span; /* the step memory it holds */
+    /* GPU contexts: of host data the copy there; of data there the one that fv_get made here */
+    struct fv__span *copy_span;
+    int copied;    /* copy_span is up to date */
     int first_use; /* of a parameter, while fv_backward runs in a group: its first reader on the tape */
 };
 enum {
@@ -412,18 +438,22 @@ enum {
 
 /* fv_numel -- product of the dimensions; 1 for a scalar, 0 for NULL. */
 FV_DEF int64_t fv_numel(const fv_tensor *t);
-/* fv_new -- a step tensor of undefined content. type 0 is f32. errors  FV_ESHAPE (rank, negative dims), FV_ENOMEM */
+/* fv_new -- a step tensor of undefined content. type 0 is f32. errors  FV_ESHAPE (rank, negative dims),
+ * FV_ENOMEM */
 FV_DEF fv_tensor *fv_new(fv_ctx *c, fv_type type, int rank, const int64_t *dim);
-/* fv_input -- a step tensor that holds a copy of data (same type, numel elements). needs_grad: fv_backward fills ->grad. */
-FV_DEF fv_tensor *fv_input(fv_ctx *c, fv_type type, int rank, const int64_t *dim, const void *data, int needs_grad);
+/* fv_input -- a step tensor that holds a copy of data (same type, numel elements). needs_grad: fv_backward
+ * fills ->grad. */
+FV_DEF fv_tensor *fv_input(fv_ctx *c, fv_type type, int rank, const int64_t *dim, const void *data,
+                           int needs_grad);
 /* fv_param -- a zeroed trained tensor with a gradient; name may be NULL and is copied. */
 FV_DEF fv_tensor *fv_param(fv_ctx *c, const char *name, fv_type type, int rank, const int64_t *dim);
 /* fv_constant -- like fv_param without a gradient (frozen weights, running statistics, tables). */
 FV_DEF fv_tensor *fv_constant(fv_ctx *c, const char *name, fv_type type, int rank, const int64_t *dim);
 /* fv_param_free -- frees a parameter or constant. */
 FV_DEF void fv_param_free(fv_ctx *c, fv_tensor *t);
-/* fv_read, fv_write -- all elements of a tensor in its own type to or from host memory, wherever the tensor lies; fv_read_grad
- * its gradient (zeros where none has arrived), in fv_grad_type(t). Return 1, or 0 and the sticky error. */
+/* fv_read, fv_write -- all elements of a tensor in its own type to or from host memory, wherever the tensor
+ * lies; fv_read_grad its gradient (zeros where none has arrived), in fv_grad_type(t). Return 1, or 0 and the
+ * sticky error. */
 FV_DEF int fv_read(fv_ctx *c, const fv_tensor *t, void *to);
 FV_DEF int fv_write(fv_ctx *c, fv_tensor *t, const void *from);
 FV_DEF int fv_read_grad(fv_ctx *c, const fv_tensor *t, void *to);
@@ -432,63 +462,80 @@ FV_DEF double fv_get(const fv_tensor *t, int64_t i);
 FV_DEF void fv_set(fv_tensor *t, int64_t i, double v);
 /* fv_grad_type -- f64 for f64, bf16 for bf16 step tensors, f32 otherwise. */
 FV_DEF fv_type fv_grad_type(const fv_tensor *t);
-/* fv_init_normal, fv_init_trunc_normal (cut at two std), fv_init_uniform (in [-a,a]), fv_init_fill -- initialisation of a
- * parameter; numbers i = 0.. of stream `stream` of the context's seed. */
+/* fv_init_normal, fv_init_trunc_normal (cut at two std), fv_init_uniform (in [-a,a]), fv_init_fill --
+ * initialisation of a parameter; numbers i = 0.. of stream `stream` of the context's seed. */
 FV_DEF void fv_init_normal(fv_ctx *c, fv_tensor *t, float std, uint64_t stream);
 FV_DEF void fv_init_trunc_normal(fv_ctx *c, fv_tensor *t, float std, uint64_t stream);
 FV_DEF void fv_init_uniform(fv_ctx *c, fv_tensor *t, float a, uint64_t stream);
 FV_DEF void fv_init_fill(fv_tensor *t, double v);
-/* fv_pack -- a frozen weight w [out,in] (f32, bf16 or f64 data, any origin) as a constant in the GEMM's layout: one copy
- * that serves y = x W^T and its input gradient. type: FV_F32, FV_BF16 (half the memory; the products of fv_autocast) or
- * FV_F64. The data is not needed afterwards. -> [out,in], data NULL. errors  FV_ENOMEM, FV_ESHAPE */
-FV_DEF fv_tensor *fv_pack(fv_ctx *c, const char *name, fv_type type, int64_t out, int64_t in, const void *data,
-                          fv_type data_type);
+/* fv_pack -- a frozen weight w [out,in] (f32, bf16 or f64 data, any origin) as a constant in the GEMM's
+ * layout: one copy that serves y = x W^T and its input gradient. type: FV_F32, FV_BF16 (half the memory; the
+ * products of fv_autocast) or FV_F64. The data is not needed afterwards. -> [out,in], data NULL.
+ * errors  FV_ENOMEM, FV_ESHAPE */
+FV_DEF fv_tensor *fv_pack(fv_ctx *c, const char *name, fv_type type, int64_t out, int64_t in,
+                          const void *data, fv_type data_type);
 
 /* ======================================================================================================
  * >>graph -- the tape: ops run at once and are remembered; fv_backward walks back over them
  * ====================================================================================================== */
-/* fv_backward -- d loss / d everything that needs it. loss: one element. Gradients of parameters are added to what is
- * there (so that several calls accumulate); gradients of inputs stay readable until fv_reset. errors  FV_ESHAPE, FV_ENOMEM */
+/* fv_backward -- d loss / d everything that needs it. loss: one element. Gradients of parameters are added to
+ * what is there (so that several calls accumulate); gradients of inputs stay readable until fv_reset.
+ * errors  FV_ESHAPE, FV_ENOMEM */
 FV_DEF void fv_backward(fv_ctx *c, fv_tensor *loss);
 /* fv_backward_from -- the same from a gradient given for y: data of y's shape, in fv_grad_type(y). */
 FV_DEF void fv_backward_from(fv_ctx *c, fv_tensor *y, const void *grad);
-/* fv_no_grad -- 1: ops keep nothing for a backward pass from here on; 0: they do (the start). Returns what it was; -1
- * only asks, as in fv_training and fv_recompute. */
+/* fv_no_grad -- 1: ops keep nothing for a backward pass from here on; 0: they do (the start). Returns what it
+ * was; -1 only asks, as in fv_training and fv_recompute. */
 FV_DEF int fv_no_grad(fv_ctx *c, int on);
-/* fv_training -- 1: dropout, drop-path and batch statistics are on; 0 (the start): evaluation. Returns what it was. */
+/* fv_training -- 1: dropout, drop-path and batch statistics are on; 0 (the start): evaluation. Returns what
+ * it was. */
 FV_DEF int fv_training(fv_ctx *c, int on);
-/* fv_autocast -- FV_BF16: linear, matmul and attention compute in bf16 with f32 sums, norms hand them bf16, and sums of the
- * residual stream, losses, parameters and their gradients stay f32. FV_F32 (the start): all in f32. Returns what it was. */
+/* fv_autocast -- FV_BF16: linear, matmul and attention compute in bf16 with f32 sums, norms hand them bf16,
+ * and sums of the residual stream, losses, parameters and their gradients stay f32. FV_F32 (the start): all
+ * in f32. Returns what it was. */
 FV_DEF fv_type fv_autocast(fv_ctx *c, fv_type type);
-/* fv_seed -- the seed of dropout and drop-path, and the step number that picks their stream: the same pair, the same masks. */
+/* fv_seed -- the seed of dropout and drop-path, and the step number that picks their stream: the same pair,
+ * the same masks. */
 FV_DEF void fv_seed(fv_ctx *c, uint64_t seed, uint64_t step);
 
 /* Scopes: memory between two points of a network.
  *   fv_scope s = fv_scope_begin(c);  ...ops...  y = fv_scope_end(c, s, y);
  * Without gradients everything made in the scope but y is freed at its end. With gradients, and recompute on
- * (fv_recompute), the same is dropped and computed again when the backward pass gets there. Otherwise it does nothing. */
-typedef struct fv_scope { int first; } fv_scope;
+ * (fv_recompute), the same is dropped and computed again when the backward pass gets there. Otherwise it does
+ * nothing. */
+typedef struct fv_scope {
+    int first;
+} fv_scope;
 FV_DEF fv_scope fv_scope_begin(fv_ctx *c);
 FV_DEF fv_tensor *fv_scope_end(fv_ctx *c, fv_scope s, fv_tensor *y);
 FV_DEF int fv_recompute(fv_ctx *c, int on);
-/* fv_forget -- t, a result that no further op will use, gives its memory back now (->data is NULL); if the backward pass reads it, it is made
- * again from its sources first. For results that are cheap to make and large: norms, activations. Nothing happens for NULL, parameters,
- * inputs, views, what a view shares its memory with, and the result of a scope that fv_recompute has emptied. */
+/* fv_forget -- t, a result that no further op will use, gives its memory back now (->data is NULL); if the
+ * backward pass reads it, it is made again from its sources first. For results that are cheap to make and
+ * large: norms, activations. Nothing happens for NULL, parameters, inputs, views, what a view shares its
+ * memory with, and the result of a scope that fv_recompute has emptied. */
 FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t);
 
 /* fv_gradcheck -- compares gradients with central differences.
  *   f       builds a loss of one element from the tensors (f64, inputs or parameters), called many times
  *   t, n    the tensors to perturb; up to `samples` elements of each (0: all)
- *   ->      the largest error: |analytic-numeric| / max(1e-3, the tensor's largest gradient); negative on failure */
+ *   ->      the largest error: |analytic-numeric| / max(1e-3, the tensor's largest gradient); negative on
+ *   failure */
 typedef fv_tensor *(*fv_loss_fn)(fv_ctx *c, void *user, fv_tensor **t);
 FV_DEF double fv_gradcheck(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, int n, int samples);
-/* fv_profile -- what ops cost since fv_profile_reset(c, 1), a row for each op and pass: calls, seconds, and the floating-point
- * operations of its products, two for each multiply-add, as the op is defined (however its kernels cut it). -> how many rows
+/* fv_profile -- what ops cost since fv_profile_reset(c, 1), a row for each op and pass: calls, seconds, and
+ * the floating-point operations of its products, two for each multiply-add, as the op is defined (however its
+ * kernels cut it). -> how many rows
  *   fv_profile_reset  forgets the rows; on: whether to count from here on
  *   fv_profile_on     stops counting (0) or goes on (1) and keeps the rows. Returns what it was */
 typedef enum fv_pass { FV_PASS_FORWARD = 0, FV_PASS_BACKWARD, FV_PASS_AGAIN, FV_PASS_UPDATE } fv_pass;
-                      /* AGAIN: the forward pass of a scope that fv_recompute dropped; UPDATE: an optimiser's step */
-typedef struct fv_profile_row { const char *op; fv_pass pass; int64_t calls; double seconds, flop; } fv_profile_row;
+/* AGAIN: the forward pass of a scope that fv_recompute dropped; UPDATE: an optimiser's
+                       * step */
+typedef struct fv_profile_row {
+    const char *op;
+    fv_pass pass;
+    int64_t calls;
+    double seconds, flop;
+} fv_profile_row;
 enum { FV_PROFILE_ROWS = 160 }; /* there are never more */
 FV_DEF int fv_profile(fv_ctx *c, fv_profile_row *rows, int most);
 FV_DEF void fv_profile_reset(fv_ctx *c, int on);
@@ -497,17 +544,20 @@ FV_DEF int fv_profile_on(fv_ctx *c, int on);
 /* ======================================================================================================
  * >>ops -- each takes and gives tensors of the step; NULL and a sticky error when shapes do not fit
  * ====================================================================================================== */
-/* fv_linear -- y = act(x W^T + b) + residual.  x [...,in], w [out,in] (a parameter, a step tensor, or from fv_pack), b [out] or
- * NULL, residual of y's shape or NULL -> [...,out]. Under fv_autocast y is bf16, with a residual it has the residual's type. */
+/* fv_linear -- y = act(x W^T + b) + residual.  x [...,in], w [out,in] (a parameter, a step tensor, or from
+ * fv_pack), b [out] or NULL, residual of y's shape or NULL -> [...,out]. Under fv_autocast y is bf16, with a
+ * residual it has the residual's type. */
 typedef enum fv_act { FV_ACT_NONE = 0, FV_ACT_GELU, FV_ACT_SILU, FV_ACT_RELU } fv_act;
 FV_DEF fv_tensor *fv_linear(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b);
 FV_DEF fv_tensor *fv_linear_act(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, fv_act act);
 FV_DEF fv_tensor *fv_linear_add(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, fv_tensor *residual);
-/* fv_matmul -- batched: a [...,m,k] b [...,k,n] -> [...,m,n]; transpose_b: b [...,n,k]. Leading dims equal, or b has rank 2. */
+/* fv_matmul -- batched: a [...,m,k] b [...,k,n] -> [...,m,n]; transpose_b: b [...,n,k]. Leading dims equal,
+ * or b has rank 2. */
 FV_DEF fv_tensor *fv_matmul(fv_ctx *c, fv_tensor *a, fv_tensor *b, int transpose_b);
 
 /* fv_attention -- softmax(q k^T scale + mask) v, never storing the scores.
- *   q  [B,N,H*hd], k, v [B,M,K*hd] with H a multiple of K (grouped queries); or k = v = NULL and q = [B,N,(H+2K)*hd]
+ *   q  [B,N,H*hd], k, v [B,M,K*hd] with H a multiple of K (grouped queries); or k = v = NULL and q =
+ *   [B,N,(H+2K)*hd]
  *      holding q, k, v of a token one after the other
  *   -> [B,N,H*hd]; rows with no valid key are 0 */
 typedef struct fv_attention_desc {
@@ -518,33 +568,41 @@ typedef struct fv_attention_desc {
     int rope_interleaved;        /* 1: pairs (2i, 2i+1), Meta and GGUF; 0: (i, i+hd/2), HF */
     const fv_tensor *mask;       /* u8 [B,M], 1: a valid key; NULL: all are */
 } fv_attention_desc;
-FV_DEF fv_tensor *fv_attention(fv_ctx *c, fv_tensor *q, fv_tensor *k, fv_tensor *v, const fv_attention_desc *desc);
-/* fv_attention_scores -- the softmax itself, to look at: q, k (or q alone, holding q, k, v) and desc as above -> [B,H,N,M], f32 (f64
- * for f64). No gradient flows through it. */
+FV_DEF fv_tensor *fv_attention(fv_ctx *c, fv_tensor *q, fv_tensor *k, fv_tensor *v,
+                               const fv_attention_desc *desc);
+/* fv_attention_scores -- the softmax itself, to look at: q, k (or q alone, holding q, k, v) and desc as above
+ * -> [B,H,N,M], f32 (f64 for f64). No gradient flows through it. */
 FV_DEF fv_tensor *fv_attention_scores(fv_ctx *c, fv_tensor *q, fv_tensor *k, const fv_attention_desc *desc);
 
-/* Looking inside a network. fv_observe -- from here on see(user, place, x) is called for every place that a network has marked: when x
- * is computed, and, where gradients flow, again in the backward pass with x->grad, d loss / d x, set. It may read and copy; x dies with
- * the step. With fv_recompute a place inside a scope is shown once more. see NULL: no more. Nothing is computed otherwise.
- *   the frozen stage   stage.input z, stage.attention and stage.ffn (the residual stream after each half, block by block; [B,N,D]),
+/* Looking inside a network. fv_observe -- from here on see(user, place, x) is called for every place that a
+ * network has marked: when x is computed, and, where gradients flow, again in the backward pass with x->grad,
+ * d loss / d x, set. It may read and copy; x dies with the step. With fv_recompute a place inside a scope is
+ * shown once more. see NULL: no more. Nothing is computed otherwise.
+ *   the frozen stage   stage.input z, stage.attention and stage.ffn (the residual stream after each half,
+ *   block by block; [B,N,D]),
  *                      stage.scores ([B,H,N,M]), stage.output (of F2, before an outside residual)
- *   encoders           block.attention, block.ffn, block.scores, block by block (vit, point_transformer, motion, and the towers of vqa
+ *   encoders           block.attention, block.ffn, block.scores, block by block (vit, point_transformer,
+ *                      motion, and the towers of vqa
  *                      and retrieval)
- * fv_mark -- a network of yours marks a place: gives x, or while somebody observes a view of it. place: a literal, kept by its address.
- * fv_mark_scores -- shows fv_attention_scores of q, k, where somebody observes. */
+ * fv_mark -- a network of yours marks a place: gives x, or while somebody observes a view of it. place: a
+ * literal, kept by its address. fv_mark_scores -- shows fv_attention_scores of q, k, where somebody
+ * observes. */
 typedef void (*fv_observer)(void *user, const char *place, const fv_tensor *x);
 FV_DEF void fv_observe(fv_ctx *c, fv_observer see, void *user);
 FV_DEF fv_tensor *fv_mark(fv_ctx *c, const char *place, fv_tensor *x);
-FV_DEF void fv_mark_scores(fv_ctx *c, const char *place, fv_tensor *q, fv_tensor *k, const fv_attention_desc *desc);
+FV_DEF void fv_mark_scores(fv_ctx *c, const char *place, fv_tensor *q, fv_tensor *k,
+                           const fv_attention_desc *desc);
 
 /* Norms over the last dim D; w, b [D], each may be NULL (then 1 and 0). */
 FV_DEF fv_tensor *fv_layernorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, float eps);
 FV_DEF fv_tensor *fv_rmsnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, float eps);
-FV_DEF fv_tensor *fv_inverse_rms(fv_ctx *c, fv_tensor *x, float eps); /* [...,D] -> [...,1]: 1/sqrt(mean(x^2)+eps) */
-/* fv_batchnorm -- per channel: x [rows,C]; in training by the batch's mean and biased variance, and the running ones move
- * by momentum (variance unbiased); else by the running ones. mean, var [C] are constants that training changes. */
-FV_DEF fv_tensor *fv_batchnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, fv_tensor *mean, fv_tensor *var,
-                               float momentum, float eps);
+/* [...,D] -> [...,1]: 1/sqrt(mean(x^2)+eps) */
+FV_DEF fv_tensor *fv_inverse_rms(fv_ctx *c, fv_tensor *x, float eps);
+/* fv_batchnorm -- per channel: x [rows,C]; in training by the batch's mean and biased variance, and the
+ * running ones move by momentum (variance unbiased); else by the running ones. mean, var [C] are constants
+ * that training changes. */
+FV_DEF fv_tensor *fv_batchnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, fv_tensor *mean,
+                               fv_tensor *var, float momentum, float eps);
 FV_DEF fv_tensor *fv_softmax(fv_ctx *c, fv_tensor *x); /* over the last dim */
 
 FV_DEF fv_tensor *fv_gelu(fv_ctx *c, fv_tensor *x); /* exact: x/2 (1+erf(x/sqrt 2)) */
@@ -561,24 +619,30 @@ FV_DEF fv_tensor *fv_scale(fv_ctx *c, fv_tensor *x, float s);
 FV_DEF fv_tensor *fv_cast(fv_ctx *c, fv_tensor *x, fv_type type); /* f32, bf16, f64 */
 
 /* Shape. dim indices may be negative (from the end). */
-FV_DEF fv_tensor *fv_reshape(fv_ctx *c, fv_tensor *x, int rank, const int64_t *dim); /* one dim may be -1; shares data */
-FV_DEF fv_tensor *fv_permute(fv_ctx *c, fv_tensor *x, const int *order);             /* y.dim[i] = x.dim[order[i]] */
-FV_DEF fv_tensor *fv_concat(fv_ctx *c, fv_tensor **x, int n, int dim); /* n <= 8; dims of 1 in front stretch to x[n-1]'s */
+/* one dim may be -1; shares data */
+FV_DEF fv_tensor *fv_reshape(fv_ctx *c, fv_tensor *x, int rank, const int64_t *dim);
+/* y.dim[i] = x.dim[order[i]] */
+FV_DEF fv_tensor *fv_permute(fv_ctx *c, fv_tensor *x, const int *order);
+/* n <= 8; dims of 1 in front stretch to x[n-1]'s */
+FV_DEF fv_tensor *fv_concat(fv_ctx *c, fv_tensor **x, int n, int dim);
 FV_DEF fv_tensor *fv_slice(fv_ctx *c, fv_tensor *x, int dim, int64_t start, int64_t count);
-/* fv_gather -- rows: table [R,D], index i32 or i64 [...] -> [...,D]; an index out of range: FV_ESHAPE. As an embedding too. */
+/* fv_gather -- rows: table [R,D], index i32 or i64 [...] -> [...,D]; an index out of range: FV_ESHAPE. As an
+ * embedding too. */
 FV_DEF fv_tensor *fv_gather(fv_ctx *c, fv_tensor *table, const fv_tensor *index);
 FV_DEF fv_tensor *fv_mean(fv_ctx *c, fv_tensor *x, int dim); /* drops the dim */
 FV_DEF fv_tensor *fv_sum(fv_ctx *c, fv_tensor *x, int dim);
 FV_DEF fv_tensor *fv_max(fv_ctx *c, fv_tensor *x, int dim); /* the gradient goes to the first of equal ones */
 
-/* fv_dropout -- in training each element is 0 with probability p, else divided by 1-p; fv_drop_path the same for whole samples
- * (dim 0). Element i uses number i of the stream (step of fv_seed, index of the op in the step). */
+/* fv_dropout -- in training each element is 0 with probability p, else divided by 1-p; fv_drop_path the same
+ * for whole samples (dim 0). Element i uses number i of the stream (step of fv_seed, index of the op in the
+ * step). */
 FV_DEF fv_tensor *fv_dropout(fv_ctx *c, fv_tensor *x, float p);
 FV_DEF fv_tensor *fv_drop_path(fv_ctx *c, fv_tensor *x, float p);
 
 /* Losses: means over the batch -> one element [1], f32 (f64 for f64).
- * fv_cross_entropy: logits [B,K]; labels i32 or i64 [B], or soft targets of the logits' type or f32 [B,K]; smoothing s mixes the
- * target with s/K.  fv_bce_with_logits, fv_huber: target of x's shape, mean over all elements; delta as in torch's huber_loss. */
+ * fv_cross_entropy: logits [B,K]; labels i32 or i64 [B], or soft targets of the logits' type or f32 [B,K];
+ * smoothing s mixes the target with s/K.  fv_bce_with_logits, fv_huber: target of x's shape, mean over all
+ * elements; delta as in torch's huber_loss. */
 FV_DEF fv_tensor *fv_cross_entropy(fv_ctx *c, fv_tensor *logits, const fv_tensor *target, float smoothing);
 FV_DEF fv_tensor *fv_bce_with_logits(fv_ctx *c, fv_tensor *x, const fv_tensor *target);
 FV_DEF fv_tensor *fv_huber(fv_ctx *c, fv_tensor *x, const fv_tensor *target, float delta);
@@ -587,17 +651,21 @@ FV_DEF fv_tensor *fv_huber(fv_ctx *c, fv_tensor *x, const fv_tensor *target, flo
  * >>optim
  * ====================================================================================================== */
 /* A list of parameters, in a fixed order: what an optimiser, an EMA and a checkpoint work on. */
-typedef struct fv_params { fv_tensor **at; int count, capacity; } fv_params;
+typedef struct fv_params {
+    fv_tensor **at;
+    int count, capacity;
+} fv_params;
 FV_DEF int fv_params_add(fv_ctx *c, fv_params *p, fv_tensor *t);
 FV_DEF fv_tensor *fv_params_find(const fv_params *p, const char *name);
 
 typedef enum fv_optim_kind { FV_ADAMW = 0, FV_SGD } fv_optim_kind;
 typedef struct fv_optim_desc {
     fv_optim_kind kind;
-    float beta1, beta2, eps;  /* 0: 0.9, 0.999, 1e-8 */
-    float momentum;           /* SGD; 0: 0.9; negative: none */
-    float weight_decay;       /* decoupled for AdamW; 0: 0.05; negative: none. None for tensors with FV_NO_DECAY or of rank <= 1 */
-    float clip_grad;          /* greatest global norm; 0 or negative: no clipping */
+    float beta1, beta2, eps; /* 0: 0.9, 0.999, 1e-8 */
+    float momentum;          /* SGD; 0: 0.9; negative: none */
+    /* decoupled for AdamW; 0: 0.05; negative: none. None for tensors with FV_NO_DECAY or of rank <= 1 */
+    float weight_decay;
+    float clip_grad; /* greatest global norm; 0 or negative: no clipping */
 } fv_optim_desc;
 typedef struct fv_optim {
     fv_optim_desc desc;
@@ -610,11 +678,12 @@ FV_DEF fv_optim *fv_optim_create(fv_ctx *c, fv_params *params, const fv_optim_de
 FV_DEF void fv_optim_destroy(fv_ctx *c, fv_optim *o);
 /* fv_grad_norm -- global L2 norm of the gradients (0 for those that got none). */
 FV_DEF double fv_grad_norm(fv_ctx *c, const fv_params *params);
-/* fv_optim_step -- clips by min(1, clip/(norm+1e-6)), updates every parameter that has a gradient, and forgets the gradients.
- * Returns the norm before clipping. source  Loshchilov and Hutter, arXiv:1711.05101 */
+/* fv_optim_step -- clips by min(1, clip/(norm+1e-6)), updates every parameter that has a gradient, and
+ * forgets the gradients. Returns the norm before clipping. source  Loshchilov and Hutter, arXiv:1711.05101 */
 FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr);
 FV_DEF void fv_zero_grad(fv_params *params);
-/* fv_lr_cosine -- linear warm-up from `start` to lr over `warmup` steps, then a half cosine down to `min` at `steps`. */
+/* fv_lr_cosine -- linear warm-up from `start` to lr over `warmup` steps, then a half cosine down to `min` at
+ * `steps`. */
 FV_DEF float fv_lr_cosine(int64_t step, int64_t steps, int64_t warmup, float lr, float start, float min);
 /* fv_ema -- average = decay*average + (1-decay)*parameter; the average is a list of the same shapes. */
 FV_DEF void fv_ema(fv_ctx *c, fv_params *average, const fv_params *params, float decay);
@@ -623,19 +692,28 @@ FV_DEF void fv_ema(fv_ctx *c, fv_params *average, const fv_params *params, float
  * >>json -- strict RFC 8259, and a text builder
  * ====================================================================================================== */
 typedef struct fv_json fv_json; /* a parsed document; owns a copy of its text */
-/* A value in it; 0: absent. Every accessor takes 0 and says absent. There is no tree: an accessor walks over the
- * text, so go through long lists by first and next, not by at. */
+/* A value in it; 0: absent. Every accessor takes 0 and says absent. There is no tree: an accessor walks over
+ * the text, so go through long lists by first and next, not by at. */
 typedef uint32_t fv_jnode;
 typedef enum fv_json_kind {
-    FV_JSON_ABSENT, FV_JSON_NULL, FV_JSON_FALSE, FV_JSON_TRUE, FV_JSON_NUMBER, FV_JSON_STRING, FV_JSON_ARRAY, FV_JSON_OBJECT
+    FV_JSON_ABSENT,
+    FV_JSON_NULL,
+    FV_JSON_FALSE,
+    FV_JSON_TRUE,
+    FV_JSON_NUMBER,
+    FV_JSON_STRING,
+    FV_JSON_ARRAY,
+    FV_JSON_OBJECT
 } fv_json_kind;
-/* fv_json_parse -- valid UTF-8, no duplicate keys, at most 32 levels. name stands in messages. errors  FV_EFORMAT, FV_ENOMEM */
+/* fv_json_parse -- valid UTF-8, no duplicate keys, at most 32 levels. name stands in messages.
+ * errors  FV_EFORMAT, FV_ENOMEM */
 FV_DEF fv_json *fv_json_parse(fv_ctx *c, const char *text, size_t size, const char *name);
 FV_DEF fv_json *fv_json_open(fv_ctx *c, const char *path);
 FV_DEF void fv_json_free(fv_ctx *c, fv_json *j);
 FV_DEF fv_jnode fv_json_root(const fv_json *j);
 FV_DEF fv_json_kind fv_json_type(const fv_json *j, fv_jnode n);
-FV_DEF int fv_json_count(const fv_json *j, fv_jnode n); /* elements of an array, members of an object; walks over them */
+/* elements of an array, members of an object; walks over them */
+FV_DEF int fv_json_count(const fv_json *j, fv_jnode n);
 FV_DEF fv_jnode fv_json_first(const fv_json *j, fv_jnode n);
 FV_DEF fv_jnode fv_json_next(const fv_json *j, fv_jnode n);
 FV_DEF fv_jnode fv_json_at(const fv_json *j, fv_jnode n, int i);
@@ -646,7 +724,10 @@ FV_DEF double fv_json_number(const fv_json *j, fv_jnode n, double otherwise);
 FV_DEF int64_t fv_json_int(const fv_json *j, fv_jnode n, int64_t otherwise);
 FV_DEF int fv_json_bool(const fv_json *j, fv_jnode n, int otherwise);
 /* A growing text; zero is empty; NUL-terminated. */
-typedef struct fv_text { char *data; size_t size, capacity; } fv_text;
+typedef struct fv_text {
+    char *data;
+    size_t size, capacity;
+} fv_text;
 FV_DEF int fv_text_add(fv_ctx *c, fv_text *t, const char *format, ...);
 FV_DEF int fv_text_json_string(fv_ctx *c, fv_text *t, const char *s); /* quoted and escaped */
 FV_DEF void fv_text_free(fv_ctx *c, fv_text *t);
@@ -654,11 +735,13 @@ FV_DEF void fv_text_free(fv_ctx *c, fv_text *t);
 /* ======================================================================================================
  * >>safetensors -- a bag of named tensors in a mapped file, and writing one
  * ====================================================================================================== */
-#define FV_DTYPE_LIST(X) /* name in files, elements in a block, bytes of a block */                            \
-    X(F32, 1, 4) X(F64, 1, 8) X(F16, 1, 2) X(BF16, 1, 2) X(I8, 1, 1) X(I16, 1, 2) X(I32, 1, 4) X(I64, 1, 8)    \
-    X(U8, 1, 1) X(U16, 1, 2) X(U32, 1, 4) X(U64, 1, 8) X(BOOL, 1, 1) X(F8_E4M3, 1, 1) X(F8_E5M2, 1, 1)         \
-    X(Q4_0, 32, 18) X(Q4_1, 32, 20) X(Q5_0, 32, 22) X(Q5_1, 32, 24) X(Q8_0, 32, 34) X(Q4_K, 256, 144)          \
-    X(Q5_K, 256, 176) X(Q6_K, 256, 210)
+#define FV_DTYPE_LIST(X) /* name in files, elements in a block, bytes of a block */                          \
+    X(F32, 1, 4)                                                                                             \
+    X(F64, 1, 8)                                                                                             \
+    X(F16, 1, 2) X(BF16, 1, 2) X(I8, 1, 1) X(I16, 1, 2) X(I32, 1, 4) X(I64, 1, 8) X(U8, 1, 1) X(U16, 1, 2)   \
+        X(U32, 1, 4) X(U64, 1, 8) X(BOOL, 1, 1) X(F8_E4M3, 1, 1) X(F8_E5M2, 1, 1) X(Q4_0, 32, 18)            \
+            X(Q4_1, 32, 20) X(Q5_0, 32, 22) X(Q5_1, 32, 24) X(Q8_0, 32, 34) X(Q4_K, 256, 144)                \
+                X(Q5_K, 256, 176) X(Q6_K, 256, 210)
 typedef enum fv_dtype {
     FV_D_OTHER = 0, /* only inspected */
 #define FV__DTYPE_ENUM(name, block, bytes) FV_D_##name,
@@ -675,15 +758,15 @@ typedef struct fv_entry {
     int64_t count;            /* elements */
     int64_t dim[FV_MAX_RANK]; /* row-major, PyTorch's order (GGUF's reversed) */
     fv_dtype dtype;
-    uint8_t rank, file;       /* file: which shard */
-    uint16_t ggml_type;       /* the number in a GGUF file, of a type that is only inspected */
+    uint8_t rank, file; /* file: which shard */
+    uint16_t ggml_type; /* the number in a GGUF file, of a type that is only inspected */
 } fv_entry;
 /* fv_entry_dtype -- its dtype's name, "Q3_K" and the like for those that are only inspected */
 FV_DEF const char *fv_entry_dtype(const fv_entry *e);
 typedef struct fv_meta {
     const char *key;
-    const char *string;  /* or NULL */
-    double number;       /* of a number or bool */
+    const char *string; /* or NULL */
+    double number;      /* of a number or bool */
     int is_number;
     uint32_t type;       /* GGUF's type of the value, or of an array's elements */
     uint64_t count;      /* of an array's elements; 0 otherwise */
@@ -701,13 +784,23 @@ FV_DEF int fv_weights_meta_count(const fv_weights *w);
 FV_DEF int fv_weights_meta_at(const fv_weights *w, int i, fv_meta *m);
 FV_DEF const char *fv_weights_meta_string(const fv_weights *w, const char *key, const char *otherwise);
 FV_DEF double fv_weights_meta_number(const fv_weights *w, const char *key, double otherwise);
-typedef struct fv_save_entry { const char *name; fv_dtype dtype; int rank; const int64_t *dim; const void *data; } fv_save_entry;
+typedef struct fv_save_entry {
+    const char *name;
+    fv_dtype dtype;
+    int rank;
+    const int64_t *dim;
+    const void *data;
+} fv_save_entry;
 /* fv_safetensors_write -- atomically; metadata: key, value, ..., NULL; or NULL. errors  FV_EIO, FV_ENOMEM */
 FV_DEF int fv_safetensors_write(fv_ctx *c, const char *path, const fv_save_entry *entries, int count,
                                 const char *const *metadata);
 
 /* SHA-256, incremental or at once. source  FIPS 180-4 */
-typedef struct fv_sha { uint32_t h[8]; uint64_t bytes; uint8_t block[64]; } fv_sha;
+typedef struct fv_sha {
+    uint32_t h[8];
+    uint64_t bytes;
+    uint8_t block[64];
+} fv_sha;
 FV_DEF void fv_sha_start(fv_sha *s);
 FV_DEF void fv_sha_add(fv_sha *s, const void *data, size_t size);
 FV_DEF void fv_sha_end(fv_sha *s, uint8_t out[32]);
@@ -716,46 +809,60 @@ FV_DEF void fv_sha256(const void *data, size_t size, uint8_t out[32]);
 /* ======================================================================================================
  * >>gguf -- versions 2 and 3, opened by fv_weights_open
  * ====================================================================================================== */
-/* A GGUF's metadata are the fv_meta of its fv_weights; arrays (a tokenizer's words) stay raw bytes in the mapped file:
- * elements of type 8 are strings, each a u64 length and its bytes; 0..7, 10..12 are u8 i8 u16 i16 u32 i32 f32 bool u64 i64 f64.
+/* A GGUF's metadata are the fv_meta of its fv_weights; arrays (a tokenizer's words) stay raw bytes in the
+ * mapped file: elements of type 8 are strings, each a u64 length and its bytes; 0..7, 10..12 are u8 i8 u16
+ * i16 u32 i32 f32 bool u64 i64 f64.
  *   source  the GGUF specification of the ggml project */
-/* fv_weights_open -- by content, not by ending: safetensors, a sharded index (inside its own folder), GGUF; a folder means its
- * model.safetensors or model.safetensors.index.json. Stays mapped until closed. errors  FV_EIO, FV_EFORMAT, FV_ENOMEM */
+/* fv_weights_open -- by content, not by ending: safetensors, a sharded index (inside its own folder), GGUF; a
+ * folder means its model.safetensors or model.safetensors.index.json. Stays mapped until closed.
+ * errors  FV_EIO, FV_EFORMAT, FV_ENOMEM */
 FV_DEF fv_weights *fv_weights_open(fv_ctx *c, const char *path);
-/* fv_entry_read -- all elements as type `to`: f32, f64 or bf16 from any float or quantised dtype; i32, i64, u8 (and floats) from
- * whole numbers. errors  FV_EUNAVAILABLE for a dtype that is only inspected, FV_ESHAPE for a conversion that makes no sense */
+/* fv_entry_read -- all elements as type `to`: f32, f64 or bf16 from any float or quantised dtype; i32, i64,
+ * u8 (and floats) from whole numbers. errors  FV_EUNAVAILABLE for a dtype that is only inspected, FV_ESHAPE
+ * for a conversion that makes no sense */
 FV_DEF int fv_entry_read(fv_ctx *c, const fv_weights *w, const fv_entry *e, fv_type to, void *dst);
 
 /* ======================================================================================================
  * >>tokenizer -- text to an LLM's token numbers: byte-level BPE, as in a GGUF file
  * ====================================================================================================== */
-/* Digits are split one by one, then words as GPT-2's pattern says, then byte pairs are merged in the file's order. Bytes that are no
- * UTF-8 are encoded as they are, those that have no token are left out. Names of special tokens are text like any other.
+/* Digits are split one by one, then words as GPT-2's pattern says, then byte pairs are merged in the file's
+ * order. Bytes that are no UTF-8 are encoded as they are, those that have no token are left out. Names of
+ * special tokens are text like any other.
  *   source  Sennrich et al., arXiv:1508.07909; Radford et al., GPT-2 */
-typedef struct fv__merge { uint64_t key; int32_t id, rank; } fv__merge;
-typedef struct fv__candidate { int32_t rank, at, id, left, right; } fv__candidate;
+typedef struct fv__merge {
+    uint64_t key;
+    int32_t id, rank;
+} fv__merge;
+typedef struct fv__candidate {
+    int32_t rank, at, id, left, right;
+} fv__candidate;
 typedef struct fv_tokenizer {
-    int32_t count;        /* tokens */
-    size_t *start;        /* [count+1]: token i is bytes start[i]..start[i+1] */
+    int32_t count; /* tokens */
+    size_t *start; /* [count+1]: token i is bytes start[i]..start[i+1] */
     char *bytes;
-    int32_t *slot;        /* [mask+1]: token + 1 by hash of its bytes */
+    int32_t *slot; /* [mask+1]: token + 1 by hash of its bytes */
     uint64_t mask, merge_mask;
-    fv__merge *merge;     /* [merge_mask+1], by hash of the pair */
+    fv__merge *merge; /* [merge_mask+1], by hash of the pair */
     int32_t byte_id[256];
     int16_t byte_of[512];
     uint8_t ascii[128];
 } fv_tokenizer;
-/* fv_tokenizer_create -- from an open GGUF file, which may be closed then. errors  NULL: FV_EUSAGE (no such tokenizer in it), FV_EFORMAT */
+/* fv_tokenizer_create -- from an open GGUF file, which may be closed then. errors  NULL: FV_EUSAGE (no such
+ * tokenizer in it), FV_EFORMAT */
 FV_DEF fv_tokenizer *fv_tokenizer_create(fv_ctx *c, const fv_weights *w);
 FV_DEF void fv_tokenizer_destroy(fv_ctx *c, fv_tokenizer *t);
 FV_DEF int fv_tokenizer_size(const fv_tokenizer *t);
-/* fv_tokenizer_encode -- n bytes of text -> how many tokens; the first `most` of them into ids (may be NULL when most is 0).
- * fv_tokenizer_decode -- n ids -> how many bytes; the first `most` into text, without a 0 at the end. -1: an error, an unknown id */
-FV_DEF int64_t fv_tokenizer_encode(fv_ctx *c, const fv_tokenizer *t, const char *text, size_t n, int32_t *ids, int64_t most);
-FV_DEF int64_t fv_tokenizer_decode(const fv_tokenizer *t, const int32_t *ids, int64_t n, char *text, int64_t most);
+/* fv_tokenizer_encode -- n bytes of text -> how many tokens; the first `most` of them into ids (may be NULL
+ * when most is 0). fv_tokenizer_decode -- n ids -> how many bytes; the first `most` into text, without a 0 at
+ * the end. -1: an error, an unknown id */
+FV_DEF int64_t fv_tokenizer_encode(fv_ctx *c, const fv_tokenizer *t, const char *text, size_t n, int32_t *ids,
+                                   int64_t most);
+FV_DEF int64_t fv_tokenizer_decode(const fv_tokenizer *t, const int32_t *ids, int64_t n, char *text,
+                                   int64_t most);
 
 /* ======================================================================================================
- * >>image -- from 8-bit pictures to a network's input: resizing, evaluation crop, augmentation, mixup, positions
+ * >>image -- from 8-bit pictures to a network's input: resizing, evaluation crop, augmentation, mixup,
+ * positions
  * ====================================================================================================== */
 /* A picture here is u8 [height,width,channels], rows top to bottom, 1 to 4 channels, sides of 1 to 65535. */
 typedef enum fv_filter {
@@ -765,29 +872,34 @@ typedef enum fv_filter {
     FV_LANCZOS = 3  /* three lobes */
 } fv_filter;
 
-/* fv_image_resize -- a picture to dh x dw. Antialiased: where it shrinks, the filter widens by the same factor.
+/* fv_image_resize -- a picture to dh x dw. Antialiased: where it shrinks, the filter widens by the same
+ * factor.
  *   src  u8 [h,w,channels]
  *   dst  u8 [dh,dw,channels], apart from src
  *   ->   1, or 0 and FV_ESHAPE, FV_ENOMEM
- *   source  equal to Pillow's Image.resize byte for byte: coefficients in fixed point with 22 fractional bits, one axis
- *           after the other, rounded to 8 bits between them. Which comes first is Pillow 13's choice; older ones differ where
- *           the height shrinks by more than twice as many pixels as the width. Channels are independent: alpha is not
+ *   source  equal to Pillow's Image.resize byte for byte: coefficients in fixed point with 22 fractional
+ *   bits, one axis
+ *           after the other, rounded to 8 bits between them. Which comes first is Pillow 13's choice; older
+ *           ones differ where
+ *           the height shrinks by more than twice as many pixels as the width. Channels are independent:
+ *           alpha is not
  *           premultiplied */
-FV_DEF int fv_image_resize(fv_ctx *c, const uint8_t *src, int h, int w, int channels, uint8_t *dst, int dh, int dw,
-                           fv_filter filter);
+FV_DEF int fv_image_resize(fv_ctx *c, const uint8_t *src, int h, int w, int channels, uint8_t *dst, int dh,
+                           int dw, fv_filter filter);
 /* fv_image_resize_f32 -- the same filters in f32, without rounding or clamping.
  *   src  f32 [planes,h,w]
  *   dst  f32 [planes,dh,dw], apart from src
  *   source  torch's interpolate(antialias=True, align_corners=False) to 1e-5 */
-FV_DEF int fv_image_resize_f32(fv_ctx *c, const float *src, int planes, int h, int w, float *dst, int dh, int dw,
-                               fv_filter filter);
-/* fv_image_center_crop -- the middle dh x dw of a picture; black around it where it is smaller than that. An odd rest goes
- * where torchvision's CenterCrop lets it go (half to even). FV_ESHAPE. */
-FV_DEF int fv_image_center_crop(fv_ctx *c, const uint8_t *src, int h, int w, int channels, uint8_t *dst, int dh, int dw);
-/* fv_image_to_float -- u8 [h,w,channels] -> f32 [channels,h,w], (v/255 - mean[channel]) / std[channel], each step rounded
- * to f32 as torchvision does. */
-FV_DEF void fv_image_to_float(const uint8_t *src, int h, int w, int channels, const float *mean, const float *std,
-                              float *dst);
+FV_DEF int fv_image_resize_f32(fv_ctx *c, const float *src, int planes, int h, int w, float *dst, int dh,
+                               int dw, fv_filter filter);
+/* fv_image_center_crop -- the middle dh x dw of a picture; black around it where it is smaller than that. An
+ * odd rest goes where torchvision's CenterCrop lets it go (half to even). FV_ESHAPE. */
+FV_DEF int fv_image_center_crop(fv_ctx *c, const uint8_t *src, int h, int w, int channels, uint8_t *dst,
+                                int dh, int dw);
+/* fv_image_to_float -- u8 [h,w,channels] -> f32 [channels,h,w], (v/255 - mean[channel]) / std[channel], each
+ * step rounded to f32 as torchvision does. */
+FV_DEF void fv_image_to_float(const uint8_t *src, int h, int w, int channels, const float *mean,
+                              const float *std, float *dst);
 
 typedef enum fv_erase_mode {
     FV_ERASE_CONST = 0, /* zeros, after normalisation */
@@ -795,51 +907,60 @@ typedef enum fv_erase_mode {
     FV_ERASE_PIXEL = 2  /* one a value */
 } fv_erase_mode;
 
-/* What becomes of a picture. Zero: the default, or off where it says so; negative: truly zero, or off. The names are timm's
- * and torchvision's, and so is what they do. */
+/* What becomes of a picture. Zero: the default, or off where it says so; negative: truly zero, or off. The
+ * names are timm's and torchvision's, and so is what they do. */
 typedef struct fv_augment_desc {
     /* of fv_preprocess and fv_augment */
-    int size;               /* S: the result is f32 [C,S,S]; must be given */
-    int channels;           /* C; 0: the picture's own. Grey becomes 3 equal channels, 3 become grey (luma), 4 lose the last */
-    fv_filter filter;       /* 0: bicubic */
-    float mean[4], std[4];  /* by channel of the result, of values in [0,1]; 0: 0.5 */
+    int size; /* S: the result is f32 [C,S,S]; must be given */
+    /* C; 0: the picture's own. Grey becomes 3 equal channels, 3 become grey (luma), 4 lose the last */
+    int channels;
+    fv_filter filter;      /* 0: bicubic */
+    float mean[4], std[4]; /* by channel of the result, of values in [0,1]; 0: 0.5 */
     /* of fv_preprocess */
-    float crop_pct;         /* the shorter side becomes floor(S/crop_pct), then the centre is cropped; 0: 1; at most 1 */
+    /* the shorter side becomes floor(S/crop_pct), then the centre is cropped; 0: 1; at most 1 */
+    float crop_pct;
     /* of fv_augment: where to look. A random resized crop, or else the shorter side to S and a random crop */
-    float scale[2];         /* share of the picture's area that the crop takes; scale[0] 0: off; scale[1] 0: 1 */
-    float ratio[2];         /* its width over its height; 0: 3/4, 4/3 */
-    int padding;            /* black pixels put around the picture of shorter side S before the random crop; 0: none */
-    float hflip;            /* probability of mirroring left to right; 0: off */
+    /* share of the picture's area that the crop takes; scale[0] 0: off; scale[1] 0: 1 */
+    float scale[2];
+    float ratio[2]; /* its width over its height; 0: 3/4, 4/3 */
+    /* black pixels put around the picture of shorter side S before the random crop; 0: none */
+    int padding;
+    float hflip; /* probability of mirroring left to right; 0: off */
     /* of fv_augment: colours, each factor uniform in [max(0,1-x), 1+x], the three in random order; 0: off */
     float brightness, contrast, saturation;
     /* of fv_augment: random erasing, after normalisation */
-    float erase;            /* probability; 0: off */
-    float erase_area[2];    /* share of the picture; 0: 0.02, 1/3 */
-    float erase_ratio;      /* least height over width, its inverse the greatest; 0: 0.3 */
+    float erase;         /* probability; 0: off */
+    float erase_area[2]; /* share of the picture; 0: 0.02, 1/3 */
+    float erase_ratio;   /* least height over width, its inverse the greatest; 0: 0.3 */
     fv_erase_mode erase_mode;
 } fv_augment_desc;
 
-/* fv_augment_scratch_size -- bytes that fv_augment and fv_preprocess need for any picture up to h x w x channels. Returns 0 and
- * FV_EUSAGE or FV_ESHAPE where the desc makes no sense or does not fit such pictures: the check to do once, before workers
- * start. c may be NULL. */
+/* fv_augment_scratch_size -- bytes that fv_augment and fv_preprocess need for any picture up to h x w x
+ * channels. Returns 0 and FV_EUSAGE or FV_ESHAPE where the desc makes no sense or does not fit such pictures:
+ * the check to do once, before workers start. c may be NULL. */
 FV_DEF size_t fv_augment_scratch_size(fv_ctx *c, const fv_augment_desc *d, int h, int w, int channels);
 /* fv_augment -- a training picture: crop, flip, colour jitter, normalisation, random erasing, in that order.
- *   c        for its error and, where scratch is NULL, its memory. NULL from a worker thread: then nothing is shared and
- *            nothing allocated, any number of threads may call it at once, and a failure is told by the 0 alone
- *   r        where the numbers come from: the same (seed, stream, next) give the same result on any thread. One stream a
+ *   c        for its error and, where scratch is NULL, its memory. NULL from a worker thread: then nothing is
+ *            shared and
+ *            nothing allocated, any number of threads may call it at once, and a failure is told by the 0
+ *            alone
+ *   r        where the numbers come from: the same (seed, stream, next) give the same result on any thread.
+ *            One stream a
  *            picture and epoch is a good choice
  *   src      u8 [h,w,channels]
  *   dst      f32 [C,S,S]
  *   scratch  of fv_augment_scratch_size bytes, 64-byte aligned; NULL: taken from c
  *   ->       1, or 0 and FV_EUSAGE, FV_ESHAPE, FV_ENOMEM
- *   source   timm's transforms_imagenet_train, torchvision's RandomResizedCrop, RandomCrop, ColorJitter; Zhong et al.,
+ *   source   timm's transforms_imagenet_train, torchvision's RandomResizedCrop, RandomCrop, ColorJitter;
+ *            Zhong et al.,
  *            arXiv:1708.04896 */
-FV_DEF int fv_augment(fv_ctx *c, const fv_augment_desc *d, fv_rng *r, const uint8_t *src, int h, int w, int channels,
-                      float *dst, void *scratch);
-/* fv_preprocess -- the same for evaluation, without chance: shorter side to floor(S/crop_pct), centre crop, normalisation.
+FV_DEF int fv_augment(fv_ctx *c, const fv_augment_desc *d, fv_rng *r, const uint8_t *src, int h, int w,
+                      int channels, float *dst, void *scratch);
+/* fv_preprocess -- the same for evaluation, without chance: shorter side to floor(S/crop_pct), centre crop,
+ * normalisation.
  *   source  timm's transforms_imagenet_eval, on a picture as Pillow resizes it */
-FV_DEF int fv_preprocess(fv_ctx *c, const fv_augment_desc *d, const uint8_t *src, int h, int w, int channels, float *dst,
-                         void *scratch);
+FV_DEF int fv_preprocess(fv_ctx *c, const fv_augment_desc *d, const uint8_t *src, int h, int w, int channels,
+                         float *dst, void *scratch);
 
 /* Mixing a batch with itself backwards: picture i with picture batch-1-i. */
 typedef struct fv_mixup_desc {
@@ -852,34 +973,39 @@ typedef struct fv_mixup_desc {
  *   x        f32 [batch,channels,height,width]
  *   labels   i32 [batch], 0 to classes-1
  *   targets  f32 [batch,classes]: lam * smoothed(label) + (1-lam) * smoothed(label of the partner)
- *   ->       lam, 1 where nothing was mixed; for cutmix 1 - the share of the box that was really pasted. -1 and FV_EUSAGE, FV_ESHAPE
+ *   ->       lam, 1 where nothing was mixed; for cutmix 1 - the share of the box that was really pasted. -1
+ *   and FV_EUSAGE, FV_ESHAPE
  *   source   Zhang et al., arXiv:1710.09412; Yun et al., arXiv:1905.04899; timm's Mixup, mode batch */
-FV_DEF double fv_mixup(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, float *x, int batch, int channels, int height, int width,
-                       const int32_t *labels, int classes, float *targets);
+FV_DEF double fv_mixup(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, float *x, int batch, int channels,
+                       int height, int width, const int32_t *labels, int classes, float *targets);
 /* fv_mixup_targets -- the targets alone, for a given lam. 1, or 0 and FV_ESHAPE. */
-FV_DEF int fv_mixup_targets(fv_ctx *c, const int32_t *labels, int batch, int classes, double lam, float smoothing,
-                            float *targets);
+FV_DEF int fv_mixup_targets(fv_ctx *c, const int32_t *labels, int batch, int classes, double lam,
+                            float smoothing, float *targets);
 
 /* fv_resample_pos_embed -- position embeddings for another grid of patches, bicubic and antialiased.
  *   src  f32 [prefix_tokens + gh*gw, dim]; the prefix (class token) is copied as it is
  *   dst  f32 [prefix_tokens + dh*dw, dim], apart from src
  *   ->   1, or 0 and FV_ESHAPE, FV_ENOMEM
  *   source  timm's resample_abs_pos_embed, to 1e-5 */
-FV_DEF int fv_resample_pos_embed(fv_ctx *c, const float *src, int prefix_tokens, int gh, int gw, int dim, float *dst, int dh,
-                                 int dw);
+FV_DEF int fv_resample_pos_embed(fv_ctx *c, const float *src, int prefix_tokens, int gh, int gw, int dim,
+                                 float *dst, int dh, int dw);
 
 /* ======================================================================================================
  * >>clouds -- point clouds: farthest points, nearest neighbours, groups, augmentation
  * ====================================================================================================== */
 /* Clouds: points [B,N,3], f32. All: 1, or 0 and FV_ESHAPE, FV_ENOMEM.
- * fv_fps -- farthest point sampling: index [B,G]; the first is 0, each next the farthest from those before it, the lower index of
- * equal ones.  fv_knn -- the K nearest of each centre [B,G,3] by squared distance: index [B,G,K], nearest first, lower index first.
+ * fv_fps -- farthest point sampling: index [B,G]; the first is 0, each next the farthest from those before
+ * it, the lower index of equal ones.  fv_knn -- the K nearest of each centre [B,G,3] by squared distance:
+ * index [B,G,K], nearest first, lower index first.
  *   source  Qi et al., PointNet++, arXiv:1706.02413 */
 FV_DEF int fv_fps(fv_ctx *c, const float *points, int64_t B, int64_t N, int64_t G, int32_t *index);
-FV_DEF int fv_knn(fv_ctx *c, const float *points, int64_t B, int64_t N, const float *centre, int64_t G, int64_t K, int32_t *index);
-/* fv_point_groups -- x [B,N,3] -> the K nearest of G sampled centres, less the centre, [B,G,K,3]; *centres [B,G,3]. No gradient. */
+FV_DEF int fv_knn(fv_ctx *c, const float *points, int64_t B, int64_t N, const float *centre, int64_t G,
+                  int64_t K, int32_t *index);
+/* fv_point_groups -- x [B,N,3] -> the K nearest of G sampled centres, less the centre, [B,G,K,3]; *centres
+ * [B,G,3]. No gradient. */
 FV_DEF fv_tensor *fv_point_groups(fv_ctx *c, const fv_tensor *x, int G, int K, fv_tensor **centres);
-/* fv_points_augment -- in place: each axis scaled by 2/3..3/2, then moved by -0.2..0.2.  source  Point-BERT's fine-tuning */
+/* fv_points_augment -- in place: each axis scaled by 2/3..3/2, then moved by -0.2..0.2.  source  Point-BERT's
+ * fine-tuning */
 FV_DEF void fv_points_augment(fv_rng *r, float *points, int64_t n);
 
 /* ======================================================================================================
@@ -887,35 +1013,49 @@ FV_DEF void fv_points_augment(fv_rng *r, float *points, int64_t n);
  * ====================================================================================================== */
 /* The frozen stage's settings (see >>frozen). Zero is the default, or "as the LLM's file says". */
 typedef enum fv_llm_arch { FV_LLAMA = 0, FV_OPT } fv_llm_arch;
-typedef enum fv_residual { FV_RES_NONE = 0, FV_RES_INSIDE, FV_RES_OUTSIDE, FV_RES_BOTH, FV_RES_OUTSIDE_NN } fv_residual;
+typedef enum fv_residual {
+    FV_RES_NONE = 0,
+    FV_RES_INSIDE,
+    FV_RES_OUTSIDE,
+    FV_RES_BOTH,
+    FV_RES_OUTSIDE_NN
+} fv_residual;
 typedef enum fv_final_norm { FV_NORM_ONES = 0, FV_NORM_LOADED, FV_NORM_NONE } fv_final_norm;
 typedef enum fv_variant {
-    FV_VARIANT_LLM = 0, FV_VARIANT_BASE, FV_VARIANT_LINEAR, FV_VARIANT_MLP, FV_VARIANT_RANDOM, FV_VARIANT_SHUFFLED,
-    FV_VARIANT_FINETUNE, FV_VARIANT_SCRATCH
+    FV_VARIANT_LLM = 0,
+    FV_VARIANT_BASE,
+    FV_VARIANT_LINEAR,
+    FV_VARIANT_MLP,
+    FV_VARIANT_RANDOM,
+    FV_VARIANT_SHUFFLED,
+    FV_VARIANT_FINETUNE,
+    FV_VARIANT_SCRATCH
 } fv_variant;
 enum { FV_MAX_LAYERS = 64 };
 typedef struct fv_frozen_config {
     fv_llm_arch arch;
     int hidden_size, num_attention_heads, num_key_value_heads, intermediate_size;
-    int head_dim;         /* 0: hidden_size / num_attention_heads */
-    float rms_norm_eps;   /* layer_norm_eps for OPT; 0: the LLM's, else 1e-6 (OPT 1e-5) */
+    int head_dim;                          /* 0: hidden_size / num_attention_heads */
+    float rms_norm_eps;                    /* layer_norm_eps for OPT; 0: the LLM's, else 1e-6 (OPT 1e-5) */
     int layers[FV_MAX_LAYERS], num_layers; /* which blocks, in this order; 0: the LLM's last one */
     int rope, causal, only_mlp;
-    float rope_theta;     /* 0: the LLM's, else 10000 */
-    int rope_scaled;      /* the LLM's own config scales its rotary embedding, which we do not */
+    float rope_theta; /* 0: the LLM's, else 10000 */
+    int rope_scaled;  /* the LLM's own config scales its rotary embedding, which we do not */
     fv_final_norm final_norm;
     fv_residual residual;
     int norm_after, gelu; /* OPT: do_layer_norm_before is false; activation_function is gelu */
     fv_variant variant;
-    int after_block;      /* k+1 when the stage stands after the encoder's block k; 0: after the last */
-    /* F1 multiplied into the first block's q, k, v (LLaMA): 1, -1: always, never; 0: in training, where it saves
-     * work. See fv_frozen_forward */
+    int after_block; /* k+1 when the stage stands after the encoder's block k; 0: after the last */
+    /* F1 multiplied into the first block's q, k, v (LLaMA): 1, -1: always, never; 0: in training, where it
+     * saves work. See fv_frozen_forward */
     int fold;
 } fv_frozen_config;
 
-/* fv_frozen_config_parse -- reads the object `node`. strict: ours, an unknown key is refused and num_hidden_layers n stands for the
- * blocks 0..n-1; else an LLM's config.json: unknown keys are ignored. Returns 1, or 0 and FV_EUSAGE. */
-FV_DEF int fv_frozen_config_parse(fv_ctx *c, const fv_json *json, fv_jnode node, int strict, fv_frozen_config *config);
+/* fv_frozen_config_parse -- reads the object `node`. strict: ours, an unknown key is refused and
+ * num_hidden_layers n stands for the blocks 0..n-1; else an LLM's config.json: unknown keys are ignored.
+ * Returns 1, or 0 and FV_EUSAGE. */
+FV_DEF int fv_frozen_config_parse(fv_ctx *c, const fv_json *json, fv_jnode node, int strict,
+                                  fv_frozen_config *config);
 /* fv_variant_parse -- "llm", "base", ...; -1 for an unknown name. fv_variant_name is its inverse. */
 FV_DEF int fv_variant_parse(const char *name);
 FV_DEF const char *fv_variant_name(fv_variant v);
@@ -924,36 +1064,49 @@ typedef struct fv_model fv_model;
 /* What a network is made of; one per arch, found by its name in the config. */
 typedef struct fv_arch {
     const char *name;
-    int (*build)(fv_ctx *c, fv_model *m); /* makes m->net and the parameters from m->config; sets dim, num_classes; 1 or 0 */
-    int inputs;                           /* how many tensors forward wants */
+    /* makes m->net and the parameters from m->config; sets dim, num_classes; 1 or 0 */
+    int (*build)(fv_ctx *c, fv_model *m);
+    int inputs; /* how many tensors forward wants */
     fv_tensor *(*forward)(fv_ctx *c, fv_model *m, fv_tensor *const *input); /* -> logits */
     void (*free)(fv_ctx *c, fv_model *m); /* what m->net holds beside parameters; NULL: nothing */
 } fv_arch;
 
 struct fv_frozen;
-/* How a parameter starts. XAVIER: uniform by fan in and out (weights of rank 2). CONV: uniform in +-1/sqrt(fan_in), with the fan of the tensor before it for a bias. */
-typedef enum fv_init { FV_INIT_ZEROS = 0, FV_INIT_ONES, FV_INIT_TRUNC, FV_INIT_TINY, FV_INIT_CONV, FV_INIT_XAVIER } fv_init;
+/* How a parameter starts. XAVIER: uniform by fan in and out (weights of rank 2). CONV: uniform in
+ * +-1/sqrt(fan_in), with the fan of the tensor before it for a bias. */
+typedef enum fv_init {
+    FV_INIT_ZEROS = 0,
+    FV_INIT_ONES,
+    FV_INIT_TRUNC,
+    FV_INIT_TINY,
+    FV_INIT_CONV,
+    FV_INIT_XAVIER
+} fv_init;
 struct fv_model {
     const fv_arch *arch;
-    fv_json *config;           /* the whole document; keys are read by the arch */
-    fv_frozen_config stage;    /* the parsed `frozen`; completed in frozen->config */
-    fv_type type;              /* of parameters: f32, or f64 for gradient checks */
+    fv_json *config;        /* the whole document; keys are read by the arch */
+    fv_frozen_config stage; /* the parsed `frozen`; completed in frozen->config */
+    fv_type type;           /* of parameters: f32, or f64 for gradient checks */
     uint64_t seed;
-    fv_params params;          /* trained */
-    fv_params buffers;         /* saved but not trained: running statistics */
-    struct fv_frozen *frozen;  /* NULL: no stage */
-    void *net, *blocks;        /* the arch's own struct, and an array of it; both freed with the model */
-    fv_tensor *features;       /* output of F2 in the last forward, before an outside residual; NULL without a stage */
-    int dim;                   /* d, of the tokens that the stage sees */
+    fv_params params;         /* trained */
+    fv_params buffers;        /* saved but not trained: running statistics */
+    struct fv_frozen *frozen; /* NULL: no stage */
+    void *net, *blocks;       /* the arch's own struct, and an array of it; both freed with the model */
+    /* output of F2 in the last forward, before an outside residual; NULL without a stage */
+    fv_tensor *features;
+    int dim; /* d, of the tokens that the stage sees */
     int num_classes;
     /* of linear layers: FV_INIT_TRUNC, std 0.02, as the released code has it, unless the config says
-     * "linear_init":"xavier", which narrow networks want; FV_INIT_XAVIER in motion, vqa, retrieval, scene_qa */
+     * "linear_init":"xavier", which narrow networks want; FV_INIT_XAVIER in motion, vqa, retrieval,
+     * scene_qa */
     fv_init linear_init;
     float drop_path, dropout;
 };
 
-/* fv_model_param -- a trained tensor appended to m->params. TRUNC: truncated normal, std 0.02; TINY: normal, std 1e-6 */
-FV_DEF fv_tensor *fv_model_param(fv_ctx *c, fv_model *m, const char *name, int rank, const int64_t *dim, fv_init init);
+/* fv_model_param -- a trained tensor appended to m->params. TRUNC: truncated normal, std 0.02; TINY: normal,
+ * std 1e-6 */
+FV_DEF fv_tensor *fv_model_param(fv_ctx *c, fv_model *m, const char *name, int rank, const int64_t *dim,
+                                 fv_init init);
 
 /* fv_model_buffer -- [n], saved and loaded but not trained, filled with `value` */
 FV_DEF fv_tensor *fv_model_buffer(fv_ctx *c, fv_model *m, const char *name, int64_t n, double value);
@@ -963,41 +1116,60 @@ FV_DEF int fv_config_int(fv_ctx *c, const fv_model *m, const char *key, int othe
 FV_DEF float fv_config_float(fv_ctx *c, const fv_model *m, const char *key, float otherwise);
 FV_DEF int fv_config_bool(fv_ctx *c, const fv_model *m, const char *key, int otherwise);
 FV_DEF const char *fv_config_string(fv_ctx *c, const fv_model *m, const char *key, const char *otherwise);
-/* fv_config_known -- refuses a key that is neither in `keys` (NULL at the end) nor one that every network may have. */
+/* fv_config_known -- refuses a key that is neither in `keys` (NULL at the end) nor one that every network may
+ * have. */
 FV_DEF int fv_config_known(fv_ctx *c, const fv_model *m, const char *const *keys);
 
 /* ======================================================================================================
  * >>frozen -- the frozen stage: F1, blocks of a language model that are never trained, F2
  * ======================================================================================================
- * z [B,N,d] -> F1: d->D -> block(s) -> final norm -> F2: D->d -> z' [B,N,d].  Gradients flow through the blocks to F1 and to what
- * came before; the blocks' own weights get none (save in the variants finetune and scratch).
+ * z [B,N,d] -> F1: d->D -> block(s) -> final norm -> F2: D->d -> z' [B,N,d].  Gradients flow through the
+ * blocks to F1 and to what came before; the blocks' own weights get none (save in the variants finetune and
+ * scratch).
  *   source  Pang et al., arXiv:2310.12973; residual modes: Lai et al., arXiv:2403.17343 */
 
-/* The tensors of one block. LLaMA has no biases; OPT has no gate: its fc1 is FV_LLM_UP, its fc2 FV_LLM_DOWN. */
+/* The tensors of one block. LLaMA has no biases; OPT has no gate: its fc1 is FV_LLM_UP, its fc2
+ * FV_LLM_DOWN. */
 typedef enum fv_llm_slot {
-    FV_LLM_NORM1 = 0, FV_LLM_NORM1_BIAS,
-    FV_LLM_Q, FV_LLM_Q_BIAS, FV_LLM_K, FV_LLM_K_BIAS, FV_LLM_V, FV_LLM_V_BIAS, FV_LLM_O, FV_LLM_O_BIAS,
-    FV_LLM_NORM2, FV_LLM_NORM2_BIAS,
-    FV_LLM_GATE, FV_LLM_UP, FV_LLM_UP_BIAS, FV_LLM_DOWN, FV_LLM_DOWN_BIAS,
+    FV_LLM_NORM1 = 0,
+    FV_LLM_NORM1_BIAS,
+    FV_LLM_Q,
+    FV_LLM_Q_BIAS,
+    FV_LLM_K,
+    FV_LLM_K_BIAS,
+    FV_LLM_V,
+    FV_LLM_V_BIAS,
+    FV_LLM_O,
+    FV_LLM_O_BIAS,
+    FV_LLM_NORM2,
+    FV_LLM_NORM2_BIAS,
+    FV_LLM_GATE,
+    FV_LLM_UP,
+    FV_LLM_UP_BIAS,
+    FV_LLM_DOWN,
+    FV_LLM_DOWN_BIAS,
     FV_LLM_SLOTS
 } fv_llm_slot;
-typedef struct fv_llm_layer { fv_tensor *w[FV_LLM_SLOTS]; } fv_llm_layer; /* NULL: absent, or not loaded yet */
+/* NULL: absent, or not loaded yet */
+typedef struct fv_llm_layer {
+    fv_tensor *w[FV_LLM_SLOTS];
+} fv_llm_layer;
 
 struct fv_frozen {
     fv_frozen_config config; /* completed from the LLM's own settings */
     int dim;                 /* d, of the encoder's tokens */
     fv_type type, pack;      /* of F1, F2, norms; of the frozen matrices */
     uint64_t seed;
-    fv_params *params;       /* where F1, F2 and trained blocks were added */
-    fv_tensor *mapper1, *mapper2;      /* F1 [D,d], F2 [d,D] */
-    fv_tensor *mapper_residual;        /* [d,d] of the mode outside_nn, else NULL */
+    fv_params *params;                   /* where F1, F2 and trained blocks were added */
+    fv_tensor *mapper1, *mapper2;        /* F1 [D,d], F2 [d,D] */
+    fv_tensor *mapper_residual;          /* [d,d] of the mode outside_nn, else NULL */
     fv_tensor *mlp_norm, *mlp_norm_bias; /* [D] of the variant mlp */
-    fv_llm_layer *layer;     /* [config.num_layers] */
-    fv_tensor *norm, *norm_bias; /* [D] the final norm; NULL with `ones`: 1 and 0 */
-    int rope_interleaved;    /* follows the names of the file that the weights came from */
-    int loaded;              /* 1: every block is there */
-    fv_tensor *features;     /* output of F2 in the last forward, before an outside residual */
-    char sha256[65];         /* of the tensors as loaded, in hex; "" when there was no file */
+    fv_llm_layer *layer;                 /* [config.num_layers] */
+    fv_tensor *norm, *norm_bias;         /* [D] the final norm; NULL with `ones`: 1 and 0 */
+    int rope_interleaved;                /* follows the names of the file that the weights came from */
+    int loaded;                          /* 1: every block is there */
+    fv_tensor *features;                 /* output of F2 in the last forward, before an outside residual */
+    char sha256[65];                     /* of the tensors as loaded, in hex; "" when there was no file */
 };
 typedef struct fv_frozen fv_frozen;
 
@@ -1007,27 +1179,32 @@ typedef struct fv_frozen_desc {
     fv_type type;            /* 0: f32; f64 for gradient checks */
     fv_type pack;            /* precision of the frozen matrices: 0: as type; FV_BF16 */
     uint64_t seed;           /* of F1, F2 and of the variants random, shuffled, scratch */
-    fv_weights *llm;         /* a language model's file; NULL: fv_frozen_load comes later, or random, scratch: std 0.02 */
+    /* a language model's file; NULL: fv_frozen_load comes later, or random, scratch: std 0.02 */
+    fv_weights *llm;
 } fv_frozen_desc;
 
-/* fv_frozen_create -- makes F1 and F2 (`llama_dim_mapper1.weight`, `llama_dim_mapper2.weight`), appends them and whatever else is
- * trained to params (which must outlive the stage), and loads the blocks.
- *   errors  NULL: FV_EUSAGE (layers that do not exist, dims that do not fit), FV_EFORMAT, FV_EIO, FV_ENOMEM */
+/* fv_frozen_create -- makes F1 and F2 (`llama_dim_mapper1.weight`, `llama_dim_mapper2.weight`), appends them
+ * and whatever else is trained to params (which must outlive the stage), and loads the blocks.
+ *   errors  NULL: FV_EUSAGE (layers that do not exist, dims that do not fit), FV_EFORMAT, FV_EIO,
+ *   FV_ENOMEM */
 FV_DEF fv_frozen *fv_frozen_create(fv_ctx *c, const fv_frozen_desc *desc, fv_params *params);
 /* fv_frozen_destroy -- frees the frozen tensors; those in params stay the list's. */
 FV_DEF void fv_frozen_destroy(fv_ctx *c, fv_frozen *f);
-/* fv_frozen_load -- takes the blocks from w, under any prefix and HF's, Meta's, GGUF's or OPT's names. as_variant: 1: redraw or
- * shuffle them as config.variant says; 0: take them as they are (a checkpoint of ours). Returns 1, or 0 and an error. */
+/* fv_frozen_load -- takes the blocks from w, under any prefix and HF's, Meta's, GGUF's or OPT's names.
+ * as_variant: 1: redraw or shuffle them as config.variant says; 0: take them as they are (a checkpoint of
+ * ours). Returns 1, or 0 and an error. */
 FV_DEF int fv_frozen_load(fv_ctx *c, fv_frozen *f, fv_weights *w, int as_variant);
-/* fv_frozen_config_from_llm -- fills what is 0 in config from the file's own settings (GGUF metadata, config.json beside it, shapes):
- * dims, eps, theta, and the last block when no layers are named. Returns 1, or 0 and FV_EUSAGE. */
+/* fv_frozen_config_from_llm -- fills what is 0 in config from the file's own settings (GGUF metadata,
+ * config.json beside it, shapes): dims, eps, theta, and the last block when no layers are named. Returns 1,
+ * or 0 and FV_EUSAGE. */
 FV_DEF int fv_frozen_config_from_llm(fv_ctx *c, fv_frozen_config *config, fv_weights *llm);
 /* fv_frozen_has -- 1 when w holds blocks of a language model under names that we know. */
 FV_DEF int fv_frozen_has(fv_ctx *c, fv_weights *w);
 
-/* fv_frozen_forward -- z [B,N,d] -> [B,N,d] with the stage's residual mode; sets f->features. mask: u8 [B,N], 1: a valid token; NULL.
- * F1 is linear and RMSNorm scales a row, so rms(z F1) diag(g) W = (z/rms) (F1 diag(g) W): with many tokens and D far over d the first
- * block's q, k, v cost a fraction that way. Training does so where it saves work, evaluation never; config.fold forces it. */
+/* fv_frozen_forward -- z [B,N,d] -> [B,N,d] with the stage's residual mode; sets f->features. mask: u8 [B,N],
+ * 1: a valid token; NULL. F1 is linear and RMSNorm scales a row, so rms(z F1) diag(g) W = (z/rms) (F1 diag(g)
+ * W): with many tokens and D far over d the first block's q, k, v cost a fraction that way. Training does so
+ * where it saves work, evaluation never; config.fold forces it. */
 FV_DEF fv_tensor *fv_frozen_forward(fv_ctx *c, fv_frozen *f, fv_tensor *z, const fv_tensor *mask);
 /* fv_llm_block -- block number i of the stage's list (not of the LLM) on x [B,N,D] -> [B,N,D]. */
 FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, const fv_tensor *mask);
@@ -1044,12 +1221,14 @@ FV_DEF int64_t fv_frozen_numel(const fv_frozen *f);
 /* fv_arch_find -- the network of that name ("vit"); NULL. */
 FV_DEF const fv_arch *fv_arch_find(const char *name);
 
-/* fv_sample_frames -- sparse sampling: the clip of `total` frames in `frames` equal parts, one frame of each: at random (r), or, with
- * r NULL, view `segment` of `segments` evenly spread in each part. index [frames]. 1, or 0 when a count is none.
+/* fv_sample_frames -- sparse sampling: the clip of `total` frames in `frames` equal parts, one frame of each:
+ * at random (r), or, with r NULL, view `segment` of `segments` evenly spread in each part. index [frames]. 1,
+ * or 0 when a count is none.
  *   source  Wang et al., Temporal Segment Networks, arXiv:1608.00859 */
 FV_DEF int fv_sample_frames(fv_rng *r, int total, int frames, int segment, int segments, int32_t *index);
-/* fv_motion_loss -- y [B,K,2T+1] of the network motion, target f32 [B,T,2]: Huber loss (delta 1) of the future whose endpoint is nearest to
- * the target's, plus the cross-entropy of the scores to that one. fv_motion_best -- which one that is, for row b; end: x, y. */
+/* fv_motion_loss -- y [B,K,2T+1] of the network motion, target f32 [B,T,2]: Huber loss (delta 1) of the
+ * future whose endpoint is nearest to the target's, plus the cross-entropy of the scores to that one.
+ * fv_motion_best -- which one that is, for row b; end: x, y. */
 FV_DEF fv_tensor *fv_motion_loss(fv_ctx *c, fv_tensor *y, const fv_tensor *target);
 FV_DEF int fv_motion_best(const fv_tensor *y, int64_t b, const float *end);
 
@@ -1057,51 +1236,59 @@ FV_DEF int fv_motion_best(const fv_tensor *y, int64_t b, const float *end);
  * >>network -- a model from its config: create, load, run
  * ====================================================================================================== */
 typedef struct fv_model_desc {
-    fv_type type;    /* 0: f32; f64 for gradient checks */
-    fv_type pack;    /* precision of the frozen block's matrices: 0: as type; FV_BF16 */
-    uint64_t seed;   /* of the initialisation, and of the variants random and shuffled */
-    fv_weights *llm; /* where the frozen block comes from; NULL: fv_model_load finds it in the model's own file */
+    fv_type type;  /* 0: f32; f64 for gradient checks */
+    fv_type pack;  /* precision of the frozen block's matrices: 0: as type; FV_BF16 */
+    uint64_t seed; /* of the initialisation, and of the variants random and shuffled */
+    /* where the frozen block comes from; NULL: fv_model_load finds it in the model's own file */
+    fv_weights *llm;
 } fv_model_desc;
 /* fv_model_create -- a network with fresh parameters from a JSON config (n bytes). desc may be NULL.
- *   errors  NULL: FV_EFORMAT (not JSON), FV_EUSAGE (an unknown key or arch, values or an LLM that do not fit), FV_ENOMEM */
+ *   errors  NULL: FV_EFORMAT (not JSON), FV_EUSAGE (an unknown key or arch, values or an LLM that do not
+ *   fit), FV_ENOMEM */
 FV_DEF fv_model *fv_model_create(fv_ctx *c, const char *config, size_t n, const fv_model_desc *desc);
 FV_DEF void fv_model_destroy(fv_ctx *c, fv_model *m);
 /* fv_model_forward -- input -> logits [B,num_classes]; sets m->features. Inputs by arch:
  *   vit [B,C,H,W]   point_transformer [B,N,3]   video_vit [B,C,T,H,W]   vit3d, vivit [B,C,F,H,W]
  * fv_model_forward_many -- the same for networks of several inputs:
- *   motion     agents [B,A,V,4], mask u8 [B,A,V], lanes [B,L,W,7], mask u8 [B,L,W] -> [B,K,2T+1]: K futures (x,y of each step) of
- *              agent 0, and each one's score before softmax; "encoder" is "vectornet" or "mmtransformer" (see >>encoders)
+ *   motion     agents [B,A,V,4], mask u8 [B,A,V], lanes [B,L,W,7], mask u8 [B,L,W] -> [B,K,2T+1]: K futures
+ *              (x,y of each step) of
+ *              agent 0, and each one's score before softmax; "encoder" is "vectornet" or "mmtransformer" (see
+ *              >>encoders)
  *   vqa        ids i32 [B,L], mask u8 [B,L], images [B,C,H,W] -> [B,num_classes]
- *   retrieval  the same -> [B,1+2E]: a score of the pair, and the image's and the text's embedding, of length 1, for ranking;
+ *   retrieval  the same -> [B,1+2E]: a score of the pair, and the image's and the text's embedding, of length
+ *   1, for ranking;
  *              with ids [B*n,L] and n texts for each image, those of an image together, [B*n,1+2E]
  *   scene_qa   ids, mask, objects [B,O,F], mask u8 [B,O] -> [B,num_classes]
- *              "word_dim": n: the words' table is m->buffers' "text.embed.weight" [vocab_size,n], for you to fill; it is not trained
+ *              "word_dim": n: the words' table is m->buffers' "text.embed.weight" [vocab_size,n], for you to
+ *              fill; it is not trained
  * In a mask 1 is valid; what is masked has no influence. */
 FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input);
 FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const *input, int n);
-/* fv_model_load -- takes every parameter from w by its key, `prefix` before it ("" or "model."); the frozen block too when w holds it.
- * A position embedding of another grid is interpolated. Returns 1, or 0: FV_EUSAGE for a key that is missing or that no parameter
- * has, and for shapes and class counts that differ. */
+/* fv_model_load -- takes every parameter from w by its key, `prefix` before it ("" or "model."); the frozen
+ * block too when w holds it. A position embedding of another grid is interpolated. Returns 1, or 0: FV_EUSAGE
+ * for a key that is missing or that no parameter has, and for shapes and class counts that differ. */
 FV_DEF int fv_model_load(fv_ctx *c, fv_model *m, fv_weights *w, const char *prefix);
 /* fv_model_numel -- trained elements. */
 FV_DEF int64_t fv_model_numel(const fv_model *m);
-/* fv_model_pack -- for inference from here on: every weight matrix gets a copy in the product's layout, made once and not at each call.
- * type: FV_F32, or FV_BF16 for use under fv_autocast (nothing happens where the CPU has no such products). The matrices take no gradient
- * any more; results stay the same to the bit. Call it after loading, and again when the weights have changed. Returns 1, or 0 and
- * FV_ENOMEM. */
+/* fv_model_pack -- for inference from here on: every weight matrix gets a copy in the product's layout, made
+ * once and not at each call. type: FV_F32, or FV_BF16 for use under fv_autocast (nothing happens where the
+ * CPU has no such products). The matrices take no gradient any more; results stay the same to the bit. Call
+ * it after loading, and again when the weights have changed. Returns 1, or 0 and FV_ENOMEM. */
 FV_DEF int fv_model_pack(fv_ctx *c, fv_model *m, fv_type type);
 
 /* ======================================================================================================
  * >>train -- checkpoints that survive a kill at any instant
  * ====================================================================================================== */
-/* fv_checkpoint_save -- DIR/checkpoints/step-N/{model,optimizer}.safetensors and trainer_state.json, then DIR/latest, replaced
- * atomically; older checkpoints are removed after that. errors  FV_EIO, FV_ENOMEM */
+/* fv_checkpoint_save -- DIR/checkpoints/step-N/{model,optimizer}.safetensors and trainer_state.json, then
+ * DIR/latest, replaced atomically; older checkpoints are removed after that. errors  FV_EIO, FV_ENOMEM */
 FV_DEF int fv_checkpoint_save(fv_ctx *c, const char *dir, const fv_params *params, const fv_params *buffers,
                               const fv_optim *o, int64_t step);
-/* fv_checkpoint_load -- the newest whole one: parameters, buffers, moments. Returns its step, 0 when there is none, -1 and an
- * error when it does not fit. */
-FV_DEF int64_t fv_checkpoint_load(fv_ctx *c, const char *dir, fv_params *params, fv_params *buffers, fv_optim *o);
-/* fv_params_save, fv_params_load -- a safetensors file of these tensors under their names; metadata as fv_safetensors_write. */
+/* fv_checkpoint_load -- the newest whole one: parameters, buffers, moments. Returns its step, 0 when there is
+ * none, -1 and an error when it does not fit. */
+FV_DEF int64_t fv_checkpoint_load(fv_ctx *c, const char *dir, fv_params *params, fv_params *buffers,
+                                  fv_optim *o);
+/* fv_params_save, fv_params_load -- a safetensors file of these tensors under their names; metadata as
+ * fv_safetensors_write. */
 FV_DEF int fv_params_save(fv_ctx *c, const char *path, const fv_params *params, const fv_params *buffers,
                           const char *const *metadata);
 FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_params *buffers);
@@ -1161,8 +1348,9 @@ FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_par
 #define FV__CEIL(a, b) (((a) + (b)-1) / (b))
 #define FV__ROUND_UP(a, b) (FV__CEIL(a, b) * (b))
 
-/* CUDA: FV__KERNEL, FV__DEV and FV__METHOD begin a kernel, a function and a method for one, FV__HD a function for both sides; FV__CU(f) is f in
- * an op's table, or NULL without CUDA. FROZENVIS_CUDA_EMULATE: the includer has defined the runtime's names himself. */
+/* CUDA: FV__KERNEL, FV__DEV and FV__METHOD begin a kernel, a function and a method for one, FV__HD a function
+ * for both sides; FV__CU(f) is f in an op's table, or NULL without CUDA. FROZENVIS_CUDA_EMULATE: the includer
+ * has defined the runtime's names himself. */
 #ifdef FROZENVIS_CUDA
 #if !defined(__cplusplus) || !(defined(__CUDACC__) || defined(FROZENVIS_CUDA_EMULATE))
 #error "frozenvis.h: FROZENVIS_CUDA wants this file compiled as CUDA: nvcc -x cu"
@@ -1274,19 +1462,21 @@ typedef struct fv__pool { /* memory of one step: chunks cut into spans; see >>me
     int chunks;
     size_t used, peak;
 } fv__pool;
-enum { FV__POOL_STEP, FV__POOL_HOST, FV__POOLS }; /* what ops make; on a GPU context also what the host fills or reads */
+/* what ops make; on a GPU context also what the host fills or reads */
+enum { FV__POOL_STEP, FV__POOL_HOST, FV__POOLS };
 
 struct fv_ctx {
     fv_desc desc;
     fv_status status;
     char error[1024];
-    fv__block *blocks;      /* everything taken from the allocator */
+    fv__block *blocks; /* everything taken from the allocator */
     fv_memory_info memory;
     fv__pool pool[FV__POOLS];
     struct fv__device *device; /* NULL: the CPU computes; see >>device */
     struct fv__workers *workers;
     fv_isa isa;
-    char *scratch; /* threads * scratch_size bytes, for kernels; grown before a parallel region, never inside one */
+    /* threads * scratch_size bytes, for kernels; grown before a parallel region, never inside one */
+    char *scratch;
     size_t scratch_size;
     struct fv__tape *tape; /* see >>graph */
 };
@@ -1336,12 +1526,12 @@ static void fv__raw_free(fv_ctx *c, void *p, size_t size) {
 }
 
 static int fv__no_memory(fv_ctx *c, size_t size) {
-    return fv_fail(c, FV_ENOMEM, "out of memory: %zu more bytes were wanted, %zu are held%s", size, c->memory.now,
-                   c->desc.memory_limit ? " and a memory limit is set" : "");
+    return fv_fail(c, FV_ENOMEM, "out of memory: %zu more bytes were wanted, %zu are held%s", size,
+                   c->memory.now, c->desc.memory_limit ? " and a memory limit is set" : "");
 }
 
-/* The block's header stands in the 64 bytes before the pointer that the caller gets; the bytes between the allocator's
- * pointer and the header, at most 63, are counted in its size. */
+/* The block's header stands in the 64 bytes before the pointer that the caller gets; the bytes between the
+ * allocator's pointer and the header, at most 63, are counted in its size. */
 static void *fv__alloc_dirty(fv_ctx *c, size_t size) {
     if (c->status) return NULL;
     size_t whole = size + sizeof(fv__block) + 64 + sizeof(void *);
@@ -1404,9 +1594,9 @@ static void *fv__grow(fv_ctx *c, void *p, int count, int *capacity, size_t size)
     return q;
 }
 
-/* ---- the pool: memory of one step. Chunks come from the allocator and stay; each is a list of spans in the order of
- * their addresses, free ones merged with their neighbours. First fit, so the same step gets the same addresses, and a
- * chunk's untouched pages cost nothing. ---- */
+/* ---- the pool: memory of one step. Chunks come from the allocator and stay; each is a list of spans in the
+ * order of their addresses, free ones merged with their neighbours. First fit, so the same step gets the same
+ * addresses, and a chunk's untouched pages cost nothing. ---- */
 typedef struct fv__span {
     char *data;
     size_t size;
@@ -1442,9 +1632,11 @@ static void fv__device_reset(fv_ctx *c);
 
 static int fv__pool_grow(fv_ctx *c, int pool, size_t size) {
     fv__pool *p = &c->pool[pool];
-    size = FV__MAX(FV__ROUND_UP(size, (size_t)1 << 21), (size_t)(pool == FV__POOL_STEP ? FV__POOL_CHUNK : FV__HOST_CHUNK));
+    size = FV__MAX(FV__ROUND_UP(size, (size_t)1 << 21),
+                   (size_t)(pool == FV__POOL_STEP ? FV__POOL_CHUNK : FV__HOST_CHUNK));
     if (p->chunks == FV__COUNT(p->first_chunk)) return fv__no_memory(c, size);
-    char *data = (char *)(c->device ? fv__device_alloc(c, size, pool == FV__POOL_HOST) : fv__alloc_dirty(c, size));
+    char *data =
+        (char *)(c->device ? fv__device_alloc(c, size, pool == FV__POOL_HOST) : fv__alloc_dirty(c, size));
     fv__span *s = data ? fv__span_new(c, pool, data, size, p->chunks) : NULL;
     if (!s) {
         if (c->device) fv__device_free(c, data);
@@ -1453,7 +1645,8 @@ static int fv__pool_grow(fv_ctx *c, int pool, size_t size) {
     }
 #ifdef MADV_HUGEPAGE
     uintptr_t page = ((uintptr_t)data + 4095) & ~(uintptr_t)4095; /* fewer page faults and TLB misses */
-    if (!c->device) madvise((void *)page, (size_t)((uintptr_t)data + size - page) & ~(size_t)4095, MADV_HUGEPAGE);
+    if (!c->device)
+        madvise((void *)page, (size_t)((uintptr_t)data + size - page) & ~(size_t)4095, MADV_HUGEPAGE);
 #endif
     p->chunk_size[p->chunks] = size;
     p->first_chunk[p->chunks++] = s;
@@ -1547,7 +1740,8 @@ FV_DEF fv_ctx *fv_create(const fv_desc *desc) {
     if (!c) return NULL;
     *c = start;
     c->memory.now = c->memory.peak = sizeof *c;
-    if (fv__cpu_choose(c) && fv__threads_start(c) && fv__tape_start(c) && c->desc.device != FV_CPU) fv__device_open(c);
+    if (fv__cpu_choose(c) && fv__threads_start(c) && fv__tape_start(c) && c->desc.device != FV_CPU)
+        fv__device_open(c);
     return c;
 }
 
@@ -1575,7 +1769,8 @@ FV_DEF int fv_file_open(fv_ctx *c, const char *path, fv_file *f) {
     struct stat st;
     if (fd < 0) return fv_fail(c, FV_EIO, "%s: cannot be opened: %s", path, strerror(errno));
     if (fstat(fd, &st) < 0 || S_ISDIR(st.st_mode)) {
-        fv_fail(c, FV_EIO, "%s: cannot be read: %s", path, S_ISDIR(st.st_mode) ? "it is a folder" : strerror(errno));
+        fv_fail(c, FV_EIO, "%s: cannot be read: %s", path,
+                S_ISDIR(st.st_mode) ? "it is a folder" : strerror(errno));
         close(fd);
         return 0;
     }
@@ -1683,8 +1878,9 @@ FV_DEF int fv_write_file(fv_ctx *c, const char *path, const void *data, size_t s
 /* ======================================================================================================
  * >>threads (implementation)
  * ====================================================================================================== */
-/* ---- platform: threads. One function, fv_parallel, over our pool on pthreads, OpenMP, a caller's pool, or none. Jobs are
- * numbered and cut the same way for any thread count; which worker runs which job is left to an atomic counter. ---- */
+/* ---- platform: threads. One function, fv_parallel, over our pool on pthreads, OpenMP, a caller's pool, or
+ * none. Jobs are numbered and cut the same way for any thread count; which worker runs which job is left to
+ * an atomic counter. ---- */
 typedef struct fv__workers {
     fv_ctx *c;
     int count; /* the caller included */
@@ -1703,7 +1899,10 @@ typedef struct fv__workers {
 } fv__workers;
 
 #if !defined(FROZENVIS_NO_THREADS) && !defined(FROZENVIS_OPENMP)
-typedef struct fv__worker { fv__workers *w; int index; } fv__worker;
+typedef struct fv__worker {
+    fv__workers *w;
+    int index;
+} fv__worker;
 
 static inline void fv__pause(void) {
 #ifdef FV__X86
@@ -1721,7 +1920,8 @@ static void fv__run_jobs(fv__workers *w, int index) {
     }
 }
 
-/* Waits for a batch newer than `seen`: spins for some microseconds, since the next op follows at once, then sleeps. */
+/* Waits for a batch newer than `seen`: spins for some microseconds, since the next op follows at once, then
+ * sleeps. */
 static uint32_t fv__wait_round(fv__workers *w, uint32_t seen) {
     uint32_t now;
     for (int i = 0; i < w->spin; i++) {
@@ -1730,7 +1930,8 @@ static uint32_t fv__wait_round(fv__workers *w, uint32_t seen) {
     }
     pthread_mutex_lock(&w->lock);
     w->sleeping++;
-    while ((now = __atomic_load_n(&w->round, __ATOMIC_ACQUIRE)) == seen) pthread_cond_wait(&w->wake, &w->lock);
+    while ((now = __atomic_load_n(&w->round, __ATOMIC_ACQUIRE)) == seen)
+        pthread_cond_wait(&w->wake, &w->lock);
     w->sleeping--;
     pthread_mutex_unlock(&w->lock);
     return now;
@@ -1788,7 +1989,8 @@ static int fv__threads_start(fv_ctx *c) {
     for (int i = 1; i < w->count; i++) {
         me[i].w = w, me[i].index = i;
         if (pthread_create(&w->thread[i], NULL, fv__worker_main, &me[i]) != 0)
-            return fv_fail(c, FV_EUNAVAILABLE, "a thread could not be started: number %d of %d", i + 1, w->count);
+            return fv_fail(c, FV_EUNAVAILABLE, "a thread could not be started: number %d of %d", i + 1,
+                           w->count);
         w->started = i;
     }
 #endif
@@ -1837,7 +2039,8 @@ FV_DEF void fv_parallel(fv_ctx *c, int jobs, void (*job)(void *arg, int i, int w
 #endif
 }
 
-/* Bytes for each worker that a kernel may use; called before fv_parallel, since nothing allocates inside it. */
+/* Bytes for each worker that a kernel may use; called before fv_parallel, since nothing allocates inside
+ * it. */
 static void fv__scratch_reserve(fv_ctx *c, size_t bytes_per_thread) {
     size_t n = FV__ROUND_UP(bytes_per_thread, (size_t)4096);
     if (n <= c->scratch_size) return;
@@ -1846,7 +2049,9 @@ static void fv__scratch_reserve(fv_ctx *c, size_t bytes_per_thread) {
     c->scratch = (char *)fv__alloc_dirty(c, n * (size_t)fv_threads(c));
     if (c->scratch) c->scratch_size = n;
 }
-static void *fv__scratch(const fv_ctx *c, int worker) { return c->scratch + (size_t)worker * c->scratch_size; }
+static void *fv__scratch(const fv_ctx *c, int worker) {
+    return c->scratch + (size_t)worker * c->scratch_size;
+}
 
 /* ======================================================================================================
  * >>cpu (implementation)
@@ -1910,7 +2115,8 @@ FV_DEF double fv_now(void) {
  * ====================================================================================================== */
 static inline FV__HD void fv__philox(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t out[4]) {
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-    uint32_t x0 = (uint32_t)counter, x1 = (uint32_t)(counter >> 32), x2 = (uint32_t)stream, x3 = (uint32_t)(stream >> 32);
+    uint32_t x0 = (uint32_t)counter, x1 = (uint32_t)(counter >> 32), x2 = (uint32_t)stream,
+             x3 = (uint32_t)(stream >> 32);
     for (int round = 0; round < 10; round++) {
         uint64_t p = (uint64_t)0xD2511F53u * x0, q = (uint64_t)0xCD9E8D57u * x2;
         x0 = (uint32_t)(q >> 32) ^ x1 ^ k0, x1 = (uint32_t)q;
@@ -1919,7 +2125,9 @@ static inline FV__HD void fv__philox(uint64_t seed, uint64_t stream, uint64_t co
     }
     out[0] = x0, out[1] = x1, out[2] = x2, out[3] = x3;
 }
-FV_DEF void fv_philox(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t out[4]) { fv__philox(seed, stream, counter, out); }
+FV_DEF void fv_philox(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t out[4]) {
+    fv__philox(seed, stream, counter, out);
+}
 
 FV_DEF uint32_t fv_random_u32(uint64_t seed, uint64_t stream, uint64_t i) {
     uint32_t w[4];
@@ -1942,7 +2150,8 @@ FV_DEF float fv_rng_normal(fv_rng *r) { return fv_random_normal(r->seed, r->stre
 
 FV_DEF uint32_t fv_rng_below(fv_rng *r, uint32_t n) {
     if (!n) return 0;
-    uint32_t limit = UINT32_MAX - UINT32_MAX % n, x; /* a multiple of n: words from there on are drawn again */
+    /* a multiple of n: words from there on are drawn again */
+    uint32_t limit = UINT32_MAX - UINT32_MAX % n, x;
     do x = fv_rng_u32(r);
     while (x >= limit);
     return x % n;
@@ -1956,8 +2165,8 @@ FV_DEF void fv_rng_shuffle(fv_rng *r, int32_t *a, int n) {
     }
 }
 
-/* Gamma(alpha) by Marsaglia and Tsang, "A simple method for generating gamma variables", 2000; alpha < 1 by the boost
- * Gamma(alpha) = Gamma(alpha+1) * U^(1/alpha). */
+/* Gamma(alpha) by Marsaglia and Tsang, "A simple method for generating gamma variables", 2000; alpha < 1 by
+ * the boost Gamma(alpha) = Gamma(alpha+1) * U^(1/alpha). */
 static double fv__rng_gamma(fv_rng *r, double alpha) {
     double boost = 1;
     if (alpha < 1) boost = pow((double)fv_rng_uniform(r) + 1e-12, 1 / alpha), alpha += 1;
@@ -1976,30 +2185,37 @@ FV_DEF float fv_rng_beta(fv_rng *r, float alpha) {
 }
 
 /* ======================================================================================================
- * >>kernels (implementation) -- one text, compiled once per ISA: this header includes itself with FV__PASS set
- * ====================================================================================================== */
-/* P of GELU's Phi (over x^2 <= 5.5^2) and of its slope (6^2), see vhalf_odd: our own least-maximum fits of x P, rounded one at a time */
-static const float fv__phi_coef[] = {
-    0.1285519302f,  -0.06417234242f, 0.04773763567f,  -0.03879262507f, 0.03207035735f,  -0.02605018951f, 0.02036320232f,  -0.01498885639f,
-    0.01023334824f, -0.00684748264f, 0.004611695185f, -0.002379216719f, 7.287348853e-4f, -5.576563417e-4f, 6.287503056e-4f, -2.281868656e-4f};
-static const float fv__slope_coef[] = {
-    0.1178977638f,   -0.05934276432f, 0.04605762661f,  -0.04236707091f, 0.04455707967f,  -0.05091849715f, 0.05867918953f,
-    -0.06441131234f, 0.06694955379f,  -0.06544470042f, 0.05417923629f,  -0.03689573333f, 0.03189898282f,  -0.03238430247f,
-    0.01549452823f,  0.001302995835f, 0.002198678441f, -0.00681417156f, 0.002696256619f};
+ * >>kernels (implementation) -- one text, compiled once per ISA: this header includes itself with FV__PASS
+ * set ======================================================================================================
+ * */
+/* P of GELU's Phi (over x^2 <= 5.5^2) and of its slope (6^2), see vhalf_odd: our own least-maximum fits of x
+ * P, rounded one at a time */
+static const float fv__phi_coef[] = {0.1285519302f,   -0.06417234242f,  0.04773763567f,  -0.03879262507f,
+                                     0.03207035735f,  -0.02605018951f,  0.02036320232f,  -0.01498885639f,
+                                     0.01023334824f,  -0.00684748264f,  0.004611695185f, -0.002379216719f,
+                                     7.287348853e-4f, -5.576563417e-4f, 6.287503056e-4f, -2.281868656e-4f};
+static const float fv__slope_coef[] = {0.1178977638f,   -0.05934276432f, 0.04605762661f, -0.04236707091f,
+                                       0.04455707967f,  -0.05091849715f, 0.05867918953f, -0.06441131234f,
+                                       0.06694955379f,  -0.06544470042f, 0.05417923629f, -0.03689573333f,
+                                       0.03189898282f,  -0.03238430247f, 0.01549452823f, 0.001302995835f,
+                                       0.002198678441f, -0.00681417156f, 0.002696256619f};
 
-/* One step of AdamW: the gradient's factor, decay rates of both moments, what is left of a weight, the step over the first moment's
- * correction, 1/sqrt of the second's */
-typedef struct fv__adamw_step { float scale, beta1, beta2, keep, step, root, eps; } fv__adamw_step;
+/* One step of AdamW: the gradient's factor, decay rates of both moments, what is left of a weight, the step
+ * over the first moment's correction, 1/sqrt of the second's */
+typedef struct fv__adamw_step {
+    float scale, beta1, beta2, keep, step, root, eps;
+} fv__adamw_step;
 
-/* What each pass makes: a table of functions on raw pointers. T is float, or double in the pass for gradient checks. */
+/* What each pass makes: a table of functions on raw pointers. T is float, or double in the pass for gradient
+ * checks. */
 typedef struct fv__kernels {
     /* rows: elementwise and per-row functions on T (see the text below for what each computes) */
     void (*add)(void *y, const void *a, const void *b, int64_t n); /* y may be a or b, here and below */
     void (*sub)(void *y, const void *a, const void *b, int64_t n);
     void (*mul)(void *y, const void *a, const void *b, int64_t n);
-    void (*muladd)(void *y, const void *a, const void *b, int64_t n);     /* y += a*b */
-    void (*axpy)(void *y, const void *x, double s, int64_t n);            /* y += s*x */
-    void (*scale)(void *y, const void *x, double s, int64_t n);           /* y = s*x */
+    void (*muladd)(void *y, const void *a, const void *b, int64_t n);      /* y += a*b */
+    void (*axpy)(void *y, const void *x, double s, int64_t n);             /* y += s*x */
+    void (*scale)(void *y, const void *x, double s, int64_t n);            /* y = s*x */
     void (*affine)(void *y, const void *x, double s, double t, int64_t n); /* y = s*x + t */
     void (*vec_exp)(void *y, const void *x, int64_t n);
     void (*vec_erf)(void *y, const void *x, int64_t n);
@@ -2016,27 +2232,33 @@ typedef struct fv__kernels {
     double (*sum)(const void *x, int64_t n);
     double (*dot)(const void *a, const void *b, int64_t n);
     double (*row_max)(const void *x, int64_t n);
-    double (*softmax_exp)(void *row, int64_t n, double scale, double shift); /* row = exp(row*scale - shift) -> its sum */
+    /* row = exp(row*scale - shift) -> its sum */
+    double (*softmax_exp)(void *row, int64_t n, double scale, double shift);
     double (*exp_sum)(const void *x, int64_t n, double shift);
     void (*softmax_grad)(void *gx, const void *y, const void *gy, int64_t n);
-    void (*layernorm)(void *y, const void *x, const void *w, const void *b, int64_t n, double eps, double *mean_rstd);
+    void (*layernorm)(void *y, const void *x, const void *w, const void *b, int64_t n, double eps,
+                      double *mean_rstd);
     void (*rmsnorm)(void *y, const void *x, const void *w, int64_t n, double eps, double *rstd);
-    void (*norm_grad)(void *gx, const void *x, const void *gy, const void *w, int64_t n, double mean, double rstd,
-                      int centred);
+    void (*norm_grad)(void *gx, const void *x, const void *gy, const void *w, int64_t n, double mean,
+                      double rstd, int centred);
     void (*norm_sums)(void *gw, void *gb, const void *x, const void *gy, int64_t n, double mean, double rstd);
     void (*adamw)(void *w, void *m, void *v, const void *g, int64_t n, const fv__adamw_step *s);
     /* gemm: see >>gemm. mr x nr is the tile one call of the micro-kernel computes */
     int mr, nr;
-    /* rows, cols: how much of the tile is wanted; where both are at most half of it, no more is computed. exact: no more is stored
-     * either, else out has room for all of the tile */
-    void (*tile)(int64_t rows, int64_t cols, int exact, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias,
-                 const void *from, int64_t from_ld, void *out, int64_t ld);
+    /* rows, cols: how much of the tile is wanted; where both are at most half of it, no more is computed.
+     * exact: no more is stored either, else out has room for all of the tile */
+    void (*tile)(int64_t rows, int64_t cols, int exact, int64_t k, const void *a, int64_t rs, int64_t cs,
+                 const void *b, int64_t ldb, const void *bias, const void *from, int64_t from_ld, void *out,
+                 int64_t ld);
     void (*pack)(void *dst, const void *src, int64_t rs, int64_t cs, int rows, int64_t k, int width);
-    /* rows of src that are the panels' own: k rows of cols numbers, cs apart, to panels of width columns, `panel` numbers apart */
-    void (*pack_columns)(void *dst, int64_t panel, const void *src, int64_t cs, int64_t cols, int64_t k, int width);
+    /* rows of src that are the panels' own: k rows of cols numbers, cs apart, to panels of width columns,
+     * `panel` numbers apart */
+    void (*pack_columns)(void *dst, int64_t panel, const void *src, int64_t cs, int64_t cols, int64_t k,
+                         int width);
     void (*panel_sums)(double *sums, const void *panel, int64_t k); /* sums[mr] += a panel's sums over k */
     /* d = (or, with least, the smaller of d and) squared distance of each point to (px,py,pz); f32 */
-    void (*distances)(void *d, const void *x, const void *y, const void *z, int64_t n, double px, double py, double pz, int least);
+    void (*distances)(void *d, const void *x, const void *y, const void *z, int64_t n, double px, double py,
+                      double pz, int least);
     /* attention's rows: see the text */
     void (*softmax_row)(void *row, int64_t n, int64_t room, double scale, void *stat, uint16_t *half);
     void (*softmax_again)(void *row, int64_t n, int64_t room, double scale, const void *stat, uint16_t *half);
@@ -2054,12 +2276,14 @@ typedef struct fv__kernels {
 #if defined(__clang__)
 #define FV__UNROLL _Pragma("unroll")
 #else
-#define FV__UNROLL _Pragma("GCC unroll 32") /* at -O2 gcc leaves the loops over sums rolled, and spills them */
+#define FV__UNROLL                                                                                           \
+    _Pragma("GCC unroll 32") /* at -O2 gcc leaves the loops over sums rolled, and spills them */
 #endif
 #ifndef FV__OPAQUE
 #ifdef __GNUC__
 #define FV__ALWAYS_INLINE __attribute__((always_inline)) inline
-#define FV__OPAQUE(x) __asm__("" : "+r"(x)) /* the compiler may not work out how it was made, and keeps it in a register */
+#define FV__OPAQUE(x)                                                                                        \
+    __asm__("" : "+r"(x)) /* the compiler may not work out how it was made, and keeps it in a register */
 #else
 #define FV__OPAQUE(x) ((void)0)
 #define FV__ALWAYS_INLINE inline
@@ -2105,7 +2329,8 @@ typedef struct fv__kernels {
 #define FV__SUB(a, b) ((a) - (b))
 #define FV__MUL(a, b) ((a) * (b))
 #define FV__DIV(a, b) ((a) / (b))
-#define FV__FMA(a, b, c) ((FV__T)((double)(a) * (double)(b) + (double)(c))) /* one rounding, as the instruction has */
+#define FV__FMA(a, b, c)                                                                                     \
+    ((FV__T)((double)(a) * (double)(b) + (double)(c))) /* one rounding, as the instruction has */
 #define FV__FNMA(a, b, c) ((c) - (a) * (b))
 #define FV__VMAX(a, b) ((a) > (b) ? (a) : (b))
 #define FV__VMIN(a, b) ((a) < (b) ? (a) : (b))
@@ -2125,7 +2350,8 @@ typedef struct fv__kernels {
 #define FV__W 8
 #define FV__LD(p) _mm256_loadu_ps(p)
 #define FV__ST(p, v) _mm256_storeu_ps(p, v)
-#define FV__MASK8(n) _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+#define FV__MASK8(n)                                                                                         \
+    _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
 #define FV__LDN(p, n) _mm256_maskload_ps(p, FV__MASK8(n))
 #define FV__STN(p, v, n) _mm256_maskstore_ps(p, FV__MASK8(n), v)
 #define FV__SET1(x) _mm256_set1_ps((float)(x))
@@ -2140,8 +2366,9 @@ typedef struct fv__kernels {
 #define FV__SELECT_LT(a, b, x, y) _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ))
 #define FV__SQRT(a) _mm256_sqrt_ps(a)
 #define FV__ROUND(a) _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
-#define FV__EXP2I(a)                                                                                           \
-    _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127)), 23))
+#define FV__EXP2I(a)                                                                                         \
+    _mm256_castsi256_ps(                                                                                     \
+        _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127)), 23))
 #define FV__FOLD(v) (v)
 #define FV__FOLD_MAX(v) (v)
 
@@ -2164,7 +2391,7 @@ typedef struct fv__kernels {
 #define FV__VMIN(a, b) _mm512_maskz_min_ps((__mmask16)-1, a, b)
 #define FV__SELECT_LT(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x)
 #define FV__SQRT(a) _mm512_maskz_sqrt_ps((__mmask16)-1, a)
-#define FV__ROUND(a) /* of |a| < 2^31; roundscale would do, but gcc warns of its mask at -O0 */                 \
+#define FV__ROUND(a) /* of |a| < 2^31; roundscale would do, but gcc warns of its mask at -O0 */              \
     _mm512_maskz_cvtepi32_ps((__mmask16)-1, _mm512_maskz_cvtps_epi32((__mmask16)-1, a))
 #define FV__SCALEF(a, n) _mm512_maskz_scalef_ps((__mmask16)-1, a, n) /* a 2^n */
 #define FV__FOLD(v) _mm256_add_ps(FV__HALF(v, 0), FV__HALF(v, 1))
@@ -2242,18 +2469,20 @@ FV__TARGET static inline FV__V FV__FN(keep)(FV__V v, int64_t left) {
 #endif
 }
 
-/* ---- exp and erf of each lane. The coefficients are our own least-maximum fits, rounded one at a time to f32 and the rest
- * fitted again. f64 takes the C library's. ---- */
+/* ---- exp and erf of each lane. The coefficients are our own least-maximum fits, rounded one at a time to
+ * f32 and the rest fitted again. f64 takes the C library's. ---- */
 #if FV__PASS == FV__PASS_F64
 static inline double FV__FN(vexp)(double x) { return exp(x); }
 static inline double FV__FN(verf)(double x) { return erf(x); }
 #else
-/* e^x = 2^n e^r with n = round(x/ln 2), |r| <= ln(2)/2. 2^n is applied in two factors so that the ends become 0 and infinity;
- * a NaN stays one in r. Constants come first in VMAX, which gives its second operand when one is a NaN. */
+/* e^x = 2^n e^r with n = round(x/ln 2), |r| <= ln(2)/2. 2^n is applied in two factors so that the ends become
+ * 0 and infinity; a NaN stays one in r. Constants come first in VMAX, which gives its second operand when one
+ * is a NaN. */
 FV__TARGET static inline FV__V FV__FN(vexp)(FV__V x) {
     x = FV__VMIN(FV__SET1(90.0f), FV__VMAX(FV__SET1(-106.0f), x));
     FV__V n = FV__ROUND(FV__MUL(x, FV__SET1(1.44269504f)));
-    FV__V r = FV__FNMA(n, FV__SET1(0.693145752f), x); /* ln 2 = 22713/2^15 + the next term; n times the first is exact */
+    /* ln 2 = 22713/2^15 + the next term; n times the first is exact */
+    FV__V r = FV__FNMA(n, FV__SET1(0.693145752f), x);
     r = FV__FNMA(n, FV__SET1(1.42860682e-6f), r);
     FV__V q = FV__FMA(FV__SET1(1.382144634e-3f), r, FV__SET1(8.368661627e-3f));
     q = FV__FMA(q, r, FV__SET1(4.166825488e-2f));
@@ -2269,7 +2498,8 @@ FV__TARGET static inline FV__V FV__FN(vexp)(FV__V x) {
     return FV__MUL(FV__MUL(q, FV__EXP2I(half)), FV__EXP2I(FV__SUB(n, half)));
 #endif
 }
-/* |x| < 1: x + x P(x^2); beyond: 1 - exp(Q(|x|-1)), Q fitted to log erfc on [1,4]; erf rounds to 1 from 4 on */
+/* |x| < 1: x + x P(x^2); beyond: 1 - exp(Q(|x|-1)), Q fitted to log erfc on [1,4]; erf rounds to 1 from 4
+ * on */
 FV__TARGET static inline FV__V FV__FN(verf)(FV__V x) {
     FV__V zero = FV__SET1(0.0f), one = FV__SET1(1.0f), u = FV__MUL(x, x);
     FV__V a = FV__VMAX(FV__SUB(zero, x), x), d = FV__VMIN(FV__SET1(3.0f), FV__SUB(a, one));
@@ -2294,19 +2524,27 @@ FV__TARGET static inline FV__V FV__FN(verf)(FV__V x) {
 FV__TARGET static inline FV__V FV__FN(vsigmoid)(FV__V x) {
     return FV__DIV(FV__SET1(1), FV__ADD(FV__SET1(1), FV__FN(vexp)(FV__SUB(FV__SET1(0), x))));
 }
-/* Phi(x) = (1 + erf(x/sqrt 2))/2, the normal distribution below x, and the slope of x Phi(x), Phi(x) + x exp(-x^2/2)/sqrt(2 pi) */
+/* Phi(x) = (1 + erf(x/sqrt 2))/2, the normal distribution below x, and the slope of x Phi(x), Phi(x) + x
+ * exp(-x^2/2)/sqrt(2 pi) */
 #if FV__PASS == FV__PASS_F64
 static inline double FV__FN(vphi)(double x) { return 0.5 + 0.5 * erf(x * 0.70710678118654752); }
-static inline double FV__FN(vgelu_slope)(double x) { return FV__FN(vphi)(x) + x * 0.39894228040143268 * exp(-0.5 * x * x); }
+static inline double FV__FN(vgelu_slope)(double x) {
+    return FV__FN(vphi)(x) + x * 0.39894228040143268 * exp(-0.5 * x * x);
+}
 #else
-/* 1/2 + x P(x^2): both are odd about 1/2. x stays within +-most; x^2 is mapped to [-1,1], where coefficients are small. A NaN stays. */
-FV__ALWAYS_INLINE FV__TARGET static FV__V FV__FN(vhalf_odd)(FV__V x, double most, const float *coef, const int count) {
+/* 1/2 + x P(x^2): both are odd about 1/2. x stays within +-most; x^2 is mapped to [-1,1], where coefficients
+ * are small. A NaN stays. */
+FV__ALWAYS_INLINE FV__TARGET static FV__V FV__FN(vhalf_odd)(FV__V x, double most, const float *coef,
+                                                            const int count) {
     x = FV__VMIN(FV__SET1(most), FV__VMAX(FV__SET1(-most), x));
-    FV__V v = FV__FMA(FV__MUL(x, x), FV__SET1(2 / (most * most)), FV__SET1(-1)), p = FV__SET1(coef[count - 1]);
-    FV__UNROLL for (int i = count - 2; i >= 0; i--) p = FV__FMA(p, v, FV__SET1(coef[i]));
+    FV__V v = FV__FMA(FV__MUL(x, x), FV__SET1(2 / (most * most)), FV__SET1(-1)),
+          p = FV__SET1(coef[count - 1]);
+    FV__UNROLL
+    for (int i = count - 2; i >= 0; i--) p = FV__FMA(p, v, FV__SET1(coef[i]));
     return FV__FMA(x, p, FV__SET1(0.5));
 }
-FV__TARGET static inline FV__V FV__FN(vphi)(FV__V x) { /* at -5.5 just under 0, so that 0 it is from there on */
+/* at -5.5 just under 0, so that 0 it is from there on */
+FV__TARGET static inline FV__V FV__FN(vphi)(FV__V x) {
     return FV__VMAX(FV__SET1(0), FV__FN(vhalf_odd)(x, 5.5, fv__phi_coef, FV__COUNT(fv__phi_coef)));
 }
 FV__TARGET static inline FV__V FV__FN(vgelu_slope)(FV__V x) {
@@ -2316,10 +2554,10 @@ FV__TARGET static inline FV__V FV__FN(vgelu_slope)(FV__V x) {
 
 /* ---- elementwise: ARGS are typed pointers set from void ones; EXPR gives the vector stored to y[i] ---- */
 #define FV__LOAD(p) FV__FN(ld)((p) + i, n - i)
-#define FV__EACH(y, expr)                                                                                      \
-    for (int64_t i = 0; i < n; i += FV__W) {                                                                   \
-        FV__V v_ = (expr);                                                                                     \
-        FV__FN(st)((FV__T *)(y) + i, v_, n - i);                                                               \
+#define FV__EACH(y, expr)                                                                                    \
+    for (int64_t i = 0; i < n; i += FV__W) {                                                                 \
+        FV__V v_ = (expr);                                                                                   \
+        FV__FN(st)((FV__T *)(y) + i, v_, n - i);                                                             \
     }
 #define FV__TYPED(a) const FV__T *a = (const FV__T *)a##_ /* the parameter a_ as elements */
 
@@ -2406,7 +2644,8 @@ FV__TARGET static void FV__FN(leaky_relu)(void *y, const void *x_, double s, int
     FV__V k = FV__SET1(s);
     FV__EACH(y, FV__SELECT_LT(FV__LOAD(x), FV__SET1(0), FV__MUL(FV__LOAD(x), k), FV__LOAD(x)))
 }
-FV__TARGET static void FV__FN(leaky_relu_grad)(void *gx, const void *x_, const void *gy_, double s, int64_t n) {
+FV__TARGET static void FV__FN(leaky_relu_grad)(void *gx, const void *x_, const void *gy_, double s,
+                                               int64_t n) {
     FV__TYPED(x);
     FV__TYPED(gy);
     FV__V k = FV__SET1(s);
@@ -2418,7 +2657,8 @@ FV__TARGET static void FV__FN(swiglu)(void *y, const void *g_, const void *u_, i
     FV__EACH(y, FV__MUL(FV__MUL(FV__LOAD(g), FV__FN(vsigmoid)(FV__LOAD(g))), FV__LOAD(u)))
 }
 /* y = silu(g) u: gg = gy u silu'(g), gu = gy silu(g); gg or gu NULL: not wanted */
-FV__TARGET static void FV__FN(swiglu_grad)(void *gg, void *gu, const void *g_, const void *u_, const void *gy_, int64_t n) {
+FV__TARGET static void FV__FN(swiglu_grad)(void *gg, void *gu, const void *g_, const void *u_,
+                                           const void *gy_, int64_t n) {
     FV__TYPED(g);
     FV__TYPED(u);
     FV__TYPED(gy);
@@ -2432,12 +2672,12 @@ FV__TARGET static void FV__FN(swiglu_grad)(void *gg, void *gu, const void *g_, c
 
 /* ---- sums over a row: lanes add up BLOCK elements in T, the blocks in double ---- */
 #define FV__BLOCK 256
-#define FV__TOTAL(total, expr)                                                                                 \
-    for (int64_t i = 0; i < n;) {                                                                              \
-        int64_t end_ = i + FV__BLOCK < n ? i + FV__BLOCK : n;                                                  \
-        FV__V v_ = FV__SET1(0);                                                                                \
-        for (; i < end_; i += FV__W) v_ = FV__ADD(v_, (expr));                                                 \
-        total += (double)FV__HSUM(v_);                                                                         \
+#define FV__TOTAL(total, expr)                                                                               \
+    for (int64_t i = 0; i < n;) {                                                                            \
+        int64_t end_ = i + FV__BLOCK < n ? i + FV__BLOCK : n;                                                \
+        FV__V v_ = FV__SET1(0);                                                                              \
+        for (; i < end_; i += FV__W) v_ = FV__ADD(v_, (expr));                                               \
+        total += (double)FV__HSUM(v_);                                                                       \
     }
 FV__TARGET static double FV__FN(sum)(const void *x_, int64_t n) {
     FV__TYPED(x);
@@ -2512,7 +2752,8 @@ FV__TARGET static void FV__FN(softmax_grad)(void *gx, const void *y_, const void
 
 /* ---- norms of a row; w and b NULL: 1 and 0 ---- */
 /* y = z*s*w + b */
-FV__TARGET static void FV__FN(norm_scale)(void *y, const void *z_, double s, const void *w_, const void *b_, int64_t n) {
+FV__TARGET static void FV__FN(norm_scale)(void *y, const void *z_, double s, const void *w_, const void *b_,
+                                          int64_t n) {
     FV__TYPED(z);
     FV__TYPED(w);
     FV__TYPED(b);
@@ -2525,21 +2766,23 @@ FV__TARGET static void FV__FN(norm_scale)(void *y, const void *z_, double s, con
     }
 }
 /* y = (x-mean)*rstd*w + b; the centred row waits in y, so that the variance does not cancel */
-FV__TARGET static void FV__FN(layernorm)(void *y, const void *x, const void *w, const void *b, int64_t n, double eps,
-                                         double *mean_rstd) {
+FV__TARGET static void FV__FN(layernorm)(void *y, const void *x, const void *w, const void *b, int64_t n,
+                                         double eps, double *mean_rstd) {
     double mean = FV__FN(sum)(x, n) / (double)n;
     FV__FN(affine)(y, x, 1, -mean, n);
     double rstd = 1 / sqrt(FV__FN(dot)(y, y, n) / (double)n + eps);
     FV__FN(norm_scale)(y, y, rstd, w, b, n);
     mean_rstd[0] = mean, mean_rstd[1] = rstd;
 }
-FV__TARGET static void FV__FN(rmsnorm)(void *y, const void *x, const void *w, int64_t n, double eps, double *rstd) {
+FV__TARGET static void FV__FN(rmsnorm)(void *y, const void *x, const void *w, int64_t n, double eps,
+                                       double *rstd) {
     *rstd = 1 / sqrt(FV__FN(dot)(x, x, n) / (double)n + eps);
     FV__FN(norm_scale)(y, x, *rstd, w, NULL, n);
 }
-/* With h = gy*w and z = (x-mean)*rstd: gx = rstd*(h - mean(h) - z*mean(h z)). centred 0 (rmsnorm) leaves mean(h) out. */
-FV__TARGET static void FV__FN(norm_grad)(void *gx_, const void *x_, const void *gy_, const void *w_, int64_t n, double mean,
-                                         double rstd, int centred) {
+/* With h = gy*w and z = (x-mean)*rstd: gx = rstd*(h - mean(h) - z*mean(h z)). centred 0 (rmsnorm) leaves
+ * mean(h) out. */
+FV__TARGET static void FV__FN(norm_grad)(void *gx_, const void *x_, const void *gy_, const void *w_,
+                                         int64_t n, double mean, double rstd, int centred) {
     FV__TYPED(x);
     FV__TYPED(gy);
     FV__TYPED(w);
@@ -2562,8 +2805,8 @@ FV__TARGET static void FV__FN(norm_grad)(void *gx_, const void *x_, const void *
     FV__EACH(gx_, FV__MUL(r, FV__FNMA(FV__MUL(FV__SUB(FV__LOAD(x), m), r), mz, FV__SUB(FV__LOAD(gx), mh))))
 }
 /* a row's share of the weights' gradients: gw += gy*(x-mean)*rstd, gb += gy; gw or gb NULL: not wanted */
-FV__TARGET static void FV__FN(norm_sums)(void *gw_, void *gb_, const void *x_, const void *gy_, int64_t n, double mean,
-                                         double rstd) {
+FV__TARGET static void FV__FN(norm_sums)(void *gw_, void *gb_, const void *x_, const void *gy_, int64_t n,
+                                         double mean, double rstd) {
     FV__TYPED(x);
     FV__TYPED(gy);
     FV__TYPED(gw);
@@ -2576,16 +2819,20 @@ FV__TARGET static void FV__FN(norm_sums)(void *gw_, void *gb_, const void *x_, c
     }
 }
 /* m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w = w keep - step m/(sqrt(v) root + eps), see >>optim */
-FV__TARGET static void FV__FN(adamw)(void *w_, void *m_, void *v_, const void *g_, int64_t n, const fv__adamw_step *s) {
+FV__TARGET static void FV__FN(adamw)(void *w_, void *m_, void *v_, const void *g_, int64_t n,
+                                     const fv__adamw_step *s) {
     FV__TYPED(w);
     FV__TYPED(m);
     FV__TYPED(v);
     FV__TYPED(g);
-    FV__V b1 = FV__SET1(s->beta1), b2 = FV__SET1(s->beta2), c1 = FV__SET1(1 - s->beta1), c2 = FV__SET1(1 - s->beta2);
-    FV__V scale = FV__SET1(s->scale), keep = FV__SET1(s->keep), step = FV__SET1(s->step), root = FV__SET1(s->root), eps = FV__SET1(s->eps);
+    FV__V b1 = FV__SET1(s->beta1), b2 = FV__SET1(s->beta2), c1 = FV__SET1(1 - s->beta1),
+          c2 = FV__SET1(1 - s->beta2);
+    FV__V scale = FV__SET1(s->scale), keep = FV__SET1(s->keep), step = FV__SET1(s->step),
+          root = FV__SET1(s->root), eps = FV__SET1(s->eps);
     for (int64_t i = 0; i < n; i += FV__W) {
         FV__V x = FV__MUL(FV__LOAD(g), scale);
-        FV__V mean = FV__FMA(c1, x, FV__MUL(b1, FV__LOAD(m))), square = FV__FMA(FV__MUL(c2, x), x, FV__MUL(b2, FV__LOAD(v)));
+        FV__V mean = FV__FMA(c1, x, FV__MUL(b1, FV__LOAD(m))),
+              square = FV__FMA(FV__MUL(c2, x), x, FV__MUL(b2, FV__LOAD(v)));
         FV__V move = FV__DIV(FV__MUL(step, mean), FV__FMA(FV__SQRT(square), root, eps));
         FV__FN(st)((FV__T *)m_ + i, mean, n - i);
         FV__FN(st)((FV__T *)v_ + i, square, n - i);
@@ -2598,10 +2845,10 @@ FV__TARGET static void FV__FN(adamw)(void *w_, void *m_, void *v_, const void *g
 #undef FV__BLOCK
 #undef FV__TOTAL
 
-
 /* ---- the GEMM's micro-kernel: a tile of MR x NR sums stays in registers while k runs ----
- * a: [k][MR], b: [k][NR], both packed and padded with zeros; out [MR][ld]. 14x32 fills AVX-512's 32 registers (28 sums, 2 of
- * b, 1 broadcast); 6x16 AVX2's 16. Each step loads NR/W vectors and broadcasts MR numbers for MR*NR/W multiply-adds. */
+ * a: [k][MR], b: [k][NR], both packed and padded with zeros; out [MR][ld]. 14x32 fills AVX-512's 32 registers
+ * (28 sums, 2 of b, 1 broadcast); 6x16 AVX2's 16. Each step loads NR/W vectors and broadcasts MR numbers for
+ * MR*NR/W multiply-adds. */
 #if FV__PASS == FV__PASS_AVX512
 #define FV__MR 14
 #define FV__NRV 2
@@ -2617,54 +2864,71 @@ FV__TARGET static void FV__FN(adamw)(void *w_, void *m_, void *v_, const void *g
 #endif
 #define FV__NR (FV__NRV * FV__W)
 
-/* a tile's element (i, p) of A is a[i*rs + p*cs]: packed (1, MR), or A where it lies, rows (ld, 1) or columns (1, ld). b's
- * rows are cs_b apart: NR when packed. The sums start at bias[NR] (NULL: 0); from[i*from_ld + j] is added (NULL: nothing). rows and vectors are constants where it is called:
- * all of the tile, or half of it at C's right and lower edges. */
-FV__ALWAYS_INLINE FV__TARGET static void FV__FN(some_tile)(const int rows, const int vectors, int64_t k, const void *a_, int64_t rs, int64_t cs,
-                                                           const void *b_, int64_t ldb, const void *bias_, const void *from_, int64_t from_ld,
-                                                           void *out_, int64_t ld) {
-    const FV__T *a = (const FV__T *)a_, *b = (const FV__T *)b_, *bias = (const FV__T *)bias_, *from = (const FV__T *)from_;
+/* a tile's element (i, p) of A is a[i*rs + p*cs]: packed (1, MR), or A where it lies, rows (ld, 1) or columns
+ * (1, ld). b's rows are cs_b apart: NR when packed. The sums start at bias[NR] (NULL: 0); from[i*from_ld + j]
+ * is added (NULL: nothing). rows and vectors are constants where it is called: all of the tile, or half of it
+ * at C's right and lower edges. */
+FV__ALWAYS_INLINE FV__TARGET static void FV__FN(some_tile)(const int rows, const int vectors, int64_t k,
+                                                           const void *a_, int64_t rs, int64_t cs,
+                                                           const void *b_, int64_t ldb, const void *bias_,
+                                                           const void *from_, int64_t from_ld, void *out_,
+                                                           int64_t ld) {
+    const FV__T *a = (const FV__T *)a_, *b = (const FV__T *)b_, *bias = (const FV__T *)bias_,
+                *from = (const FV__T *)from_;
     FV__T *out = (FV__T *)out_;
     FV__V s[FV__MR][FV__NRV];
-    FV__UNROLL for (int j = 0; j < vectors; j++) {
+    FV__UNROLL
+    for (int j = 0; j < vectors; j++) {
         FV__V start = bias ? FV__LD(bias + j * FV__W) : FV__SET1(0);
-        FV__UNROLL for (int i = 0; i < rows; i++) s[i][j] = start;
+        FV__UNROLL
+        for (int i = 0; i < rows; i++) s[i][j] = start;
     }
     if (rs == 1)
         for (int64_t p = 0; p < k; p++, a += cs, b += ldb) {
             FV__V v[FV__NRV];
-            FV__UNROLL for (int j = 0; j < vectors; j++) v[j] = FV__LD(b + j * FV__W);
-            FV__UNROLL for (int i = 0; i < rows; i++) {
+            FV__UNROLL
+            for (int j = 0; j < vectors; j++) v[j] = FV__LD(b + j * FV__W);
+            FV__UNROLL
+            for (int i = 0; i < rows; i++) {
                 FV__V x = FV__SET1(a[i]);
-                FV__UNROLL for (int j = 0; j < vectors; j++) s[i][j] = FV__FMA(x, v[j], s[i][j]);
+                FV__UNROLL
+                for (int j = 0; j < vectors; j++) s[i][j] = FV__FMA(x, v[j], s[i][j]);
             }
         }
     else { /* four rows share a pointer, so that they all stay in registers */
         const FV__T *r[(FV__MR + 3) / 4];
         int64_t rs3 = 3 * rs;
         FV__OPAQUE(rs3);
-        FV__UNROLL for (int i = 0; i < rows; i += 4) {
+        FV__UNROLL
+        for (int i = 0; i < rows; i += 4) {
             r[i / 4] = a + i * rs;
             FV__OPAQUE(r[i / 4]);
         }
         for (int64_t p = 0; p < k; p++, b += ldb) {
             FV__V v[FV__NRV];
-            FV__UNROLL for (int j = 0; j < vectors; j++) v[j] = FV__LD(b + j * FV__W);
-            FV__UNROLL for (int i = 0; i < rows; i++) {
+            FV__UNROLL
+            for (int j = 0; j < vectors; j++) v[j] = FV__LD(b + j * FV__W);
+            FV__UNROLL
+            for (int i = 0; i < rows; i++) {
                 FV__V x = FV__SET1(r[i / 4][i % 4 == 3 ? rs3 : i % 4 * rs]);
-                FV__UNROLL for (int j = 0; j < vectors; j++) s[i][j] = FV__FMA(x, v[j], s[i][j]);
+                FV__UNROLL
+                for (int j = 0; j < vectors; j++) s[i][j] = FV__FMA(x, v[j], s[i][j]);
             }
-            FV__UNROLL for (int i = 0; i < rows; i += 4) r[i / 4] += cs;
+            FV__UNROLL
+            for (int i = 0; i < rows; i += 4) r[i / 4] += cs;
         }
     }
-    FV__UNROLL for (int i = 0; i < rows; i++) FV__UNROLL for (int j = 0; j < vectors; j++) {
+    FV__UNROLL
+    for (int i = 0; i < rows; i++) FV__UNROLL
+    for (int j = 0; j < vectors; j++) {
         if (from) s[i][j] = FV__ADD(s[i][j], FV__LD(from + i * from_ld + j * FV__W));
         FV__ST(out + i * ld + j * FV__W, s[i][j]);
     }
 }
 
 /* m rows of n numbers of a tile, [MR][NR], go out; from as above */
-FV__TARGET static void FV__FN(store_part)(const FV__T *part, int64_t m, int64_t n, const void *from_, int64_t from_ld, void *out_, int64_t ld) {
+FV__TARGET static void FV__FN(store_part)(const FV__T *part, int64_t m, int64_t n, const void *from_,
+                                          int64_t from_ld, void *out_, int64_t ld) {
     const FV__T *from = (const FV__T *)from_;
     FV__T *out = (FV__T *)out_;
     for (int64_t i = 0; i < m; i++, part += FV__NR, out += ld, from += from ? from_ld : 0)
@@ -2674,8 +2938,9 @@ FV__TARGET static void FV__FN(store_part)(const FV__T *part, int64_t m, int64_t 
             FV__FN(st)(out + j, v, n - j);
         }
 }
-FV__TARGET static void FV__FN(tile)(int64_t rows, int64_t cols, int exact, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b, int64_t ldb,
-                                    const void *bias, const void *from, int64_t from_ld, void *out, int64_t ld) {
+FV__TARGET static void FV__FN(tile)(int64_t rows, int64_t cols, int exact, int64_t k, const void *a,
+                                    int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias,
+                                    const void *from, int64_t from_ld, void *out, int64_t ld) {
     FV__T part[FV__MR * FV__NR];
     int whole = !exact || (rows >= FV__MR && cols >= FV__NR);
     const void *first = whole ? from : NULL;
@@ -2683,57 +2948,72 @@ FV__TARGET static void FV__FN(tile)(int64_t rows, int64_t cols, int exact, int64
     int64_t to_ld = whole ? ld : FV__NR;
     switch ((cols <= FV__NR / 2) + 2 * (rows <= FV__MR / 2)) {
     case 0: FV__FN(some_tile)(FV__MR, FV__NRV, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld); break;
-    case 1: FV__FN(some_tile)(FV__MR, (FV__NRV + 1) / 2, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld); break;
-    case 2: FV__FN(some_tile)((FV__MR + 1) / 2, FV__NRV, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld); break;
-    default: FV__FN(some_tile)((FV__MR + 1) / 2, (FV__NRV + 1) / 2, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld);
+    case 1:
+        FV__FN(some_tile)(FV__MR, (FV__NRV + 1) / 2, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld);
+        break;
+    case 2:
+        FV__FN(some_tile)((FV__MR + 1) / 2, FV__NRV, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld);
+        break;
+    default:
+        FV__FN(some_tile)
+        ((FV__MR + 1) / 2, (FV__NRV + 1) / 2, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld);
     }
-    if (!whole) FV__FN(store_part)(part, FV__MIN(rows, (int64_t)FV__MR), FV__MIN(cols, (int64_t)FV__NR), from, from_ld, out, ld);
+    if (!whole) FV__FN(store_part)
+    (part, FV__MIN(rows, (int64_t)FV__MR), FV__MIN(cols, (int64_t)FV__NR), from, from_ld, out, ld);
 }
 
 /* 4x4 transposes for packing: rows r..r+3 of src (stride rs), columns p..p+3, to dst[p][r] */
 #if FV__PASS == FV__PASS_AVX2 || FV__PASS == FV__PASS_AVX512
-#define FV__TRANSPOSE4(dst, width, src, rs)                                                                    \
-    do {                                                                                                       \
-        __m128 t0 = _mm_loadu_ps(src), t1 = _mm_loadu_ps((src) + (rs)), t2 = _mm_loadu_ps((src) + 2 * (rs)),    \
-               t3 = _mm_loadu_ps((src) + 3 * (rs));                                                            \
-        __m128 u0 = _mm_unpacklo_ps(t0, t1), u1 = _mm_unpackhi_ps(t0, t1), u2 = _mm_unpacklo_ps(t2, t3),        \
-               u3 = _mm_unpackhi_ps(t2, t3);                                                                   \
-        _mm_storeu_ps(dst, _mm_movelh_ps(u0, u2));                                                             \
-        _mm_storeu_ps((dst) + (width), _mm_movehl_ps(u2, u0));                                                 \
-        _mm_storeu_ps((dst) + 2 * (width), _mm_movelh_ps(u1, u3));                                             \
-        _mm_storeu_ps((dst) + 3 * (width), _mm_movehl_ps(u3, u1));                                             \
+#define FV__TRANSPOSE4(dst, width, src, rs)                                                                  \
+    do {                                                                                                     \
+        __m128 t0 = _mm_loadu_ps(src), t1 = _mm_loadu_ps((src) + (rs)), t2 = _mm_loadu_ps((src) + 2 * (rs)), \
+               t3 = _mm_loadu_ps((src) + 3 * (rs));                                                          \
+        __m128 u0 = _mm_unpacklo_ps(t0, t1), u1 = _mm_unpackhi_ps(t0, t1), u2 = _mm_unpacklo_ps(t2, t3),     \
+               u3 = _mm_unpackhi_ps(t2, t3);                                                                 \
+        _mm_storeu_ps(dst, _mm_movelh_ps(u0, u2));                                                           \
+        _mm_storeu_ps((dst) + (width), _mm_movehl_ps(u2, u0));                                               \
+        _mm_storeu_ps((dst) + 2 * (width), _mm_movelh_ps(u1, u3));                                           \
+        _mm_storeu_ps((dst) + 3 * (width), _mm_movehl_ps(u3, u1));                                           \
     } while (0)
 #elif FV__PASS == FV__PASS_NEON
-#define FV__TRANSPOSE4(dst, width, src, rs)                                                                    \
-    do {                                                                                                       \
-        float32x4x2_t u = vtrnq_f32(vld1q_f32(src), vld1q_f32((src) + (rs)));                                   \
-        float32x4x2_t w = vtrnq_f32(vld1q_f32((src) + 2 * (rs)), vld1q_f32((src) + 3 * (rs)));                  \
-        vst1q_f32(dst, vcombine_f32(vget_low_f32(u.val[0]), vget_low_f32(w.val[0])));                           \
-        vst1q_f32((dst) + (width), vcombine_f32(vget_low_f32(u.val[1]), vget_low_f32(w.val[1])));               \
-        vst1q_f32((dst) + 2 * (width), vcombine_f32(vget_high_f32(u.val[0]), vget_high_f32(w.val[0])));         \
-        vst1q_f32((dst) + 3 * (width), vcombine_f32(vget_high_f32(u.val[1]), vget_high_f32(w.val[1])));         \
+#define FV__TRANSPOSE4(dst, width, src, rs)                                                                  \
+    do {                                                                                                     \
+        float32x4x2_t u = vtrnq_f32(vld1q_f32(src), vld1q_f32((src) + (rs)));                                \
+        float32x4x2_t w = vtrnq_f32(vld1q_f32((src) + 2 * (rs)), vld1q_f32((src) + 3 * (rs)));               \
+        vst1q_f32(dst, vcombine_f32(vget_low_f32(u.val[0]), vget_low_f32(w.val[0])));                        \
+        vst1q_f32((dst) + (width), vcombine_f32(vget_low_f32(u.val[1]), vget_low_f32(w.val[1])));            \
+        vst1q_f32((dst) + 2 * (width), vcombine_f32(vget_high_f32(u.val[0]), vget_high_f32(w.val[0])));      \
+        vst1q_f32((dst) + 3 * (width), vcombine_f32(vget_high_f32(u.val[1]), vget_high_f32(w.val[1])));      \
     } while (0)
 #endif
 
 #if FV__PASS == FV__PASS_AVX512
-/* 16 rows of src (stride rs) of 16 numbers each, turned: to dst[p][r]. Pairs of rows, then fours, then the quarters of all 16. */
+/* 16 rows of src (stride rs) of 16 numbers each, turned: to dst[p][r]. Pairs of rows, then fours, then the
+ * quarters of all 16. */
 #define FV__QUARTERS(a, b, which) _mm512_maskz_shuffle_f32x4((__mmask16)-1, a, b, which)
 FV__TARGET static void FV__FN(transpose16)(float *dst, int64_t width, const float *src, int64_t rs) {
     const __mmask16 all = (__mmask16)-1;
     __m512d two[16];
     __m512 four[16];
-    FV__UNROLL for (int i = 0; i < 16; i += 2) {
+    FV__UNROLL
+    for (int i = 0; i < 16; i += 2) {
         __m512 x = _mm512_loadu_ps(src + i * rs), y = _mm512_loadu_ps(src + (i + 1) * rs);
-        two[i] = _mm512_castps_pd(_mm512_maskz_unpacklo_ps(all, x, y)), two[i + 1] = _mm512_castps_pd(_mm512_maskz_unpackhi_ps(all, x, y));
+        two[i] = _mm512_castps_pd(_mm512_maskz_unpacklo_ps(all, x, y)),
+        two[i + 1] = _mm512_castps_pd(_mm512_maskz_unpackhi_ps(all, x, y));
     }
-    FV__UNROLL for (int i = 0; i < 16; i++) { /* four[4g + c]: of rows 4g..4g+3 the columns c, c+4, c+8, c+12 */
+    /* four[4g + c]: of rows 4g..4g+3 the columns c, c+4, c+8, c+12 */
+    FV__UNROLL
+    for (int i = 0; i < 16; i++) {
         int at = i / 4 * 4 + i % 4 / 2;
         four[i] = _mm512_castpd_ps(i % 2 ? _mm512_maskz_unpackhi_pd((__mmask8)-1, two[at], two[at + 2])
                                          : _mm512_maskz_unpacklo_pd((__mmask8)-1, two[at], two[at + 2]));
     }
-    FV__UNROLL for (int c = 0; c < 4; c++) {
-        __m512 low = FV__QUARTERS(four[c], four[c + 4], 0x44), low2 = FV__QUARTERS(four[c + 8], four[c + 12], 0x44);
-        __m512 high = FV__QUARTERS(four[c], four[c + 4], 0xee), high2 = FV__QUARTERS(four[c + 8], four[c + 12], 0xee);
+    FV__UNROLL
+    for (int c = 0; c < 4; c++) {
+        __m512 low = FV__QUARTERS(four[c], four[c + 4], 0x44),
+               low2 = FV__QUARTERS(four[c + 8], four[c + 12], 0x44);
+        __m512 high = FV__QUARTERS(four[c], four[c + 4], 0xee),
+               high2 = FV__QUARTERS(four[c + 8], four[c + 12], 0xee);
         _mm512_storeu_ps(dst + c * width, FV__QUARTERS(low, low2, 0x88));
         _mm512_storeu_ps(dst + (c + 4) * width, FV__QUARTERS(low, low2, 0xdd));
         _mm512_storeu_ps(dst + (c + 8) * width, FV__QUARTERS(high, high2, 0x88));
@@ -2743,8 +3023,10 @@ FV__TARGET static void FV__FN(transpose16)(float *dst, int64_t width, const floa
 #undef FV__QUARTERS
 #endif
 
-/* dst[p][r] = src[r*rs + p*cs] for r < rows, p < k; rows up to width are zero. 4-byte elements also stand for pairs of bf16. */
-FV__TARGET static void FV__FN(pack)(void *dst_, const void *src_, int64_t rs, int64_t cs, int rows, int64_t k, int width) {
+/* dst[p][r] = src[r*rs + p*cs] for r < rows, p < k; rows up to width are zero. 4-byte elements also stand for
+ * pairs of bf16. */
+FV__TARGET static void FV__FN(pack)(void *dst_, const void *src_, int64_t rs, int64_t cs, int rows, int64_t k,
+                                    int width) {
     FV__T *dst = (FV__T *)dst_;
     const FV__T *src = (const FV__T *)src_;
     int64_t p = 0;
@@ -2763,12 +3045,14 @@ FV__TARGET static void FV__FN(pack)(void *dst_, const void *src_, int64_t rs, in
                 int at = FV__MIN(r, rows - 16); /* the last group overlaps the one before */
                 FV__FN(transpose16)(dst + at, width, src + p + at * rs, rs);
             }
-            for (int64_t q = 0; rows < width && q < 16; q++) memset(dst + q * width + rows, 0, (size_t)(width - rows) * sizeof *dst);
+            for (int64_t q = 0; rows < width && q < 16; q++)
+                memset(dst + q * width + rows, 0, (size_t)(width - rows) * sizeof *dst);
         }
 #endif
 #ifdef FV__TRANSPOSE4
     if (cs == 1 && rows >= 4)
-        while (p + 4 <= k) { /* 16 columns, a cache line of each row, before the next: rows may share a cache set */
+        /* 16 columns, a cache line of each row, before the next: rows may share a cache set */
+        while (p + 4 <= k) {
             int64_t n = (FV__MIN(k - p, (int64_t)16)) & ~(int64_t)3;
             for (int r = 0; r < rows; r += 4) {
                 int at = r + 4 <= rows ? r : rows - 4; /* the last group overlaps the one before */
@@ -2776,7 +3060,8 @@ FV__TARGET static void FV__FN(pack)(void *dst_, const void *src_, int64_t rs, in
                     FV__TRANSPOSE4(dst + q * width + at, width, src + p + q + at * rs, rs);
             }
             if (rows < width)
-                for (int64_t q = 0; q < n; q++) memset(dst + q * width + rows, 0, (size_t)(width - rows) * sizeof *dst);
+                for (int64_t q = 0; q < n; q++)
+                    memset(dst + q * width + rows, 0, (size_t)(width - rows) * sizeof *dst);
             p += n, dst += n * width;
         }
 #endif
@@ -2786,9 +3071,10 @@ FV__TARGET static void FV__FN(pack)(void *dst_, const void *src_, int64_t rs, in
     }
 }
 
-/* Many panels in one sweep over the rows, which are read whole: the last store of a panel's row may run into the next row, which is
- * written after it. */
-FV__TARGET static void FV__FN(pack_columns)(void *dst_, int64_t panel, const void *src_, int64_t cs, int64_t cols, int64_t k, int width) {
+/* Many panels in one sweep over the rows, which are read whole: the last store of a panel's row may run into
+ * the next row, which is written after it. */
+FV__TARGET static void FV__FN(pack_columns)(void *dst_, int64_t panel, const void *src_, int64_t cs,
+                                            int64_t cols, int64_t k, int width) {
     FV__T *dst = (FV__T *)dst_;
     const FV__T *src = (const FV__T *)src_;
     for (int64_t p = 0; p < k; p++, src += cs, dst += width) {
@@ -2796,7 +3082,9 @@ FV__TARGET static void FV__FN(pack_columns)(void *dst_, int64_t panel, const voi
         for (int64_t c = 0; c < cols; c += width, d += panel)
             for (int r = 0; r < width; r += FV__W) {
                 int64_t left = cols - c - r;
-                FV__V v = left >= FV__W ? FV__LD(src + c + r) : left > 0 ? FV__LDN(src + c + r, left) : FV__SET1(0);
+                FV__V v = left >= FV__W ? FV__LD(src + c + r)
+                          : left > 0    ? FV__LDN(src + c + r, left)
+                                        : FV__SET1(0);
                 if (p + 1 < k || r + FV__W <= width) FV__ST(d + r, v);
                 else FV__STN(d + r, v, width - r);
             }
@@ -2818,12 +3106,15 @@ FV__TARGET static void FV__FN(panel_sums)(double *sums, const void *panel, int64
     }
 }
 
-FV__TARGET static void FV__FN(distances)(void *d_, const void *x_, const void *y_, const void *z_, int64_t n, double px, double py, double pz, int least) {
+FV__TARGET static void FV__FN(distances)(void *d_, const void *x_, const void *y_, const void *z_, int64_t n,
+                                         double px, double py, double pz, int least) {
     FV__T *d = (FV__T *)d_;
     const FV__T *x = (const FV__T *)x_, *y = (const FV__T *)y_, *z = (const FV__T *)z_;
     for (int64_t i = 0; i < n; i += FV__W) {
         int64_t left = n - i;
-        FV__V a = FV__SUB(FV__LDN(x + i, left), FV__SET1(px)), b = FV__SUB(FV__LDN(y + i, left), FV__SET1(py)), e = FV__SUB(FV__LDN(z + i, left), FV__SET1(pz));
+        FV__V a = FV__SUB(FV__LDN(x + i, left), FV__SET1(px)),
+              b = FV__SUB(FV__LDN(y + i, left), FV__SET1(py)),
+              e = FV__SUB(FV__LDN(z + i, left), FV__SET1(pz));
         FV__V s = FV__ADD(FV__ADD(FV__MUL(a, a), FV__MUL(b, b)), FV__MUL(e, e));
         FV__STN(d + i, least ? FV__VMIN(s, FV__LDN(d + i, left)) : s, left);
     }
@@ -2832,20 +3123,23 @@ FV__TARGET static void FV__FN(distances)(void *d_, const void *x_, const void *y
 /* bf16 <-> f32, n numbers; rounds to nearest even, keeps NaN */
 #if FV__PASS == FV__PASS_AVX512
 FV__TARGET static inline __m512 FV__FN(wide)(__m256i h) {
-    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32((__mmask16)-1, _mm512_maskz_cvtepu16_epi32((__mmask16)-1, h), 16));
+    return _mm512_castsi512_ps(
+        _mm512_maskz_slli_epi32((__mmask16)-1, _mm512_maskz_cvtepu16_epi32((__mmask16)-1, h), 16));
 }
 FV__TARGET static inline __m256i FV__FN(narrow)(__m512 f) {
     __m512i u = _mm512_castps_si512(f), upper = _mm512_maskz_srli_epi32((__mmask16)-1, u, 16);
     __m512i up = _mm512_add_epi32(_mm512_and_si512(upper, _mm512_set1_epi32(1)), _mm512_set1_epi32(0x7fff));
     __m512i r = _mm512_maskz_srli_epi32((__mmask16)-1, _mm512_add_epi32(u, up), 16);
     __m512i quiet = _mm512_or_si512(upper, _mm512_set1_epi32(0x40));
-    return _mm512_maskz_cvtepi32_epi16((__mmask16)-1, _mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(f, f, _CMP_UNORD_Q), quiet));
+    return _mm512_maskz_cvtepi32_epi16(
+        (__mmask16)-1, _mm512_mask_mov_epi32(r, _mm512_cmp_ps_mask(f, f, _CMP_UNORD_Q), quiet));
 }
 #endif
 FV__TARGET static void FV__FN(from_bf16)(float *y, const uint16_t *x, int64_t n) {
     int64_t i = 0;
 #if FV__PASS == FV__PASS_AVX512
-    for (; i + 16 <= n; i += 16) FV__ST(y + i, FV__FN(wide)(_mm256_loadu_si256((const __m256i *)(const void *)(x + i))));
+    for (; i + 16 <= n; i += 16)
+        FV__ST(y + i, FV__FN(wide)(_mm256_loadu_si256((const __m256i *)(const void *)(x + i))));
     if (i < n) FV__STN(y + i, FV__FN(wide)(_mm256_maskz_loadu_epi16(FV__MASK16(n - i), x + i)), n - i);
     i = n;
 #elif FV__PASS == FV__PASS_AVX2
@@ -2861,14 +3155,17 @@ FV__TARGET static void FV__FN(from_bf16)(float *y, const uint16_t *x, int64_t n)
 FV__TARGET static void FV__FN(to_bf16)(uint16_t *y, const float *x, int64_t n) {
     int64_t i = 0;
 #if FV__PASS == FV__PASS_AVX512
-    for (; i + 16 <= n; i += 16) _mm256_storeu_si256((__m256i *)(void *)(y + i), FV__FN(narrow)(FV__LD(x + i)));
+    for (; i + 16 <= n; i += 16)
+        _mm256_storeu_si256((__m256i *)(void *)(y + i), FV__FN(narrow)(FV__LD(x + i)));
     if (i < n) _mm256_mask_storeu_epi16(y + i, FV__MASK16(n - i), FV__FN(narrow)(FV__LDN(x + i, n - i)));
     i = n;
 #elif FV__PASS == FV__PASS_AVX2
     for (; i + 8 <= n; i += 8) {
         __m256 f = _mm256_loadu_ps(x + i);
-        __m256i u = _mm256_castps_si256(f), odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
-        __m256i r = _mm256_srli_epi32(_mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+        __m256i u = _mm256_castps_si256(f),
+                odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+        __m256i r =
+            _mm256_srli_epi32(_mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
         __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(0x40));
         r = _mm256_blendv_epi8(r, quiet, _mm256_castps_si256(_mm256_cmp_ps(f, f, _CMP_UNORD_Q)));
         r = _mm256_permute4x64_epi64(_mm256_packus_epi32(r, r), 0x08);
@@ -2878,14 +3175,17 @@ FV__TARGET static void FV__FN(to_bf16)(uint16_t *y, const float *x, int64_t n) {
     for (; i < n; i++) y[i] = fv__bf16_from(x[i]);
 }
 
-/* ---- attention, a row of scores at a time: n numbers in room for `room`, a multiple of W; past n they become 0. half [room]: the row
- * as bf16 (NULL: not wanted). Vectors are stored whole, since a load must wait long for what was stored in parts. ---- */
+/* ---- attention, a row of scores at a time: n numbers in room for `room`, a multiple of W; past n they
+ * become 0. half [room]: the row as bf16 (NULL: not wanted). Vectors are stored whole, since a load must wait
+ * long for what was stored in parts. ---- */
 FV__TARGET static inline void FV__FN(row_end)(FV__T *row, int64_t n, int64_t room, uint16_t *half) {
     for (int64_t i = FV__ROUND_UP(n, (int64_t)FV__W); i < room; i += FV__W) FV__ST(row + i, FV__SET1(0));
     if (half) FV__FN(to_bf16)(half, (const float *)(const void *)row, room);
 }
-/* row = exp(row*scale - max), stat = {max of row*scale, 1/sum}. Without a valid key (all -infinity) row and 1/sum are 0; a NaN stays. */
-FV__TARGET static void FV__FN(softmax_row)(void *row, int64_t n, int64_t room, double scale, void *stat_, uint16_t *half) {
+/* row = exp(row*scale - max), stat = {max of row*scale, 1/sum}. Without a valid key (all -infinity) row and
+ * 1/sum are 0; a NaN stays. */
+FV__TARGET static void FV__FN(softmax_row)(void *row, int64_t n, int64_t room, double scale, void *stat_,
+                                           uint16_t *half) {
     FV__T *stat = (FV__T *)stat_;
     double max = FV__FN(row_max)(row, n) * scale, sum = max;
     if (max > -INFINITY) sum = FV__FN(exp_row)((FV__T *)row, n, scale, max, 1);
@@ -2894,7 +3194,8 @@ FV__TARGET static void FV__FN(softmax_row)(void *row, int64_t n, int64_t room, d
     FV__FN(row_end)((FV__T *)row, n, room, half);
 }
 /* the same from stat, and divided by the sum */
-FV__TARGET static void FV__FN(softmax_again)(void *row, int64_t n, int64_t room, double scale, const void *stat_, uint16_t *half) {
+FV__TARGET static void FV__FN(softmax_again)(void *row, int64_t n, int64_t room, double scale,
+                                             const void *stat_, uint16_t *half) {
     const FV__T *stat = (const FV__T *)stat_;
     FV__T *x = (FV__T *)row;
     int none = !(stat[0] > -INFINITY); /* then 1/sum, 0 or NaN, is all */
@@ -2906,7 +3207,8 @@ FV__TARGET static void FV__FN(softmax_again)(void *row, int64_t n, int64_t room,
     FV__FN(row_end)(x, n, room, half);
 }
 /* backward: dp = p * (dp - sum(p dp)) * scale */
-FV__TARGET static void FV__FN(score_grad)(void *dp_, const void *p_, int64_t n, int64_t room, double scale, uint16_t *half) {
+FV__TARGET static void FV__FN(score_grad)(void *dp_, const void *p_, int64_t n, int64_t room, double scale,
+                                          uint16_t *half) {
     FV__T *dp = (FV__T *)dp_;
     const FV__T *p = (const FV__T *)p_;
     FV__V d = FV__SET1(FV__FN(dot)(dp_, p_, n)), k = FV__SET1(scale);
@@ -2920,13 +3222,17 @@ FV__TARGET static void FV__FN(score_grad)(void *dp_, const void *p_, int64_t n, 
 /* A register-only loop of multiply-adds; returns how many floating-point operations it did. */
 FV__TARGET static double FV__FN(peak)(int64_t n, void *sink) {
     FV__V s[FV__MR][FV__NRV], x = FV__SET1(0.9), y = FV__SET1(0.1);
-    FV__UNROLL for (int i = 0; i < FV__MR; i++) FV__UNROLL for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__SET1(i * FV__NRV + j);
+    FV__UNROLL
+    for (int i = 0; i < FV__MR; i++) FV__UNROLL
+    for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__SET1(i * FV__NRV + j);
     for (int64_t p = 0; p < n; p++) {
-        FV__UNROLL for (int i = 0; i < FV__MR; i++)
-            FV__UNROLL for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__FMA(s[i][j], x, y);
+        FV__UNROLL
+        for (int i = 0; i < FV__MR; i++) FV__UNROLL
+        for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__FMA(s[i][j], x, y);
     }
-    FV__UNROLL for (int i = 0; i < FV__MR; i++)
-        FV__UNROLL for (int j = 0; j < FV__NRV; j++) FV__ST((FV__T *)sink, FV__ADD(s[i][j], FV__LD((FV__T *)sink)));
+    FV__UNROLL
+    for (int i = 0; i < FV__MR; i++) FV__UNROLL
+    for (int j = 0; j < FV__NRV; j++) FV__ST((FV__T *)sink, FV__ADD(s[i][j], FV__LD((FV__T *)sink)));
     return 2.0 * (double)n * FV__MR * FV__NR;
 }
 
@@ -2934,22 +3240,27 @@ FV__TARGET static double FV__FN(peak)(int64_t n, void *sink) {
 /* ---- bf16 dot products: the same tile over pairs of k; a [k/2][MR][2], b [k/2][NR][2], sums in f32 ---- */
 #define FV__TARGET_BF16 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma")))
 /* strides in pairs; rows of A where it lies have rs > 1, cs 1 */
-FV__ALWAYS_INLINE FV__TARGET_BF16 static void fv__some_tile_bf16(const int rows, const int vectors, int64_t k, const void *a_, int64_t rs,
-                                                                 int64_t cs, const void *b_, const void *bias_, const void *from_,
-                                                                 int64_t from_ld, void *out_, int64_t ld, int narrow) {
+FV__ALWAYS_INLINE FV__TARGET_BF16 static void fv__some_tile_bf16(const int rows, const int vectors, int64_t k,
+                                                                 const void *a_, int64_t rs, int64_t cs,
+                                                                 const void *b_, const void *bias_,
+                                                                 const void *from_, int64_t from_ld,
+                                                                 void *out_, int64_t ld, int narrow) {
     const uint16_t *b = (const uint16_t *)b_;
     const int *a = (const int *)a_;
     const float *bias = (const float *)bias_, *from = (const float *)from_;
     float *out = (float *)out_;
     __m512 s[14][2];
-    FV__UNROLL for (int j = 0; j < vectors; j++) {
+    FV__UNROLL
+    for (int j = 0; j < vectors; j++) {
         __m512 start = bias ? _mm512_loadu_ps(bias + 16 * j) : _mm512_setzero_ps();
-        FV__UNROLL for (int i = 0; i < rows; i++) s[i][j] = start;
+        FV__UNROLL
+        for (int i = 0; i < rows; i++) s[i][j] = start;
     }
     if (rs == 1)
         for (int64_t p = 0; p < k; p += 2, a += cs, b += 64) {
             __m512bh v0 = (__m512bh)_mm512_loadu_si512(b), v1 = (__m512bh)_mm512_loadu_si512(b + 32);
-            FV__UNROLL for (int i = 0; i < rows; i++) {
+            FV__UNROLL
+            for (int i = 0; i < rows; i++) {
                 __m512bh x = (__m512bh)_mm512_set1_epi32(a[i]);
                 s[i][0] = _mm512_dpbf16_ps(s[i][0], x, v0);
                 if (vectors > 1) s[i][1] = _mm512_dpbf16_ps(s[i][1], x, v1);
@@ -2959,29 +3270,38 @@ FV__ALWAYS_INLINE FV__TARGET_BF16 static void fv__some_tile_bf16(const int rows,
         const int *r[4];
         int64_t rs3 = 3 * rs;
         FV__OPAQUE(rs3);
-        FV__UNROLL for (int i = 0; i < 4; i++) {
+        FV__UNROLL
+        for (int i = 0; i < 4; i++) {
             r[i] = a + 4 * i * rs;
             FV__OPAQUE(r[i]);
         }
         for (int64_t p = 0; p < k; p += 2, b += 64) {
             __m512bh v0 = (__m512bh)_mm512_loadu_si512(b), v1 = (__m512bh)_mm512_loadu_si512(b + 32);
-            FV__UNROLL for (int i = 0; i < rows; i++) {
+            FV__UNROLL
+            for (int i = 0; i < rows; i++) {
                 __m512bh x = (__m512bh)_mm512_set1_epi32(r[i / 4][i % 4 == 3 ? rs3 : i % 4 * rs]);
                 s[i][0] = _mm512_dpbf16_ps(s[i][0], x, v0);
                 if (vectors > 1) s[i][1] = _mm512_dpbf16_ps(s[i][1], x, v1);
             }
-            FV__UNROLL for (int i = 0; i < 4; i++) r[i] += cs;
+            FV__UNROLL
+            for (int i = 0; i < 4; i++) r[i] += cs;
         }
     }
-    FV__UNROLL for (int i = 0; i < rows; i++) FV__UNROLL for (int j = 0; j < vectors; j++) {
+    FV__UNROLL
+    for (int i = 0; i < rows; i++) FV__UNROLL
+    for (int j = 0; j < vectors; j++) {
         if (from) s[i][j] = _mm512_add_ps(s[i][j], _mm512_loadu_ps(from + i * from_ld + j * 16));
-        if (narrow) _mm256_storeu_si256((__m256i *)(void *)((uint16_t *)out_ + i * ld + j * 16), (__m256i)_mm512_cvtneps_pbh(s[i][j]));
+        if (narrow)
+            _mm256_storeu_si256((__m256i *)(void *)((uint16_t *)out_ + i * ld + j * 16),
+                                (__m256i)_mm512_cvtneps_pbh(s[i][j]));
         else _mm512_storeu_ps(out + i * ld + j * 16, s[i][j]);
     }
 }
 /* narrow: the sums are stored as bf16; rows, cols, exact as in struct fv__kernels */
-FV__TARGET_BF16 static void fv__tile_bf16(int64_t rows, int64_t cols, int exact, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b,
-                                          const void *bias, const void *from, int64_t from_ld, void *out, int64_t ld, int narrow) {
+FV__TARGET_BF16 static void fv__tile_bf16(int64_t rows, int64_t cols, int exact, int64_t k, const void *a,
+                                          int64_t rs, int64_t cs, const void *b, const void *bias,
+                                          const void *from, int64_t from_ld, void *out, int64_t ld,
+                                          int narrow) {
     float part[14 * 32];
     int whole = !exact || (rows >= 14 && cols >= 32), small = whole && narrow;
     const void *first = whole ? from : NULL;
@@ -2997,19 +3317,22 @@ FV__TARGET_BF16 static void fv__tile_bf16(int64_t rows, int64_t cols, int exact,
     if (!narrow || from) FV__FN(store_part)(part, m, n, from, from_ld, narrow ? part : out, narrow ? 32 : ld);
     for (int64_t i = 0; narrow && i < m; i++) FV__FN(to_bf16)((uint16_t *)out + i * ld, part + 32 * i, n);
 }
-/* pack_columns for pairs: rows p and p+1 interleaved, dst[p/2][r] = {src[p][r], src[p+1][r]}; panel in bf16 numbers. width is 32, or at
- * most 16: then two panels are filled at a time. Pairs past a row's end run into the next row, which is written after it. */
-FV__TARGET static void fv__pack_pairs(uint16_t *dst, int64_t panel, const uint16_t *src, int64_t cs, int64_t cols, int64_t k, int width) {
+/* pack_columns for pairs: rows p and p+1 interleaved, dst[p/2][r] = {src[p][r], src[p+1][r]}; panel in bf16
+ * numbers. width is 32, or at most 16: then two panels are filled at a time. Pairs past a row's end run into
+ * the next row, which is written after it. */
+FV__TARGET static void fv__pack_pairs(uint16_t *dst, int64_t panel, const uint16_t *src, int64_t cs,
+                                      int64_t cols, int64_t k, int width) {
     int some = FV__MIN(width, 16);
     int64_t second = width > 16 ? 32 : panel; /* where the other pairs go */
     /* the numbers r and 32 + r of two rows of 32, for r = 0.., and for r = some.. */
     __m512i r = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    __m512i one = _mm512_add_epi32(_mm512_or_si512(r, _mm512_maskz_slli_epi32((__mmask16)-1, r, 16)), _mm512_set1_epi32(32 << 16));
+    __m512i one = _mm512_add_epi32(_mm512_or_si512(r, _mm512_maskz_slli_epi32((__mmask16)-1, r, 16)),
+                                   _mm512_set1_epi32(32 << 16));
     __m512i two = _mm512_add_epi32(one, _mm512_set1_epi32(some * 0x10001));
     for (int64_t p = 0; p < k; p += 2, dst += 2 * width, src += 2 * cs) {
         uint16_t *d = dst;
         int whole = p + 2 < k || width > 16;
-        for (int64_t c = 0; c < cols; c += 2 * some, d += width > 16 ? panel : 2 * panel) {
+        for (int64_t c = 0; c<cols; c += 2 * some, d += width> 16 ? panel : 2 * panel) {
             int64_t left = cols - c;
             __mmask32 m = left >= 32 ? (__mmask32)-1 : (__mmask32)((1u << left) - 1);
             __m512i lo = _mm512_maskz_loadu_epi16(m, src + c), hi = _mm512_setzero_si512();
@@ -3043,9 +3366,12 @@ FV__TARGET static void fv__panel_sums_bf16(double *sums, const uint16_t *x, int6
 FV__TARGET_BF16 static double fv__peak_bf16(int64_t n, void *sink) {
     __m512 s[28];
     __m512bh x = (__m512bh)_mm512_set1_epi16(0x3f80), y = (__m512bh)_mm512_set1_epi16(0x3c00);
-    FV__UNROLL for (int i = 0; i < 28; i++) s[i] = _mm512_set1_ps((float)i);
-    for (int64_t p = 0; p < n; p++) FV__UNROLL for (int i = 0; i < 28; i++) s[i] = _mm512_dpbf16_ps(s[i], x, y);
-    FV__UNROLL for (int i = 0; i < 28; i++)
+    FV__UNROLL
+    for (int i = 0; i < 28; i++) s[i] = _mm512_set1_ps((float)i);
+    for (int64_t p = 0; p < n; p++) FV__UNROLL
+    for (int i = 0; i < 28; i++) s[i] = _mm512_dpbf16_ps(s[i], x, y);
+    FV__UNROLL
+    for (int i = 0; i < 28; i++)
         _mm512_storeu_ps((float *)sink, _mm512_add_ps(s[i], _mm512_loadu_ps((float *)sink)));
     return 4.0 * (double)n * 28 * 16;
 }
@@ -3053,16 +3379,49 @@ FV__TARGET_BF16 static double fv__peak_bf16(int64_t n, void *sink) {
 #endif
 
 /* this pass's table; the order is that of struct fv__kernels */
-static const fv__kernels FV__FN(kernels) = {
-    FV__FN(add), FV__FN(sub), FV__FN(mul), FV__FN(muladd), FV__FN(axpy), FV__FN(scale), FV__FN(affine),
-    FV__FN(vec_exp), FV__FN(vec_erf),
-    FV__FN(gelu), FV__FN(gelu_grad), FV__FN(silu), FV__FN(silu_grad), FV__FN(relu), FV__FN(relu_grad),
-    FV__FN(leaky_relu), FV__FN(leaky_relu_grad), FV__FN(swiglu), FV__FN(swiglu_grad),
-    FV__FN(sum), FV__FN(dot), FV__FN(row_max), FV__FN(softmax_exp), FV__FN(exp_sum), FV__FN(softmax_grad),
-    FV__FN(layernorm), FV__FN(rmsnorm), FV__FN(norm_grad), FV__FN(norm_sums), FV__FN(adamw),
-    FV__MR, FV__NR, FV__FN(tile), FV__FN(pack), FV__FN(pack_columns), FV__FN(panel_sums), FV__FN(distances),
-    FV__FN(softmax_row), FV__FN(softmax_again), FV__FN(score_grad),
-    FV__FN(from_bf16), FV__FN(to_bf16), FV__FN(peak)};
+static const fv__kernels FV__FN(kernels) = {FV__FN(add),
+                                            FV__FN(sub),
+                                            FV__FN(mul),
+                                            FV__FN(muladd),
+                                            FV__FN(axpy),
+                                            FV__FN(scale),
+                                            FV__FN(affine),
+                                            FV__FN(vec_exp),
+                                            FV__FN(vec_erf),
+                                            FV__FN(gelu),
+                                            FV__FN(gelu_grad),
+                                            FV__FN(silu),
+                                            FV__FN(silu_grad),
+                                            FV__FN(relu),
+                                            FV__FN(relu_grad),
+                                            FV__FN(leaky_relu),
+                                            FV__FN(leaky_relu_grad),
+                                            FV__FN(swiglu),
+                                            FV__FN(swiglu_grad),
+                                            FV__FN(sum),
+                                            FV__FN(dot),
+                                            FV__FN(row_max),
+                                            FV__FN(softmax_exp),
+                                            FV__FN(exp_sum),
+                                            FV__FN(softmax_grad),
+                                            FV__FN(layernorm),
+                                            FV__FN(rmsnorm),
+                                            FV__FN(norm_grad),
+                                            FV__FN(norm_sums),
+                                            FV__FN(adamw),
+                                            FV__MR,
+                                            FV__NR,
+                                            FV__FN(tile),
+                                            FV__FN(pack),
+                                            FV__FN(pack_columns),
+                                            FV__FN(panel_sums),
+                                            FV__FN(distances),
+                                            FV__FN(softmax_row),
+                                            FV__FN(softmax_again),
+                                            FV__FN(score_grad),
+                                            FV__FN(from_bf16),
+                                            FV__FN(to_bf16),
+                                            FV__FN(peak)};
 
 #undef FV__UNROLL
 #undef FV__MR
@@ -3150,7 +3509,8 @@ static const fv__kernels *fv__kernels_for(const fv_ctx *c, fv_type type) {
 }
 
 /* fv__convert by the fast path where there is one */
-static void fv__convert_by(const fv__kernels *k, void *dst, fv_type to, const void *src, fv_type from, int64_t n) {
+static void fv__convert_by(const fv__kernels *k, void *dst, fv_type to, const void *src, fv_type from,
+                           int64_t n) {
     if (to == FV_F32 && from == FV_BF16) k->from_bf16((float *)dst, (const uint16_t *)src, n);
     else if (to == FV_BF16 && from == FV_F32) k->to_bf16((uint16_t *)dst, (const float *)src, n);
     else fv__convert(dst, to, src, from, n);
@@ -3159,11 +3519,12 @@ static void fv__convert_by(const fv__kernels *k, void *dst, fv_type to, const vo
 /* ======================================================================================================
  * >>gemm (implementation)
  * ====================================================================================================== */
-/* How a product is computed; the manual tells it in four steps. A panel is [k][MR or NR], padded with zeros; packing also turns any stride,
- * and f32 or bf16, into what the micro-kernel eats. Blocks of about 168 x 256 are the jobs; k runs in slices of about 384, so that a slice of
- * A (168 x 384) and of B (384 x 256) stay in L2 and a panel of A (14 x 384) in L1 while B's panels pass. The rows of a block go to C
- * through the epilogue (bias, residual, conversion) while they are still in cache. Blocks, slices and parts depend on the shape alone,
- * never on the threads, so a result is the same for any number of them. */
+/* How a product is computed; the manual tells it in four steps. A panel is [k][MR or NR], padded with zeros;
+ * packing also turns any stride, and f32 or bf16, into what the micro-kernel eats. Blocks of about 168 x 256
+ * are the jobs; k runs in slices of about 384, so that a slice of A (168 x 384) and of B (384 x 256) stay in
+ * L2 and a panel of A (14 x 384) in L1 while B's panels pass. The rows of a block go to C through the
+ * epilogue (bias, residual, conversion) while they are still in cache. Blocks, slices and parts depend on the
+ * shape alone, never on the threads, so a result is the same for any number of them. */
 enum { FV__BLOCK_M = 168, FV__BLOCK_N = 256, FV__SLICE_K = 384 };
 enum { FV__SPLIT_MOST = 8, FV__SPLIT_C = 160 << 10, FV__SPLIT_BYTES = 400 << 10 }; /* see fv__split_job */
 
@@ -3175,12 +3536,12 @@ typedef struct fv__gemm {
     int64_t mr, nr, unit; /* unit: k is packed in groups of 1, or of 2 for bf16 */
     size_t element;
     fv_mat a, b;
-    const char *pa, *pb;  /* packed operands */
+    const char *pa, *pb;    /* packed operands */
     int direct_a, direct_b; /* read where it lies; then only a last panel that is not full is packed */
-    int64_t split;        /* > 0: k is cut into this many parts, each summed apart; see fv__split_job */
-    char *part;           /* [split][m to whole tiles][n to whole tiles] of the sums' type */
-    double *row_sums;     /* [split][m to whole tiles], or NULL: sums of A's rows over k, on the side */
-    const fv_packed *w;   /* b comes from here, transposed, when pb is not its own memory */
+    int64_t split;          /* > 0: k is cut into this many parts, each summed apart; see fv__split_job */
+    char *part;             /* [split][m to whole tiles][n to whole tiles] of the sums' type */
+    double *row_sums;       /* [split][m to whole tiles], or NULL: sums of A's rows over k, on the side */
+    const fv_packed *w;     /* b comes from here, transposed, when pb is not its own memory */
     int64_t block_m, block_n, slice;
     void *out;
     fv_type out_type;
@@ -3204,8 +3565,9 @@ static int64_t fv__tile_of(const fv__gemm *g, int64_t *nr) {
 }
 
 /* rows, cols, exact: see struct fv__kernels. narrow: bf16 goes out, of bf16 products only */
-static void fv__tile_to(const fv__gemm *g, int64_t rows, int64_t cols, int exact, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b,
-                        int64_t ldb, const void *bias, const void *from, int64_t from_ld, void *out, int64_t ld, int narrow) {
+static void fv__tile_to(const fv__gemm *g, int64_t rows, int64_t cols, int exact, int64_t k, const void *a,
+                        int64_t rs, int64_t cs, const void *b, int64_t ldb, const void *bias,
+                        const void *from, int64_t from_ld, void *out, int64_t ld, int narrow) {
 #ifdef FV__X86
     if (g->compute == FV_BF16) {
         fv__tile_bf16(rows, cols, exact, k, a, rs, cs, b, bias, from, from_ld, out, ld, narrow);
@@ -3215,21 +3577,24 @@ static void fv__tile_to(const fv__gemm *g, int64_t rows, int64_t cols, int exact
     (void)narrow;
     g->k->tile(rows, cols, exact, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld);
 }
-static void fv__tile(const fv__gemm *g, int64_t rows, int64_t cols, int64_t k, const void *a, int64_t rs, int64_t cs, const void *b,
-                     int64_t ldb, const void *bias, const void *from, int64_t from_ld, void *out, int64_t ld) {
+static void fv__tile(const fv__gemm *g, int64_t rows, int64_t cols, int64_t k, const void *a, int64_t rs,
+                     int64_t cs, const void *b, int64_t ldb, const void *bias, const void *from,
+                     int64_t from_ld, void *out, int64_t ld) {
     fv__tile_to(g, rows, cols, 0, k, a, rs, cs, b, ldb, bias, from, from_ld, out, ld, 0);
 }
 
 /* One panel: `rows` rows (stride rs) by k columns (stride cs) of src, already of the computing type. */
-static void fv__pack_panel(const fv__gemm *g, char *dst, const char *src, int64_t rs, int64_t cs, int rows, int64_t k,
-                           int width) {
+static void fv__pack_panel(const fv__gemm *g, char *dst, const char *src, int64_t rs, int64_t cs, int rows,
+                           int64_t k, int width) {
 #ifdef FV__X86
     if (g->compute == FV_BF16) {
         if (rs == 1 && cs != 1) {
-            fv__pack_pairs((uint16_t *)(void *)dst, 0, (const uint16_t *)(const void *)src, cs, rows, k, width);
+            fv__pack_pairs((uint16_t *)(void *)dst, 0, (const uint16_t *)(const void *)src, cs, rows, k,
+                           width);
             return;
         }
-        if (cs == 1 && rs % 2 == 0 && k % 2 == 0) { /* pairs along k lie together: move them as 4-byte elements */
+        /* pairs along k lie together: move them as 4-byte elements */
+        if (cs == 1 && rs % 2 == 0 && k % 2 == 0) {
             g->k->pack(dst, src, rs / 2, 1, rows, k / 2, width);
             return;
         }
@@ -3244,11 +3609,14 @@ static void fv__pack_panel(const fv__gemm *g, char *dst, const char *src, int64_
     g->k->pack(dst, src, rs, cs, rows, k, width);
 }
 
-/* Panels side by side from rows of cols numbers: k of them from src, cs apart; panels are `panel` bytes apart. */
-static void fv__pack_columns(const fv__gemm *g, char *dst, size_t panel, const char *src, int64_t cs, int64_t cols, int64_t k, int width) {
+/* Panels side by side from rows of cols numbers: k of them from src, cs apart; panels are `panel` bytes
+ * apart. */
+static void fv__pack_columns(const fv__gemm *g, char *dst, size_t panel, const char *src, int64_t cs,
+                             int64_t cols, int64_t k, int width) {
 #ifdef FV__X86
     if (g->compute == FV_BF16) {
-        fv__pack_pairs((uint16_t *)(void *)dst, (int64_t)(panel / 2), (const uint16_t *)(const void *)src, cs, cols, k, width);
+        fv__pack_pairs((uint16_t *)(void *)dst, (int64_t)(panel / 2), (const uint16_t *)(const void *)src, cs,
+                       cols, k, width);
         return;
     }
 #endif
@@ -3259,9 +3627,11 @@ static size_t fv__panel_bytes(const fv__gemm *g, int64_t width) {
     return FV__ROUND_UP((size_t)(FV__ROUND_UP(g->kk, g->unit) * width) * g->element, (size_t)64);
 }
 
-/* W's panel [k/2][nr][2], element (row r, column i) at ((i/2)*nr + r)*2 + i%2, to B's [r/2][nr_b][2]: four numbers at a time, rows r, r+1
- * and columns i, i+1, which are 64 bits here and there, the middle two swapped. col is even; what hangs over is 0. */
-static void fv__repack_pairs(const char *src, int64_t nr, char *dst, int64_t nr_b, int64_t rows, int64_t col, int64_t cols) {
+/* W's panel [k/2][nr][2], element (row r, column i) at ((i/2)*nr + r)*2 + i%2, to B's [r/2][nr_b][2]: four
+ * numbers at a time, rows r, r+1 and columns i, i+1, which are 64 bits here and there, the middle two
+ * swapped. col is even; what hangs over is 0. */
+static void fv__repack_pairs(const char *src, int64_t nr, char *dst, int64_t nr_b, int64_t rows, int64_t col,
+                             int64_t cols) {
     for (int64_t r = 0; r < rows; r += 2)
         for (int64_t i = 0; i < nr_b; i += 2) {
             uint64_t w = 0;
@@ -3273,7 +3643,8 @@ static void fv__repack_pairs(const char *src, int64_t nr, char *dst, int64_t nr_
         }
 }
 
-/* A panel of B from W's own panels: W [k,n] read as k x n. W's rows lie in panels of nr, which are turned block by block. */
+/* A panel of B from W's own panels: W [k,n] read as k x n. W's rows lie in panels of nr, which are turned
+ * block by block. */
 static void fv__repack(const fv__gemm *g, char *dst, int64_t col, int cols) {
     const fv_packed *w = g->w;
     int64_t nr = w->nr;
@@ -3281,7 +3652,8 @@ static void fv__repack(const fv__gemm *g, char *dst, int64_t col, int cols) {
         int64_t rows = FV__MIN(nr, g->kk - p);
         const char *src = w->data + (size_t)(p / nr) * w->panel;
         char *to = dst + (size_t)(p * g->nr) * g->element;
-        if (g->compute != FV_BF16) fv__pack_panel(g, to, src + (size_t)(col * nr) * g->element, nr, 1, cols, rows, (int)g->nr);
+        if (g->compute != FV_BF16)
+            fv__pack_panel(g, to, src + (size_t)(col * nr) * g->element, nr, 1, cols, rows, (int)g->nr);
         else fv__repack_pairs(src, nr, to, g->nr, rows, col, cols);
     }
 }
@@ -3290,7 +3662,8 @@ static int64_t fv__packed_panels_a(const fv__gemm *g) {
     return g->direct_a ? g->m % g->mr != 0 : FV__CEIL(g->m, g->mr);
 }
 
-/* Panels of A, then B's: a panel at a time; or, where the numbers of one k lie together, FV__PACK_ROWS of k to all panels. */
+/* Panels of A, then B's: a panel at a time; or, where the numbers of one k lie together, FV__PACK_ROWS of k
+ * to all panels. */
 enum { FV__PACK_ROWS = 64 };
 static int fv__a_by_columns(const fv__gemm *g) { return g->a.rs == 1 && g->a.cs > 1; }
 static int fv__b_by_rows(const fv__gemm *g) { return !g->w && !g->direct_b && g->b.cs == 1 && g->b.rs > 1; }
@@ -3299,11 +3672,15 @@ static int64_t fv__pack_jobs_a(const fv__gemm *g) {
     return fv__a_by_columns(g) ? FV__CEIL(g->kk, FV__PACK_ROWS) : FV__CEIL(g->m, g->mr);
 }
 static int64_t fv__pack_jobs_b(const fv__gemm *g) {
-    return fv__b_by_rows(g) ? FV__CEIL(g->kk, FV__PACK_ROWS) : g->direct_b ? g->n % g->nr != 0 : FV__CEIL(g->n, g->nr);
+    return fv__b_by_rows(g) ? FV__CEIL(g->kk, FV__PACK_ROWS)
+           : g->direct_b    ? g->n % g->nr != 0
+                            : FV__CEIL(g->n, g->nr);
 }
-static void fv__pack_rows(const fv__gemm *g, const char *to, const void *from, int64_t stride, int64_t cols, int64_t p, int64_t width) {
+static void fv__pack_rows(const fv__gemm *g, const char *to, const void *from, int64_t stride, int64_t cols,
+                          int64_t p, int64_t width) {
     fv__pack_columns(g, (char *)(uintptr_t)to + (size_t)(p * width) * g->element, fv__panel_bytes(g, width),
-                     (const char *)from + (size_t)(p * stride) * g->element, stride, cols, FV__MIN((int64_t)FV__PACK_ROWS, g->kk - p), (int)width);
+                     (const char *)from + (size_t)(p * stride) * g->element, stride, cols,
+                     FV__MIN((int64_t)FV__PACK_ROWS, g->kk - p), (int)width);
 }
 static void fv__pack_job(void *arg, int job, int worker) {
     const fv__gemm *g = (const fv__gemm *)arg;
@@ -3311,7 +3688,8 @@ static void fv__pack_job(void *arg, int job, int worker) {
     (void)worker;
     if (job < pa) {
         int64_t row = (g->direct_a ? g->m / g->mr : job) * g->mr;
-        if (!g->direct_a && fv__a_by_columns(g)) fv__pack_rows(g, g->pa, g->a.data, g->a.cs, g->m, at * FV__PACK_ROWS, g->mr);
+        if (!g->direct_a && fv__a_by_columns(g))
+            fv__pack_rows(g, g->pa, g->a.data, g->a.cs, g->m, at * FV__PACK_ROWS, g->mr);
         else
             fv__pack_panel(g, (char *)(uintptr_t)g->pa + (size_t)job * fv__panel_bytes(g, g->mr),
                            (const char *)g->a.data + (size_t)(row * g->a.rs) * g->element, g->a.rs, g->a.cs,
@@ -3327,8 +3705,8 @@ static void fv__pack_job(void *arg, int job, int worker) {
     char *dst = (char *)(uintptr_t)g->pb + (size_t)at * fv__panel_bytes(g, g->nr);
     if (g->w) fv__repack(g, dst, col, cols);
     else
-        fv__pack_panel(g, dst, (const char *)g->b.data + (size_t)(col * g->b.cs) * g->element, g->b.cs, g->b.rs, cols, g->kk,
-                       (int)g->nr);
+        fv__pack_panel(g, dst, (const char *)g->b.data + (size_t)(col * g->b.cs) * g->element, g->b.cs,
+                       g->b.rs, cols, g->kk, (int)g->nr);
 }
 
 /* panel i of A, from k index p on: where it is and its strides, in elements (of pairs, in bf16) */
@@ -3338,7 +3716,8 @@ static const char *fv__panel_a(const fv__gemm *g, int64_t i, int64_t p, int64_t 
         return (const char *)g->a.data + (size_t)(i * g->mr * g->a.rs + p * g->a.cs) * g->element;
     }
     *rs = 1, *cs = g->mr;
-    return g->pa + (size_t)(g->direct_a ? 0 : i) * fv__panel_bytes(g, g->mr) + (size_t)(p * g->mr) * g->element;
+    return g->pa + (size_t)(g->direct_a ? 0 : i) * fv__panel_bytes(g, g->mr) +
+           (size_t)(p * g->mr) * g->element;
 }
 static const char *fv__panel_b(const fv__gemm *g, int64_t j, int64_t p, int64_t *ld) {
     if (g->direct_b && (j + 1) * g->nr <= g->n) {
@@ -3346,18 +3725,21 @@ static const char *fv__panel_b(const fv__gemm *g, int64_t j, int64_t p, int64_t 
         return (const char *)g->b.data + (size_t)(p * g->b.rs + j * g->nr) * g->element;
     }
     *ld = g->nr;
-    return g->pb + (size_t)(g->direct_b ? 0 : j) * fv__panel_bytes(g, g->nr) + (size_t)(p * g->nr) * g->element;
+    return g->pb + (size_t)(g->direct_b ? 0 : j) * fv__panel_bytes(g, g->nr) +
+           (size_t)(p * g->nr) * g->element;
 }
 
 /* rows x cols of sums that are not stored by the tiles themselves: + residual, + or =, converted */
-static void fv__gemm_store(const fv__gemm *g, char *sum, int64_t ld, int64_t row, int64_t col, int64_t rows, int64_t cols) {
+static void fv__gemm_store(const fv__gemm *g, char *sum, int64_t ld, int64_t row, int64_t col, int64_t rows,
+                           int64_t cols) {
     fv_type acc = g->compute == FV_F64 ? FV_F64 : FV_F32;
     size_t size = fv_type_size(g->out_type), as = fv_type_size(acc);
     char wide[FV__BLOCK_N * 8];
     for (int64_t i = 0; i < rows; i++, sum += (size_t)ld * as) {
         char *out = (char *)g->out + (size_t)((row + i) * g->ldc + col) * size;
         if (g->residual) {
-            const char *r = (const char *)g->residual + (size_t)((row + i) * g->ldc + col) * fv_type_size(g->residual_type);
+            const char *r = (const char *)g->residual +
+                            (size_t)((row + i) * g->ldc + col) * fv_type_size(g->residual_type);
             if (g->residual_type != acc) fv__convert_by(g->k, wide, acc, r, g->residual_type, cols), r = wide;
             g->k->add(sum, sum, r, cols);
         }
@@ -3380,32 +3762,38 @@ static const char *fv__tile_bias(const fv__gemm *g, int64_t col, size_t size, ch
     return padded;
 }
 
-/* the slice [p,p+k) of rows [row,row+rows) of A, packed in room, panels of [slice][mr]; their sums over k are added to sums (NULL: not
- * wanted) */
-static void fv__late_panels(const fv__gemm *g, int64_t row, int64_t rows, int64_t p, int64_t k, char *room, double *sums) {
+/* the slice [p,p+k) of rows [row,row+rows) of A, packed in room, panels of [slice][mr]; their sums over k are
+ * added to sums (NULL: not wanted) */
+static void fv__late_panels(const fv__gemm *g, int64_t row, int64_t rows, int64_t p, int64_t k, char *room,
+                            double *sums) {
     size_t panel = (size_t)(g->slice * g->mr) * g->element;
-    fv__pack_columns(g, room, panel, (const char *)g->a.data + (size_t)(row + p * g->a.cs) * g->element, g->a.cs, rows, k, (int)g->mr);
+    fv__pack_columns(g, room, panel, (const char *)g->a.data + (size_t)(row + p * g->a.cs) * g->element,
+                     g->a.cs, rows, k, (int)g->mr);
     for (int64_t i = 0; sums && i < rows; i += g->mr, room += panel)
 #ifdef FV__X86
-        if (g->compute == FV_BF16) fv__panel_sums_bf16(sums + i, (const uint16_t *)(const void *)room, FV__ROUND_UP(k, 2));
+        if (g->compute == FV_BF16)
+            fv__panel_sums_bf16(sums + i, (const uint16_t *)(const void *)room, FV__ROUND_UP(k, 2));
         else
 #endif
             g->k->panel_sums(sums + i, room, k);
 }
 
-/* Which block job number `job` is. Jobs walk down the rows in groups of columns whose part of B stays in the last cache. */
+/* Which block job number `job` is. Jobs walk down the rows in groups of columns whose part of B stays in the
+ * last cache. */
 enum { FV__GROUP_BYTES = 8 << 20 };
 static void fv__block_of(const fv__gemm *g, int64_t job, int64_t *row, int64_t *col) {
     int64_t across = FV__CEIL(g->n, g->block_n), down = FV__CEIL(g->m, g->block_m);
-    int64_t wide = FV__MAX(FV__GROUP_BYTES / (g->block_n * FV__MAX(g->kk, 1) * (int64_t)g->element), (int64_t)1);
+    int64_t wide =
+        FV__MAX(FV__GROUP_BYTES / (g->block_n * FV__MAX(g->kk, 1) * (int64_t)g->element), (int64_t)1);
     int64_t group = job / (wide * down), first = group * wide, in = FV__MIN(wide, across - first);
     job -= group * wide * down;
     *row = job / in * g->block_m, *col = (first + job % in) * g->block_n;
 }
 
-/* A block of C of the sums' own type: tiles are summed in place, slice after slice; bias, residual and what C held come with the
- * first. A C of bf16 gets its tiles with the last slice (narrow). All else is summed in the thread's scratch, and stored from there.
- * A panel of A stays in L1 while the block's panels of B, which L2 holds, pass by. */
+/* A block of C of the sums' own type: tiles are summed in place, slice after slice; bias, residual and what C
+ * held come with the first. A C of bf16 gets its tiles with the last slice (narrow). All else is summed in
+ * the thread's scratch, and stored from there. A panel of A stays in L1 while the block's panels of B, which
+ * L2 holds, pass by. */
 static void fv__block_job(void *arg, int job, int worker) {
     const fv__gemm *g = (const fv__gemm *)arg;
     int64_t row, col, rs, cs, ldb;
@@ -3414,7 +3802,8 @@ static void fv__block_job(void *arg, int job, int worker) {
     fv_type acc_type = g->compute == FV_F64 ? FV_F64 : FV_F32;
     size_t acc = fv_type_size(acc_type), size = fv_type_size(g->out_type);
     char *sum = (char *)fv__scratch(g->c, worker);
-    int in_place = g->out_type == acc_type && !(g->add && g->residual) && (!g->residual || g->residual_type == acc_type);
+    int in_place =
+        g->out_type == acc_type && !(g->add && g->residual) && (!g->residual || g->residual_type == acc_type);
     int narrow = g->compute == FV_BF16 && g->out_type == FV_BF16 && !g->add && !g->residual;
     for (int64_t p = 0; p < FV__MAX(g->kk, 1); p += g->slice) {
         int64_t k = FV__MIN(g->slice, g->kk - p);
@@ -3423,40 +3812,46 @@ static void fv__block_job(void *arg, int job, int worker) {
             const char *a = fv__panel_a(g, (row + i) / g->mr, p, &rs, &cs);
             for (int64_t j = 0; j < cols; j += g->nr) {
                 char padded[64 * 8], *part = sum + (size_t)(i * g->block_n + j) * acc;
-                const char *bias = p == 0 ? fv__tile_bias(g, col + j, acc, padded) : NULL, *b = fv__panel_b(g, (col + j) / g->nr, p, &ldb);
+                const char *bias = p == 0 ? fv__tile_bias(g, col + j, acc, padded) : NULL,
+                           *b = fv__panel_b(g, (col + j) / g->nr, p, &ldb);
                 int64_t at = (row + i) * g->ldc + col + j;
                 char *out = to_c ? (char *)g->out + (size_t)at * size : part;
                 const char *from = p > 0 ? (in_place ? out : part) : NULL;
                 if (in_place && p == 0 && g->add) from = out;
-                else if (in_place && p == 0 && g->residual) from = (const char *)g->residual + (size_t)at * acc;
-                fv__tile_to(g, rows - i, cols - j, to_c, k, a, rs, cs, b, ldb, bias, from, in_place ? g->ldc : g->block_n, out,
-                            to_c ? g->ldc : g->block_n, narrow && to_c);
+                else if (in_place && p == 0 && g->residual)
+                    from = (const char *)g->residual + (size_t)at * acc;
+                fv__tile_to(g, rows - i, cols - j, to_c, k, a, rs, cs, b, ldb, bias, from,
+                            in_place ? g->ldc : g->block_n, out, to_c ? g->ldc : g->block_n, narrow && to_c);
             }
         }
     }
     if (!in_place && !narrow) fv__gemm_store(g, sum, g->block_n, row, col, rows, cols);
 }
 
-/* ---- a small C of a long k, as a weight's gradient is (k: all tokens). The parts of k are the jobs: each reads its rows of A and B
- * once, packs them slice by slice in its scratch, and sums a C of its own; fv__join_job adds these up in their order. ---- */
+/* ---- a small C of a long k, as a weight's gradient is (k: all tokens). The parts of k are the jobs: each
+ * reads its rows of A and B once, packs them slice by slice in its scratch, and sums a C of its own;
+ * fv__join_job adds these up in their order. ---- */
 
 static void fv__split_job(void *arg, int job, int worker) {
     const fv__gemm *g = (const fv__gemm *)arg;
     int64_t m = FV__ROUND_UP(g->m, g->mr), n = FV__ROUND_UP(g->n, g->nr);
-    int64_t part = FV__ROUND_UP(FV__CEIL(g->kk, g->split), g->slice), first = job * part, end = FV__MIN(first + part, g->kk);
-    size_t acc = fv_type_size(g->compute == FV_F64 ? FV_F64 : FV_F32), panel_b = (size_t)(g->slice * g->nr) * g->element;
+    int64_t part = FV__ROUND_UP(FV__CEIL(g->kk, g->split), g->slice), first = job * part,
+            end = FV__MIN(first + part, g->kk);
+    size_t acc = fv_type_size(g->compute == FV_F64 ? FV_F64 : FV_F32),
+           panel_b = (size_t)(g->slice * g->nr) * g->element;
     char *out = g->part + (size_t)(job * m * n) * acc, *a = (char *)fv__scratch(g->c, worker);
     char *b = a + FV__ROUND_UP((size_t)(g->slice * m) * g->element, (size_t)64);
     if (first >= end) memset(out, 0, (size_t)(m * n) * acc);
     for (int64_t p = first; p < end; p += g->slice) {
         int64_t k = FV__MIN(g->slice, end - p);
-        fv__pack_columns(g, b, panel_b, (const char *)g->b.data + (size_t)(p * g->b.rs) * g->element, g->b.rs, g->n, k, (int)g->nr);
+        fv__pack_columns(g, b, panel_b, (const char *)g->b.data + (size_t)(p * g->b.rs) * g->element, g->b.rs,
+                         g->n, k, (int)g->nr);
         fv__late_panels(g, 0, g->m, p, k, a, g->row_sums ? g->row_sums + job * m : NULL);
         for (int64_t i = 0; i < m; i += g->mr)
             for (int64_t j = 0; j < n; j += g->nr) {
                 char *o = out + (size_t)(i * n + j) * acc;
-                fv__tile(g, g->mr, g->nr, k, a + (size_t)(i * g->slice) * g->element, 1, g->mr, b + (size_t)(j / g->nr) * panel_b, g->nr,
-                         NULL, p > first ? o : NULL, n, o, n);
+                fv__tile(g, g->mr, g->nr, k, a + (size_t)(i * g->slice) * g->element, 1, g->mr,
+                         b + (size_t)(j / g->nr) * panel_b, g->nr, NULL, p > first ? o : NULL, n, o, n);
             }
     }
 }
@@ -3485,7 +3880,8 @@ static void fv__gemm_plan(fv_ctx *c, fv__gemm *g) {
     g->block_m = FV__MAX(FV__BLOCK_M / g->mr, 1) * g->mr;
     g->block_n = FV__BLOCK_N / g->nr * g->nr;
     while (FV__CEIL(g->m, g->block_m) * FV__CEIL(g->n, g->block_n) < 8) { /* enough jobs for some threads */
-        if (g->block_m > 4 * g->mr && g->block_m >= g->block_n / 2) g->block_m = FV__CEIL(g->block_m / g->mr, 2) * g->mr;
+        if (g->block_m > 4 * g->mr && g->block_m >= g->block_n / 2)
+            g->block_m = FV__CEIL(g->block_m / g->mr, 2) * g->mr;
         else if (g->block_n > 2 * g->nr) g->block_n = FV__CEIL(g->block_n / g->nr, 2) * g->nr;
         else if (g->block_m > 2 * g->mr) g->block_m = FV__CEIL(g->block_m / g->mr, 2) * g->mr;
         else break;
@@ -3498,7 +3894,8 @@ typedef struct fv__cast {
     const fv_mat *m;
     char *to;
     fv_type type;
-    int64_t rows, cols, ld, step, next; /* step: from a number to the next one in m, next: from a row to the next */
+    /* step: from a number to the next one in m, next: from a row to the next */
+    int64_t rows, cols, ld, step, next;
     int64_t chunk; /* rows of a job */
     int round;
 } fv__cast;
@@ -3509,12 +3906,14 @@ static void fv__cast_row(const fv__cast *j, int64_t row) {
     else
         for (int64_t i = 0; i < j->cols; i++) fv__set(to, j->type, i, fv__get(from, j->m->type, i * j->step));
     if (!j->round) return; /* bf16 products where the CPU has none: rounded operands, f32 arithmetic */
-    for (int64_t i = 0; i < j->cols; i++) ((float *)(void *)to)[i] = fv__bf16_to(fv__bf16_from(((float *)(void *)to)[i]));
+    for (int64_t i = 0; i < j->cols; i++)
+        ((float *)(void *)to)[i] = fv__bf16_to(fv__bf16_from(((float *)(void *)to)[i]));
 }
 static void fv__cast_job(void *arg, int job, int worker) {
     const fv__cast *j = (const fv__cast *)arg;
     (void)worker;
-    for (int64_t row = job * j->chunk; row < FV__MIN((job + 1) * j->chunk, j->rows); row++) fv__cast_row(j, row);
+    for (int64_t row = job * j->chunk; row < FV__MIN((job + 1) * j->chunk, j->rows); row++)
+        fv__cast_row(j, row);
 }
 /* rows x cols: as seen by the caller. Returns the span to free, or NULL when nothing had to be copied. */
 static fv__span *fv__cast_operand(fv_ctx *c, fv_mat *m, int64_t rows, int64_t cols, fv_type type, int round) {
@@ -3536,22 +3935,27 @@ static fv__span *fv__cast_operand(fv_ctx *c, fv_mat *m, int64_t rows, int64_t co
     return s;
 }
 
-/* Which operands are read where they lie: packing costs a pass over the operand, and pays by order in the caches when each
- * panel is used often. Rows of A may be read in place, its columns too; of B only rows. In bf16 pairs along k must lie together. */
+/* Which operands are read where they lie: packing costs a pass over the operand, and pays by order in the
+ * caches when each panel is used often. Rows of A may be read in place, its columns too; of B only rows. In
+ * bf16 pairs along k must lie together. */
 static void fv__gemm_direct(fv__gemm *g, int pack_b) {
     int64_t cells = FV__ROUND_UP(g->m, g->mr) * FV__ROUND_UP(g->n, g->nr);
-    if (g->compute == FV_BF16) g->direct_a = g->a.cs == 1 && g->a.rs > 2 && g->a.rs % 2 == 0 && g->kk % 2 == 0;
+    if (g->compute == FV_BF16)
+        g->direct_a = g->a.cs == 1 && g->a.rs > 2 && g->a.rs % 2 == 0 && g->kk % 2 == 0;
     else g->direct_a = g->a.cs == 1 || g->a.rs == 1;
     if (g->n > 2048 && g->kk > 768) g->direct_a = 0;
     g->direct_b = pack_b && !g->w && g->compute != FV_BF16 && g->b.cs == 1 && g->m <= 64;
-    if (fv__a_by_columns(g) && pack_b && !g->w && g->b.cs == 1 && g->b.rs > 1 && !g->bias && cells <= FV__SPLIT_C && g->kk >= 4 * FV__SLICE_K) {
+    if (fv__a_by_columns(g) && pack_b && !g->w && g->b.cs == 1 && g->b.rs > 1 && !g->bias &&
+        cells <= FV__SPLIT_C && g->kk >= 4 * FV__SLICE_K) {
         g->split = FV__SPLIT_MOST;
-        g->slice = FV__ROUND_UP(FV__MAX(FV__SPLIT_BYTES / ((g->m + g->n) * (int64_t)g->element), (int64_t)64), (int64_t)2);
+        g->slice = FV__ROUND_UP(FV__MAX(FV__SPLIT_BYTES / ((g->m + g->n) * (int64_t)g->element), (int64_t)64),
+                                (int64_t)2);
     }
 }
 
 #ifdef FROZENVIS_CBLAS
-/* A row-major matrix of which one stride is 1, as BLAS wants it: its leading dimension, 0 when it is none; rows x cols. */
+/* A row-major matrix of which one stride is 1, as BLAS wants it: its leading dimension, 0 when it is none;
+ * rows x cols. */
 static int64_t fv__blas_ld(const fv_mat *m, int64_t rows, int64_t cols, int *transposed) {
     *transposed = m->cs != 1;
     int64_t ld = *transposed ? m->cs : m->rs, least = *transposed ? rows : cols;
@@ -3577,8 +3981,9 @@ static int fv__blas_product(fv__gemm *g) {
     if (g->m > INT32_MAX || g->n > INT32_MAX || g->kk > INT32_MAX || g->ldc > INT32_MAX) return 0;
     int more = g->add || g->residual || g->bias;
     if (more) fv__blas_start(g);
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)g->m, (int)g->n, (int)g->kk, 1,
-                (const float *)g->a.data, (int)lda, (const float *)g->b.data, (int)ldb, more ? 1.f : 0.f, (float *)g->out, (int)g->ldc);
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)g->m,
+                (int)g->n, (int)g->kk, 1, (const float *)g->a.data, (int)lda, (const float *)g->b.data,
+                (int)ldb, more ? 1.f : 0.f, (float *)g->out, (int)g->ldc);
     return 1;
 }
 #endif
@@ -3597,9 +4002,12 @@ static void fv__gemm_split(fv_ctx *c, fv__gemm *g) {
 
 /* The blocks' product: packs what is not read where it lies, then the jobs. */
 static void fv__gemm_blocks(fv_ctx *c, fv__gemm *g, int pack_b) {
-    int64_t panels_a = fv__packed_panels_a(g), panels_b = !pack_b ? 0 : g->direct_b ? g->n % g->nr != 0 : FV__CEIL(g->n, g->nr);
+    int64_t panels_a = fv__packed_panels_a(g), panels_b = !pack_b       ? 0
+                                                          : g->direct_b ? g->n % g->nr != 0
+                                                                        : FV__CEIL(g->n, g->nr);
     fv__span *sa = fv__pool_alloc(c, (size_t)FV__MAX(panels_a, 1) * fv__panel_bytes(g, g->mr));
-    fv__span *sb = pack_b ? fv__pool_alloc(c, (size_t)FV__MAX(panels_b, 1) * fv__panel_bytes(g, g->nr)) : NULL;
+    fv__span *sb =
+        pack_b ? fv__pool_alloc(c, (size_t)FV__MAX(panels_b, 1) * fv__panel_bytes(g, g->nr)) : NULL;
     fv__scratch_reserve(c, (size_t)(g->block_m * g->block_n) * 8);
     if (!c->status) {
         g->pa = sa->data;
@@ -3611,10 +4019,11 @@ static void fv__gemm_blocks(fv_ctx *c, fv__gemm *g, int pack_b) {
     fv__pool_free(c, sa);
 }
 
-/* The whole product; g holds operands, shape, output and epilogue; pb is set when b is packed for this very product. sums [m]: gets
- * the sums of A's rows where they cost nothing. Returns whether it did. */
+/* The whole product; g holds operands, shape, output and epilogue; pb is set when b is packed for this very
+ * product. sums [m]: gets the sums of A's rows where they cost nothing. Returns whether it did. */
 static int fv__gemm_run_sums(fv_ctx *c, fv__gemm *g, double *sums) {
-    if (c->device) fv_fail(c, FV_EUNAVAILABLE, "gemm: a context on a GPU has its products in linear and matmul");
+    if (c->device)
+        fv_fail(c, FV_EUNAVAILABLE, "gemm: a context on a GPU has its products in linear and matmul");
     if (c->status || !g->m || !g->n) return 0;
     int round = g->compute == FV_BF16 && c->isa != FV_ISA_AVX512BF16;
     if (round) g->compute = FV_F32;
@@ -3644,8 +4053,8 @@ static int fv__gemm_run_sums(fv_ctx *c, fv__gemm *g, double *sums) {
 }
 static void fv__gemm_run(fv_ctx *c, fv__gemm *g) { fv__gemm_run_sums(c, g, NULL); }
 
-static fv__gemm fv__gemm_of(fv_type compute, int64_t m, int64_t n, int64_t k, fv_mat a, void *out, fv_type out_type,
-                            int64_t ldc, int add) {
+static fv__gemm fv__gemm_of(fv_type compute, int64_t m, int64_t n, int64_t k, fv_mat a, void *out,
+                            fv_type out_type, int64_t ldc, int add) {
     fv__gemm g;
     memset(&g, 0, sizeof g);
     g.compute = compute, g.m = m, g.n = n, g.kk = k, g.a = a;
@@ -3659,11 +4068,11 @@ static fv_mat fv__mat(const void *data, fv_type type, int64_t rs, int64_t cs) {
     return m;
 }
 
-FV_DEF void fv_gemm(fv_ctx *c, fv_type compute, int64_t m, int64_t n, int64_t k, fv_mat a, fv_mat b, void *out,
-                    fv_type out_type, int64_t ldc, int add) {
+FV_DEF void fv_gemm(fv_ctx *c, fv_type compute, int64_t m, int64_t n, int64_t k, fv_mat a, fv_mat b,
+                    void *out, fv_type out_type, int64_t ldc, int add) {
     if ((compute == FV_F64) != (a.type == FV_F64) || (compute == FV_F64) != (b.type == FV_F64)) {
-        fv_fail(c, FV_ESHAPE, "gemm: %s x %s cannot be computed in %s", fv_type_name(a.type), fv_type_name(b.type),
-                fv_type_name(compute));
+        fv_fail(c, FV_ESHAPE, "gemm: %s x %s cannot be computed in %s", fv_type_name(a.type),
+                fv_type_name(b.type), fv_type_name(compute));
         return;
     }
     fv__gemm g = fv__gemm_of(compute, m, n, k, a, out, out_type, ldc, add);
@@ -3677,8 +4086,8 @@ static void fv__gemm_use_packed(fv__gemm *g, const fv_packed *w, int transpose) 
     else g->pb = w->data;
 }
 
-FV_DEF void fv_gemm_packed(fv_ctx *c, int64_t m, int64_t n, int64_t k, fv_mat a, const fv_packed *w, int transpose,
-                           void *out, fv_type out_type, int64_t ldc, int add) {
+FV_DEF void fv_gemm_packed(fv_ctx *c, int64_t m, int64_t n, int64_t k, fv_mat a, const fv_packed *w,
+                           int transpose, void *out, fv_type out_type, int64_t ldc, int add) {
     fv__gemm g = fv__gemm_of(w->type, m, n, k, a, out, out_type, ldc, add);
     fv__gemm_use_packed(&g, w, transpose);
     fv__gemm_run(c, &g);
@@ -3699,7 +4108,8 @@ static int fv__packed_on_device(fv_ctx *c, fv_packed *w, const void *data, fv_ty
     size_t from = (size_t)w->k * fv_type_size(data_type);
     w->nr = 1, w->panel = (size_t)w->k * fv_type_size(w->type);
     w->data = (char *)fv__device_alloc(c, (size_t)w->n * w->panel, 0);
-    char *some = data_type == w->type ? NULL : (char *)fv__alloc_dirty(c, (size_t)FV__MIN(rows, w->n) * w->panel + 64);
+    char *some =
+        data_type == w->type ? NULL : (char *)fv__alloc_dirty(c, (size_t)FV__MIN(rows, w->n) * w->panel + 64);
     for (int64_t i = 0; i < w->n && !c->status; i += rows) {
         int64_t n = FV__MIN(rows, w->n - i);
         const char *p = (const char *)data + (size_t)i * from;
@@ -3711,7 +4121,8 @@ static int fv__packed_on_device(fv_ctx *c, fv_packed *w, const void *data, fv_ty
 }
 
 /* W [n,k] row-major -> panels. Where the CPU has no bf16 products a bf16 weight is kept as rounded f32. */
-static fv_packed *fv__packed_create(fv_ctx *c, fv_type type, int64_t n, int64_t k, const void *data, fv_type data_type) {
+static fv_packed *fv__packed_create(fv_ctx *c, fv_type type, int64_t n, int64_t k, const void *data,
+                                    fv_type data_type) {
     fv_packed *w = (fv_packed *)fv_alloc(c, sizeof *w);
     if (!w) return NULL;
     if (c->device) {
@@ -3754,8 +4165,8 @@ FV_DEF double fv_peak(fv_ctx *c, fv_type type) {
     return best;
 }
 
-/* From here to the tokenizer the work is done by the kernels above or waits for the disk: a step is as fast with gcc's O1 (measured),
- * and a program that includes this header compiles a quarter faster. */
+/* From here to the tokenizer the work is done by the kernels above or waits for the disk: a step is as fast
+ * with gcc's O1 (measured), and a program that includes this header compiles a quarter faster. */
 #if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
 #pragma GCC push_options
 #pragma GCC optimize("O1")
@@ -3843,7 +4254,8 @@ static int fv__cu_ok(fv_ctx *c, cudaError_t e, const char *what) {
 }
 static int fv__cu_started(fv_ctx *c, const char *kernel) { return fv__cu_ok(c, cudaGetLastError(), kernel); }
 
-/* FV__START(c, grid, block, (arguments), kernel): the kernel stands last, since a template's commas part macro arguments. */
+/* FV__START(c, grid, block, (arguments), kernel): the kernel stands last, since a template's commas part
+ * macro arguments. */
 #ifdef __CUDACC__
 #define FV__START(c, grid, block, args, ...)                                                                 \
     do {                                                                                                     \
@@ -3862,9 +4274,10 @@ static int fv__cu_started(fv_ctx *c, const char *kernel) { return fv__cu_ok(c, c
     } while (0)
 #endif
 
-/* ---- graphs: from the third step on, what a step starts is recorded and sent off in one piece: at the step's end, or where the
- * host wants a number. The recording is compared with the last one's executable graph, which only takes over changed arguments
- * (addresses are the same each step, since the pool is); another shape of step gets a new one. ---- */
+/* ---- graphs: from the third step on, what a step starts is recorded and sent off in one piece: at the
+ * step's end, or where the host wants a number. The recording is compared with the last one's executable
+ * graph, which only takes over changed arguments (addresses are the same each step, since the pool is);
+ * another shape of step gets a new one. ---- */
 #ifdef __CUDACC__
 static void fv__device_record(fv_ctx *c) {
     struct fv__device *d = c->device;
@@ -3923,7 +4336,8 @@ static int fv__device_open(fv_ctx *c) {
     if (!d) return 0;
     d->c = c, c->device = d;
     fv__cu_ok(c, cudaSetDevice(c->desc.device_index), "cannot be used");
-    if (!c->status && fv__cu_ok(c, cudaGetDeviceProperties(&p, c->desc.device_index), "tells nothing of itself"))
+    if (!c->status &&
+        fv__cu_ok(c, cudaGetDeviceProperties(&p, c->desc.device_index), "tells nothing of itself"))
         snprintf(d->name, sizeof d->name, "%s", p.name);
     if (!c->status) fv__cu_ok(c, cudaStreamCreate(&d->stream), "a stream");
     if (!c->status) fv__cu_ok(c, cudaStreamCreate(&d->copies), "a stream");
@@ -3962,7 +4376,8 @@ static void fv__device_close(fv_ctx *c) {
     c->device = NULL;
 }
 
-/* Memory of the device, or of the host where the device can copy by itself; of undefined content. NULL and FV_ENOMEM. */
+/* Memory of the device, or of the host where the device can copy by itself; of undefined content. NULL and
+ * FV_ENOMEM. */
 static void *fv__device_alloc(fv_ctx *c, size_t size, int pinned) {
     struct fv__device *d = c->device;
     void *p = NULL;
@@ -4006,7 +4421,8 @@ static int fv__device_zero(fv_ctx *c, void *p, size_t size) {
            (!size || fv__cu_ok(c, cudaMemsetAsync(p, 0, size, c->device->stream), "wiping memory"));
 }
 
-/* Host memory of any origin (a mapped file) to the device, through the two pinned halves: one is filled while the other is copied. */
+/* Host memory of any origin (a mapped file) to the device, through the two pinned halves: one is filled while
+ * the other is copied. */
 static int fv__device_put(fv_ctx *c, void *to, const void *from, size_t size) {
     struct fv__device *d = c->device;
     const size_t half = FV__STAGE / 2;
@@ -4169,8 +4585,8 @@ FV_DEF void fv_sync(fv_ctx *c) {
     if (c->device && fv__device_flush(c)) fv__cu_ok(c, cudaStreamSynchronize(c->device->stream), "a kernel");
 }
 
-/* ---- what kernels share. C is the type of the computation, float or double; stored types are looked at when the kernel runs: all
- * threads take the same branch, and one kernel serves every mix of types. ---- */
+/* ---- what kernels share. C is the type of the computation, float or double; stored types are looked at when
+ * the kernel runs: all threads take the same branch, and one kernel serves every mix of types. ---- */
 template <class C> FV__DEV C fv__ld(const void *p, fv_type t, int64_t i) {
     if (t == FV_F32) return (C)((const float *)p)[i];
     if (t == FV_BF16) return (C)fv__bf16_to(((const uint16_t *)p)[i]);
@@ -4232,7 +4648,8 @@ FV__DEV int64_t fv__my_row(void) { return (int64_t)blockIdx.x * blockDim.y + thr
 static dim3 fv__row_block(void) { return dim3(32, 8); }
 static dim3 fv__row_grid(int64_t rows) { return dim3((unsigned)FV__CEIL(rows, (int64_t)8)); }
 
-/* ---- map: out[k][i] (+)= F(in[..][i]) for i < n; F::run(m, i, in, out) sees and gives numbers of type C ---- */
+/* ---- map: out[k][i] (+)= F(in[..][i]) for i < n; F::run(m, i, in, out) sees and gives numbers of type C
+ * ---- */
 typedef struct fv__map {
     const void *in[3];
     void *out[2]; /* NULL: not wanted */
@@ -4295,8 +4712,9 @@ static void fv__cu_copy(fv_ctx *c, void *to, fv_type to_type, const void *from, 
     fv__map_run<fv__copy_f>(c, m, to_type == FV_F64 || from_type == FV_F64 ? FV_F64 : FV_F32);
 }
 
-/* ---- fold: sums over `count` places for each of n elements, in double and in an order that depends on the shape alone. F adds what
- * place p of element e is worth to one or two sums. A thread takes a range of places; the ranges' sums are added up in order. ---- */
+/* ---- fold: sums over `count` places for each of n elements, in double and in an order that depends on the
+ * shape alone. F adds what place p of element e is worth to one or two sums. A thread takes a range of
+ * places; the ranges' sums are added up in order. ---- */
 template <class F> FV__KERNEL fv__fold_k(F f, int64_t n, int64_t count, int64_t chunk, double *part) {
     int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x,
             range = (int64_t)blockIdx.y * blockDim.y + threadIdx.y;
@@ -4344,7 +4762,8 @@ static fv__fold_out fv__fold_to(void *to, fv_type type, int add, double scale) {
     return o;
 }
 
-/* ---- the product on the device: out[m,n] (+)= a[m,k] b[k,n] + bias[n] + residual[m,n], batched. Strides as in fv_mat. ---- */
+/* ---- the product on the device: out[m,n] (+)= a[m,k] b[k,n] + bias[n] + residual[m,n], batched. Strides as
+ * in fv_mat. ---- */
 typedef struct fv__cu_product {
     fv_type compute; /* F32; BF16: operands rounded to bf16, sums in f32; F64 */
     int64_t m, n, k, batch;
@@ -4357,16 +4776,18 @@ typedef struct fv__cu_product {
     fv_type residual_type;
 } fv__cu_product;
 enum { FV__CU_TILE = 64, FV__CU_DEPTH = 16 };
-/* A block makes 64 x 64 sums, a thread 4 x 4 of them; slices of 16 along k pass through shared memory, and each slice's sum is made
- * by itself before it joins: a long sum's rounding errors grow with the number of slices, not of products. The first one starts from the
- * bias, as on the CPU and in PyTorch: before a batch norm that stretches small differences, the order of roundings shows. */
+/* A block makes 64 x 64 sums, a thread 4 x 4 of them; slices of 16 along k pass through shared memory, and
+ * each slice's sum is made by itself before it joins: a long sum's rounding errors grow with the number of
+ * slices, not of products. The first one starts from the bias, as on the CPU and in PyTorch: before a batch
+ * norm that stretches small differences, the order of roundings shows. */
 template <class C> FV__KERNEL fv__gemm_k(fv__cu_product g) {
     __shared__ C a[FV__CU_DEPTH][FV__CU_TILE + 1], b[FV__CU_DEPTH][FV__CU_TILE + 1];
     int64_t row = (int64_t)blockIdx.y * FV__CU_TILE, col = (int64_t)blockIdx.x * FV__CU_TILE, z = blockIdx.z;
     int t = (int)threadIdx.x, ti = t / 16, tj = t % 16;
     C sum[4][4] = {{0}};
     for (int64_t p = 0; p < g.k; p += FV__CU_DEPTH) {
-        for (int e = t; e < FV__CU_TILE * FV__CU_DEPTH; e += 256) { /* neighbours in memory go to neighbouring threads */
+        /* neighbours in memory go to neighbouring threads */
+        for (int e = t; e < FV__CU_TILE * FV__CU_DEPTH; e += 256) {
             int i = g.a.cs == 1 ? e / FV__CU_DEPTH : e % FV__CU_TILE,
                 q = g.a.cs == 1 ? e % FV__CU_DEPTH : e / FV__CU_TILE;
             C v = row + i < g.m && p + q < g.k
@@ -4384,8 +4805,9 @@ template <class C> FV__KERNEL fv__gemm_k(fv__cu_product g) {
         C part[4][4];
         for (int i = 0; i < 4; i++)
             for (int j = 0; j < 4; j++)
-                part[i][j] =
-                    p == 0 && g.bias && col + tj + 16 * j < g.n ? ((const C *)g.bias)[col + tj + 16 * j] : (C)0;
+                part[i][j] = p == 0 && g.bias && col + tj + 16 * j < g.n
+                                 ? ((const C *)g.bias)[col + tj + 16 * j]
+                                 : (C)0;
         for (int q = 0; q < FV__CU_DEPTH; q++)
             for (int i = 0; i < 4; i++)
                 for (int j = 0; j < 4; j++)
@@ -4420,7 +4842,8 @@ static void fv__cu_gemm_plain(fv_ctx *c, const fv__cu_product *g) {
             q.a.data = (const char *)part.a.data + (size_t)(row * g->a.rs) * fv_type_size(g->a.type);
             q.out = (char *)part.out + (size_t)(row * g->n) * fv_type_size(g->out_type);
             if (part.residual)
-                q.residual = (const char *)part.residual + (size_t)(row * g->n) * fv_type_size(g->residual_type);
+                q.residual =
+                    (const char *)part.residual + (size_t)(row * g->n) * fv_type_size(g->residual_type);
             dim3 grid((unsigned)FV__CEIL(g->n, (int64_t)FV__CU_TILE),
                       (unsigned)FV__CEIL(q.m, (int64_t)FV__CU_TILE), (unsigned)part.batch);
             if (g->compute == FV_F64) FV__START(c, grid, dim3(256), (q), fv__gemm_k<double>);
@@ -4430,10 +4853,13 @@ static void fv__cu_gemm_plain(fv_ctx *c, const fv__cu_product *g) {
 }
 
 #ifdef __CUDACC__
-/* ---- the same by cuBLASLt, which counts columns first: it is asked for out^T [n,m] = b^T a^T. Operands of another type than the product's
- * are converted first. What it was asked before it is not asked again: its answer (the algorithm) is kept by shape. ---- */
-/* A dense operand in the product's type: itself, or a copy whose span is to be freed. elements: of all of its matrices */
-static const void *fv__lt_operand(fv_ctx *c, const fv_mat *m, fv_type type, int64_t elements, fv__span **copy) {
+/* ---- the same by cuBLASLt, which counts columns first: it is asked for out^T [n,m] = b^T a^T. Operands of
+ * another type than the product's are converted first. What it was asked before it is not asked again: its
+ * answer (the algorithm) is kept by shape. ---- */
+/* A dense operand in the product's type: itself, or a copy whose span is to be freed. elements: of all of its
+ * matrices */
+static const void *fv__lt_operand(fv_ctx *c, const fv_mat *m, fv_type type, int64_t elements,
+                                  fv__span **copy) {
     *copy = NULL;
     if (m->type == type) return m->data;
     *copy = fv__pool_alloc(c, (size_t)elements * fv_type_size(type));
@@ -4471,13 +4897,15 @@ static int fv__lt_run(fv_ctx *c, const fv__lt_shape *s, const void *a, const voi
     cublasLtMatrixLayout_t la = NULL, lb = NULL, lo = NULL;
     cublasLtMatmulPreference_t preference = NULL;
     cublasLtMatmulHeuristicResult_t found;
-    cublasOperation_t ta = s->b_turned ? CUBLAS_OP_T : CUBLAS_OP_N, tb = s->a_turned ? CUBLAS_OP_T : CUBLAS_OP_N;
+    cublasOperation_t ta = s->b_turned ? CUBLAS_OP_T : CUBLAS_OP_N,
+                      tb = s->a_turned ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasLtEpilogue_t epilogue = s->epilogue ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
     fv_type operand = (fv_type)s->operand, type = (fv_type)s->out;
     float one = 1, beta = s->accumulate ? 1.0f : 0.0f;
     size_t room = FV__LT_WORKSPACE;
-    int n = 0, ok = cublasLtMatmulDescCreate(&desc, s->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
-                                             CUDA_R_32F) == CUBLAS_STATUS_SUCCESS;
+    int n = 0,
+        ok = cublasLtMatmulDescCreate(&desc, s->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
+                                      CUDA_R_32F) == CUBLAS_STATUS_SUCCESS;
     ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta) ==
                    CUBLAS_STATUS_SUCCESS;
     ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb) ==
@@ -4518,7 +4946,8 @@ FV__KERNEL fv__add_bias_k(void *out, fv_type type, const float *bias, int64_t ro
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i < rows * cols) fv__put<float>(out, type, i, bias[i % cols], 1);
 }
-/* 1: done. Short inner dimensions are left to our kernel, whose order of roundings is PyTorch's: see there. */
+/* 1: done. Short inner dimensions are left to our kernel, whose order of roundings is PyTorch's: see
+ * there. */
 static int fv__cu_gemm_lt(fv_ctx *c, const fv__cu_product *g) {
     fv__lt_shape s;
     fv__span *ca = NULL, *cb = NULL;
@@ -4596,7 +5025,9 @@ FV_DEF fv_device fv_device_of(const fv_ctx *c) { return c->device ? FV_CUDA : FV
  * >>tensor (implementation)
  * ====================================================================================================== */
 /* The tape: what a step made, and the memory of its structs. >>graph runs over it. */
-typedef struct fv__segment { int first, last; } fv__segment; /* of nodes that a scope dropped */
+typedef struct fv__segment {
+    int first, last;
+} fv__segment; /* of nodes that a scope dropped */
 
 enum { FV__BUMP = 256 << 10 };
 typedef struct fv__tape {
@@ -4610,7 +5041,7 @@ typedef struct fv__tape {
     int no_grad, training, recompute;
     fv_type autocast;
     uint64_t seed, step, random_ops; /* random_ops: how many drew numbers in this step */
-    fv_observer see; /* see fv_observe; NULL: nobody */
+    fv_observer see;                 /* see fv_observe; NULL: nobody */
     void *see_user;
     int profiling;
     fv_profile_row row[FV_PROFILE_ROWS];
@@ -4665,12 +5096,13 @@ static int fv__set_shape(fv_ctx *c, fv_tensor *t, fv_type type, int rank, const 
     int64_t n = 1;
     t->type = type == FV_TYPE_DEFAULT ? FV_F32 : type;
     if (rank < 0 || rank > FV_MAX_RANK || !fv_type_size(t->type))
-        return fv_fail(c, FV_ESHAPE, "a tensor of rank %d and type %s: rank is 0 to %d", rank, fv_type_name(t->type),
-                       FV_MAX_RANK);
+        return fv_fail(c, FV_ESHAPE, "a tensor of rank %d and type %s: rank is 0 to %d", rank,
+                       fv_type_name(t->type), FV_MAX_RANK);
     t->rank = rank;
     for (int i = 0; i < rank; i++) {
         if (dim[i] < 0 || (dim[i] && n > ((int64_t)1 << 56) / dim[i]))
-            return fv_fail(c, FV_ESHAPE, "a tensor's dimension %d is %lld: too large or negative", i, (long long)dim[i]);
+            return fv_fail(c, FV_ESHAPE, "a tensor's dimension %d is %lld: too large or negative", i,
+                           (long long)dim[i]);
         t->dim[i] = dim[i];
         n *= dim[i];
     }
@@ -4691,7 +5123,8 @@ static fv_tensor *fv__result(fv_ctx *c, fv_type type, int rank, const int64_t *d
     return t && fv__set_shape(c, t, type, rank, dim) && fv__hold(c, t) && fv__tape_add(c, t) ? t : NULL;
 }
 
-FV_DEF fv_tensor *fv_input(fv_ctx *c, fv_type type, int rank, const int64_t *dim, const void *data, int needs_grad) {
+FV_DEF fv_tensor *fv_input(fv_ctx *c, fv_type type, int rank, const int64_t *dim, const void *data,
+                           int needs_grad) {
     fv_tensor *t = fv_new(c, type, rank, dim);
     if (!t) return NULL;
     memcpy(t->data, data, fv__bytes(t));
@@ -4761,8 +5194,8 @@ FV_DEF int fv_read_grad(fv_ctx *c, const fv_tensor *t, void *to) {
     return 1;
 }
 
-/* A tensor's elements in host memory, to be read and changed: they themselves or a copy; fv__host_done frees it, and writes it back
- * where `changed`. NULL and an error. */
+/* A tensor's elements in host memory, to be read and changed: they themselves or a copy; fv__host_done frees
+ * it, and writes it back where `changed`. NULL and an error. */
 static void *fv__host_view(fv_ctx *c, const fv_tensor *t) {
     if (!t->device) return t->data;
     void *p = fv__alloc_dirty(c, fv__bytes(t) + 1);
@@ -4776,14 +5209,18 @@ static void fv__host_done(fv_ctx *c, fv_tensor *t, void *p, int changed) {
     if (t->device) fv_free(c, p);
 }
 
-/* What fv_get reads of a tensor on a device: of a step's tensor, which never changes, a copy of all of it, made at the first call. */
+/* What fv_get reads of a tensor on a device: of a step's tensor, which never changes, a copy of all of it,
+ * made at the first call. */
 FV_DEF double fv_get(const fv_tensor *t, int64_t i) {
     fv_tensor *own = (fv_tensor *)(uintptr_t)t;
     double one[1] = {0};
     size_t size = fv_type_size(t->type);
     if (!t->device) return fv__get(t->data, t->type, i);
     fv_ctx *c = fv__device_context(t->device);
-    if (t->flags & FV_PARAM) return fv__device_take(c, one, (const char *)t->data + (size_t)i * size, size) ? fv__get(one, t->type, 0) : 0;
+    if (t->flags & FV_PARAM)
+        return fv__device_take(c, one, (const char *)t->data + (size_t)i * size, size)
+                   ? fv__get(one, t->type, 0)
+                   : 0;
     if (!t->copied) {
         if (!t->copy_span) own->copy_span = fv__host_alloc(c, fv__bytes(t));
         own->copied = t->copy_span && fv__device_take(c, t->copy_span->data, t->data, fv__bytes(t));
@@ -4806,7 +5243,8 @@ FV_DEF fv_type fv_grad_type(const fv_tensor *t) {
 }
 
 /* Element i of a tensor is made by f, on the host, and brought to where the tensor lies. */
-static void fv__fill(fv_tensor *t, double (*f)(const fv_ctx *c, double a, uint64_t stream, int64_t i), fv_ctx *c, double a, uint64_t stream) {
+static void fv__fill(fv_tensor *t, double (*f)(const fv_ctx *c, double a, uint64_t stream, int64_t i),
+                     fv_ctx *c, double a, uint64_t stream) {
     int64_t n = fv_numel(t);
     if (!t) return;
     if (t->device) c = fv__device_context(t->device);
@@ -4817,7 +5255,9 @@ static void fv__fill(fv_tensor *t, double (*f)(const fv_ctx *c, double a, uint64
     if (to) fv_write(c, t, to);
     fv_free(c, to);
 }
-static double fv__one_value(const fv_ctx *c, double a, uint64_t stream, int64_t i) { return (void)c, (void)stream, (void)i, a; }
+static double fv__one_value(const fv_ctx *c, double a, uint64_t stream, int64_t i) {
+    return (void)c, (void)stream, (void)i, a;
+}
 static double fv__one_normal(const fv_ctx *c, double std, uint64_t stream, int64_t i) {
     return (double)((float)std * fv_random_normal(c->desc.seed, stream, (uint64_t)i));
 }
@@ -4827,18 +5267,23 @@ static double fv__one_uniform(const fv_ctx *c, double a, uint64_t stream, int64_
 /* Numbers beyond two std are drawn again, from the same place of a stream far away. */
 static double fv__one_trunc_normal(const fv_ctx *c, double std, uint64_t stream, int64_t i) {
     float x = fv_random_normal(c->desc.seed, stream, (uint64_t)i);
-    for (uint64_t again = 1; fabsf(x) > 2; again++) x = fv_random_normal(c->desc.seed, stream + (again << 40), (uint64_t)i);
+    for (uint64_t again = 1; fabsf(x) > 2; again++)
+        x = fv_random_normal(c->desc.seed, stream + (again << 40), (uint64_t)i);
     return (double)((float)std * x);
 }
 FV_DEF void fv_init_fill(fv_tensor *t, double v) { fv__fill(t, fv__one_value, NULL, v, 0); }
-FV_DEF void fv_init_normal(fv_ctx *c, fv_tensor *t, float std, uint64_t stream) { fv__fill(t, fv__one_normal, c, (double)std, stream); }
-FV_DEF void fv_init_uniform(fv_ctx *c, fv_tensor *t, float a, uint64_t stream) { fv__fill(t, fv__one_uniform, c, (double)a, stream); }
+FV_DEF void fv_init_normal(fv_ctx *c, fv_tensor *t, float std, uint64_t stream) {
+    fv__fill(t, fv__one_normal, c, (double)std, stream);
+}
+FV_DEF void fv_init_uniform(fv_ctx *c, fv_tensor *t, float a, uint64_t stream) {
+    fv__fill(t, fv__one_uniform, c, (double)a, stream);
+}
 FV_DEF void fv_init_trunc_normal(fv_ctx *c, fv_tensor *t, float std, uint64_t stream) {
     fv__fill(t, fv__one_trunc_normal, c, (double)std, stream);
 }
 
-FV_DEF fv_tensor *fv_pack(fv_ctx *c, const char *name, fv_type type, int64_t out, int64_t in, const void *data,
-                          fv_type data_type) {
+FV_DEF fv_tensor *fv_pack(fv_ctx *c, const char *name, fv_type type, int64_t out, int64_t in,
+                          const void *data, fv_type data_type) {
     fv_tensor *t = (fv_tensor *)fv_alloc(c, sizeof *t);
     int64_t dim[2];
     dim[0] = out, dim[1] = in;
@@ -4859,9 +5304,10 @@ FV_DEF fv_tensor *fv_pack(fv_ctx *c, const char *name, fv_type type, int64_t out
 /* A node is what an op remembers: what it was made from, its settings, and what the backward pass needs. */
 typedef struct fv__op {
     const char *name;
-    int (*shape)(fv_ctx *c, fv_tensor *y); /* checks the sources; sets y's rank, dim, type. 0 and fv_fail on misfit */
-    void (*fwd)(fv_ctx *c, fv_tensor *y);  /* y->data is there, of undefined content */
-    void (*bwd)(fv_ctx *c, fv_tensor *y);  /* adds to the gradients of the sources */
+    /* checks the sources; sets y's rank, dim, type. 0 and fv_fail on misfit */
+    int (*shape)(fv_ctx *c, fv_tensor *y);
+    void (*fwd)(fv_ctx *c, fv_tensor *y);    /* y->data is there, of undefined content */
+    void (*bwd)(fv_ctx *c, fv_tensor *y);    /* adds to the gradients of the sources */
     void (*fwd_cu)(fv_ctx *c, fv_tensor *y); /* the same two on a GPU; NULL: this build has none */
     void (*bwd_cu)(fv_ctx *c, fv_tensor *y);
 } fv__op;
@@ -4875,12 +5321,14 @@ typedef struct fv__node {
     double f[4];
     fv__span *saved[FV__MAX_SAVED]; /* step memory for the backward pass */
     double flop;                    /* of the forward pass, for fv_profile */
-    double flop_back;               /* of the backward pass; 0: flop for each of src[0], src[1] that wants a gradient */
-    int dropped;                    /* FV__DROPPED: a scope freed y and saved; see fv__rematerialise */
-    int unread;                     /* bit i: the backward pass does not read the data of src[i]; FV__UNREAD_Y: nor y's own */
+    /* of the backward pass; 0: flop for each of src[0], src[1] that wants a gradient */
+    double flop_back;
+    int dropped; /* FV__DROPPED: a scope freed y and saved; see fv__rematerialise */
+    /* bit i: the backward pass does not read the data of src[i]; FV__UNREAD_Y: nor y's own */
+    int unread;
 } fv__node;
-/* AGAIN: computed again for the backward pass, and freed when that has passed it. FORGOTTEN: like DROPPED, but what it was made from, and
- * what its own backward pass saved, is there */
+/* AGAIN: computed again for the backward pass, and freed when that has passed it. FORGOTTEN: like DROPPED,
+ * but what it was made from, and what its own backward pass saved, is there */
 enum { FV__DROPPED = 1, FV__AGAIN = 2, FV__FORGOTTEN = 3, FV__UNREAD_Y = 1 << 30 };
 enum { FV__VIEWED = 1 << 16 }; /* in a tensor's flags: another one shares its memory */
 
@@ -4906,7 +5354,9 @@ static void *fv__save(fv_ctx *c, fv_tensor *y, int slot, size_t bytes) {
     if (!n->saved[slot]) n->saved[slot] = fv__pool_alloc(c, bytes);
     return n->saved[slot] ? n->saved[slot]->data : NULL;
 }
-static void *fv__saved(const fv_tensor *y, int slot) { return y->node->saved[slot] ? y->node->saved[slot]->data : NULL; }
+static void *fv__saved(const fv_tensor *y, int slot) {
+    return y->node->saved[slot] ? y->node->saved[slot]->data : NULL;
+}
 
 static void fv__drop_saved(fv_ctx *c, fv__node *n) {
     for (int i = 0; i < FV__MAX_SAVED; i++) {
@@ -4940,7 +5390,9 @@ static void fv__run(fv_ctx *c, fv_tensor *y, fv_pass pass) {
     double start = c->tape->profiling ? fv_now() : 0;
     const fv__op *op = n->op;
     int backward = pass == FV_PASS_BACKWARD;
-    void (*f)(fv_ctx *, fv_tensor *) = c->device ? (backward ? op->bwd_cu : op->fwd_cu) : backward ? op->bwd : op->fwd;
+    void (*f)(fv_ctx *, fv_tensor *) = c->device  ? (backward ? op->bwd_cu : op->fwd_cu)
+                                       : backward ? op->bwd
+                                                  : op->fwd;
     if (f) f(c, y);
     else fv_fail(c, FV_EUNAVAILABLE, "%s: this op has no kernel for a GPU", op->name);
     if (!c->tape->profiling) return;
@@ -4948,7 +5400,8 @@ static void fv__run(fv_ctx *c, fv_tensor *y, fv_pass pass) {
     fv__profile_add(c, op->name, pass, fv_now() - start, backward ? fv__flop_back(n) : n->flop);
 }
 
-/* A node and its tensor, not yet run: the op's public function fills settings i[], f[] and then calls fv__apply. */
+/* A node and its tensor, not yet run: the op's public function fills settings i[], f[] and then calls
+ * fv__apply. */
 static fv_tensor *fv__make(fv_ctx *c, const fv__op *op, fv_tensor *const *src, int n) {
     fv_tensor *y = (fv_tensor *)fv__step_alloc(c, sizeof *y);
     fv__node *node = (fv__node *)fv__step_alloc(c, sizeof *node);
@@ -4967,7 +5420,9 @@ static void fv__bring(fv_ctx *c, fv_tensor *t) {
     t->copied = t->copy_span && fv__device_copy_ahead(c, t->copy_span->data, t->data, fv__bytes(t));
 }
 /* where an op's kernels find t's elements */
-static inline void *fv__elements(const fv_tensor *t) { return !t ? NULL : t->device || !t->copy_span ? t->data : t->copy_span->data; }
+static inline void *fv__elements(const fv_tensor *t) {
+    return !t ? NULL : t->device || !t->copy_span ? t->data : t->copy_span->data;
+}
 
 static fv_tensor *fv__owner(fv_tensor *t);
 
@@ -4999,7 +5454,8 @@ static const char *fv__shape_text(const fv_tensor *t, char *text, size_t size) {
     return text;
 }
 /* fv_fail with the shapes of two operands (b may be NULL) and what was wanted */
-static int fv__shape_fail(fv_ctx *c, const char *op, const fv_tensor *a, const fv_tensor *b, const char *wanted) {
+static int fv__shape_fail(fv_ctx *c, const char *op, const fv_tensor *a, const fv_tensor *b,
+                          const char *wanted) {
     char s[128], t[128];
     return fv_fail(c, FV_ESHAPE, "%s: %s%s%s: %s", op, fv__shape_text(a, s, sizeof s), b ? " and " : "",
                    b ? fv__shape_text(b, t, sizeof t) : "", wanted);
@@ -5039,7 +5495,8 @@ static void fv__drop_grad(fv_ctx *c, fv_tensor *t) {
 /* Adds `from` (n elements of type) to t's gradient. */
 static void fv__add_grad(fv_ctx *c, fv_tensor *t, const void *from, fv_type type);
 
-/* y's gradient becomes (part of) t's: handed over without a copy where t has none yet. The last thing a bwd does with it. */
+/* y's gradient becomes (part of) t's: handed over without a copy where t has none yet. The last thing a bwd
+ * does with it. */
 static void fv__give_grad(fv_ctx *c, fv_tensor *y, fv_tensor *t) {
     if (!t || !(t->flags & FV_NEEDS_GRAD) || !y->grad) return;
     int fits = y->grad_span && !t->grad_set && !(t->flags & FV_PARAM) && fv_grad_type(t) == fv_grad_type(y);
@@ -5073,7 +5530,8 @@ FV_DEF fv_tensor *fv_scope_end(fv_ctx *c, fv_scope s, fv_tensor *y) {
     fv_tensor *keep = fv__owner(y);
     for (int i = s.first; i <= last; i++) {
         fv_tensor *x = t->made[i];
-        if (x == y || x == keep || !x->node) continue; /* inputs made inside stay: nothing could make them again */
+        /* inputs made inside stay: nothing could make them again */
+        if (x == y || x == keep || !x->node) continue;
         fv__drop_saved(c, x->node);
         fv__drop_data(c, x);
         x->node->dropped = again ? FV__DROPPED : 0;
@@ -5193,7 +5651,8 @@ FV_DEF void fv_backward_from(fv_ctx *c, fv_tensor *y, const void *grad) {
     void *g = fv__grad(c, y, &first);
     if (!g) return;
     size_t size = (size_t)fv_numel(y) * fv_type_size(fv_grad_type(y));
-    fv__span *s = c->device ? fv__host_alloc(c, size) : NULL; /* until fv_reset: a recorded step copies it later */
+    /* until fv_reset: a recorded step copies it later */
+    fv__span *s = c->device ? fv__host_alloc(c, size) : NULL;
     if (s) memcpy(s->data, grad, size), fv__device_copy_ahead(c, g, s->data, size);
     else if (!c->device) memcpy(g, grad, size);
     fv__backward_walk(c, y);
@@ -5255,7 +5714,8 @@ static double fv__loss_value(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t)
     if (y) {
         fv_scope_end(c, s, y);
         fv__drop_data(c, fv__owner(y));
-        tape->count = s.first, tape->bump_at = bump_at, tape->bump_used = bump_used; /* forget the tensors too, or thousands of calls would pile up */
+        /* forget the tensors too, or thousands of calls would pile up */
+        tape->count = s.first, tape->bump_at = bump_at, tape->bump_used = bump_used;
     }
     fv_no_grad(c, was);
     return v;
@@ -5269,8 +5729,7 @@ static double *fv__analytic(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, 
     c->tape->random_ops = 0;
     fv_tensor *y = f(c, user, t);
     if (y) fv_backward(c, y);
-    for (int i = 0; i < n && !c->status; i++)
-        fv_read_grad(c, t[i], at), at += fv_numel(t[i]);
+    for (int i = 0; i < n && !c->status; i++) fv_read_grad(c, t[i], at), at += fv_numel(t[i]);
     if (!c->status) return g;
     fv_free(c, g);
     return NULL;
@@ -5280,7 +5739,8 @@ FV_DEF double fv_gradcheck(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, i
     const double h = 1e-5;
     double worst = 0;
     for (int i = 0; i < n; i++)
-        if (fv__need(c, "gradcheck", t[i]) && t[i]->type != FV_F64) fv__shape_fail(c, "gradcheck", t[i], NULL, "f64 wanted");
+        if (fv__need(c, "gradcheck", t[i]) && t[i]->type != FV_F64)
+            fv__shape_fail(c, "gradcheck", t[i], NULL, "f64 wanted");
     double *g = c->status ? NULL : fv__analytic(c, f, user, t, n), *at = g;
     for (int i = 0; i < n && !c->status; i++) {
         int64_t count = fv_numel(t[i]), stride = samples > 0 && count > samples ? count / samples : 1;
@@ -5305,26 +5765,26 @@ FV_DEF double fv_gradcheck(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, i
 /* ======================================================================================================
  * >>ops (implementation)
  * ====================================================================================================== */
-/* ---- what all ops share: rows of up to four inputs and three outputs, cut into fixed chunks for the threads. Row functions
- * see T (f32 or f64) only: bf16 is converted to and from a thread's scratch, and an output that adds to a gradient goes through
- * scratch too, in pieces that stay in L1. ---- */
+/* ---- what all ops share: rows of up to four inputs and three outputs, cut into fixed chunks for the
+ * threads. Row functions see T (f32 or f64) only: bf16 is converted to and from a thread's scratch, and an
+ * output that adds to a gradient goes through scratch too, in pieces that stay in L1. ---- */
 enum { FV__MAX_IN = 4, FV__MAX_OUT = 3, FV__PIECE = 2048, FV__JOB_PIECES = 4 };
 
 typedef struct fv__rows {
     /* the function: n rows from row `row` on; in[i], out[i] point at that row; columns as set below */
     void (*fn)(const struct fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n);
-    const fv_tensor *y;      /* for its settings and saved buffers */
+    const fv_tensor *y; /* for its settings and saved buffers */
     const fv__kernels *k;
-    fv_type compute;         /* FV_F32 or FV_F64 */
+    fv_type compute; /* FV_F32 or FV_F64 */
     int64_t rows;
     int ins, outs;
     const void *in[FV__MAX_IN];
     fv_type in_type[FV__MAX_IN];
     int64_t in_cols[FV__MAX_IN];
-    void *out[FV__MAX_OUT];  /* NULL: not wanted (then fn gets NULL) */
+    void *out[FV__MAX_OUT]; /* NULL: not wanted (then fn gets NULL) */
     fv_type out_type[FV__MAX_OUT];
     int64_t out_cols[FV__MAX_OUT];
-    int add[FV__MAX_OUT];    /* 1: add to what is there */
+    int add[FV__MAX_OUT]; /* 1: add to what is there */
     /* set by fv__run_rows */
     fv_ctx *c;
     int64_t chunk, piece; /* rows of a job, and of one call of fn */
@@ -5401,14 +5861,16 @@ static void fv__run_rows(fv_ctx *c, fv__rows *r) {
 
 /* x [rows, cols] elementwise helper: a job with the type of the computation set */
 static fv__rows fv__rows_of(const fv_tensor *y, int64_t rows,
-                            void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t, int64_t)) {
+                            void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t,
+                                       int64_t)) {
     fv__rows r;
     memset(&r, 0, sizeof r);
     r.fn = fn, r.y = y, r.rows = rows, r.compute = fv__compute_type(y->type);
     return r;
 }
 
-static void fv__copy_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__copy_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                          int64_t n) {
     (void)row;
     memcpy(out[0], in[0], (size_t)(n * r->in_cols[0]) * fv_type_size(r->compute));
 }
@@ -5441,10 +5903,13 @@ static fv_type fv__promote(fv_type a, fv_type b) { /* f64 over f32 over bf16 */
     if (a == FV_F64 || b == FV_F64) return FV_F64;
     return a == FV_BF16 && b == FV_BF16 ? FV_BF16 : FV_F32;
 }
-static int fv__is_float(const fv_tensor *t) { return t->type == FV_F32 || t->type == FV_F64 || t->type == FV_BF16; }
+static int fv__is_float(const fv_tensor *t) {
+    return t->type == FV_F32 || t->type == FV_F64 || t->type == FV_BF16;
+}
 
 #ifdef FROZENVIS_CUDA
-/* ---- the same on a GPU: the gradient of t as an output of a map; whether any output is wanted; t's gradient wiped where new ---- */
+/* ---- the same on a GPU: the gradient of t as an output of a map; whether any output is wanted; t's gradient
+ * wiped where new ---- */
 static void fv__map_grad(fv_ctx *c, fv__map *m, fv_tensor *t) {
     int first = 1;
     void *g = fv__grad(c, t, &first);
@@ -5486,8 +5951,10 @@ static int fv__linear_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->src[2], *r = y->node->src[3];
     if (!fv__is_float(x) || x->rank < 1 || w->rank != 2 || fv__last(x) != w->dim[1])
         return fv__shape_fail(c, "linear", x, w, "x [...,in] and w [out,in] wanted");
-    if ((x->type == FV_F64) != (w->type == FV_F64)) return fv__shape_fail(c, "linear", x, w, "both f64 or neither");
-    if (b && (b->rank != 1 || b->dim[0] != w->dim[0])) return fv__shape_fail(c, "linear", w, b, "the bias is [out]");
+    if ((x->type == FV_F64) != (w->type == FV_F64))
+        return fv__shape_fail(c, "linear", x, w, "both f64 or neither");
+    if (b && (b->rank != 1 || b->dim[0] != w->dim[0]))
+        return fv__shape_fail(c, "linear", w, b, "the bias is [out]");
     fv__like(y, x, fv__product_type(c, x->type));
     y->dim[y->rank - 1] = w->dim[0];
     if (r) {
@@ -5512,7 +5979,8 @@ static void fv__linear_fwd(fv_ctx *c, fv_tensor *y) {
     int64_t out = w->dim[0], in = w->dim[1];
     const fv_packed *panels = fv__panels_of(w, (fv_type)y->node->i[0]);
     fv_type compute = panels ? panels->type : (fv_type)y->node->i[0];
-    fv__gemm g = fv__gemm_of(compute, fv__rows_count(x), out, in, fv__mat(x->data, x->type, in, 1), y->data, y->type, out, 0);
+    fv__gemm g = fv__gemm_of(compute, fv__rows_count(x), out, in, fv__mat(x->data, x->type, in, 1), y->data,
+                             y->type, out, 0);
     if (panels) fv__gemm_use_packed(&g, panels, 0);
     else g.b = fv__mat(w->data, w->type, 1, in);
     if (b) g.bias = b->data;
@@ -5520,8 +5988,15 @@ static void fv__linear_fwd(fv_ctx *c, fv_tensor *y) {
     fv__gemm_run(c, &g);
 }
 
-/* column sums of g [rows,cols] added to gb, by fixed chunks of rows: in the computing type over 64 rows, then in double */
-typedef struct fv__column_sum { const fv__kernels *k; const fv_tensor *y; int64_t rows, cols, chunk; double *part; fv_ctx *c; } fv__column_sum;
+/* column sums of g [rows,cols] added to gb, by fixed chunks of rows: in the computing type over 64 rows, then
+ * in double */
+typedef struct fv__column_sum {
+    const fv__kernels *k;
+    const fv_tensor *y;
+    int64_t rows, cols, chunk;
+    double *part;
+    fv_ctx *c;
+} fv__column_sum;
 static void fv__column_sum_job(void *arg, int job, int worker) {
     const fv__column_sum *s = (const fv__column_sum *)arg;
     int64_t row = job * s->chunk, end = FV__MIN(row + s->chunk, s->rows);
@@ -5541,7 +6016,8 @@ static void fv__column_sum_job(void *arg, int job, int worker) {
 }
 static void fv__bias_grad(fv_ctx *c, const fv_tensor *y, fv_tensor *b) {
     fv__column_sum s;
-    s.c = c, s.y = y, s.rows = fv__rows_count(y), s.cols = fv__last(y), s.chunk = FV__MAX(FV__CEIL(s.rows, 16), 32);
+    s.c = c, s.y = y, s.rows = fv__rows_count(y), s.cols = fv__last(y),
+    s.chunk = FV__MAX(FV__CEIL(s.rows, 16), 32);
     s.k = fv__kernels_for(c, fv__compute_type(fv_grad_type(y)));
     int jobs = (int)FV__CEIL(s.rows, s.chunk);
     fv__span *part = fv__pool_alloc(c, (size_t)(FV__MAX(jobs, 1) * s.cols) * sizeof(double));
@@ -5581,7 +6057,8 @@ static void fv__linear_bwd(fv_ctx *c, fv_tensor *y) {
     fv_type compute = panels ? panels->type : (fv_type)y->node->i[0];
     fv_mat gy = fv__mat(y->grad, fv_grad_type(y), out, 1);
     int round = compute == FV_BF16 && c->isa != FV_ISA_AVX512BF16, first = 1;
-    fv__span *cast = round ? NULL : fv__cast_operand(c, &gy, rows, out, compute, 0); /* once for both products */
+    /* once for both products */
+    fv__span *cast = round ? NULL : fv__cast_operand(c, &gy, rows, out, compute, 0);
     void *gx = fv__grad(c, x, &first);
     if (gx) {
         fv__gemm g = fv__gemm_of(compute, rows, in, out, gy, gx, fv_grad_type(x), in, !first);
@@ -5649,8 +6126,8 @@ static void fv__linear_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__give_grad(c, y, y->node->src[3]);
 }
 #endif
-static const fv__op fv__op_linear = {"linear", fv__linear_shape, fv__linear_fwd, fv__linear_bwd,
-                                     FV__CU(fv__linear_fwd_cu), FV__CU(fv__linear_bwd_cu)};
+static const fv__op fv__op_linear = {"linear",       fv__linear_shape,          fv__linear_fwd,
+                                     fv__linear_bwd, FV__CU(fv__linear_fwd_cu), FV__CU(fv__linear_bwd_cu)};
 
 FV_DEF fv_tensor *fv_linear_add(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, fv_tensor *residual) {
     fv_tensor *src[4];
@@ -5681,8 +6158,11 @@ static int fv__matmul_shape(fv_ctx *c, fv_tensor *y) {
         batch *= a->dim[i];
         if (b->rank > 2) ok = a->dim[i] == b->dim[i];
     }
-    if (!ok) return fv__shape_fail(c, "matmul", a, b, tb ? "[...,m,k] and [...,n,k] wanted" : "[...,m,k] and [...,k,n] wanted");
-    if ((a->type == FV_F64) != (b->type == FV_F64)) return fv__shape_fail(c, "matmul", a, b, "both f64 or neither");
+    if (!ok)
+        return fv__shape_fail(c, "matmul", a, b,
+                              tb ? "[...,m,k] and [...,n,k] wanted" : "[...,m,k] and [...,k,n] wanted");
+    if ((a->type == FV_F64) != (b->type == FV_F64))
+        return fv__shape_fail(c, "matmul", a, b, "both f64 or neither");
     fv__like(y, a, fv__product_type(c, a->type));
     y->dim[y->rank - 1] = tb ? b->dim[FV__MAX(b->rank, 2) - 2] : fv__last(b);
     y->node->i[1] = batch, y->node->i[2] = b->rank > 2, y->node->i[3] = (int64_t)y->type;
@@ -5717,28 +6197,32 @@ static void fv__matmul_bwd(fv_ctx *c, fv_tensor *y) {
         fv_mat gy = fv__batch_mat(y, y->grad, gt, i, 0), gyt = fv__batch_mat(y, y->grad, gt, i, 1);
         if (ga)
             fv_gemm(c, compute, m, k, n, gy, fv__batch_mat(b, b->data, b->type, ib, !tb),
-                    (char *)ga + (size_t)(i * m * k) * fv_type_size(fv_grad_type(a)), fv_grad_type(a), k, !fa);
+                    (char *)ga + (size_t)(i * m * k) * fv_type_size(fv_grad_type(a)), fv_grad_type(a), k,
+                    !fa);
         if (!gb) continue;
         char *to = (char *)gb + (size_t)(ib * n * k) * fv_type_size(fv_grad_type(b));
         int add = !fb || (!y->node->i[2] && i > 0);
         if (tb) /* b is [n,k]: gb = gy^T a */
-            fv_gemm(c, compute, n, k, m, gyt, fv__batch_mat(a, a->data, a->type, i, 0), to, fv_grad_type(b), k, add);
+            fv_gemm(c, compute, n, k, m, gyt, fv__batch_mat(a, a->data, a->type, i, 0), to, fv_grad_type(b),
+                    k, add);
         else
-            fv_gemm(c, compute, k, n, m, fv__batch_mat(a, a->data, a->type, i, 1), gy, to, fv_grad_type(b), n, add);
+            fv_gemm(c, compute, k, n, m, fv__batch_mat(a, a->data, a->type, i, 1), gy, to, fv_grad_type(b), n,
+                    add);
     }
 }
 
 #ifdef FROZENVIS_CUDA
-/* A matrix of the batch in a [...,r,c] tensor's elements; the batch's step is 0 for a tensor of rank 2 that serves all. */
+/* A matrix of the batch in a [...,r,c] tensor's elements; the batch's step is 0 for a tensor of rank 2 that
+ * serves all. */
 static fv_mat fv__first_mat(const fv_tensor *t, const void *data, fv_type type, int transposed) {
     return fv__batch_mat(t, data, type, 0, transposed);
 }
 static void fv__matmul_fwd_cu(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *a = y->node->src[0], *b = y->node->src[1];
     int64_t m = a->dim[FV__MAX(a->rank, 2) - 2], n = fv__last(y), k = fv__last(a);
-    fv__cu_product g =
-        fv__cu_product_of((fv_type)y->node->i[3], m, n, k, fv__first_mat(a, fv__elements(a), a->type, 0),
-                          fv__first_mat(b, fv__elements(b), b->type, (int)y->node->i[0]), y->data, y->type, 0);
+    fv__cu_product g = fv__cu_product_of(
+        (fv_type)y->node->i[3], m, n, k, fv__first_mat(a, fv__elements(a), a->type, 0),
+        fv__first_mat(b, fv__elements(b), b->type, (int)y->node->i[0]), y->data, y->type, 0);
     g.batch = y->node->i[1], g.a_step = m * k, g.b_step = y->node->i[2] ? n * k : 0, g.out_step = m * n;
     fv__cu_gemm(c, &g);
 }
@@ -5766,41 +6250,45 @@ static void fv__matmul_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_gemm(c, &g);
 }
 #endif
-static const fv__op fv__op_matmul = {"matmul", fv__matmul_shape, fv__matmul_fwd, fv__matmul_bwd,
-                                     FV__CU(fv__matmul_fwd_cu), FV__CU(fv__matmul_bwd_cu)};
+static const fv__op fv__op_matmul = {"matmul",       fv__matmul_shape,          fv__matmul_fwd,
+                                     fv__matmul_bwd, FV__CU(fv__matmul_fwd_cu), FV__CU(fv__matmul_bwd_cu)};
 
 FV_DEF fv_tensor *fv_matmul(fv_ctx *c, fv_tensor *a, fv_tensor *b, int transpose_b) {
     fv_tensor *src[2], *y;
     src[0] = a, src[1] = b;
-    if (!fv__need(c, "matmul", a) || !fv__need(c, "matmul", b) || !(y = fv__make(c, &fv__op_matmul, src, 2))) return NULL;
+    if (!fv__need(c, "matmul", a) || !fv__need(c, "matmul", b) || !(y = fv__make(c, &fv__op_matmul, src, 2)))
+        return NULL;
     y->node->i[0] = transpose_b != 0;
     return fv__apply(c, y);
 }
 
 /* ---- op attention: y = softmax(q k^T s + mask) v per head.
- * Forward, for a tile of queries: S = q k^T in scratch (it never reaches memory), P = exp(sS - max), y = P v / sum(P); saved:
- * the row's max and 1/sum. Backward makes P again: gv = P^T gy, gP = gy v^T, gS = P (gP - rowsum(P gP)) s, gq = gS k, gk = gS^T q.
- * A job is one sample and one key head, with the query heads that share it, so nothing is added to from two jobs. Its keys and
- * values are packed once, as the right operands of all these products; left operands are read where they lie. ---- */
-enum { FV__SCORES = 64 << 10 }; /* of a tile of queries; a tile and its twin in the backward pass stay in L2 */
+ * Forward, for a tile of queries: S = q k^T in scratch (it never reaches memory), P = exp(sS - max), y = P v
+ * / sum(P); saved: the row's max and 1/sum. Backward makes P again: gv = P^T gy, gP = gy v^T, gS = P (gP -
+ * rowsum(P gP)) s, gq = gS k, gk = gS^T q. A job is one sample and one key head, with the query heads that
+ * share it, so nothing is added to from two jobs. Its keys and values are packed once, as the right operands
+ * of all these products; left operands are read where they lie. ---- */
+/* of a tile of queries; a tile and its twin in the backward pass stay in L2 */
+enum { FV__SCORES = 64 << 10 };
 
 typedef struct fv__attention {
     fv_ctx *c;
-    fv__gemm g;                /* the products' type and tile: f32 or f64; bf16 pairs where the CPU has them */
-    fv_type t;                 /* F32 or F64: of scores, sums and the softmax */
+    /* the products' type and tile: f32 or f64; bf16 pairs where the CPU has them */
+    fv__gemm g;
+    fv_type t;                   /* F32 or F64: of scores, sums and the softmax */
     const fv_tensor *q, *kk, *v; /* may be the same tensor */
-    int64_t B, N, M, H, K, hd; /* samples, queries, keys, heads, key heads, head's width */
-    int64_t q0, k0, v0;        /* column where q, k, v start in their tensors */
+    int64_t B, N, M, H, K, hd;   /* samples, queries, keys, heads, key heads, head's width */
+    int64_t q0, k0, v0;          /* column where q, k, v start in their tensors */
     double scale, theta;
     int causal, interleaved;
     const uint8_t *mask;
     fv_tensor *y;
-    char *stat;                /* [B,H,N,2] of t: max of sS, 1/sum */
-    void *gq, *gk, *gv;        /* gradients, or NULL; written or added to by first */
+    char *stat;         /* [B,H,N,2] of t: max of sS, 1/sum */
+    void *gq, *gk, *gv; /* gradients, or NULL; written or added to by first */
     int fq, fk, fv;
-    const char *rope;          /* [max(N,M)][hd/2][2] of t: cos, sin */
-    int64_t tile, padM, padH;  /* queries at a time; keys and hd padded to panels */
-    size_t e;                  /* bytes of t */
+    const char *rope;         /* [max(N,M)][hd/2][2] of t: cos, sin */
+    int64_t tile, padM, padH; /* queries at a time; keys and hd padded to panels */
+    size_t e;                 /* bytes of t */
 } fv__attention;
 
 static fv__attention fv__attention_of(fv_ctx *c, fv_tensor *y) {
@@ -5827,7 +6315,8 @@ static fv__attention fv__attention_of(fv_ctx *c, fv_tensor *y) {
 
 /* gv is one product; gP, for gq or gk, one; gq and gk one each: all of one size, as are forward's two */
 static double fv__attention_flop_back(const fv__node *n) {
-    int q = (n->src[0]->flags & FV_NEEDS_GRAD) != 0, k = n->src[1] ? (n->src[1]->flags & FV_NEEDS_GRAD) != 0 : q;
+    int q = (n->src[0]->flags & FV_NEEDS_GRAD) != 0,
+        k = n->src[1] ? (n->src[1]->flags & FV_NEEDS_GRAD) != 0 : q;
     int v = n->src[2] ? (n->src[2]->flags & FV_NEEDS_GRAD) != 0 : q;
     return n->flop / 2 * (v + (q || k) + q + k);
 }
@@ -5836,14 +6325,18 @@ static int fv__attention_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *q = y->node->src[0], *k = y->node->src[1], *v = y->node->src[2], *mask = y->node->src[3];
     int64_t H = y->node->i[0], K = y->node->i[1], heads = k ? H : H + 2 * K;
     if (q->rank != 3 || !fv__is_float(q) || H < 1 || K < 1 || H % K || q->dim[2] % heads)
-        return fv__shape_fail(c, "attention", q, NULL, "[B,N,width] wanted, a multiple of the heads, which are a multiple of the key heads");
+        return fv__shape_fail(
+            c, "attention", q, NULL,
+            "[B,N,width] wanted, a multiple of the heads, which are a multiple of the key heads");
     int64_t hd = q->dim[2] / heads, M = k ? k->dim[1] : q->dim[1];
-    if (k && (k->rank != 3 || v->rank != 3 || k->dim[0] != q->dim[0] || v->dim[0] != q->dim[0] || v->dim[1] != M ||
-              k->dim[2] != K * hd || v->dim[2] != K * hd || k->type != v->type || k->type != q->type))
+    if (k &&
+        (k->rank != 3 || v->rank != 3 || k->dim[0] != q->dim[0] || v->dim[0] != q->dim[0] || v->dim[1] != M ||
+         k->dim[2] != K * hd || v->dim[2] != K * hd || k->type != v->type || k->type != q->type))
         return fv__shape_fail(c, "attention", q, k, "k and v are [B,M,key heads * head's width] of q's type");
     if (mask && (mask->rank != 2 || mask->type != FV_U8 || mask->dim[0] != q->dim[0] || mask->dim[1] != M))
         return fv__shape_fail(c, "attention", q, mask, "the mask is u8 [B,M]");
-    if (y->node->f[1] > 0 && hd % 2) return fv__shape_fail(c, "attention", q, NULL, "rotary embedding wants an even head's width");
+    if (y->node->f[1] > 0 && hd % 2)
+        return fv__shape_fail(c, "attention", q, NULL, "rotary embedding wants an even head's width");
     if (y->node->f[0] == 0) y->node->f[0] = 1 / sqrt((double)hd);
     fv__like(y, q, q->type == FV_F64 ? FV_F64 : c->tape->autocast);
     y->dim[2] = H * hd;
@@ -5873,7 +6366,8 @@ static void fv__rotate(const fv__attention *a, char *x, int64_t p, int back) {
     int64_t half = a->hd / 2, step = a->interleaved ? 1 : half;
     for (int64_t i = 0; i < half; i++) {
         int64_t j = a->interleaved ? 2 * i : i;
-        double co = fv__get(a->rope, a->t, (p * half + i) * 2), si = fv__get(a->rope, a->t, (p * half + i) * 2 + 1);
+        double co = fv__get(a->rope, a->t, (p * half + i) * 2),
+               si = fv__get(a->rope, a->t, (p * half + i) * 2 + 1);
         double u = fv__get(x, a->t, j), w = fv__get(x, a->t, j + step);
         if (back) si = -si;
         fv__set(x, a->t, j, u * co - w * si);
@@ -5882,10 +6376,15 @@ static void fv__rotate(const fv__attention *a, char *x, int64_t p, int back) {
 }
 
 /* Rows of one head: element (i,j) at data[i*ld + j], of the products' type. */
-typedef struct fv__att_rows { const char *data; int64_t ld; } fv__att_rows;
-/* rows [from, from+n) of sample b: where they lie, or converted (and rotated) into room [n][hd to even], with wide [hd] of t */
-static fv__att_rows fv__head_rows(const fv__attention *a, const fv_tensor *t, const void *data, fv_type type, int64_t col, int64_t b,
-                              int64_t from, int64_t n, int rope, char *room, char *wide) {
+typedef struct fv__att_rows {
+    const char *data;
+    int64_t ld;
+} fv__att_rows;
+/* rows [from, from+n) of sample b: where they lie, or converted (and rotated) into room [n][hd to even], with
+ * wide [hd] of t */
+static fv__att_rows fv__head_rows(const fv__attention *a, const fv_tensor *t, const void *data, fv_type type,
+                                  int64_t col, int64_t b, int64_t from, int64_t n, int rope, char *room,
+                                  char *wide) {
     fv__att_rows h;
     int64_t width = fv__last(t);
     size_t size = fv_type_size(type);
@@ -5909,17 +6408,22 @@ static size_t fv__att_panel(const fv__attention *a, int64_t width, int64_t k) {
     return (size_t)(FV__ROUND_UP(k, a->g.unit) * width) * a->g.element;
 }
 /* the right operand [k,n] of a product, element (p,j) at x[p*cs + j*rs], to panels of nr columns */
-static void fv__att_pack(const fv__attention *a, char *panels, const char *x, int64_t rs, int64_t cs, int64_t n, int64_t k) {
+static void fv__att_pack(const fv__attention *a, char *panels, const char *x, int64_t rs, int64_t cs,
+                         int64_t n, int64_t k) {
     for (int64_t j = 0; j < n; j += a->g.nr, panels += fv__att_panel(a, a->g.nr, k))
-        fv__pack_panel(&a->g, panels, x + (size_t)(j * rs) * a->g.element, rs, cs, (int)FV__MIN(a->g.nr, n - j), k, (int)a->g.nr);
+        fv__pack_panel(&a->g, panels, x + (size_t)(j * rs) * a->g.element, rs, cs,
+                       (int)FV__MIN(a->g.nr, n - j), k, (int)a->g.nr);
 }
 
-/* out [m to whole tiles][ld] = (out +) A B, A's element (i,p) at x[i*rs + p*cs], B packed. Rows of A are read where they lie, its last
- * ones too where x has whole tiles of them (padded); else a panel is packed in room. */
-static void fv__att_product(const fv__attention *a, int64_t m, int64_t n, int64_t k, const char *x, int64_t rs, int64_t cs, int padded,
-                            const char *panels, char *out, int64_t ld, int add, char *room) {
+/* out [m to whole tiles][ld] = (out +) A B, A's element (i,p) at x[i*rs + p*cs], B packed. Rows of A are read
+ * where they lie, its last ones too where x has whole tiles of them (padded); else a panel is packed in
+ * room. */
+static void fv__att_product(const fv__attention *a, int64_t m, int64_t n, int64_t k, const char *x,
+                            int64_t rs, int64_t cs, int padded, const char *panels, char *out, int64_t ld,
+                            int add, char *room) {
     const fv__gemm *g = &a->g;
-    int by_rows = cs == 1 && rs > g->unit && rs % g->unit == 0 && k % g->unit == 0 && (uintptr_t)x % (g->element * (size_t)g->unit) == 0;
+    int by_rows = cs == 1 && rs > g->unit && rs % g->unit == 0 && k % g->unit == 0 &&
+                  (uintptr_t)x % (g->element * (size_t)g->unit) == 0;
     int direct = by_rows || (rs == 1 && g->unit == 1);
     for (int64_t i = 0; i < m; i += g->mr) {
         const char *p = x + (size_t)(i * rs) * g->element, *b = panels;
@@ -5935,11 +6439,13 @@ static void fv__att_product(const fv__attention *a, int64_t m, int64_t n, int64_
     }
 }
 
-/* S [n][padM] of queries from.. to P: exp(scale s - max), masked keys 0. First the row's max and 1/sum go to stat and P is not yet
- * divided by the sum; again, it is. half: P as bf16, where the products want that. */
-static void fv__probabilities(const fv__attention *a, char *S, char *half, int64_t b, int64_t h, int64_t from, int64_t n, int again) {
+/* S [n][padM] of queries from.. to P: exp(scale s - max), masked keys 0. First the row's max and 1/sum go to
+ * stat and P is not yet divided by the sum; again, it is. half: P as bf16, where the products want that. */
+static void fv__probabilities(const fv__attention *a, char *S, char *half, int64_t b, int64_t h, int64_t from,
+                              int64_t n, int again) {
     for (int64_t i = 0; i < n; i++) {
-        char *row = S + (size_t)(i * a->padM) * a->e, *stat = a->stat + (size_t)(((b * a->H + h) * a->N + from + i) * 2) * a->e;
+        char *row = S + (size_t)(i * a->padM) * a->e,
+             *stat = a->stat + (size_t)(((b * a->H + h) * a->N + from + i) * 2) * a->e;
         int64_t see = a->causal ? FV__MIN(a->M, from + i + 1) : a->M;
         if (a->mask)
             for (int64_t j = 0; j < see; j++)
@@ -5958,15 +6464,19 @@ static char *fv__carve(char **at, size_t bytes) {
 
 /* What a job works in. The second half is the backward pass's. */
 typedef struct fv__att_room {
-    char *rows, *qrows, *wide, *kt, *v, *S, *P, *o, *panel;  /* P: as the products read it; S itself where that is its type */
-    char *orows, *k, *vt, *gyb, *qb, *D, *DP, *gk, *gv;      /* D: gS, and DP as the products read it */
+    /* P: as the products read it; S itself where that is its type */
+    char *rows, *qrows, *wide, *kt, *v, *S, *P, *o, *panel;
+    char *orows, *k, *vt, *gyb, *qb, *D, *DP, *gk, *gv; /* D: gS, and DP as the products read it */
 } fv__att_room;
 /* from `at` on, which may be NULL to learn the size; returns the end */
 static char *fv__att_carve(const fv__attention *a, fv__att_room *r, char *at, int backward) {
-    size_t e = a->e, pe = a->g.element, scores = (size_t)(a->tile * a->padM), head = (size_t)FV__ROUND_UP(a->hd, (int64_t)2);
-    size_t by_hd = fv__att_panel(a, a->padM, a->hd), by_keys = fv__att_panel(a, a->padH, a->M), by_tile = fv__att_panel(a, a->padH, a->tile);
+    size_t e = a->e, pe = a->g.element, scores = (size_t)(a->tile * a->padM),
+           head = (size_t)FV__ROUND_UP(a->hd, (int64_t)2);
+    size_t by_hd = fv__att_panel(a, a->padM, a->hd), by_keys = fv__att_panel(a, a->padH, a->M),
+           by_tile = fv__att_panel(a, a->padH, a->tile);
     int half = a->g.unit == 2;
-    r->rows = fv__carve(&at, (size_t)a->M * head * pe), r->qrows = fv__carve(&at, (size_t)a->tile * head * pe);
+    r->rows = fv__carve(&at, (size_t)a->M * head * pe),
+    r->qrows = fv__carve(&at, (size_t)a->tile * head * pe);
     r->wide = fv__carve(&at, (size_t)a->padH * e);
     r->kt = fv__carve(&at, by_hd), r->v = fv__carve(&at, by_keys);
     r->S = fv__carve(&at, scores * e), r->P = half ? fv__carve(&at, scores * pe) : r->S;
@@ -5974,14 +6484,18 @@ static char *fv__att_carve(const fv__attention *a, fv__att_room *r, char *at, in
     r->panel = fv__carve(&at, fv__att_panel(a, a->g.mr, FV__MAX(FV__MAX(a->M, a->hd), a->tile)));
     if (!backward) return at;
     r->orows = fv__carve(&at, (size_t)a->tile * head * pe);
-    r->k = fv__carve(&at, by_keys), r->vt = fv__carve(&at, by_hd), r->gyb = fv__carve(&at, by_tile), r->qb = fv__carve(&at, by_tile);
+    r->k = fv__carve(&at, by_keys), r->vt = fv__carve(&at, by_hd), r->gyb = fv__carve(&at, by_tile),
+    r->qb = fv__carve(&at, by_tile);
     r->D = fv__carve(&at, scores * e), r->DP = half ? fv__carve(&at, scores * pe) : r->D;
-    r->gk = fv__carve(&at, (size_t)(a->padM * a->padH) * e), r->gv = fv__carve(&at, (size_t)(a->padM * a->padH) * e);
+    r->gk = fv__carve(&at, (size_t)(a->padM * a->padH) * e),
+    r->gv = fv__carve(&at, (size_t)(a->padM * a->padH) * e);
     return at;
 }
 
-static fv__att_rows fv__att_queries(const fv__attention *a, fv__att_room *r, int64_t b, int64_t h, int64_t from, int64_t n) {
-    return fv__head_rows(a, a->q, a->q->data, a->q->type, a->q0 + h * a->hd, b, from, n, 1, r->qrows, r->wide);
+static fv__att_rows fv__att_queries(const fv__attention *a, fv__att_room *r, int64_t b, int64_t h,
+                                    int64_t from, int64_t n) {
+    return fv__head_rows(a, a->q, a->q->data, a->q->type, a->q0 + h * a->hd, b, from, n, 1, r->qrows,
+                         r->wide);
 }
 
 static void fv__attention_fwd_job(void *arg, int job, int worker) {
@@ -5989,7 +6503,8 @@ static void fv__attention_fwd_job(void *arg, int job, int worker) {
     int64_t b = job / a->K, kh = job % a->K, group = a->H / a->K, H = a->padH;
     fv__att_room r;
     fv__att_carve(a, &r, (char *)fv__scratch(a->c, worker), 0);
-    fv__att_rows x = fv__head_rows(a, a->kk, a->kk->data, a->kk->type, a->k0 + kh * a->hd, b, 0, a->M, 1, r.rows, r.wide);
+    fv__att_rows x =
+        fv__head_rows(a, a->kk, a->kk->data, a->kk->type, a->k0 + kh * a->hd, b, 0, a->M, 1, r.rows, r.wide);
     fv__att_pack(a, r.kt, x.data, x.ld, 1, a->M, a->hd);
     x = fv__head_rows(a, a->v, a->v->data, a->v->type, a->v0 + kh * a->hd, b, 0, a->M, 0, r.rows, r.wide);
     fv__att_pack(a, r.v, x.data, 1, x.ld, a->hd, a->M);
@@ -5999,22 +6514,27 @@ static void fv__attention_fwd_job(void *arg, int job, int worker) {
             x = fv__att_queries(a, &r, b, h, from, n);
             fv__att_product(a, n, a->M, a->hd, x.data, x.ld, 1, 0, r.kt, r.S, a->padM, 0, r.panel);
             fv__probabilities(a, r.S, r.P, b, h, from, n, 0);
-            fv__att_product(a, n, a->hd, FV__ROUND_UP(a->M, a->g.unit), r.P, a->padM, 1, 1, r.v, r.o, H, 0, r.panel);
+            fv__att_product(a, n, a->hd, FV__ROUND_UP(a->M, a->g.unit), r.P, a->padM, 1, 1, r.v, r.o, H, 0,
+                            r.panel);
             for (int64_t i = 0; i < n; i++) {
-                char *o = r.o + (size_t)(i * H) * a->e, *y = (char *)a->y->data + (size_t)(((b * a->N + from + i) * a->H + h) * a->hd) * fv_type_size(a->y->type);
+                char *o = r.o + (size_t)(i * H) * a->e,
+                     *y = (char *)a->y->data +
+                          (size_t)(((b * a->N + from + i) * a->H + h) * a->hd) * fv_type_size(a->y->type);
                 int same = a->y->type == a->t;
-                a->g.k->scale(same ? y : o, o, fv__get(a->stat, a->t, ((b * a->H + h) * a->N + from + i) * 2 + 1), a->hd);
+                a->g.k->scale(same ? y : o, o,
+                              fv__get(a->stat, a->t, ((b * a->H + h) * a->N + from + i) * 2 + 1), a->hd);
                 if (!same) fv__convert_by(a->g.k, y, a->y->type, o, a->t, a->hd);
             }
         }
 }
 
 /* rows [from, from+n) of a gradient from x [n][padH], unrotated where asked; add: to what is there */
-static void fv__store_head(const fv__attention *a, void *grad, const fv_tensor *t, int add, int64_t col, int64_t b, int64_t from, int64_t n,
-                           char *x, int rope, char *wide) {
+static void fv__store_head(const fv__attention *a, void *grad, const fv_tensor *t, int add, int64_t col,
+                           int64_t b, int64_t from, int64_t n, char *x, int rope, char *wide) {
     fv_type type = fv_grad_type(t);
     for (int64_t i = 0; i < n; i++, x += (size_t)a->padH * a->e) {
-        char *p = (char *)grad + (size_t)((b * t->dim[1] + from + i) * fv__last(t) + col) * fv_type_size(type);
+        char *p =
+            (char *)grad + (size_t)((b * t->dim[1] + from + i) * fv__last(t) + col) * fv_type_size(type);
         if (rope && a->rope) fv__rotate(a, x, from + i, 1);
         if (add) {
             fv__convert_by(a->g.k, wide, a->t, p, type, a->hd);
@@ -6025,16 +6545,19 @@ static void fv__store_head(const fv__attention *a, void *grad, const fv_tensor *
 }
 
 /* gradients of one head's tile of queries; its shares of gk, gv are added to the job's, or start them */
-static void fv__attention_bwd_tile(const fv__attention *a, fv__att_room *r, int64_t b, int64_t h, int64_t from, int add) {
+static void fv__attention_bwd_tile(const fv__attention *a, fv__att_room *r, int64_t b, int64_t h,
+                                   int64_t from, int add) {
     int64_t n = FV__MIN(a->tile, a->N - from), H = a->padH, M = a->padM;
     fv__att_rows q = fv__att_queries(a, r, b, h, from, n);
-    fv__att_rows gy = fv__head_rows(a, a->y, a->y->grad, fv_grad_type(a->y), h * a->hd, b, from, n, 0, r->orows, r->wide);
+    fv__att_rows gy =
+        fv__head_rows(a, a->y, a->y->grad, fv_grad_type(a->y), h * a->hd, b, from, n, 0, r->orows, r->wide);
     fv__att_product(a, n, a->M, a->hd, q.data, q.ld, 1, 0, r->kt, r->S, M, 0, r->panel);
     fv__probabilities(a, r->S, r->P, b, h, from, n, 1);
     fv__att_product(a, n, a->M, a->hd, gy.data, gy.ld, 1, 0, r->vt, r->D, M, 0, r->panel);
     for (int64_t i = 0; i < n; i++) {
         char *d = r->D + (size_t)(i * M) * a->e;
-        a->g.k->score_grad(d, r->S + (size_t)(i * M) * a->e, a->M, M, a->scale, a->g.unit == 2 ? (uint16_t *)(void *)r->DP + i * M : NULL);
+        a->g.k->score_grad(d, r->S + (size_t)(i * M) * a->e, a->M, M, a->scale,
+                           a->g.unit == 2 ? (uint16_t *)(void *)r->DP + i * M : NULL);
     }
     fv__att_pack(a, r->gyb, gy.data, 1, gy.ld, a->hd, n);
     fv__att_product(a, a->M, a->hd, n, r->P, 1, M, 1, r->gyb, r->gv, H, add, r->panel);
@@ -6051,14 +6574,17 @@ static void fv__attention_bwd_job(void *arg, int job, int worker) {
     int add = 0;
     fv__att_room r;
     fv__att_carve(a, &r, (char *)fv__scratch(a->c, worker), 1);
-    fv__att_rows x = fv__head_rows(a, a->kk, a->kk->data, a->kk->type, a->k0 + kh * a->hd, b, 0, a->M, 1, r.rows, r.wide);
+    fv__att_rows x =
+        fv__head_rows(a, a->kk, a->kk->data, a->kk->type, a->k0 + kh * a->hd, b, 0, a->M, 1, r.rows, r.wide);
     fv__att_pack(a, r.kt, x.data, x.ld, 1, a->M, a->hd);
     fv__att_pack(a, r.k, x.data, 1, x.ld, a->hd, a->M);
     x = fv__head_rows(a, a->v, a->v->data, a->v->type, a->v0 + kh * a->hd, b, 0, a->M, 0, r.rows, r.wide);
     fv__att_pack(a, r.vt, x.data, x.ld, 1, a->M, a->hd);
     for (int64_t h = kh * group; h < (kh + 1) * group; h++)
-        for (int64_t from = 0; from < a->N; from += a->tile, add = 1) fv__attention_bwd_tile(a, &r, b, h, from, add);
-    if (!add) memset(r.gk, 0, (size_t)(r.gv - r.gk)), memset(r.gv, 0, (size_t)(a->padM * a->padH) * a->e); /* no queries */
+        for (int64_t from = 0; from < a->N; from += a->tile, add = 1)
+            fv__attention_bwd_tile(a, &r, b, h, from, add);
+    /* no queries */
+    if (!add) memset(r.gk, 0, (size_t)(r.gv - r.gk)), memset(r.gv, 0, (size_t)(a->padM * a->padH) * a->e);
     if (a->gk) fv__store_head(a, a->gk, a->kk, !a->fk, a->k0 + kh * a->hd, b, 0, a->M, r.gk, 1, r.wide);
     if (a->gv) fv__store_head(a, a->gv, a->v, !a->fv, a->v0 + kh * a->hd, b, 0, a->M, r.gv, 0, r.wide);
 }
@@ -6068,7 +6594,8 @@ static void fv__attention_run(fv_ctx *c, fv__attention *a, int backward) {
     fv__span *rope = fv__rope_table(c, a);
     a->rope = rope ? rope->data : NULL;
     fv__scratch_reserve(c, (size_t)(uintptr_t)fv__att_carve(a, &r, NULL, backward) + 64);
-    if (!c->status) fv_parallel(c, (int)(a->B * a->K), backward ? fv__attention_bwd_job : fv__attention_fwd_job, a);
+    if (!c->status)
+        fv_parallel(c, (int)(a->B * a->K), backward ? fv__attention_bwd_job : fv__attention_fwd_job, a);
     fv__pool_free(c, rope);
 }
 
@@ -6215,7 +6742,8 @@ template <class C> FV__KERNEL fv__attention_gq_k(fv__cu_attention a) {
 }
 template <class C> FV__KERNEL fv__attention_gkv_k(fv__cu_attention a) {
     __shared__ C k[8][FV__HEAD_MAX], v[8][FV__HEAD_MAX];
-    int64_t unit = fv__my_row(), j = unit % a.M, kh = unit / a.M % a.K, b = unit / a.M / a.K, group = a.H / a.K;
+    int64_t unit = fv__my_row(), j = unit % a.M, kh = unit / a.M % a.K, b = unit / a.M / a.K,
+            group = a.H / a.K;
     int lane = (int)threadIdx.x;
     if (unit >= a.B * a.K * a.M) return;
     C *mine = k[threadIdx.y], *value = v[threadIdx.y], gk[FV__HEAD_LANES] = {0}, gv[FV__HEAD_LANES] = {0};
@@ -6552,7 +7080,8 @@ FV__KERNEL fv__rotate_k(fv__cu_head from, fv__cu_grad to, int64_t rows, int64_t 
             h = e / half % heads, row = e / half / heads;
     if (row >= rows) return;
     double angle = (double)(row % n) * pow(theta, -2.0 * (double)i / (double)hd);
-    int64_t j = interleaved ? 2 * i : i, k = interleaved ? j + 1 : i + half, at = row * to.width + to.at + h * hd;
+    int64_t j = interleaved ? 2 * i : i, k = interleaved ? j + 1 : i + half,
+            at = row * to.width + to.at + h * hd;
     C co = (C)cos(angle), si = (C)(back ? -sin(angle) : sin(angle)), u = fv__head_at<C>(from, row, h, hd, j),
       w = fv__head_at<C>(from, row, h, hd, k);
     fv__put<C>(to.data, to.type, at + j, u * co - w * si, to.add);
@@ -6685,9 +7214,11 @@ static void fv__attention_bwd_cu(fv_ctx *c, fv_tensor *y) {
     else if (t == FV_F64) fv__attention_bwd_start<double>(c, a);
     else fv__attention_bwd_start<float>(c, a);
     if (gq)
-        fv__cu_rotate(c, t, fv__cu_head_of(gq->data, t, a.H * a.hd, 0), to_q, a.B * a.N, a.N, a.H, a.hd, n, 1);
+        fv__cu_rotate(c, t, fv__cu_head_of(gq->data, t, a.H * a.hd, 0), to_q, a.B * a.N, a.N, a.H, a.hd, n,
+                      1);
     if (gk)
-        fv__cu_rotate(c, t, fv__cu_head_of(gk->data, t, a.K * a.hd, 0), to_k, a.B * a.M, a.M, a.K, a.hd, n, 1);
+        fv__cu_rotate(c, t, fv__cu_head_of(gk->data, t, a.K * a.hd, 0), to_k, a.B * a.M, a.M, a.K, a.hd, n,
+                      1);
     fv__pool_free(c, gk);
     fv__pool_free(c, gq);
     fv__pool_free(c, sk);
@@ -6695,27 +7226,32 @@ static void fv__attention_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__pool_free(c, delta);
 }
 #endif
-static const fv__op fv__op_attention = {"attention", fv__attention_shape, fv__attention_fwd, fv__attention_bwd,
-                                        FV__CU(fv__attention_fwd_cu), FV__CU(fv__attention_bwd_cu)};
+static const fv__op fv__op_attention = {
+    "attention",       fv__attention_shape,          fv__attention_fwd,
+    fv__attention_bwd, FV__CU(fv__attention_fwd_cu), FV__CU(fv__attention_bwd_cu)};
 
-FV_DEF fv_tensor *fv_attention(fv_ctx *c, fv_tensor *q, fv_tensor *k, fv_tensor *v, const fv_attention_desc *desc) {
+FV_DEF fv_tensor *fv_attention(fv_ctx *c, fv_tensor *q, fv_tensor *k, fv_tensor *v,
+                               const fv_attention_desc *desc) {
     fv_tensor *src[4], *y;
     src[0] = q, src[1] = k, src[2] = v, src[3] = (fv_tensor *)(uintptr_t)desc->mask;
     if (!fv__need(c, "attention", q)) return NULL;
     if ((k == NULL) != (v == NULL)) fv_fail(c, FV_ESHAPE, "attention: k and v are both given or both NULL");
     if (c->status || !(y = fv__make(c, &fv__op_attention, src, 4))) return NULL;
-    y->node->i[0] = desc->num_heads, y->node->i[1] = desc->num_kv_heads ? desc->num_kv_heads : desc->num_heads;
+    y->node->i[0] = desc->num_heads,
+    y->node->i[1] = desc->num_kv_heads ? desc->num_kv_heads : desc->num_heads;
     y->node->i[2] = desc->causal, y->node->i[3] = desc->rope_interleaved;
     y->node->f[0] = (double)desc->scale, y->node->f[1] = (double)desc->rope_theta;
     return fv__apply(c, y);
 }
 
-/* ---- op attention_scores: y[b,h,n,m] = softmax(q k^T s + mask), as above; for looking at, without a backward pass ---- */
+/* ---- op attention_scores: y[b,h,n,m] = softmax(q k^T s + mask), as above; for looking at, without a
+ * backward pass ---- */
 static int fv__scores_shape(fv_ctx *c, fv_tensor *y) {
     if (!fv__attention_shape(c, y)) return 0;
     const fv_tensor *q = y->node->src[0], *k = y->node->src[1];
     y->rank = 4, y->type = fv__compute_type(q->type);
-    y->dim[0] = q->dim[0], y->dim[1] = y->node->i[0], y->dim[2] = q->dim[1], y->dim[3] = k ? k->dim[1] : q->dim[1];
+    y->dim[0] = q->dim[0], y->dim[1] = y->node->i[0], y->dim[2] = q->dim[1],
+    y->dim[3] = k ? k->dim[1] : q->dim[1];
     y->flags &= ~(unsigned)FV_NEEDS_GRAD;
     return 1;
 }
@@ -6724,7 +7260,8 @@ static void fv__scores_job(void *arg, int job, int worker) {
     int64_t b = job / a->K, kh = job % a->K, group = a->H / a->K;
     fv__att_room r;
     fv__att_carve(a, &r, (char *)fv__scratch(a->c, worker), 0);
-    fv__att_rows x = fv__head_rows(a, a->kk, a->kk->data, a->kk->type, a->k0 + kh * a->hd, b, 0, a->M, 1, r.rows, r.wide);
+    fv__att_rows x =
+        fv__head_rows(a, a->kk, a->kk->data, a->kk->type, a->k0 + kh * a->hd, b, 0, a->M, 1, r.rows, r.wide);
     fv__att_pack(a, r.kt, x.data, x.ld, 1, a->M, a->hd);
     for (int64_t h = kh * group; h < (kh + 1) * group; h++)
         for (int64_t from = 0; from < a->N; from += a->tile) {
@@ -6734,8 +7271,8 @@ static void fv__scores_job(void *arg, int job, int worker) {
             fv__probabilities(a, r.S, r.P, b, h, from, n, 0);
             for (int64_t i = 0; i < n; i++) {
                 int64_t row = (b * a->H + h) * a->N + from + i;
-                a->g.k->scale((char *)a->y->data + (size_t)(row * a->M) * a->e, r.S + (size_t)(i * a->padM) * a->e,
-                              fv__get(a->stat, a->t, row * 2 + 1), a->M);
+                a->g.k->scale((char *)a->y->data + (size_t)(row * a->M) * a->e,
+                              r.S + (size_t)(i * a->padM) * a->e, fv__get(a->stat, a->t, row * 2 + 1), a->M);
             }
         }
 }
@@ -6753,7 +7290,8 @@ FV_DEF fv_tensor *fv_attention_scores(fv_ctx *c, fv_tensor *q, fv_tensor *k, con
     fv_tensor *src[4], *y;
     src[0] = q, src[1] = src[2] = k, src[3] = (fv_tensor *)(uintptr_t)desc->mask;
     if (!fv__need(c, "attention_scores", q) || !(y = fv__make(c, &fv__op_scores, src, 4))) return NULL;
-    y->node->i[0] = desc->num_heads, y->node->i[1] = desc->num_kv_heads ? desc->num_kv_heads : desc->num_heads;
+    y->node->i[0] = desc->num_heads,
+    y->node->i[1] = desc->num_kv_heads ? desc->num_kv_heads : desc->num_heads;
     y->node->i[2] = desc->causal, y->node->i[3] = desc->rope_interleaved;
     y->node->f[0] = (double)desc->scale, y->node->f[1] = (double)desc->rope_theta;
     return fv__apply(c, y);
@@ -6787,7 +7325,8 @@ FV_DEF fv_tensor *fv_mark(fv_ctx *c, const char *place, fv_tensor *x) {
     y->node->view = 1, y->node->i[0] = (int64_t)(intptr_t)place;
     return fv__apply(c, y);
 }
-FV_DEF void fv_mark_scores(fv_ctx *c, const char *place, fv_tensor *q, fv_tensor *k, const fv_attention_desc *desc) {
+FV_DEF void fv_mark_scores(fv_ctx *c, const char *place, fv_tensor *q, fv_tensor *k,
+                           const fv_attention_desc *desc) {
     if (c->status || !c->tape->see) return;
     fv_tensor *y = fv_attention_scores(c, q, k, desc);
     if (y) c->tape->see(c->tape->see_user, place, y);
@@ -6796,26 +7335,27 @@ FV_DEF void fv_mark_scores(fv_ctx *c, const char *place, fv_tensor *q, fv_tensor
 /* ======================================================================================================
  * >>ops (implementation)
  * ====================================================================================================== */
-/* ---- sums over rows, for the gradients of weights [cols] and for batch statistics: A = sum g (x-m) r, B = sum g,
- * where m, r are a row's or, as center [cols], a column's. Rows are cut into at most 64 parts whatever the thread
- * count; a part sums in T, the parts in double. ---- */
+/* ---- sums over rows, for the gradients of weights [cols] and for batch statistics: A = sum g (x-m) r, B =
+ * sum g, where m, r are a row's or, as center [cols], a column's. Rows are cut into at most 64 parts whatever
+ * the thread count; a part sums in T, the parts in double. ---- */
 enum { FV__PARTS = 64 };
 typedef struct fv__columns {
     fv_ctx *c;
     const fv__kernels *k;
     fv_type compute;
     int64_t rows, cols;
-    const void *x, *g;         /* [rows,cols]; x NULL: no A; g NULL: x-center takes its place */
+    const void *x, *g; /* [rows,cols]; x NULL: no A; g NULL: x-center takes its place */
     fv_type x_type, g_type;
-    const double *stats;       /* [rows] pairs of m, r; or NULL: 0, 1 */
-    const void *center;        /* [cols] of T, or NULL */
-    int64_t part;              /* rows of a part */
+    const double *stats; /* [rows] pairs of m, r; or NULL: 0, 1 */
+    const void *center;  /* [cols] of T, or NULL */
+    int64_t part;        /* rows of a part */
     fv__span *span;
-    double *a, *b;             /* [cols], the results, in span; free with fv__pool_free */
-    char *partial;             /* [parts][2][cols] of T */
+    double *a, *b; /* [cols], the results, in span; free with fv__pool_free */
+    char *partial; /* [parts][2][cols] of T */
 } fv__columns;
 
-static const void *fv__columns_row(const fv__columns *q, const void *p, fv_type type, int64_t row, void *scratch) {
+static const void *fv__columns_row(const fv__columns *q, const void *p, fv_type type, int64_t row,
+                                   void *scratch) {
     const char *at = (const char *)p + (size_t)(row * q->cols) * fv_type_size(type);
     if (type == q->compute) return at;
     fv__convert_by(q->k, scratch, q->compute, at, type, q->cols);
@@ -6867,11 +7407,13 @@ static void fv__add_doubles(fv_ctx *c, fv_tensor *t, const double *v, const doub
         fv__set(g, type, i, (first ? 0 : fv__get(g, type, i)) + v[i] * (s ? s[i] : 1));
 }
 
-/* ---- what norms share: src x, w, b; settings f[0] eps, i[0] 1 for layernorm; saves mean, rstd per row ---- */
+/* ---- what norms share: src x, w, b; settings f[0] eps, i[0] 1 for layernorm; saves mean, rstd per row
+ * ---- */
 static int fv__wants_grad(const fv_tensor *t) { return t && (t->flags & FV_NEEDS_GRAD) != 0; }
 static const void *fv__data(const fv_tensor *t) { return t ? t->data : NULL; }
 
-/* x is floating; each of w, b.. (src from `from` on) is NULL or [last dim of x] in the type of the computation */
+/* x is floating; each of w, b.. (src from `from` on) is NULL or [last dim of x] in the type of the
+ * computation */
 static int fv__check_weights(fv_ctx *c, const fv_tensor *y, int from) {
     const fv_tensor *x = y->node->src[0];
     const char *op = y->node->op->name;
@@ -6881,10 +7423,12 @@ static int fv__check_weights(fv_ctx *c, const fv_tensor *y, int from) {
         const fv_tensor *w = y->node->src[i];
         if (!w) continue;
         if (w->rank != 1 || w->dim[0] != fv__last(x))
-            return fv__shape_fail(c, op, x, w, "the second must have one element for each of the first's last dim");
+            return fv__shape_fail(c, op, x, w,
+                                  "the second must have one element for each of the first's last dim");
         if (w->type != fv__compute_type(x->type))
             return fv__shape_fail(c, op, x, w, "weights are f32, or f64 for an f64 input");
-        if (!w->data) return fv__shape_fail(c, op, x, w, "the weight has no plain data; was it made by fv_pack?");
+        if (!w->data)
+            return fv__shape_fail(c, op, x, w, "the weight has no plain data; was it made by fv_pack?");
     }
     return 1;
 }
@@ -6904,14 +7448,16 @@ static void fv__norm_fwd(fv_ctx *c, fv_tensor *y,
     fv__rows_out(&r, y->data, y->type, d, 0);
     fv__run_rows(c, &r);
 }
-static void fv__norm_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__norm_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                               int64_t n) {
     const double *stats = (const double *)fv__saved(r->y, 0) + 2 * row;
     int64_t d = r->in_cols[0];
     size_t size = (size_t)d * fv_type_size(r->compute);
     for (int64_t i = 0; i < n; i++) {
         size_t at = (size_t)i * size;
         r->k->norm_grad((char *)out[0] + at, (const char *)in[0] + at, (const char *)in[1] + at,
-                        fv__data(r->y->node->src[1]), d, stats[2 * i], stats[2 * i + 1], r->y->node->i[0] != 0);
+                        fv__data(r->y->node->src[1]), d, stats[2 * i], stats[2 * i + 1],
+                        r->y->node->i[0] != 0);
     }
 }
 static void fv__norm_bwd(fv_ctx *c, fv_tensor *y) {
@@ -6935,16 +7481,17 @@ static void fv__norm_bwd(fv_ctx *c, fv_tensor *y) {
     if (r.out[0]) fv__run_rows(c, &r);
 }
 
-/* ---- op layernorm: y = (x-mean)*rstd*w + b over the last dim, rstd = 1/sqrt(var+eps), var biased. With h = gy*w and
- * z = (x-mean)*rstd: gx = rstd*(h - mean(h) - z*mean(h*z)), gw = sum gy*z, gb = sum gy ---- */
-static void fv__layernorm_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+/* ---- op layernorm: y = (x-mean)*rstd*w + b over the last dim, rstd = 1/sqrt(var+eps), var biased. With h =
+ * gy*w and z = (x-mean)*rstd: gx = rstd*(h - mean(h) - z*mean(h*z)), gw = sum gy*z, gb = sum gy ---- */
+static void fv__layernorm_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                               int64_t n) {
     double *stats = (double *)fv__saved(r->y, 0) + 2 * row;
     const fv__node *node = r->y->node;
     int64_t d = r->in_cols[0];
     size_t size = (size_t)d * fv_type_size(r->compute);
     for (int64_t i = 0; i < n; i++)
-        r->k->layernorm((char *)out[0] + (size_t)i * size, (const char *)in[0] + (size_t)i * size, fv__data(node->src[1]),
-                        fv__data(node->src[2]), d, node->f[0], stats + 2 * i);
+        r->k->layernorm((char *)out[0] + (size_t)i * size, (const char *)in[0] + (size_t)i * size,
+                        fv__data(node->src[1]), fv__data(node->src[2]), d, node->f[0], stats + 2 * i);
 }
 static void fv__layernorm_fwd(fv_ctx *c, fv_tensor *y) { fv__norm_fwd(c, y, fv__layernorm_rows); }
 #ifdef FROZENVIS_CUDA
@@ -7038,8 +7585,8 @@ static void fv__norm_bwd_cu(fv_ctx *c, fv_tensor *y) {
     else FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__norm_grad_k<float>);
 }
 #endif
-static const fv__op fv__op_layernorm = {"layernorm", fv__norm_shape, fv__layernorm_fwd, fv__norm_bwd,
-                                        FV__CU(fv__norm_fwd_cu), FV__CU(fv__norm_bwd_cu)};
+static const fv__op fv__op_layernorm = {"layernorm",  fv__norm_shape,          fv__layernorm_fwd,
+                                        fv__norm_bwd, FV__CU(fv__norm_fwd_cu), FV__CU(fv__norm_bwd_cu)};
 FV_DEF fv_tensor *fv_layernorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, float eps) {
     fv_tensor *src[3];
     src[0] = x, src[1] = w, src[2] = b;
@@ -7048,22 +7595,23 @@ FV_DEF fv_tensor *fv_layernorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor 
     return fv__apply(c, y);
 }
 
-/* ---- op rmsnorm: y = x*rstd*w, rstd = 1/sqrt(mean(x^2)+eps). With h = gy*w, z = x*rstd: gx = rstd*(h - z*mean(h*z)),
- * gw = sum gy*z. source  Zhang and Sennrich, arXiv:1910.07467 ---- */
-static void fv__rmsnorm_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+/* ---- op rmsnorm: y = x*rstd*w, rstd = 1/sqrt(mean(x^2)+eps). With h = gy*w, z = x*rstd: gx = rstd*(h -
+ * z*mean(h*z)), gw = sum gy*z. source  Zhang and Sennrich, arXiv:1910.07467 ---- */
+static void fv__rmsnorm_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                             int64_t n) {
     double *stats = (double *)fv__saved(r->y, 0) + 2 * row;
     const fv__node *node = r->y->node;
     int64_t d = r->in_cols[0];
     size_t size = (size_t)d * fv_type_size(r->compute);
     for (int64_t i = 0; i < n; i++) {
         stats[2 * i] = 0;
-        r->k->rmsnorm((char *)out[0] + (size_t)i * size, (const char *)in[0] + (size_t)i * size, fv__data(node->src[1]), d,
-                      node->f[0], stats + 2 * i + 1);
+        r->k->rmsnorm((char *)out[0] + (size_t)i * size, (const char *)in[0] + (size_t)i * size,
+                      fv__data(node->src[1]), d, node->f[0], stats + 2 * i + 1);
     }
 }
 static void fv__rmsnorm_fwd(fv_ctx *c, fv_tensor *y) { fv__norm_fwd(c, y, fv__rmsnorm_rows); }
-static const fv__op fv__op_rmsnorm = {"rmsnorm", fv__norm_shape, fv__rmsnorm_fwd, fv__norm_bwd,
-                                      FV__CU(fv__norm_fwd_cu), FV__CU(fv__norm_bwd_cu)};
+static const fv__op fv__op_rmsnorm = {"rmsnorm",    fv__norm_shape,          fv__rmsnorm_fwd,
+                                      fv__norm_bwd, FV__CU(fv__norm_fwd_cu), FV__CU(fv__norm_bwd_cu)};
 FV_DEF fv_tensor *fv_rmsnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, float eps) {
     fv_tensor *src[2];
     src[0] = x, src[1] = w;
@@ -7072,10 +7620,11 @@ FV_DEF fv_tensor *fv_rmsnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, float eps) {
     return fv__apply(c, y);
 }
 
-/* ---- op batchnorm: y = (x-m)*r*w + b per column, r = 1/sqrt(v+eps); m, v of the batch in training, else the running ones.
- * With z = (x-m)*r: gb = sum gy, gw = sum gy*z; gx = w*r*gy, less w*r*(gb + z*gw)/rows in training.
- * src x, w, b, mean, var; f[0] eps, f[1] momentum; i[0] training, i[1] running statistics moved already; saves four vectors
- * of T: m, w*r, b-m*w*r, r; y is x times the second plus the third, rounded where PyTorch rounds ---- */
+/* ---- op batchnorm: y = (x-m)*r*w + b per column, r = 1/sqrt(v+eps); m, v of the batch in training, else the
+ * running ones. With z = (x-m)*r: gb = sum gy, gw = sum gy*z; gx = w*r*gy, less w*r*(gb + z*gw)/rows in
+ * training. src x, w, b, mean, var; f[0] eps, f[1] momentum; i[0] training, i[1] running statistics moved
+ * already; saves four vectors of T: m, w*r, b-m*w*r, r; y is x times the second plus the third, rounded where
+ * PyTorch rounds ---- */
 static int fv__batchnorm_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0];
     if (!fv__check_weights(c, y, 1)) return 0;
@@ -7098,7 +7647,8 @@ static int fv__batch_statistics(fv_ctx *c, fv_tensor *y, char *m, double *var) {
     q.x = x->data, q.x_type = x->type, q.g = NULL, q.center = m;
     if (!fv__columns_run(c, &q)) return 0;
     for (int64_t i = 0; i < q.cols; i++) { /* the sums about that rounded mean give the exact one's */
-        double off = q.b[i] / rows, mean = fv__get(m, q.compute, i) + off, squares = q.a[i] - rows * off * off;
+        double off = q.b[i] / rows, mean = fv__get(m, q.compute, i) + off,
+               squares = q.a[i] - rows * off * off;
         fv__set(m, q.compute, i, mean);
         var[i] = squares / rows;
         if (node->i[1]) continue;
@@ -7109,7 +7659,8 @@ static int fv__batch_statistics(fv_ctx *c, fv_tensor *y, char *m, double *var) {
     node->i[1] = 1;
     return 1;
 }
-static void fv__batchnorm_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__batchnorm_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                               int64_t n) {
     int64_t d = r->in_cols[0];
     size_t size = (size_t)d * fv_type_size(r->compute);
     const char *m = (const char *)fv__saved(r->y, 0), *x = (const char *)in[0];
@@ -7144,7 +7695,8 @@ static void fv__batchnorm_fwd(fv_ctx *c, fv_tensor *y) {
     fv__run_rows(c, &r);
 }
 /* gx = gy*(w*r) + (x-m)*p + q, p and q in slot 1 */
-static void fv__batchnorm_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__batchnorm_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                                    int64_t n) {
     int64_t d = r->in_cols[0];
     size_t size = (size_t)d * fv_type_size(r->compute);
     const char *m = (const char *)fv__saved(r->y, 0), *p = (const char *)fv__saved(r->y, 1);
@@ -7215,7 +7767,8 @@ template <class C> FV__KERNEL fv__batchnorm_scale_k(fv__cu_batchnorm n) {
     double v;
     if (i >= d) return;
     if (n.training) { /* the sums about a rounded mean give the exact one's */
-        double off = n.sums[d + i] / n.rows, exact = (double)m[i] + off, squares = n.sums[i] - n.rows * off * off;
+        double off = n.sums[d + i] / n.rows, exact = (double)m[i] + off,
+               squares = n.sums[i] - n.rows * off * off;
         m[i] = (C)exact, v = squares / n.rows;
         if (!n.moved) {
             mean[i] = (C)((1 - n.momentum) * (double)mean[i] + n.momentum * exact);
@@ -7325,13 +7878,15 @@ static void fv__batchnorm_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__pool_free(c, sums);
 }
 #endif
-static const fv__op fv__op_batchnorm = {"batchnorm", fv__batchnorm_shape, fv__batchnorm_fwd, fv__batchnorm_bwd,
-                                        FV__CU(fv__batchnorm_fwd_cu), FV__CU(fv__batchnorm_bwd_cu)};
-FV_DEF fv_tensor *fv_batchnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, fv_tensor *mean, fv_tensor *var,
-                               float momentum, float eps) {
+static const fv__op fv__op_batchnorm = {
+    "batchnorm",       fv__batchnorm_shape,          fv__batchnorm_fwd,
+    fv__batchnorm_bwd, FV__CU(fv__batchnorm_fwd_cu), FV__CU(fv__batchnorm_bwd_cu)};
+FV_DEF fv_tensor *fv_batchnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor *b, fv_tensor *mean,
+                               fv_tensor *var, float momentum, float eps) {
     fv_tensor *src[5];
     src[0] = x, src[1] = w, src[2] = b, src[3] = mean, src[4] = var;
-    if (!fv__need(c, "batchnorm", x) || !fv__need(c, "batchnorm", mean) || !fv__need(c, "batchnorm", var)) return NULL;
+    if (!fv__need(c, "batchnorm", x) || !fv__need(c, "batchnorm", mean) || !fv__need(c, "batchnorm", var))
+        return NULL;
     fv_tensor *y = fv__make(c, &fv__op_batchnorm, src, 5);
     if (y) y->node->f[0] = (double)eps, y->node->f[1] = (double)momentum, y->node->i[0] = c->tape->training;
     return fv__apply(c, y);
@@ -7340,12 +7895,14 @@ FV_DEF fv_tensor *fv_batchnorm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor 
 /* ---- op inverse_rms: y = (mean(x^2)+eps)^(-1/2) of each row; gx = -gy y^3 x / D ---- */
 static int fv__inverse_rms_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0];
-    if (!fv__is_float(x) || x->rank < 1) return fv__shape_fail(c, "inverse_rms", x, NULL, "[...,D] of f32, f64 or bf16 is wanted");
+    if (!fv__is_float(x) || x->rank < 1)
+        return fv__shape_fail(c, "inverse_rms", x, NULL, "[...,D] of f32, f64 or bf16 is wanted");
     fv__like(y, x, fv__compute_type(x->type));
     y->dim[y->rank - 1] = 1;
     return 1;
 }
-static void fv__inverse_rms_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__inverse_rms_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                                 int64_t n) {
     int64_t d = r->in_cols[0];
     (void)row;
     for (int64_t i = 0; i < n; i++) {
@@ -7353,7 +7910,8 @@ static void fv__inverse_rms_rows(const fv__rows *r, const void *const *in, void 
         fv__set(out[0], r->compute, i, 1 / sqrt(r->k->dot(x, x, d) / (double)d + r->y->node->f[0]));
     }
 }
-static void fv__inverse_rms_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__inverse_rms_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                                      int64_t n) {
     int64_t d = r->in_cols[0];
     (void)row;
     for (int64_t i = 0; i < n; i++) {
@@ -7425,8 +7983,9 @@ static void fv__inverse_rms_bwd_cu(fv_ctx *c, fv_tensor *y) {
     else FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__inverse_rms_grad_k<float>);
 }
 #endif
-static const fv__op fv__op_inverse_rms = {"inverse_rms", fv__inverse_rms_shape, fv__inverse_rms_fwd, fv__inverse_rms_bwd,
-                                          FV__CU(fv__inverse_rms_fwd_cu), FV__CU(fv__inverse_rms_bwd_cu)};
+static const fv__op fv__op_inverse_rms = {
+    "inverse_rms",       fv__inverse_rms_shape,          fv__inverse_rms_fwd,
+    fv__inverse_rms_bwd, FV__CU(fv__inverse_rms_fwd_cu), FV__CU(fv__inverse_rms_bwd_cu)};
 FV_DEF fv_tensor *fv_inverse_rms(fv_ctx *c, fv_tensor *x, float eps) {
     fv_tensor *y = fv__need(c, "inverse_rms", x) ? fv__make(c, &fv__op_inverse_rms, &x, 1) : NULL;
     if (y) y->node->f[0] = (double)eps;
@@ -7443,7 +8002,8 @@ static int fv__unary_shape(fv_ctx *c, fv_tensor *y) { /* of an op whose slope is
     y->node->unread = FV__UNREAD_Y;
     return fv__float_shape(c, y);
 }
-static void fv__softmax_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__softmax_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                             int64_t n) {
     int64_t d = r->in_cols[0];
     size_t size = (size_t)d * fv_type_size(r->compute);
     char *y = (char *)out[0];
@@ -7451,12 +8011,14 @@ static void fv__softmax_rows(const fv__rows *r, const void *const *in, void *con
     (void)row;
     for (; n--; y += size) r->k->scale(y, y, 1 / r->k->softmax_exp(y, d, 1, r->k->row_max(y, d)), d);
 }
-static void fv__softmax_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__softmax_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                                  int64_t n) {
     size_t size = (size_t)r->in_cols[0] * fv_type_size(r->compute);
     (void)row;
     for (int64_t i = 0; i < n; i++) {
         size_t at = (size_t)i * size;
-        r->k->softmax_grad((char *)out[0] + at, (const char *)in[0] + at, (const char *)in[1] + at, r->in_cols[0]);
+        r->k->softmax_grad((char *)out[0] + at, (const char *)in[0] + at, (const char *)in[1] + at,
+                           r->in_cols[0]);
     }
 }
 static void fv__softmax_fwd(fv_ctx *c, fv_tensor *y) {
@@ -7502,7 +8064,8 @@ template <class C> FV__KERNEL fv__softmax_grad_k(fv__cu_rows r) { /* in y, gy */
     C dot = 0;
     if (row >= r.rows) return;
     for (int64_t i = threadIdx.x; i < r.d; i += 32)
-        dot += fv__ld<C>(r.in[0], r.in_type[0], row * r.d + i) * fv__ld<C>(r.in[1], r.in_type[1], row * r.d + i);
+        dot +=
+            fv__ld<C>(r.in[0], r.in_type[0], row * r.d + i) * fv__ld<C>(r.in[1], r.in_type[1], row * r.d + i);
     dot = fv__warp_sum(dot);
     for (int64_t i = threadIdx.x; i < r.d; i += 32)
         fv__put<C>(r.out, r.out_type, row * r.d + i,
@@ -7532,15 +8095,20 @@ static void fv__softmax_bwd_cu(fv_ctx *c, fv_tensor *y) {
     else FV__START(c, fv__row_grid(r.rows), fv__row_block(), (r), fv__softmax_grad_k<float>);
 }
 #endif
-static const fv__op fv__op_softmax = {"softmax", fv__float_shape, fv__softmax_fwd, fv__softmax_bwd,
-                                      FV__CU(fv__softmax_fwd_cu), FV__CU(fv__softmax_bwd_cu)};
+static const fv__op fv__op_softmax = {"softmax",
+                                      fv__float_shape,
+                                      fv__softmax_fwd,
+                                      fv__softmax_bwd,
+                                      FV__CU(fv__softmax_fwd_cu),
+                                      FV__CU(fv__softmax_bwd_cu)};
 FV_DEF fv_tensor *fv_softmax(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "softmax", x) ? fv__apply(c, fv__make(c, &fv__op_softmax, &x, 1)) : NULL;
 }
 
 /* ---- what elementwise ops of one input share: y = f(x), gx = gy f'(x); x keeps its type ---- */
 static void fv__unary_fwd(fv_ctx *c, fv_tensor *y,
-                          void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t, int64_t)) {
+                          void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t,
+                                     int64_t)) {
     const fv_tensor *x = y->node->src[0];
     fv__rows r = fv__rows_of(y, fv_numel(y), fn);
     fv__rows_in(&r, x->data, x->type, 1);
@@ -7548,7 +8116,8 @@ static void fv__unary_fwd(fv_ctx *c, fv_tensor *y,
     fv__run_rows(c, &r);
 }
 static void fv__unary_bwd(fv_ctx *c, fv_tensor *y,
-                          void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t, int64_t)) {
+                          void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t,
+                                     int64_t)) {
     fv_tensor *x = y->node->src[0];
     fv__rows r = fv__rows_of(y, fv_numel(y), fn);
     fv__rows_in(&r, x->data, x->type, 1);
@@ -7559,11 +8128,13 @@ static void fv__unary_bwd(fv_ctx *c, fv_tensor *y,
 
 /* ---- op gelu: y = x Phi(x), Phi(x) = (1+erf(x/sqrt 2))/2; gx = gy (Phi(x) + x exp(-x^2/2)/sqrt(2 pi)).
  * source  Hendrycks and Gimpel, arXiv:1606.08415 ---- */
-static void fv__gelu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__gelu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                          int64_t n) {
     (void)row;
     r->k->gelu(out[0], in[0], n);
 }
-static void fv__gelu_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__gelu_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                               int64_t n) {
     (void)row;
     r->k->gelu_grad(out[0], in[0], in[1], n);
 }
@@ -7580,24 +8151,30 @@ struct fv__gelu_f {
 struct fv__gelu_grad_f {
     template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
         C x = in[0], gy = in[1];
-        out[0] =
-            gy * ((C)0.5 * (1 + erf(x * (C)0.70710678118654752)) + x * exp(-x * x / 2) * (C)0.39894228040143268);
+        out[0] = gy * ((C)0.5 * (1 + erf(x * (C)0.70710678118654752)) +
+                       x * exp(-x * x / 2) * (C)0.39894228040143268);
         (void)m, (void)i;
     }
 };
 #endif
-static const fv__op fv__op_gelu = {"gelu", fv__unary_shape, fv__gelu_fwd, fv__gelu_bwd,
-                                   FV__CU(fv__unary_fwd_cu<fv__gelu_f>), FV__CU(fv__unary_bwd_cu<fv__gelu_grad_f>)};
+static const fv__op fv__op_gelu = {"gelu",
+                                   fv__unary_shape,
+                                   fv__gelu_fwd,
+                                   fv__gelu_bwd,
+                                   FV__CU(fv__unary_fwd_cu<fv__gelu_f>),
+                                   FV__CU(fv__unary_bwd_cu<fv__gelu_grad_f>)};
 FV_DEF fv_tensor *fv_gelu(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "gelu", x) ? fv__apply(c, fv__make(c, &fv__op_gelu, &x, 1)) : NULL;
 }
 
 /* ---- op silu: y = x s, s = 1/(1+exp(-x)); gx = gy s (1 + x (1-s)) ---- */
-static void fv__silu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__silu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                          int64_t n) {
     (void)row;
     r->k->silu(out[0], in[0], n);
 }
-static void fv__silu_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__silu_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                               int64_t n) {
     (void)row;
     r->k->silu_grad(out[0], in[0], in[1], n);
 }
@@ -7620,18 +8197,24 @@ struct fv__silu_grad_f {
     }
 };
 #endif
-static const fv__op fv__op_silu = {"silu", fv__unary_shape, fv__silu_fwd, fv__silu_bwd,
-                                   FV__CU(fv__unary_fwd_cu<fv__silu_f>), FV__CU(fv__unary_bwd_cu<fv__silu_grad_f>)};
+static const fv__op fv__op_silu = {"silu",
+                                   fv__unary_shape,
+                                   fv__silu_fwd,
+                                   fv__silu_bwd,
+                                   FV__CU(fv__unary_fwd_cu<fv__silu_f>),
+                                   FV__CU(fv__unary_bwd_cu<fv__silu_grad_f>)};
 FV_DEF fv_tensor *fv_silu(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "silu", x) ? fv__apply(c, fv__make(c, &fv__op_silu, &x, 1)) : NULL;
 }
 
 /* ---- op relu: y = max(x, 0); gx = gy where x > 0 ---- */
-static void fv__relu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__relu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                          int64_t n) {
     (void)row;
     r->k->relu(out[0], in[0], n);
 }
-static void fv__relu_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__relu_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                               int64_t n) {
     (void)row;
     r->k->relu_grad(out[0], in[0], in[1], n);
 }
@@ -7653,18 +8236,24 @@ struct fv__relu_grad_f {
     }
 };
 #endif
-static const fv__op fv__op_relu = {"relu", fv__unary_shape, fv__relu_fwd, fv__relu_bwd,
-                                   FV__CU(fv__unary_fwd_cu<fv__relu_f>), FV__CU(fv__unary_bwd_cu<fv__relu_grad_f>)};
+static const fv__op fv__op_relu = {"relu",
+                                   fv__unary_shape,
+                                   fv__relu_fwd,
+                                   fv__relu_bwd,
+                                   FV__CU(fv__unary_fwd_cu<fv__relu_f>),
+                                   FV__CU(fv__unary_bwd_cu<fv__relu_grad_f>)};
 FV_DEF fv_tensor *fv_relu(fv_ctx *c, fv_tensor *x) {
     return fv__need(c, "relu", x) ? fv__apply(c, fv__make(c, &fv__op_relu, &x, 1)) : NULL;
 }
 
 /* ---- op leaky_relu: y = x where x >= 0, else slope*x; f[0] slope ---- */
-static void fv__leaky_relu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__leaky_relu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                                int64_t n) {
     (void)row;
     r->k->leaky_relu(out[0], in[0], r->y->node->f[0], n);
 }
-static void fv__leaky_relu_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__leaky_relu_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                                     int64_t n) {
     (void)row;
     r->k->leaky_relu_grad(out[0], in[0], in[1], r->y->node->f[0], n);
 }
@@ -7686,15 +8275,20 @@ struct fv__leaky_relu_grad_f {
     }
 };
 #endif
-static const fv__op fv__op_leaky_relu = {"leaky_relu", fv__float_shape, fv__leaky_relu_fwd, fv__leaky_relu_bwd,
-                                         FV__CU(fv__unary_fwd_cu<fv__leaky_relu_f>), FV__CU(fv__unary_bwd_cu<fv__leaky_relu_grad_f>)};
+static const fv__op fv__op_leaky_relu = {"leaky_relu",
+                                         fv__float_shape,
+                                         fv__leaky_relu_fwd,
+                                         fv__leaky_relu_bwd,
+                                         FV__CU(fv__unary_fwd_cu<fv__leaky_relu_f>),
+                                         FV__CU(fv__unary_bwd_cu<fv__leaky_relu_grad_f>)};
 FV_DEF fv_tensor *fv_leaky_relu(fv_ctx *c, fv_tensor *x, float slope) {
     fv_tensor *y = fv__need(c, "leaky_relu", x) ? fv__make(c, &fv__op_leaky_relu, &x, 1) : NULL;
     if (y) y->node->f[0] = (double)slope;
     return fv__apply(c, y);
 }
 
-/* ---- op swiglu: y = silu(gate)*up; gup = gy silu(gate), ggate = gy up silu'(gate). source  Shazeer, arXiv:2002.05202 ---- */
+/* ---- op swiglu: y = silu(gate)*up; gup = gy silu(gate), ggate = gy up silu'(gate). source  Shazeer,
+ * arXiv:2002.05202 ---- */
 static int fv__same_shape(const fv_tensor *a, const fv_tensor *b) {
     if (a->rank != b->rank) return 0;
     for (int i = 0; i < a->rank; i++)
@@ -7708,11 +8302,13 @@ static int fv__swiglu_shape(fv_ctx *c, fv_tensor *y) {
     y->node->unread = FV__UNREAD_Y;
     return fv__like(y, g, fv__promote(g->type, u->type));
 }
-static void fv__swiglu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__swiglu_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                            int64_t n) {
     (void)row;
     r->k->swiglu(out[0], in[0], in[1], n);
 }
-static void fv__swiglu_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__swiglu_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                                 int64_t n) {
     (void)row;
     r->k->swiglu_grad(out[0], out[1], in[0], in[1], in[2], n);
 }
@@ -7758,8 +8354,8 @@ static void fv__swiglu_bwd_cu(fv_ctx *c, fv_tensor *y) {
     if (m.out[0] || m.out[1]) fv__map_run<fv__swiglu_grad_f>(c, m, fv__compute_type(y->type));
 }
 #endif
-static const fv__op fv__op_swiglu = {"swiglu", fv__swiglu_shape, fv__swiglu_fwd, fv__swiglu_bwd,
-                                     FV__CU(fv__swiglu_fwd_cu), FV__CU(fv__swiglu_bwd_cu)};
+static const fv__op fv__op_swiglu = {"swiglu",       fv__swiglu_shape,          fv__swiglu_fwd,
+                                     fv__swiglu_bwd, FV__CU(fv__swiglu_fwd_cu), FV__CU(fv__swiglu_bwd_cu)};
 FV_DEF fv_tensor *fv_swiglu(fv_ctx *c, fv_tensor *gate, fv_tensor *up) {
     fv_tensor *src[2];
     src[0] = gate, src[1] = up;
@@ -7780,8 +8376,9 @@ static void fv__loss_total(fv_tensor *y, int64_t parts, double scale) {
 }
 static double fv__loss_grad(const fv_tensor *y) { return fv__get(y->grad, fv_grad_type(y), 0); }
 
-/* ---- op cross_entropy: mean over rows of L sum(t) - sum(t x), where L = log sum exp x and t is the target, smoothed:
- * (1-s) target + s/K. gx = g/B (exp(x-L) sum(t) - t). f[0] s, i[0] 1: targets are soft; saves the rows' losses [B], L [B] ---- */
+/* ---- op cross_entropy: mean over rows of L sum(t) - sum(t x), where L = log sum exp x and t is the target,
+ * smoothed: (1-s) target + s/K. gx = g/B (exp(x-L) sum(t) - t). f[0] s, i[0] 1: targets are soft; saves the
+ * rows' losses [B], L [B] ---- */
 static int fv__cross_entropy_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0], *t = y->node->src[1];
     if (!fv__is_float(x) || x->rank != 2 || fv_numel(x) < 1)
@@ -7791,7 +8388,8 @@ static int fv__cross_entropy_shape(fv_ctx *c, fv_tensor *y) {
     if (fv__is_float(t)) {
         y->node->i[0] = 1;
         if (!fv__same_shape(x, t) || (t->type != x->type && t->type != FV_F32))
-            return fv__shape_fail(c, "cross_entropy", x, t, "soft targets have the shape of the logits, in their type or f32");
+            return fv__shape_fail(c, "cross_entropy", x, t,
+                                  "soft targets have the shape of the logits, in their type or f32");
         return fv__loss_shape(y);
     }
     if ((t->type != FV_I32 && t->type != FV_I64) || t->rank != 1 || t->dim[0] != x->dim[0])
@@ -7799,22 +8397,24 @@ static int fv__cross_entropy_shape(fv_ctx *c, fv_tensor *y) {
     for (int64_t i = 0; !t->device && i < t->dim[0]; i++) { /* a GPU's own labels: see its kernel */
         int64_t label = t->type == FV_I32 ? ((const int32_t *)t->data)[i] : ((const int64_t *)t->data)[i];
         if (label < 0 || label >= x->dim[1])
-            return fv_fail(c, FV_ESHAPE, "cross_entropy: label %lld of row %lld is not one of %lld classes", (long long)label,
-                           (long long)i, (long long)x->dim[1]);
+            return fv_fail(c, FV_ESHAPE, "cross_entropy: label %lld of row %lld is not one of %lld classes",
+                           (long long)label, (long long)i, (long long)x->dim[1]);
     }
     return fv__loss_shape(y);
 }
 static int64_t fv__label(const fv_tensor *t, int64_t row) {
     return t->type == FV_I32 ? ((const int32_t *)t->data)[row] : ((const int64_t *)t->data)[row];
 }
-static void fv__cross_entropy_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__cross_entropy_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                                   int64_t n) {
     double *loss = (double *)fv__saved(r->y, 0) + row, s = r->y->node->f[0];
     const fv_tensor *t = r->y->node->src[1];
     int64_t k = r->in_cols[0];
     (void)out;
     for (int64_t i = 0; i < n; i++) {
         size_t at = (size_t)(i * k) * fv_type_size(r->compute);
-        const char *x = (const char *)in[0] + at, *target = r->y->node->i[0] ? (const char *)in[1] + at : NULL;
+        const char *x = (const char *)in[0] + at,
+                   *target = r->y->node->i[0] ? (const char *)in[1] + at : NULL;
         double most = r->k->row_max(x, k), log_sum = most + log(r->k->exp_sum(x, k, most)), sum = 1, hit;
         if (r->y->node->i[0]) sum = r->k->sum(target, k), hit = r->k->dot(x, target, k);
         else hit = fv__get(x, r->compute, fv__label(t, row + i));
@@ -7823,7 +8423,8 @@ static void fv__cross_entropy_rows(const fv__rows *r, const void *const *in, voi
         loss[r->rows + i] = log_sum;
     }
 }
-static void fv__cross_entropy_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__cross_entropy_grad_rows(const fv__rows *r, const void *const *in, void *const *out,
+                                        int64_t row, int64_t n) {
     const double *log_sum = (const double *)fv__saved(r->y, 0) + r->rows + row;
     const fv__node *node = r->y->node;
     int64_t k = r->in_cols[0];
@@ -7834,7 +8435,8 @@ static void fv__cross_entropy_grad_rows(const fv__rows *r, const void *const *in
         const char *target = node->i[0] ? (const char *)in[1] + at : NULL;
         double sum = node->i[0] ? (1 - s) * r->k->sum(target, k) + s : 1;
         memcpy(gx, (const char *)in[0] + at, (size_t)k * fv_type_size(r->compute));
-        double most = r->k->row_max(gx, k); /* x - most is exact where it counts; x - L, rounded to f32, is not */
+        /* x - most is exact where it counts; x - L, rounded to f32, is not */
+        double most = r->k->row_max(gx, k);
         r->k->softmax_exp(gx, k, 1, most);
         double to_p = exp(most - log_sum[i]), hit = 0;
         int64_t label = node->i[0] ? 0 : fv__label(node->src[1], row + i);
@@ -7866,7 +8468,8 @@ static void fv__cross_entropy_bwd(fv_ctx *c, fv_tensor *y) {
     if (r.out[0]) fv__run_rows(c, &r);
 }
 #ifdef FROZENVIS_CUDA
-/* A label outside 0..K-1 that lies on the device gives a loss that is not a number; labels of the host were looked at before. */
+/* A label outside 0..K-1 that lies on the device gives a loss that is not a number; labels of the host were
+ * looked at before. */
 typedef struct fv__cu_classes {
     const void *x, *target, *gy;
     void *gx;
@@ -7943,8 +8546,9 @@ static void fv__cross_entropy_bwd_cu(fv_ctx *c, fv_tensor *y) {
     else FV__START(c, fv__row_grid(n.B), fv__row_block(), (n), fv__cross_entropy_grad_k<float>);
 }
 #endif
-static const fv__op fv__op_cross_entropy = {"cross_entropy", fv__cross_entropy_shape, fv__cross_entropy_fwd, fv__cross_entropy_bwd,
-                                            FV__CU(fv__cross_entropy_fwd_cu), FV__CU(fv__cross_entropy_bwd_cu)};
+static const fv__op fv__op_cross_entropy = {
+    "cross_entropy",       fv__cross_entropy_shape,          fv__cross_entropy_fwd,
+    fv__cross_entropy_bwd, FV__CU(fv__cross_entropy_fwd_cu), FV__CU(fv__cross_entropy_bwd_cu)};
 /* a loss's node: no gradient flows to the target, whatever its flags */
 static fv_tensor *fv__make_loss(fv_ctx *c, const fv__op *op, fv_tensor *x, const fv_tensor *target) {
     fv_tensor *src[2];
@@ -7957,22 +8561,26 @@ FV_DEF fv_tensor *fv_cross_entropy(fv_ctx *c, fv_tensor *logits, const fv_tensor
     return fv__apply(c, y);
 }
 
-/* ---- losses of single elements: the mean over all of f(x, t); gx = g/n f'(x, t). f gives the loss, and its slope ---- */
+/* ---- losses of single elements: the mean over all of f(x, t); gx = g/n f'(x, t). f gives the loss, and its
+ * slope ---- */
 typedef double (*fv__loss_element)(double x, double t, double setting, double *slope);
 
 static int fv__elements_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0], *t = y->node->src[1];
     if (!fv__is_float(x) || !fv__is_float(t) || !fv__same_shape(x, t) || fv_numel(x) < 1)
-        return fv__shape_fail(c, y->node->op->name, x, t, "two of the same shape are wanted, f32, f64 or bf16, not empty");
+        return fv__shape_fail(c, y->node->op->name, x, t,
+                              "two of the same shape are wanted, f32, f64 or bf16, not empty");
     return fv__loss_shape(y);
 }
-static void fv__elements_rows(const fv__rows *r, const void *const *in, int64_t row, int64_t n, fv__loss_element f) {
+static void fv__elements_rows(const fv__rows *r, const void *const *in, int64_t row, int64_t n,
+                              fv__loss_element f) {
     double total = 0, slope;
     for (int64_t i = 0; i < n; i++)
         total += f(fv__get(in[0], r->compute, i), fv__get(in[1], r->compute, i), r->y->node->f[0], &slope);
     ((double *)fv__saved(r->y, 0))[row / r->piece] = total;
 }
-static void fv__elements_grad_rows(const fv__rows *r, const void *const *in, void *gx, int64_t n, fv__loss_element f) {
+static void fv__elements_grad_rows(const fv__rows *r, const void *const *in, void *gx, int64_t n,
+                                   fv__loss_element f) {
     double g = fv__loss_grad(r->y) / (double)r->rows, slope;
     for (int64_t i = 0; i < n; i++) {
         f(fv__get(in[0], r->compute, i), fv__get(in[1], r->compute, i), r->y->node->f[0], &slope);
@@ -7980,7 +8588,8 @@ static void fv__elements_grad_rows(const fv__rows *r, const void *const *in, voi
     }
 }
 static void fv__elements_fwd(fv_ctx *c, fv_tensor *y,
-                             void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t, int64_t)) {
+                             void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t,
+                                        int64_t)) {
     fv_tensor **src = y->node->src;
     fv__rows r = fv__rows_of(y, fv_numel(src[0]), fn);
     int64_t parts = FV__CEIL(r.rows, (int64_t)FV__PIECE);
@@ -7990,7 +8599,8 @@ static void fv__elements_fwd(fv_ctx *c, fv_tensor *y,
     fv__loss_total(y, parts, 1 / (double)r.rows);
 }
 static void fv__elements_bwd(fv_ctx *c, fv_tensor *y,
-                             void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t, int64_t)) {
+                             void (*fn)(const fv__rows *, const void *const *, void *const *, int64_t,
+                                        int64_t)) {
     fv_tensor **src = y->node->src;
     fv__rows r = fv__rows_of(y, fv_numel(src[0]), fn);
     for (int i = 0; i < 2; i++) fv__rows_in(&r, src[i]->data, src[i]->type, 1);
@@ -8041,7 +8651,8 @@ static void fv__bce_rows(const fv__rows *r, const void *const *in, void *const *
     (void)out;
     fv__elements_rows(r, in, row, n, fv__bce_element);
 }
-static void fv__bce_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__bce_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                              int64_t n) {
     (void)row;
     fv__elements_grad_rows(r, in, out[0], n, fv__bce_element);
 }
@@ -8054,24 +8665,31 @@ struct fv__bce_f {
     }
 };
 #endif
-static const fv__op fv__op_bce = {"bce_with_logits", fv__elements_shape, fv__bce_fwd, fv__bce_bwd,
-                                  FV__CU(fv__elements_fwd_cu<fv__bce_f>), FV__CU(fv__elements_bwd_cu<fv__bce_f>)};
+static const fv__op fv__op_bce = {"bce_with_logits",
+                                  fv__elements_shape,
+                                  fv__bce_fwd,
+                                  fv__bce_bwd,
+                                  FV__CU(fv__elements_fwd_cu<fv__bce_f>),
+                                  FV__CU(fv__elements_bwd_cu<fv__bce_f>)};
 FV_DEF fv_tensor *fv_bce_with_logits(fv_ctx *c, fv_tensor *x, const fv_tensor *target) {
     return fv__apply(c, fv__make_loss(c, &fv__op_bce, x, target));
 }
 
-/* ---- op huber: d = x-t; d^2/2 where |d| <= delta, else delta (|d| - delta/2); slope d, or delta by d's sign; f[0] delta ---- */
+/* ---- op huber: d = x-t; d^2/2 where |d| <= delta, else delta (|d| - delta/2); slope d, or delta by d's
+ * sign; f[0] delta ---- */
 static FV__HD double fv__huber_element(double x, double t, double delta, double *slope) {
     double d = x - t, a = fabs(d);
     int far = a > delta;
     *slope = far ? (d < 0 ? -delta : delta) : d;
     return far ? delta * (a - delta / 2) : d * d / 2;
 }
-static void fv__huber_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__huber_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                           int64_t n) {
     (void)out;
     fv__elements_rows(r, in, row, n, fv__huber_element);
 }
-static void fv__huber_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__huber_grad_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                                int64_t n) {
     (void)row;
     fv__elements_grad_rows(r, in, out[0], n, fv__huber_element);
 }
@@ -8084,8 +8702,12 @@ struct fv__huber_f {
     }
 };
 #endif
-static const fv__op fv__op_huber = {"huber", fv__elements_shape, fv__huber_fwd, fv__huber_bwd,
-                                    FV__CU(fv__elements_fwd_cu<fv__huber_f>), FV__CU(fv__elements_bwd_cu<fv__huber_f>)};
+static const fv__op fv__op_huber = {"huber",
+                                    fv__elements_shape,
+                                    fv__huber_fwd,
+                                    fv__huber_bwd,
+                                    FV__CU(fv__elements_fwd_cu<fv__huber_f>),
+                                    FV__CU(fv__elements_bwd_cu<fv__huber_f>)};
 FV_DEF fv_tensor *fv_huber(fv_ctx *c, fv_tensor *x, const fv_tensor *target, float delta) {
     fv_tensor *y = fv__make_loss(c, &fv__op_huber, x, target);
     if (y && !(delta > 0)) {
@@ -8106,7 +8728,8 @@ static void *fv__at(const void *p, fv_type type, int64_t i) {
     return (char *)(uintptr_t)p + (size_t)i * fv_type_size(type);
 }
 
-/* to[i] += from[i], n elements of any float types; the sum is formed in f32, or in f64 where one of them is. k: of f32 */
+/* to[i] += from[i], n elements of any float types; the sum is formed in f32, or in f64 where one of them is.
+ * k: of f32 */
 static void fv__add_to(const fv__kernels *k, void *to, fv_type t, const void *from, fv_type f, int64_t n) {
     if (t == FV_F32 && f == FV_F32) k->add(to, to, from, n);
     else if (t == FV_F64 || f == FV_F64)
@@ -8123,7 +8746,8 @@ static void fv__add_to(const fv__kernels *k, void *to, fv_type t, const void *fr
     }
 }
 
-/* Strips: `outer` runs of `run` elements, `step` elements apart, copied from one array to another, or added to it. */
+/* Strips: `outer` runs of `run` elements, `step` elements apart, copied from one array to another, or added
+ * to it. */
 typedef struct fv__strips {
     int64_t outer, run, from_step, to_step, pieces, piece, group;
     const void *from;
@@ -8155,8 +8779,8 @@ static void fv__strips_run(fv_ctx *c, fv__strips *s) {
     fv_parallel(c, (int)FV__CEIL(s->outer * s->pieces, s->group), fv__strips_job, s);
 }
 
-static fv__strips fv__strips_of(int64_t outer, int64_t run, const void *from, fv_type from_type, int64_t from_step,
-                                void *to, fv_type to_type, int64_t to_step, int add) {
+static fv__strips fv__strips_of(int64_t outer, int64_t run, const void *from, fv_type from_type,
+                                int64_t from_step, void *to, fv_type to_type, int64_t to_step, int add) {
     fv__strips s;
     memset(&s, 0, sizeof s);
     s.outer = outer, s.run = run, s.from = from, s.from_type = from_type, s.from_step = from_step;
@@ -8177,13 +8801,16 @@ static void *fv__grad_or_zeros(fv_ctx *c, fv_tensor *t) {
     if (!g || !first) return g;
     fv__strips s;
     memset(&s, 0, sizeof s);
-    s.to = g, s.run = fv_numel(t) * (int64_t)fv_type_size(fv_grad_type(t)), s.piece = 1 << 18; /* bytes here */
+    /* bytes here */
+    s.to = g, s.run = fv_numel(t) * (int64_t)fv_type_size(fv_grad_type(t)), s.piece = 1 << 18;
     fv_parallel(c, (int)FV__CEIL(s.run, s.piece), fv__zero_job, &s);
     return g;
 }
 
 /* x seen as [outer, dim[d], inner] */
-typedef struct fv__split { int64_t outer, n, inner; } fv__split;
+typedef struct fv__split {
+    int64_t outer, n, inner;
+} fv__split;
 static fv__split fv__split_at(const fv_tensor *x, int d) {
     fv__split s;
     s.outer = s.inner = 1, s.n = x->dim[d];
@@ -8201,7 +8828,8 @@ static int fv__dim_of(fv_ctx *c, const char *op, const fv_tensor *x, int dim) {
 }
 
 #ifdef FROZENVIS_CUDA
-/* ---- strips on a GPU: to[o, j] (+)= from[o, j], o < outer, j < run; equal types are moved as they are ---- */
+/* ---- strips on a GPU: to[o, j] (+)= from[o, j], o < outer, j < run; equal types are moved as they are
+ * ---- */
 typedef struct fv__cu_strips {
     int64_t outer, run, from_step, to_step;
     const void *from;
@@ -8249,10 +8877,12 @@ FV__DEV int64_t fv__place(const fv__places &m, int64_t e, int64_t p) {
 }
 #endif
 /* ---- ops add, sub, mul: y = a+b, a-b, a*b with dims of 1 stretched.
- *      ga = gy, gy, gy*b; gb = gy, -gy, gy*a; each summed over the dims in which the operand was stretched ---- */
+ *      ga = gy, gy, gy*b; gb = gy, -gy, gy*a; each summed over the dims in which the operand was stretched
+ *      ---- */
 enum { FV__ADD2 = 0, FV__SUB2 = 1, FV__MUL2 = 2 };
 
-/* y's dims with neighbours merged where both operands allow it, and each operand's step along them (0: stretched) */
+/* y's dims with neighbours merged where both operands allow it, and each operand's step along them (0:
+ * stretched) */
 typedef struct fv__bcast {
     int rank;
     int64_t dim[FV_MAX_RANK], step[2][FV_MAX_RANK];
@@ -8272,7 +8902,8 @@ static fv__bcast fv__bcast_of(const fv_tensor *y) {
             d[s] = j < 0 ? 1 : x->dim[j];
             whole[s] = d[s] != 1;
         }
-        if (at >= 0 && (m.step[0][at] != 0) == whole[0] && (m.step[1][at] != 0) == whole[1]) m.dim[at] *= y->dim[i];
+        if (at >= 0 && (m.step[0][at] != 0) == whole[0] && (m.step[1][at] != 0) == whole[1])
+            m.dim[at] *= y->dim[i];
         else {
             m.dim[++at] = y->dim[i], m.rank++;
             for (int s = 0; s < 2; s++) m.step[s][at] = whole[s] ? size[s] : 0;
@@ -8294,8 +8925,9 @@ static FV__HD int64_t fv__bcast_at(const fv__bcast *m, int s, int64_t e) {
     return at;
 }
 
-/* One pass over y's elements, cut into runs along the last merged dim. Forward it writes y; backward it adds to (or starts)
- * the gradient of operand `to`, straight where that operand is whole, else to one of `parts` sums in f64. */
+/* One pass over y's elements, cut into runs along the last merged dim. Forward it writes y; backward it adds
+ * to (or starts) the gradient of operand `to`, straight where that operand is whole, else to one of `parts`
+ * sums in f64. */
 typedef struct fv__binary {
     const fv_tensor *y, *src[2];
     fv__bcast m;
@@ -8308,13 +8940,15 @@ typedef struct fv__binary {
     double *part;
 } fv__binary;
 
-static void fv__binary_values(const fv__kernels *k, int kind, void *out, const void *a, const void *b, int64_t n) {
+static void fv__binary_values(const fv__kernels *k, int kind, void *out, const void *a, const void *b,
+                              int64_t n) {
     if (kind == FV__ADD2) k->add(out, a, b, n);
     else if (kind == FV__SUB2) k->sub(out, a, b, n);
     else k->mul(out, a, b, n);
 }
 
-/* n elements of operand s from element e of y on (all in one run) in the type of the computation, in place or in buffer */
+/* n elements of operand s from element e of y on (all in one run) in the type of the computation, in place or
+ * in buffer */
 static const void *fv__binary_operand(const fv__binary *w, int s, int64_t e, int64_t n, void *buffer) {
     const fv_tensor *x = w->src[s];
     int64_t at = fv__bcast_at(&w->m, s, e);
@@ -8324,8 +8958,10 @@ static const void *fv__binary_operand(const fv__binary *w, int s, int64_t e, int
         fv__convert(buffer, w->compute, p, x->type, n);
     } else {
         double v = fv__get(p, x->type, 0);
-        if (w->compute == FV_F64) for (int64_t i = 0; i < n; i++) ((double *)buffer)[i] = v;
-        else for (int64_t i = 0; i < n; i++) ((float *)buffer)[i] = (float)v;
+        if (w->compute == FV_F64)
+            for (int64_t i = 0; i < n; i++) ((double *)buffer)[i] = v;
+        else
+            for (int64_t i = 0; i < n; i++) ((float *)buffer)[i] = (float)v;
     }
     return buffer;
 }
@@ -8376,9 +9012,12 @@ static void fv__binary_bwd_job(void *arg, int job, int worker) {
         }
         double *p = part + fv__bcast_at(&w->m, w->to, e);
         int64_t step = w->m.step[w->to][w->m.rank - 1]; /* 1, or 0: all into one */
-        if (w->compute == FV_F64) for (int64_t i = 0; i < n; i++) p[i * step] += v[i];
-        else if (step) for (int64_t i = 0; i < n; i++) p[i] += (double)((float *)v)[i];
-        else for (int64_t i = 0; i < n; i++) p[0] += (double)((float *)v)[i];
+        if (w->compute == FV_F64)
+            for (int64_t i = 0; i < n; i++) p[i * step] += v[i];
+        else if (step)
+            for (int64_t i = 0; i < n; i++) p[i] += (double)((float *)v)[i];
+        else
+            for (int64_t i = 0; i < n; i++) p[0] += (double)((float *)v)[i];
     }
 }
 
@@ -8387,7 +9026,8 @@ static fv__binary fv__binary_of(fv_ctx *c, const fv_tensor *y) {
     memset(&w, 0, sizeof w);
     w.y = y, w.src[0] = y->node->src[0], w.src[1] = y->node->src[1], w.m = fv__bcast_of(y);
     w.kind = (int)y->node->i[0], w.total = fv_numel(y), w.chunk = FV__JOB;
-    w.compute = fv__compute_type(y->type), w.k = fv__kernels_for(c, w.compute), w.k32 = fv__kernels_for(c, FV_F32);
+    w.compute = fv__compute_type(y->type), w.k = fv__kernels_for(c, w.compute),
+    w.k32 = fv__kernels_for(c, FV_F32);
     return w;
 }
 
@@ -8422,7 +9062,8 @@ static void fv__binary_bwd_to(fv_ctx *c, fv_tensor *y, int to) {
         if (w.grad) fv_parallel(c, (int)FV__CEIL(w.total, w.chunk), fv__binary_bwd_job, &w);
         return;
     }
-    int64_t parts = FV__MAX(FV__MIN(w.total / FV__MAX(4 * w.numel, (int64_t)FV__JOB), (int64_t)16), (int64_t)1);
+    int64_t parts =
+        FV__MAX(FV__MIN(w.total / FV__MAX(4 * w.numel, (int64_t)FV__JOB), (int64_t)16), (int64_t)1);
     w.chunk = FV__CEIL(w.total, parts), parts = FV__CEIL(w.total, w.chunk);
     fv__span *span = fv__pool_alloc(c, (size_t)(parts * w.numel) * sizeof(double));
     if (!span) return;
@@ -8526,12 +9167,12 @@ static void fv__binary_bwd(fv_ctx *c, fv_tensor *y) {
     if (give >= 0) fv__give_grad(c, y, y->node->src[give]);
 }
 
-static const fv__op fv__op_add = {"add", fv__binary_shape, fv__binary_fwd, fv__binary_bwd,
-                                  FV__CU(fv__binary_fwd_cu), FV__CU(fv__binary_bwd)};
-static const fv__op fv__op_sub = {"sub", fv__binary_shape, fv__binary_fwd, fv__binary_bwd,
-                                  FV__CU(fv__binary_fwd_cu), FV__CU(fv__binary_bwd)};
-static const fv__op fv__op_mul = {"mul", fv__binary_shape, fv__binary_fwd, fv__binary_bwd,
-                                  FV__CU(fv__binary_fwd_cu), FV__CU(fv__binary_bwd)};
+static const fv__op fv__op_add = {"add",          fv__binary_shape,          fv__binary_fwd,
+                                  fv__binary_bwd, FV__CU(fv__binary_fwd_cu), FV__CU(fv__binary_bwd)};
+static const fv__op fv__op_sub = {"sub",          fv__binary_shape,          fv__binary_fwd,
+                                  fv__binary_bwd, FV__CU(fv__binary_fwd_cu), FV__CU(fv__binary_bwd)};
+static const fv__op fv__op_mul = {"mul",          fv__binary_shape,          fv__binary_fwd,
+                                  fv__binary_bwd, FV__CU(fv__binary_fwd_cu), FV__CU(fv__binary_bwd)};
 
 static fv_tensor *fv__binary_make(fv_ctx *c, const fv__op *op, int kind, fv_tensor *a, fv_tensor *b) {
     fv_tensor *src[2];
@@ -8541,12 +9182,19 @@ static fv_tensor *fv__binary_make(fv_ctx *c, const fv__op *op, int kind, fv_tens
     if (y) y->node->i[0] = kind;
     return fv__apply(c, y);
 }
-FV_DEF fv_tensor *fv_add(fv_ctx *c, fv_tensor *a, fv_tensor *b) { return fv__binary_make(c, &fv__op_add, FV__ADD2, a, b); }
-FV_DEF fv_tensor *fv_sub(fv_ctx *c, fv_tensor *a, fv_tensor *b) { return fv__binary_make(c, &fv__op_sub, FV__SUB2, a, b); }
-FV_DEF fv_tensor *fv_mul(fv_ctx *c, fv_tensor *a, fv_tensor *b) { return fv__binary_make(c, &fv__op_mul, FV__MUL2, a, b); }
+FV_DEF fv_tensor *fv_add(fv_ctx *c, fv_tensor *a, fv_tensor *b) {
+    return fv__binary_make(c, &fv__op_add, FV__ADD2, a, b);
+}
+FV_DEF fv_tensor *fv_sub(fv_ctx *c, fv_tensor *a, fv_tensor *b) {
+    return fv__binary_make(c, &fv__op_sub, FV__SUB2, a, b);
+}
+FV_DEF fv_tensor *fv_mul(fv_ctx *c, fv_tensor *a, fv_tensor *b) {
+    return fv__binary_make(c, &fv__op_mul, FV__MUL2, a, b);
+}
 
 /* ---- op scale: y = s x.  gx = s gy ---- */
-static void fv__scale_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__scale_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                           int64_t n) {
     (void)row;
     r->k->scale(out[0], in[0], r->y->node->f[0], n);
 }
@@ -8582,8 +9230,8 @@ static void fv__scale_bwd_cu(fv_ctx *c, fv_tensor *y) {
     if (m.out[0]) fv__map_run<fv__scale_f>(c, m, fv__compute_type(y->type));
 }
 #endif
-static const fv__op fv__op_scale = {"scale", fv__scale_shape, fv__scale_fwd, fv__scale_bwd,
-                                    FV__CU(fv__scale_fwd_cu), FV__CU(fv__scale_bwd_cu)};
+static const fv__op fv__op_scale = {"scale",       fv__scale_shape,          fv__scale_fwd,
+                                    fv__scale_bwd, FV__CU(fv__scale_fwd_cu), FV__CU(fv__scale_bwd_cu)};
 FV_DEF fv_tensor *fv_scale(fv_ctx *c, fv_tensor *x, float s) {
     if (!fv__need(c, "scale", x)) return NULL;
     fv_tensor *y = fv__make(c, &fv__op_scale, &x, 1);
@@ -8611,8 +9259,8 @@ static void fv__cast_fwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_strips_run(c, 1, fv_numel(y), fv__elements(x), x->type, 0, y->data, y->type, 0, 0);
 }
 #endif
-static const fv__op fv__op_cast = {"cast", fv__cast_shape, fv__cast_fwd, fv__cast_bwd,
-                                   FV__CU(fv__cast_fwd_cu), FV__CU(fv__cast_bwd)};
+static const fv__op fv__op_cast = {"cast",       fv__cast_shape,          fv__cast_fwd,
+                                   fv__cast_bwd, FV__CU(fv__cast_fwd_cu), FV__CU(fv__cast_bwd)};
 FV_DEF fv_tensor *fv_cast(fv_ctx *c, fv_tensor *x, fv_type type) {
     if (!fv__need(c, "cast", x)) return NULL;
     if (x->type == type) return x;
@@ -8627,12 +9275,14 @@ static int fv__reshape_shape(fv_ctx *c, fv_tensor *y) {
     int rank = (int)y->node->i[0], open = -1;
     int64_t known = 1, all = fv_numel(x);
     if (x->packed) return fv__shape_fail(c, "reshape", x, NULL, "a packed weight has no elements to view");
-    if (rank < 0 || rank > FV_MAX_RANK) return fv__shape_fail(c, "reshape", x, NULL, "the new rank is 0 to 8");
+    if (rank < 0 || rank > FV_MAX_RANK)
+        return fv__shape_fail(c, "reshape", x, NULL, "the new rank is 0 to 8");
     y->rank = rank, y->type = x->type;
     for (int i = 0; i < rank; i++) {
         int64_t d = y->dim[i] = y->node->i[1 + i];
         if (d == -1 && open < 0) open = i;
-        else if (d < 0 || (d && known > ((int64_t)1 << 56) / d)) return fv__shape_fail(c, "reshape", x, NULL, "bad new dims");
+        else if (d < 0 || (d && known > ((int64_t)1 << 56) / d))
+            return fv__shape_fail(c, "reshape", x, NULL, "bad new dims");
         else known *= d;
     }
     if (open >= 0) y->dim[open] = known ? all / known : 0;
@@ -8650,21 +9300,23 @@ static void fv__reshape_fwd_cu(fv_ctx *c, fv_tensor *y) {
     y->data = fv__elements(y->node->src[0]), y->device = c->device;
 }
 #endif
-static const fv__op fv__op_reshape = {"reshape", fv__reshape_shape, fv__reshape_fwd, fv__reshape_bwd,
-                                      FV__CU(fv__reshape_fwd_cu), FV__CU(fv__reshape_bwd)};
+static const fv__op fv__op_reshape = {"reshape",       fv__reshape_shape,          fv__reshape_fwd,
+                                      fv__reshape_bwd, FV__CU(fv__reshape_fwd_cu), FV__CU(fv__reshape_bwd)};
 FV_DEF fv_tensor *fv_reshape(fv_ctx *c, fv_tensor *x, int rank, const int64_t *dim) {
     if (!fv__need(c, "reshape", x)) return NULL;
     fv_tensor *y = fv__make(c, &fv__op_reshape, &x, 1);
     if (!y) return NULL;
     y->node->view = 1, y->node->i[0] = rank;
-    for (int i = 0; rank <= FV_MAX_RANK && i < rank; i++) y->node->i[1 + i] = dim[i]; /* a worse rank: not read at all */
+    /* a worse rank: not read at all */
+    for (int i = 0; rank <= FV_MAX_RANK && i < rank; i++) y->node->i[1 + i] = dim[i];
     return fv__apply(c, y);
 }
 
 /* ---- op permute: y[.., e_order[0], e_order[1], ..] = x[e_0, e_1, ..].  gx = gy permuted back ---- */
-/* Target dims without those of 1, neighbours merged where they are neighbours in the source too; last one of step 1 in `to`.
- * A panel is one of the other dims (`row`) by the last: either the runs along the last dim are contiguous in both arrays,
- * or row is the dim that is contiguous in the source, and the panel is transposed tile by tile. */
+/* Target dims without those of 1, neighbours merged where they are neighbours in the source too; last one of
+ * step 1 in `to`. A panel is one of the other dims (`row`) by the last: either the runs along the last dim
+ * are contiguous in both arrays, or row is the dim that is contiguous in the source, and the panel is
+ * transposed tile by tile. */
 typedef struct fv__permutation {
     int rank, row;
     int64_t dim[FV_MAX_RANK], from_step[FV_MAX_RANK], to_step[FV_MAX_RANK];
@@ -8683,7 +9335,8 @@ static fv__permutation fv__permutation_of(int rank, const int64_t *dim, const in
     for (int i = 0; i < rank; i++) {
         int o = (int)order[i];
         if (dim[o] == 1) continue;
-        while (last >= 0 && last + 1 < o && dim[last + 1] == 1) last++; /* dims of 1 between do not part neighbours */
+        /* dims of 1 between do not part neighbours */
+        while (last >= 0 && last + 1 < o && dim[last + 1] == 1) last++;
         if (p.rank && last + 1 == o) p.dim[p.rank - 1] *= dim[o];
         else p.dim[p.rank++] = dim[o];
         p.from_step[p.rank - 1] = step[o];
@@ -8694,11 +9347,13 @@ static fv__permutation fv__permutation_of(int rank, const int64_t *dim, const in
     return p;
 }
 
-#define FV__TRANSPOSE_TILE(T)                                                                                          \
-    for (int64_t i = i0; i < i1; i++)                                                                                  \
-        for (int64_t j = j0; j < j1; j++) ((T *)(void *)to)[i * ts + j] = ((const T *)(const void *)from)[i + j * fs];
+#define FV__TRANSPOSE_TILE(T)                                                                                \
+    for (int64_t i = i0; i < i1; i++)                                                                        \
+        for (int64_t j = j0; j < j1; j++)                                                                    \
+            ((T *)(void *)to)[i * ts + j] = ((const T *)(const void *)from)[i + j * fs];
 /* rows r0..r1 of a panel [rows, n]: to[i*ts+j] = from[i+j*fs], in tiles that both arrays' cache lines fit */
-static void fv__transpose(char *to, int64_t ts, const char *from, int64_t fs, int64_t r0, int64_t r1, int64_t n, size_t size) {
+static void fv__transpose(char *to, int64_t ts, const char *from, int64_t fs, int64_t r0, int64_t r1,
+                          int64_t n, size_t size) {
     for (int64_t i0 = r0; i0 < r1; i0 += 16)
         for (int64_t j0 = 0; j0 < n; j0 += 16) {
             int64_t i1 = FV__MIN(i0 + 16, r1), j1 = FV__MIN(j0 + 16, n);
@@ -8717,7 +9372,8 @@ static void fv__permute_job(void *arg, int job, int worker) {
     (void)worker;
     for (; unit < end; unit++) {
         int64_t panel = unit / p->blocks, r0 = unit % p->blocks * p->block, from = 0, to = 0;
-        int64_t r1 = FV__MIN(r0 + p->block, p->dim[p->row]), fs = p->from_step[p->row], ts = p->to_step[p->row];
+        int64_t r1 = FV__MIN(r0 + p->block, p->dim[p->row]), fs = p->from_step[p->row],
+                ts = p->to_step[p->row];
         for (int i = last - 1; i >= 0; i--) {
             if (i == p->row) continue;
             from += panel % p->dim[i] * p->from_step[i], to += panel % p->dim[i] * p->to_step[i];
@@ -8725,10 +9381,12 @@ static void fv__permute_job(void *arg, int job, int worker) {
         }
         const char *a = p->from + (size_t)from * p->size;
         char *b = p->to + (size_t)to * p->size;
-        if (p->from_step[last] != 1) fv__transpose(b, ts, a, p->from_step[last], r0, r1, p->dim[last], p->size);
+        if (p->from_step[last] != 1)
+            fv__transpose(b, ts, a, p->from_step[last], r0, r1, p->dim[last], p->size);
         else
             for (int64_t r = r0; r < r1; r++)
-                memcpy(b + (size_t)(r * ts) * p->size, a + (size_t)(r * fs) * p->size, (size_t)p->dim[last] * p->size);
+                memcpy(b + (size_t)(r * ts) * p->size, a + (size_t)(r * fs) * p->size,
+                       (size_t)p->dim[last] * p->size);
     }
 }
 
@@ -8801,13 +9459,15 @@ FV__KERNEL fv__permute_k(fv__cu_permutation p) {
         fv__put<double>(p.to, p.to_type, e, fv__ld<double>(p.from, p.from_type, from), p.add);
     else fv__put<float>(p.to, p.to_type, e, fv__ld<float>(p.from, p.from_type, from), p.add);
 }
-/* the usual case of it: the last two of the target's dims change places, through shared memory, so that both sides touch neighbours */
+/* the usual case of it: the last two of the target's dims change places, through shared memory, so that both
+ * sides touch neighbours */
 FV__KERNEL fv__transpose_k(fv__cu_permutation p) {
     __shared__ uint64_t tile[32][33];
     int64_t rows = p.dim[p.rank - 2], cols = p.dim[p.rank - 1], i0 = (int64_t)blockIdx.y * 32,
             j0 = (int64_t)blockIdx.x * 32, from = 0, left = blockIdx.z;
     for (int i = p.rank - 3; i >= 0; i--) from += left % p.dim[i] * p.step[i], left /= p.dim[i];
-    for (int k = (int)threadIdx.y; k < 32; k += (int)blockDim.y) /* source neighbours go along the target's rows */
+    /* source neighbours go along the target's rows */
+    for (int k = (int)threadIdx.y; k < 32; k += (int)blockDim.y)
         if (i0 + (int)threadIdx.x < rows && j0 + k < cols)
             fv__move(&tile[k][threadIdx.x], 0, p.from,
                      from + (i0 + (int)threadIdx.x) * p.step[p.rank - 2] + (j0 + k) * p.step[p.rank - 1],
@@ -8849,8 +9509,9 @@ static void fv__permute_bwd_cu(fv_ctx *c, fv_tensor *y) {
     if (g) fv__cu_permute(c, y->rank, y->dim, back, y->grad, fv_grad_type(y), g, fv_grad_type(x), !first);
 }
 #endif
-static const fv__op fv__op_permute = {"permute", fv__permute_shape, fv__permute_fwd, fv__permute_bwd,
-                                      FV__CU(fv__permute_fwd_cu), FV__CU(fv__permute_bwd_cu)};
+static const fv__op fv__op_permute = {
+    "permute",       fv__permute_shape,          fv__permute_fwd,
+    fv__permute_bwd, FV__CU(fv__permute_fwd_cu), FV__CU(fv__permute_bwd_cu)};
 FV_DEF fv_tensor *fv_permute(fv_ctx *c, fv_tensor *x, const int *order) {
     if (!fv__need(c, "permute", x)) return NULL;
     fv_tensor *y = fv__make(c, &fv__op_permute, &x, 1);
@@ -8883,9 +9544,12 @@ static int fv__concat_shape(fv_ctx *c, fv_tensor *y) {
         int fits = x->rank == last->rank;
         for (int i = 0; fits && i < x->rank; i++)
             fits = i == axis || x->dim[i] == last->dim[i] || (i < axis && x->dim[i] == 1);
-        if (!fits) return fv__shape_fail(c, "concat", x, last, "dims but the joined one are equal, or 1 in front of it");
+        if (!fits)
+            return fv__shape_fail(c, "concat", x, last,
+                                  "dims but the joined one are equal, or 1 in front of it");
         if (x->type != y->type) {
-            if (!fv__is_float(x) || !fv__is_float(y)) return fv__shape_fail(c, "concat", x, last, "equal types wanted");
+            if (!fv__is_float(x) || !fv__is_float(y))
+                return fv__shape_fail(c, "concat", x, last, "equal types wanted");
             y->type = fv__promote(x->type, y->type);
         }
         y->dim[axis] += x->dim[axis];
@@ -8893,7 +9557,8 @@ static int fv__concat_shape(fv_ctx *c, fv_tensor *y) {
     return 1;
 }
 
-/* One source's strips in y, in the data or the gradients. Repeated ones are written row by row: they are small. */
+/* One source's strips in y, in the data or the gradients. Repeated ones are written row by row: they are
+ * small. */
 static void fv__concat_fwd(fv_ctx *c, fv_tensor *y) {
     int axis = (int)y->node->i[0];
     fv__split s = fv__split_at(y, axis);
@@ -8937,8 +9602,8 @@ static void fv__concat_bwd(fv_ctx *c, fv_tensor *y) {
         } else if (fv_numel(x) == s.outer * run) {
             void *g = fv__grad(c, x, &first);
             fv_type t = fv_grad_type(y);
-            fv__strips w = fv__strips_of(s.outer, run, fv__at(y->grad, t, at), t, s.n * s.inner, g, fv_grad_type(x), run,
-                                         !first);
+            fv__strips w = fv__strips_of(s.outer, run, fv__at(y->grad, t, at), t, s.n * s.inner, g,
+                                         fv_grad_type(x), run, !first);
             if (g) fv__strips_run(c, &w);
         } else fv__concat_bwd_repeated(c, y, x, at, run);
         at += run;
@@ -9018,8 +9683,8 @@ static void fv__concat_bwd_cu(fv_ctx *c, fv_tensor *y) {
     }
 }
 #endif
-static const fv__op fv__op_concat = {"concat", fv__concat_shape, fv__concat_fwd, fv__concat_bwd,
-                                     FV__CU(fv__concat_fwd_cu), FV__CU(fv__concat_bwd_cu)};
+static const fv__op fv__op_concat = {"concat",       fv__concat_shape,          fv__concat_fwd,
+                                     fv__concat_bwd, FV__CU(fv__concat_fwd_cu), FV__CU(fv__concat_bwd_cu)};
 FV_DEF fv_tensor *fv_concat(fv_ctx *c, fv_tensor **x, int n, int dim) {
     if (c->status) return NULL;
     if (n < 1 || n > 8) {
@@ -9040,8 +9705,9 @@ static int fv__slice_shape(fv_ctx *c, fv_tensor *y) {
     int64_t dim = y->node->i[0], start = y->node->i[1], count = y->node->i[2];
     char text[128];
     if (start < 0 || count < 0 || count > x->dim[dim] || start > x->dim[dim] - count)
-        return fv_fail(c, FV_ESHAPE, "slice: %s: dim %d has no elements %lld to %lld", fv__shape_text(x, text, sizeof text),
-                       (int)dim, (long long)start, (long long)(start + count - 1));
+        return fv_fail(c, FV_ESHAPE, "slice: %s: dim %d has no elements %lld to %lld",
+                       fv__shape_text(x, text, sizeof text), (int)dim, (long long)start,
+                       (long long)(start + count - 1));
     fv__like(y, x, x->type);
     y->dim[dim] = count;
     return 1;
@@ -9060,8 +9726,9 @@ static void fv__slice_bwd(fv_ctx *c, fv_tensor *y) {
     int64_t run = y->node->i[2] * s.inner;
     void *g = fv__grad_or_zeros(c, x);
     if (!g) return;
-    fv__strips w = fv__strips_of(s.outer, run, y->grad, fv_grad_type(y), run,
-                                 fv__at(g, fv_grad_type(x), y->node->i[1] * s.inner), fv_grad_type(x), s.n * s.inner, 1);
+    fv__strips w =
+        fv__strips_of(s.outer, run, y->grad, fv_grad_type(y), run,
+                      fv__at(g, fv_grad_type(x), y->node->i[1] * s.inner), fv_grad_type(x), s.n * s.inner, 1);
     fv__strips_run(c, &w);
 }
 #ifdef FROZENVIS_CUDA
@@ -9083,8 +9750,8 @@ static void fv__slice_bwd_cu(fv_ctx *c, fv_tensor *y) {
                           1);
 }
 #endif
-static const fv__op fv__op_slice = {"slice", fv__slice_shape, fv__slice_fwd, fv__slice_bwd,
-                                    FV__CU(fv__slice_fwd_cu), FV__CU(fv__slice_bwd_cu)};
+static const fv__op fv__op_slice = {"slice",       fv__slice_shape,          fv__slice_fwd,
+                                    fv__slice_bwd, FV__CU(fv__slice_fwd_cu), FV__CU(fv__slice_bwd_cu)};
 FV_DEF fv_tensor *fv_slice(fv_ctx *c, fv_tensor *x, int dim, int64_t start, int64_t count) {
     int d = fv__dim_of(c, "slice", x, dim);
     fv_tensor *y = d < 0 ? NULL : fv__make(c, &fv__op_slice, &x, 1);
@@ -9092,18 +9759,20 @@ FV_DEF fv_tensor *fv_slice(fv_ctx *c, fv_tensor *x, int dim, int64_t start, int6
     return fv__apply(c, y);
 }
 
-/* ---- op gather: y[j,:] = table[index[j],:].  gtable[index[j],:] += gy[j,:], in the order of j for every column ---- */
+/* ---- op gather: y[j,:] = table[index[j],:].  gtable[index[j],:] += gy[j,:], in the order of j for every
+ * column ---- */
 static int64_t fv__index(const fv_tensor *t, int64_t i) {
     return t->type == FV_I32 ? ((const int32_t *)t->data)[i] : ((const int64_t *)t->data)[i];
 }
 static int fv__gather_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *table = y->node->src[0], *index = y->node->src[1];
-    if (table->rank != 2 || !table->data || (index->type != FV_I32 && index->type != FV_I64) || index->rank >= FV_MAX_RANK)
+    if (table->rank != 2 || !table->data || (index->type != FV_I32 && index->type != FV_I64) ||
+        index->rank >= FV_MAX_RANK)
         return fv__shape_fail(c, "gather", table, index, "a table [R,D] and i32 or i64 indices wanted");
     for (int64_t i = 0; !index->device && i < fv_numel(index); i++)
         if (fv__index(index, i) < 0 || fv__index(index, i) >= table->dim[0])
-            return fv_fail(c, FV_ESHAPE, "gather: index number %lld is %lld, the table has rows 0 to %lld", (long long)i,
-                           (long long)fv__index(index, i), (long long)table->dim[0] - 1);
+            return fv_fail(c, FV_ESHAPE, "gather: index number %lld is %lld, the table has rows 0 to %lld",
+                           (long long)i, (long long)fv__index(index, i), (long long)table->dim[0] - 1);
     fv__like(y, index, table->type);
     y->dim[y->rank++] = table->dim[1];
     return 1;
@@ -9121,10 +9790,12 @@ static void fv__gather_fwd_job(void *arg, int job, int worker) {
     int64_t cols = table->dim[1];
     (void)worker;
     for (int64_t i = job * w->rows; i < FV__MIN((job + 1) * w->rows, w->n); i++)
-        memcpy(fv__at(w->y->data, w->y->type, i * cols), fv__at(table->data, table->type, fv__index(index, i) * cols),
+        memcpy(fv__at(w->y->data, w->y->type, i * cols),
+               fv__at(table->data, table->type, fv__index(index, i) * cols),
                (size_t)cols * fv_type_size(table->type));
 }
-static void fv__gather_bwd_job(void *arg, int job, int worker) { /* a job owns columns: no two write the same element */
+/* a job owns columns: no two write the same element */
+static void fv__gather_bwd_job(void *arg, int job, int worker) {
     const fv__gather *w = (const fv__gather *)arg;
     const fv_tensor *table = w->y->node->src[0], *index = w->y->node->src[1];
     int64_t cols = table->dim[1], at = job * w->cols, n = FV__MIN(w->cols, cols - at);
@@ -9143,12 +9814,14 @@ static void fv__gather_fwd(fv_ctx *c, fv_tensor *y) {
 static void fv__gather_bwd(fv_ctx *c, fv_tensor *y) {
     fv__gather w;
     memset(&w, 0, sizeof w);
-    w.y = y, w.n = fv_numel(y->node->src[1]), w.cols = 64; /* at least a cache line, so that jobs do not share one */
+    /* at least a cache line, so that jobs do not share one */
+    w.y = y, w.n = fv_numel(y->node->src[1]), w.cols = 64;
     w.grad = fv__grad_or_zeros(c, y->node->src[0]), w.k = fv__kernels_for(c, FV_F32);
     if (w.grad) fv_parallel(c, (int)FV__CEIL(fv__last(y), w.cols), fv__gather_bwd_job, &w);
 }
 #ifdef FROZENVIS_CUDA
-/* Indices that lie on the device cannot be looked at before: one out of range gives a row that is not a number, and no gradient. */
+/* Indices that lie on the device cannot be looked at before: one out of range gives a row that is not a
+ * number, and no gradient. */
 typedef struct fv__cu_gather {
     const void *index, *from; /* from: the table, or gy */
     void *to;
@@ -9165,7 +9838,8 @@ FV__KERNEL fv__gather_k(fv__cu_gather w) {
     fv__st<double>(w.to, w.to_type, e,
                    row < 0 || row >= w.rows ? NAN : fv__ld<double>(w.from, w.from_type, row * w.cols + d));
 }
-FV__KERNEL fv__gather_grad_k(fv__cu_gather w) { /* a thread owns a column, so sums are made in the order of the indices */
+/* a thread owns a column, so sums are made in the order of the indices */
+FV__KERNEL fv__gather_grad_k(fv__cu_gather w) {
     int64_t d = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (d >= w.cols) return;
     for (int64_t i = 0; i < w.n; i++) {
@@ -9202,8 +9876,8 @@ static void fv__gather_bwd_cu(fv_ctx *c, fv_tensor *y) {
         FV__START(c, dim3((unsigned)FV__CEIL(w.cols, (int64_t)32)), dim3(32), (w), fv__gather_grad_k);
 }
 #endif
-static const fv__op fv__op_gather = {"gather", fv__gather_shape, fv__gather_fwd, fv__gather_bwd,
-                                     FV__CU(fv__gather_fwd_cu), FV__CU(fv__gather_bwd_cu)};
+static const fv__op fv__op_gather = {"gather",       fv__gather_shape,          fv__gather_fwd,
+                                     fv__gather_bwd, FV__CU(fv__gather_fwd_cu), FV__CU(fv__gather_bwd_cu)};
 FV_DEF fv_tensor *fv_gather(fv_ctx *c, fv_tensor *table, const fv_tensor *index) {
     fv_tensor *src[2];
     src[0] = table, src[1] = (fv_tensor *)(uintptr_t)index;
@@ -9217,7 +9891,8 @@ enum { FV__SUM1 = 0, FV__MEAN1 = 1, FV__MAX1 = 2 };
 typedef struct fv__reduce {
     const fv_tensor *x, *y;
     fv__split s;
-    int64_t blocks, group; /* inner is cut into blocks of FV__BLOCK; a job is a group of (outer, block) pairs */
+    /* inner is cut into blocks of FV__BLOCK; a job is a group of (outer, block) pairs */
+    int64_t blocks, group;
     int kind, add;
     double scale;
     const fv__kernels *k;
@@ -9227,7 +9902,8 @@ typedef struct fv__reduce {
 
 static void fv__max_into(double *best, int32_t *where, const double *v, int64_t n, int32_t at) {
     for (int64_t i = 0; i < n; i++) {
-        int better = at == 0 || v[i] > best[i] || (v[i] != v[i] && best[i] == best[i]); /* the first NaN stays */
+        /* the first NaN stays */
+        int better = at == 0 || v[i] > best[i] || (v[i] != v[i] && best[i] == best[i]);
         if (better) best[i] = v[i], where[i] = at;
     }
 }
@@ -9257,7 +9933,8 @@ static void fv__reduce_fwd_job(void *arg, int job, int worker) {
     int64_t unit = job * w->group, end = FV__MIN(unit + w->group, w->s.outer * w->blocks);
     (void)worker;
     for (; unit < end; unit++) {
-        int64_t o = unit / w->blocks, i = unit % w->blocks * FV__BLOCK, m = FV__MIN(w->s.inner - i, (int64_t)FV__BLOCK);
+        int64_t o = unit / w->blocks, i = unit % w->blocks * FV__BLOCK,
+                m = FV__MIN(w->s.inner - i, (int64_t)FV__BLOCK);
         int64_t at = o * w->s.inner + i, from = o * w->s.n * w->s.inner + i;
         double acc[FV__BLOCK], v[FV__BLOCK];
         memset(acc, 0, sizeof acc);
@@ -9282,12 +9959,14 @@ static void fv__reduce_bwd_job(void *arg, int job, int worker) {
     fv_type gt = fv_grad_type(w->x), yt = fv_grad_type(w->y), t = fv__compute_type(gt);
     (void)worker;
     for (; unit < end; unit++) {
-        int64_t o = unit / w->blocks, i = unit % w->blocks * FV__BLOCK, m = FV__MIN(w->s.inner - i, (int64_t)FV__BLOCK);
+        int64_t o = unit / w->blocks, i = unit % w->blocks * FV__BLOCK,
+                m = FV__MIN(w->s.inner - i, (int64_t)FV__BLOCK);
         int64_t at = o * w->s.inner + i, to = o * w->s.n * w->s.inner + i;
         double g[FV__BLOCK]; /* scaled, in the type of the computation */
         for (int64_t k = 0; k < m; k++) fv__set(g, t, k, w->scale * fv__get(w->y->grad, yt, at + k));
         for (int64_t k = 0; w->kind == FV__MAX1 && k < m; k++)
-            fv__add_to(w->k, fv__at(w->grad, gt, to + w->where[at + k] * w->s.inner + k), gt, fv__at(g, t, k), t, 1);
+            fv__add_to(w->k, fv__at(w->grad, gt, to + w->where[at + k] * w->s.inner + k), gt, fv__at(g, t, k),
+                       t, 1);
         for (int64_t k = 0; w->kind != FV__MAX1 && k < w->s.n; k++, to += w->s.inner) {
             if (w->add) fv__add_to(w->k, fv__at(w->grad, gt, to), gt, g, t, m);
             else fv__convert(fv__at(w->grad, gt, to), gt, g, t, m);
@@ -9304,21 +9983,25 @@ static void fv__reduce_run(fv_ctx *c, fv_tensor *y, int backward) {
     w.blocks = FV__CEIL(w.s.inner, FV__BLOCK);
     w.group = FV__MAX(FV__JOB / FV__MAX(w.s.n * FV__MIN(w.s.inner, (int64_t)FV__BLOCK), 1), (int64_t)1);
     if (w.kind == FV__MAX1)
-        w.where = (int32_t *)(backward ? fv__saved(y, 0) : fv__save(c, y, 0, (size_t)fv_numel(y) * sizeof(int32_t)));
+        w.where = (int32_t *)(backward ? fv__saved(y, 0)
+                                       : fv__save(c, y, 0, (size_t)fv_numel(y) * sizeof(int32_t)));
     if (backward) {
         int first = 0;
-        w.grad = w.kind == FV__MAX1 ? fv__grad_or_zeros(c, y->node->src[0]) : fv__grad(c, y->node->src[0], &first);
+        w.grad =
+            w.kind == FV__MAX1 ? fv__grad_or_zeros(c, y->node->src[0]) : fv__grad(c, y->node->src[0], &first);
         w.add = !first;
     }
     if (c->status || (backward && !w.grad) || !fv_numel(y)) return;
-    fv_parallel(c, (int)FV__CEIL(w.s.outer * w.blocks, w.group), backward ? fv__reduce_bwd_job : fv__reduce_fwd_job, &w);
+    fv_parallel(c, (int)FV__CEIL(w.s.outer * w.blocks, w.group),
+                backward ? fv__reduce_bwd_job : fv__reduce_fwd_job, &w);
 }
 
 static int fv__reduce_shape(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0];
     const char *name = y->node->op->name;
     if (!fv__is_float(x)) return fv__shape_fail(c, name, x, NULL, "f32, bf16 or f64 wanted");
-    if (x->dim[y->node->i[0]] == 0 && y->node->i[1] != FV__SUM1) return fv__shape_fail(c, name, x, NULL, "the dim is empty");
+    if (x->dim[y->node->i[0]] == 0 && y->node->i[1] != FV__SUM1)
+        return fv__shape_fail(c, name, x, NULL, "the dim is empty");
     y->type = x->type;
     for (int i = 0; i < x->rank; i++)
         if (i != y->node->i[0]) y->dim[y->rank++] = x->dim[i];
@@ -9371,7 +10054,8 @@ FV__KERNEL fv__spread_k(fv__cu_reduce w) { /* gx = gy of the sum it went into */
     if (w.g_type == FV_F64)
         fv__put<double>(w.g, w.g_type, e, w.scale * fv__ld<double>(w.gy, w.gy_type, from), w.add);
     else
-        fv__put<float>(w.g, w.g_type, e, (float)(w.scale * (double)fv__ld<float>(w.gy, w.gy_type, from)), w.add);
+        fv__put<float>(w.g, w.g_type, e, (float)(w.scale * (double)fv__ld<float>(w.gy, w.gy_type, from)),
+                       w.add);
 }
 static fv__cu_reduce fv__cu_reduce_of(const fv_tensor *y) {
     const fv_tensor *x = y->node->src[0];
@@ -9406,12 +10090,12 @@ static void fv__reduce_bwd_cu(fv_ctx *c, fv_tensor *y) {
     else if (fv_numel(x)) FV__START(c, fv__grid_of(fv_numel(x)), dim3(256), (w), fv__spread_k);
 }
 #endif
-static const fv__op fv__op_sum = {"sum", fv__reduce_shape, fv__reduce_fwd, fv__reduce_bwd,
-                                  FV__CU(fv__reduce_fwd_cu), FV__CU(fv__reduce_bwd_cu)};
-static const fv__op fv__op_mean = {"mean", fv__reduce_shape, fv__reduce_fwd, fv__reduce_bwd,
-                                   FV__CU(fv__reduce_fwd_cu), FV__CU(fv__reduce_bwd_cu)};
-static const fv__op fv__op_max = {"max", fv__reduce_shape, fv__reduce_fwd, fv__reduce_bwd,
-                                  FV__CU(fv__reduce_fwd_cu), FV__CU(fv__reduce_bwd_cu)};
+static const fv__op fv__op_sum = {"sum",          fv__reduce_shape,          fv__reduce_fwd,
+                                  fv__reduce_bwd, FV__CU(fv__reduce_fwd_cu), FV__CU(fv__reduce_bwd_cu)};
+static const fv__op fv__op_mean = {"mean",         fv__reduce_shape,          fv__reduce_fwd,
+                                   fv__reduce_bwd, FV__CU(fv__reduce_fwd_cu), FV__CU(fv__reduce_bwd_cu)};
+static const fv__op fv__op_max = {"max",          fv__reduce_shape,          fv__reduce_fwd,
+                                  fv__reduce_bwd, FV__CU(fv__reduce_fwd_cu), FV__CU(fv__reduce_bwd_cu)};
 
 static fv_tensor *fv__reduce_make(fv_ctx *c, const fv__op *op, int kind, fv_tensor *x, int dim) {
     int d = fv__dim_of(c, op->name, x, dim);
@@ -9419,14 +10103,22 @@ static fv_tensor *fv__reduce_make(fv_ctx *c, const fv__op *op, int kind, fv_tens
     if (y) y->node->i[0] = d, y->node->i[1] = kind;
     return fv__apply(c, y);
 }
-FV_DEF fv_tensor *fv_sum(fv_ctx *c, fv_tensor *x, int dim) { return fv__reduce_make(c, &fv__op_sum, FV__SUM1, x, dim); }
-FV_DEF fv_tensor *fv_mean(fv_ctx *c, fv_tensor *x, int dim) { return fv__reduce_make(c, &fv__op_mean, FV__MEAN1, x, dim); }
-FV_DEF fv_tensor *fv_max(fv_ctx *c, fv_tensor *x, int dim) { return fv__reduce_make(c, &fv__op_max, FV__MAX1, x, dim); }
+FV_DEF fv_tensor *fv_sum(fv_ctx *c, fv_tensor *x, int dim) {
+    return fv__reduce_make(c, &fv__op_sum, FV__SUM1, x, dim);
+}
+FV_DEF fv_tensor *fv_mean(fv_ctx *c, fv_tensor *x, int dim) {
+    return fv__reduce_make(c, &fv__op_mean, FV__MEAN1, x, dim);
+}
+FV_DEF fv_tensor *fv_max(fv_ctx *c, fv_tensor *x, int dim) {
+    return fv__reduce_make(c, &fv__op_max, FV__MAX1, x, dim);
+}
 
-/* ---- ops dropout, drop_path: y = x m/(1-p), m 0 with probability p, else 1; one m per element, or per sample.
+/* ---- ops dropout, drop_path: y = x m/(1-p), m 0 with probability p, else 1; one m per element, or per
+ * sample.
  *      gx = gy m/(1-p): the backward pass draws the same numbers again ---- */
 /* settings: i[0] seed, i[1] stream, i[2] elements that share a number, i[3] the first number; f[0] p */
-static void fv__dropout_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row, int64_t n) {
+static void fv__dropout_rows(const fv__rows *r, const void *const *in, void *const *out, int64_t row,
+                             int64_t n) {
     const fv__node *node = r->y->node;
     uint64_t seed = (uint64_t)node->i[0], stream = (uint64_t)node->i[1], held = UINT64_MAX;
     double keep = node->f[0] < 1 ? 1 / (1 - node->f[0]) : 0;
@@ -9439,7 +10131,9 @@ static void fv__dropout_rows(const fv__rows *r, const void *const *in, void *con
         double s = (double)(word[draw & 3] >> 8) * (1.0 / 16777216.0) < node->f[0] ? 0 : keep;
         for (int64_t j = i; j < i + m; j++) {
             if (r->compute == FV_F64) ((double *)out[0])[j] = s > 0 ? s * ((const double *)in[0])[j] : 0;
-            else ((float *)out[0])[j] = s > 0 ? (float)s * ((const float *)in[0])[j] : 0; /* 0 even for an infinity */
+            else
+                ((float *)out[0])[j] =
+                    s > 0 ? (float)s * ((const float *)in[0])[j] : 0; /* 0 even for an infinity */
         }
     }
 }
@@ -9484,10 +10178,18 @@ static void fv__dropout_bwd_cu(fv_ctx *c, fv_tensor *y) {
     if (m.out[0]) fv__map_run<fv__dropout_f>(c, m, fv__compute_type(y->type));
 }
 #endif
-static const fv__op fv__op_dropout = {"dropout", fv__scale_shape, fv__dropout_fwd, fv__dropout_bwd,
-                                      FV__CU(fv__dropout_fwd_cu), FV__CU(fv__dropout_bwd_cu)};
-static const fv__op fv__op_drop_path = {"drop_path", fv__scale_shape, fv__dropout_fwd, fv__dropout_bwd,
-                                        FV__CU(fv__dropout_fwd_cu), FV__CU(fv__dropout_bwd_cu)};
+static const fv__op fv__op_dropout = {"dropout",
+                                      fv__scale_shape,
+                                      fv__dropout_fwd,
+                                      fv__dropout_bwd,
+                                      FV__CU(fv__dropout_fwd_cu),
+                                      FV__CU(fv__dropout_bwd_cu)};
+static const fv__op fv__op_drop_path = {"drop_path",
+                                        fv__scale_shape,
+                                        fv__dropout_fwd,
+                                        fv__dropout_bwd,
+                                        FV__CU(fv__dropout_fwd_cu),
+                                        FV__CU(fv__dropout_bwd_cu)};
 
 static fv_tensor *fv__dropout_make(fv_ctx *c, const fv__op *op, fv_tensor *x, float p, int64_t share) {
     if (!(p >= 0 && p <= 1)) {
@@ -9530,7 +10232,8 @@ FV_DEF fv_tensor *fv_params_find(const fv_params *p, const char *name) {
     return NULL;
 }
 FV_DEF void fv_zero_grad(fv_params *params) {
-    for (int i = 0; i < params->count; i++) params->at[i]->grad_set = 0; /* the next gradient is written, not added */
+    /* the next gradient is written, not added */
+    for (int i = 0; i < params->count; i++) params->at[i]->grad_set = 0;
 }
 
 FV_DEF fv_optim *fv_optim_create(fv_ctx *c, fv_params *params, const fv_optim_desc *desc) {
@@ -9548,7 +10251,8 @@ FV_DEF fv_optim *fv_optim_create(fv_ctx *c, fv_params *params, const fv_optim_de
     o->v = (float **)fv_alloc(c, (size_t)(params->count + 1) * sizeof *o->v);
     for (int i = 0; i < params->count && !c->status; i++) {
         size_t bytes = (size_t)fv_numel(params->at[i]) * sizeof(float);
-        if (params->at[i]->type != FV_F32) fv__shape_fail(c, "optim", params->at[i], NULL, "f32 parameters wanted");
+        if (params->at[i]->type != FV_F32)
+            fv__shape_fail(c, "optim", params->at[i], NULL, "f32 parameters wanted");
         o->m[i] = (float *)fv__lasting_alloc(c, bytes);
         if (d->kind == FV_ADAMW) o->v[i] = (float *)fv__lasting_alloc(c, bytes);
     }
@@ -9573,7 +10277,7 @@ typedef struct fv__sweep {
     const fv__kernels *kernels;
     const fv_params *params;
     const fv_optim *o;
-    double *part;      /* a chunk's sum of squares */
+    double *part; /* a chunk's sum of squares */
     float scale, lr, correct1, correct2;
     fv_params *average;
     float decay;
@@ -9612,7 +10316,8 @@ static void fv__norm_job(void *arg, int job, int worker) {
 }
 
 #ifdef FROZENVIS_CUDA
-/* On a GPU each of the three passes is one launch over all parameters: the host writes a table of chunks, a block takes one each. */
+/* On a GPU each of the three passes is one launch over all parameters: the host writes a table of chunks, a
+ * block takes one each. */
 typedef struct fv__cu_chunk {
     float *w, *g, *m, *v, *a;
     int64_t n;
@@ -9669,7 +10374,8 @@ FV__KERNEL fv__ema_k(fv__cu_update u) {
     for (int64_t i = threadIdx.x; i < t.n; i += 256) t.a[i] = u.decay * t.a[i] + (1 - u.decay) * t.w[i];
 }
 
-/* The table, in host memory and on its way to the device; spans live until fv_reset, when their copy is done for sure. */
+/* The table, in host memory and on its way to the device; spans live until fv_reset, when their copy is done
+ * for sure. */
 static int fv__cu_table(fv_ctx *c, const fv_params *p, const fv_optim *o, const fv_params *average,
                         fv__cu_update *u, fv__span **span) {
     int jobs = fv__sweep_jobs(p);
@@ -9716,7 +10422,8 @@ static double fv__cu_optim_step(fv_ctx *c, fv_optim *o, float lr) {
     double norm = 0;
     if (!fv__cu_table(c, o->params, o, NULL, &u, &s)) return 0;
     o->step++;
-    u.sgd = d->kind == FV_SGD, u.b1 = d->beta1, u.b2 = d->beta2, u.eps = d->eps, u.lr = lr, u.clip = d->clip_grad;
+    u.sgd = d->kind == FV_SGD, u.b1 = d->beta1, u.b2 = d->beta2, u.eps = d->eps, u.lr = lr,
+    u.clip = d->clip_grad;
     u.momentum = o->step > 1 ? d->momentum : 0;
     u.correct1 = (float)(1 - pow((double)d->beta1, (double)o->step));
     u.correct2 = (float)(1 - pow((double)d->beta2, (double)o->step));
@@ -9754,8 +10461,10 @@ FV_DEF double fv_grad_norm(fv_ctx *c, const fv_params *params) {
     return sqrt(sum);
 }
 
-/* AdamW: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr (m/c1 / (sqrt(v/c2) + eps) + decay w), c = 1 - b^t */
-static void fv__adamw(const fv__sweep *s, float *w, const float *g, float *m, float *v, int64_t n, float decay) {
+/* AdamW: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr (m/c1 / (sqrt(v/c2) + eps) + decay w), c = 1 -
+ * b^t */
+static void fv__adamw(const fv__sweep *s, float *w, const float *g, float *m, float *v, int64_t n,
+                      float decay) {
     const fv_optim_desc *d = &s->o->desc;
     fv__adamw_step a;
     a.scale = s->scale, a.beta1 = d->beta1, a.beta2 = d->beta2, a.eps = d->eps;
@@ -9843,7 +10552,8 @@ FV_DEF void fv_ema(fv_ctx *c, fv_params *average, const fv_params *params, float
 typedef struct fv__hashed {
     uint64_t hash, at;
 } fv__hashed;
-/* Names by number: the at-th string from base on, or the string that the at-th struct of `stride` bytes begins with. */
+/* Names by number: the at-th string from base on, or the string that the at-th struct of `stride` bytes
+ * begins with. */
 typedef struct fv__names {
     const char *base;
     size_t stride;
@@ -9854,7 +10564,8 @@ static const char *fv__name_at(const fv__names *n, uint64_t at) {
     memcpy(&name, p, sizeof name);
     return name;
 }
-static uint64_t fv__hash_name(const char *s) { /* FNV-1a, its bits mixed: the first byte of the hash is sorted by first */
+/* FNV-1a, its bits mixed: the first byte of the hash is sorted by first */
+static uint64_t fv__hash_name(const char *s) {
     uint64_t h = 0xcbf29ce484222325u;
     for (; *s; s++) h = (h ^ (uint8_t)*s) * 0x100000001b3u;
     h ^= h >> 32;
@@ -9878,13 +10589,15 @@ static void fv__sort_hashes(fv__hashed *a, size_t n, int shift) {
         while (next[b] < start[b + 1]) {
             fv__hashed x = a[next[b]];
             size_t to = (size_t)(x.hash >> shift & 255);
-            a[next[b]] = a[next[to]], a[next[to]++] = x; /* one comes to where it belongs, another comes here */
+            /* one comes to where it belongs, another comes here */
+            a[next[b]] = a[next[to]], a[next[to]++] = x;
         }
     for (int b = 0; b < 256; b++)
         if (start[b + 1] - start[b] > 1) fv__sort_hashes(a + start[b], start[b + 1] - start[b], shift - 8);
 }
 
-/* By text, for names of one hash: heap sort, n log n for any input, since such names may have been chosen by an enemy. */
+/* By text, for names of one hash: heap sort, n log n for any input, since such names may have been chosen by
+ * an enemy. */
 static void fv__sort_names(fv__hashed *a, size_t n, const fv__names *names) {
     for (size_t end = n, from = n / 2; end > 1;) {
         if (from) from--;
@@ -9918,10 +10631,10 @@ static const char *fv__twin(fv__hashed *a, size_t n, const fv__names *names) {
     return NULL;
 }
 
-/* ---- parsing. There is no tree: a document costs its own text, walked anew by each accessor, and while it is read 16 bytes for
- * each key of the objects that are open. In the copy of the text a string is a quote, its unescaped bytes and one or more NULs
- * (over the closing quote and what the escapes left free); the quote before a key is FV__KEY. A node is the byte where a value,
- * or a member's key, begins, + 1. ---- */
+/* ---- parsing. There is no tree: a document costs its own text, walked anew by each accessor, and while it
+ * is read 16 bytes for each key of the objects that are open. In the copy of the text a string is a quote,
+ * its unescaped bytes and one or more NULs (over the closing quote and what the escapes left free); the quote
+ * before a key is FV__KEY. A node is the byte where a value, or a member's key, begins, + 1. ---- */
 enum { FV__KEY = 1 };
 struct fv_json {
     char *text;
@@ -10089,7 +10802,8 @@ static int fv__jlist(fv__jparser *p, int depth, int object) {
         fv__names names = {p->j->text, 0};
         const char *twin = fv__twin(p->key + first, p->open - first, &names);
         if (twin)
-            return fv_fail(p->c, FV_EFORMAT, "%s: not valid JSON: the key \"%.80s\" comes twice", p->name, twin);
+            return fv_fail(p->c, FV_EFORMAT, "%s: not valid JSON: the key \"%.80s\" comes twice", p->name,
+                           twin);
     }
     p->open = first;
     return 1;
@@ -10117,7 +10831,8 @@ FV_DEF fv_json *fv_json_parse(fv_ctx *c, const char *text, size_t size, const ch
     if (!fv__jvalue(&p, 0)) return NULL;
     fv__jspace(&p);
     if (p.at != size) return fv__jfail(&p, "something follows the value"), (fv_json *)NULL;
-    if (p.most * sizeof *p.key > 3 * size + (1 << 19)) /* so many find room only if two of one object are empty */
+    /* so many find room only if two of one object are empty */
+    if (p.most * sizeof *p.key > 3 * size + (1 << 19))
         return fv_fail(c, FV_EFORMAT, "%s: not valid JSON: the key \"\" comes twice", name), (fv_json *)NULL;
     size_t names = strlen(name) + 1;
     fv_json *j = (fv_json *)fv__alloc_dirty(c, sizeof *j + names + size + 1);
@@ -10289,8 +11004,8 @@ FV_DEF void fv_text_free(fv_ctx *c, fv_text *t) {
 /* ======================================================================================================
  * >>safetensors (implementation)
  * ====================================================================================================== */
-/* A key, and where its value is read when asked for: from a safetensors header (json) or a mapped GGUF file (value: its type's
- * byte; a string's copy follows the key's). */
+/* A key, and where its value is read when asked for: from a safetensors header (json) or a mapped GGUF file
+ * (value: its type's byte; a string's copy follows the key's). */
 typedef struct fv__meta_at {
     const char *key;
     const fv_json *json;
@@ -10420,7 +11135,8 @@ static int64_t fv__st_whole(const fv_json *j, fv_jnode n) {
     return v <= (int64_t)1 << 53 ? v : -1;
 }
 
-static int fv__st_entry(fv_ctx *c, fv_weights *w, const fv_json *j, fv_jnode n, uint64_t base, uint64_t size) {
+static int fv__st_entry(fv_ctx *c, fv_weights *w, const fv_json *j, fv_jnode n, uint64_t base,
+                        uint64_t size) {
     const char *name = fv_json_key(j, n);
     fv_jnode dtype = fv_json_get(j, n, "dtype"), shape = fv_json_get(j, n, "shape"),
              at = fv_json_get(j, n, "data_offsets");
@@ -10452,7 +11168,8 @@ static int fv__st_entry(fv_ctx *c, fv_weights *w, const fv_json *j, fv_jnode n, 
 }
 
 /* exact: the tensors from `first` on must cover [base, end) without a hole; always: without an overlap */
-static int fv__weights_cover(fv_ctx *c, const fv_weights *w, int first, uint64_t base, uint64_t end, int exact) {
+static int fv__weights_cover(fv_ctx *c, const fv_weights *w, int first, uint64_t base, uint64_t end,
+                             int exact) {
     int n = w->count - first;
     fv__hashed *e = (fv__hashed *)fv__alloc_dirty(c, ((size_t)n + 1) * sizeof *e);
     size_t used = 0;
@@ -10489,7 +11206,8 @@ static int fv__foreign(fv_ctx *c, const char *path, const fv_file *f) {
         return fv_fail(c, FV_EFORMAT, "%s: this is a PyTorch pickle, not safetensors: convert it in Python",
                        path);
     if (n >= 2 && s[0] == '<' && (s[1] == '!' || s[1] == '?' || ((s[1] | 32) >= 'a' && (s[1] | 32) <= 'z')))
-        return fv_fail(c, FV_EFORMAT, "%s: this is an HTML page, not the file itself: download it again", path);
+        return fv_fail(c, FV_EFORMAT, "%s: this is an HTML page, not the file itself: download it again",
+                       path);
     return 0;
 }
 
@@ -10551,10 +11269,11 @@ static int fv__weights_add_file(fv_ctx *c, fv_weights *w, const char *path) {
 }
 
 /* ---- platform: where a link leads (POSIX) ---- */
-/* Whether both lie in one folder, their links followed: a shard must not be a link to somewhere else. (In the cache of the
- * Hugging Face hub index and shards are all links, into one folder of blobs.) */
+/* Whether both lie in one folder, their links followed: a shard must not be a link to somewhere else. (In the
+ * cache of the Hugging Face hub index and shards are all links, into one folder of blobs.) */
 static int fv__same_folder(const char *index, const char *shard) {
-    char *a = realpath(index, NULL), *b = realpath(shard, NULL), *slash = strrchr((char *)(uintptr_t)index, '/');
+    char *a = realpath(index, NULL), *b = realpath(shard, NULL),
+         *slash = strrchr((char *)(uintptr_t)index, '/');
     char folder[4096];
     snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - index) + 1 : 2, slash ? index : "./");
     char *own = realpath(folder, NULL);
@@ -10599,7 +11318,8 @@ static int fv__index_agrees(fv_ctx *c, const fv_weights *w, const char *path, co
     fv_jnode map = fv_json_get(j, fv_json_root(j), "weight_map");
     for (fv_jnode v = fv_json_first(j, map); v; v = fv_json_next(j, v))
         if (!fv_weights_find(w, fv_json_key(j, v)))
-            return fv_fail(c, FV_EFORMAT, "%s: names \"%.100s\", which no shard holds", path, fv_json_key(j, v));
+            return fv_fail(c, FV_EFORMAT, "%s: names \"%.100s\", which no shard holds", path,
+                           fv_json_key(j, v));
     return 1;
 }
 
@@ -10709,14 +11429,16 @@ FV_DEF int fv_safetensors_write(fv_ctx *c, const char *path, const fv_save_entry
 
 /* ---- SHA-256 ---- */
 static uint32_t fv__rotr(uint32_t x, int n) { return x >> n | x << (32 - n); }
-/* the first 32 bits of the fractional parts of the square (cube) roots of the first primes, worked out when needed */
+/* the first 32 bits of the fractional parts of the square (cube) roots of the first primes, worked out when
+ * needed */
 static void fv__sha_constants(uint32_t k[64], uint32_t h[8]) {
     int n = 0;
     for (int p = 2; n < 64; p++) {
         int prime = 1;
         for (int d = 2; d * d <= p; d++) prime &= p % d != 0;
         if (!prime) continue;
-        uint64_t lo = 0, hi = (uint64_t)8 << 32; /* floor(2^32 cbrt(p)) by bisection in integers of 128 bits */
+        /* floor(2^32 cbrt(p)) by bisection in integers of 128 bits */
+        uint64_t lo = 0, hi = (uint64_t)8 << 32;
         while (lo + 1 < hi) {
             uint64_t mid = (lo + hi) / 2;
             long double cube = (long double)mid * (long double)mid * (long double)mid;
@@ -10785,8 +11507,9 @@ FV_DEF void fv_sha256(const void *data, size_t size, uint8_t out[32]) {
 /* ======================================================================================================
  * >>gguf (implementation)
  * ====================================================================================================== */
-/* A cursor over the file: each read checks what is left, and after a failure gives zeros. The first pass checks everything and
- * counts, w->strings being NULL; only then is memory asked for, and the second pass fills it. */
+/* A cursor over the file: each read checks what is left, and after a failure gives zeros. The first pass
+ * checks everything and counts, w->strings being NULL; only then is memory asked for, and the second pass
+ * fills it. */
 typedef struct fv__gguf {
     fv_ctx *c;
     fv_weights *w;
@@ -11008,8 +11731,10 @@ static int fv__gguf_open(fv_ctx *c, fv_weights *w, const char *path) {
     size_t start = g.at;
     for (int pass = 0; pass < 2 && !c->status; pass++) {
         g.at = start;
-        uint64_t cost = tensors * (sizeof(fv_entry) + sizeof(fv__hashed)) + metas * (sizeof(fv__meta_at) + sizeof(fv__hashed)) + g.room;
-        if (pass && cost > 4 * (uint64_t)g.size + (1 << 20)) /* one with data has its 8 bytes, and costs less */
+        uint64_t cost = tensors * (sizeof(fv_entry) + sizeof(fv__hashed)) +
+                        metas * (sizeof(fv__meta_at) + sizeof(fv__hashed)) + g.room;
+        /* one with data has its 8 bytes, and costs less */
+        if (pass && cost > 4 * (uint64_t)g.size + (1 << 20))
             return (int)fv__gguf_bad(&g, "too many tensors without data");
         if (pass && (!fv__weights_room(c, w, (int64_t)tensors, (int64_t)metas) ||
                      !(g.string = w->strings = (char *)fv__alloc_dirty(c, g.room + 1))))
@@ -11151,50 +11876,98 @@ FV_DEF fv_weights *fv_weights_open(fv_ctx *c, const char *given) {
  * ====================================================================================================== */
 /* Unicode 14.0.0: gap, length, gap, length, ... of the code points that are letters (L*), and numbers (N*) */
 static const uint16_t fv__letters[] = {
-    65, 26, 6, 26, 47, 1, 10, 1, 4, 1, 5, 23, 1, 31, 1, 458, 4, 12, 14, 5, 7, 1, 1, 1, 129, 5, 1, 2, 2, 4, 1, 1, 6, 1, 1, 3, 1, 1, 1, 20, 1,
-    83, 1, 139, 8, 166, 1, 38, 2, 1, 6, 41, 71, 27, 4, 4, 45, 43, 35, 2, 1, 99, 1, 1, 15, 2, 7, 2, 10, 3, 2, 1, 16, 1, 1, 30, 29, 89, 11, 1,
-    24, 33, 9, 2, 4, 1, 5, 22, 4, 1, 9, 1, 3, 1, 23, 25, 7, 11, 5, 24, 1, 6, 17, 42, 58, 54, 3, 1, 18, 1, 7, 10, 15, 16, 4, 8, 2, 2, 2, 22,
-    1, 7, 1, 1, 3, 4, 3, 1, 16, 1, 13, 2, 1, 3, 14, 2, 10, 1, 8, 6, 4, 2, 2, 22, 1, 7, 1, 2, 1, 2, 1, 2, 31, 4, 1, 1, 19, 3, 16, 9, 1, 3, 1,
-    22, 1, 7, 1, 2, 1, 5, 3, 1, 18, 1, 15, 2, 23, 1, 11, 8, 2, 2, 2, 22, 1, 7, 1, 2, 1, 5, 3, 1, 30, 2, 1, 3, 15, 1, 17, 1, 1, 6, 3, 3, 1,
-    4, 3, 2, 1, 1, 1, 2, 3, 2, 3, 3, 3, 12, 22, 1, 52, 8, 1, 3, 1, 23, 1, 16, 3, 1, 26, 3, 2, 1, 2, 2, 30, 1, 4, 8, 1, 3, 1, 23, 1, 10, 1,
-    5, 3, 1, 31, 2, 1, 2, 15, 2, 17, 9, 1, 3, 1, 41, 2, 1, 16, 1, 5, 3, 8, 3, 24, 6, 5, 18, 3, 24, 1, 9, 1, 1, 2, 7, 58, 48, 1, 2, 12, 7,
-    58, 2, 1, 1, 1, 5, 1, 24, 1, 1, 1, 10, 1, 2, 9, 1, 2, 5, 1, 1, 21, 4, 32, 1, 63, 8, 1, 36, 27, 5, 115, 43, 20, 1, 16, 6, 4, 4, 3, 1, 3,
-    2, 7, 3, 4, 13, 12, 1, 17, 38, 1, 1, 5, 1, 2, 43, 1, 333, 1, 4, 2, 7, 1, 1, 1, 4, 2, 41, 1, 4, 2, 33, 1, 4, 2, 7, 1, 1, 1, 4, 2, 15, 1,
-    57, 1, 4, 2, 67, 37, 16, 16, 86, 2, 6, 3, 620, 2, 17, 1, 26, 5, 75, 6, 8, 7, 18, 13, 19, 14, 18, 14, 13, 1, 3, 15, 52, 35, 1, 4, 1, 67,
-    89, 7, 5, 2, 34, 1, 1, 5, 70, 10, 31, 49, 30, 2, 5, 11, 44, 4, 26, 54, 23, 9, 53, 82, 1, 93, 47, 17, 8, 54, 30, 13, 2, 10, 44, 26, 36,
-    41, 3, 10, 36, 2, 9, 7, 43, 2, 3, 41, 4, 1, 6, 1, 2, 3, 1, 5, 192, 64, 278, 2, 6, 2, 38, 2, 6, 2, 8, 1, 1, 1, 1, 1, 1, 1, 31, 2, 53, 1,
-    7, 1, 1, 3, 3, 1, 7, 3, 4, 2, 6, 4, 13, 5, 3, 1, 7, 116, 1, 13, 1, 16, 13, 101, 1, 4, 1, 2, 10, 1, 1, 3, 5, 6, 1, 1, 1, 1, 1, 1, 4, 1,
-    11, 2, 4, 5, 5, 4, 1, 52, 2, 2683, 229, 6, 4, 3, 2, 12, 38, 1, 1, 5, 1, 2, 56, 7, 1, 16, 23, 9, 7, 1, 7, 1, 7, 1, 7, 1, 7, 1, 7, 1, 7,
-    1, 7, 80, 1, 469, 2, 42, 5, 5, 2, 4, 86, 6, 3, 1, 90, 1, 4, 5, 43, 1, 94, 17, 32, 48, 16, 512, 6592, 64, 22157, 67, 46, 2, 269, 3, 16,
-    10, 2, 20, 47, 16, 31, 2, 70, 49, 9, 2, 103, 2, 64, 5, 2, 1, 1, 1, 5, 24, 16, 1, 3, 1, 4, 1, 23, 29, 52, 14, 50, 62, 6, 3, 1, 1, 2, 11,
-    28, 10, 23, 25, 29, 7, 47, 28, 1, 16, 5, 1, 10, 10, 5, 1, 41, 23, 3, 1, 8, 20, 23, 3, 1, 3, 50, 1, 1, 3, 2, 2, 5, 2, 1, 1, 1, 24, 3, 2,
-    11, 7, 3, 12, 6, 2, 6, 2, 6, 9, 7, 1, 7, 1, 43, 1, 14, 6, 115, 29, 11172, 12, 23, 4, 49, 8452, 366, 2, 106, 38, 7, 12, 5, 5, 1, 1, 10,
-    1, 13, 1, 5, 1, 1, 1, 2, 1, 2, 1, 108, 33, 363, 18, 64, 2, 54, 40, 12, 116, 5, 1, 135, 36, 26, 6, 26, 11, 89, 3, 6, 2, 6, 2, 6, 2, 3,
-    35, 12, 1, 26, 1, 19, 1, 2, 1, 15, 2, 14, 34, 123, 389, 29, 3, 49, 47, 32, 13, 20, 1, 8, 6, 38, 10, 30, 2, 36, 4, 8, 48, 158, 18, 36, 4,
-    36, 4, 40, 8, 52, 12, 11, 1, 15, 1, 7, 1, 2, 1, 11, 1, 15, 1, 7, 1, 2, 67, 311, 9, 22, 10, 8, 24, 6, 1, 42, 1, 9, 69, 6, 2, 1, 1, 44, 1,
-    2, 3, 1, 2, 23, 10, 23, 9, 31, 65, 19, 1, 2, 10, 22, 10, 26, 70, 56, 6, 2, 64, 1, 15, 4, 1, 3, 1, 29, 42, 29, 3, 29, 35, 8, 1, 28, 27,
-    54, 10, 22, 10, 19, 13, 18, 110, 73, 55, 51, 13, 51, 13, 36, 348, 42, 6, 2, 78, 29, 10, 1, 8, 22, 42, 18, 46, 21, 27, 23, 12, 53, 57, 2,
-    2, 1, 13, 45, 32, 25, 26, 36, 29, 1, 2, 1, 8, 35, 3, 1, 12, 48, 14, 4, 21, 1, 1, 1, 35, 18, 1, 25, 84, 7, 1, 1, 1, 4, 1, 15, 1, 10, 7,
-    47, 38, 8, 2, 2, 2, 22, 1, 7, 1, 2, 1, 5, 3, 1, 18, 1, 12, 5, 158, 53, 18, 4, 20, 3, 30, 48, 20, 2, 1, 1, 184, 47, 41, 4, 36, 48, 20, 1,
-    59, 43, 13, 1, 71, 27, 37, 7, 185, 44, 116, 64, 31, 8, 2, 1, 2, 8, 1, 2, 1, 24, 15, 1, 1, 1, 94, 8, 2, 39, 16, 1, 1, 1, 28, 1, 10, 40,
-    7, 1, 21, 1, 11, 46, 19, 1, 18, 73, 263, 9, 1, 37, 17, 1, 49, 30, 112, 7, 1, 2, 1, 38, 21, 1, 25, 6, 1, 2, 1, 32, 14, 1, 327, 19, 189,
-    1, 79, 922, 230, 196, 2636, 97, 15, 1071, 4049, 583, 8633, 569, 7, 31, 17, 79, 17, 30, 18, 48, 16, 4, 31, 21, 5, 19, 688, 64, 128, 75,
-    5, 1, 66, 13, 64, 2, 1, 1, 28, 6136, 8, 1238, 42, 9, 8935, 4, 1, 7, 1, 2, 1, 291, 45, 3, 17, 4, 8, 396, 2308, 107, 5, 13, 3, 9, 7, 10,
-    5990, 85, 1, 71, 1, 2, 2, 1, 2, 2, 2, 4, 1, 12, 1, 1, 1, 7, 1, 65, 1, 4, 2, 8, 1, 7, 1, 28, 1, 4, 1, 5, 1, 1, 3, 7, 1, 340, 2, 25, 1,
-    25, 1, 31, 1, 25, 1, 31, 1, 25, 1, 31, 1, 25, 1, 31, 1, 25, 1, 8, 1844, 31, 481, 45, 10, 7, 16, 1, 321, 30, 18, 44, 1268, 7, 1, 4, 1, 2,
-    1, 15, 1, 197, 59, 68, 7, 1, 1204, 4, 1, 27, 1, 2, 1, 1, 2, 1, 1, 10, 1, 4, 1, 1, 1, 1, 6, 1, 4, 1, 1, 1, 1, 1, 1, 3, 1, 2, 1, 1, 2, 1,
-    1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 2, 4, 1, 7, 1, 4, 1, 4, 1, 1, 1, 10, 1, 17, 5, 3, 1, 5, 1, 17, 4420, 42720, 32, 4153, 7, 222, 2,
-    5762, 14, 7473, 3103, 542, 1506, 4939};
+    65,   26,   6,    26,   47,    1,   10,  1,    4,     1,    5,    23,   1,    31,   1,    458,  4,
+    12,   14,   5,    7,    1,     1,   1,   129,  5,     1,    2,    2,    4,    1,    1,    6,    1,
+    1,    3,    1,    1,    1,     20,  1,   83,   1,     139,  8,    166,  1,    38,   2,    1,    6,
+    41,   71,   27,   4,    4,     45,  43,  35,   2,     1,    99,   1,    1,    15,   2,    7,    2,
+    10,   3,    2,    1,    16,    1,   1,   30,   29,    89,   11,   1,    24,   33,   9,    2,    4,
+    1,    5,    22,   4,    1,     9,   1,   3,    1,     23,   25,   7,    11,   5,    24,   1,    6,
+    17,   42,   58,   54,   3,     1,   18,  1,    7,     10,   15,   16,   4,    8,    2,    2,    2,
+    22,   1,    7,    1,    1,     3,   4,   3,    1,     16,   1,    13,   2,    1,    3,    14,   2,
+    10,   1,    8,    6,    4,     2,   2,   22,   1,     7,    1,    2,    1,    2,    1,    2,    31,
+    4,    1,    1,    19,   3,     16,  9,   1,    3,     1,    22,   1,    7,    1,    2,    1,    5,
+    3,    1,    18,   1,    15,    2,   23,  1,    11,    8,    2,    2,    2,    22,   1,    7,    1,
+    2,    1,    5,    3,    1,     30,  2,   1,    3,     15,   1,    17,   1,    1,    6,    3,    3,
+    1,    4,    3,    2,    1,     1,   1,   2,    3,     2,    3,    3,    3,    12,   22,   1,    52,
+    8,    1,    3,    1,    23,    1,   16,  3,    1,     26,   3,    2,    1,    2,    2,    30,   1,
+    4,    8,    1,    3,    1,     23,  1,   10,   1,     5,    3,    1,    31,   2,    1,    2,    15,
+    2,    17,   9,    1,    3,     1,   41,  2,    1,     16,   1,    5,    3,    8,    3,    24,   6,
+    5,    18,   3,    24,   1,     9,   1,   1,    2,     7,    58,   48,   1,    2,    12,   7,    58,
+    2,    1,    1,    1,    5,     1,   24,  1,    1,     1,    10,   1,    2,    9,    1,    2,    5,
+    1,    1,    21,   4,    32,    1,   63,  8,    1,     36,   27,   5,    115,  43,   20,   1,    16,
+    6,    4,    4,    3,    1,     3,   2,   7,    3,     4,    13,   12,   1,    17,   38,   1,    1,
+    5,    1,    2,    43,   1,     333, 1,   4,    2,     7,    1,    1,    1,    4,    2,    41,   1,
+    4,    2,    33,   1,    4,     2,   7,   1,    1,     1,    4,    2,    15,   1,    57,   1,    4,
+    2,    67,   37,   16,   16,    86,  2,   6,    3,     620,  2,    17,   1,    26,   5,    75,   6,
+    8,    7,    18,   13,   19,    14,  18,  14,   13,    1,    3,    15,   52,   35,   1,    4,    1,
+    67,   89,   7,    5,    2,     34,  1,   1,    5,     70,   10,   31,   49,   30,   2,    5,    11,
+    44,   4,    26,   54,   23,    9,   53,  82,   1,     93,   47,   17,   8,    54,   30,   13,   2,
+    10,   44,   26,   36,   41,    3,   10,  36,   2,     9,    7,    43,   2,    3,    41,   4,    1,
+    6,    1,    2,    3,    1,     5,   192, 64,   278,   2,    6,    2,    38,   2,    6,    2,    8,
+    1,    1,    1,    1,    1,     1,   1,   31,   2,     53,   1,    7,    1,    1,    3,    3,    1,
+    7,    3,    4,    2,    6,     4,   13,  5,    3,     1,    7,    116,  1,    13,   1,    16,   13,
+    101,  1,    4,    1,    2,     10,  1,   1,    3,     5,    6,    1,    1,    1,    1,    1,    1,
+    4,    1,    11,   2,    4,     5,   5,   4,    1,     52,   2,    2683, 229,  6,    4,    3,    2,
+    12,   38,   1,    1,    5,     1,   2,   56,   7,     1,    16,   23,   9,    7,    1,    7,    1,
+    7,    1,    7,    1,    7,     1,   7,   1,    7,     1,    7,    80,   1,    469,  2,    42,   5,
+    5,    2,    4,    86,   6,     3,   1,   90,   1,     4,    5,    43,   1,    94,   17,   32,   48,
+    16,   512,  6592, 64,   22157, 67,  46,  2,    269,   3,    16,   10,   2,    20,   47,   16,   31,
+    2,    70,   49,   9,    2,     103, 2,   64,   5,     2,    1,    1,    1,    5,    24,   16,   1,
+    3,    1,    4,    1,    23,    29,  52,  14,   50,    62,   6,    3,    1,    1,    2,    11,   28,
+    10,   23,   25,   29,   7,     47,  28,  1,    16,    5,    1,    10,   10,   5,    1,    41,   23,
+    3,    1,    8,    20,   23,    3,   1,   3,    50,    1,    1,    3,    2,    2,    5,    2,    1,
+    1,    1,    24,   3,    2,     11,  7,   3,    12,    6,    2,    6,    2,    6,    9,    7,    1,
+    7,    1,    43,   1,    14,    6,   115, 29,   11172, 12,   23,   4,    49,   8452, 366,  2,    106,
+    38,   7,    12,   5,    5,     1,   1,   10,   1,     13,   1,    5,    1,    1,    1,    2,    1,
+    2,    1,    108,  33,   363,   18,  64,  2,    54,    40,   12,   116,  5,    1,    135,  36,   26,
+    6,    26,   11,   89,   3,     6,   2,   6,    2,     6,    2,    3,    35,   12,   1,    26,   1,
+    19,   1,    2,    1,    15,    2,   14,  34,   123,   389,  29,   3,    49,   47,   32,   13,   20,
+    1,    8,    6,    38,   10,    30,  2,   36,   4,     8,    48,   158,  18,   36,   4,    36,   4,
+    40,   8,    52,   12,   11,    1,   15,  1,    7,     1,    2,    1,    11,   1,    15,   1,    7,
+    1,    2,    67,   311,  9,     22,  10,  8,    24,    6,    1,    42,   1,    9,    69,   6,    2,
+    1,    1,    44,   1,    2,     3,   1,   2,    23,    10,   23,   9,    31,   65,   19,   1,    2,
+    10,   22,   10,   26,   70,    56,  6,   2,    64,    1,    15,   4,    1,    3,    1,    29,   42,
+    29,   3,    29,   35,   8,     1,   28,  27,   54,    10,   22,   10,   19,   13,   18,   110,  73,
+    55,   51,   13,   51,   13,    36,  348, 42,   6,     2,    78,   29,   10,   1,    8,    22,   42,
+    18,   46,   21,   27,   23,    12,  53,  57,   2,     2,    1,    13,   45,   32,   25,   26,   36,
+    29,   1,    2,    1,    8,     35,  3,   1,    12,    48,   14,   4,    21,   1,    1,    1,    35,
+    18,   1,    25,   84,   7,     1,   1,   1,    4,     1,    15,   1,    10,   7,    47,   38,   8,
+    2,    2,    2,    22,   1,     7,   1,   2,    1,     5,    3,    1,    18,   1,    12,   5,    158,
+    53,   18,   4,    20,   3,     30,  48,  20,   2,     1,    1,    184,  47,   41,   4,    36,   48,
+    20,   1,    59,   43,   13,    1,   71,  27,   37,    7,    185,  44,   116,  64,   31,   8,    2,
+    1,    2,    8,    1,    2,     1,   24,  15,   1,     1,    1,    94,   8,    2,    39,   16,   1,
+    1,    1,    28,   1,    10,    40,  7,   1,    21,    1,    11,   46,   19,   1,    18,   73,   263,
+    9,    1,    37,   17,   1,     49,  30,  112,  7,     1,    2,    1,    38,   21,   1,    25,   6,
+    1,    2,    1,    32,   14,    1,   327, 19,   189,   1,    79,   922,  230,  196,  2636, 97,   15,
+    1071, 4049, 583,  8633, 569,   7,   31,  17,   79,    17,   30,   18,   48,   16,   4,    31,   21,
+    5,    19,   688,  64,   128,   75,  5,   1,    66,    13,   64,   2,    1,    1,    28,   6136, 8,
+    1238, 42,   9,    8935, 4,     1,   7,   1,    2,     1,    291,  45,   3,    17,   4,    8,    396,
+    2308, 107,  5,    13,   3,     9,   7,   10,   5990,  85,   1,    71,   1,    2,    2,    1,    2,
+    2,    2,    4,    1,    12,    1,   1,   1,    7,     1,    65,   1,    4,    2,    8,    1,    7,
+    1,    28,   1,    4,    1,     5,   1,   1,    3,     7,    1,    340,  2,    25,   1,    25,   1,
+    31,   1,    25,   1,    31,    1,   25,  1,    31,    1,    25,   1,    31,   1,    25,   1,    8,
+    1844, 31,   481,  45,   10,    7,   16,  1,    321,   30,   18,   44,   1268, 7,    1,    4,    1,
+    2,    1,    15,   1,    197,   59,  68,  7,    1,     1204, 4,    1,    27,   1,    2,    1,    1,
+    2,    1,    1,    10,   1,     4,   1,   1,    1,     1,    6,    1,    4,    1,    1,    1,    1,
+    1,    1,    3,    1,    2,     1,   1,   2,    1,     1,    1,    1,    1,    1,    1,    1,    1,
+    1,    2,    1,    1,    2,     4,   1,   7,    1,     4,    1,    4,    1,    1,    1,    10,   1,
+    17,   5,    3,    1,    5,     1,   17,  4420, 42720, 32,   4153, 7,    222,  2,    5762, 14,   7473,
+    3103, 542,  1506, 4939};
 static const uint16_t fv__numerals[] = {
-    48, 10, 120, 2, 5, 1, 2, 3, 1441, 10, 134, 10, 198, 10, 412, 10, 118, 10, 4, 6, 108, 10, 118, 10, 118, 10, 2, 6, 110, 13, 115, 10, 8, 7,
-    103, 10, 104, 7, 7, 19, 109, 10, 96, 10, 118, 10, 70, 20, 268, 10, 70, 10, 719, 20, 881, 3, 239, 10, 6, 10, 22, 10, 300, 10, 128, 11,
-    165, 10, 6, 10, 182, 10, 86, 10, 134, 10, 6, 10, 1046, 1, 3, 6, 6, 10, 198, 51, 2, 5, 726, 60, 78, 22, 630, 30, 1385, 1, 777, 1, 25, 9,
-    14, 3, 343, 4, 138, 10, 30, 8, 1, 15, 32, 10, 39, 15, 29536, 10, 188, 10, 320, 6, 154, 10, 38, 10, 198, 10, 22, 10, 86, 10, 406, 10,
-    21270, 10, 493, 45, 12, 57, 17, 2, 341, 27, 36, 4, 29, 1, 8, 1, 134, 5, 202, 10, 942, 8, 25, 7, 39, 9, 75, 5, 22, 6, 160, 2, 2, 16, 2,
-    46, 64, 9, 52, 2, 30, 3, 75, 5, 104, 8, 24, 8, 41, 7, 330, 6, 48, 10, 294, 31, 158, 10, 42, 4, 112, 7, 134, 30, 128, 10, 60, 10, 144,
-    10, 7, 20, 251, 10, 342, 10, 118, 10, 374, 10, 102, 10, 102, 12, 420, 19, 93, 10, 758, 29, 227, 10, 70, 10, 534, 21, 1067, 111, 17905,
-    10, 86, 10, 134, 10, 1, 7, 798, 23, 25673, 20, 108, 25, 1109, 50, 2368, 10, 422, 10, 1485, 9, 128, 10, 791, 59, 1, 3, 1, 4, 76, 45, 1,
-    15, 962, 13, 2787, 10};
+    48,    10, 120, 2,  5,    1,  2,    3,  1441, 10,  134,   10, 198,   10, 412,   10, 118, 10, 4,    6,
+    108,   10, 118, 10, 118,  10, 2,    6,  110,  13,  115,   10, 8,     7,  103,   10, 104, 7,  7,    19,
+    109,   10, 96,  10, 118,  10, 70,   20, 268,  10,  70,    10, 719,   20, 881,   3,  239, 10, 6,    10,
+    22,    10, 300, 10, 128,  11, 165,  10, 6,    10,  182,   10, 86,    10, 134,   10, 6,   10, 1046, 1,
+    3,     6,  6,   10, 198,  51, 2,    5,  726,  60,  78,    22, 630,   30, 1385,  1,  777, 1,  25,   9,
+    14,    3,  343, 4,  138,  10, 30,   8,  1,    15,  32,    10, 39,    15, 29536, 10, 188, 10, 320,  6,
+    154,   10, 38,  10, 198,  10, 22,   10, 86,   10,  406,   10, 21270, 10, 493,   45, 12,  57, 17,   2,
+    341,   27, 36,  4,  29,   1,  8,    1,  134,  5,   202,   10, 942,   8,  25,    7,  39,  9,  75,   5,
+    22,    6,  160, 2,  2,    16, 2,    46, 64,   9,   52,    2,  30,    3,  75,    5,  104, 8,  24,   8,
+    41,    7,  330, 6,  48,   10, 294,  31, 158,  10,  42,    4,  112,   7,  134,   30, 128, 10, 60,   10,
+    144,   10, 7,   20, 251,  10, 342,  10, 118,  10,  374,   10, 102,   10, 102,   12, 420, 19, 93,   10,
+    758,   29, 227, 10, 70,   10, 534,  21, 1067, 111, 17905, 10, 86,    10, 134,   10, 1,   7,  798,  23,
+    25673, 20, 108, 25, 1109, 50, 2368, 10, 422,  10,  1485,  9,  128,   10, 791,   59, 1,   3,  1,    4,
+    76,    45, 1,   15, 962,  13, 2787, 10};
 static int fv__in_ranges(const uint16_t *t, int n, uint32_t cp) {
     uint32_t at = 0;
     for (int i = 0; i < n; i += 2) {
@@ -11208,7 +11981,8 @@ static int fv__in_ranges(const uint16_t *t, int n, uint32_t cp) {
 enum { FV__OTHER, FV__LETTER, FV__NUMERAL, FV__BLANK };
 static int fv__char_class(const fv_tokenizer *t, uint32_t cp) {
     if (cp < 128) return t->ascii[cp];
-    if (cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000)
+    if (cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 ||
+        cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000)
         return FV__BLANK;
     if (fv__in_ranges(fv__letters, FV__COUNT(fv__letters), cp)) return FV__LETTER;
     return fv__in_ranges(fv__numerals, FV__COUNT(fv__numerals), cp) ? FV__NUMERAL : FV__OTHER;
@@ -11217,7 +11991,11 @@ static int fv__char_class(const fv_tokenizer *t, uint32_t cp) {
 /* the code point at s and its bytes; a byte that starts none is a character by itself, of no class */
 static int fv__utf8_at(const char *s, size_t n, uint32_t *cp) {
     const uint8_t *p = (const uint8_t *)s;
-    int more = p[0] < 0x80 ? 0 : p[0] >= 0xc2 && p[0] < 0xe0 ? 1 : p[0] >= 0xe0 && p[0] < 0xf0 ? 2 : p[0] >= 0xf0 && p[0] < 0xf5 ? 3 : -1;
+    int more = p[0] < 0x80                   ? 0
+               : p[0] >= 0xc2 && p[0] < 0xe0 ? 1
+               : p[0] >= 0xe0 && p[0] < 0xf0 ? 2
+               : p[0] >= 0xf0 && p[0] < 0xf5 ? 3
+                                             : -1;
     *cp = more <= 0 ? p[0] : p[0] & (0x3fu >> more);
     if (more < 0 || (size_t)more >= n) return *cp = more ? 0xfffd : p[0], 1;
     for (int i = 1; i <= more; i++) {
@@ -11227,7 +12005,8 @@ static int fv__utf8_at(const char *s, size_t n, uint32_t *cp) {
     return more + 1;
 }
 
-/* How GPT-2 writes bytes as visible characters: most Latin-1 characters are themselves, the others start at 256 */
+/* How GPT-2 writes bytes as visible characters: most Latin-1 characters are themselves, the others start at
+ * 256 */
 static uint32_t fv__byte_char(int byte) {
     uint32_t next = 256;
     for (int b = 0; b < 256; b++) {
@@ -11261,7 +12040,8 @@ static int32_t fv__merge_find(const fv_tokenizer *t, int32_t left, int32_t right
     }
 }
 
-/* GGUF's array of strings: each a length of 8 bytes, then the bytes. The reader of the file has checked them. */
+/* GGUF's array of strings: each a length of 8 bytes, then the bytes. The reader of the file has checked
+ * them. */
 static const uint8_t *fv__next_string(const uint8_t *p, uint64_t *n) {
     memcpy(n, p, 8);
     return p + 8;
@@ -11269,7 +12049,8 @@ static const uint8_t *fv__next_string(const uint8_t *p, uint64_t *n) {
 static int fv__meta_array(fv_ctx *c, const fv_weights *w, const char *key, uint32_t type, fv_meta *m) {
     for (int i = 0; i < fv_weights_meta_count(w); i++)
         if (fv_weights_meta_at(w, i, m) && !strcmp(m->key, key) && m->data && m->type == type) return 1;
-    return fv_fail(c, FV_EUSAGE, "%s holds no tokenizer that we read: it has no array %s", fv_weights_path(w), key);
+    return fv_fail(c, FV_EUSAGE, "%s holds no tokenizer that we read: it has no array %s", fv_weights_path(w),
+                   key);
 }
 
 /* a token as it is written -> its bytes; what is not written in bytes' characters is kept as it is */
@@ -11291,7 +12072,8 @@ static int fv__tokens_load(fv_ctx *c, fv_tokenizer *t, const fv_weights *w, cons
     t->count = (int32_t)m->count;
     for (t->mask = 1024; t->mask < 2 * m->count; t->mask *= 2)
         ;
-    t->start = (size_t *)fv_alloc(c, (size_t)(m->count + 1) * sizeof *t->start), t->bytes = (char *)fv_alloc(c, (size_t)total + 1);
+    t->start = (size_t *)fv_alloc(c, (size_t)(m->count + 1) * sizeof *t->start),
+    t->bytes = (char *)fv_alloc(c, (size_t)total + 1);
     t->slot = (int32_t *)fv_alloc(c, (size_t)t->mask-- * sizeof *t->slot);
     if (c->status) return 0;
     p = m->data;
@@ -11299,7 +12081,8 @@ static int fv__tokens_load(fv_ctx *c, fv_tokenizer *t, const fv_weights *w, cons
         p = fv__next_string(p, &n);
         size_t len = fv__token_bytes(t, (const char *)p, (size_t)n, t->bytes + t->start[i]);
         t->start[i + 1] = t->start[i] + len;
-        if (fv__token_find(t, t->bytes + t->start[i], len) >= 0) continue; /* the first of two that are written alike */
+        /* the first of two that are written alike */
+        if (fv__token_find(t, t->bytes + t->start[i], len) >= 0) continue;
         uint64_t at = fv__hash_bytes(t->bytes + t->start[i], len) & t->mask;
         while (t->slot[at]) at = (at + 1) & t->mask;
         t->slot[at] = i + 1;
@@ -11308,7 +12091,10 @@ static int fv__tokens_load(fv_ctx *c, fv_tokenizer *t, const fv_weights *w, cons
         char one = (char)b;
         t->byte_id[b] = fv__token_find(t, &one, 1);
     }
-    if (t->byte_id[(uint8_t)'e'] < 0) return fv_fail(c, FV_EUSAGE, "%s: the tokenizer has no token for the byte \"e\": it is not byte-level", fv_weights_path(w));
+    if (t->byte_id[(uint8_t)'e'] < 0)
+        return fv_fail(c, FV_EUSAGE,
+                       "%s: the tokenizer has no token for the byte \"e\": it is not byte-level",
+                       fv_weights_path(w));
     return 1;
 }
 
@@ -11330,13 +12116,20 @@ static int fv__merges_load(fv_ctx *c, fv_tokenizer *t, const fv_weights *w, cons
     for (uint64_t i = 0; i < m->count; i++, p += n) {
         p = fv__next_string(p, &n);
         const char *s = (const char *)p, *space = n ? (const char *)memchr(s + 1, ' ', (size_t)n - 1) : NULL;
-        if (!space) return fv_fail(c, FV_EFORMAT, "%s: tokenizer.ggml.merges[%llu] is no pair", fv_weights_path(w), (unsigned long long)i);
-        size_t left = fv__token_bytes(t, s, (size_t)(space - s), both), right = fv__token_bytes(t, space + 1, (size_t)(n - 1) - (size_t)(space - s), both + left);
-        int32_t a = fv__token_find(t, both, left), b = fv__token_find(t, both + left, right), id = fv__token_find(t, both, left + right);
-        if (a < 0 || b < 0 || id < 0) return fv_fail(c, FV_EFORMAT, "%s: tokenizer.ggml.merges[%llu] names a token that is not there", fv_weights_path(w), (unsigned long long)i);
+        if (!space)
+            return fv_fail(c, FV_EFORMAT, "%s: tokenizer.ggml.merges[%llu] is no pair", fv_weights_path(w),
+                           (unsigned long long)i);
+        size_t left = fv__token_bytes(t, s, (size_t)(space - s), both),
+               right = fv__token_bytes(t, space + 1, (size_t)(n - 1) - (size_t)(space - s), both + left);
+        int32_t a = fv__token_find(t, both, left), b = fv__token_find(t, both + left, right),
+                id = fv__token_find(t, both, left + right);
+        if (a < 0 || b < 0 || id < 0)
+            return fv_fail(c, FV_EFORMAT, "%s: tokenizer.ggml.merges[%llu] names a token that is not there",
+                           fv_weights_path(w), (unsigned long long)i);
         uint64_t key = (uint64_t)(uint32_t)a << 32 | (uint32_t)b, at = fv__pair_hash(key) & t->merge_mask;
         while (t->merge[at].rank >= 0 && t->merge[at].key != key) at = (at + 1) & t->merge_mask;
-        if (t->merge[at].rank < 0) t->merge[at].key = key, t->merge[at].id = id, t->merge[at].rank = (int32_t)i;
+        if (t->merge[at].rank < 0)
+            t->merge[at].key = key, t->merge[at].id = id, t->merge[at].rank = (int32_t)i;
     }
     fv_free(c, both);
     return 1;
@@ -11345,9 +12138,12 @@ static int fv__merges_load(fv_ctx *c, fv_tokenizer *t, const fv_weights *w, cons
 FV_DEF fv_tokenizer *fv_tokenizer_create(fv_ctx *c, const fv_weights *w) {
     if (c->status || !w) return NULL;
     fv_meta tokens, merges;
-    if (!fv__meta_array(c, w, "tokenizer.ggml.tokens", 8, &tokens) || !fv__meta_array(c, w, "tokenizer.ggml.merges", 8, &merges)) return NULL;
+    if (!fv__meta_array(c, w, "tokenizer.ggml.tokens", 8, &tokens) ||
+        !fv__meta_array(c, w, "tokenizer.ggml.merges", 8, &merges))
+        return NULL;
     if (tokens.count > 1 << 24 || merges.count > 1 << 24 || !tokens.count) {
-        fv_fail(c, FV_EFORMAT, "%s: a tokenizer of %llu tokens", fv_weights_path(w), (unsigned long long)tokens.count);
+        fv_fail(c, FV_EFORMAT, "%s: a tokenizer of %llu tokens", fv_weights_path(w),
+                (unsigned long long)tokens.count);
         return NULL;
     }
     fv_tokenizer *t = (fv_tokenizer *)fv_alloc(c, sizeof *t);
@@ -11356,7 +12152,10 @@ FV_DEF fv_tokenizer *fv_tokenizer_create(fv_ctx *c, const fv_weights *w) {
     for (int b = 0; b < 256; b++) t->byte_of[fv__byte_char(b)] = (int16_t)b;
     for (int b = 0; b < 128; b++) {
         int letter = (b >= 'a' && b <= 'z') || (b >= 'A' && b <= 'Z'), digit = b >= '0' && b <= '9';
-        t->ascii[b] = (uint8_t)(letter ? FV__LETTER : digit ? FV__NUMERAL : b == ' ' || (b >= 9 && b <= 13) ? FV__BLANK : FV__OTHER);
+        t->ascii[b] = (uint8_t)(letter                            ? FV__LETTER
+                                : digit                           ? FV__NUMERAL
+                                : b == ' ' || (b >= 9 && b <= 13) ? FV__BLANK
+                                                                  : FV__OTHER);
     }
     if (fv__tokens_load(c, t, w, &tokens) && fv__merges_load(c, t, w, &merges)) return t;
     fv_tokenizer_destroy(c, t);
@@ -11398,10 +12197,17 @@ static size_t fv__word_end(const fv_tokenizer *t, const char *s, size_t n) {
     return at;
 }
 
-/* ---- byte pairs: the neighbours of the lowest rank become one, until none are a pair; a heap keeps a long word from costing n*n ---- */
-typedef struct fv__bpe { int32_t *id, *next, *before; fv__candidate *heap; int64_t size; } fv__bpe;
+/* ---- byte pairs: the neighbours of the lowest rank become one, until none are a pair; a heap keeps a long
+ * word from costing n*n ---- */
+typedef struct fv__bpe {
+    int32_t *id, *next, *before;
+    fv__candidate *heap;
+    int64_t size;
+} fv__bpe;
 
-static int fv__sooner(const fv__candidate *a, const fv__candidate *b) { return a->rank < b->rank || (a->rank == b->rank && a->at < b->at); }
+static int fv__sooner(const fv__candidate *a, const fv__candidate *b) {
+    return a->rank < b->rank || (a->rank == b->rank && a->at < b->at);
+}
 static void fv__candidate_add(const fv_tokenizer *t, fv__bpe *b, int32_t at) {
     fv__candidate one;
     int32_t right = at < 0 ? -1 : b->next[at];
@@ -11426,8 +12232,10 @@ static fv__candidate fv__candidate_take(fv__bpe *b) {
 static int fv__bpe_word(const fv_tokenizer *t, fv__bpe *b, const char *s, int32_t n) {
     int32_t used = 0;
     b->size = 0;
-    for (int32_t i = 0; i < n; i++) /* a byte that has no token is left out, as the reference tokenizer does */
-        if ((b->id[used] = t->byte_id[(uint8_t)s[i]]) >= 0) b->next[used] = used + 1, b->before[used] = used - 1, used++;
+    /* a byte that has no token is left out, as the reference tokenizer does */
+    for (int32_t i = 0; i < n; i++)
+        if ((b->id[used] = t->byte_id[(uint8_t)s[i]]) >= 0)
+            b->next[used] = used + 1, b->before[used] = used - 1, used++;
     if (!used) return 0;
     b->next[used - 1] = -1;
     n = used;
@@ -11444,17 +12252,21 @@ static int fv__bpe_word(const fv_tokenizer *t, fv__bpe *b, const char *s, int32_
     return 1;
 }
 
-FV_DEF int64_t fv_tokenizer_encode(fv_ctx *c, const fv_tokenizer *t, const char *text, size_t n, int32_t *ids, int64_t most) {
+FV_DEF int64_t fv_tokenizer_encode(fv_ctx *c, const fv_tokenizer *t, const char *text, size_t n, int32_t *ids,
+                                   int64_t most) {
     size_t longest = 0;
     int64_t count = 0;
     fv__bpe b;
     if (c->status || !t) return -1;
-    for (size_t at = 0, len; at < n; at += len) len = fv__word_end(t, text + at, n - at), longest = FV__MAX(longest, len);
+    for (size_t at = 0, len; at < n; at += len)
+        len = fv__word_end(t, text + at, n - at), longest = FV__MAX(longest, len);
     if (longest > 1u << 30) return fv_fail(c, FV_EUSAGE, "a word of more than a gigabyte"), -1;
     fv__span *s = fv__host_alloc(c, (longest + 1) * (3 * sizeof(int32_t) + 3 * sizeof(fv__candidate)));
     if (!s) return -1;
-    b.heap = (fv__candidate *)(void *)s->data; /* a word of n has n-1 pairs, and each merge makes at most two */
-    b.id = (int32_t *)(void *)(b.heap + 3 * (longest + 1)), b.next = b.id + longest + 1, b.before = b.next + longest + 1;
+    /* a word of n has n-1 pairs, and each merge makes at most two */
+    b.heap = (fv__candidate *)(void *)s->data;
+    b.id = (int32_t *)(void *)(b.heap + 3 * (longest + 1)), b.next = b.id + longest + 1,
+    b.before = b.next + longest + 1;
     for (size_t at = 0, len; at < n; at += len) {
         len = fv__word_end(t, text + at, n - at);
         if (!fv__bpe_word(t, &b, text + at, (int32_t)len)) continue;
@@ -11465,7 +12277,8 @@ FV_DEF int64_t fv_tokenizer_encode(fv_ctx *c, const fv_tokenizer *t, const char 
     return count;
 }
 
-FV_DEF int64_t fv_tokenizer_decode(const fv_tokenizer *t, const int32_t *ids, int64_t n, char *text, int64_t most) {
+FV_DEF int64_t fv_tokenizer_decode(const fv_tokenizer *t, const int32_t *ids, int64_t n, char *text,
+                                   int64_t most) {
     int64_t used = 0;
     for (int64_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= t->count) return -1;
@@ -11478,7 +12291,8 @@ FV_DEF int64_t fv_tokenizer_decode(const fv_tokenizer *t, const int32_t *ids, in
 /* ======================================================================================================
  * >>image (implementation)
  * ====================================================================================================== */
-/* ---- resampling: each output number is a weighted sum of some consecutive input numbers along one axis ---- */
+/* ---- resampling: each output number is a weighted sum of some consecutive input numbers along one axis
+ * ---- */
 typedef struct fv__taps {
     int count, most;        /* outputs; the most inputs that one of them takes */
     int32_t *first, *width; /* [count]: the inputs of output i are first[i] .. first[i]+width[i]-1 */
@@ -11491,7 +12305,9 @@ enum { FV__TAP_BITS = 32 - 8 - 2, FV__MAX_SIDE = 65535 };
 
 static double fv__filter_reach(fv_filter f) { return f == FV_BILINEAR ? 1 : f == FV_LANCZOS ? 3 : 2; }
 
-static double fv__sinc(double x) { return x == 0 ? 1 : sin(x * 3.14159265358979323846) / (x * 3.14159265358979323846); }
+static double fv__sinc(double x) {
+    return x == 0 ? 1 : sin(x * 3.14159265358979323846) / (x * 3.14159265358979323846);
+}
 
 static double fv__filter_at(fv_filter f, double x) {
     x = fabs(x);
@@ -11502,7 +12318,8 @@ static double fv__filter_at(fv_filter f, double x) {
     return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
 }
 
-/* Where `in` numbers become `full`, the filter is in/full times as wide, but never narrower than on the input's own grid. */
+/* Where `in` numbers become `full`, the filter is in/full times as wide, but never narrower than on the
+ * input's own grid. */
 static int fv__taps_most(int in, int full, fv_filter f) {
     return 2 * (int)ceil(fv__filter_reach(f) * FV__MAX((double)in / full, 1.0)) + 1;
 }
@@ -11510,9 +12327,12 @@ static size_t fv__taps_size(int in, int full, int count, fv_filter f) {
     return FV__ROUND_UP((size_t)count * (size_t)(2 + fv__taps_most(in, full, f)) * 4, (size_t)64);
 }
 
-/* Outputs from .. from+count-1 of `in` numbers becoming `full`. memory: fv__taps_size bytes; returns its end. */
-static void *fv__taps_make(fv__taps *t, void *memory, int in, int full, int from, int count, fv_filter f, int fixed) {
-    double scale = (double)in / full, wide = FV__MAX(scale, 1.0), reach = fv__filter_reach(f) * wide, narrow = 1 / wide;
+/* Outputs from .. from+count-1 of `in` numbers becoming `full`. memory: fv__taps_size bytes; returns its
+ * end. */
+static void *fv__taps_make(fv__taps *t, void *memory, int in, int full, int from, int count, fv_filter f,
+                           int fixed) {
+    double scale = (double)in / full, wide = FV__MAX(scale, 1.0), reach = fv__filter_reach(f) * wide,
+           narrow = 1 / wide;
     t->count = count, t->most = fv__taps_most(in, full, f);
     t->first = (int32_t *)memory, t->width = t->first + count;
     t->fixed = fixed ? t->width + count : NULL;
@@ -11524,7 +12344,9 @@ static void *fv__taps_make(fv__taps *t, void *memory, int in, int full, int from
         double norm = sum != 0 ? 1 / sum : 1; /* at the edges part of the filter is cut off */
         for (int k = 0; k < n; k++) {
             double v = fv__filter_at(f, (k + lo - center + 0.5) * narrow) * norm;
-            if (fixed) t->fixed[(size_t)i * (size_t)t->most + (size_t)k] = (int32_t)(v * (1 << FV__TAP_BITS) + (v < 0 ? -0.5 : 0.5));
+            if (fixed)
+                t->fixed[(size_t)i * (size_t)t->most + (size_t)k] =
+                    (int32_t)(v * (1 << FV__TAP_BITS) + (v < 0 ? -0.5 : 0.5));
             else t->real[(size_t)i * (size_t)t->most + (size_t)k] = (float)v;
         }
         t->first[i] = lo, t->width[i] = n;
@@ -11541,7 +12363,8 @@ static inline void fv__across_u8(const fv__taps *t, const uint8_t *src, uint8_t 
     for (int i = 0; i < t->count; i++, dst += channels) {
         const uint8_t *p = src + (size_t)t->first[i] * (size_t)channels;
         const int32_t *weight = t->fixed + (size_t)i * (size_t)t->most;
-        int32_t sum[4] = {1 << (FV__TAP_BITS - 1), 1 << (FV__TAP_BITS - 1), 1 << (FV__TAP_BITS - 1), 1 << (FV__TAP_BITS - 1)};
+        int32_t sum[4] = {1 << (FV__TAP_BITS - 1), 1 << (FV__TAP_BITS - 1), 1 << (FV__TAP_BITS - 1),
+                          1 << (FV__TAP_BITS - 1)};
         for (int k = 0; k < t->width[i]; k++, p += channels)
             for (int q = 0; q < channels; q++) sum[q] += weight[k] * p[q];
         for (int q = 0; q < channels; q++) dst[q] = fv__tap_round(sum[q]);
@@ -11554,7 +12377,8 @@ static void fv__across_row_u8(const fv__taps *t, const uint8_t *src, uint8_t *ds
 }
 
 /* output row i from rows of `row` bytes, `stride` apart; 64 at a time, a count that compilers vectorise */
-static void fv__down_row_u8(const fv__taps *t, int i, const uint8_t *src, size_t stride, size_t row, uint8_t *dst) {
+static void fv__down_row_u8(const fv__taps *t, int i, const uint8_t *src, size_t stride, size_t row,
+                            uint8_t *dst) {
     const uint8_t *top = src + (size_t)t->first[i] * stride;
     const int32_t *weight = t->fixed + (size_t)i * (size_t)t->most;
     for (size_t at = 0; at < row; at += 64) {
@@ -11572,37 +12396,49 @@ static void fv__down_row_u8(const fv__taps *t, int i, const uint8_t *src, size_t
     }
 }
 
-/* A picture that is to be full_h x full_w, and the rectangle of it that is wanted; outside of the picture it is black. */
-typedef struct fv__window { int full_h, full_w, top, left, h, w; } fv__window;
+/* A picture that is to be full_h x full_w, and the rectangle of it that is wanted; outside of the picture it
+ * is black. */
+typedef struct fv__window {
+    int full_h, full_w, top, left, h, w;
+} fv__window;
 
 static size_t fv__window_scratch(int h, int w, int channels, const fv__window *v, fv_filter f) {
     size_t middle = FV__MAX((size_t)h * (size_t)v->w, (size_t)w) * (size_t)channels;
-    return fv__taps_size(w, v->full_w, v->w, f) + fv__taps_size(h, v->full_h, v->h, f) + FV__ROUND_UP(middle, (size_t)64);
+    return fv__taps_size(w, v->full_w, v->w, f) + fv__taps_size(h, v->full_h, v->h, f) +
+           FV__ROUND_UP(middle, (size_t)64);
 }
 
-/* Makes the first input number 0; returns how many inputs the outputs take together, and where they began in *from. */
+/* Makes the first input number 0; returns how many inputs the outputs take together, and where they began in
+ * *from. */
 static int fv__taps_shift(fv__taps *t, int *from) {
     int lo = *from = t->first[0];
     for (int i = 0; i < t->count; i++) t->first[i] -= lo;
     return t->first[t->count - 1] + t->width[t->count - 1];
 }
 
-/* src [h,w,channels] with rows `stride` bytes apart -> dst [v->h,v->w,channels], as resizing all of it and cropping then.
- * Either pass rounds to 8 bits, so their order shows: columns are reduced first, unless the height shrinks by more than
- * twice as many pixels as the width (Pillow's choice since 13; before, always columns first). */
-static void fv__resize_window(const uint8_t *src, size_t stride, int h, int w, int channels, const fv__window *v, uint8_t *dst,
-                              fv_filter f, void *scratch) {
-    int y0 = FV__MAX(0, -v->top), rows = FV__MIN(v->h, v->full_h - v->top) - y0; /* the part inside of the picture */
+/* src [h,w,channels] with rows `stride` bytes apart -> dst [v->h,v->w,channels], as resizing all of it and
+ * cropping then. Either pass rounds to 8 bits, so their order shows: columns are reduced first, unless the
+ * height shrinks by more than twice as many pixels as the width (Pillow's choice since 13; before, always
+ * columns first). */
+static void fv__resize_window(const uint8_t *src, size_t stride, int h, int w, int channels,
+                              const fv__window *v, uint8_t *dst, fv_filter f, void *scratch) {
+    /* the part inside of the picture */
+    int y0 = FV__MAX(0, -v->top), rows = FV__MIN(v->h, v->full_h - v->top) - y0;
     int x0 = FV__MAX(0, -v->left), columns = FV__MIN(v->w, v->full_w - v->left) - x0;
     size_t ch = (size_t)channels, dst_row = (size_t)v->w * ch;
     if (rows < v->h || columns < v->w) memset(dst, 0, (size_t)v->h * dst_row);
     if (rows < 1 || columns < 1) return;
-    int wide = v->full_w != w, high = v->full_h != h, rows_first = v->full_h < h && h - v->full_h > 2 * (w - v->full_w);
-    int sx = v->left + x0, sy = v->top + y0, sw = columns, sh = rows; /* the part of the source that it takes */
+    int wide = v->full_w != w, high = v->full_h != h,
+        rows_first = v->full_h < h && h - v->full_h > 2 * (w - v->full_w);
+    /* the part of the source that it takes */
+    int sx = v->left + x0, sy = v->top + y0, sw = columns, sh = rows;
     fv__taps across, down;
     void *rest = scratch;
-    if (wide) rest = fv__taps_make(&across, rest, w, v->full_w, sx, columns, f, 1), sw = fv__taps_shift(&across, &sx);
-    if (high) rest = fv__taps_make(&down, rest, h, v->full_h, sy, rows, f, 1), sh = fv__taps_shift(&down, &sy);
+    if (wide)
+        rest = fv__taps_make(&across, rest, w, v->full_w, sx, columns, f, 1),
+        sw = fv__taps_shift(&across, &sx);
+    if (high)
+        rest = fv__taps_make(&down, rest, h, v->full_h, sy, rows, f, 1), sh = fv__taps_shift(&down, &sy);
     uint8_t *middle = (uint8_t *)rest;
     src += (size_t)sy * stride + (size_t)sx * ch;
     dst += (size_t)y0 * dst_row + (size_t)x0 * ch;
@@ -11620,24 +12456,29 @@ static void fv__resize_window(const uint8_t *src, size_t stride, int h, int w, i
         if (wide) fv__across_row_u8(&across, src + (size_t)y * stride, out, channels);
         else memcpy(out, src + (size_t)y * stride, row);
     }
-    for (int i = 0; high && i < rows; i++) fv__down_row_u8(&down, i, middle, row, row, dst + (size_t)i * dst_row);
+    for (int i = 0; high && i < rows; i++)
+        fv__down_row_u8(&down, i, middle, row, row, dst + (size_t)i * dst_row);
 }
 
 static int fv__picture_fits(fv_ctx *c, const char *what, int h, int w, int channels) {
-    if (h >= 1 && w >= 1 && h <= FV__MAX_SIDE && w <= FV__MAX_SIDE && channels >= 1 && channels <= 4) return 1;
-    return fv_fail(c, FV_ESHAPE, "%s: a picture of %dx%d with %d channels; sides of 1 to %d and 1 to 4 channels are possible", what, h, w,
-                   channels, FV__MAX_SIDE);
+    if (h >= 1 && w >= 1 && h <= FV__MAX_SIDE && w <= FV__MAX_SIDE && channels >= 1 && channels <= 4)
+        return 1;
+    return fv_fail(
+        c, FV_ESHAPE,
+        "%s: a picture of %dx%d with %d channels; sides of 1 to %d and 1 to 4 channels are possible", what, h,
+        w, channels, FV__MAX_SIDE);
 }
 static int fv__filter_fits(fv_ctx *c, const char *what, fv_filter f) {
     if ((int)f >= 0 && (int)f <= (int)FV_LANCZOS) return 1;
     return fv_fail(c, FV_EUSAGE, "%s: there is no filter number %d", what, (int)f);
 }
 
-FV_DEF int fv_image_resize(fv_ctx *c, const uint8_t *src, int h, int w, int channels, uint8_t *dst, int dh, int dw,
-                           fv_filter filter) {
+FV_DEF int fv_image_resize(fv_ctx *c, const uint8_t *src, int h, int w, int channels, uint8_t *dst, int dh,
+                           int dw, fv_filter filter) {
     fv__window v = {dh, dw, 0, 0, dh, dw};
     if (fv_error(c) || !fv__picture_fits(c, "fv_image_resize", h, w, channels) ||
-        !fv__picture_fits(c, "fv_image_resize", dh, dw, channels) || !fv__filter_fits(c, "fv_image_resize", filter))
+        !fv__picture_fits(c, "fv_image_resize", dh, dw, channels) ||
+        !fv__filter_fits(c, "fv_image_resize", filter))
         return 0;
     void *scratch = fv__alloc_dirty(c, fv__window_scratch(h, w, channels, &v, filter));
     if (!scratch) return 0;
@@ -11647,10 +12488,12 @@ FV_DEF int fv_image_resize(fv_ctx *c, const uint8_t *src, int h, int w, int chan
 }
 
 /* f32 along the middle axis: [outer,in,inner] -> [outer,count,inner] */
-static void fv__resample_axis(const fv__taps *t, const float *src, float *dst, size_t outer, size_t in, size_t inner) {
+static void fv__resample_axis(const fv__taps *t, const float *src, float *dst, size_t outer, size_t in,
+                              size_t inner) {
     for (size_t o = 0; o < outer; o++, src += in * inner)
         for (int i = 0; i < t->count; i++, dst += inner) {
-            const float *weight = t->real + (size_t)i * (size_t)t->most, *p = src + (size_t)t->first[i] * inner;
+            const float *weight = t->real + (size_t)i * (size_t)t->most,
+                        *p = src + (size_t)t->first[i] * inner;
             for (size_t j = 0; j < inner; j++) dst[j] = 0;
             for (int k = 0; k < t->width[i]; k++)
                 for (size_t j = 0; j < inner; j++) dst[j] += weight[k] * p[(size_t)k * inner + j];
@@ -11658,9 +12501,10 @@ static void fv__resample_axis(const fv__taps *t, const float *src, float *dst, s
 }
 
 /* [planes,h,w,depth] -> [planes,dh,dw,depth], columns before rows */
-static int fv__resize_f32(fv_ctx *c, const float *src, int planes, int h, int w, int depth, float *dst, int dh, int dw,
-                          fv_filter f) {
-    size_t tw = fv__taps_size(w, dw, dw, f), th = fv__taps_size(h, dh, dh, f), np = (size_t)planes, nd = (size_t)depth;
+static int fv__resize_f32(fv_ctx *c, const float *src, int planes, int h, int w, int depth, float *dst,
+                          int dh, int dw, fv_filter f) {
+    size_t tw = fv__taps_size(w, dw, dw, f), th = fv__taps_size(h, dh, dh, f), np = (size_t)planes,
+           nd = (size_t)depth;
     char *scratch = (char *)fv__alloc_dirty(c, tw + th + np * (size_t)h * (size_t)dw * nd * sizeof(float));
     fv__taps across, down;
     if (!scratch) return 0;
@@ -11672,17 +12516,18 @@ static int fv__resize_f32(fv_ctx *c, const float *src, int planes, int h, int w,
     return 1;
 }
 
-FV_DEF int fv_image_resize_f32(fv_ctx *c, const float *src, int planes, int h, int w, float *dst, int dh, int dw,
-                               fv_filter filter) {
-    if (fv_error(c) || !fv__picture_fits(c, "fv_image_resize_f32", h, w, 1) || !fv__picture_fits(c, "fv_image_resize_f32", dh, dw, 1) ||
+FV_DEF int fv_image_resize_f32(fv_ctx *c, const float *src, int planes, int h, int w, float *dst, int dh,
+                               int dw, fv_filter filter) {
+    if (fv_error(c) || !fv__picture_fits(c, "fv_image_resize_f32", h, w, 1) ||
+        !fv__picture_fits(c, "fv_image_resize_f32", dh, dw, 1) ||
         !fv__filter_fits(c, "fv_image_resize_f32", filter))
         return 0;
     if (planes < 1) return fv_fail(c, FV_ESHAPE, "fv_image_resize_f32: %d planes", planes);
     return fv__resize_f32(c, src, planes, h, w, 1, dst, dh, dw, filter);
 }
 
-FV_DEF int fv_resample_pos_embed(fv_ctx *c, const float *src, int prefix_tokens, int gh, int gw, int dim, float *dst, int dh,
-                                 int dw) {
+FV_DEF int fv_resample_pos_embed(fv_ctx *c, const float *src, int prefix_tokens, int gh, int gw, int dim,
+                                 float *dst, int dh, int dw) {
     if (fv_error(c)) return 0;
     if (prefix_tokens < 0 || dim < 1 || !fv__picture_fits(c, "fv_resample_pos_embed", gh, gw, 1) ||
         !fv__picture_fits(c, "fv_resample_pos_embed", dh, dw, 1))
@@ -11697,14 +12542,16 @@ FV_DEF int fv_resample_pos_embed(fv_ctx *c, const float *src, int prefix_tokens,
 }
 
 /* ---- cropping and normalisation ---- */
-/* Where a crop begins so that it is in the middle: an odd rest is halved to even; negative where the picture is smaller. */
+/* Where a crop begins so that it is in the middle: an odd rest is halved to even; negative where the picture
+ * is smaller. */
 static int fv__center(int whole, int part) {
     int rest = whole - part;
     if (rest < 0) return -(-rest / 2);
     return rest / 2 + (rest & 1 & (rest / 2));
 }
 
-FV_DEF int fv_image_center_crop(fv_ctx *c, const uint8_t *src, int h, int w, int channels, uint8_t *dst, int dh, int dw) {
+FV_DEF int fv_image_center_crop(fv_ctx *c, const uint8_t *src, int h, int w, int channels, uint8_t *dst,
+                                int dh, int dw) {
     if (fv_error(c) || !fv__picture_fits(c, "fv_image_center_crop", h, w, channels) ||
         !fv__picture_fits(c, "fv_image_center_crop", dh, dw, channels))
         return 0;
@@ -11714,8 +12561,8 @@ FV_DEF int fv_image_center_crop(fv_ctx *c, const uint8_t *src, int h, int w, int
 }
 
 /* u8 [h,w,channels] -> f32 [out,h,w]; out is channels, or 3 equal ones of the first */
-static void fv__normalise(const uint8_t *src, int h, int w, int channels, int out, int mirror, const float *mean, const float *std,
-                          float *dst) {
+static void fv__normalise(const uint8_t *src, int h, int w, int channels, int out, int mirror,
+                          const float *mean, const float *std, float *dst) {
     for (int q = 0; q < out; q++) {
         float m = mean ? mean[q] : 0.5f, s = std ? std[q] : 0.5f;
         for (int y = 0; y < h; y++, dst += w) {
@@ -11728,13 +12575,15 @@ static void fv__normalise(const uint8_t *src, int h, int w, int channels, int ou
     }
 }
 
-FV_DEF void fv_image_to_float(const uint8_t *src, int h, int w, int channels, const float *mean, const float *std,
-                              float *dst) {
+FV_DEF void fv_image_to_float(const uint8_t *src, int h, int w, int channels, const float *mean,
+                              const float *std, float *dst) {
     fv__normalise(src, h, w, channels, channels, 0, mean, std, dst);
 }
 
 /* ITU-R 601 luma in 16-bit fixed point, as Pillow's mode L */
-static inline int fv__luma(const uint8_t *p) { return (int)((19595u * p[0] + 38470u * p[1] + 7471u * p[2] + 0x8000u) >> 16); }
+static inline int fv__luma(const uint8_t *p) {
+    return (int)((19595u * p[0] + 38470u * p[1] + 7471u * p[2] + 0x8000u) >> 16);
+}
 
 /* fewer channels in place, when the network wants fewer; returns how many there are now */
 static int fv__drop_channels(uint8_t *p, int pixels, int channels, int out) {
@@ -11753,12 +12602,14 @@ static float fv__or(float v, float otherwise) { return v > 0 ? v : v < 0 ? 0.0f 
 /* a + (b-a) u; every range of the augmentation draws one number */
 static double fv__between(fv_rng *r, double a, double b) { return a + (b - a) * (double)fv_rng_uniform(r); }
 
-/* u8 pixels [n,channels] towards or away from `other` (one number, or each pixel's own luma where it is negative) */
+/* u8 pixels [n,channels] towards or away from `other` (one number, or each pixel's own luma where it is
+ * negative) */
 static void fv__blend(uint8_t *p, int n, int channels, int other, float factor) {
     for (int i = 0; i < n; i++, p += channels) {
         int from = other >= 0 ? other : channels == 3 ? fv__luma(p) : p[0];
         for (int q = 0; q < channels; q++) {
-            float step = (float)((double)factor * (p[q] - from)), v = (float)from + step; /* two roundings, as Pillow's floats */
+            /* two roundings, as Pillow's floats */
+            float step = (float)((double)factor * (p[q] - from)), v = (float)from + step;
             p[q] = v <= 0 ? 0 : v >= 255 ? 255 : (uint8_t)v;
         }
     }
@@ -11772,7 +12623,8 @@ static void fv__jitter(const fv_augment_desc *d, fv_rng *r, uint8_t *p, int n, i
     if (!(amount[0] > 0 || amount[1] > 0 || amount[2] > 0)) return;
     fv_rng_shuffle(r, order, 3);
     for (int i = 0; i < 3; i++)
-        factor[i] = amount[i] > 0 ? fv__between(r, FV__MAX(0.0, 1 - (double)amount[i]), 1 + (double)amount[i]) : 1;
+        factor[i] =
+            amount[i] > 0 ? fv__between(r, FV__MAX(0.0, 1 - (double)amount[i]), 1 + (double)amount[i]) : 1;
     for (int i = 0; i < 3; i++) {
         int what = order[i], other = what == 0 ? 0 : -1;
         if (!(amount[what] > 0)) continue;
@@ -11785,13 +12637,15 @@ static void fv__jitter(const fv_augment_desc *d, fv_rng *r, uint8_t *p, int n, i
     }
 }
 
-/* The rectangle of a random resized crop, {top, left, height, width}; after ten misses the middle, as near to the wanted ratios
- * as the picture allows. */
+/* The rectangle of a random resized crop, {top, left, height, width}; after ten misses the middle, as near to
+ * the wanted ratios as the picture allows. */
 static void fv__random_crop(const fv_augment_desc *d, fv_rng *r, int h, int w, int box[4]) {
-    double lo = d->ratio[0] > 0 ? (double)d->ratio[0] : 3.0 / 4, hi = d->ratio[1] > 0 ? (double)d->ratio[1] : 4.0 / 3;
+    double lo = d->ratio[0] > 0 ? (double)d->ratio[0] : 3.0 / 4,
+           hi = d->ratio[1] > 0 ? (double)d->ratio[1] : 4.0 / 3;
     double area = (double)h * w, largest = d->scale[1] > 0 ? (double)d->scale[1] : 1.0;
     for (int attempt = 0; attempt < 10; attempt++) {
-        double target = fv__between(r, (double)d->scale[0], largest) * area, aspect = exp(fv__between(r, log(lo), log(hi)));
+        double target = fv__between(r, (double)d->scale[0], largest) * area,
+               aspect = exp(fv__between(r, log(lo), log(hi)));
         double cw = rint(sqrt(target * aspect)), ch = rint(sqrt(target / aspect));
         if (!(cw >= 1 && cw <= w && ch >= 1 && ch <= h)) continue;
         box[2] = (int)ch, box[3] = (int)cw;
@@ -11808,15 +12662,18 @@ static void fv__random_crop(const fv_augment_desc *d, fv_rng *r, int h, int w, i
 static void fv__erase(const fv_augment_desc *d, fv_rng *r, float *x, int channels, int size) {
     if (!(d->erase > 0) || !(fv_rng_uniform(r) < d->erase)) return;
     double lo = d->erase_area[0] > 0 ? (double)d->erase_area[0] : d->erase_area[0] < 0 ? 0 : 0.02;
-    double hi = d->erase_area[1] > 0 ? (double)d->erase_area[1] : 1.0 / 3, least = d->erase_ratio > 0 ? (double)d->erase_ratio : 0.3;
+    double hi = d->erase_area[1] > 0 ? (double)d->erase_area[1] : 1.0 / 3,
+           least = d->erase_ratio > 0 ? (double)d->erase_ratio : 0.3;
     int h = 0, w = 0;
     for (int attempt = 0; attempt < 10; attempt++, h = w = 0) {
-        double target = fv__between(r, lo, hi) * size * size, aspect = exp(fv__between(r, log(least), log(1 / least)));
+        double target = fv__between(r, lo, hi) * size * size,
+               aspect = exp(fv__between(r, log(least), log(1 / least)));
         double eh = rint(sqrt(target * aspect)), ew = rint(sqrt(target / aspect));
         h = eh < size ? (int)eh : size, w = ew < size ? (int)ew : size;
         if (h < size && w < size) break;
     }
-    int top = (int)fv_rng_below(r, (uint32_t)(size - h + 1)), left = (int)fv_rng_below(r, (uint32_t)(size - w + 1));
+    int top = (int)fv_rng_below(r, (uint32_t)(size - h + 1)),
+        left = (int)fv_rng_below(r, (uint32_t)(size - w + 1));
     for (int q = 0; q < channels; q++) {
         float value = d->erase_mode == FV_ERASE_COLOR ? fv_rng_normal(r) : 0.0f;
         for (int i = 0; i < h; i++) {
@@ -11836,42 +12693,59 @@ static fv__window fv__shorter_side(int h, int w, int shorter, int size) {
 
 static int fv__augment_range(fv_ctx *c, const char *name, float lo, float hi, float least, float most) {
     if (lo >= least && lo <= hi && hi <= most) return 1;
-    return fv_fail(c, FV_EUSAGE, "augmentation: %s from %g to %g; it should rise, and lie between %g and %g", name, (double)lo, (double)hi,
-                   (double)least, (double)most);
+    return fv_fail(c, FV_EUSAGE, "augmentation: %s from %g to %g; it should rise, and lie between %g and %g",
+                   name, (double)lo, (double)hi, (double)least, (double)most);
 }
 
 static int fv__augment_check(fv_ctx *c, const fv_augment_desc *d, int h, int w, int channels) {
-    int out = d->channels > 0 ? d->channels : channels, jitter = d->brightness > 0 || d->contrast > 0 || d->saturation > 0;
+    int out = d->channels > 0 ? d->channels : channels,
+        jitter = d->brightness > 0 || d->contrast > 0 || d->saturation > 0;
     int known = FV__MIN(channels, out), ok = 1;
-    if (!fv__picture_fits(c, "augmentation", h, w, channels) || !fv__filter_fits(c, "augmentation", d->filter)) return 0;
-    if (d->size < 1 || d->size > FV__MAX_SIDE) return fv_fail(c, FV_EUSAGE, "augmentation: size %d; 1 to %d is possible", d->size, FV__MAX_SIDE);
+    if (!fv__picture_fits(c, "augmentation", h, w, channels) ||
+        !fv__filter_fits(c, "augmentation", d->filter))
+        return 0;
+    if (d->size < 1 || d->size > FV__MAX_SIDE)
+        return fv_fail(c, FV_EUSAGE, "augmentation: size %d; 1 to %d is possible", d->size, FV__MAX_SIDE);
     if (out != channels && out != 1 && out != 3)
-        return fv_fail(c, FV_ESHAPE, "augmentation: %d channels cannot be made from pictures with %d", out, channels);
+        return fv_fail(c, FV_ESHAPE, "augmentation: %d channels cannot be made from pictures with %d", out,
+                       channels);
     if (jitter && known != 1 && known != 3)
-        return fv_fail(c, FV_ESHAPE, "augmentation: colour jitter knows pictures with 1 or 3 channels, not %d", known);
+        return fv_fail(c, FV_ESHAPE,
+                       "augmentation: colour jitter knows pictures with 1 or 3 channels, not %d", known);
     for (int q = 0; q < 4; q++)
         if (!(fabsf(d->mean[q]) < 1e6f && fabsf(d->std[q]) < 1e6f) || d->std[q] < 0)
-            return fv_fail(c, FV_EUSAGE, "augmentation: mean %g and std %g of channel %d", (double)d->mean[q], (double)d->std[q], q);
+            return fv_fail(c, FV_EUSAGE, "augmentation: mean %g and std %g of channel %d", (double)d->mean[q],
+                           (double)d->std[q], q);
     if (d->padding > 0 && d->scale[0] > 0)
-        return fv_fail(c, FV_EUSAGE, "augmentation: a random resized crop (scale) and a random crop with padding exclude each other");
-    if (d->padding > FV__MAX_SIDE) return fv_fail(c, FV_EUSAGE, "augmentation: padding of %d pixels", d->padding);
+        return fv_fail(
+            c, FV_EUSAGE,
+            "augmentation: a random resized crop (scale) and a random crop with padding exclude each other");
+    if (d->padding > FV__MAX_SIDE)
+        return fv_fail(c, FV_EUSAGE, "augmentation: padding of %d pixels", d->padding);
     if (d->erase > 0 && (d->erase_mode < FV_ERASE_CONST || d->erase_mode > FV_ERASE_PIXEL))
         return fv_fail(c, FV_EUSAGE, "augmentation: there is no erase_mode %d", (int)d->erase_mode);
     float crop = fv__or(d->crop_pct, 1), erase_ratio = fv__or(d->erase_ratio, 0.3f);
     ok = ok && fv__augment_range(c, "crop_pct", crop, crop, 0.01f, 1);
     if (ok && (double)d->size / (double)crop * FV__MAX(h, w) / FV__MIN(h, w) > 1e9)
-        return fv_fail(c, FV_ESHAPE, "augmentation: a picture of %dx%d is too long for size %d", h, w, d->size);
+        return fv_fail(c, FV_ESHAPE, "augmentation: a picture of %dx%d is too long for size %d", h, w,
+                       d->size);
     if (d->scale[0] > 0) ok = ok && fv__augment_range(c, "scale", d->scale[0], fv__or(d->scale[1], 1), 0, 1);
-    if (d->scale[0] > 0) ok = ok && fv__augment_range(c, "ratio", fv__or(d->ratio[0], 0.75f), fv__or(d->ratio[1], 4.0f / 3), 1e-3f, 1e3f);
-    if (d->erase > 0) ok = ok && fv__augment_range(c, "erase_area", fv__or(d->erase_area[0], 0.02f), fv__or(d->erase_area[1], 1.0f / 3), 0, 1);
+    if (d->scale[0] > 0)
+        ok = ok && fv__augment_range(c, "ratio", fv__or(d->ratio[0], 0.75f), fv__or(d->ratio[1], 4.0f / 3),
+                                     1e-3f, 1e3f);
+    if (d->erase > 0)
+        ok = ok && fv__augment_range(c, "erase_area", fv__or(d->erase_area[0], 0.02f),
+                                     fv__or(d->erase_area[1], 1.0f / 3), 0, 1);
     ok = ok && fv__augment_range(c, "erase_ratio", erase_ratio, 1, 1e-3f, 1);
-    ok = ok && fv__augment_range(c, "hflip", fv__or(d->hflip, 0), 1, 0, 1) && fv__augment_range(c, "erase", fv__or(d->erase, 0), 1, 0, 1);
+    ok = ok && fv__augment_range(c, "hflip", fv__or(d->hflip, 0), 1, 0, 1) &&
+         fv__augment_range(c, "erase", fv__or(d->erase, 0), 1, 0, 1);
     ok = ok && fv__augment_range(c, "brightness", fv__or(d->brightness, 0), 1e3f, 0, 1e3f);
     ok = ok && fv__augment_range(c, "contrast", fv__or(d->contrast, 0), 1e3f, 0, 1e3f);
     return ok && fv__augment_range(c, "saturation", fv__or(d->saturation, 0), 1e3f, 0, 1e3f);
 }
 
-/* The picture of S x S, then what the largest crop needs; fv__shorter_side's picture is no smaller than S either way. */
+/* The picture of S x S, then what the largest crop needs; fv__shorter_side's picture is no smaller than S
+ * either way. */
 static size_t fv__augment_bytes(const fv_augment_desc *d, int h, int w, int channels) {
     fv__window v = {d->size, d->size, 0, 0, d->size, d->size};
     return FV__ROUND_UP((size_t)d->size * (size_t)d->size * (size_t)channels, (size_t)64) +
@@ -11879,13 +12753,17 @@ static size_t fv__augment_bytes(const fv_augment_desc *d, int h, int w, int chan
 }
 
 FV_DEF size_t fv_augment_scratch_size(fv_ctx *c, const fv_augment_desc *d, int h, int w, int channels) {
-    return (c && fv_error(c)) || !fv__augment_check(c, d, h, w, channels) ? 0 : fv__augment_bytes(d, h, w, channels);
+    return (c && fv_error(c)) || !fv__augment_check(c, d, h, w, channels)
+               ? 0
+               : fv__augment_bytes(d, h, w, channels);
 }
 
 /* both ways of preparing a picture; r NULL: without chance */
-static void fv__prepare(const fv_augment_desc *d, fv_rng *r, const uint8_t *src, int h, int w, int channels, float *dst, void *scratch) {
+static void fv__prepare(const fv_augment_desc *d, fv_rng *r, const uint8_t *src, int h, int w, int channels,
+                        float *dst, void *scratch) {
     int size = d->size, out = d->channels > 0 ? d->channels : channels, box[4] = {0, 0, h, w};
-    int padding = FV__MAX(d->padding, 0), shorter = r ? size : (int)((double)size / (double)fv__or(d->crop_pct, 1));
+    int padding = FV__MAX(d->padding, 0),
+        shorter = r ? size : (int)((double)size / (double)fv__or(d->crop_pct, 1));
     size_t stride = (size_t)w * (size_t)channels;
     uint8_t *p = (uint8_t *)scratch;
     void *rest = p + FV__ROUND_UP((size_t)size * (size_t)size * (size_t)channels, (size_t)64);
@@ -11908,8 +12786,8 @@ static void fv__prepare(const fv_augment_desc *d, fv_rng *r, const uint8_t *src,
     if (r) fv__erase(d, r, dst, out, size);
 }
 
-static int fv__prepare_checked(fv_ctx *c, const fv_augment_desc *d, fv_rng *r, const uint8_t *src, int h, int w, int channels,
-                               float *dst, void *scratch) {
+static int fv__prepare_checked(fv_ctx *c, const fv_augment_desc *d, fv_rng *r, const uint8_t *src, int h,
+                               int w, int channels, float *dst, void *scratch) {
     if ((c && fv_error(c)) || !fv__augment_check(c, d, h, w, channels)) return 0;
     void *own = NULL;
     if (!scratch && c) scratch = own = fv__alloc_dirty(c, fv__augment_bytes(d, h, w, channels));
@@ -11919,25 +12797,28 @@ static int fv__prepare_checked(fv_ctx *c, const fv_augment_desc *d, fv_rng *r, c
     return 1;
 }
 
-FV_DEF int fv_augment(fv_ctx *c, const fv_augment_desc *d, fv_rng *r, const uint8_t *src, int h, int w, int channels,
-                      float *dst, void *scratch) {
+FV_DEF int fv_augment(fv_ctx *c, const fv_augment_desc *d, fv_rng *r, const uint8_t *src, int h, int w,
+                      int channels, float *dst, void *scratch) {
     return fv__prepare_checked(c, d, r, src, h, w, channels, dst, scratch);
 }
-FV_DEF int fv_preprocess(fv_ctx *c, const fv_augment_desc *d, const uint8_t *src, int h, int w, int channels, float *dst,
-                         void *scratch) {
+FV_DEF int fv_preprocess(fv_ctx *c, const fv_augment_desc *d, const uint8_t *src, int h, int w, int channels,
+                         float *dst, void *scratch) {
     return fv__prepare_checked(c, d, NULL, src, h, w, channels, dst, scratch);
 }
 
 /* ---- mixup and cutmix ---- */
-FV_DEF int fv_mixup_targets(fv_ctx *c, const int32_t *labels, int batch, int classes, double lam, float smoothing,
-                            float *targets) {
-    float off = smoothing / (float)FV__MAX(classes, 1), on = 1 - smoothing + off, mine = (float)lam, other = (float)(1 - lam);
+FV_DEF int fv_mixup_targets(fv_ctx *c, const int32_t *labels, int batch, int classes, double lam,
+                            float smoothing, float *targets) {
+    float off = smoothing / (float)FV__MAX(classes, 1), on = 1 - smoothing + off, mine = (float)lam,
+          other = (float)(1 - lam);
     if (fv_error(c)) return 0;
     if (batch < 1 || classes < 1 || !(smoothing >= 0 && smoothing <= 1))
-        return fv_fail(c, FV_ESHAPE, "mixup: a batch of %d, %d classes, smoothing %g", batch, classes, (double)smoothing);
+        return fv_fail(c, FV_ESHAPE, "mixup: a batch of %d, %d classes, smoothing %g", batch, classes,
+                       (double)smoothing);
     for (int i = 0; i < batch; i++)
         if (labels[i] < 0 || labels[i] >= classes)
-            return fv_fail(c, FV_ESHAPE, "mixup: label %d of item %d with %d classes", (int)labels[i], i, classes);
+            return fv_fail(c, FV_ESHAPE, "mixup: label %d of item %d with %d classes", (int)labels[i], i,
+                           classes);
     for (int i = 0; i < batch; i++)
         for (int k = 0; k < classes; k++)
             targets[(size_t)i * (size_t)classes + (size_t)k] =
@@ -11945,7 +12826,12 @@ FV_DEF int fv_mixup_targets(fv_ctx *c, const int32_t *labels, int batch, int cla
     return 1;
 }
 
-typedef struct fv__mix_job { float *x; int batch, channels, h, w, box[4]; float lam; } fv__mix_job; /* box: y0 y1 x0 x1 */
+/* box: y0 y1 x0 x1 */
+typedef struct fv__mix_job {
+    float *x;
+    int batch, channels, h, w, box[4];
+    float lam;
+} fv__mix_job;
 
 /* Job i works on pair (i, batch-1-i): both at once, so that each is mixed with the other as it was. */
 static void fv__mix_pair(void *arg, int i, int worker) {
@@ -11970,26 +12856,31 @@ static void fv__mix_pair(void *arg, int i, int worker) {
             }
 }
 
-/* a box of about 1-lam of the picture around a random place, cut off at the edges; returns lam by what is left of it */
+/* a box of about 1-lam of the picture around a random place, cut off at the edges; returns lam by what is
+ * left of it */
 static double fv__cutmix_box(fv_rng *r, int h, int w, double lam, int box[4]) {
     double side = sqrt(1 - lam);
-    int bh = (int)(h * side), bw = (int)(w * side), y = (int)fv_rng_below(r, (uint32_t)h), x = (int)fv_rng_below(r, (uint32_t)w);
+    int bh = (int)(h * side), bw = (int)(w * side), y = (int)fv_rng_below(r, (uint32_t)h),
+        x = (int)fv_rng_below(r, (uint32_t)w);
     box[0] = FV__MAX(y - bh / 2, 0), box[1] = FV__MIN(y + (bh + 1) / 2, h);
     box[2] = FV__MAX(x - bw / 2, 0), box[3] = FV__MIN(x + (bw + 1) / 2, w);
     return 1 - (double)(box[1] - box[0]) * (box[3] - box[2]) / ((double)h * w);
 }
 
-FV_DEF double fv_mixup(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, float *x, int batch, int channels, int height, int width,
-                       const int32_t *labels, int classes, float *targets) {
+FV_DEF double fv_mixup(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, float *x, int batch, int channels,
+                       int height, int width, const int32_t *labels, int classes, float *targets) {
     int mix = d->mixup_alpha > 0, cut = d->cutmix_alpha > 0;
     double lam = 1;
     fv__mix_job m = {x, batch, channels, height, width, {0, 0, 0, 0}, 1};
     if (fv_error(c) || !fv__picture_fits(c, "mixup", height, width, 1)) return -1;
     if (channels < 1) return fv_fail(c, FV_ESHAPE, "mixup: %d channels", channels) - 1;
     if (!(d->mixup_alpha < 1e3f && d->cutmix_alpha < 1e3f && d->prob <= 1 && d->switch_prob <= 1))
-        return fv_fail(c, FV_EUSAGE, "mixup: alphas %g and %g, prob %g, switch_prob %g", (double)d->mixup_alpha,
-                       (double)d->cutmix_alpha, (double)d->prob, (double)d->switch_prob) - 1;
-    if (!fv_mixup_targets(c, labels, batch, classes, 1, fv__or(d->smoothing, 0), targets)) return -1; /* checks before x changes */
+        return fv_fail(c, FV_EUSAGE, "mixup: alphas %g and %g, prob %g, switch_prob %g",
+                       (double)d->mixup_alpha, (double)d->cutmix_alpha, (double)d->prob,
+                       (double)d->switch_prob) -
+               1;
+    /* checks before x changes */
+    if (!fv_mixup_targets(c, labels, batch, classes, 1, fv__or(d->smoothing, 0), targets)) return -1;
     if ((mix || cut) && fv_rng_uniform(r) < fv__or(d->prob, 1)) {
         if (mix && cut) cut = fv_rng_uniform(r) < fv__or(d->switch_prob, 0.5f);
         lam = (double)fv_rng_beta(r, cut ? d->cutmix_alpha : d->mixup_alpha);
@@ -12011,7 +12902,8 @@ typedef struct fv__cloud_job {
     int64_t N, G, K;
 } fv__cloud_job;
 
-/* x, y, z of a cloud in arrays of their own, padded for whole vectors; and room for n distances: 4 arrays of the returned stride */
+/* x, y, z of a cloud in arrays of their own, padded for whole vectors; and room for n distances: 4 arrays of
+ * the returned stride */
 static float *fv__cloud_planes(const fv__cloud_job *j, const float *p, int worker, int64_t *stride) {
     float *a = (float *)(void *)fv__scratch(j->c, worker);
     int64_t n = j->N, ld = *stride = FV__ROUND_UP(n, 16);
@@ -12050,13 +12942,15 @@ FV_DEF int fv_fps(fv_ctx *c, const float *points, int64_t B, int64_t N, int64_t 
 /* i is nearer than j, or as near and earlier */
 static int fv__nearer(const float *d, int32_t i, int32_t j) { return d[i] < d[j] || (d[i] <= d[j] && i < j); }
 
-/* The K nearest in a heap with the farthest on top: most points are turned down by one comparison. Then sorted, nearest first. */
+/* The K nearest in a heap with the farthest on top: most points are turned down by one comparison. Then
+ * sorted, nearest first. */
 static void fv__nearest(const float *d, int64_t n, int64_t K, int32_t *heap) {
     for (int64_t i = 0; i < n + K; i++) {
         int64_t at = 0, size = FV__MIN(i, K);
         int32_t one;
         if (i < K) { /* grows: up from the end */
-            for (one = (int32_t)i, at = i; at && fv__nearer(d, heap[(at - 1) / 2], one); at = (at - 1) / 2) heap[at] = heap[(at - 1) / 2];
+            for (one = (int32_t)i, at = i; at && fv__nearer(d, heap[(at - 1) / 2], one); at = (at - 1) / 2)
+                heap[at] = heap[(at - 1) / 2];
             heap[at] = one;
             continue;
         }
@@ -12090,11 +12984,13 @@ static void fv__knn_job(void *arg, int cloud, int worker) {
     }
 }
 
-FV_DEF int fv_knn(fv_ctx *c, const float *points, int64_t B, int64_t N, const float *centre, int64_t G, int64_t K, int32_t *index) {
+FV_DEF int fv_knn(fv_ctx *c, const float *points, int64_t B, int64_t N, const float *centre, int64_t G,
+                  int64_t K, int32_t *index) {
     fv__cloud_job j;
     if (c->status) return 0;
     if (N < 1 || K < 1 || K > N || G < 0 || B < 0 || N > INT32_MAX / 4)
-        return fv_fail(c, FV_ESHAPE, "knn: %lld of %lld points cannot be the nearest", (long long)K, (long long)N);
+        return fv_fail(c, FV_ESHAPE, "knn: %lld of %lld points cannot be the nearest", (long long)K,
+                       (long long)N);
     memset(&j, 0, sizeof j);
     j.c = c, j.points = points, j.centre = centre, j.index = index, j.N = N, j.G = G, j.K = K;
     fv__scratch_reserve(c, (size_t)(4 * FV__ROUND_UP(N, 16)) * sizeof(float));
@@ -12111,8 +13007,9 @@ FV_DEF void fv_points_augment(fv_rng *r, float *points, int64_t n) {
 }
 
 #ifdef FROZENVIS_CUDA
-/* On a GPU: a block a cloud for the farthest points, a warp a centre for its neighbours; the same distances and the same order of equal
- * ones as above, so the same groups. Distances are summed without fused products, as the CPU sums them. */
+/* On a GPU: a block a cloud for the farthest points, a warp a centre for its neighbours; the same distances
+ * and the same order of equal ones as above, so the same groups. Distances are summed without fused products,
+ * as the CPU sums them. */
 typedef struct fv__cu_cloud {
     const void *x;
     fv_type type;
@@ -12215,7 +13112,8 @@ static int fv__cu_groups(fv_ctx *c, const fv_tensor *x, fv_tensor *centre, fv_te
 FV_DEF fv_tensor *fv_point_groups(fv_ctx *c, const fv_tensor *x, int G, int K, fv_tensor **centres) {
     int64_t dim[4];
     if (c->status || !x) return NULL;
-    if (x->rank != 3 || x->dim[2] != 3) return fv_fail(c, FV_ESHAPE, "point_groups: points [B,N,3] are wanted"), (fv_tensor *)NULL;
+    if (x->rank != 3 || x->dim[2] != 3)
+        return fv_fail(c, FV_ESHAPE, "point_groups: points [B,N,3] are wanted"), (fv_tensor *)NULL;
     int64_t B = x->dim[0], N = x->dim[1];
     dim[0] = B, dim[1] = G, dim[2] = K, dim[3] = 3;
     fv_tensor *near = fv__result(c, x->type, 4, dim);
@@ -12238,7 +13136,8 @@ FV_DEF fv_tensor *fv_point_groups(fv_ctx *c, const fv_tensor *x, int G, int K, f
             double mid = fv__get(x->data, x->type, (i / G * N + first[i]) * 3 + k);
             fv__set(centre->data, x->type, 3 * i + k, mid);
             for (int64_t n = 0; n < K; n++)
-                fv__set(near->data, x->type, 3 * (i * K + n) + k, fv__get(x->data, x->type, (i / G * N + index[i * K + n]) * 3 + k) - mid);
+                fv__set(near->data, x->type, 3 * (i * K + n) + k,
+                        fv__get(x->data, x->type, (i / G * N + index[i * K + n]) * 3 + k) - mid);
         }
     fv__pool_free(c, s);
     return c->status ? NULL : near;
@@ -12259,7 +13158,8 @@ static int fv__wrong_value(fv_ctx *c, const char *key, const char *wanted) {
 }
 
 /* A key's value as an int in [least, most]; `otherwise` when absent or null. */
-static int fv__json_int(fv_ctx *c, const fv_json *j, fv_jnode node, const char *key, int otherwise, int least, int most) {
+static int fv__json_int(fv_ctx *c, const fv_json *j, fv_jnode node, const char *key, int otherwise, int least,
+                        int most) {
     fv_jnode v = fv_json_get(j, node, key);
     fv_json_kind kind = fv_json_type(j, v);
     if (kind == FV_JSON_ABSENT || kind == FV_JSON_NULL) return otherwise;
@@ -12284,7 +13184,8 @@ static int fv__json_bool(fv_ctx *c, const fv_json *j, fv_jnode node, const char 
     if (kind != FV_JSON_ABSENT && kind != FV_JSON_NULL) fv__wrong_value(c, key, "true or false");
     return otherwise;
 }
-static const char *fv__json_string(fv_ctx *c, const fv_json *j, fv_jnode node, const char *key, const char *otherwise) {
+static const char *fv__json_string(fv_ctx *c, const fv_json *j, fv_jnode node, const char *key,
+                                   const char *otherwise) {
     fv_jnode v = fv_json_get(j, node, key);
     fv_json_kind kind = fv_json_type(j, v);
     if (kind == FV_JSON_STRING) return fv_json_string(j, v, otherwise);
@@ -12292,8 +13193,8 @@ static const char *fv__json_string(fv_ctx *c, const fv_json *j, fv_jnode node, c
     return otherwise;
 }
 /* The number of a name in a list that NULL ends; `list` is what the message says. */
-static int fv__json_choice(fv_ctx *c, const fv_json *j, fv_jnode node, const char *key, const char *const *names,
-                           const char *list) {
+static int fv__json_choice(fv_ctx *c, const fv_json *j, fv_jnode node, const char *key,
+                           const char *const *names, const char *list) {
     const char *s = fv__json_string(c, j, node, key, names[0]);
     for (int i = 0; names[i]; i++)
         if (!strcmp(s, names[i])) return i;
@@ -12320,18 +13221,22 @@ FV_DEF const char *fv_config_string(fv_ctx *c, const fv_model *m, const char *ke
 }
 
 FV_DEF int fv_config_known(fv_ctx *c, const fv_model *m, const char *const *keys) {
-    /* of every network, and what a run's config.json says about training, data and where the weights came from */
-    static const char *const common[] = {"arch", "frozen", "num_classes", "drop_path_rate", "drop_rate", "linear_init", "train", "data",
-                                         "classes", "format", "task", "llm", NULL};
+    /* of every network, and what a run's config.json says about training, data and where the weights came
+     * from */
+    static const char *const common[] = {
+        "arch", "frozen",  "num_classes", "drop_path_rate", "drop_rate", "linear_init", "train",
+        "data", "classes", "format",      "task",           "llm",       NULL};
     const fv_json *j = m->config;
     for (fv_jnode v = fv_json_first(j, fv_json_root(j)); v; v = fv_json_next(j, v))
         if (!fv__in_list(fv_json_key(j, v), common) && !fv__in_list(fv_json_key(j, v), keys))
-            return fv_fail(c, FV_EUSAGE, "config: arch %s has no key \"%.60s\"", m->arch->name, fv_json_key(j, v));
+            return fv_fail(c, FV_EUSAGE, "config: arch %s has no key \"%.60s\"", m->arch->name,
+                           fv_json_key(j, v));
     return 1;
 }
 
 /* ---- the frozen stage's settings ---- */
-static const char *const fv__variant_names[] = {"llm", "base", "linear", "mlp", "random", "shuffled", "finetune", "scratch", NULL};
+static const char *const fv__variant_names[] = {"llm",      "base",     "linear",  "mlp", "random",
+                                                "shuffled", "finetune", "scratch", NULL};
 FV_DEF int fv_variant_parse(const char *name) {
     for (int i = 0; fv__variant_names[i]; i++)
         if (!strcmp(name, fv__variant_names[i])) return i;
@@ -12342,11 +13247,32 @@ FV_DEF const char *fv_variant_name(fv_variant v) {
 }
 
 static int fv__frozen_known(fv_ctx *c, const fv_json *j, fv_jnode node) {
-    static const char *const keys[] = {
-        "arch", "hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size", "ffn_dim", "head_dim",
-        "rms_norm_eps", "layer_norm_eps", "num_hidden_layers", "layers", "rope", "rope_theta", "causal", "final_norm", "only_mlp",
-        "residual", "do_layer_norm_before", "activation_function", "variant", "after_block", "fold", "weights", "sha256", "file",
-        NULL};
+    static const char *const keys[] = {"arch",
+                                       "hidden_size",
+                                       "num_attention_heads",
+                                       "num_key_value_heads",
+                                       "intermediate_size",
+                                       "ffn_dim",
+                                       "head_dim",
+                                       "rms_norm_eps",
+                                       "layer_norm_eps",
+                                       "num_hidden_layers",
+                                       "layers",
+                                       "rope",
+                                       "rope_theta",
+                                       "causal",
+                                       "final_norm",
+                                       "only_mlp",
+                                       "residual",
+                                       "do_layer_norm_before",
+                                       "activation_function",
+                                       "variant",
+                                       "after_block",
+                                       "fold",
+                                       "weights",
+                                       "sha256",
+                                       "file",
+                                       NULL};
     for (fv_jnode v = fv_json_first(j, node); v; v = fv_json_next(j, v))
         if (!fv__in_list(fv_json_key(j, v), keys))
             return fv_fail(c, FV_EUSAGE, "config: frozen has no key \"%.60s\"", fv_json_key(j, v));
@@ -12363,7 +13289,8 @@ static int fv__parse_layers(fv_ctx *c, const fv_json *j, fv_jnode node, fv_froze
         return !c->status;
     }
     int n = kind == FV_JSON_ARRAY ? fv_json_count(j, list) : 1;
-    if (n < 1 || n > FV_MAX_LAYERS) return fv_fail(c, FV_EUSAGE, "config: frozen.layers names 1 to %d blocks", FV_MAX_LAYERS);
+    if (n < 1 || n > FV_MAX_LAYERS)
+        return fv_fail(c, FV_EUSAGE, "config: frozen.layers names 1 to %d blocks", FV_MAX_LAYERS);
     for (int i = 0; i < n; i++) {
         double x = fv_json_number(j, kind == FV_JSON_ARRAY ? fv_json_at(j, list, i) : list, NAN);
         if (!(x >= 0 && x < 100000 && x == floor(x)))
@@ -12379,7 +13306,9 @@ static void fv__parse_final_norm(fv_ctx *c, const fv_json *j, fv_jnode node, fv_
     fv_json_kind kind = fv_json_type(j, fv_json_get(j, node, "final_norm"));
     if (kind == FV_JSON_TRUE) g->final_norm = FV_NORM_LOADED;
     else if (kind == FV_JSON_FALSE) g->final_norm = FV_NORM_NONE;
-    else g->final_norm = (fv_final_norm)fv__json_choice(c, j, node, "final_norm", names, "ones, loaded, none, true, false");
+    else
+        g->final_norm = (fv_final_norm)fv__json_choice(c, j, node, "final_norm", names,
+                                                       "ones, loaded, none, true, false");
 }
 
 /* What stands only in our configs. */
@@ -12391,7 +13320,8 @@ static void fv__parse_stage_keys(fv_ctx *c, const fv_json *j, fv_jnode node, fv_
     g->causal = fv__json_bool(c, j, node, "causal", 0);
     g->only_mlp = fv__json_bool(c, j, node, "only_mlp", 0);
     if (fv_json_get(j, node, "fold")) g->fold = fv__json_bool(c, j, node, "fold", 0) ? 1 : -1;
-    g->residual = (fv_residual)fv__json_choice(c, j, node, "residual", residual, "none, inside, outside, both, outside_nn");
+    g->residual = (fv_residual)fv__json_choice(c, j, node, "residual", residual,
+                                               "none, inside, outside, both, outside_nn");
     g->variant = (fv_variant)fv__json_choice(c, j, node, "variant", fv__variant_names,
                                              "llm, base, linear, mlp, random, shuffled, finetune, scratch");
     g->after_block = fv__json_int(c, j, node, "after_block", -1, -1, 10000) + 1;
@@ -12399,14 +13329,16 @@ static void fv__parse_stage_keys(fv_ctx *c, const fv_json *j, fv_jnode node, fv_
     fv__parse_layers(c, j, node, g);
 }
 
-static void fv__parse_activation(fv_ctx *c, const fv_json *j, fv_jnode node, int strict, fv_frozen_config *g) {
+static void fv__parse_activation(fv_ctx *c, const fv_json *j, fv_jnode node, int strict,
+                                 fv_frozen_config *g) {
     const char *act = fv__json_string(c, j, node, "activation_function", "relu");
     g->gelu = !strcmp(act, "gelu");
     if (strict && !g->gelu && strcmp(act, "relu"))
         fv_fail(c, FV_EUSAGE, "config: frozen.activation_function is \"%.40s\"; it can be relu or gelu", act);
 }
 
-FV_DEF int fv_frozen_config_parse(fv_ctx *c, const fv_json *j, fv_jnode node, int strict, fv_frozen_config *g) {
+FV_DEF int fv_frozen_config_parse(fv_ctx *c, const fv_json *j, fv_jnode node, int strict,
+                                  fv_frozen_config *g) {
     memset(g, 0, sizeof *g);
     if (c->status) return 0;
     if (fv_json_type(j, node) != FV_JSON_OBJECT) return fv__wrong_value(c, "frozen", "an object or null");
@@ -12419,7 +13351,8 @@ FV_DEF int fv_frozen_config_parse(fv_ctx *c, const fv_json *j, fv_jnode node, in
     g->num_key_value_heads = fv__json_int(c, j, node, "num_key_value_heads", 0, 1, most);
     g->intermediate_size = fv__json_int(c, j, node, "intermediate_size", ffn, 1, most);
     g->head_dim = fv__json_int(c, j, node, "head_dim", 0, 1, most);
-    g->rms_norm_eps = fv__json_float(c, j, node, "rms_norm_eps", fv__json_float(c, j, node, "layer_norm_eps", 0));
+    g->rms_norm_eps =
+        fv__json_float(c, j, node, "rms_norm_eps", fv__json_float(c, j, node, "layer_norm_eps", 0));
     if (g->rms_norm_eps < 0) return fv__wrong_value(c, "frozen.rms_norm_eps", "0 or more");
     g->rope_theta = fv__json_float(c, j, node, "rope_theta", 0);
     g->norm_after = !fv__json_bool(c, j, node, "do_layer_norm_before", 1);
@@ -12436,10 +13369,12 @@ static float fv__conv_bound(const fv_params *p, int rank, const int64_t *dim) {
     return 1 / sqrtf((float)fan);
 }
 
-FV_DEF fv_tensor *fv_model_param(fv_ctx *c, fv_model *m, const char *name, int rank, const int64_t *dim, fv_init init) {
+FV_DEF fv_tensor *fv_model_param(fv_ctx *c, fv_model *m, const char *name, int rank, const int64_t *dim,
+                                 fv_init init) {
     fv_tensor *t = fv_param(c, name, m->type, rank, dim);
     if (!t || !fv_params_add(c, &m->params, t)) return NULL;
-    uint64_t stream = (m->seed << 20) + (uint64_t)m->params.count; /* the same for every variant: the encoder is built first */
+    /* the same for every variant: the encoder is built first */
+    uint64_t stream = (m->seed << 20) + (uint64_t)m->params.count;
     switch (init) {
     case FV_INIT_ONES: fv_init_fill(t, 1); break;
     case FV_INIT_TRUNC: fv_init_trunc_normal(c, t, 0.02f, stream); break;
@@ -12459,7 +13394,8 @@ FV_DEF fv_tensor *fv_model_buffer(fv_ctx *c, fv_model *m, const char *name, int6
 }
 
 /* "FILE: NAME is [a,b], [c,d] is wanted" */
-static int fv__entry_misfit(fv_ctx *c, const fv_weights *w, const fv_entry *e, fv_status status, const char *wanted) {
+static int fv__entry_misfit(fv_ctx *c, const fv_weights *w, const fv_entry *e, fv_status status,
+                            const char *wanted) {
     fv_tensor t;
     char have[128];
     size_t n;
@@ -12469,7 +13405,8 @@ static int fv__entry_misfit(fv_ctx *c, const fv_weights *w, const fv_entry *e, f
     fv__shape_text(&t, have, sizeof have);
     n = strlen(have);
     if (n > 2) have[n - 2] = 0; /* without the type */
-    return fv_fail(c, status, "%s: %s is %s, and the config wants %s", fv_weights_path(w), e->name, have, wanted);
+    return fv_fail(c, status, "%s: %s is %s, and the config wants %s", fv_weights_path(w), e->name, have,
+                   wanted);
 }
 
 /* ======================================================================================================
@@ -12478,20 +13415,36 @@ static int fv__entry_misfit(fv_ctx *c, const fv_weights *w, const fv_entry *e, f
 /* ---- names: what each slot is called in the four families of files ---- */
 typedef enum fv__style { FV__META = 0, FV__HF, FV__GGUF, FV__OPT, FV__STYLES } fv__style;
 
-/* dims by letter: D hidden size, Q heads*head_dim, K kv heads*head_dim, F intermediate size; columns 0: a vector */
-typedef struct fv__slot_spec { char rows, cols; const char *name[FV__STYLES]; } fv__slot_spec;
+/* dims by letter: D hidden size, Q heads*head_dim, K kv heads*head_dim, F intermediate size; columns 0: a
+ * vector */
+typedef struct fv__slot_spec {
+    char rows, cols;
+    const char *name[FV__STYLES];
+} fv__slot_spec;
 static const fv__slot_spec fv__slots[FV_LLM_SLOTS] = {
-    {'D', 0, {"attention_norm.weight", "input_layernorm.weight", "attn_norm.weight", "self_attn_layer_norm.weight"}},
+    {'D',
+     0,
+     {"attention_norm.weight", "input_layernorm.weight", "attn_norm.weight", "self_attn_layer_norm.weight"}},
     {'D', 0, {NULL, NULL, NULL, "self_attn_layer_norm.bias"}},
-    {'Q', 'D', {"attention.wq.weight", "self_attn.q_proj.weight", "attn_q.weight", "self_attn.q_proj.weight"}},
+    {'Q',
+     'D',
+     {"attention.wq.weight", "self_attn.q_proj.weight", "attn_q.weight", "self_attn.q_proj.weight"}},
     {'Q', 0, {NULL, NULL, NULL, "self_attn.q_proj.bias"}},
-    {'K', 'D', {"attention.wk.weight", "self_attn.k_proj.weight", "attn_k.weight", "self_attn.k_proj.weight"}},
+    {'K',
+     'D',
+     {"attention.wk.weight", "self_attn.k_proj.weight", "attn_k.weight", "self_attn.k_proj.weight"}},
     {'K', 0, {NULL, NULL, NULL, "self_attn.k_proj.bias"}},
-    {'K', 'D', {"attention.wv.weight", "self_attn.v_proj.weight", "attn_v.weight", "self_attn.v_proj.weight"}},
+    {'K',
+     'D',
+     {"attention.wv.weight", "self_attn.v_proj.weight", "attn_v.weight", "self_attn.v_proj.weight"}},
     {'K', 0, {NULL, NULL, NULL, "self_attn.v_proj.bias"}},
-    {'D', 'Q', {"attention.wo.weight", "self_attn.o_proj.weight", "attn_output.weight", "self_attn.out_proj.weight"}},
+    {'D',
+     'Q',
+     {"attention.wo.weight", "self_attn.o_proj.weight", "attn_output.weight", "self_attn.out_proj.weight"}},
     {'D', 0, {NULL, NULL, NULL, "self_attn.out_proj.bias"}},
-    {'D', 0, {"ffn_norm.weight", "post_attention_layernorm.weight", "ffn_norm.weight", "final_layer_norm.weight"}},
+    {'D',
+     0,
+     {"ffn_norm.weight", "post_attention_layernorm.weight", "ffn_norm.weight", "final_layer_norm.weight"}},
     {'D', 0, {NULL, NULL, NULL, "final_layer_norm.bias"}},
     {'F', 'D', {"feed_forward.w1.weight", "mlp.gate_proj.weight", "ffn_gate.weight", NULL}},
     {'F', 'D', {"feed_forward.w3.weight", "mlp.up_proj.weight", "ffn_up.weight", "fc1.weight"}},
@@ -12499,11 +13452,15 @@ static const fv__slot_spec fv__slots[FV_LLM_SLOTS] = {
     {'D', 'F', {"feed_forward.w2.weight", "mlp.down_proj.weight", "ffn_down.weight", "fc2.weight"}},
     {'D', 0, {NULL, NULL, NULL, "fc2.bias"}},
 };
-static const char *const fv__final_norm_name[FV__STYLES] = {"norm.weight", "norm.weight", "output_norm.weight",
-                                                            "final_layer_norm.weight"};
+static const char *const fv__final_norm_name[FV__STYLES] = {"norm.weight", "norm.weight",
+                                                            "output_norm.weight", "final_layer_norm.weight"};
 
 /* Where a file keeps its blocks: prefix + "layers." or "blk." + number + "." + the slot's name. */
-typedef struct fv__naming { fv__style style; char prefix[160]; int layers; /* the greatest number seen + 1 */ } fv__naming;
+typedef struct fv__naming {
+    fv__style style;
+    char prefix[160];
+    int layers; /* the greatest number seen + 1 */
+} fv__naming;
 enum { FV__NAME = 320 };
 
 static void fv__slot_name(char *out, const fv__naming *n, int layer, int slot) {
@@ -12511,7 +13468,8 @@ static void fv__slot_name(char *out, const fv__naming *n, int layer, int slot) {
              fv__slots[slot].name[n->style]);
 }
 
-/* Takes `prefix layers.N.<down projection>` apart. The FFN's last matrix is in every block, with only_mlp too. */
+/* Takes `prefix layers.N.<down projection>` apart. The FFN's last matrix is in every block, with only_mlp
+ * too. */
 static int fv__parse_block_name(const char *name, fv__naming *out, int *layer) {
     for (int style = 0; style < FV__STYLES; style++) {
         const char *tail = fv__slots[FV_LLM_DOWN].name[style], *word = style == FV__GGUF ? "blk." : "layers.";
@@ -12531,14 +13489,17 @@ static int fv__parse_block_name(const char *name, fv__naming *out, int *layer) {
     return 0;
 }
 
-/* Finds the naming of w; with several (a vision tower beside the LLM) an LLM's own style, then the shortest prefix, wins. */
+/* Finds the naming of w; with several (a vision tower beside the LLM) an LLM's own style, then the shortest
+ * prefix, wins. */
 static int fv__find_naming(const fv_weights *w, fv_llm_arch arch, fv__naming *out) {
     int found = 0;
     memset(out, 0, sizeof *out);
     for (int i = 0; i < fv_weights_count(w); i++) {
         fv__naming n;
         int layer;
-        if (!fv__parse_block_name(fv_weights_at(w, i)->name, &n, &layer) || (n.style == FV__OPT) != (arch == FV_OPT)) continue;
+        if (!fv__parse_block_name(fv_weights_at(w, i)->name, &n, &layer) ||
+            (n.style == FV__OPT) != (arch == FV_OPT))
+            continue;
         int same = found && n.style == out->style && !strcmp(n.prefix, out->prefix);
         if (!found || (!same && strlen(n.prefix) < strlen(out->prefix))) *out = n, out->layers = 0;
         else if (!same) continue;
@@ -12579,14 +13540,16 @@ static int fv__has_blocks(const fv_frozen_config *g) {
 
 static int fv__check_dims(fv_ctx *c, const fv_frozen_config *g) {
     if (g->hidden_size <= 0)
-        return fv_fail(c, FV_EUSAGE, "frozen.hidden_size is missing: give it in the config, or an LLM's file with --llm");
+        return fv_fail(c, FV_EUSAGE,
+                       "frozen.hidden_size is missing: give it in the config, or an LLM's file with --llm");
     if (!fv__has_blocks(g)) return 1;
     if (g->num_attention_heads <= 0 || g->intermediate_size <= 0)
-        return fv_fail(c, FV_EUSAGE, "frozen.%s is missing: give it in the config, or an LLM's file with --llm",
+        return fv_fail(c, FV_EUSAGE,
+                       "frozen.%s is missing: give it in the config, or an LLM's file with --llm",
                        g->num_attention_heads <= 0 ? "num_attention_heads" : "intermediate_size");
     if (!g->head_dim && g->hidden_size % g->num_attention_heads)
-        return fv_fail(c, FV_EUSAGE, "frozen.hidden_size %d is no multiple of num_attention_heads %d", g->hidden_size,
-                       g->num_attention_heads);
+        return fv_fail(c, FV_EUSAGE, "frozen.hidden_size %d is no multiple of num_attention_heads %d",
+                       g->hidden_size, g->num_attention_heads);
     if (g->num_attention_heads % FV__MAX(1, g->num_key_value_heads))
         return fv_fail(c, FV_EUSAGE, "frozen.num_attention_heads %d is no multiple of num_key_value_heads %d",
                        g->num_attention_heads, g->num_key_value_heads);
@@ -12597,7 +13560,8 @@ static int fv__check_dims(fv_ctx *c, const fv_frozen_config *g) {
         for (int i = 0; i < g->num_layers; i++)
             for (int j = 0; j < i; j++)
                 if (g->layers[i] == g->layers[j])
-                    return fv_fail(c, FV_EUSAGE, "frozen.layers names block %d twice: only frozen blocks can be repeated",
+                    return fv_fail(c, FV_EUSAGE,
+                                   "frozen.layers names block %d twice: only frozen blocks can be repeated",
                                    g->layers[i]);
     return 1;
 }
@@ -12621,13 +13585,15 @@ static void fv__fill_float(float *at, double value) {
 static int fv__config_from_gguf(fv_ctx *c, fv_frozen_config *g, fv_weights *llm) {
     const char *arch = fv_weights_meta_string(llm, "general.architecture", NULL);
     if (!arch || strcmp(arch, "llama"))
-        return fv_fail(c, FV_EUSAGE, "%s: its architecture is \"%.40s\"; blocks are taken from \"llama\" files", fv_weights_path(llm),
-                       arch ? arch : "");
+        return fv_fail(c, FV_EUSAGE,
+                       "%s: its architecture is \"%.40s\"; blocks are taken from \"llama\" files",
+                       fv_weights_path(llm), arch ? arch : "");
     fv__fill_int(&g->hidden_size, fv_weights_meta_number(llm, "llama.embedding_length", 0));
     fv__fill_int(&g->num_attention_heads, fv_weights_meta_number(llm, "llama.attention.head_count", 0));
     fv__fill_int(&g->num_key_value_heads, fv_weights_meta_number(llm, "llama.attention.head_count_kv", 0));
     fv__fill_int(&g->intermediate_size, fv_weights_meta_number(llm, "llama.feed_forward_length", 0));
-    fv__fill_float(&g->rms_norm_eps, fv_weights_meta_number(llm, "llama.attention.layer_norm_rms_epsilon", 0));
+    fv__fill_float(&g->rms_norm_eps,
+                   fv_weights_meta_number(llm, "llama.attention.layer_norm_rms_epsilon", 0));
     fv__fill_float(&g->rope_theta, fv_weights_meta_number(llm, "llama.rope.freq_base", 0));
     double key = fv_weights_meta_number(llm, "llama.attention.key_length", 0);
     if (!g->head_dim && key > 0 && g->num_attention_heads && key * g->num_attention_heads != g->hidden_size)
@@ -12635,7 +13601,8 @@ static int fv__config_from_gguf(fv_ctx *c, fv_frozen_config *g, fv_weights *llm)
     return 1;
 }
 
-/* The settings that fv extract keeps in its files, else config.json beside the weights' file or in their folder; NULL: none. */
+/* The settings that fv extract keeps in its files, else config.json beside the weights' file or in their
+ * folder; NULL: none. */
 static fv_json *fv__llm_json(fv_ctx *c, const fv_weights *llm) {
     const char *kept = fv_weights_meta_string(llm, "config", NULL);
     if (kept) return fv_json_parse(c, kept, strlen(kept), fv_weights_path(llm));
@@ -12660,12 +13627,14 @@ static int fv__config_from_hf(fv_ctx *c, fv_frozen_config *g, fv_weights *llm) {
     fv_json_free(c, json);
     if (!ok) return 0;
     if (own.rope_scaled && g->rope)
-        return fv_fail(c, FV_EUSAGE, "%s: its rope_scaling is not supported; leave frozen.rope off", fv_weights_path(llm));
+        return fv_fail(c, FV_EUSAGE, "%s: its rope_scaling is not supported; leave frozen.rope off",
+                       fv_weights_path(llm));
     fv__fill_int(&g->hidden_size, own.hidden_size);
     fv__fill_int(&g->num_attention_heads, own.num_attention_heads);
     fv__fill_int(&g->num_key_value_heads, own.num_key_value_heads);
     fv__fill_int(&g->intermediate_size, own.intermediate_size);
-    if (!g->head_dim && own.head_dim && own.head_dim * own.num_attention_heads != own.hidden_size) g->head_dim = own.head_dim;
+    if (!g->head_dim && own.head_dim && own.head_dim * own.num_attention_heads != own.hidden_size)
+        g->head_dim = own.head_dim;
     fv__fill_float(&g->rms_norm_eps, (double)own.rms_norm_eps);
     fv__fill_float(&g->rope_theta, (double)own.rope_theta);
     if (g->arch == FV_OPT) g->norm_after |= own.norm_after, g->gelu |= own.gelu;
@@ -12681,11 +13650,14 @@ FV_DEF int fv_frozen_config_from_llm(fv_ctx *c, fv_frozen_config *g, fv_weights 
         return fv__find_naming(llm, other, &n)
                    ? fv_fail(c, FV_EUSAGE, "%s holds %s blocks, and frozen.arch is %s", fv_weights_path(llm),
                              other == FV_OPT ? "OPT" : "LLaMA", other == FV_OPT ? "llama" : "opt")
-                   : fv_fail(c, FV_EUSAGE, "%s holds no blocks of a LLaMA or OPT model: no name ends like "
-"layers.0.mlp.down_proj.weight, "
-                             "layers.0.feed_forward.w2.weight, blk.0.ffn_down.weight or layers.0.fc2.weight", fv_weights_path(llm));
+                   : fv_fail(c, FV_EUSAGE,
+                             "%s holds no blocks of a LLaMA or OPT model: no name ends like "
+                             "layers.0.mlp.down_proj.weight, "
+                             "layers.0.feed_forward.w2.weight, blk.0.ffn_down.weight or layers.0.fc2.weight",
+                             fv_weights_path(llm));
     }
-    if (!(fv_weights_is_gguf(llm) ? fv__config_from_gguf(c, g, llm) : fv__config_from_hf(c, g, llm))) return 0;
+    if (!(fv_weights_is_gguf(llm) ? fv__config_from_gguf(c, g, llm) : fv__config_from_hf(c, g, llm)))
+        return 0;
     fv__slot_name(name, &n, n.layers - 1, FV_LLM_DOWN); /* [D,F] says what is still unknown */
     const fv_entry *e = fv_weights_find(llm, name);
     if (e && e->rank == 2) {
@@ -12714,11 +13686,12 @@ static void fv__redraw(float *x, int64_t n, fv_variant variant, uint64_t seed, u
     double mean = sum / (double)n;
     for (int64_t i = 0; i < n; i++) square += ((double)x[i] - mean) * ((double)x[i] - mean);
     double std = sqrt(square / (double)n);
-    for (int64_t i = 0; i < n; i++) x[i] = (float)(mean + std * (double)fv_random_normal(seed, stream, (uint64_t)i));
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (float)(mean + std * (double)fv_random_normal(seed, stream, (uint64_t)i));
 }
 
-/* HF keeps the two numbers that rotate together half a head apart, Meta side by side. Rows [heads*hd, cols] from HF's order
- * to Meta's, so that a trained block always has Meta's names and order. */
+/* HF keeps the two numbers that rotate together half a head apart, Meta side by side. Rows [heads*hd, cols]
+ * from HF's order to Meta's, so that a trained block always has Meta's names and order. */
 static int fv__interleave_rows(fv_ctx *c, float *x, int64_t rows, int64_t cols, int64_t hd) {
     float *old = (float *)fv_alloc(c, (size_t)(hd * cols) * sizeof *old);
     if (!old) return 0;
@@ -12732,7 +13705,8 @@ static int fv__interleave_rows(fv_ctx *c, float *x, int64_t rows, int64_t cols, 
 }
 
 /* A tensor of the file as f32, its shape checked. To be freed by the caller; NULL and an error. */
-static float *fv__read_slot(fv_ctx *c, fv_weights *w, const char *name, int64_t rows, int64_t cols, fv_sha *sha) {
+static float *fv__read_slot(fv_ctx *c, fv_weights *w, const char *name, int64_t rows, int64_t cols,
+                            fv_sha *sha) {
     const fv_entry *e = fv_weights_find(w, name);
     int64_t n = rows * FV__MAX(cols, 1);
     if (!e) {
@@ -12755,14 +13729,17 @@ static float *fv__read_slot(fv_ctx *c, fv_weights *w, const char *name, int64_t 
     return x;
 }
 
-/* ReLU's slope jumps at 0, so that rounding before it costs a gradient more than anywhere else: OPT's fc1 stays in f32. */
+/* ReLU's slope jumps at 0, so that rounding before it costs a gradient more than anywhere else: OPT's fc1
+ * stays in f32. */
 static int fv__before_relu(const fv_frozen_config *g) { return g->arch == FV_OPT && !g->gelu; }
 static fv_type fv__slot_pack(const fv_frozen *f, int slot) {
     return slot == FV_LLM_UP && fv__before_relu(&f->config) ? f->type : f->pack;
 }
 
-/* A tensor of the stage from n numbers: packed when it is a frozen matrix, else a constant, or into the parameter at *at. */
-static int fv__place(fv_ctx *c, fv_frozen *f, fv_tensor **at, const float *x, int64_t rows, int64_t cols, int trained, fv_type pack) {
+/* A tensor of the stage from n numbers: packed when it is a frozen matrix, else a constant, or into the
+ * parameter at *at. */
+static int fv__place(fv_ctx *c, fv_frozen *f, fv_tensor **at, const float *x, int64_t rows, int64_t cols,
+                     int trained, fv_type pack) {
     int64_t dim[2], n = rows * FV__MAX(cols, 1);
     dim[0] = rows, dim[1] = cols;
     if (!trained) {
@@ -12776,27 +13753,30 @@ static int fv__place(fv_ctx *c, fv_frozen *f, fv_tensor **at, const float *x, in
     return !c->status;
 }
 
-/* Which block of the file stands at place pos. A checkpoint of the released code numbers its copies from 0: so where the
- * file has as many blocks as the list, and not all of those that it names. */
+/* Which block of the file stands at place pos. A checkpoint of the released code numbers its copies from 0:
+ * so where the file has as many blocks as the list, and not all of those that it names. */
 static int fv__layer_number(const fv_frozen_config *g, const fv__naming *n, int pos, int as_variant) {
     int beyond = 0;
     for (int i = 0; i < g->num_layers; i++) beyond |= g->layers[i] >= n->layers;
     return !as_variant && n->layers == g->num_layers && beyond ? pos : g->layers[pos];
 }
 
-static int fv__load_slot(fv_ctx *c, fv_frozen *f, fv_weights *w, const fv__naming *names, int pos, int slot, int as_variant,
-                         fv_sha *sha) {
+static int fv__load_slot(fv_ctx *c, fv_frozen *f, fv_weights *w, const fv__naming *names, int pos, int slot,
+                         int as_variant, fv_sha *sha) {
     const fv_frozen_config *g = &f->config;
     char name[FV__NAME];
-    int64_t rows = fv__slot_dim(g, fv__slots[slot].rows), cols = fv__slots[slot].cols ? fv__slot_dim(g, fv__slots[slot].cols) : 0;
+    int64_t rows = fv__slot_dim(g, fv__slots[slot].rows),
+            cols = fv__slots[slot].cols ? fv__slot_dim(g, fv__slots[slot].cols) : 0;
     int trained = fv__trained_blocks(g), ok = 1;
     fv__slot_name(name, names, fv__layer_number(g, names, pos, as_variant), slot);
     float *x = fv__read_slot(c, w, name, rows, cols, sha);
     if (!x) return 0;
-    int redraw = g->variant == FV_VARIANT_RANDOM || g->variant == FV_VARIANT_SHUFFLED || g->variant == FV_VARIANT_SCRATCH;
+    int redraw = g->variant == FV_VARIANT_RANDOM || g->variant == FV_VARIANT_SHUFFLED ||
+                 g->variant == FV_VARIANT_SCRATCH;
     if (as_variant && redraw && cols)
         fv__redraw(x, rows * cols, g->variant, f->seed, 0x46560000u + (uint64_t)(pos * FV_LLM_SLOTS + slot));
-    if (trained && names->style == FV__HF && (slot == FV_LLM_Q || slot == FV_LLM_K) && fv__head_dim(g) % 2 == 0)
+    if (trained && names->style == FV__HF && (slot == FV_LLM_Q || slot == FV_LLM_K) &&
+        fv__head_dim(g) % 2 == 0)
         ok = fv__interleave_rows(c, x, rows, cols, fv__head_dim(g));
     ok = ok && fv__place(c, f, &f->layer[pos].w[slot], x, rows, cols, trained, fv__slot_pack(f, slot));
     fv_free(c, x);
@@ -12808,7 +13788,8 @@ static int fv__load_final_norm(fv_ctx *c, fv_frozen *f, fv_weights *w, const fv_
     int64_t D = f->config.hidden_size;
     int trained = fv__trained_blocks(&f->config) && f->norm;
     if (f->config.final_norm != FV_NORM_LOADED) return 1;
-    snprintf(name, sizeof name, "%s%s", names->style == FV__GGUF ? "" : names->prefix, fv__final_norm_name[names->style]);
+    snprintf(name, sizeof name, "%s%s", names->style == FV__GGUF ? "" : names->prefix,
+             fv__final_norm_name[names->style]);
     float *x = fv__read_slot(c, w, name, D, 0, sha);
     int ok = x && fv__place(c, f, &f->norm, x, D, 0, trained, f->type);
     fv_free(c, x);
@@ -12824,7 +13805,8 @@ static int fv__load_final_norm(fv_ctx *c, fv_frozen *f, fv_weights *w, const fv_
 static int fv__check_layer(fv_ctx *c, fv_weights *w, const fv__naming *n, int layer) {
     char name[FV__NAME];
     if (layer < 0 || layer >= n->layers)
-        return fv_fail(c, FV_EUSAGE, "%s has no block %d: its blocks are 0 to %d", fv_weights_path(w), layer, n->layers - 1);
+        return fv_fail(c, FV_EUSAGE, "%s has no block %d: its blocks are 0 to %d", fv_weights_path(w), layer,
+                       n->layers - 1);
     fv__slot_name(name, n, layer, FV_LLM_DOWN);
     if (!fv_weights_find(w, name))
         return fv_fail(c, FV_EUSAGE, "%s has no block %d: there is no %s", fv_weights_path(w), layer, name);
@@ -12833,7 +13815,8 @@ static int fv__check_layer(fv_ctx *c, fv_weights *w, const fv__naming *n, int la
     for (int i = 0; i < 2; i++) {
         snprintf(name, sizeof name, "%s%s.%d.%s", n->prefix, i ? "blk" : "layers", layer, bias[i]);
         if (fv_weights_find(w, name))
-            return fv_fail(c, FV_EUSAGE, "%s: %s: blocks with biases are taken from OPT models only", fv_weights_path(w), name);
+            return fv_fail(c, FV_EUSAGE, "%s: %s: blocks with biases are taken from OPT models only",
+                           fv_weights_path(w), name);
     }
     return 1;
 }
@@ -12843,7 +13826,8 @@ FV_DEF int fv_frozen_load(fv_ctx *c, fv_frozen *f, fv_weights *w, int as_variant
     fv_sha sha;
     if (c->status || !f) return 0;
     if (!fv__has_blocks(&f->config)) return 1;
-    if (!fv__find_naming(w, f->config.arch, &n)) return fv_frozen_config_from_llm(c, &f->config, w); /* says why */
+    /* says why */
+    if (!fv__find_naming(w, f->config.arch, &n)) return fv_frozen_config_from_llm(c, &f->config, w);
     fv_sha_start(&sha);
     for (int i = 0; i < f->config.num_layers; i++) {
         if (!fv__check_layer(c, w, &n, fv__layer_number(&f->config, &n, i, as_variant))) return 0;
@@ -12881,13 +13865,16 @@ static int fv__make_trained(fv_ctx *c, fv_frozen *f) {
             if (!fv__slot_used(g, s)) continue;
             char cols = fv__slots[s].cols;
             fv__slot_name(name, &n, g->layers[i], s);
-            f->layer[i].w[s] = fv__stage_param(c, f, name, fv__slot_dim(g, fv__slots[s].rows), cols ? fv__slot_dim(g, cols) : 0);
+            f->layer[i].w[s] = fv__stage_param(c, f, name, fv__slot_dim(g, fv__slots[s].rows),
+                                               cols ? fv__slot_dim(g, cols) : 0);
             if (!f->layer[i].w[s]) return 0;
         }
     if (g->final_norm == FV_NORM_NONE) return 1;
-    f->norm = fv__stage_param(c, f, g->arch == FV_OPT ? "llama.final_layer_norm.weight" : "llama.norm.weight", g->hidden_size, 0);
+    f->norm = fv__stage_param(c, f, g->arch == FV_OPT ? "llama.final_layer_norm.weight" : "llama.norm.weight",
+                              g->hidden_size, 0);
     fv_init_fill(f->norm, 1);
-    if (g->arch == FV_OPT) f->norm_bias = fv__stage_param(c, f, "llama.final_layer_norm.bias", g->hidden_size, 0);
+    if (g->arch == FV_OPT)
+        f->norm_bias = fv__stage_param(c, f, "llama.final_layer_norm.bias", g->hidden_size, 0);
     return !c->status;
 }
 
@@ -12898,12 +13885,15 @@ static int fv__draw_blocks(fv_ctx *c, fv_frozen *f) {
     for (int i = 0; i < g->num_layers && !c->status; i++)
         for (int s = 0; s < FV_LLM_SLOTS && !c->status; s++) {
             if (!fv__slot_used(g, s)) continue;
-            int64_t rows = fv__slot_dim(g, fv__slots[s].rows), cols = fv__slots[s].cols ? fv__slot_dim(g, fv__slots[s].cols) : 0;
+            int64_t rows = fv__slot_dim(g, fv__slots[s].rows),
+                    cols = fv__slots[s].cols ? fv__slot_dim(g, fv__slots[s].cols) : 0;
             int64_t n = rows * FV__MAX(cols, 1);
             float *x = (float *)fv_alloc(c, (size_t)n * sizeof *x);
             uint64_t stream = 0x46560000u + (uint64_t)(i * FV_LLM_SLOTS + s);
             for (int64_t j = 0; x && j < n; j++)
-                x[j] = cols ? 0.02f * fv_random_normal(f->seed, stream, (uint64_t)j) : s == FV_LLM_NORM1 || s == FV_LLM_NORM2 ? 1.f : 0.f;
+                x[j] = cols ? 0.02f * fv_random_normal(f->seed, stream, (uint64_t)j)
+                       : s == FV_LLM_NORM1 || s == FV_LLM_NORM2 ? 1.f
+                                                                : 0.f;
             if (x) fv__place(c, f, &f->layer[i].w[s], x, rows, cols, trained, fv__slot_pack(f, s));
             fv_free(c, x);
         }
@@ -12949,7 +13939,8 @@ FV_DEF fv_frozen *fv_frozen_create(fv_ctx *c, const fv_frozen_desc *desc, fv_par
     if (ok && fv__trained_blocks(g)) ok = fv__make_trained(c, f);
     if (ok && fv__has_blocks(g)) {
         if (desc->llm) ok = fv_frozen_load(c, f, desc->llm, 1);
-        else if (g->variant == FV_VARIANT_RANDOM || g->variant == FV_VARIANT_SCRATCH) ok = fv__draw_blocks(c, f);
+        else if (g->variant == FV_VARIANT_RANDOM || g->variant == FV_VARIANT_SCRATCH)
+            ok = fv__draw_blocks(c, f);
     }
     if (ok) return f;
     fv_frozen_destroy(c, f);
@@ -12991,8 +13982,8 @@ static fv_tensor *fv__project(fv_ctx *c, const fv_llm_layer *l, int slot, fv_ten
     return fv_reshape(c, fv_matmul(c, fv_reshape(c, x, 2, flat), fv_linear(c, f1, w, NULL), 0), 3, dim);
 }
 
-static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, fv_tensor *f1,
-                                      fv_tensor *residual, const fv_tensor *mask) {
+static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x,
+                                      fv_tensor *f1, fv_tensor *residual, const fv_tensor *mask) {
     const fv_frozen_config *g = &f->config;
     fv_attention_desc desc;
     memset(&desc, 0, sizeof desc);
@@ -13002,16 +13993,21 @@ static fv_tensor *fv__block_attention(fv_ctx *c, const fv_frozen *f, const fv_ll
     desc.rope_theta = g->rope ? g->rope_theta : 0;
     desc.rope_interleaved = f->rope_interleaved;
     desc.mask = mask;
-    fv_tensor *q = fv__project(c, l, FV_LLM_Q, x, f1), *k = fv__project(c, l, FV_LLM_K, x, f1), *v = fv__project(c, l, FV_LLM_V, x, f1);
+    fv_tensor *q = fv__project(c, l, FV_LLM_Q, x, f1), *k = fv__project(c, l, FV_LLM_K, x, f1),
+              *v = fv__project(c, l, FV_LLM_V, x, f1);
     if (c->status) return NULL;
     fv_mark_scores(c, "stage.scores", q, k, &desc);
-    fv_tensor *a = fv_attention(c, q, k, v, &desc), *y = fv_linear_add(c, a, l->w[FV_LLM_O], l->w[FV_LLM_O_BIAS], residual);
-    if (l->w[FV_LLM_O] && l->w[FV_LLM_O]->packed) fv_forget(c, a); /* no gradient of a frozen weight reads it */
+    fv_tensor *a = fv_attention(c, q, k, v, &desc),
+              *y = fv_linear_add(c, a, l->w[FV_LLM_O], l->w[FV_LLM_O_BIAS], residual);
+    /* no gradient of a frozen weight reads it */
+    if (l->w[FV_LLM_O] && l->w[FV_LLM_O]->packed) fv_forget(c, a);
     return y;
 }
 
-/* h = x + Wo attn(rms(x));  out = h + W2 (silu(W1 rms(h)) * W3 rms(h)).  z: what F1 made x from, to fold it; NULL: plain */
-static fv_tensor *fv__llama_block(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, fv_tensor *z, const fv_tensor *mask) {
+/* h = x + Wo attn(rms(x));  out = h + W2 (silu(W1 rms(h)) * W3 rms(h)).  z: what F1 made x from, to fold it;
+ * NULL: plain */
+static fv_tensor *fv__llama_block(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x,
+                                  fv_tensor *z, const fv_tensor *mask) {
     static const int turn[2] = {1, 0};
     float eps = f->config.rms_norm_eps;
     fv_tensor *h = x, *norm1 = l->w[FV_LLM_NORM1];
@@ -13043,7 +14039,8 @@ static fv_tensor *fv__stream_norm(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tens
 }
 
 /* norms first: h = x + out(attn(ln1 x)), h + fc2(act(fc1(ln2 h))); or each after its residual */
-static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x, const fv_tensor *mask) {
+static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_layer *l, fv_tensor *x,
+                                const fv_tensor *mask) {
     const fv_frozen_config *g = &f->config;
     float eps = g->rms_norm_eps;
     int before = !g->norm_after;
@@ -13057,14 +14054,17 @@ static fv_tensor *fv__opt_block(fv_ctx *c, const fv_frozen *f, const fv_llm_laye
     fv_type was = fv_autocast(c, FV_F32);
     if (!fv__before_relu(g)) fv_autocast(c, was);
     fv_tensor *n = before ? fv_layernorm(c, h, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps) : h;
-    fv_tensor *u = fv_linear_act(c, n, l->w[FV_LLM_UP], l->w[FV_LLM_UP_BIAS], g->gelu ? FV_ACT_GELU : FV_ACT_RELU);
+    fv_tensor *u =
+        fv_linear_act(c, n, l->w[FV_LLM_UP], l->w[FV_LLM_UP_BIAS], g->gelu ? FV_ACT_GELU : FV_ACT_RELU);
     fv_autocast(c, was);
     fv_tensor *y = fv_linear_add(c, u, l->w[FV_LLM_DOWN], l->w[FV_LLM_DOWN_BIAS], h);
     fv_forget(c, u);
-    return fv_mark(c, "stage.ffn", before ? y : fv__stream_norm(c, y, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps));
+    return fv_mark(c, "stage.ffn",
+                   before ? y : fv__stream_norm(c, y, l->w[FV_LLM_NORM2], l->w[FV_LLM_NORM2_BIAS], eps));
 }
 
-static fv_tensor *fv__llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, fv_tensor *z, const fv_tensor *mask) {
+static fv_tensor *fv__llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *x, fv_tensor *z,
+                                const fv_tensor *mask) {
     if (c->status || !f || !x) return NULL;
     if (i < 0 || i >= f->config.num_layers) {
         fv_fail(c, FV_EUSAGE, "the frozen stage has no block %d: it has %d", i, f->config.num_layers);
@@ -13084,7 +14084,8 @@ FV_DEF fv_tensor *fv_llm_block(fv_ctx *c, const fv_frozen *f, int i, fv_tensor *
 }
 
 /* all blocks and the final norm; z for the first block, or NULL */
-static fv_tensor *fv__llm_blocks(fv_ctx *c, const fv_frozen *f, fv_tensor *x, fv_tensor *z, const fv_tensor *mask) {
+static fv_tensor *fv__llm_blocks(fv_ctx *c, const fv_frozen *f, fv_tensor *x, fv_tensor *z,
+                                 const fv_tensor *mask) {
     const fv_frozen_config *g = &f->config;
     for (int i = 0; i < g->num_layers; i++) x = fv__llm_block(c, f, i, x, i ? NULL : z, mask);
     if (!x || g->final_norm == FV_NORM_NONE) return x;
@@ -13095,12 +14096,15 @@ FV_DEF fv_tensor *fv_llm_blocks(fv_ctx *c, const fv_frozen *f, fv_tensor *x, con
     return fv__llm_blocks(c, f, x, NULL, mask);
 }
 
-/* Whether F1 goes into q, k, v. A number of their outputs costs, for T tokens: plain 4TD (forward and input gradient); folded 6Td, and
- * 4dD for the folded matrix and F1's gradient. Shapes and settings decide, nothing else, so every run of a step decides alike. */
+/* Whether F1 goes into q, k, v. A number of their outputs costs, for T tokens: plain 4TD (forward and input
+ * gradient); folded 6Td, and 4dD for the folded matrix and F1's gradient. Shapes and settings decide, nothing
+ * else, so every run of a step decides alike. */
 static int fv__folds(fv_ctx *c, const fv_frozen *f, const fv_tensor *z) {
     const fv_llm_layer *l = &f->layer[0];
     const fv_tensor *q = l->w[FV_LLM_Q];
-    if (f->config.arch != FV_LLAMA || f->config.only_mlp || f->config.fold < 0 || z->rank != 3 || !q || !q->packed) return 0;
+    if (f->config.arch != FV_LLAMA || f->config.only_mlp || f->config.fold < 0 || z->rank != 3 || !q ||
+        !q->packed)
+        return 0;
     if (l->w[FV_LLM_Q_BIAS] || l->w[FV_LLM_K_BIAS] || l->w[FV_LLM_V_BIAS]) return 0;
     if (f->config.fold > 0) return 1;
     double tokens = (double)(z->dim[0] * z->dim[1]), d = (double)z->dim[2], D = (double)f->config.hidden_size;
@@ -13117,7 +14121,8 @@ static fv_tensor *fv__stage_middle(fv_ctx *c, fv_frozen *f, fv_tensor *z, const 
     const fv_frozen_config *g = &f->config;
     if (g->variant == FV_VARIANT_LINEAR) return fv_linear(c, z, f->mapper1, NULL);
     if (g->variant == FV_VARIANT_MLP)
-        return fv_layernorm(c, fv_linear_act(c, z, f->mapper1, NULL, FV_ACT_GELU), f->mlp_norm, f->mlp_norm_bias, 1e-5f);
+        return fv_layernorm(c, fv_linear_act(c, z, f->mapper1, NULL, FV_ACT_GELU), f->mlp_norm,
+                            f->mlp_norm_bias, 1e-5f);
     fv_tensor *x = fv__stream(c, fv_linear(c, z, f->mapper1, NULL), f->type);
     if (!x) return NULL;
     fv_tensor *y = fv__llm_blocks(c, f, x, g->num_layers && fv__folds(c, f, z) ? z : NULL, mask);
@@ -13133,7 +14138,8 @@ FV_DEF fv_tensor *fv_frozen_forward(fv_ctx *c, fv_frozen *f, fv_tensor *z, const
     switch (f->config.residual) {
     case FV_RES_OUTSIDE:
     case FV_RES_BOTH: return fv_add(c, y, z);
-    case FV_RES_OUTSIDE_NN: return fv_add(c, y, fv_leaky_relu(c, fv_linear(c, z, f->mapper_residual, NULL), 0.01f));
+    case FV_RES_OUTSIDE_NN:
+        return fv_add(c, y, fv_leaky_relu(c, fv_linear(c, z, f->mapper_residual, NULL), 0.01f));
     default: return y;
     }
 }
@@ -13142,10 +14148,12 @@ FV_DEF fv_tensor *fv_frozen_forward(fv_ctx *c, fv_frozen *f, fv_tensor *z, const
  * >>encoders (implementation)
  * ====================================================================================================== */
 /* A linear layer's or a norm's pair of parameters. b NULL: no bias. */
-typedef struct fv__pair { fv_tensor *w, *b; } fv__pair;
+typedef struct fv__pair {
+    fv_tensor *w, *b;
+} fv__pair;
 
-static int fv__pair_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name, int rank, const int64_t *dim, int bias,
-                         fv_init init) {
+static int fv__pair_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name, int rank, const int64_t *dim,
+                         int bias, fv_init init) {
     char key[128];
     snprintf(key, sizeof key, "%s.weight", name);
     p->w = fv_model_param(c, m, key, rank, dim, init);
@@ -13153,7 +14161,8 @@ static int fv__pair_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name, 
     if (bias) p->b = fv_model_param(c, m, key, 1, dim, init == FV_INIT_CONV ? FV_INIT_CONV : FV_INIT_ZEROS);
     return !c->status;
 }
-static int fv__linear_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name, int64_t out, int64_t in, int bias) {
+static int fv__linear_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name, int64_t out, int64_t in,
+                           int bias) {
     int64_t dim[2];
     dim[0] = out, dim[1] = in;
     return fv__pair_make(c, m, p, name, 2, dim, bias, m->linear_init ? m->linear_init : FV_INIT_TRUNC);
@@ -13163,18 +14172,24 @@ static int fv__norm_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name, 
 }
 
 /* ---- the pre-norm transformer block that timm's ViT and its relatives share ---- */
-typedef struct fv__block_params { fv__pair norm1, qkv, proj, norm2, fc1, fc2; } fv__block_params;
+typedef struct fv__block_params {
+    fv__pair norm1, qkv, proj, norm2, fc1, fc2;
+} fv__block_params;
 
-static int fv__block_make(fv_ctx *c, fv_model *m, fv__block_params *b, const char *list, int i, int64_t d, int64_t hidden, int qkv_bias) {
+static int fv__block_make(fv_ctx *c, fv_model *m, fv__block_params *b, const char *list, int i, int64_t d,
+                          int64_t hidden, int qkv_bias) {
     char n[6][64];
     static const char *const part[6] = {"norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"};
     for (int k = 0; k < 6; k++) snprintf(n[k], sizeof n[k], "%s.%d.%s", list, i, part[k]);
-    return fv__norm_make(c, m, &b->norm1, n[0], d) && fv__linear_make(c, m, &b->qkv, n[1], 3 * d, d, qkv_bias) &&
+    return fv__norm_make(c, m, &b->norm1, n[0], d) &&
+           fv__linear_make(c, m, &b->qkv, n[1], 3 * d, d, qkv_bias) &&
            fv__linear_make(c, m, &b->proj, n[2], d, d, 1) && fv__norm_make(c, m, &b->norm2, n[3], d) &&
-           fv__linear_make(c, m, &b->fc1, n[4], hidden, d, 1) && fv__linear_make(c, m, &b->fc2, n[5], d, hidden, 1);
+           fv__linear_make(c, m, &b->fc1, n[4], hidden, d, 1) &&
+           fv__linear_make(c, m, &b->fc2, n[5], d, hidden, 1);
 }
 
-static fv__block_params *fv__blocks_make(fv_ctx *c, fv_model *m, const char *list, int depth, int64_t d, int64_t hidden, int qkv_bias) {
+static fv__block_params *fv__blocks_make(fv_ctx *c, fv_model *m, const char *list, int depth, int64_t d,
+                                         int64_t hidden, int qkv_bias) {
     fv__block_params *b = (fv__block_params *)fv_alloc(c, sizeof *b * (size_t)FV__MAX(depth, 1));
     m->blocks = b;
     for (int i = 0; i < depth && b; i++)
@@ -13189,13 +14204,16 @@ static float fv__drop_of(fv_ctx *c, const fv_model *m, int i, int depth) {
     return training && depth > 1 ? m->drop_path * (float)i / (float)(depth - 1) : 0;
 }
 /* the block before which the frozen stage stands */
-static int fv__stage_at(const fv_model *m, int depth) { return m->stage.after_block ? m->stage.after_block : depth; }
+static int fv__stage_at(const fv_model *m, int depth) {
+    return m->stage.after_block ? m->stage.after_block : depth;
+}
 static fv_tensor *fv__stage(fv_ctx *c, fv_model *m, fv_tensor *x, const fv_tensor *mask) {
     return m->frozen && x ? fv_frozen_forward(c, m->frozen, x, mask) : x;
 }
 static int fv__stage_fits(fv_ctx *c, const fv_model *m, int depth) {
     if (m->stage.after_block <= depth) return 1;
-    return fv_fail(c, FV_EUSAGE, "config: frozen.after_block is %d, and the last block is %d", m->stage.after_block - 1, depth - 1);
+    return fv_fail(c, FV_EUSAGE, "config: frozen.after_block is %d, and the last block is %d",
+                   m->stage.after_block - 1, depth - 1);
 }
 /* token [1,1,d] put before each row of x [B,N,d] */
 static fv_tensor *fv__prepend(fv_ctx *c, fv_tensor *token, fv_tensor *x) {
@@ -13210,14 +14228,16 @@ static fv_tensor *fv__token(fv_ctx *c, fv_tensor *x, int64_t i) {
     flat[0] = x->dim[0], flat[1] = x->dim[2];
     return fv_reshape(c, fv_slice(c, x, 1, i, 1), 2, flat);
 }
-static fv_tensor *fv__embedding_make(fv_ctx *c, fv_model *m, const char *name, int64_t n, int64_t d, fv_init init) {
+static fv_tensor *fv__embedding_make(fv_ctx *c, fv_model *m, const char *name, int64_t n, int64_t d,
+                                     fv_init init) {
     int64_t dim[3];
     dim[0] = 1, dim[1] = n, dim[2] = d;
     fv_tensor *t = fv_model_param(c, m, name, 3, dim, init);
     if (t) t->flags |= FV_NO_DECAY;
     return t;
 }
-static int fv__input_fits(fv_ctx *c, const char *what, const fv_tensor *x, int rank, const int64_t *dim) { /* -1: any */
+/* -1: any */
+static int fv__input_fits(fv_ctx *c, const char *what, const fv_tensor *x, int rank, const int64_t *dim) {
     char have[128], want[128];
     size_t at = 0;
     int ok = x->rank == rank;
@@ -13225,7 +14245,8 @@ static int fv__input_fits(fv_ctx *c, const char *what, const fv_tensor *x, int r
     if (ok) return 1;
     for (int i = 0; i < rank && at < sizeof want; i++)
         at += (size_t)(dim[i] < 0 ? snprintf(want + at, sizeof want - at, "%s%s", i ? "," : "", i ? "N" : "B")
-                                  : snprintf(want + at, sizeof want - at, "%s%lld", i ? "," : "", (long long)dim[i]));
+                                  : snprintf(want + at, sizeof want - at, "%s%lld", i ? "," : "",
+                                             (long long)dim[i]));
     return fv_fail(c, FV_ESHAPE, "%s %s: [%s] is wanted", what, fv__shape_text(x, have, sizeof have), want);
 }
 
@@ -13236,21 +14257,24 @@ static fv_tensor *fv__residual(fv_ctx *c, fv_tensor *y, const fv__pair *p, fv_te
 }
 
 /* linear(layernorm(x)); the norm is made again in the backward pass, which is cheaper than to keep it */
-static fv_tensor *fv__norm_linear(fv_ctx *c, fv_tensor *x, const fv__pair *norm, fv_tensor *w, fv_tensor *b, float eps) {
+static fv_tensor *fv__norm_linear(fv_ctx *c, fv_tensor *x, const fv__pair *norm, fv_tensor *w, fv_tensor *b,
+                                  float eps) {
     fv_tensor *n = fv_layernorm(c, x, norm->w, norm->b, eps), *y = fv_linear(c, n, w, b);
     fv_forget(c, n);
     return y;
 }
 
 /* h = x + proj(attn(ln1 x));  h + fc2(gelu(fc1(ln2 h))).  x [B,N,d]; mask u8 [B,N] of the keys, or NULL */
-static fv_tensor *fv__encoder_block(fv_ctx *c, const fv__block_params *b, fv_tensor *x, int heads, float eps, float drop, const fv_tensor *mask) {
+static fv_tensor *fv__encoder_block(fv_ctx *c, const fv__block_params *b, fv_tensor *x, int heads, float eps,
+                                    float drop, const fv_tensor *mask) {
     fv_attention_desc a;
     memset(&a, 0, sizeof a);
     a.num_heads = heads, a.mask = mask;
     fv_scope scope = fv_scope_begin(c);
     fv_tensor *qkv = fv__norm_linear(c, x, &b->norm1, b->qkv.w, b->qkv.b, eps);
     fv_mark_scores(c, "block.scores", qkv, NULL, &a);
-    fv_tensor *h = fv_mark(c, "block.attention", fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, x, drop));
+    fv_tensor *h = fv_mark(c, "block.attention",
+                           fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, x, drop));
     fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, eps));
     fv_tensor *y = fv__residual(c, u, &b->fc2, h, drop);
     fv_forget(c, u);
@@ -13303,9 +14327,10 @@ static fv_tensor *fv__cross_block(fv_ctx *c, const fv__cross_params *s, int head
     return out;
 }
 
-/* Norm, dropout and classifier of pooled tokens [B,d]. All in f32 under fv_autocast too: one row a sample costs nothing, and the loss
- * keeps its digits. */
-static fv_tensor *fv__head(fv_ctx *c, const fv_model *m, fv_tensor *x, const fv__pair *norm, const fv__pair *head, float eps) {
+/* Norm, dropout and classifier of pooled tokens [B,d]. All in f32 under fv_autocast too: one row a sample
+ * costs nothing, and the loss keeps its digits. */
+static fv_tensor *fv__head(fv_ctx *c, const fv_model *m, fv_tensor *x, const fv__pair *norm,
+                           const fv__pair *head, float eps) {
     fv_type was = fv_autocast(c, FV_F32);
     x = fv_layernorm(c, x, norm->w, norm->b, eps);
     if (m->dropout > 0) x = fv_dropout(c, x, m->dropout);
@@ -13315,7 +14340,8 @@ static fv_tensor *fv__head(fv_ctx *c, const fv_model *m, fv_tensor *x, const fv_
 }
 
 /* ======================================================================================================
- * vit: images [B,C,H,W] -> logits.  source  Dosovitskiy et al., arXiv:2010.11929; names: timm's VisionTransformer
+ * vit: images [B,C,H,W] -> logits.  source  Dosovitskiy et al., arXiv:2010.11929; names: timm's
+ * VisionTransformer
  * ====================================================================================================== */
 typedef struct fv__vit {
     int img_size, patch, chans, dim, depth, heads, class_token, average;
@@ -13326,8 +14352,9 @@ typedef struct fv__vit {
 } fv__vit;
 
 static int fv__vit_config(fv_ctx *c, fv_model *m, fv__vit *v, int *hidden) {
-    static const char *const keys[] = {"img_size", "patch_size", "in_chans", "embed_dim", "depth", "num_heads", "mlp_ratio",
-                                       "qkv_bias", "class_token", "global_pool", "norm_eps", NULL};
+    static const char *const keys[] = {"img_size",    "patch_size",  "in_chans",  "embed_dim",
+                                       "depth",       "num_heads",   "mlp_ratio", "qkv_bias",
+                                       "class_token", "global_pool", "norm_eps",  NULL};
     if (!fv_config_known(c, m, keys)) return 0;
     v->img_size = fv_config_int(c, m, "img_size", 224, 1, 8192);
     v->patch = fv_config_int(c, m, "patch_size", 16, 1, 1024);
@@ -13342,9 +14369,12 @@ static int fv__vit_config(fv_ctx *c, fv_model *m, fv__vit *v, int *hidden) {
     v->average = !strcmp(pool, "avg");
     if (c->status) return 0;
     if (!v->average && (strcmp(pool, "token") || !v->class_token))
-        return fv_fail(c, FV_EUSAGE, "config: global_pool is \"%.40s\"; it can be avg, or token where class_token is true", pool);
+        return fv_fail(c, FV_EUSAGE,
+                       "config: global_pool is \"%.40s\"; it can be avg, or token where class_token is true",
+                       pool);
     if (v->img_size % v->patch)
-        return fv_fail(c, FV_EUSAGE, "config: img_size %d is no multiple of patch_size %d", v->img_size, v->patch);
+        return fv_fail(c, FV_EUSAGE, "config: img_size %d is no multiple of patch_size %d", v->img_size,
+                       v->patch);
     if (v->dim % v->heads)
         return fv_fail(c, FV_EUSAGE, "config: embed_dim %d is no multiple of num_heads %d", v->dim, v->heads);
     if (*hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
@@ -13392,7 +14422,8 @@ static fv_tensor *fv__vit_forward(fv_ctx *c, fv_model *m, fv_tensor *const *inpu
     x = fv_add(c, x, v->pos_embed);
     for (int i = 0; i <= v->depth && x; i++) {
         if (i == fv__stage_at(m, v->depth)) x = fv__stage(c, m, x, NULL);
-        if (i < v->depth && x) x = fv__encoder_block(c, &v->block[i], x, v->heads, v->eps, fv__drop_of(c, m, i, v->depth), NULL);
+        if (i < v->depth && x)
+            x = fv__encoder_block(c, &v->block[i], x, v->heads, v->eps, fv__drop_of(c, m, i, v->depth), NULL);
     }
     if (!x) return NULL;
     /* a norm of each token alone: the class token can be taken before it */
@@ -13402,9 +14433,13 @@ static fv_tensor *fv__vit_forward(fv_ctx *c, fv_model *m, fv_tensor *const *inpu
 }
 
 /* ======================================================================================================
- * points: clouds [B,N,3] -> logits.  source  Yu et al., Point-BERT, arXiv:2111.14819, its fine-tuning network; names: theirs
+ * points: clouds [B,N,3] -> logits.  source  Yu et al., Point-BERT, arXiv:2111.14819, its fine-tuning
+ * network; names: theirs
  * ====================================================================================================== */
-typedef struct fv__batch_norm { fv__pair affine; fv_tensor *mean, *var; } fv__batch_norm;
+typedef struct fv__batch_norm {
+    fv__pair affine;
+    fv_tensor *mean, *var;
+} fv__batch_norm;
 typedef struct fv__points {
     int depth, heads, groups, group_size, max_only;
     float eps;
@@ -13432,33 +14467,46 @@ static int fv__conv1_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name,
 static fv_tensor *fv__conv1_weight(fv_ctx *c, const fv__pair *p) { return fv_reshape(c, p->w, 2, p->w->dim); }
 
 static int fv__points_build(fv_ctx *c, fv_model *m) {
-    static const char *const keys[] = {"trans_dim", "depth", "num_heads", "num_group", "group_size", "encoder_dims", "num_points", "mlp_ratio",
-                                       "qkv_bias", "norm_eps", "max_pool_only", NULL};
+    static const char *const keys[] = {"trans_dim",  "depth",        "num_heads",     "num_group",
+                                       "group_size", "encoder_dims", "num_points",    "mlp_ratio",
+                                       "qkv_bias",   "norm_eps",     "max_pool_only", NULL};
     fv__points *v = (fv__points *)fv_alloc(c, sizeof *v);
     m->net = v;
     if (!v || !fv_config_known(c, m, keys)) return 0;
-    int d = m->dim = fv_config_int(c, m, "trans_dim", 384, 1, 65536), e = fv_config_int(c, m, "encoder_dims", 256, 1, 65536);
-    v->depth = fv_config_int(c, m, "depth", 12, 0, 1000), v->heads = fv_config_int(c, m, "num_heads", 6, 1, 4096);
-    v->groups = fv_config_int(c, m, "num_group", 64, 1, 1 << 20), v->group_size = fv_config_int(c, m, "group_size", 32, 1, 1 << 20);
-    int points = fv_config_int(c, m, "num_points", 1024, 1, 1 << 24), bias = fv_config_bool(c, m, "qkv_bias", 0);
+    int d = m->dim = fv_config_int(c, m, "trans_dim", 384, 1, 65536),
+        e = fv_config_int(c, m, "encoder_dims", 256, 1, 65536);
+    v->depth = fv_config_int(c, m, "depth", 12, 0, 1000),
+    v->heads = fv_config_int(c, m, "num_heads", 6, 1, 4096);
+    v->groups = fv_config_int(c, m, "num_group", 64, 1, 1 << 20),
+    v->group_size = fv_config_int(c, m, "group_size", 32, 1, 1 << 20);
+    int points = fv_config_int(c, m, "num_points", 1024, 1, 1 << 24),
+        bias = fv_config_bool(c, m, "qkv_bias", 0);
     int hidden = (int)(fv_config_float(c, m, "mlp_ratio", 4) * (float)d);
     v->eps = fv_config_float(c, m, "norm_eps", 1e-5f);
     v->max_only = fv_config_bool(c, m, "max_pool_only", 0);
     m->dropout = fv_config_float(c, m, "drop_rate", 0.5f);
     if (c->status || !fv__stage_fits(c, m, v->depth)) return 0;
-    if (d % v->heads) return fv_fail(c, FV_EUSAGE, "config: trans_dim %d is no multiple of num_heads %d", d, v->heads);
-    if (v->groups > points || v->group_size > points) return fv_fail(c, FV_EUSAGE, "config: num_group and group_size are at most num_points, %d", points);
+    if (d % v->heads)
+        return fv_fail(c, FV_EUSAGE, "config: trans_dim %d is no multiple of num_heads %d", d, v->heads);
+    if (v->groups > points || v->group_size > points)
+        return fv_fail(c, FV_EUSAGE, "config: num_group and group_size are at most num_points, %d", points);
     if (hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
-    if (!fv__conv1_make(c, m, &v->conv[0], "encoder.first_conv.0", 128, 3) || !fv__batch_norm_make(c, m, &v->bn[0], "encoder.first_conv.1", 128) ||
-        !fv__conv1_make(c, m, &v->conv[1], "encoder.first_conv.3", 256, 128) || !fv__conv1_make(c, m, &v->conv[2], "encoder.second_conv.0", 512, 512) ||
-        !fv__batch_norm_make(c, m, &v->bn[1], "encoder.second_conv.1", 512) || !fv__conv1_make(c, m, &v->conv[3], "encoder.second_conv.3", e, 512) ||
+    if (!fv__conv1_make(c, m, &v->conv[0], "encoder.first_conv.0", 128, 3) ||
+        !fv__batch_norm_make(c, m, &v->bn[0], "encoder.first_conv.1", 128) ||
+        !fv__conv1_make(c, m, &v->conv[1], "encoder.first_conv.3", 256, 128) ||
+        !fv__conv1_make(c, m, &v->conv[2], "encoder.second_conv.0", 512, 512) ||
+        !fv__batch_norm_make(c, m, &v->bn[1], "encoder.second_conv.1", 512) ||
+        !fv__conv1_make(c, m, &v->conv[3], "encoder.second_conv.3", e, 512) ||
         !fv__linear_make(c, m, &v->reduce, "reduce_dim", d, e, 1))
         return 0;
     v->cls_token = fv__embedding_make(c, m, "cls_token", 1, d, FV_INIT_ZEROS);
     v->cls_pos = fv__embedding_make(c, m, "cls_pos", 1, d, FV_INIT_TRUNC);
-    if (!fv__linear_make(c, m, &v->pos[0], "pos_embed.0", 128, 3, 1) || !fv__linear_make(c, m, &v->pos[1], "pos_embed.2", d, 128, 1)) return 0;
+    if (!fv__linear_make(c, m, &v->pos[0], "pos_embed.0", 128, 3, 1) ||
+        !fv__linear_make(c, m, &v->pos[1], "pos_embed.2", d, 128, 1))
+        return 0;
     v->block = fv__blocks_make(c, m, "blocks.blocks", v->depth, d, hidden, bias);
-    return v->block && fv__norm_make(c, m, &v->norm, "norm", d) && fv__linear_make(c, m, &v->head[0], "cls_head_finetune.0", 256, 2 * d, 1) &&
+    return v->block && fv__norm_make(c, m, &v->norm, "norm", d) &&
+           fv__linear_make(c, m, &v->head[0], "cls_head_finetune.0", 256, 2 * d, 1) &&
            fv__linear_make(c, m, &v->head[1], "cls_head_finetune.3", m->num_classes, 256, 1);
 }
 
@@ -13472,11 +14520,13 @@ static fv_tensor *fv__points_norm(fv_ctx *c, const fv__batch_norm *b, fv_tensor 
     return x ? fv_relu(c, fv_reshape(c, x, rank, dim)) : NULL;
 }
 
-/* The mini-PointNet: neighbours [B,G,K,3] -> tokens [B,G,e]. Its second half sees each point beside its group's maximum: the weight's
- * left columns meet the maximum, once a group, its right columns the points. */
+/* The mini-PointNet: neighbours [B,G,K,3] -> tokens [B,G,e]. Its second half sees each point beside its
+ * group's maximum: the weight's left columns meet the maximum, once a group, its right columns the points. */
 static fv_tensor *fv__points_tokens(fv_ctx *c, const fv__points *v, fv_tensor *x) {
     int64_t dim[4];
-    fv_type was = fv_autocast(c, FV_F32); /* offsets to the group's centre may be small beside the bias, and the batch norm magnifies what rounding leaves */
+    /* offsets to the group's centre may be small beside the bias, and the batch norm magnifies what rounding
+     * leaves */
+    fv_type was = fv_autocast(c, FV_F32);
     x = fv_linear(c, x, fv__conv1_weight(c, &v->conv[0]), v->conv[0].b);
     fv_autocast(c, was);
     x = fv_linear(c, fv__points_norm(c, &v->bn[0], x), fv__conv1_weight(c, &v->conv[1]), v->conv[1].b);
@@ -13513,21 +14563,30 @@ static fv_tensor *fv__points_forward(fv_ctx *c, fv_model *m, fv_tensor *const *i
     fv_tensor *x = fv_point_groups(c, points, v->groups, v->group_size, &centre);
     x = x ? fv__points_tokens(c, v, x) : NULL;
     x = fv_linear(c, x, v->reduce.w, v->reduce.b);
-    if (v->max_only && x) return fv__points_head(c, m, fv_max(c, x, 1), fv_mean(c, x, 1)); /* the mini-PointNet alone */
-    fv_tensor *pos = fv_linear(c, fv_linear_act(c, centre, v->pos[0].w, v->pos[0].b, FV_ACT_GELU), v->pos[1].w, v->pos[1].b);
+    /* the mini-PointNet alone */
+    if (v->max_only && x) return fv__points_head(c, m, fv_max(c, x, 1), fv_mean(c, x, 1));
+    fv_tensor *pos = fv_linear(c, fv_linear_act(c, centre, v->pos[0].w, v->pos[0].b, FV_ACT_GELU),
+                               v->pos[1].w, v->pos[1].b);
     x = fv__prepend(c, v->cls_token, x), pos = fv__prepend(c, v->cls_pos, pos);
     for (int i = 0; i <= v->depth && x; i++) {
         if (i == fv__stage_at(m, v->depth)) x = fv__stage(c, m, x, NULL);
-        if (i < v->depth && x) x = fv__encoder_block(c, &v->block[i], fv_add(c, x, pos), v->heads, v->eps, fv__drop_of(c, m, i, v->depth), NULL);
+        if (i < v->depth && x)
+            x = fv__encoder_block(c, &v->block[i], fv_add(c, x, pos), v->heads, v->eps,
+                                  fv__drop_of(c, m, i, v->depth), NULL);
     }
     x = fv_layernorm(c, x, v->norm.w, v->norm.b, v->eps);
-    return x ? fv__points_head(c, m, fv__token(c, x, 0), fv_max(c, fv_slice(c, x, 1, 1, x->dim[1] - 1), 1)) : NULL;
+    return x ? fv__points_head(c, m, fv__token(c, x, 0), fv_max(c, fv_slice(c, x, 1, 1, x->dim[1] - 1), 1))
+             : NULL;
 }
 
 /* ======================================================================================================
- * video: clips [B,C,T,H,W] -> logits.  source  Tong et al., VideoMAE, arXiv:2203.12602, its fine-tuning network; names: theirs
+ * video: clips [B,C,T,H,W] -> logits.  source  Tong et al., VideoMAE, arXiv:2203.12602, its fine-tuning
+ * network; names: theirs
  * ====================================================================================================== */
-typedef struct fv__video_block { fv__pair norm1, proj, norm2, fc1, fc2; fv_tensor *qkv, *q_bias, *v_bias, *gamma1, *gamma2; } fv__video_block;
+typedef struct fv__video_block {
+    fv__pair norm1, proj, norm2, fc1, fc2;
+    fv_tensor *qkv, *q_bias, *v_bias, *gamma1, *gamma2;
+} fv__video_block;
 typedef struct fv__video {
     int img_size, patch, chans, frames, tubelet, depth, heads;
     float eps;
@@ -13540,7 +14599,8 @@ typedef struct fv__video {
 static fv_tensor *fv__sine_table(fv_ctx *c, fv_type type, int64_t n, int64_t d) {
     int64_t dim[3];
     dim[0] = 1, dim[1] = n, dim[2] = d;
-    fv_tensor *t = fv_constant(c, NULL, type, 3, dim), host; /* host: the numbers here, before they go where t lies */
+    /* host: the numbers here, before they go where t lies */
+    fv_tensor *t = fv_constant(c, NULL, type, 3, dim), host;
     memset(&host, 0, sizeof host);
     host.type = type, host.data = t ? fv_alloc(c, (size_t)(n * d) * fv_type_size(type)) : NULL;
     for (int64_t i = 0; host.data && i < n * d; i++) {
@@ -13552,54 +14612,74 @@ static fv_tensor *fv__sine_table(fv_ctx *c, fv_type type, int64_t n, int64_t d) 
     return t;
 }
 
-static int fv__video_block_make(fv_ctx *c, fv_model *m, fv__video_block *b, int i, int64_t d, int64_t hidden, int bias, float scale) {
+static int fv__video_block_make(fv_ctx *c, fv_model *m, fv__video_block *b, int i, int64_t d, int64_t hidden,
+                                int bias, float scale) {
     char n[10][64];
-    static const char *const part[10] = {"norm1", "attn.qkv.weight", "attn.q_bias", "attn.v_bias", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2",
-                                         "gamma_1", "gamma_2"};
+    static const char *const part[10] = {"norm1",     "attn.qkv.weight", "attn.q_bias", "attn.v_bias",
+                                         "attn.proj", "norm2",           "mlp.fc1",     "mlp.fc2",
+                                         "gamma_1",   "gamma_2"};
     int64_t dim[2];
     for (int k = 0; k < 10; k++) snprintf(n[k], sizeof n[k], "blocks.%d.%s", i, part[k]);
     if (!fv__norm_make(c, m, &b->norm1, n[0], d)) return 0;
     dim[0] = 3 * d, dim[1] = d;
     b->qkv = fv_model_param(c, m, n[1], 2, dim, m->linear_init ? m->linear_init : FV_INIT_TRUNC);
-    if (bias) b->q_bias = fv_model_param(c, m, n[2], 1, &d, FV_INIT_ZEROS), b->v_bias = fv_model_param(c, m, n[3], 1, &d, FV_INIT_ZEROS);
-    if (!fv__linear_make(c, m, &b->proj, n[4], d, d, 1) || !fv__norm_make(c, m, &b->norm2, n[5], d) || !fv__linear_make(c, m, &b->fc1, n[6], hidden, d, 1) ||
+    if (bias)
+        b->q_bias = fv_model_param(c, m, n[2], 1, &d, FV_INIT_ZEROS),
+        b->v_bias = fv_model_param(c, m, n[3], 1, &d, FV_INIT_ZEROS);
+    if (!fv__linear_make(c, m, &b->proj, n[4], d, d, 1) || !fv__norm_make(c, m, &b->norm2, n[5], d) ||
+        !fv__linear_make(c, m, &b->fc1, n[6], hidden, d, 1) ||
         !fv__linear_make(c, m, &b->fc2, n[7], d, hidden, 1))
         return 0;
     if (scale <= 0) return 1;
-    b->gamma1 = fv_model_param(c, m, n[8], 1, &d, FV_INIT_ZEROS), b->gamma2 = fv_model_param(c, m, n[9], 1, &d, FV_INIT_ZEROS);
+    b->gamma1 = fv_model_param(c, m, n[8], 1, &d, FV_INIT_ZEROS),
+    b->gamma2 = fv_model_param(c, m, n[9], 1, &d, FV_INIT_ZEROS);
     if (b->gamma2) fv_init_fill(b->gamma1, scale), fv_init_fill(b->gamma2, scale);
     return b->gamma2 != NULL;
 }
 
 static int fv__video_build(fv_ctx *c, fv_model *m) {
-    static const char *const keys[] = {"img_size", "patch_size", "in_chans", "num_frames", "tubelet_size", "embed_dim", "depth", "num_heads", "mlp_ratio",
-                                       "qkv_bias", "init_values", "global_pool", "norm_eps", NULL};
+    static const char *const keys[] = {
+        "img_size",  "patch_size", "in_chans", "num_frames",  "tubelet_size", "embed_dim", "depth",
+        "num_heads", "mlp_ratio",  "qkv_bias", "init_values", "global_pool",  "norm_eps",  NULL};
     fv__video *v = (fv__video *)fv_alloc(c, sizeof *v);
     m->net = v;
     if (!v || !fv_config_known(c, m, keys)) return 0;
-    v->img_size = fv_config_int(c, m, "img_size", 224, 1, 8192), v->patch = fv_config_int(c, m, "patch_size", 16, 1, 1024);
-    v->chans = fv_config_int(c, m, "in_chans", 3, 1, 1024), v->frames = fv_config_int(c, m, "num_frames", 16, 1, 4096);
-    v->tubelet = fv_config_int(c, m, "tubelet_size", 2, 1, 4096), v->depth = fv_config_int(c, m, "depth", 12, 0, 1000);
-    v->heads = fv_config_int(c, m, "num_heads", 6, 1, 4096), v->eps = fv_config_float(c, m, "norm_eps", 1e-6f);
-    int d = m->dim = fv_config_int(c, m, "embed_dim", 384, 1, 65536), hidden = (int)(fv_config_float(c, m, "mlp_ratio", 4) * (float)d);
+    v->img_size = fv_config_int(c, m, "img_size", 224, 1, 8192),
+    v->patch = fv_config_int(c, m, "patch_size", 16, 1, 1024);
+    v->chans = fv_config_int(c, m, "in_chans", 3, 1, 1024),
+    v->frames = fv_config_int(c, m, "num_frames", 16, 1, 4096);
+    v->tubelet = fv_config_int(c, m, "tubelet_size", 2, 1, 4096),
+    v->depth = fv_config_int(c, m, "depth", 12, 0, 1000);
+    v->heads = fv_config_int(c, m, "num_heads", 6, 1, 4096),
+    v->eps = fv_config_float(c, m, "norm_eps", 1e-6f);
+    int d = m->dim = fv_config_int(c, m, "embed_dim", 384, 1, 65536),
+        hidden = (int)(fv_config_float(c, m, "mlp_ratio", 4) * (float)d);
     int bias = fv_config_bool(c, m, "qkv_bias", 1);
     float scale = fv_config_float(c, m, "init_values", 0);
     const char *pool = fv_config_string(c, m, "global_pool", "avg");
     if (c->status || !fv__stage_fits(c, m, v->depth)) return 0;
-    if (strcmp(pool, "avg")) return fv_fail(c, FV_EUSAGE, "config: global_pool is \"%.40s\"; video_vit has avg only", pool);
-    if (v->img_size % v->patch) return fv_fail(c, FV_EUSAGE, "config: img_size %d is no multiple of patch_size %d", v->img_size, v->patch);
-    if (v->frames % v->tubelet) return fv_fail(c, FV_EUSAGE, "config: num_frames %d is no multiple of tubelet_size %d", v->frames, v->tubelet);
-    if (d % v->heads) return fv_fail(c, FV_EUSAGE, "config: embed_dim %d is no multiple of num_heads %d", d, v->heads);
+    if (strcmp(pool, "avg"))
+        return fv_fail(c, FV_EUSAGE, "config: global_pool is \"%.40s\"; video_vit has avg only", pool);
+    if (v->img_size % v->patch)
+        return fv_fail(c, FV_EUSAGE, "config: img_size %d is no multiple of patch_size %d", v->img_size,
+                       v->patch);
+    if (v->frames % v->tubelet)
+        return fv_fail(c, FV_EUSAGE, "config: num_frames %d is no multiple of tubelet_size %d", v->frames,
+                       v->tubelet);
+    if (d % v->heads)
+        return fv_fail(c, FV_EUSAGE, "config: embed_dim %d is no multiple of num_heads %d", d, v->heads);
     if (hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
     int64_t grid = v->img_size / v->patch, dim[5], n = d;
     dim[0] = d, dim[1] = v->chans, dim[2] = v->tubelet, dim[3] = dim[4] = v->patch;
     if (!fv__pair_make(c, m, &v->patch_embed, "patch_embed.proj", 5, dim, 1, FV_INIT_CONV)) return 0;
-    v->pos = fv__sine_table(c, m->type, v->frames / v->tubelet * grid * grid, d), v->no_bias = fv_constant(c, NULL, m->type, 1, &n);
+    v->pos = fv__sine_table(c, m->type, v->frames / v->tubelet * grid * grid, d),
+    v->no_bias = fv_constant(c, NULL, m->type, 1, &n);
     v->block = (fv__video_block *)fv_alloc(c, sizeof *v->block * (size_t)FV__MAX(v->depth, 1));
     m->blocks = v->block;
     for (int i = 0; i < v->depth && v->block; i++)
         if (!fv__video_block_make(c, m, &v->block[i], i, d, hidden, bias, scale)) return 0;
-    return !c->status && fv__norm_make(c, m, &v->norm, "fc_norm", d) && fv__linear_make(c, m, &v->head, "head", m->num_classes, d, 1);
+    return !c->status && fv__norm_make(c, m, &v->norm, "fc_norm", d) &&
+           fv__linear_make(c, m, &v->head, "head", m->num_classes, d, 1);
 }
 static void fv__video_free(fv_ctx *c, fv_model *m) {
     fv__video *v = (fv__video *)m->net;
@@ -13610,8 +14690,10 @@ static void fv__video_free(fv_ctx *c, fv_model *m) {
 /* clips -> tokens in the order (t,h,w); a tubelet is a row (c,t,h,w), as a convolution's weight is */
 static fv_tensor *fv__video_patches(fv_ctx *c, const fv__video *v, fv_tensor *x) {
     static const int order[8] = {0, 2, 4, 6, 1, 3, 5, 7};
-    int64_t P = v->patch, g = v->img_size / P, t = v->frames / v->tubelet, dim[8], in = v->chans * v->tubelet * P * P;
-    dim[0] = x->dim[0], dim[1] = v->chans, dim[2] = t, dim[3] = v->tubelet, dim[4] = g, dim[5] = P, dim[6] = g, dim[7] = P;
+    int64_t P = v->patch, g = v->img_size / P, t = v->frames / v->tubelet, dim[8],
+            in = v->chans * v->tubelet * P * P;
+    dim[0] = x->dim[0], dim[1] = v->chans, dim[2] = t, dim[3] = v->tubelet, dim[4] = g, dim[5] = P,
+    dim[6] = g, dim[7] = P;
     x = fv_permute(c, fv_reshape(c, x, 8, dim), order);
     dim[1] = t * g * g, dim[2] = in;
     x = fv_reshape(c, x, 3, dim);
@@ -13623,19 +14705,23 @@ static fv_tensor *fv__video_patches(fv_ctx *c, const fv__video *v, fv_tensor *x)
 }
 
 /* a branch's end: x + gamma * linear(y), the scale and drop-path where there are any */
-static fv_tensor *fv__scaled_residual(fv_ctx *c, fv_tensor *y, const fv__pair *p, fv_tensor *gamma, fv_tensor *x, float drop) {
+static fv_tensor *fv__scaled_residual(fv_ctx *c, fv_tensor *y, const fv__pair *p, fv_tensor *gamma,
+                                      fv_tensor *x, float drop) {
     if (!gamma) return fv__residual(c, y, p, x, drop);
     y = fv_mul(c, fv_linear(c, y, p->w, p->b), gamma);
     return fv_add(c, x, drop > 0 ? fv_drop_path(c, y, drop) : y);
 }
-static fv_tensor *fv__video_block_forward(fv_ctx *c, const fv__video *v, const fv__video_block *b, fv_tensor *x, float drop) {
+static fv_tensor *fv__video_block_forward(fv_ctx *c, const fv__video *v, const fv__video_block *b,
+                                          fv_tensor *x, float drop) {
     fv_attention_desc a;
     fv_tensor *bias[3];
     memset(&a, 0, sizeof a);
     a.num_heads = v->heads;
-    bias[0] = b->q_bias, bias[1] = v->no_bias, bias[2] = b->v_bias; /* keys have none: softmax would take it away */
+    /* keys have none: softmax would take it away */
+    bias[0] = b->q_bias, bias[1] = v->no_bias, bias[2] = b->v_bias;
     fv_scope scope = fv_scope_begin(c);
-    fv_tensor *qkv = fv__norm_linear(c, x, &b->norm1, b->qkv, b->q_bias ? fv_concat(c, bias, 3, 0) : NULL, v->eps);
+    fv_tensor *qkv =
+        fv__norm_linear(c, x, &b->norm1, b->qkv, b->q_bias ? fv_concat(c, bias, 3, 0) : NULL, v->eps);
     fv_tensor *h = fv__scaled_residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, b->gamma1, x, drop);
     fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, v->eps));
     fv_tensor *y = fv__scaled_residual(c, u, &b->fc2, b->gamma2, h, drop);
@@ -13652,7 +14738,8 @@ static fv_tensor *fv__video_forward(fv_ctx *c, fv_model *m, fv_tensor *const *in
     x = fv_add(c, fv__video_patches(c, v, x), v->pos);
     for (int i = 0; i <= v->depth && x; i++) {
         if (i == fv__stage_at(m, v->depth)) x = fv__stage(c, m, x, NULL);
-        if (i < v->depth && x) x = fv__video_block_forward(c, v, &v->block[i], x, fv__drop_of(c, m, i, v->depth));
+        if (i < v->depth && x)
+            x = fv__video_block_forward(c, v, &v->block[i], x, fv__drop_of(c, m, i, v->depth));
     }
     return x ? fv__head(c, m, fv_mean(c, x, 1), &v->norm, &v->head, v->eps) : NULL;
 }
@@ -13661,7 +14748,8 @@ FV_DEF int fv_sample_frames(fv_rng *r, int total, int frames, int segment, int s
     if (total < 1 || frames < 1 || segments < 1) return 0;
     for (int i = 0; i < frames; i++) {
         double from = (double)total * i / frames, to = (double)total * (i + 1) / frames;
-        double at = r ? from + (double)fv_rng_uniform(r) * (to - from) : from + (to - from) * (segment + 0.5) / segments;
+        double at = r ? from + (double)fv_rng_uniform(r) * (to - from)
+                      : from + (to - from) * (segment + 0.5) / segments;
         index[i] = (int32_t)FV__MIN((int)at, total - 1);
     }
     return 1;
@@ -13671,7 +14759,9 @@ FV_DEF int fv_sample_frames(fv_rng *r, int total, int frames, int segment, int s
  * volumes: [B,C,F,H,W] -> logits; vit3d over all tokens, vivit over each frame's and then over the frames'.
  *   source  Lai et al., R-LLM, arXiv:2403.17343, its 3D classifiers; names: theirs
  * ====================================================================================================== */
-typedef struct fv__volume_block { fv__pair norm, qkv, out, norm2, fc1, fc2; } fv__volume_block;
+typedef struct fv__volume_block {
+    fv__pair norm, qkv, out, norm2, fc1, fc2;
+} fv__volume_block;
 typedef struct fv__volume {
     int vivit, size, patch, frames, frame_patch, chans, heads, depth, temporal_depth, pool_mean;
     float eps;
@@ -13680,35 +14770,54 @@ typedef struct fv__volume {
     fv__volume_block *block; /* the spatial ones, then the temporal ones */
 } fv__volume;
 
-static int fv__volume_block_make(fv_ctx *c, fv_model *m, fv__volume_block *b, const char *list, int i, int64_t d, int64_t inner, int64_t hidden, int bare) {
+static int fv__volume_block_make(fv_ctx *c, fv_model *m, fv__volume_block *b, const char *list, int i,
+                                 int64_t d, int64_t inner, int64_t hidden, int bare) {
     char n[6][96];
     static const char *const part[6] = {"0.norm", "0.to_qkv", "0.to_out.0", "1.net.0", "1.net.1", "1.net.4"};
     for (int k = 0; k < 6; k++) snprintf(n[k], sizeof n[k], "%s.layers.%d.%s", list, i, part[k]);
     return fv__norm_make(c, m, &b->norm, n[0], d) && fv__linear_make(c, m, &b->qkv, n[1], 3 * inner, d, 0) &&
-           (bare || fv__linear_make(c, m, &b->out, n[2], d, inner, 1)) && fv__norm_make(c, m, &b->norm2, n[3], d) &&
-           fv__linear_make(c, m, &b->fc1, n[4], hidden, d, 1) && fv__linear_make(c, m, &b->fc2, n[5], d, hidden, 1);
+           (bare || fv__linear_make(c, m, &b->out, n[2], d, inner, 1)) &&
+           fv__norm_make(c, m, &b->norm2, n[3], d) && fv__linear_make(c, m, &b->fc1, n[4], hidden, d, 1) &&
+           fv__linear_make(c, m, &b->fc2, n[5], d, hidden, 1);
 }
 
 static int fv__volume_config(fv_ctx *c, fv_model *m, fv__volume *v, int *dim_head, int *hidden) {
-    static const char *const keys3[] = {"image_size", "image_patch_size", "frames", "frame_patch_size", "channels", "dim", "heads", "dim_head", "mlp_dim", "pool",
-                                        "norm_eps", "depth", NULL};
-    static const char *const keys4[] = {"image_size", "image_patch_size", "frames", "frame_patch_size", "channels", "dim", "heads", "dim_head", "mlp_dim", "pool",
-                                        "norm_eps", "spatial_depth", "temporal_depth", NULL};
+    static const char *const keys3[] = {
+        "image_size", "image_patch_size", "frames", "frame_patch_size", "channels", "dim", "heads",
+        "dim_head",   "mlp_dim",          "pool",   "norm_eps",         "depth",    NULL};
+    static const char *const keys4[] = {"image_size",     "image_patch_size",
+                                        "frames",         "frame_patch_size",
+                                        "channels",       "dim",
+                                        "heads",          "dim_head",
+                                        "mlp_dim",        "pool",
+                                        "norm_eps",       "spatial_depth",
+                                        "temporal_depth", NULL};
     if (!fv_config_known(c, m, v->vivit ? keys4 : keys3)) return 0;
-    v->size = fv_config_int(c, m, "image_size", 28, 1, 8192), v->patch = fv_config_int(c, m, "image_patch_size", 7, 1, 1024);
-    v->frames = fv_config_int(c, m, "frames", 28, 1, 8192), v->frame_patch = fv_config_int(c, m, "frame_patch_size", 7, 1, 1024);
-    v->chans = fv_config_int(c, m, "channels", 1, 1, 1024), v->heads = fv_config_int(c, m, "heads", 8, 1, 4096);
-    *dim_head = fv_config_int(c, m, "dim_head", 64, 1, 65536), m->dim = fv_config_int(c, m, "dim", 1024, 1, 65536);
-    *hidden = fv_config_int(c, m, "mlp_dim", 2048, 1, 1 << 20), v->eps = fv_config_float(c, m, "norm_eps", 1e-5f);
+    v->size = fv_config_int(c, m, "image_size", 28, 1, 8192),
+    v->patch = fv_config_int(c, m, "image_patch_size", 7, 1, 1024);
+    v->frames = fv_config_int(c, m, "frames", 28, 1, 8192),
+    v->frame_patch = fv_config_int(c, m, "frame_patch_size", 7, 1, 1024);
+    v->chans = fv_config_int(c, m, "channels", 1, 1, 1024),
+    v->heads = fv_config_int(c, m, "heads", 8, 1, 4096);
+    *dim_head = fv_config_int(c, m, "dim_head", 64, 1, 65536),
+    m->dim = fv_config_int(c, m, "dim", 1024, 1, 65536);
+    *hidden = fv_config_int(c, m, "mlp_dim", 2048, 1, 1 << 20),
+    v->eps = fv_config_float(c, m, "norm_eps", 1e-5f);
     v->depth = fv_config_int(c, m, v->vivit ? "spatial_depth" : "depth", 6, 0, 1000);
     v->temporal_depth = v->vivit ? fv_config_int(c, m, "temporal_depth", 6, 0, 1000) : 0;
     const char *pool = fv_config_string(c, m, "pool", "cls");
     v->pool_mean = !strcmp(pool, "mean");
     if (c->status) return 0;
-    if (!v->pool_mean && strcmp(pool, "cls")) return fv_fail(c, FV_EUSAGE, "config: pool is \"%.40s\"; it can be cls or mean", pool);
-    if (v->size % v->patch) return fv_fail(c, FV_EUSAGE, "config: image_size %d is no multiple of image_patch_size %d", v->size, v->patch);
-    if (v->frames % v->frame_patch) return fv_fail(c, FV_EUSAGE, "config: frames %d is no multiple of frame_patch_size %d", v->frames, v->frame_patch);
-    if (v->vivit && m->stage.after_block) return fv_fail(c, FV_EUSAGE, "config: frozen.after_block: vivit's stage stands after its last block");
+    if (!v->pool_mean && strcmp(pool, "cls"))
+        return fv_fail(c, FV_EUSAGE, "config: pool is \"%.40s\"; it can be cls or mean", pool);
+    if (v->size % v->patch)
+        return fv_fail(c, FV_EUSAGE, "config: image_size %d is no multiple of image_patch_size %d", v->size,
+                       v->patch);
+    if (v->frames % v->frame_patch)
+        return fv_fail(c, FV_EUSAGE, "config: frames %d is no multiple of frame_patch_size %d", v->frames,
+                       v->frame_patch);
+    if (v->vivit && m->stage.after_block)
+        return fv_fail(c, FV_EUSAGE, "config: frozen.after_block: vivit's stage stands after its last block");
     return fv__stage_fits(c, m, v->depth);
 }
 
@@ -13719,25 +14828,37 @@ static int fv__volume_make(fv_ctx *c, fv_model *m, int vivit) {
     if (!v) return 0;
     v->vivit = vivit;
     if (!fv__volume_config(c, m, v, &dim_head, &hidden)) return 0;
-    int64_t d = m->dim, grid = v->size / v->patch, n = grid * grid, F = v->frames / v->frame_patch, in = (int64_t)v->patch * v->patch * v->frame_patch * v->chans, dim[4];
+    int64_t d = m->dim, grid = v->size / v->patch, n = grid * grid, F = v->frames / v->frame_patch,
+            in = (int64_t)v->patch * v->patch * v->frame_patch * v->chans, dim[4];
     int bare = v->heads == 1 && dim_head == d;
-    if (!fv__norm_make(c, m, &v->norm_in, "to_patch_embedding.1", in) || !fv__linear_make(c, m, &v->embed, "to_patch_embedding.2", d, in, 1) ||
+    if (!fv__norm_make(c, m, &v->norm_in, "to_patch_embedding.1", in) ||
+        !fv__linear_make(c, m, &v->embed, "to_patch_embedding.2", d, in, 1) ||
         !fv__norm_make(c, m, &v->norm_embed, "to_patch_embedding.3", d))
         return 0;
     dim[0] = 1, dim[1] = F, dim[2] = n, dim[3] = d;
-    v->pos = vivit ? fv_model_param(c, m, "pos_embedding", 4, dim, FV_INIT_TRUNC) : fv__embedding_make(c, m, "pos_embedding", F * n + 1, d, FV_INIT_TRUNC);
-    if (!vivit || !v->pool_mean) v->token = fv__embedding_make(c, m, vivit ? "spatial_cls_token" : "cls_token", 1, d, FV_INIT_TRUNC);
-    if (vivit && !v->pool_mean) v->temporal_token = fv__embedding_make(c, m, "temporal_cls_token", 1, d, FV_INIT_TRUNC);
+    v->pos = vivit ? fv_model_param(c, m, "pos_embedding", 4, dim, FV_INIT_TRUNC)
+                   : fv__embedding_make(c, m, "pos_embedding", F * n + 1, d, FV_INIT_TRUNC);
+    if (!vivit || !v->pool_mean)
+        v->token = fv__embedding_make(c, m, vivit ? "spatial_cls_token" : "cls_token", 1, d, FV_INIT_TRUNC);
+    if (vivit && !v->pool_mean)
+        v->temporal_token = fv__embedding_make(c, m, "temporal_cls_token", 1, d, FV_INIT_TRUNC);
     if (v->pos) v->pos->flags |= FV_NO_DECAY;
     v->block = (fv__volume_block *)fv_alloc(c, sizeof *v->block * (size_t)(v->depth + v->temporal_depth + 1));
     m->blocks = v->block;
     for (int i = 0; i < v->depth + v->temporal_depth && v->block; i++) {
-        const char *list = !vivit ? "transformer" : i < v->depth ? "spatial_transformer" : "temporal_transformer";
-        if (!fv__volume_block_make(c, m, &v->block[i], list, i < v->depth ? i : i - v->depth, d, (int64_t)v->heads * dim_head, hidden, bare)) return 0;
+        const char *list = !vivit         ? "transformer"
+                           : i < v->depth ? "spatial_transformer"
+                                          : "temporal_transformer";
+        if (!fv__volume_block_make(c, m, &v->block[i], list, i < v->depth ? i : i - v->depth, d,
+                                   (int64_t)v->heads * dim_head, hidden, bare))
+            return 0;
     }
     if (c->status) return 0;
-    if (!vivit) return fv__norm_make(c, m, &v->head_norm, "mlp_head.0", d) && fv__linear_make(c, m, &v->head, "mlp_head.1", m->num_classes, d, 1);
-    return fv__norm_make(c, m, &v->spatial_norm, "spatial_transformer.norm", d) && fv__norm_make(c, m, &v->temporal_norm, "temporal_transformer.norm", d) &&
+    if (!vivit)
+        return fv__norm_make(c, m, &v->head_norm, "mlp_head.0", d) &&
+               fv__linear_make(c, m, &v->head, "mlp_head.1", m->num_classes, d, 1);
+    return fv__norm_make(c, m, &v->spatial_norm, "spatial_transformer.norm", d) &&
+           fv__norm_make(c, m, &v->temporal_norm, "temporal_transformer.norm", d) &&
            fv__linear_make(c, m, &v->head, "mlp_head", m->num_classes, d, 1);
 }
 static int fv__vit3d_build(fv_ctx *c, fv_model *m) { return fv__volume_make(c, m, 0); }
@@ -13747,7 +14868,8 @@ static int fv__vivit_build(fv_ctx *c, fv_model *m) { return fv__volume_make(c, m
 static fv_tensor *fv__volume_patches(fv_ctx *c, const fv__volume *v, fv_tensor *x) {
     static const int order[8] = {0, 2, 4, 6, 5, 7, 3, 1};
     int64_t P = v->patch, g = v->size / P, f = v->frames / v->frame_patch, dim[8];
-    dim[0] = x->dim[0], dim[1] = v->chans, dim[2] = f, dim[3] = v->frame_patch, dim[4] = g, dim[5] = P, dim[6] = g, dim[7] = P;
+    dim[0] = x->dim[0], dim[1] = v->chans, dim[2] = f, dim[3] = v->frame_patch, dim[4] = g, dim[5] = P,
+    dim[6] = g, dim[7] = P;
     x = fv_permute(c, fv_reshape(c, x, 8, dim), order);
     dim[1] = f * g * g, dim[2] = P * P * v->frame_patch * v->chans;
     x = fv_reshape(c, x, 3, dim);
@@ -13758,12 +14880,14 @@ static fv_tensor *fv__volume_patches(fv_ctx *c, const fv__volume *v, fv_tensor *
     return x;
 }
 
-static fv_tensor *fv__volume_block_forward(fv_ctx *c, const fv__volume *v, const fv__volume_block *b, fv_tensor *x, float drop) {
+static fv_tensor *fv__volume_block_forward(fv_ctx *c, const fv__volume *v, const fv__volume_block *b,
+                                           fv_tensor *x, float drop) {
     fv_attention_desc a;
     memset(&a, 0, sizeof a);
     a.num_heads = v->heads;
     fv_scope scope = fv_scope_begin(c);
-    fv_tensor *a_out = fv_attention(c, fv__norm_linear(c, x, &b->norm, b->qkv.w, NULL, v->eps), NULL, NULL, &a);
+    fv_tensor *a_out =
+        fv_attention(c, fv__norm_linear(c, x, &b->norm, b->qkv.w, NULL, v->eps), NULL, NULL, &a);
     fv_tensor *h = b->out.w ? fv__residual(c, a_out, &b->out, x, drop) : fv_add(c, x, a_out);
     fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, v->eps));
     fv_tensor *y = fv__residual(c, u, &b->fc2, h, drop);
@@ -13784,16 +14908,19 @@ static fv_tensor *fv__vit3d_forward(fv_ctx *c, fv_model *m, fv_tensor *const *in
     x = fv_add(c, fv__prepend(c, v->token, fv__volume_patches(c, v, x)), v->pos);
     for (int i = 0; i <= v->depth && x; i++) {
         if (i == fv__stage_at(m, v->depth)) x = fv__stage(c, m, x, NULL);
-        if (i < v->depth && x) x = fv__volume_block_forward(c, v, &v->block[i], x, fv__drop_of(c, m, i, v->depth));
+        if (i < v->depth && x)
+            x = fv__volume_block_forward(c, v, &v->block[i], x, fv__drop_of(c, m, i, v->depth));
     }
     if (!x) return NULL;
-    return fv__head(c, m, v->pool_mean ? fv_mean(c, x, 1) : fv__token(c, x, 0), &v->head_norm, &v->head, v->eps);
+    return fv__head(c, m, v->pool_mean ? fv_mean(c, x, 1) : fv__token(c, x, 0), &v->head_norm, &v->head,
+                    v->eps);
 }
 
 static fv_tensor *fv__vivit_forward(fv_ctx *c, fv_model *m, fv_tensor *const *input) {
     const fv__volume *v = (const fv__volume *)m->net;
     fv_tensor *x = input[0];
-    int64_t dim[4], B = x->dim[0], F = v->frames / v->frame_patch, n = (v->size / v->patch) * (v->size / v->patch);
+    int64_t dim[4], B = x->dim[0], F = v->frames / v->frame_patch,
+                    n = (v->size / v->patch) * (v->size / v->patch);
     if (!fv__volume_input(c, v, x)) return NULL;
     x = fv__volume_patches(c, v, x);
     dim[0] = B, dim[1] = F, dim[2] = n, dim[3] = m->dim;
@@ -13807,7 +14934,8 @@ static fv_tensor *fv__vivit_forward(fv_ctx *c, fv_model *m, fv_tensor *const *in
     dim[0] = B, dim[1] = F, dim[2] = m->dim;
     x = x ? fv_reshape(c, x, 3, dim) : NULL; /* a token a frame */
     if (v->temporal_token) x = fv__prepend(c, v->temporal_token, x);
-    for (int i = 0; i < v->temporal_depth && x; i++) x = fv__volume_block_forward(c, v, &v->block[v->depth + i], x, 0);
+    for (int i = 0; i < v->temporal_depth && x; i++)
+        x = fv__volume_block_forward(c, v, &v->block[v->depth + i], x, 0);
     x = x ? fv__stage(c, m, fv_layernorm(c, x, v->temporal_norm.w, v->temporal_norm.b, v->eps), NULL) : NULL;
     x = x ? (v->pool_mean ? fv_mean(c, x, 1) : fv__token(c, x, 0)) : NULL;
     fv_type was = fv_autocast(c, FV_F32);
@@ -13857,7 +14985,8 @@ static int fv__subgraph_make(fv_ctx *c, fv_model *m, fv__subgraph *g, const char
             snprintf(key[1], sizeof key[1], "%s.%d.norm", name, i);
         snprintf(key[2], sizeof key[2], "%s.%d.most.weight", name, i);
         dim[0] = d, dim[1] = d;
-        if (!fv__linear_make(c, m, &g->own[i], key[0], d, in, 1) || !fv__norm_make(c, m, &g->norm[i], key[1], d))
+        if (!fv__linear_make(c, m, &g->own[i], key[0], d, in, 1) ||
+            !fv__norm_make(c, m, &g->norm[i], key[1], d))
             return 0;
         if (i && !(g->most[i] = fv_model_param(c, m, key[2], 2, dim, FV_INIT_TRUNC))) return 0;
     }
@@ -13878,7 +15007,8 @@ static int fv__stacked_make(fv_ctx *c, fv_model *m, fv__motion *v, int64_t d, in
     v->proposals = fv__embedding_make(c, m, "proposals", v->modes, d, FV_INIT_TRUNC);
     if (v->proposals)
         fv_init_normal(c, v->proposals, 1,
-                       (m->seed << 20) + (uint64_t)m->params.count); /* far from each other: else all learn the same */
+                       /* far from each other: else all learn the same */
+                       (m->seed << 20) + (uint64_t)m->params.count);
     if (c->status || !fv__linear_make(c, m, &v->embed, "agents.embed", d, v->features[0], 1)) return 0;
     if (!fv__subgraph_make(c, m, &v->graph[1], "lanes", v->layers, v->features[1], d)) return 0;
     for (int i = 0; i < n; i++) {
@@ -13931,8 +15061,9 @@ static int fv__motion_build(fv_ctx *c, fv_model *m) {
         return fv_fail(c, FV_EUSAGE,
                        "config: depth, the layers of each of mmtransformer's stages, is 1 at least");
     if (v->stacked && m->stage.after_block)
-        return fv_fail(c, FV_EUSAGE,
-                       "config: frozen.after_block: in mmtransformer the stage stands in the social constructor");
+        return fv_fail(
+            c, FV_EUSAGE,
+            "config: frozen.after_block: in mmtransformer the stage stands in the social constructor");
     if (!v->stacked && fv_config_int(c, m, "observed_steps", 0, 1, 65536))
         return fv_fail(c, FV_EUSAGE, "config: observed_steps is mmtransformer's");
     if (v->stacked ? !fv__stacked_make(c, m, v, d, hidden) : !fv__vectornet_make(c, m, v, d, hidden))
@@ -14000,10 +15131,12 @@ static fv_tensor *fv__polyline_mask(fv_ctx *c, const fv_tensor *a, const fv_tens
 }
 
 /* VectorNet -> agent 0's token [B,d] */
-static fv_tensor *fv__vectornet_forward(fv_ctx *c, fv_model *m, const fv__motion *v, fv_tensor *const *input) {
+static fv_tensor *fv__vectornet_forward(fv_ctx *c, fv_model *m, const fv__motion *v,
+                                        fv_tensor *const *input) {
     fv_tensor *token[2];
     for (int k = 0; k < 2; k++)
-        token[k] = fv__subgraph_forward(c, m, &v->graph[k], v->layers, input[2 * k], input[2 * k + 1], v->eps);
+        token[k] =
+            fv__subgraph_forward(c, m, &v->graph[k], v->layers, input[2 * k], input[2 * k + 1], v->eps);
     fv_tensor *mask = token[0] && token[1] ? fv__polyline_mask(c, input[1], input[3]) : NULL,
               *y = mask ? fv_concat(c, token, 2, 1) : NULL;
     for (int i = 0; i <= v->depth && y; i++) {
@@ -14062,11 +15195,13 @@ static fv_tensor *fv__social_constructor(fv_ctx *c, fv_model *m, const fv__motio
     if (both[0] && both[0]->type != lanes->type) both[0] = fv_cast(c, both[0], lanes->type);
     fv_tensor *memory = both[0] ? fv__stage(c, m, fv_concat(c, both, 2, 1), all) : NULL;
     dim[1] = v->modes, dim[2] = m->dim;
-    return fv__stage_decode(c, v, 2, memory ? fv_reshape(c, fv_slice(c, p, 1, 0, 1), 3, dim) : NULL, memory, all);
+    return fv__stage_decode(c, v, 2, memory ? fv_reshape(c, fv_slice(c, p, 1, 0, 1), 3, dim) : NULL, memory,
+                            all);
 }
 static fv_tensor *fv__stacked_forward(fv_ctx *c, fv_model *m, const fv__motion *v, fv_tensor *const *input) {
     fv_tensor *p = fv__motion_extractor(c, m, v, input[0], input[1]);
-    fv_tensor *lanes = p ? fv__subgraph_forward(c, m, &v->graph[1], v->layers, input[2], input[3], v->eps) : NULL,
+    fv_tensor *lanes =
+                  p ? fv__subgraph_forward(c, m, &v->graph[1], v->layers, input[2], input[3], v->eps) : NULL,
               *mask = lanes ? fv__polyline_mask(c, input[3], NULL) : NULL;
     lanes = mask ? fv__stage_encode(c, m, v, 1, lanes, mask) : NULL; /* the map aggregator */
     p = lanes ? fv__stage_decode(c, v, 1, p, lanes, mask) : NULL;
@@ -14108,7 +15243,8 @@ FV_DEF int fv_motion_best(const fv_tensor *y, int64_t b, const float *end) {
     int best = 0;
     double least = 0;
     for (int64_t k = 0; k < K; k++) {
-        double dx = fv_get(y, (b * K + k) * n + n - 3) - (double)end[0], dy = fv_get(y, (b * K + k) * n + n - 2) - (double)end[1], e = dx * dx + dy * dy;
+        double dx = fv_get(y, (b * K + k) * n + n - 3) - (double)end[0],
+               dy = fv_get(y, (b * K + k) * n + n - 2) - (double)end[1], e = dx * dx + dy * dy;
         if (!k || e < least) least = e, best = (int)k;
     }
     return best;
@@ -14118,7 +15254,8 @@ FV_DEF fv_tensor *fv_motion_loss(fv_ctx *c, fv_tensor *y, const fv_tensor *targe
     int64_t dim[2];
     if (c->status || !y || !target) return NULL;
     int64_t B = y->rank == 3 ? y->dim[0] : 0, K = B ? y->dim[1] : 0, n = B ? y->dim[2] : 0;
-    if (!B || target->type != FV_F32 || fv_numel(target) != B * (n - 1)) return fv_fail(c, FV_ESHAPE, "motion_loss: [B,K,2T+1] and f32 [B,T,2] are wanted"), (fv_tensor *)NULL;
+    if (!B || target->type != FV_F32 || fv_numel(target) != B * (n - 1))
+        return fv_fail(c, FV_ESHAPE, "motion_loss: [B,K,2T+1] and f32 [B,T,2] are wanted"), (fv_tensor *)NULL;
     fv_tensor *row = fv_new(c, FV_I32, 1, &B), *best = fv_new(c, FV_I32, 1, &B);
     dim[0] = B, dim[1] = n - 1;
     fv_tensor *wanted = fv_new(c, y->type, 2, dim);
@@ -14132,31 +15269,40 @@ FV_DEF fv_tensor *fv_motion_loss(fv_ctx *c, fv_tensor *y, const fv_tensor *targe
     fv_tensor *one = fv_slice(c, fv_gather(c, fv_reshape(c, y, 2, dim), row), 1, 0, n - 1);
     dim[0] = B, dim[1] = K;
     fv_tensor *score = fv_slice(c, y, 2, n - 1, 1);
-    return score && one ? fv_add(c, fv_huber(c, one, wanted, 1), fv_cross_entropy(c, fv_reshape(c, score, 2, dim), best, 0)) : NULL;
+    return score && one ? fv_add(c, fv_huber(c, one, wanted, 1),
+                                 fv_cross_entropy(c, fv_reshape(c, score, 2, dim), best, 0))
+                        : NULL;
 }
 
 /* ======================================================================================================
- * language and vision: text and image (or objects) see each other in fusion layers, one stack each; the frozen stage stands after them, on
- * the visual tokens, whose mean meets the text's.  source  Dou et al., METER, arXiv:2111.02387.  The paper's authors released no
- * code for these tasks: names are ours.
+ * language and vision: text and image (or objects) see each other in fusion layers, one stack each; the
+ * frozen stage stands after them, on the visual tokens, whose mean meets the text's.  source  Dou et al.,
+ * METER, arXiv:2111.02387.  The paper's authors released no code for these tasks: names are ours.
  * ====================================================================================================== */
 enum { FV__VQA, FV__RETRIEVAL, FV__SCENE };
 typedef struct fv__fusion {
-    int kind, vocab, most_words, word_dim, heads, text_depth, image_depth, depth, img_size, patch, chans, features, embed;
+    int kind, vocab, most_words, word_dim, heads, text_depth, image_depth, depth, img_size, patch, chans,
+        features, embed;
     float eps;
-    int stem;                 /* convolutions before the tokens: patch = 2^stem; 0: patches are cut and projected */
+    /* convolutions before the tokens: patch = 2^stem; 0: patches are cut and projected */
+    int stem;
     fv_tensor *words, *word_pos, *image_pos;
-    fv__pair stem_conv[8], stem_norm[8], word_norm, word_map, patches, objects[2], visual_norm, text_norm, head[3], image_embed, text_embed;
-    fv__block_params *block;  /* the text's, then the image's */
-    fv__cross_params *side;   /* text and image of layer 0, of layer 1, ...; in the memory of block */
+    fv__pair stem_conv[8], stem_norm[8], word_norm, word_map, patches, objects[2], visual_norm, text_norm,
+        head[3], image_embed, text_embed;
+    fv__block_params *block; /* the text's, then the image's */
+    fv__cross_params *side;  /* text and image of layer 0, of layer 1, ...; in the memory of block */
 } fv__fusion;
 
-/* conv_stem: convolutions of 4x4 pixels, two apart, instead of one cut into patches; the channels double up to d.
+/* conv_stem: convolutions of 4x4 pixels, two apart, instead of one cut into patches; the channels double up
+ * to d.
  *   source  Xiao et al., "Early convolutions help transformers see better", arXiv:2106.14881 */
 static int fv__stem_make(fv_ctx *c, fv_model *m, fv__fusion *v, int64_t d) {
     char name[32];
     for (int p = v->patch; p > 1; p /= 2) {
-        if (p % 2 || ++v->stem > 8) return fv_fail(c, FV_EUSAGE, "config: conv_stem wants a patch_size that is a power of 2 up to 256, not %d", v->patch);
+        if (p % 2 || ++v->stem > 8)
+            return fv_fail(c, FV_EUSAGE,
+                           "config: conv_stem wants a patch_size that is a power of 2 up to 256, not %d",
+                           v->patch);
     }
     if (!v->stem) return fv_fail(c, FV_EUSAGE, "config: conv_stem wants a patch_size of 2 or more");
     int64_t in = v->chans;
@@ -14185,17 +15331,20 @@ static fv_tensor *fv__moved(fv_ctx *c, fv_tensor *x, int dim) {
     for (int64_t i = 0; i < fv_numel(part[0]); i++) fv_set(part[0], i, 0);
     return fv_concat(c, part, 2, dim);
 }
-/* images [B,C,H,W] -> [B,HW/P^2,d]. A 2x2 block of pixels becomes one of 4C channels; it and its neighbours above and to the left make 4x4. */
+/* images [B,C,H,W] -> [B,HW/P^2,d]. A 2x2 block of pixels becomes one of 4C channels; it and its neighbours
+ * above and to the left make 4x4. */
 static fv_tensor *fv__stem(fv_ctx *c, const fv__fusion *v, fv_tensor *x) {
     static const int last[4] = {0, 2, 3, 1}, order[6] = {0, 1, 3, 2, 4, 5};
     fv_tensor *part[4];
     int64_t dim[6];
     x = fv_permute(c, x, last);
     for (int i = 0; i < v->stem && x; i++) {
-        dim[0] = x->dim[0], dim[1] = x->dim[1] / 2, dim[2] = 2, dim[3] = x->dim[2] / 2, dim[4] = 2, dim[5] = x->dim[3];
+        dim[0] = x->dim[0], dim[1] = x->dim[1] / 2, dim[2] = 2, dim[3] = x->dim[2] / 2, dim[4] = 2,
+        dim[5] = x->dim[3];
         x = fv_permute(c, fv_reshape(c, x, 6, dim), order);
         dim[2] = dim[3], dim[3] = 4 * dim[5];
-        part[0] = fv_reshape(c, x, 4, dim), part[1] = fv__moved(c, part[0], 1), part[2] = fv__moved(c, part[0], 2), part[3] = fv__moved(c, part[1], 2);
+        part[0] = fv_reshape(c, x, 4, dim), part[1] = fv__moved(c, part[0], 1),
+        part[2] = fv__moved(c, part[0], 2), part[3] = fv__moved(c, part[1], 2);
         if (!part[3]) return NULL;
         x = fv_linear(c, fv_concat(c, part, 4, 3), v->stem_conv[i].w, v->stem_conv[i].b);
         x = fv_gelu(c, fv_layernorm(c, x, v->stem_norm[i].w, v->stem_norm[i].b, v->eps));
@@ -14205,8 +15354,8 @@ static fv_tensor *fv__stem(fv_ctx *c, const fv__fusion *v, fv_tensor *x) {
     return fv_reshape(c, x, 3, dim);
 }
 
-/* The words' table: trained, [vocab,d]; or with word_dim a buffer [vocab,word_dim] that its user fills (from a language model's embeddings, say) and that is
- * not trained, mapped to d by a layer that is. */
+/* The words' table: trained, [vocab,d]; or with word_dim a buffer [vocab,word_dim] that its user fills (from
+ * a language model's embeddings, say) and that is not trained, mapped to d by a layer that is. */
 static int fv__words_make(fv_ctx *c, fv_model *m, fv__fusion *v, int64_t d) {
     int64_t dim[2];
     v->word_dim = fv_config_int(c, m, "word_dim", 0, 0, 65536);
@@ -14223,37 +15372,55 @@ static int fv__words_make(fv_ctx *c, fv_model *m, fv__fusion *v, int64_t d) {
 }
 
 static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
-    static const char *const keys_image[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "word_dim", "text_depth", "image_depth", "fusion_depth", "norm_eps", "img_size",
-                                             "patch_size", "in_chans", "conv_stem", "embed_dim", NULL};
-    static const char *const keys_scene[] = {"dim", "num_heads", "mlp_ratio", "vocab_size", "max_words", "word_dim", "text_depth", "image_depth", "fusion_depth",
-                                             "norm_eps", "object_features", NULL};
+    static const char *const keys_image[] = {"dim",          "num_heads", "mlp_ratio",  "vocab_size",
+                                             "max_words",    "word_dim",  "text_depth", "image_depth",
+                                             "fusion_depth", "norm_eps",  "img_size",   "patch_size",
+                                             "in_chans",     "conv_stem", "embed_dim",  NULL};
+    static const char *const keys_scene[] = {"dim",          "num_heads", "mlp_ratio",       "vocab_size",
+                                             "max_words",    "word_dim",  "text_depth",      "image_depth",
+                                             "fusion_depth", "norm_eps",  "object_features", NULL};
     fv__fusion *v = (fv__fusion *)fv_alloc(c, sizeof *v);
     m->net = v;
     if (!v || !fv_config_known(c, m, kind == FV__SCENE ? keys_scene : keys_image)) return 0;
     v->kind = kind, m->linear_init = FV_INIT_XAVIER;
-    int d = m->dim = fv_config_int(c, m, "dim", 128, 1, 65536), hidden = (int)(fv_config_float(c, m, "mlp_ratio", 4) * (float)d);
-    v->heads = fv_config_int(c, m, "num_heads", 4, 1, 4096), v->vocab = fv_config_int(c, m, "vocab_size", 49152, 1, 1 << 24);
-    v->most_words = fv_config_int(c, m, "max_words", 32, 1, 65536), v->text_depth = fv_config_int(c, m, "text_depth", 1, 0, 1000);
-    v->image_depth = fv_config_int(c, m, "image_depth", 2, 0, 1000), v->depth = fv_config_int(c, m, "fusion_depth", 2, 0, 1000);
+    int d = m->dim = fv_config_int(c, m, "dim", 128, 1, 65536),
+        hidden = (int)(fv_config_float(c, m, "mlp_ratio", 4) * (float)d);
+    v->heads = fv_config_int(c, m, "num_heads", 4, 1, 4096),
+    v->vocab = fv_config_int(c, m, "vocab_size", 49152, 1, 1 << 24);
+    v->most_words = fv_config_int(c, m, "max_words", 32, 1, 65536),
+    v->text_depth = fv_config_int(c, m, "text_depth", 1, 0, 1000);
+    v->image_depth = fv_config_int(c, m, "image_depth", 2, 0, 1000),
+    v->depth = fv_config_int(c, m, "fusion_depth", 2, 0, 1000);
     v->eps = fv_config_float(c, m, "norm_eps", 1e-5f);
     if (c->status) return 0;
-    if (d % v->heads) return fv_fail(c, FV_EUSAGE, "config: dim %d is no multiple of num_heads %d", d, v->heads);
+    if (d % v->heads)
+        return fv_fail(c, FV_EUSAGE, "config: dim %d is no multiple of num_heads %d", d, v->heads);
     if (hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
-    if (m->stage.after_block) return fv_fail(c, FV_EUSAGE, "config: frozen.after_block: here the stage stands after fusion");
+    if (m->stage.after_block)
+        return fv_fail(c, FV_EUSAGE, "config: frozen.after_block: here the stage stands after fusion");
     int64_t dim[4];
     if (!fv__words_make(c, m, v, d)) return 0;
     v->word_pos = fv__embedding_make(c, m, "text.pos_embed", v->most_words, d, FV_INIT_TRUNC);
     if (!fv__norm_make(c, m, &v->word_norm, "text.norm", d)) return 0;
     if (kind == FV__SCENE) {
         v->features = fv_config_int(c, m, "object_features", 9, 1, 4096);
-        if (!fv__linear_make(c, m, &v->objects[0], "objects.0", d, v->features, 1) || !fv__linear_make(c, m, &v->objects[1], "objects.2", d, d, 1)) return 0;
+        if (!fv__linear_make(c, m, &v->objects[0], "objects.0", d, v->features, 1) ||
+            !fv__linear_make(c, m, &v->objects[1], "objects.2", d, d, 1))
+            return 0;
     } else {
-        v->img_size = fv_config_int(c, m, "img_size", 64, 1, 8192), v->patch = fv_config_int(c, m, "patch_size", 8, 1, 1024), v->chans = fv_config_int(c, m, "in_chans", 3, 1, 1024);
+        v->img_size = fv_config_int(c, m, "img_size", 64, 1, 8192),
+        v->patch = fv_config_int(c, m, "patch_size", 8, 1, 1024),
+        v->chans = fv_config_int(c, m, "in_chans", 3, 1, 1024);
         if (c->status) return 0;
-        if (v->img_size % v->patch) return fv_fail(c, FV_EUSAGE, "config: img_size %d is no multiple of patch_size %d", v->img_size, v->patch);
+        if (v->img_size % v->patch)
+            return fv_fail(c, FV_EUSAGE, "config: img_size %d is no multiple of patch_size %d", v->img_size,
+                           v->patch);
         dim[0] = d, dim[1] = v->chans, dim[2] = dim[3] = v->patch;
         int64_t grid = v->img_size / v->patch;
-        if (fv_config_bool(c, m, "conv_stem", 0) ? !fv__stem_make(c, m, v, d) : !fv__pair_make(c, m, &v->patches, "patch_embed.proj", 4, dim, 1, FV_INIT_CONV)) return 0;
+        if (fv_config_bool(c, m, "conv_stem", 0)
+                ? !fv__stem_make(c, m, v, d)
+                : !fv__pair_make(c, m, &v->patches, "patch_embed.proj", 4, dim, 1, FV_INIT_CONV))
+            return 0;
         v->image_pos = fv__embedding_make(c, m, "pos_embed", grid * grid, d, FV_INIT_TRUNC);
     }
     int blocks = v->text_depth + v->image_depth;
@@ -14262,18 +15429,24 @@ static int fv__fusion_make(fv_ctx *c, fv_model *m, int kind) {
     if (!memory) return 0;
     v->block = (fv__block_params *)(void *)memory, v->side = (fv__cross_params *)(void *)(memory + first);
     for (int i = 0; i < blocks; i++)
-        if (!fv__block_make(c, m, &v->block[i], i < v->text_depth ? "text.blocks" : "blocks", i < v->text_depth ? i : i - v->text_depth, d, hidden, 1)) return 0;
+        if (!fv__block_make(c, m, &v->block[i], i < v->text_depth ? "text.blocks" : "blocks",
+                            i < v->text_depth ? i : i - v->text_depth, d, hidden, 1))
+            return 0;
     for (int i = 0; i < 2 * v->depth; i++) {
         char name[48];
         snprintf(name, sizeof name, "fusion.%d.%s", i / 2, i % 2 ? "image" : "text");
         if (!fv__cross_make(c, m, &v->side[i], name, d, hidden)) return 0;
     }
-    if (!fv__norm_make(c, m, &v->text_norm, "text_norm", d) || !fv__norm_make(c, m, &v->visual_norm, "norm", d) || !fv__linear_make(c, m, &v->head[0], "head.0", 2 * d, 2 * d, 1) ||
-        !fv__norm_make(c, m, &v->head[1], "head.1", 2 * d) || !fv__linear_make(c, m, &v->head[2], "head.3", kind == FV__RETRIEVAL ? 1 : m->num_classes, 2 * d, 1))
+    if (!fv__norm_make(c, m, &v->text_norm, "text_norm", d) ||
+        !fv__norm_make(c, m, &v->visual_norm, "norm", d) ||
+        !fv__linear_make(c, m, &v->head[0], "head.0", 2 * d, 2 * d, 1) ||
+        !fv__norm_make(c, m, &v->head[1], "head.1", 2 * d) ||
+        !fv__linear_make(c, m, &v->head[2], "head.3", kind == FV__RETRIEVAL ? 1 : m->num_classes, 2 * d, 1))
         return 0;
     if (kind != FV__RETRIEVAL) return 1;
     v->embed = fv_config_int(c, m, "embed_dim", 64, 1, 65536);
-    return fv__linear_make(c, m, &v->image_embed, "image_embed", v->embed, d, 0) && fv__linear_make(c, m, &v->text_embed, "text_embed", v->embed, d, 0);
+    return fv__linear_make(c, m, &v->image_embed, "image_embed", v->embed, d, 0) &&
+           fv__linear_make(c, m, &v->text_embed, "text_embed", v->embed, d, 0);
 }
 static int fv__vqa_build(fv_ctx *c, fv_model *m) { return fv__fusion_make(c, m, FV__VQA); }
 static int fv__retrieval_build(fv_ctx *c, fv_model *m) { return fv__fusion_make(c, m, FV__RETRIEVAL); }
@@ -14289,19 +15462,24 @@ static fv_tensor *fv__masked_mean(fv_ctx *c, const fv_model *m, fv_tensor *x, co
     for (int64_t b = 0; w && b < dim[0]; b++) {
         double n = 0;
         for (int64_t i = 0; i < dim[1]; i++) n += fv_get(w, b * dim[1] + i);
-        for (int64_t i = 0; i < dim[1] && n > 0; i++) fv_set(w, b * dim[1] + i, fv_get(w, b * dim[1] + i) / n);
+        for (int64_t i = 0; i < dim[1] && n > 0; i++)
+            fv_set(w, b * dim[1] + i, fv_get(w, b * dim[1] + i) / n);
     }
     return w ? fv_sum(c, fv_mul(c, x, w), 1) : NULL;
 }
 
-static fv_tensor *fv__fusion_text(fv_ctx *c, const fv__fusion *v, const fv_tensor *ids, const fv_tensor *mask) {
+static fv_tensor *fv__fusion_text(fv_ctx *c, const fv__fusion *v, const fv_tensor *ids,
+                                  const fv_tensor *mask) {
     if (ids->type != FV_I32 || ids->rank != 2 || ids->dim[1] > v->most_words || ids->dim[1] < 1)
-        return fv_fail(c, FV_ESHAPE, "%s: ids are i32 [B,L] with L at most %d", v->kind == FV__SCENE ? "scene_qa" : "vqa", v->most_words), (fv_tensor *)NULL;
+        return fv_fail(c, FV_ESHAPE, "%s: ids are i32 [B,L] with L at most %d",
+                       v->kind == FV__SCENE ? "scene_qa" : "vqa", v->most_words),
+               (fv_tensor *)NULL;
     fv_tensor *x = fv_gather(c, v->words, ids);
     if (x && v->word_dim) x = fv_linear(c, x, v->word_map.w, v->word_map.b);
     x = x ? fv_add(c, x, fv_slice(c, v->word_pos, 1, 0, ids->dim[1])) : NULL;
     x = fv_layernorm(c, x, v->word_norm.w, v->word_norm.b, v->eps);
-    for (int i = 0; i < v->text_depth && x; i++) x = fv__encoder_block(c, &v->block[i], x, v->heads, v->eps, 0, mask);
+    for (int i = 0; i < v->text_depth && x; i++)
+        x = fv__encoder_block(c, &v->block[i], x, v->heads, v->eps, 0, mask);
     return x;
 }
 
@@ -14311,13 +15489,19 @@ static fv_tensor *fv__fusion_visual(fv_ctx *c, const fv__fusion *v, fv_tensor *x
     want[0] = -1, want[1] = v->chans, want[2] = want[3] = v->img_size;
     if (v->kind == FV__SCENE) {
         want[1] = -1, want[2] = v->features;
-        if (!fv__input_fits(c, "scene_qa: objects", x, 3, want) || !fv__mask_fits(c, "scene_qa: objects", mask, x, 2)) return NULL;
-        x = fv_linear(c, fv_linear_act(c, x, v->objects[0].w, v->objects[0].b, FV_ACT_GELU), v->objects[1].w, v->objects[1].b);
+        if (!fv__input_fits(c, "scene_qa: objects", x, 3, want) ||
+            !fv__mask_fits(c, "scene_qa: objects", mask, x, 2))
+            return NULL;
+        x = fv_linear(c, fv_linear_act(c, x, v->objects[0].w, v->objects[0].b, FV_ACT_GELU), v->objects[1].w,
+                      v->objects[1].b);
     } else {
         if (!fv__input_fits(c, "images", x, 4, want)) return NULL;
-        x = fv_add(c, v->stem ? fv__stem(c, v, x) : fv__image_patches(c, x, v->img_size, v->patch, &v->patches), v->image_pos);
+        x = fv_add(c,
+                   v->stem ? fv__stem(c, v, x) : fv__image_patches(c, x, v->img_size, v->patch, &v->patches),
+                   v->image_pos);
     }
-    for (int i = 0; i < v->image_depth && x; i++) x = fv__encoder_block(c, &v->block[v->text_depth + i], x, v->heads, v->eps, 0, mask);
+    for (int i = 0; i < v->image_depth && x; i++)
+        x = fv__encoder_block(c, &v->block[v->text_depth + i], x, v->heads, v->eps, 0, mask);
     return x;
 }
 
@@ -14342,23 +15526,32 @@ static fv_tensor *fv__fusion_forward(fv_ctx *c, fv_model *m, fv_tensor *const *i
     fv_tensor *both[3];
     if (!fv__mask_fits(c, "text", tm, input[0], 2)) return NULL;
     fv_tensor *t = fv__fusion_text(c, v, input[0], tm), *x = t ? fv__fusion_visual(c, v, input[2], vm) : NULL;
-    if (x && v->kind == FV__RETRIEVAL && x->dim[0] > 0 && t->dim[0] > x->dim[0] && t->dim[0] % x->dim[0] == 0) x = fv__repeat(c, x, t->dim[0] / x->dim[0]);
-    if (x && x->dim[0] != t->dim[0]) return fv_fail(c, FV_ESHAPE, "%s: text and image of different batches", m->arch->name), (fv_tensor *)NULL;
+    if (x && v->kind == FV__RETRIEVAL && x->dim[0] > 0 && t->dim[0] > x->dim[0] && t->dim[0] % x->dim[0] == 0)
+        x = fv__repeat(c, x, t->dim[0] / x->dim[0]);
+    if (x && x->dim[0] != t->dim[0])
+        return fv_fail(c, FV_ESHAPE, "%s: text and image of different batches", m->arch->name),
+               (fv_tensor *)NULL;
     if (v->kind == FV__RETRIEVAL) {
         both[1] = fv__unit_rows(c, fv_linear(c, fv__masked_mean(c, m, x, vm), v->image_embed.w, NULL));
         both[2] = fv__unit_rows(c, fv_linear(c, fv__masked_mean(c, m, t, tm), v->text_embed.w, NULL));
     }
-    for (int i = 0; i < v->depth && x && t; i++) { /* both sides see each other as they were before the layer */
+    /* both sides see each other as they were before the layer */
+    for (int i = 0; i < v->depth && x && t; i++) {
         fv_tensor *next = fv__cross_block(c, &v->side[2 * i], v->heads, v->eps, t, tm, x, vm);
         x = fv__cross_block(c, &v->side[2 * i + 1], v->heads, v->eps, x, vm, t, tm), t = next;
     }
     x = fv__stage(c, m, x, vm);
     fv_type was = fv_autocast(c, FV_F32);
-    both[0] = fv__masked_mean(c, m, x && t ? fv_layernorm(c, t, v->text_norm.w, v->text_norm.b, v->eps) : NULL, tm);
-    fv_tensor *seen = fv__masked_mean(c, m, both[0] ? fv_layernorm(c, x, v->visual_norm.w, v->visual_norm.b, v->eps) : NULL, vm), *pair[2];
+    both[0] =
+        fv__masked_mean(c, m, x && t ? fv_layernorm(c, t, v->text_norm.w, v->text_norm.b, v->eps) : NULL, tm);
+    fv_tensor *seen = fv__masked_mean(
+                  c, m, both[0] ? fv_layernorm(c, x, v->visual_norm.w, v->visual_norm.b, v->eps) : NULL, vm),
+              *pair[2];
     pair[0] = both[0], pair[1] = seen;
     fv_tensor *y = seen ? fv_concat(c, pair, 2, 1) : NULL;
-    y = y ? fv_gelu(c, fv_layernorm(c, fv_linear(c, y, v->head[0].w, v->head[0].b), v->head[1].w, v->head[1].b, v->eps)) : NULL;
+    y = y ? fv_gelu(c, fv_layernorm(c, fv_linear(c, y, v->head[0].w, v->head[0].b), v->head[1].w,
+                                    v->head[1].b, v->eps))
+          : NULL;
     if (y && m->dropout > 0) y = fv_dropout(c, y, m->dropout);
     y = y ? fv_linear(c, y, v->head[2].w, v->head[2].b) : NULL;
     if (v->kind == FV__RETRIEVAL && y && both[1] && both[2]) {
@@ -14404,11 +15597,15 @@ static int fv__model_stage(fv_ctx *c, fv_model *m, const fv_model_desc *desc) {
 static int fv__model_build(fv_ctx *c, fv_model *m, const fv_model_desc *desc) {
     fv_jnode root = fv_json_root(m->config), stage = fv_json_get(m->config, root, "frozen");
     fv_json_kind kind = fv_json_type(m->config, stage);
-    if (fv_json_type(m->config, root) != FV_JSON_OBJECT) return fv_fail(c, FV_EUSAGE, "config: it must be an object");
+    if (fv_json_type(m->config, root) != FV_JSON_OBJECT)
+        return fv_fail(c, FV_EUSAGE, "config: it must be an object");
     const char *name = fv_config_string(c, m, "arch", "vit");
     if (!(m->arch = fv_arch_find(name)))
-        return fv_fail(c, FV_EUNAVAILABLE, "config: there is no arch \"%.40s\"; there are vit, point_transformer, video_vit, vit3d, "
-"vivit, motion, vqa, retrieval, scene_qa", name);
+        return fv_fail(
+            c, FV_EUNAVAILABLE,
+            "config: there is no arch \"%.40s\"; there are vit, point_transformer, video_vit, vit3d, "
+            "vivit, motion, vqa, retrieval, scene_qa",
+            name);
     m->num_classes = fv_config_int(c, m, "num_classes", 1000, 1, 1 << 24);
     m->drop_path = fv_config_float(c, m, "drop_path_rate", 0);
     m->dropout = fv_config_float(c, m, "drop_rate", 0);
@@ -14417,7 +15614,9 @@ static int fv__model_build(fv_ctx *c, fv_model *m, const fv_model_desc *desc) {
     if (!(fv_config_float(c, m, "norm_eps", 1e-6f) >= 0)) return fv__wrong_value(c, "norm_eps", "0 or more");
     const char *init = fv_config_string(c, m, "linear_init", "trunc_normal");
     if (!strcmp(init, "xavier")) m->linear_init = FV_INIT_XAVIER;
-    else if (strcmp(init, "trunc_normal")) return fv_fail(c, FV_EUSAGE, "config: linear_init is \"trunc_normal\" or \"xavier\", not \"%.40s\"", init);
+    else if (strcmp(init, "trunc_normal"))
+        return fv_fail(c, FV_EUSAGE, "config: linear_init is \"trunc_normal\" or \"xavier\", not \"%.40s\"",
+                       init);
     int with_stage = kind != FV_JSON_ABSENT && kind != FV_JSON_NULL;
     if (with_stage && !fv_frozen_config_parse(c, m->config, stage, 1, &m->stage)) return 0;
     if (c->status || !m->arch->build(c, m)) return 0;
@@ -14454,7 +15653,9 @@ FV_DEF void fv_model_destroy(fv_ctx *c, fv_model *m) {
 
 FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const *input, int n) {
     if (c->status || !m || !input) return NULL;
-    if (n != m->arch->inputs) return fv_fail(c, FV_ESHAPE, "%s: %d inputs, and it wants %d", m->arch->name, n, m->arch->inputs), (fv_tensor *)NULL;
+    if (n != m->arch->inputs)
+        return fv_fail(c, FV_ESHAPE, "%s: %d inputs, and it wants %d", m->arch->name, n, m->arch->inputs),
+               (fv_tensor *)NULL;
     for (int i = 0; i < n; i++)
         if (!input[i]) return NULL;
     m->features = NULL;
@@ -14462,7 +15663,9 @@ FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const
     if (m->frozen) m->features = m->frozen->features;
     return y;
 }
-FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input) { return fv_model_forward_many(c, m, &input, 1); }
+FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input) {
+    return fv_model_forward_many(c, m, &input, 1);
+}
 
 FV_DEF int fv_model_pack(fv_ctx *c, fv_model *m, fv_type type) {
     if (c->device) return !c->status; /* a GPU multiplies matrices as they lie */
@@ -14496,11 +15699,15 @@ static float *fv__pos_weights(fv_ctx *c, int in, int out) {
     double scale = (double)in / out, wide = FV__MAX(scale, 1.0);
     for (int i = 0; w && i < out; i++) {
         double centre = (i + 0.5) * scale, sum = 0;
-        int first = FV__MAX(0, (int)(centre - 2 * wide + 0.5)), last = FV__MIN(in, (int)(centre + 2 * wide + 0.5));
-        for (int pass = 0; pass < 2; pass++) /* the sum first: weights at the border are made to add up to 1 */
+        int first = FV__MAX(0, (int)(centre - 2 * wide + 0.5)),
+            last = FV__MIN(in, (int)(centre + 2 * wide + 0.5));
+        /* the sum first: weights at the border are made to add up to 1 */
+        for (int pass = 0; pass < 2; pass++)
             for (int j = first; j < last; j++) {
                 double x = fabs((j + 0.5 - centre) / wide);
-                double k = x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+                double k = x < 1   ? (1.5 * x - 2.5) * x * x + 1
+                           : x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2
+                                   : 0;
                 if (pass) w[i * in + j] = (float)(k / sum);
                 else sum += k;
             }
@@ -14508,9 +15715,11 @@ static float *fv__pos_weights(fv_ctx *c, int in, int out) {
     return w;
 }
 
-/* from [extra+old*old,d] -> to [extra+grid*grid,d]: the first `extra` rows stay; columns, then rows of the grid are resampled.
+/* from [extra+old*old,d] -> to [extra+grid*grid,d]: the first `extra` rows stay; columns, then rows of the
+ * grid are resampled.
  *   source  timm's resample_abs_pos_embed */
-static int fv__resample_pos(fv_ctx *c, const float *from, int old, int grid, int extra, int64_t d, float *to) {
+static int fv__resample_pos(fv_ctx *c, const float *from, int old, int grid, int extra, int64_t d,
+                            float *to) {
     float *w = fv__pos_weights(c, old, grid);
     float *half = (float *)fv_alloc(c, (size_t)old * (size_t)grid * (size_t)d * sizeof *half);
     if (!w || !half) return 0;
@@ -14520,10 +15729,12 @@ static int fv__resample_pos(fv_ctx *c, const float *from, int old, int grid, int
     for (int y = 0; y < old; y++)
         for (int x = 0; x < grid; x++)
             for (int j = 0; j < old; j++)
-                for (int64_t k = 0; k < d; k++) half[(y * grid + x) * d + k] += w[x * old + j] * from[(y * old + j) * d + k];
+                for (int64_t k = 0; k < d; k++)
+                    half[(y * grid + x) * d + k] += w[x * old + j] * from[(y * old + j) * d + k];
     for (int y = 0; y < grid; y++)
         for (int j = 0; j < old; j++)
-            for (int64_t k = 0; k < grid * d; k++) to[y * grid * d + k] += w[y * old + j] * half[j * grid * d + k];
+            for (int64_t k = 0; k < grid * d; k++)
+                to[y * grid * d + k] += w[y * old + j] * half[j * grid * d + k];
     fv_free(c, w);
     fv_free(c, half);
     return 1;
@@ -14532,12 +15743,15 @@ static int fv__resample_pos(fv_ctx *c, const float *from, int old, int grid, int
 /* pos_embed [1,n,d] of a square grid and the tokens before it, for another grid */
 static int fv__load_pos_embed(fv_ctx *c, fv_model *m, const fv_weights *w, const fv_entry *e, fv_tensor *t) {
     int64_t d = t->dim[2], extra = fv_params_find(&m->params, "cls_token") ? 1 : 0, old = 0, grid = 0;
-    if (e->rank == 3) while ((old + 1) * (old + 1) <= e->dim[1] - extra) old++;
+    if (e->rank == 3)
+        while ((old + 1) * (old + 1) <= e->dim[1] - extra) old++;
     while ((grid + 1) * (grid + 1) <= t->dim[1] - extra) grid++;
     if (e->rank != 3 || e->dim[0] != 1 || e->dim[2] != d || old < 1 || old * old != e->dim[1] - extra)
         return fv__entry_misfit(c, w, e, FV_EUSAGE, "another shape that no interpolation gives");
-    float *from = (float *)fv_alloc(c, (size_t)e->count * sizeof *from), *to = (float *)fv_alloc(c, (size_t)fv_numel(t) * sizeof *to);
-    int ok = from && to && fv_entry_read(c, w, e, FV_F32, from) && fv__resample_pos(c, from, (int)old, (int)grid, (int)extra, d, to);
+    float *from = (float *)fv_alloc(c, (size_t)e->count * sizeof *from),
+          *to = (float *)fv_alloc(c, (size_t)fv_numel(t) * sizeof *to);
+    int ok = from && to && fv_entry_read(c, w, e, FV_F32, from) &&
+             fv__resample_pos(c, from, (int)old, (int)grid, (int)extra, d, to);
     void *at = ok ? fv__host_view(c, t) : NULL;
     if (at) fv__convert(at, t->type, to, FV_F32, fv_numel(t)), fv__host_done(c, t, at, 1);
     fv_free(c, from);
@@ -14556,12 +15770,14 @@ static int fv__load_param(fv_ctx *c, fv_model *m, const fv_weights *w, const cha
     char key[512], wanted[128];
     snprintf(key, sizeof key, "%s%s", prefix, t->name);
     const fv_entry *e = fv_weights_find(w, key);
-    if (!e) return fv_fail(c, FV_EUSAGE, "%s has no tensor %s, which the config's network needs", fv_weights_path(w), key);
+    if (!e)
+        return fv_fail(c, FV_EUSAGE, "%s has no tensor %s, which the config's network needs",
+                       fv_weights_path(w), key);
     if (fv__entry_fits(e, t)) return fv__entry_into(c, w, e, t);
     if (!strcmp(t->name, "pos_embed") && t->rank == 3) return fv__load_pos_embed(c, m, w, e, t);
     if (!strcmp(t->name, "head.weight") && e->rank == 2 && e->dim[1] == t->dim[1])
-        return fv_fail(c, FV_EUSAGE, "%s has %lld classes (%s), and the config has %d", fv_weights_path(w), (long long)e->dim[0],
-                       key, m->num_classes);
+        return fv_fail(c, FV_EUSAGE, "%s has %lld classes (%s), and the config has %d", fv_weights_path(w),
+                       (long long)e->dim[0], key, m->num_classes);
     fv__shape_text(t, wanted, sizeof wanted);
     if (strchr(wanted, ' ')) *strchr(wanted, ' ') = 0;
     return fv__entry_misfit(c, w, e, FV_EUSAGE, wanted);
@@ -14572,10 +15788,13 @@ static int fv__no_extra(fv_ctx *c, const fv_model *m, const fv_weights *w, const
     size_t n = strlen(prefix);
     for (int i = 0; i < fv_weights_count(w); i++) {
         const char *name = fv_weights_at(w, i)->name, *key = name + n, *dot = strrchr(name, '.');
-        if (strncmp(name, prefix, n) || fv_params_find(&m->params, key) || fv_params_find(&m->buffers, key)) continue;
-        if (m->frozen && !strncmp(key, "llama.", 6)) continue; /* the block's, and what a released checkpoint has beside it */
+        if (strncmp(name, prefix, n) || fv_params_find(&m->params, key) || fv_params_find(&m->buffers, key))
+            continue;
+        /* the block's, and what a released checkpoint has beside it */
+        if (m->frozen && !strncmp(key, "llama.", 6)) continue;
         if (dot && !strcmp(dot, ".num_batches_tracked")) continue;
-        return fv_fail(c, FV_EUSAGE, "%s has a tensor %s, which the config's network does not have", fv_weights_path(w), name);
+        return fv_fail(c, FV_EUSAGE, "%s has a tensor %s, which the config's network does not have",
+                       fv_weights_path(w), name);
     }
     return 1;
 }
@@ -14593,9 +15812,11 @@ FV_DEF int fv_model_load(fv_ctx *c, fv_model *m, fv_weights *w, const char *pref
     for (int i = 0; i < m->buffers.count; i++)
         if (!fv__load_param(c, m, w, prefix, m->buffers.at[i])) return 0;
     if (!fv__no_extra(c, m, w, prefix)) return 0;
-    if (m->frozen && m->stage.variant >= FV_VARIANT_FINETUNE) m->frozen->loaded = 1; /* they are among the parameters */
+    /* they are among the parameters */
+    if (m->frozen && m->stage.variant >= FV_VARIANT_FINETUNE) m->frozen->loaded = 1;
     else if (m->frozen && (fv_frozen_has(c, w) || !m->frozen->loaded)) {
-        if (!fv_frozen_has(c, w)) return 1; /* an LLM's file may still come; the forward pass says when it did not */
+        /* an LLM's file may still come; the forward pass says when it did not */
+        if (!fv_frozen_has(c, w)) return 1;
         return fv_frozen_load(c, m->frozen, w, 0);
     }
     return !c->status;
@@ -14618,10 +15839,13 @@ FV_DEF int fv_params_save(fv_ctx *c, const char *path, const fv_params *params, 
     fv_save_entry *e = (fv_save_entry *)fv_alloc(c, (size_t)(n + 1) * sizeof *e);
     for (int i = 0; e && i < n; i++) {
         const fv_tensor *t = i < params->count ? params->at[i] : buffers->at[i - params->count];
-        e[i].name = t->name, e[i].dtype = fv__dtype_of(t->type), e[i].rank = t->rank, e[i].dim = t->dim, e[i].data = fv__host_view(c, t);
+        e[i].name = t->name, e[i].dtype = fv__dtype_of(t->type), e[i].rank = t->rank, e[i].dim = t->dim,
+        e[i].data = fv__host_view(c, t);
     }
     int ok = e && !c->status && fv_safetensors_write(c, path, e, n, metadata);
-    for (int i = 0; e && i < n; i++) fv__host_done(c, i < params->count ? params->at[i] : buffers->at[i - params->count], (void *)(uintptr_t)e[i].data, 0);
+    for (int i = 0; e && i < n; i++)
+        fv__host_done(c, i < params->count ? params->at[i] : buffers->at[i - params->count],
+                      (void *)(uintptr_t)e[i].data, 0);
     fv_free(c, e);
     return ok;
 }
@@ -14632,14 +15856,15 @@ static int fv__load_one(fv_ctx *c, const fv_weights *w, const char *name, fv_ten
     if (!e) return fv_fail(c, FV_EUSAGE, "%s: has no tensor \"%.120s\"", fv_weights_path(w), name);
     int same = e->rank == like->rank;
     for (int i = 0; same && i < e->rank; i++) same = e->dim[i] == like->dim[i];
-    if (!same) return fv_fail(c, FV_EUSAGE, "%s: the shape of \"%.120s\" does not fit the network", fv_weights_path(w), name);
+    if (!same)
+        return fv_fail(c, FV_EUSAGE, "%s: the shape of \"%.120s\" does not fit the network",
+                       fv_weights_path(w), name);
     return fv__entry_into(c, w, e, like);
 }
 
 FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_params *buffers) {
     fv_weights *w = fv_weights_open(c, path);
-    for (int i = 0; w && i < params->count; i++)
-        fv__load_one(c, w, params->at[i]->name, params->at[i]);
+    for (int i = 0; w && i < params->count; i++) fv__load_one(c, w, params->at[i]->name, params->at[i]);
     for (int i = 0; w && buffers && i < buffers->count; i++)
         fv__load_one(c, w, buffers->at[i]->name, buffers->at[i]);
     fv_weights_close(c, w);
@@ -14659,7 +15884,8 @@ static int fv__moments(fv_ctx *c, const char *path, const fv_optim *o, int save)
             if (!name) continue;
             name[0] = k ? 'v' : 'm', name[1] = '.';
             memcpy(name + 2, t->name, strlen(t->name));
-            e[used].name = name, e[used].dtype = FV_D_F32, e[used].rank = t->rank, e[used].dim = o->params->at[i]->dim;
+            e[used].name = name, e[used].dtype = FV_D_F32, e[used].rank = t->rank,
+            e[used].dim = o->params->at[i]->dim;
             e[used++].data = save ? fv__host_view(c, t) : NULL;
             if (w) fv__load_one(c, w, name, t);
         }
@@ -14727,7 +15953,8 @@ FV_DEF int fv_checkpoint_save(fv_ctx *c, const char *dir, const fv_params *param
     return 1;
 }
 
-FV_DEF int64_t fv_checkpoint_load(fv_ctx *c, const char *dir, fv_params *params, fv_params *buffers, fv_optim *o) {
+FV_DEF int64_t fv_checkpoint_load(fv_ctx *c, const char *dir, fv_params *params, fv_params *buffers,
+                                  fv_optim *o) {
     char path[4200];
     int64_t step = fv__latest(c, dir);
     if (step <= 0) return step;

@@ -1,8 +1,10 @@
 /* A language model's block, run on tokens of your own, and the gradient that flows back through it.
  *
- *   build/examples/block_on_tokens FILE LAYER      FILE: a GGUF or safetensors LLM;  LAYER: 0 is the first block
+ *   build/examples/block_on_tokens FILE LAYER      FILE: a GGUF or safetensors LLM;  LAYER: 0 is the first
+ *   block
  *
- * This is all that "frozen" means: the block's weights get no gradient, and yet what stands before it can learn. */
+ * This is all that "frozen" means: the block's weights get no gradient, and yet what stands before it can
+ * learn. */
 #define FROZENVIS_IMPLEMENTATION
 #include "frozenvis.h"
 #include <stdio.h>
@@ -48,8 +50,9 @@ int main(int argc, char **argv) {
         return fv_exit_status(fv_error(c));
     }
 
-    printf("block %s of %s: D=%lld, %d heads, %d kv heads, %lld frozen numbers\n", argv[2], argv[1], (long long)D,
-           block->config.num_attention_heads, block->config.num_key_value_heads, (long long)fv_frozen_numel(block));
+    printf("block %s of %s: D=%lld, %d heads, %d kv heads, %lld frozen numbers\n", argv[2], argv[1],
+           (long long)D, block->config.num_attention_heads, block->config.num_key_value_heads,
+           (long long)fv_frozen_numel(block));
     printf("sha256 of its tensors: %s\n", fv_frozen_hash(block));
     printf("loss %.6f\n", fv_get(loss, 0));
     float *gradient = (float *)fv_alloc(c, (size_t)fv_numel(tokens) * sizeof *gradient);
@@ -60,7 +63,8 @@ int main(int argc, char **argv) {
             in += (double)numbers[t * D + i] * (double)numbers[t * D + i];
             grad += (double)gradient[t * D + i] * (double)gradient[t * D + i];
         }
-        printf("sequence %d token %d%s  |x|^2 %9.3f  |dloss/dx|^2 %.3e\n", t / 5, t % 5, valid[t] ? "        " : " (masked)", in, grad);
+        printf("sequence %d token %d%s  |x|^2 %9.3f  |dloss/dx|^2 %.3e\n", t / 5, t % 5,
+               valid[t] ? "        " : " (masked)", in, grad);
     }
     fv_frozen_destroy(c, block);
     fv_weights_close(c, desc.llm);

@@ -1,4 +1,5 @@
-/* Spheres, cubes, rings and sticks told apart by their points: Point-BERT's network, trained from nothing in half a minute on one core.
+/* Spheres, cubes, rings and sticks told apart by their points: Point-BERT's network, trained from nothing in
+ * half a minute on one core.
  *
  *     cc -O2 -I. -o classify_points examples/classify_points.c -lm -lpthread && ./classify_points
  */
@@ -9,7 +10,8 @@
 #include <string.h>
 
 enum { POINTS = 96, BATCH = 16, STEPS = 150 };
-static const char config[] = "{\"arch\":\"point_transformer\",\"num_points\":96,\"num_group\":12,\"group_size\":12,\"encoder_dims\":48,\"trans_dim\":48,\"depth\":2,"
+static const char config[] = "{\"arch\":\"point_transformer\",\"num_points\":96,\"num_group\":12,\"group_"
+                             "size\":12,\"encoder_dims\":48,\"trans_dim\":48,\"depth\":2,"
                              "\"num_heads\":4,\"num_classes\":4,\"drop_rate\":0,\"linear_init\":\"xavier\"}";
 
 static int draw(fv_rng *g, float *p) { /* [POINTS,3] on a surface of size 1; its class */

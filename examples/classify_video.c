@@ -1,5 +1,5 @@
-/* Which way does it move? Clips of a square that goes right, left, up or down: VideoMAE's network, trained from nothing in half a minute on one core.
- * No single frame tells: the square starts anywhere.
+/* Which way does it move? Clips of a square that goes right, left, up or down: VideoMAE's network, trained
+ * from nothing in half a minute on one core. No single frame tells: the square starts anywhere.
  *
  *     cc -O2 -I. -o classify_video examples/classify_video.c -lm -lpthread && ./classify_video
  */
@@ -9,10 +9,12 @@
 #include <string.h>
 
 enum { SIZE = 16, FRAMES = 4, BATCH = 32, STEPS = 300 };
-static const char config[] = "{\"arch\":\"video_vit\",\"img_size\":16,\"patch_size\":4,\"num_frames\":4,\"tubelet_size\":2,\"in_chans\":1,\"embed_dim\":48,\"depth\":2,"
+static const char config[] = "{\"arch\":\"video_vit\",\"img_size\":16,\"patch_size\":4,\"num_frames\":4,"
+                             "\"tubelet_size\":2,\"in_chans\":1,\"embed_dim\":48,\"depth\":2,"
                              "\"num_heads\":4,\"num_classes\":4,\"linear_init\":\"xavier\"}";
 
-static fv_tensor *batch(fv_ctx *c, uint64_t stream, int step, fv_tensor **labels) { /* [BATCH,1,FRAMES,SIZE,SIZE] */
+/* [BATCH,1,FRAMES,SIZE,SIZE] */
+static fv_tensor *batch(fv_ctx *c, uint64_t stream, int step, fv_tensor **labels) {
     static const int way[4][2] = {{1, 0}, {-1, 0}, {0, -1}, {0, 1}};
     int64_t dim[5] = {BATCH, 1, FRAMES, SIZE, SIZE};
     fv_tensor *x = fv_new(c, FV_F32, 5, dim);
@@ -22,8 +24,10 @@ static fv_tensor *batch(fv_ctx *c, uint64_t stream, int step, fv_tensor **labels
         int k = (int)fv_rng_below(&g, 4), x0 = (int)fv_rng_below(&g, 12), y0 = (int)fv_rng_below(&g, 12);
         ((int32_t *)(*labels)->data)[b] = k;
         for (int i = 0; i < FRAMES * SIZE * SIZE; i++) {
-            int t = i / (SIZE * SIZE), u = (i % SIZE - x0 - 2 * t * way[k][0] + 64) % SIZE, v = (i / SIZE % SIZE - y0 - 2 * t * way[k][1] + 64) % SIZE;
-            ((float *)x->data)[b * FRAMES * SIZE * SIZE + i] = (u < 4 && v < 4 ? 1.5f : -0.3f) + 0.1f * fv_rng_normal(&g);
+            int t = i / (SIZE * SIZE), u = (i % SIZE - x0 - 2 * t * way[k][0] + 64) % SIZE,
+                v = (i / SIZE % SIZE - y0 - 2 * t * way[k][1] + 64) % SIZE;
+            ((float *)x->data)[b * FRAMES * SIZE * SIZE + i] =
+                (u < 4 && v < 4 ? 1.5f : -0.3f) + 0.1f * fv_rng_normal(&g);
         }
     }
     return x;

@@ -1,5 +1,6 @@
-/* Balls, cubes, shells and rods in noisy volumes: R-LLM's ViT3D, trained from nothing in half a minute on one core. "arch":"vivit" with spatial_depth and
- * temporal_depth instead of depth is the other network for volumes.
+/* Balls, cubes, shells and rods in noisy volumes: R-LLM's ViT3D, trained from nothing in half a minute on one
+ * core. "arch":"vivit" with spatial_depth and temporal_depth instead of depth is the other network for
+ * volumes.
  *
  *     cc -O2 -I. -o classify_volumes examples/classify_volumes.c -lm -lpthread && ./classify_volumes
  */
@@ -10,8 +11,10 @@
 #include <string.h>
 
 enum { SIZE = 16, BATCH = 16, STEPS = 400 };
-static const char config[] = "{\"arch\":\"vit3d\",\"image_size\":16,\"image_patch_size\":4,\"frames\":16,\"frame_patch_size\":4,\"channels\":1,\"dim\":48,\"depth\":2,"
-                             "\"heads\":4,\"dim_head\":12,\"mlp_dim\":96,\"num_classes\":4,\"linear_init\":\"xavier\"}";
+static const char config[] =
+    "{\"arch\":\"vit3d\",\"image_size\":16,\"image_patch_size\":4,\"frames\":16,\"frame_patch_size\":4,"
+    "\"channels\":1,\"dim\":48,\"depth\":2,"
+    "\"heads\":4,\"dim_head\":12,\"mlp_dim\":96,\"num_classes\":4,\"linear_init\":\"xavier\"}";
 
 static int inside(int shape, int x, int y, int z, int r) {
     int d = x * x + y * y + z * z;
@@ -22,7 +25,8 @@ static int inside(int shape, int x, int y, int z, int r) {
     default: return abs(x) < 2 && abs(y) < 2 && abs(z) <= r + 2;
     }
 }
-static fv_tensor *batch(fv_ctx *c, uint64_t stream, int step, fv_tensor **labels) { /* [BATCH,1,SIZE,SIZE,SIZE] */
+/* [BATCH,1,SIZE,SIZE,SIZE] */
+static fv_tensor *batch(fv_ctx *c, uint64_t stream, int step, fv_tensor **labels) {
     int64_t dim[5] = {BATCH, 1, SIZE, SIZE, SIZE};
     fv_tensor *x = fv_new(c, FV_F32, 5, dim);
     *labels = fv_new(c, FV_I32, 1, dim);
@@ -32,7 +36,10 @@ static fv_tensor *batch(fv_ctx *c, uint64_t stream, int step, fv_tensor **labels
         for (int i = 0; i < 3; i++) at[i] = 6 + (int)fv_rng_below(&g, 4);
         ((int32_t *)(*labels)->data)[b] = k;
         for (int i = 0; i < SIZE * SIZE * SIZE; i++)
-            ((float *)x->data)[b * SIZE * SIZE * SIZE + i] = (inside(k, i % SIZE - at[0], i / SIZE % SIZE - at[1], i / SIZE / SIZE - at[2], r) ? 1.0f : -1.0f) + 0.4f * fv_rng_normal(&g);
+            ((float *)x->data)[b * SIZE * SIZE * SIZE + i] =
+                (inside(k, i % SIZE - at[0], i / SIZE % SIZE - at[1], i / SIZE / SIZE - at[2], r) ? 1.0f
+                                                                                                  : -1.0f) +
+                0.4f * fv_rng_normal(&g);
     }
     return x;
 }

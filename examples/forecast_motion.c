@@ -1,5 +1,5 @@
-/* Where will it be in 3 seconds? Road users that follow bending lanes: VectorNet with six futures, trained from nothing in under a minute on one core, beside the
- * answer that it goes straight on.
+/* Where will it be in 3 seconds? Road users that follow bending lanes: VectorNet with six futures, trained
+ * from nothing in under a minute on one core, beside the answer that it goes straight on.
  *
  *     cc -O2 -I. -o forecast_motion examples/forecast_motion.c -lm -lpthread && ./forecast_motion
  */
@@ -10,17 +10,20 @@
 #include <string.h>
 
 enum { SEEN = 19, FUTURE = 30, LANE = 9, LANES = 2, BATCH = 32, STEPS = 300 };
-static const char config[] = "{\"arch\":\"motion\",\"dim\":48,\"depth\":1,\"num_heads\":2,\"subgraph_layers\":2,\"modes\":6,\"future_steps\":30}";
+static const char config[] = "{\"arch\":\"motion\",\"dim\":48,\"depth\":1,\"num_heads\":2,\"subgraph_"
+                             "layers\":2,\"modes\":6,\"future_steps\":30}";
 
 /* distance s along a curve of curvature k, that passes 0,0 along +x */
 static void along(float s, float k, float *p) {
     p[0] = fabsf(k) < 1e-5f ? s : sinf(k * s) / k;
     p[1] = fabsf(k) < 1e-5f ? 0 : (1 - cosf(k * s)) / k;
 }
-/* agents [B,1,SEEN,4], mask, lanes [B,LANES,LANE,7], mask; truth [B,FUTURE,2]: the lane forks, and the agent takes either branch */
+/* agents [B,1,SEEN,4], mask, lanes [B,LANES,LANE,7], mask; truth [B,FUTURE,2]: the lane forks, and the agent
+ * takes either branch */
 static void batch(fv_ctx *c, uint64_t stream, int step, fv_tensor **in, fv_tensor **truth) {
     int64_t dim[3][4] = {{BATCH, 1, SEEN, 4}, {BATCH, LANES, LANE, 7}, {BATCH, FUTURE, 2, 0}};
-    for (int k = 0; k < 2; k++) in[2 * k] = fv_new(c, FV_F32, 4, dim[k]), in[2 * k + 1] = fv_new(c, FV_U8, 3, dim[k]);
+    for (int k = 0; k < 2; k++)
+        in[2 * k] = fv_new(c, FV_F32, 4, dim[k]), in[2 * k + 1] = fv_new(c, FV_U8, 3, dim[k]);
     *truth = fv_new(c, FV_F32, 3, dim[2]);
     if (fv_error(c)) return;
     memset(in[1]->data, 1, BATCH * SEEN), memset(in[3]->data, 1, BATCH * LANES * LANE);
@@ -36,10 +39,12 @@ static void batch(fv_ctx *c, uint64_t stream, int step, fv_tensor **in, fv_tenso
         }
         for (int i = 0; i < LANES * LANE; i++) {
             float *to = (float *)in[2]->data + (b * LANES * LANE + i) * 7;
-            along((float)(i % LANE) * 5, bend[i / LANE], p), along((float)(i % LANE + 1) * 5, bend[i / LANE], q);
+            along((float)(i % LANE) * 5, bend[i / LANE], p),
+                along((float)(i % LANE + 1) * 5, bend[i / LANE], q);
             to[0] = q[0] / 10, to[1] = q[1] / 10, to[2] = q[0] - p[0], to[3] = q[1] - p[1];
         }
-        for (int i = 0; i < FUTURE; i++) along((float)(i + 1) * v, bend[takes], (float *)(*truth)->data + (b * FUTURE + i) * 2);
+        for (int i = 0; i < FUTURE; i++)
+            along((float)(i + 1) * v, bend[takes], (float *)(*truth)->data + (b * FUTURE + i) * 2);
     }
 }
 

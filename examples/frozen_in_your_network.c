@@ -1,9 +1,11 @@
 /* The frozen stage inside a network of your own, made of public ops.
  *
- *   build/examples/frozen_in_your_network [FILE LAYER]     an LLM's block; without a file a random frozen block stands in
+ *   build/examples/frozen_in_your_network [FILE LAYER]     an LLM's block; without a file a random frozen
+ *   block stands in
  *
- * The network: a sequence of 12 points in the plane, one linear layer makes tokens of them, the frozen stage mixes the tokens, their
- * mean goes to a linear head. The task: does the closed path through the points turn left or right (the sign of its area)? */
+ * The network: a sequence of 12 points in the plane, one linear layer makes tokens of them, the frozen stage
+ * mixes the tokens, their mean goes to a linear head. The task: does the closed path through the points turn
+ * left or right (the sign of its area)? */
 #define FROZENVIS_IMPLEMENTATION
 #include "frozenvis.h"
 #include <math.h>
@@ -43,7 +45,8 @@ static void make(fv_ctx *c, network *n, const char *file, int layer) {
         desc.config.layers[0] = layer;
     } else {
         desc.config.variant = FV_VARIANT_RANDOM;
-        desc.config.hidden_size = 64, desc.config.num_attention_heads = 4, desc.config.intermediate_size = 128;
+        desc.config.hidden_size = 64, desc.config.num_attention_heads = 4,
+        desc.config.intermediate_size = 128;
     }
     n->stage = fv_error(c) ? NULL : fv_frozen_create(c, &desc, &n->params); /* adds F1 and F2 to our list */
 }
@@ -56,7 +59,8 @@ static fv_tensor *forward(fv_ctx *c, network *n, fv_tensor *x) {
     return fv_linear(c, fv_mean(c, z, 1), n->head, n->head_bias);
 }
 
-/* A batch of closed paths around a centre, turning left or right from somewhere in the first radian, with noise. */
+/* A batch of closed paths around a centre, turning left or right from somewhere in the first radian, with
+ * noise. */
 static void sample(fv_rng *r, float *x, int32_t *label) {
     for (int b = 0; b < BATCH; b++) {
         float start = fv_rng_uniform(r);
@@ -87,7 +91,8 @@ int main(int argc, char **argv) {
         fv_backward(c, loss);
         if (fv_error(c)) break;
         int right = 0;
-        for (int b = 0; b < BATCH; b++) right += (fv_get(logits, 2 * b + 1) > fv_get(logits, 2 * b)) == label[b];
+        for (int b = 0; b < BATCH; b++)
+            right += (fv_get(logits, 2 * b + 1) > fv_get(logits, 2 * b)) == label[b];
         if (step % 25 == 0 || step == STEPS - 1)
             printf("step %3d  loss %.4f  right %5.1f %%\n", step, fv_get(loss, 0), 100.0 * right / BATCH);
         fv_optim_step(c, optim, fv_lr_cosine(step, STEPS, 10, 3e-3f, 1e-5f, 1e-5f));

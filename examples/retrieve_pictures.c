@@ -1,5 +1,6 @@
-/* Pictures found by a word: twelve patterns, each with a name, drawn in noise. The contrastive head puts a picture and its name at the same place;
- * then every picture is ranked for every name. From nothing in half a minute on one core.
+/* Pictures found by a word: twelve patterns, each with a name, drawn in noise. The contrastive head puts a
+ * picture and its name at the same place; then every picture is ranked for every name. From nothing in half a
+ * minute on one core.
  *
  *     cc -O2 -I. -o retrieve_pictures examples/retrieve_pictures.c -lm -lpthread && ./retrieve_pictures
  */
@@ -9,20 +10,26 @@
 #include <string.h>
 
 enum { SIZE = 16, NAMES = 12, EMBED = 16, STEPS = 250 };
-static const char config[] = "{\"arch\":\"retrieval\",\"dim\":48,\"num_heads\":4,\"vocab_size\":16,\"max_words\":2,\"image_depth\":1,\"fusion_depth\":1,\"img_size\":16,\"patch_size\":4,"
-                             "\"in_chans\":1,\"embed_dim\":16}";
+static const char config[] =
+    "{\"arch\":\"retrieval\",\"dim\":48,\"num_heads\":4,\"vocab_size\":16,\"max_words\":2,\"image_depth\":1,"
+    "\"fusion_depth\":1,\"img_size\":16,\"patch_size\":4,"
+    "\"in_chans\":1,\"embed_dim\":16}";
 
 /* one picture of every pattern, and its name */
 static void batch(fv_ctx *c, uint64_t stream, int step, fv_tensor **in) {
     int64_t dim[4] = {NAMES, 1, SIZE, SIZE};
-    in[0] = fv_new(c, FV_I32, 2, dim), in[1] = fv_new(c, FV_U8, 2, dim), in[2] = fv_new(c, FV_F32, 4, dim); /* ids [NAMES,1] */
+    /* ids [NAMES,1] */
+    in[0] = fv_new(c, FV_I32, 2, dim), in[1] = fv_new(c, FV_U8, 2, dim), in[2] = fv_new(c, FV_F32, 4, dim);
     for (int b = 0; b < NAMES && !fv_error(c); b++) {
         fv_rng g = {stream, (uint64_t)(step * NAMES + b), 0};
         int dx = (int)fv_rng_below(&g, 4), dy = (int)fv_rng_below(&g, 4);
         ((int32_t *)in[0]->data)[b] = 1 + b, ((uint8_t *)in[1]->data)[b] = 1;
-        for (int i = 0; i < SIZE * SIZE; i++) { /* pattern b: 4x4 cells from the bits of a number, moved and repeated */
+        /* pattern b: 4x4 cells from the bits of a number, moved and repeated */
+        for (int i = 0; i < SIZE * SIZE; i++) {
             int u = (i % SIZE + dx) / 2 % 4, v = (i / SIZE + dy) / 2 % 4;
-            ((float *)in[2]->data)[b * SIZE * SIZE + i] = (fv_random_u32(9, (uint64_t)b, 0) >> (4 * v + u) & 1 ? 1.0f : -1.0f) + 0.5f * fv_rng_normal(&g);
+            ((float *)in[2]->data)[b * SIZE * SIZE + i] =
+                (fv_random_u32(9, (uint64_t)b, 0) >> (4 * v + u) & 1 ? 1.0f : -1.0f) +
+                0.5f * fv_rng_normal(&g);
         }
     }
 }
@@ -55,14 +62,18 @@ int main(void) {
             double most = -9;
             for (int i = 0; i < NAMES; i++) {
                 double s = 0;
-                for (int e = 0; e < EMBED; e++) s += fv_get(y, i * (1 + 2 * EMBED) + 1 + e) * fv_get(y, t * (1 + 2 * EMBED) + 1 + EMBED + e);
+                for (int e = 0; e < EMBED; e++)
+                    s += fv_get(y, i * (1 + 2 * EMBED) + 1 + e) *
+                         fv_get(y, t * (1 + 2 * EMBED) + 1 + EMBED + e);
                 if (s > most) most = s, best = i;
             }
             found += best == t;
         }
     }
     if (fv_error(c)) fprintf(stderr, "%s\n", fv_error_text(c));
-    else printf("IR@1 %.0f %% among %d pictures; a guess finds %.0f %%\n", 100.0 * found / (20 * NAMES), NAMES, 100.0 / NAMES);
+    else
+        printf("IR@1 %.0f %% among %d pictures; a guess finds %.0f %%\n", 100.0 * found / (20 * NAMES), NAMES,
+               100.0 / NAMES);
     int status = fv_exit_status(fv_error(c));
     fv_optim_destroy(c, o), fv_model_destroy(c, m), fv_destroy(c);
     return status;

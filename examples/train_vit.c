@@ -1,11 +1,12 @@
-/* A vision transformer trained by the header alone, on pictures that the program draws itself: discs, squares, crosses and
- * stripes somewhere in a noisy frame. Under a minute on one core.
+/* A vision transformer trained by the header alone, on pictures that the program draws itself: discs,
+ * squares, crosses and stripes somewhere in a noisy frame. Under a minute on one core.
  *
  *     cc -O2 -I. -o train_vit examples/train_vit.c -lm -lpthread && ./train_vit
  *
  * For a frozen block of a language model inside, add
  *     "frozen":{"layers":[29]}
- * to the config and give fv_model_create a desc whose llm is fv_weights_open(c, "SmolLM2-135M-Instruct.Q4_1.gguf"). */
+ * to the config and give fv_model_create a desc whose llm is fv_weights_open(c,
+ * "SmolLM2-135M-Instruct.Q4_1.gguf"). */
 #define FROZENVIS_IMPLEMENTATION
 #include "frozenvis.h"
 #include <stdio.h>
@@ -14,8 +15,9 @@
 
 enum { SIZE = 28, CLASSES = 4, BATCH = 32, STEPS = 200 };
 
-static const char config[] = "{\"arch\":\"vit\",\"img_size\":28,\"patch_size\":7,\"in_chans\":1,\"embed_dim\":64,\"depth\":3,"
-                             "\"num_heads\":4,\"num_classes\":4}";
+static const char config[] =
+    "{\"arch\":\"vit\",\"img_size\":28,\"patch_size\":7,\"in_chans\":1,\"embed_dim\":64,\"depth\":3,"
+    "\"num_heads\":4,\"num_classes\":4}";
 
 static int inside(int shape, int dx, int dy, int r) {
     switch (shape) {
@@ -32,7 +34,8 @@ static int draw(uint64_t stream, uint32_t i, float *to) {
     int shape = (int)fv_rng_below(&g, CLASSES), r = 4 + (int)fv_rng_below(&g, 4);
     int x = 8 + (int)fv_rng_below(&g, 12), y = 8 + (int)fv_rng_below(&g, 12);
     for (int k = 0; k < SIZE * SIZE; k++) {
-        int dx = k % SIZE - x, dy = k / SIZE - y, in = abs(dx) <= r && abs(dy) <= r && inside(shape, dx, dy, r);
+        int dx = k % SIZE - x, dy = k / SIZE - y,
+            in = abs(dx) <= r && abs(dy) <= r && inside(shape, dx, dy, r);
         to[k] = (in ? 1.0f : -1.0f) + 0.3f * fv_rng_normal(&g);
     }
     return shape;
@@ -45,7 +48,8 @@ static fv_tensor *batch(fv_ctx *c, uint64_t stream, int step, fv_tensor **labels
     *labels = fv_new(c, FV_I32, 1, dim);
     if (fv_error(c)) return NULL;
     for (int b = 0; b < BATCH; b++)
-        ((int32_t *)(*labels)->data)[b] = draw(stream, (uint32_t)(step * BATCH + b), (float *)x->data + b * SIZE * SIZE);
+        ((int32_t *)(*labels)->data)[b] =
+            draw(stream, (uint32_t)(step * BATCH + b), (float *)x->data + b * SIZE * SIZE);
     return x;
 }
 
@@ -70,7 +74,8 @@ static double accuracy(fv_ctx *c, fv_model *m, int batches) {
 int main(void) {
     fv_ctx *c = fv_create(NULL);
     fv_model *m = fv_model_create(c, config, strlen(config), NULL);
-    fv_optim_desc adamw = {FV_ADAMW, 0, 0, 0, 0, 0.05f, 1.0f}; /* zeros: the usual betas and eps; decay 0.05; norm clipped to 1 */
+    /* zeros: the usual betas and eps; decay 0.05; norm clipped to 1 */
+    fv_optim_desc adamw = {FV_ADAMW, 0, 0, 0, 0, 0.05f, 1.0f};
     fv_optim *o = m ? fv_optim_create(c, &m->params, &adamw) : NULL;
 
     fv_training(c, 1);

@@ -1,14 +1,18 @@
-/* cuda_emulator.h -- enough of CUDA to run frozenvis.h's own kernels on a CPU, as C++. Include it, with FROZENVIS_CUDA and
- * FROZENVIS_CUDA_EMULATE defined, before the header.
+/* cuda_emulator.h -- enough of CUDA to run frozenvis.h's own kernels on a CPU, as C++. Include it, with
+ * FROZENVIS_CUDA and FROZENVIS_CUDA_EMULATE defined, before the header.
  *
- *   threads    a block's threads are fibres on one OS thread: one runs until it ends or waits (a barrier, a shuffle), then the next.
- *              They are taken in order or, with FV_EMULATE_BACKWARDS set in the environment, in reverse: a kernel that lacks a
+ *   threads    a block's threads are fibres on one OS thread: one runs until it ends or waits (a barrier, a
+ *              shuffle), then the next.
+ *              They are taken in order or, with FV_EMULATE_BACKWARDS set in the environment, in reverse: a
+ *              kernel that lacks a
  *              barrier then gives another result. Blocks run one after the other.
- *   barriers   __syncthreads of a block, __syncwarp and shuffles of a warp; where threads wait for ever, the program says so and aborts
+ *   barriers   __syncthreads of a block, __syncwarp and shuffles of a warp; where threads wait for ever, the
+ *              program says so and aborts
  *   shared     __shared__ is a static variable
  *   tensor     nvcuda::wmma's 16x16x16 products of bf16: a warp makes them together; which thread holds what
  *   cores      is as odd here as on a GPU, and memory that the hardware would not take stops the program
- *   memory     cudaMalloc's memory can be touched in a kernel only: from host code it is a segmentation fault, as on a GPU
+ *   memory     cudaMalloc's memory can be touched in a kernel only: from host code it is a segmentation
+ *              fault, as on a GPU
  *   not here   cuBLASLt, graphs, and whatever a real GPU does at the same time */
 #ifndef FV_CUDA_EMULATOR_H
 #define FV_CUDA_EMULATOR_H
@@ -36,11 +40,15 @@ struct dim3 {
     unsigned x, y, z;
     dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
-struct uint2 { unsigned x, y; };
+struct uint2 {
+    unsigned x, y;
+};
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
-struct float4 { float x, y, z, w; };
+struct float4 {
+    float x, y, z, w;
+};
 struct __nv_bfloat16 {
     uint16_t bits;
 };
@@ -55,16 +63,27 @@ struct emu_memory {
 static emu_memory emu_arena;
 static void emu_door(int open) {
     emu_arena.open = open;
-    if (emu_arena.used && mprotect(emu_arena.base, (emu_arena.used + 4095) & ~(size_t)4095, open ? PROT_READ | PROT_WRITE : PROT_NONE)) abort();
+    if (emu_arena.used && mprotect(emu_arena.base, (emu_arena.used + 4095) & ~(size_t)4095,
+                                   open ? PROT_READ | PROT_WRITE : PROT_NONE))
+        abort();
 }
 
 /* ---- the runtime's names, as far as the header uses them ---- */
-typedef enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation, cudaErrorNoDevice, cudaErrorInsufficientDriver } cudaError_t;
+typedef enum cudaError_t {
+    cudaSuccess,
+    cudaErrorMemoryAllocation,
+    cudaErrorNoDevice,
+    cudaErrorInsufficientDriver
+} cudaError_t;
 typedef enum { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost } cudaMemcpyKind;
 typedef int cudaStream_t, cudaEvent_t;
 enum { cudaEventDisableTiming = 2 };
-struct cudaDeviceProp { char name[256]; };
-static const char *cudaGetErrorString(cudaError_t e) { return e == cudaSuccess ? "no error" : "emulated error"; }
+struct cudaDeviceProp {
+    char name[256];
+};
+static const char *cudaGetErrorString(cudaError_t e) {
+    return e == cudaSuccess ? "no error" : "emulated error";
+}
 static cudaError_t cudaGetLastError(void) { return cudaSuccess; }
 /* FV_EMULATE_DEVICES: how many GPUs there are (1); -1: no driver, -2: one too old */
 static cudaError_t cudaGetDeviceCount(int *n) {
@@ -94,10 +113,12 @@ static cudaError_t cudaMemGetInfo(size_t *left, size_t *all) {
     *all = (size_t)EMU_ARENA_MB << 20, *left = *all - emu_arena.used;
     return cudaSuccess;
 }
-/* memory is handed out once and never again: what is read after its free is still there to be found wrong, and closed to the host */
+/* memory is handed out once and never again: what is read after its free is still there to be found wrong,
+ * and closed to the host */
 static cudaError_t cudaMalloc(void **p, size_t size) {
     if (!emu_arena.base) {
-        void *m = mmap(NULL, (size_t)EMU_ARENA_MB << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void *m = mmap(NULL, (size_t)EMU_ARENA_MB << 20, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (m == MAP_FAILED) return cudaErrorMemoryAllocation;
         emu_arena.base = (char *)m;
     }
@@ -108,7 +129,9 @@ static cudaError_t cudaMalloc(void **p, size_t size) {
     return cudaSuccess;
 }
 static cudaError_t cudaFree(void *) { return cudaSuccess; }
-static cudaError_t cudaMallocHost(void **p, size_t size) { return (*p = malloc(size)) ? cudaSuccess : cudaErrorMemoryAllocation; }
+static cudaError_t cudaMallocHost(void **p, size_t size) {
+    return (*p = malloc(size)) ? cudaSuccess : cudaErrorMemoryAllocation;
+}
 static cudaError_t cudaFreeHost(void *p) {
     free(p);
     return cudaSuccess;
@@ -134,15 +157,16 @@ struct emu_thread {
     ucontext_t start;
     jmp_buf here;
     int begun, ended;
-    long waits; /* barriers and shuffles passed or waited at: equal for the threads of a warp that meet */
-    long syncs; /* __syncthreads passed or waited at */
-    int blocked; /* 0 runs; 1 waits for its warp, 2 for its block */
+    long waits;    /* barriers and shuffles passed or waited at: equal for the threads of a warp that meet */
+    long syncs;    /* __syncthreads passed or waited at */
+    int blocked;   /* 0 runs; 1 waits for its warp, 2 for its block */
     uint64_t slot; /* what a shuffle offers */
 };
 struct emu_block {
     emu_thread *thread;
     char *stacks;
-    int count, alive, now, direct; /* direct: the threads run without fibres, since the first met no barrier */
+    /* direct: the threads run without fibres, since the first met no barrier */
+    int count, alive, now, direct;
     jmp_buf scheduler;
     emu_body_fn body;
     const void *call;
@@ -150,12 +174,14 @@ struct emu_block {
 static emu_block emu;
 
 static void emu_stop(const char *why) {
-    fprintf(stderr, "cuda_emulator: block (%u,%u,%u) of (%u,%u,%u) threads: %s\n", blockIdx.x, blockIdx.y, blockIdx.z, blockDim.x, blockDim.y, blockDim.z, why);
+    fprintf(stderr, "cuda_emulator: block (%u,%u,%u) of (%u,%u,%u) threads: %s\n", blockIdx.x, blockIdx.y,
+            blockIdx.z, blockDim.x, blockDim.y, blockDim.z, why);
     abort();
 }
 static void emu_place(int t) {
     emu.now = t;
-    threadIdx = dim3((unsigned)t % blockDim.x, (unsigned)t / blockDim.x % blockDim.y, (unsigned)t / blockDim.x / blockDim.y);
+    threadIdx = dim3((unsigned)t % blockDim.x, (unsigned)t / blockDim.x % blockDim.y,
+                     (unsigned)t / blockDim.x / blockDim.y);
 }
 static void emu_entry(void) {
     emu.body(emu.call);
@@ -194,7 +220,8 @@ static int emu_begin(int t) { /* a fibre for thread t */
     emu_thread *f = &emu.thread[t];
     f->begun = f->ended = f->blocked = 0, f->waits = f->syncs = 0;
     getcontext(&f->start);
-    f->start.uc_stack.ss_sp = emu.stacks + (size_t)t * EMU_STACK, f->start.uc_stack.ss_size = EMU_STACK, f->start.uc_link = NULL;
+    f->start.uc_stack.ss_sp = emu.stacks + (size_t)t * EMU_STACK, f->start.uc_stack.ss_size = EMU_STACK,
+    f->start.uc_link = NULL;
     makecontext(&f->start, emu_entry, 0);
     return 1;
 }
@@ -221,7 +248,8 @@ static void emu_one_block(int backwards) {
             int t = backwards ? emu.count - 1 - i : i;
             if (!emu.thread[t].ended && !emu.thread[t].blocked) emu_run(t), moved++;
         }
-        for (int w = 0; w < emu.count; w += 32) moved += emu_release(w, w + 32 < emu.count ? w + 32 : emu.count, 1);
+        for (int w = 0; w < emu.count; w += 32)
+            moved += emu_release(w, w + 32 < emu.count ? w + 32 : emu.count, 1);
         for (int t = 0; t < emu.count; t++) alive += !emu.thread[t].ended;
         if (!alive) return;
         moved += emu_release(0, emu.count, 2);
@@ -237,7 +265,9 @@ static void emu_launch(dim3 grid, dim3 block, emu_body_fn body, const void *call
     gridDim = grid, blockDim = block;
     emu.count = (int)(block.x * block.y * block.z), emu.body = body, emu.call = call;
     if (!emu.thread || !emu.stacks) abort();
-    if (emu.count < 1 || emu.count > EMU_THREADS || !grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535) emu_stop("a grid that no GPU takes");
+    if (emu.count < 1 || emu.count > EMU_THREADS || !grid.x || !grid.y || !grid.z || grid.y > 65535 ||
+        grid.z > 65535)
+        emu_stop("a grid that no GPU takes");
     emu_door(1);
     for (unsigned z = 0; z < grid.z; z++)
         for (unsigned y = 0; y < grid.y; y++)
@@ -245,7 +275,9 @@ static void emu_launch(dim3 grid, dim3 block, emu_body_fn body, const void *call
     emu_door(0);
 }
 template <class F> static void emu_call(const void *call) { (*(const F *)call)(); }
-template <class F> static void emu_start(dim3 grid, dim3 block, const F &f) { emu_launch(grid, block, emu_call<F>, &f); }
+template <class F> static void emu_start(dim3 grid, dim3 block, const F &f) {
+    emu_launch(grid, block, emu_call<F>, &f);
+}
 #define FV__EMULATE(grid, block, ...) emu_start(grid, block, [=]() { __VA_ARGS__; })
 
 /* ---- what a kernel calls ---- */
@@ -257,12 +289,15 @@ template <class T> static inline T emu_exchange(T v, int from) {
     static_assert(sizeof(T) <= 8, "a shuffle moves up to 8 bytes");
     memcpy(&emu.thread[emu.now].slot, &v, sizeof v);
     emu_wait(1);
-    if (warp + from >= emu.count || emu.thread[warp + from].ended) emu_stop("a shuffle reads from a thread that is not there");
+    if (warp + from >= emu.count || emu.thread[warp + from].ended)
+        emu_stop("a shuffle reads from a thread that is not there");
     memcpy(&got, &emu.thread[warp + from].slot, sizeof got);
     emu_wait(1); /* nobody offers the next value before all have this one */
     return got;
 }
-template <class T> static inline T __shfl_xor_sync(unsigned, T v, int mask) { return emu_exchange(v, emu.now % 32 ^ mask); }
+template <class T> static inline T __shfl_xor_sync(unsigned, T v, int mask) {
+    return emu_exchange(v, emu.now % 32 ^ mask);
+}
 template <class T> static inline T __shfl_sync(unsigned, T v, int lane) { return emu_exchange(v, lane); }
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fmul_rn(float a, float b) { return a * b; }
@@ -322,7 +357,8 @@ static inline void load_matrix_sync(fragment<Use, 16, 16, 16, T, col_major> &f, 
     emu_load(f, p, ld, 0);
 }
 template <class T>
-static inline void load_matrix_sync(fragment<accumulator, 16, 16, 16, T> &f, const T *p, unsigned ld, layout_t l) {
+static inline void load_matrix_sync(fragment<accumulator, 16, 16, 16, T> &f, const T *p, unsigned ld,
+                                    layout_t l) {
     emu_load(f, p, ld, l == mem_row_major);
 }
 template <class T>

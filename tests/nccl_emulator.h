@@ -54,7 +54,8 @@ static ncclResult_t emu_meet(emu_comm *c) { /* all of them, before any goes on *
 static ncclResult_t ncclCommInitRank(ncclComm_t *comm, int size, ncclUniqueId id, int rank) {
     if (size < 1 || size > 64 || rank < 0 || rank >= size) return ncclInvalidArgument;
     int fd = open(id.internal, O_RDWR);
-    void *m = fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(emu_meeting), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *m =
+        fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(emu_meeting), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (fd >= 0) close(fd);
     if (m == MAP_FAILED) return ncclSystemError;
     emu_comm *c = *comm = new emu_comm;

@@ -9,20 +9,20 @@ static int test_passed, test_failed, test_skipped, test_bad;
 static const char *test_skip_why;
 
 /* A failed CHECK is printed and fails the running test; it goes on. Shows up to 10 failures a test. */
-#define CHECK(x, ...)                                                                                          \
-    do {                                                                                                       \
-        if (!(x) && test_bad++ < 10) {                                                                         \
-            printf("  %s:%d: CHECK(%s) failed: ", __FILE__, __LINE__, #x);                                     \
-            printf("" __VA_ARGS__);                                                                            \
-            printf("\n");                                                                                      \
-        }                                                                                                      \
+#define CHECK(x, ...)                                                                                        \
+    do {                                                                                                     \
+        if (!(x) && test_bad++ < 10) {                                                                       \
+            printf("  %s:%d: CHECK(%s) failed: ", __FILE__, __LINE__, #x);                                   \
+            printf("" __VA_ARGS__);                                                                          \
+            printf("\n");                                                                                    \
+        }                                                                                                    \
     } while (0)
 
 /* Ends the running test as skipped; `why` must be one of the reasons listed in tests/skips.txt. */
-#define SKIP(why)                                                                                              \
-    do {                                                                                                       \
-        test_skip_why = (why);                                                                                 \
-        return;                                                                                                \
+#define SKIP(why)                                                                                            \
+    do {                                                                                                     \
+        test_skip_why = (why);                                                                               \
+        return;                                                                                              \
     } while (0)
 
 #define RUN(test) test_run(#test, test)

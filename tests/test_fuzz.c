@@ -1,6 +1,7 @@
-/* Every reader of tests/fuzz over its seeds, and over seeds that were changed: bytes flipped, set to the ends of their range, cut out,
- * doubled, moved; numbers in text made long. The changes are the same each time. A fault is a crash (or a sanitizer's report). */
-#define _GNU_SOURCE /* mkdtemp */
+/* Every reader of tests/fuzz over its seeds, and over seeds that were changed: bytes flipped, set to the ends
+ * of their range, cut out, doubled, moved; numbers in text made long. The changes are the same each time. A
+ * fault is a crash (or a sanitizer's report). */
+#define _GNU_SOURCE   /* mkdtemp */
 #include "data/npy.h" /* with it the runner links all readers */
 #include "fuzz/targets.h"
 #include "test.h"

@@ -1,10 +1,11 @@
-/* The GEMM against a plain triple loop in double: every ISA here, every transposition, packed weights both ways, odd shapes,
- * bf16, and the same bits for 1, 2 and 3 threads. */
+/* The GEMM against a plain triple loop in double: every ISA here, every transposition, packed weights both
+ * ways, odd shapes, bf16, and the same bits for 1, 2 and 3 threads. */
 #define FROZENVIS_IMPLEMENTATION
 #include "frozenvis.h"
 #include "test.h"
 
-static const int shapes[][3] = {{1, 1, 1}, {3, 17, 50}, {17, 3, 1}, {50, 197, 33}, {197, 50, 401}, {33, 65, 1001}, {14, 32, 384}};
+static const int shapes[][3] = {{1, 1, 1},      {3, 17, 50},    {17, 3, 1},   {50, 197, 33},
+                                {197, 50, 401}, {33, 65, 1001}, {14, 32, 384}};
 
 static fv_ctx *context(int isa, int threads) {
     fv_desc d;
@@ -13,7 +14,8 @@ static fv_ctx *context(int isa, int threads) {
     return fv_create(&d);
 }
 
-/* n numbers of a stream, rounded to bf16 where asked, so that products of both precisions can be compared with one sum */
+/* n numbers of a stream, rounded to bf16 where asked, so that products of both precisions can be compared
+ * with one sum */
 static float *numbers(fv_ctx *c, int64_t n, uint64_t stream, int rounded) {
     float *x = (float *)fv_alloc(c, (size_t)n * sizeof *x);
     for (int64_t i = 0; i < n; i++) {
@@ -29,7 +31,8 @@ static double error_of(const float *out, fv_mat a, fv_mat b, int m, int n, int k
         for (int j = 0; j < n; j++) {
             double s = start;
             for (int p = 0; p < k; p++)
-                s += fv__get(a.data, a.type, i * a.rs + p * a.cs) * fv__get(b.data, b.type, p * b.rs + j * b.cs);
+                s += fv__get(a.data, a.type, i * a.rs + p * a.cs) *
+                     fv__get(b.data, b.type, p * b.rs + j * b.cs);
             worst = FV__MAX(worst, fabs(s - (double)out[i * n + j]));
         }
     return worst / sqrt((double)k);
@@ -44,11 +47,13 @@ static void products_agree_on_every_isa(void) {
                 int m = shapes[s][0], n = shapes[s][1], k = shapes[s][2], bf16 = way >> 2;
                 float *a = numbers(c, (int64_t)m * k, 1, bf16), *b = numbers(c, (int64_t)k * n, 2, bf16);
                 float *out = (float *)fv_alloc(c, (size_t)(m * n) * sizeof *out);
-                fv_mat x = fv__mat(a, FV_F32, way & 1 ? 1 : k, way & 1 ? m : 1), y = fv__mat(b, FV_F32, way & 2 ? 1 : n, way & 2 ? k : 1);
+                fv_mat x = fv__mat(a, FV_F32, way & 1 ? 1 : k, way & 1 ? m : 1),
+                       y = fv__mat(b, FV_F32, way & 2 ? 1 : n, way & 2 ? k : 1);
                 for (int i = 0; i < m * n; i++) out[i] = 0.5f;
                 fv_gemm(c, bf16 ? FV_BF16 : FV_F32, m, n, k, x, y, out, FV_F32, n, 1);
                 double e = error_of(out, x, y, m, n, k, 0.5);
-                CHECK(e < 3e-6, "%s, %dx%dx%d way %d: %g %s", fv_isa_name((fv_isa)isa), m, n, k, way, e, fv_error_text(c));
+                CHECK(e < 3e-6, "%s, %dx%dx%d way %d: %g %s", fv_isa_name((fv_isa)isa), m, n, k, way, e,
+                      fv_error_text(c));
                 fv_free(c, a), fv_free(c, b), fv_free(c, out);
             }
         fv_destroy(c);
@@ -62,14 +67,16 @@ static void packed_weights_serve_both_products(void) {
         for (int s = 0; s < FV__COUNT(shapes); s++)
             for (int bf16 = 0; bf16 < 2; bf16++) {
                 int m = shapes[s][0], n = shapes[s][1], k = shapes[s][2];
-                float *w = numbers(c, (int64_t)n * k, 3, bf16), *x = numbers(c, (int64_t)m * k, 4, bf16), *g = numbers(c, (int64_t)m * n, 5, bf16);
+                float *w = numbers(c, (int64_t)n * k, 3, bf16), *x = numbers(c, (int64_t)m * k, 4, bf16),
+                      *g = numbers(c, (int64_t)m * n, 5, bf16);
                 float *out = (float *)fv_alloc(c, (size_t)(m * FV__MAX(n, k)) * sizeof *out);
                 fv_tensor *p = fv_pack(c, "w", bf16 ? FV_BF16 : FV_F32, n, k, w, FV_F32);
                 fv_gemm_packed(c, m, n, k, fv__mat(x, FV_F32, k, 1), p->packed, 0, out, FV_F32, n, 0);
                 double e = error_of(out, fv__mat(x, FV_F32, k, 1), fv__mat(w, FV_F32, 1, k), m, n, k, 0);
                 fv_gemm_packed(c, m, k, n, fv__mat(g, FV_F32, n, 1), p->packed, 1, out, FV_F32, k, 0);
                 double f = error_of(out, fv__mat(g, FV_F32, n, 1), fv__mat(w, FV_F32, k, 1), m, k, n, 0);
-                CHECK(e < 3e-6 && f < 3e-6, "%s, %dx%dx%d bf16 %d: %g %g", fv_isa_name((fv_isa)isa), m, n, k, bf16, e, f);
+                CHECK(e < 3e-6 && f < 3e-6, "%s, %dx%dx%d bf16 %d: %g %g", fv_isa_name((fv_isa)isa), m, n, k,
+                      bf16, e, f);
                 fv_param_free(c, p), fv_free(c, w), fv_free(c, x), fv_free(c, g), fv_free(c, out);
             }
         fv_destroy(c);

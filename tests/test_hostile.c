@@ -1,7 +1,8 @@
-/* Files made to break a reader: over 40 malformed GGUF files, indexes that lead out of their folder, good files that look like
- * others, and files whose reading could cost much. What SPEC 4 promises: a refusal is one sentence, costs at most four times the
- * file plus 1 MiB of memory, and at most a second (five here, since a test machine may be busy). no sanitizers: they are slow here,
- * and tests/fuzz runs the same readers under them. */
+/* Files made to break a reader: over 40 malformed GGUF files, indexes that lead out of their folder, good
+ * files that look like others, and files whose reading could cost much. What SPEC 4 promises: a refusal is
+ * one sentence, costs at most four times the file plus 1 MiB of memory, and at most a second (five here,
+ * since a test machine may be busy). no sanitizers: they are slow here, and tests/fuzz runs the same readers
+ * under them. */
 #define FROZENVIS_IMPLEMENTATION
 #include "frozenvis.h"
 #include "test.h"
@@ -40,31 +41,35 @@ static const char *save(const char *name, const bytes *b) {
 }
 
 /* ---- malformed GGUF ---- */
-#define FAULTS(X)                                                                                                 \
-    X(NONE, "")                                                                                                   \
-    X(MAGIC, "not safetensors") X(VERSION_0, "version") X(VERSION_1, "version") X(VERSION_4, "version") X(        \
-        BIG_ENDIAN_FILE, "big-endian") X(MANY_TENSORS, "more tensors") X(MANY_KEYS, "more tensors")               \
-        X(ONE_TENSOR_MORE, "byte") X(ONE_KEY_MORE, "") X(KEY_LONG, "longer than") X(KEY_HUGE, "longer than")      \
-            X(KEY_NUL, "NUL") X(KEY_EMPTY, "empty key") X(KEY_TWICE, "comes twice") X(TYPE_13, "unknown type")    \
-                X(TYPE_HUGE, "unknown type") X(BOOL_2, "bool") X(STRING_LONG, "longer than") X(STRING_NUL, "NUL") \
-                    X(ARRAY_NESTED, "nested") X(ARRAY_TYPE, "unknown type") X(ARRAY_LONG, "longer than")          \
-                        X(ARRAY_OVERFLOW, "longer than") X(ARRAY_STRINGS_LONG, "longer than")                     \
-                            X(ARRAY_STRING_LONG, "longer") X(ALIGN_0, "alignment") X(ALIGN_3, "alignment")        \
-                                X(ALIGN_4, "alignment") X(ALIGN_HUGE, "alignment") X(ALIGN_TEXT, "alignment")     \
-                                    X(NAME_LONG, "longer than") X(NAME_NUL, "NUL") X(NAME_EMPTY, "empty name")    \
-                                        X(NAME_TWICE, "comes twice") X(RANK_5, "dimensions")                      \
-                                            X(RANK_HUGE, "dimensions") X(DIM_NEGATIVE, "overflow")                \
-                                                X(DIM_OVERFLOW, "overflow") X(DIM_OVERFLOW_ZERO, "overflow")      \
-                                                    X(ROW_BROKEN, "whole number of blocks")                       \
-                                                        X(SCALAR_QUANTISED, "whole number of blocks")             \
-                                                            X(OFFSET_MISALIGNED, "not aligned")                   \
-                                                                X(OFFSET_BEYOND, "outside")                       \
-                                                                    X(OFFSET_HUGE, "outside")                     \
-                                                                        X(OVERLAP, "overlaps")                    \
-                                                                            X(SAME_PLACE, "overlaps")             \
-                                                                                X(DATA_SHORT, "outside")          \
-                                                                                    X(HEADER_ONLY, "cut short")   \
-                                                                                        X(NO_DATA, "outside")
+#define FAULTS(X)                                                                                            \
+    X(NONE, "")                                                                                              \
+    X(MAGIC, "not safetensors")                                                                              \
+    X(VERSION_0, "version")                                                                                  \
+    X(VERSION_1, "version") X(VERSION_4, "version") X(BIG_ENDIAN_FILE, "big-endian") X(MANY_TENSORS,         \
+                                                                                       "more tensors")       \
+        X(MANY_KEYS, "more tensors") X(ONE_TENSOR_MORE, "byte") X(ONE_KEY_MORE, "") X(                       \
+            KEY_LONG, "longer than") X(KEY_HUGE, "longer than") X(KEY_NUL, "NUL") X(KEY_EMPTY, "empty key")  \
+            X(KEY_TWICE, "comes twice") X(TYPE_13, "unknown type") X(TYPE_HUGE, "unknown type") X(           \
+                BOOL_2, "bool") X(STRING_LONG, "longer than") X(STRING_NUL, "NUL") X(ARRAY_NESTED, "nested") \
+                X(ARRAY_TYPE, "unknown type") X(ARRAY_LONG, "longer than") X(ARRAY_OVERFLOW, "longer than")  \
+                    X(ARRAY_STRINGS_LONG, "longer than") X(ARRAY_STRING_LONG, "longer")                      \
+                        X(ALIGN_0, "alignment") X(ALIGN_3, "alignment") X(ALIGN_4, "alignment")              \
+                            X(ALIGN_HUGE, "alignment") X(ALIGN_TEXT, "alignment")                            \
+                                X(NAME_LONG, "longer than") X(NAME_NUL, "NUL") X(NAME_EMPTY, "empty name")   \
+                                    X(NAME_TWICE, "comes twice") X(RANK_5, "dimensions")                     \
+                                        X(RANK_HUGE, "dimensions") X(DIM_NEGATIVE, "overflow")               \
+                                            X(DIM_OVERFLOW, "overflow")                                      \
+                                                X(DIM_OVERFLOW_ZERO, "overflow")                             \
+                                                    X(ROW_BROKEN, "whole number of blocks")                  \
+                                                        X(SCALAR_QUANTISED, "whole number of blocks")        \
+                                                            X(OFFSET_MISALIGNED, "not aligned")              \
+                                                                X(OFFSET_BEYOND, "outside")                  \
+                                                                    X(OFFSET_HUGE, "outside")                \
+                                                                        X(OVERLAP, "overlaps") X(SAME_PLACE, \
+                                                                                                 "overlaps") \
+                                                                            X(DATA_SHORT, "outside")         \
+                                                                                X(HEADER_ONLY, "cut short")  \
+                                                                                    X(NO_DATA, "outside")
 typedef enum fault {
 #define FAULT_ENUM(name, says) name,
     FAULTS(FAULT_ENUM)
@@ -118,7 +123,8 @@ static void gguf(bytes *b, int f) {
     put_number(b, f == ARRAY_LONG ? 1000 : f == ARRAY_OVERFLOW ? ((uint64_t)1 << 62) + 3 : 3, 8);
     for (int i = 0; i < 3; i++) put_number(b, (uint64_t)i, 4);
     put_string(b, "a.words", 7);
-    put_number(b, 9, 4), put_number(b, 8, 4), put_number(b, f == ARRAY_STRINGS_LONG ? (uint64_t)1 << 40 : 2, 8);
+    put_number(b, 9, 4), put_number(b, 8, 4),
+        put_number(b, f == ARRAY_STRINGS_LONG ? (uint64_t)1 << 40 : 2, 8);
     put_string(b, "one", 3);
     if (f == ARRAY_STRING_LONG) put_number(b, (uint64_t)1 << 63, 8), put_text(b, "two");
     else put_string(b, "two", 3);
@@ -161,7 +167,8 @@ static void malformed_gguf_is_refused(void) {
     for (int f = 0; f < FAULT_COUNT; f++) {
         fv_ctx *c = fv_create(NULL);
         gguf(&b, f);
-        if (f == DIM_OVERFLOW_ZERO) { /* 0 beside two dims whose product overflows: three dims, built by hand */
+        /* 0 beside two dims whose product overflows: three dims, built by hand */
+        if (f == DIM_OVERFLOW_ZERO) {
             b.n = 0, put_text(&b, "GGUF"), put_number(&b, 3, 4), put_number(&b, 1, 8), put_number(&b, 0, 8),
             put_string(&b, "a", 1);
             put_number(&b, 3, 4), put_number(&b, 0, 8), put_number(&b, (uint64_t)1 << 40, 8),
@@ -184,7 +191,8 @@ static void malformed_gguf_is_refused(void) {
     for (size_t n = 0; n < b.n; n++) {
         bytes cut = {b.p, n, 0};
         fv_ctx *c = fv_create(NULL);
-        CHECK(!fv_weights_open(c, save("f.gguf", &cut)) && fv_error(c) == FV_EFORMAT, "%zu of %zu bytes", n, b.n);
+        CHECK(!fv_weights_open(c, save("f.gguf", &cut)) && fv_error(c) == FV_EFORMAT, "%zu of %zu bytes", n,
+              b.n);
         fv_destroy(c);
     }
     free(b.p);
@@ -230,12 +238,14 @@ static void lengths_that_look_foreign_are_read(void) {
 static void shard(const char *name, const char *tensor) {
     bytes b = {0};
     char header[256];
-    snprintf(header, sizeof header, "{\"%s\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", tensor);
+    snprintf(header, sizeof header, "{\"%s\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
+             tensor);
     put_number(&b, strlen(header), 8), put_text(&b, header), put_text(&b, "x");
     save(name, &b);
     free(b.p);
 }
-static fv_status opens(const char *map, const char *says) { /* index/model.safetensors.index.json with this weight_map */
+/* index/model.safetensors.index.json with this weight_map */
+static fv_status opens(const char *map, const char *says) {
     bytes b = {0};
     fv_ctx *c = fv_create(NULL);
     put_text(&b, "{\"metadata\":{\"total_size\":2},\"weight_map\":"), put_text(&b, map), put_text(&b, "}");
@@ -286,7 +296,8 @@ static void shards_stay_in_their_folder(void) {
 }
 
 /* ---- what reading may cost ---- */
-/* Opens b (as JSON or as weights); it must be accepted, or refused, within the memory and time that SPEC 4 gives. */
+/* Opens b (as JSON or as weights); it must be accepted, or refused, within the memory and time that SPEC 4
+ * gives. */
 static void costs(const char *what, const bytes *b, int json, int accepted) {
     fv_ctx *c = fv_create(NULL);
     size_t before = fv_memory(c).peak;
@@ -392,7 +403,8 @@ static void gguf_costs_little(void) {
     free(b.p);
 }
 
-/* the room for keys and names is theirs, not the file's: a tensor of 256 MB (a hole in the file) costs nothing */
+/* the room for keys and names is theirs, not the file's: a tensor of 256 MB (a hole in the file) costs
+ * nothing */
 static void a_large_tensor_costs_nothing(void) {
     bytes b = {0};
     put_text(&b, "GGUF"), put_number(&b, 3, 4), put_number(&b, 1, 8), put_number(&b, 0, 8),

@@ -1,4 +1,5 @@
-/* >>image against Pillow, torchvision, timm and torch: tests/golden/pictures.safetensors, made by make_image.py beside it. */
+/* >>image against Pillow, torchvision, timm and torch: tests/golden/pictures.safetensors, made by
+ * make_image.py beside it. */
 #define FROZENVIS_IMPLEMENTATION
 #include "frozenvis.h"
 #include "test.h"
@@ -28,12 +29,16 @@ static float *floats(const fv_entry *e) {
 static double worst(const fv_entry *e, const void *mine) {
     double most = 0;
     for (int64_t i = 0; i < e->count; i++) {
-        double v = e->dtype == FV_D_U8 ? ((const uint8_t *)mine)[i] : (double)((const float *)mine)[i], d = fabs(v - number(e, i));
+        double v = e->dtype == FV_D_U8 ? ((const uint8_t *)mine)[i] : (double)((const float *)mine)[i],
+               d = fabs(v - number(e, i));
         if (!(d <= most)) most = d;
     }
     return most;
 }
-typedef struct shape { const uint8_t *data; int h, w, ch; } shape;
+typedef struct shape {
+    const uint8_t *data;
+    int h, w, ch;
+} shape;
 static shape picture(int i) {
     const fv_entry *e = find("picture.%d", i, 0);
     shape s = {e->data, (int)e->dim[0], (int)e->dim[1], (int)e->dim[2]};
@@ -48,14 +53,17 @@ static void resize_equals_pillow(void) {
         shape s = picture((int)number(a, 0));
         int h = (int)number(a, 1), w = (int)number(a, 2);
         uint8_t *got = (uint8_t *)fv_alloc(c, (size_t)want->bytes);
-        CHECK(fv_image_resize(c, s.data, s.h, s.w, s.ch, got, h, w, (fv_filter)(int)number(a, 3)), "%s", fv_error_text(c));
-        CHECK(worst(want, got) == 0, "case %d, %dx%d to %dx%d: off by %g", n, s.h, s.w, h, w, worst(want, got));
+        CHECK(fv_image_resize(c, s.data, s.h, s.w, s.ch, got, h, w, (fv_filter)(int)number(a, 3)), "%s",
+              fv_error_text(c));
+        CHECK(worst(want, got) == 0, "case %d, %dx%d to %dx%d: off by %g", n, s.h, s.w, h, w,
+              worst(want, got));
         fv_free(c, got);
     }
     CHECK(n == 19, "%d cases", n);
     const fv_entry *in = find("picture4", 0, 0), *want = find("resize4", 0, 0);
     uint8_t got[12 * 11 * 4];
-    CHECK(fv_image_resize(c, in->data, 19, 23, 4, got, 12, 11, FV_FILTER_DEFAULT) && worst(want, got) == 0, "four channels");
+    CHECK(fv_image_resize(c, in->data, 19, 23, 4, got, 12, 11, FV_FILTER_DEFAULT) && worst(want, got) == 0,
+          "four channels");
 }
 
 static void resize_f32_equals_torch(void) {
@@ -64,7 +72,8 @@ static void resize_f32_equals_torch(void) {
     for (int i = 0; i < 3; i++)
         for (int f = 0; f < 2; f++) {
             const fv_entry *want = find(f ? "bicubic.%dx%d" : "bilinear.%dx%d", to[i][0], to[i][1]);
-            CHECK(fv_image_resize_f32(c, x, 2, 9, 14, got, to[i][0], to[i][1], f ? FV_BICUBIC : FV_BILINEAR), "%s", fv_error_text(c));
+            CHECK(fv_image_resize_f32(c, x, 2, 9, 14, got, to[i][0], to[i][1], f ? FV_BICUBIC : FV_BILINEAR),
+                  "%s", fv_error_text(c));
             CHECK(worst(want, got) < 1e-5, "%dx%d: off by %g", to[i][0], to[i][1], worst(want, got));
         }
     fv_free(c, x);
@@ -87,7 +96,8 @@ static void center_crop_equals_torchvision(void) {
     for (const fv_entry *a; (a = find("center.%d.args", n, 0)) != NULL; n++) {
         shape s = picture((int)number(a, 0));
         uint8_t got[95 * 90 * 3];
-        CHECK(fv_image_center_crop(c, s.data, s.h, s.w, s.ch, got, (int)number(a, 1), (int)number(a, 2)), "%s", fv_error_text(c));
+        CHECK(fv_image_center_crop(c, s.data, s.h, s.w, s.ch, got, (int)number(a, 1), (int)number(a, 2)),
+              "%s", fv_error_text(c));
         CHECK(worst(find("center.%d", n, 0), got) == 0, "case %d", n);
     }
     CHECK(n == 4, "%d cases", n);
@@ -109,7 +119,8 @@ static void preprocess_equals_timm(void) {
         float got[3 * 32 * 32];
         d.size = (int)number(a, 1), d.crop_pct = (float)number(a, 2), d.filter = (fv_filter)(int)number(a, 3);
         CHECK(fv_preprocess(c, &d, s.data, s.h, s.w, s.ch, got, NULL), "%s", fv_error_text(c));
-        CHECK(worst(find("eval.%d", n, 0), got) == 0, "case %d: off by %g", n, worst(find("eval.%d", n, 0), got));
+        CHECK(worst(find("eval.%d", n, 0), got) == 0, "case %d: off by %g", n,
+              worst(find("eval.%d", n, 0), got));
     }
     CHECK(n == 6, "%d cases", n);
 }
@@ -121,8 +132,10 @@ static int read_desc(const fv_entry *e, fv_augment_desc *d) {
     d->crop_pct = (float)number(e, 4);
     for (int i = 0; i < 2; i++) d->scale[i] = (float)number(e, 5 + i), d->ratio[i] = (float)number(e, 7 + i);
     d->padding = (int)number(e, 9), d->hflip = (float)number(e, 10);
-    d->brightness = (float)number(e, 11), d->contrast = (float)number(e, 12), d->saturation = (float)number(e, 13);
-    d->erase = (float)number(e, 14), d->erase_area[0] = (float)number(e, 15), d->erase_area[1] = (float)number(e, 16);
+    d->brightness = (float)number(e, 11), d->contrast = (float)number(e, 12),
+    d->saturation = (float)number(e, 13);
+    d->erase = (float)number(e, 14), d->erase_area[0] = (float)number(e, 15),
+    d->erase_area[1] = (float)number(e, 16);
     d->erase_ratio = (float)number(e, 17), d->erase_mode = (fv_erase_mode)(int)number(e, 18);
     return (int)number(e, 0);
 }
@@ -137,21 +150,33 @@ static void augment_equals_timm(void) {
             float got[3 * 28 * 28];
             CHECK(fv_augment(c, &d, &r, s.data, s.h, s.w, s.ch, got, NULL), "%s", fv_error_text(c));
             double off = worst(find("augment.%d.%d", n, j), got);
-            CHECK(off < 1e-5, "case %d.%d: off by %g", n, j, off); /* the normal noise is rounded; pictures are equal */
+            /* the normal noise is rounded; pictures are equal */
+            CHECK(off < 1e-5, "case %d.%d: off by %g", n, j, off);
         }
     CHECK(n == 19, "%d cases", n);
 }
 
-typedef struct many { const fv_augment_desc *d; shape s; float *out; char *scratch; size_t scratch_size; int failed; } many;
+typedef struct many {
+    const fv_augment_desc *d;
+    shape s;
+    float *out;
+    char *scratch;
+    size_t scratch_size;
+    int failed;
+} many;
 static void augment_job(void *arg, int i, int worker) {
     many *m = (many *)arg;
     fv_rng r = {5, (uint64_t)i, 0};
-    if (!fv_augment(NULL, m->d, &r, m->s.data, m->s.h, m->s.w, m->s.ch, m->out + i * 3 * 16 * 16, m->scratch + (size_t)worker * m->scratch_size)) m->failed = 1;
+    if (!fv_augment(NULL, m->d, &r, m->s.data, m->s.h, m->s.w, m->s.ch, m->out + i * 3 * 16 * 16,
+                    m->scratch + (size_t)worker * m->scratch_size))
+        m->failed = 1;
 }
-/* Without a context, in scratch of exactly the promised size (the sanitizers watch its end): the same numbers. */
+/* Without a context, in scratch of exactly the promised size (the sanitizers watch its end): the same
+ * numbers. */
 static void augment_from_workers(void) {
     fv_augment_desc d = imagenet();
-    d.size = 16, d.hflip = 0.5f, d.scale[0] = 0.05f, d.brightness = d.contrast = d.saturation = 0.4f, d.erase = 0.5f;
+    d.size = 16, d.hflip = 0.5f, d.scale[0] = 0.05f, d.brightness = d.contrast = d.saturation = 0.4f,
+    d.erase = 0.5f;
     many m = {&d, picture(0), NULL, NULL, 0, 0};
     fv_desc three;
     memset(&three, 0, sizeof three);
@@ -184,10 +209,12 @@ static void scratch_is_enough(void) {
     d[2].size = 7, d[2].crop_pct = 0.4f, d[2].channels = 3;
     for (int k = 0; k < 3; k++)
         for (int i = 0; i < 60; i++) {
-            int ch = k == 2 ? 1 + (i & 3) : 3, h = 1 + (int)fv_rng_below(&r, i & 1 ? 300 : 8), w = 1 + (int)fv_rng_below(&r, i & 2 ? 300 : 8);
+            int ch = k == 2 ? 1 + (i & 3) : 3, h = 1 + (int)fv_rng_below(&r, i & 1 ? 300 : 8),
+                w = 1 + (int)fv_rng_below(&r, i & 2 ? 300 : 8);
             size_t n = fv_augment_scratch_size(c, &d[k], h, w, ch);
             void *scratch = aligned_alloc(64, n);
-            CHECK(k == 2 ? fv_preprocess(c, &d[k], src, h, w, ch, out, scratch) : fv_augment(c, &d[k], &r, src, h, w, ch, out, scratch));
+            CHECK(k == 2 ? fv_preprocess(c, &d[k], src, h, w, ch, out, scratch)
+                         : fv_augment(c, &d[k], &r, src, h, w, ch, out, scratch));
             free(scratch);
             CHECK(n <= fv_augment_scratch_size(c, &d[k], 300, 300, ch), "%dx%d", h, w);
         }
@@ -200,10 +227,13 @@ static void channels_are_made_to_fit(void) {
     float got[3];
     memset(&d, 0, sizeof d);
     d.size = 1, d.channels = 3;
-    CHECK(fv_preprocess(c, &d, rgba + 4, 1, 1, 4, got, NULL) && got[0] == 10 / 255.0f * 2 - 1 && got[2] == (30 / 255.0f - 0.5f) / 0.5f);
-    CHECK(fv_preprocess(c, &d, rgba + 4, 1, 1, 1, got, NULL) && got[0] == got[1] && got[1] == got[2] && got[0] == (10 / 255.0f - 0.5f) / 0.5f);
+    CHECK(fv_preprocess(c, &d, rgba + 4, 1, 1, 4, got, NULL) && got[0] == 10 / 255.0f * 2 - 1 &&
+          got[2] == (30 / 255.0f - 0.5f) / 0.5f);
+    CHECK(fv_preprocess(c, &d, rgba + 4, 1, 1, 1, got, NULL) && got[0] == got[1] && got[1] == got[2] &&
+          got[0] == (10 / 255.0f - 0.5f) / 0.5f);
     d.channels = 1, d.mean[0] = -1; /* truly zero */
-    CHECK(fv_preprocess(c, &d, rgba, 1, 1, 3, got, NULL) && got[0] == 76 / 255.0f / 0.5f, "luma of red: %g", (double)got[0]);
+    CHECK(fv_preprocess(c, &d, rgba, 1, 1, 3, got, NULL) && got[0] == 76 / 255.0f / 0.5f, "luma of red: %g",
+          (double)got[0]);
 }
 
 /* ---- mixing ---- */
@@ -215,7 +245,8 @@ static void mixup_equals_timm(void) {
     memcpy(labels, l->data, sizeof labels);
     for (const fv_entry *e; (e = find("mix.%d.desc", n, 0)) != NULL; n++)
         for (int j = 0; j < 3; j++) {
-            fv_mixup_desc d = {(float)number(e, 0), (float)number(e, 1), (float)number(e, 2), (float)number(e, 3), (float)number(e, 4)};
+            fv_mixup_desc d = {(float)number(e, 0), (float)number(e, 1), (float)number(e, 2),
+                               (float)number(e, 3), (float)number(e, 4)};
             fv_rng r = {50u + (uint64_t)n, (uint64_t)j, 0};
             float *mine = floats(x);
             double lam = fv_mixup(c, &d, &r, mine, 4, 2, 5, 6, labels, 5, targets);
@@ -235,16 +266,17 @@ static void mixup_of_an_odd_batch(void) {
     fv_mixup_desc d = {1, 0, 0, 0, 0};
     fv_rng r = {1, 2, 3};
     double lam = fv_mixup(c, &d, &r, x, 3, 1, 1, 1, labels, 2, targets);
-    CHECK(lam > 0 && lam < 1 && fabsf(x[0] - (float)(lam + 5 * (1 - lam))) < 1e-5f && fabsf(x[2] - (float)(5 * lam + 1 - lam)) < 1e-5f);
+    CHECK(lam > 0 && lam < 1 && fabsf(x[0] - (float)(lam + 5 * (1 - lam))) < 1e-5f &&
+          fabsf(x[2] - (float)(5 * lam + 1 - lam)) < 1e-5f);
     CHECK(fabsf(x[1] - 2) < 1e-6f && targets[2] == 0 && fabsf(targets[3] - 1) < 1e-6f);
 }
 
 /* ---- what is refused ---- */
-#define REFUSED(call, status, word)                                                                            \
-    do {                                                                                                       \
-        CHECK(!(call), "accepted");                                                                            \
-        CHECK(fv_error(c) == (status) && strstr(fv_error_text(c), word), "'%s'", fv_error_text(c));            \
-        fv_clear_error(c);                                                                                     \
+#define REFUSED(call, status, word)                                                                          \
+    do {                                                                                                     \
+        CHECK(!(call), "accepted");                                                                          \
+        CHECK(fv_error(c) == (status) && strstr(fv_error_text(c), word), "'%s'", fv_error_text(c));          \
+        fv_clear_error(c);                                                                                   \
     } while (0)
 
 static void bad_requests(void) {
@@ -295,7 +327,8 @@ static void bad_requests(void) {
     m.mixup_alpha = (float)NAN;
     REFUSED(fv_mixup(c, &m, &r, f, 2, 1, 2, 2, labels, 3, targets) >= 0, FV_EUSAGE, "alphas");
     fv_fail(c, FV_EIO, "earlier");
-    CHECK(!fv_image_resize(c, u, 1, 1, 3, u + 3, 1, 1, FV_BICUBIC) && fv_mixup(c, &m, &r, f, 2, 1, 1, 1, labels, 3, targets) < 0);
+    CHECK(!fv_image_resize(c, u, 1, 1, 3, u + 3, 1, 1, FV_BICUBIC) &&
+          fv_mixup(c, &m, &r, f, 2, 1, 1, 1, labels, 3, targets) < 0);
     fv_clear_error(c);
 }
 

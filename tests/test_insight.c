@@ -1,5 +1,6 @@
-/* What heat maps, probes, comparisons and corruptions compute, against NumPy, SciPy and Pillow (golden/make_measures.py).
- * link: tools/measures.c tools/corrupt.c tools/draw.c tools/report.c tools/plots.c tools/page.c tools/data/npy.c
+/* What heat maps, probes, comparisons and corruptions compute, against NumPy, SciPy and Pillow
+ * (golden/make_measures.py). link: tools/measures.c tools/corrupt.c tools/draw.c tools/report.c tools/plots.c
+ * tools/page.c tools/data/npy.c
  */
 #define _GNU_SOURCE /* M_PI */
 #include "frozenvis.h"
@@ -76,7 +77,8 @@ static void overlap(void) {
           "a share");
 }
 static void matrices(void) {
-    const float *a = floats("cka.a"), *b = floats("cka.b"), *wide = floats("rank.wide"), *g = floats("cosine.g");
+    const float *a = floats("cka.a"), *b = floats("cka.b"), *wide = floats("rank.wide"),
+                *g = floats("cosine.g");
     const double *want = doubles("values");
     double got[4] = {linear_cka(a, 12, b, 7, 40), effective_rank(a, 40, 12), effective_rank(wide, 10, 25),
                      mean_cosine(g, 9, 33)};
@@ -99,7 +101,8 @@ static void interval(void) {
 }
 
 /* largest and mean difference of two pictures; at most `most` and `average` are allowed */
-static void close_to(const char *what, const uint8_t *got, const char *name, int64_t n, int most, double average) {
+static void close_to(const char *what, const uint8_t *got, const char *name, int64_t n, int most,
+                     double average) {
     const uint8_t *want = bytes(name, NULL);
     int worst = 0;
     double sum = 0;

@@ -1,5 +1,7 @@
 /* Measures against the plain way: motion's errors and trivial answers, the paired bootstrap of fv compare.
- * link: tools/run.c tools/settings.c tools/cli.c tools/draw.c tools/report.c tools/plots.c tools/page.c tools/corrupt.c tools/profile.c tools/data/npy.c tools/data/folder.c tools/data/argoverse.c tools/data/traffic.c
+ * link: tools/run.c tools/settings.c tools/cli.c tools/draw.c tools/report.c tools/plots.c tools/page.c
+ * tools/corrupt.c tools/profile.c tools/data/npy.c tools/data/folder.c tools/data/argoverse.c
+ * tools/data/traffic.c
  */
 #include "../tools/tasks/motion.c"
 #include "../tools/report.h"
@@ -21,18 +23,24 @@ static void errors(void) {
         for (int k = 0; k < K; k++) p[k] = fv_rng_uniform(&g);
         for (int k = 0; k < K; k++) {
             const float *last = &future[(k * FUTURE + FUTURE - 1) * 2];
-            end[k] = sqrt(pow((double)last[0] - (double)truth[58], 2) + pow((double)last[1] - (double)truth[59], 2));
+            end[k] = sqrt(pow((double)last[0] - (double)truth[58], 2) +
+                          pow((double)last[1] - (double)truth[59], 2));
             if (end[k] < end[best]) best = k;
         }
         for (int i = 0; i < FUTURE; i++)
-            ade += sqrt(pow((double)future[(best * FUTURE + i) * 2] - (double)truth[2 * i], 2) + pow((double)future[(best * FUTURE + i) * 2 + 1] - (double)truth[2 * i + 1], 2)) / FUTURE;
+            ade += sqrt(pow((double)future[(best * FUTURE + i) * 2] - (double)truth[2 * i], 2) +
+                        pow((double)future[(best * FUTURE + i) * 2 + 1] - (double)truth[2 * i + 1], 2)) /
+                   FUTURE;
         add_scene(&s, future, p, K, truth);
-        CHECK(fabs(s.fde - end[best]) < 1e-5 && fabs(s.ade - ade) < 1e-5 && (s.missed > 0) == (end[best] > 2) && s.count == 1, "minFDE %g, minADE %g instead of %g, %g", s.fde, s.ade, end[best], ade);
+        CHECK(fabs(s.fde - end[best]) < 1e-5 && fabs(s.ade - ade) < 1e-5 &&
+                  (s.missed > 0) == (end[best] > 2) && s.count == 1,
+              "minFDE %g, minADE %g instead of %g, %g", s.fde, s.ade, end[best], ade);
         CHECK(fabs(s.brier - end[best] - pow(1 - (double)p[best], 2)) < 1e-5, "brier-minFDE %g", s.brier);
     }
 }
 
-/* equal endpoints: the first future counts; no number: never right; all of them none: a miss, infinitely far */
+/* equal endpoints: the first future counts; no number: never right; all of them none: a miss, infinitely
+ * far */
 static void ties_and_none(void) {
     fv_rng g = {8, 3, 0};
     for (int turn = 0; turn < 200; turn++) {
@@ -49,23 +57,32 @@ static void ties_and_none(void) {
             end[k] = sqrt((double)last[0] * (double)last[0] + (double)last[1] * (double)last[1]);
             if (end[k] <= 1e9 && (best < 0 || end[k] < end[best])) best = k;
         }
-        for (int i = 0; i < FUTURE && best >= 0; i++) ade += sqrt(pow((double)future[(best * FUTURE + i) * 2], 2) + pow((double)future[(best * FUTURE + i) * 2 + 1], 2)) / FUTURE;
+        for (int i = 0; i < FUTURE && best >= 0; i++)
+            ade += sqrt(pow((double)future[(best * FUTURE + i) * 2], 2) +
+                        pow((double)future[(best * FUTURE + i) * 2 + 1], 2)) /
+                   FUTURE;
         add_scene(&s, future, p, K, truth);
         if (best < 0) CHECK(s.missed > 0 && isinf(s.fde), "no endpoint is a number: %g m", s.fde);
-        else CHECK(fabs(s.fde - end[best]) < 1e-6 && fabs(s.ade - ade) < 1e-5 && s.missed <= 0, "%g m instead of %g, minADE %g instead of %g", s.fde, end[best], s.ade, ade);
+        else
+            CHECK(fabs(s.fde - end[best]) < 1e-6 && fabs(s.ade - ade) < 1e-5 && s.missed <= 0,
+                  "%g m instead of %g, minADE %g instead of %g", s.fde, end[best], s.ade, ade);
     }
 }
 
-/* a road user on a circle of radius R (0: straight) at `speed`, somewhere and turned by `way`; its lane is that circle */
+/* a road user on a circle of radius R (0: straight) at `speed`, somewhere and turned by `way`; its lane is
+ * that circle */
 static void make_scene(fv_ctx *c, traffic *t, lane_map *m, double R, double speed, double way) {
     memset(t, 0, sizeof *t), memset(m, 0, sizeof *m);
     t->track = (track *)fv_alloc(c, sizeof *t->track), t->tracks = 1, t->steps = MOTION_STEPS;
-    m->lane = (lane *)fv_alloc(c, sizeof *m->lane), m->lanes = 1, m->points = 400, m->point = (float(*)[2])fv_alloc(c, 400 * sizeof *m->point);
+    m->lane = (lane *)fv_alloc(c, sizeof *m->lane), m->lanes = 1, m->points = 400,
+    m->point = (float(*)[2])fv_alloc(c, 400 * sizeof *m->point);
     m->lane[0].count = 400;
     for (int i = 0; i < 400 + MOTION_STEPS; i++) {
-        double s = i < 400 ? i * 0.5 - 60 : (i - 400) * speed / 10, x = R > 0 ? R * sin(s / R) : s, y = R > 0 ? R * (1 - cos(s / R)) : 0;
+        double s = i < 400 ? i * 0.5 - 60 : (i - 400) * speed / 10, x = R > 0 ? R * sin(s / R) : s,
+               y = R > 0 ? R * (1 - cos(s / R)) : 0;
         float *to = i < 400 ? m->point[i] : t->track[0].at[i - 400];
-        to[0] = (float)(300 + x * cos(way) - y * sin(way)), to[1] = (float)(700 + x * sin(way) + y * cos(way));
+        to[0] = (float)(300 + x * cos(way) - y * sin(way)),
+        to[1] = (float)(700 + x * sin(way) + y * cos(way));
         if (i >= 400) t->track[0].seen[i - 400] = 1;
     }
 }
@@ -83,11 +100,13 @@ static void trivial_answers(void) {
             for (int way = 0; way < 2; way++) {
                 if (way) lane_follower(&t, &m, future);
                 else constant_velocity(&t, future);
-                for (int i = 0; i < FUTURE * 2; i++) off[way] = fmax(off[way], fabs((double)(future[i] - truth[i])));
+                for (int i = 0; i < FUTURE * 2; i++)
+                    off[way] = fmax(off[way], fabs((double)(future[i] - truth[i])));
             }
             CHECK(off[1] < 0.2, "the lane follower is off by %g m", off[1]);
             CHECK(bent ? off[0] > 5 : off[0] < 0.01, "constant velocity is off by %g m", off[0]);
-            for (int i = 0; i < FUTURE * 2 && k; i++) CHECK(fabsf(truth[i] - before[i]) < 0.01f, "a scene looks the same wherever it is");
+            for (int i = 0; i < FUTURE * 2 && k; i++)
+                CHECK(fabsf(truth[i] - before[i]) < 0.01f, "a scene looks the same wherever it is");
             memcpy(before, truth, sizeof truth);
             CHECK(bent || (fabsf(truth[1]) < 0.01f && truth[58] > 26.9f), "straight ahead is +x");
             traffic_free(c, &t), lanes_free(c, &m);
@@ -95,7 +114,8 @@ static void trivial_answers(void) {
     fv_destroy(c);
 }
 
-/* the demo's scenes through the reader: nobody flies, two are never in one place, the agent drives on a lane */
+/* the demo's scenes through the reader: nobody flies, two are never in one place, the agent drives on a
+ * lane */
 static void generated_traffic(void) {
     fv_ctx *c = fv_create(NULL);
     char dir[2100], path[4400];
@@ -119,9 +139,12 @@ static void generated_traffic(void) {
         const track *a = &t.track[t.agent];
         for (int k = 0; k + 1 < MOTION_STEPS; k++) {
             float least = 1e9f, at;
-            fastest = fmax(fastest, hypot((double)(a->at[k + 1][0] - a->at[k][0]), (double)(a->at[k + 1][1] - a->at[k][1])));
+            fastest = fmax(fastest, hypot((double)(a->at[k + 1][0] - a->at[k][0]),
+                                          (double)(a->at[k + 1][1] - a->at[k][1])));
             for (int l = 0; l < m.lanes; l++)
-                for (int n = 0; n + 1 < m.lane[l].count; n++) least = fminf(least, to_segment(a->at[k], m.point[m.lane[l].first + n], m.point[m.lane[l].first + n + 1], &at));
+                for (int n = 0; n + 1 < m.lane[l].count; n++)
+                    least = fminf(least, to_segment(a->at[k], m.point[m.lane[l].first + n],
+                                                    m.point[m.lane[l].first + n + 1], &at));
             CHECK(least < 2.5f, "%s: the agent is %g m from any lane", t.name, (double)least);
         }
         traffic_free(c, &t), lanes_free(c, &m);
@@ -144,12 +167,16 @@ static void paired_bootstrap(void) {
         for (int i = 0; i < N; i++) b[s][i] = fv_rng_normal(&g), a[s][i] = b[s][i] + 2;
     }
     bootstrap(c, pa, pb, S, N, 500, &mean, &low, &high);
-    CHECK(fabs(mean - 2) < 1e-5 && fabs(low - 2) < 1e-5 && fabs(high - 2) < 1e-5, "a constant difference: %g, %g to %g", mean, low, high);
-    for (int i = 0; i < N; i++) a[0][i] = b[0][i] + 1 + 3 * fv_rng_normal(&g), plain += (double)(a[0][i] - b[0][i]) / N;
+    CHECK(fabs(mean - 2) < 1e-5 && fabs(low - 2) < 1e-5 && fabs(high - 2) < 1e-5,
+          "a constant difference: %g, %g to %g", mean, low, high);
+    for (int i = 0; i < N; i++)
+        a[0][i] = b[0][i] + 1 + 3 * fv_rng_normal(&g), plain += (double)(a[0][i] - b[0][i]) / N;
     for (int i = 0; i < N; i++) var += pow((double)(a[0][i] - b[0][i]) - plain, 2) / (N - 1);
     bootstrap(c, pa, pb, 1, N, 4000, &mean, &low, &high);
     double half = 1.96 * sqrt(var / N); /* one seed: the normal interval of a mean */
-    CHECK(fabs(mean - plain) < 1e-9 && fabs(low - (plain - half)) < 0.12 * half && fabs(high - (plain + half)) < 0.12 * half, "%g: %g to %g, the normal interval is %g to %g", mean, low, high, plain - half, plain + half);
+    CHECK(fabs(mean - plain) < 1e-9 && fabs(low - (plain - half)) < 0.12 * half &&
+              fabs(high - (plain + half)) < 0.12 * half,
+          "%g: %g to %g, the normal interval is %g to %g", mean, low, high, plain - half, plain + half);
     fv_destroy(c);
 }
 

@@ -1,5 +1,6 @@
-/* The networks and the frozen stage. tests/golden/{image,block,train}_*.safetensors are PyTorch's: the released ViTLLaMA, timm's
- * VisionTransformer, Hugging Face's decoder layers, torch.optim.AdamW (each file's metadata names its source and config). */
+/* The networks and the frozen stage. tests/golden/{image,block,train}_*.safetensors are PyTorch's: the
+ * released ViTLLaMA, timm's VisionTransformer, Hugging Face's decoder layers, torch.optim.AdamW (each file's
+ * metadata names its source and config). */
 #define FROZENVIS_IMPLEMENTATION
 #include "frozenvis.h"
 #include "../tools/cli.c"
@@ -34,7 +35,8 @@ static int64_t count_of(const trace_result *r) {
 static int same_bits(const trace *a, const trace *b) {
     if (a->count != b->count) return 0;
     for (int i = 0; i < a->count; i++)
-        if (memcmp(a->result[i].data, b->result[i].data, (size_t)count_of(&a->result[i]) * sizeof(float))) return 0;
+        if (memcmp(a->result[i].data, b->result[i].data, (size_t)count_of(&a->result[i]) * sizeof(float)))
+            return 0;
     return 1;
 }
 
@@ -49,7 +51,8 @@ static void check_golden(const char *name, const char *llm) {
         for (int threads = 2; threads <= 3 && ok; threads++) {
             trace more;
             if (run_case(&more, name, (fv_isa)isa, threads, 0, llm))
-                CHECK(same_bits(&one, &more), "%s on %s: %d threads give other bits", name, fv_isa_name((fv_isa)isa), threads);
+                CHECK(same_bits(&one, &more), "%s on %s: %d threads give other bits", name,
+                      fv_isa_name((fv_isa)isa), threads);
             end_case(&more);
         }
         end_case(&one);
@@ -61,8 +64,9 @@ static void image_cases(void) {
     for (int i = 0; i < 5; i++) check_golden(name[i], NULL);
 }
 static void block_cases(void) {
-    static const char *const name[] = {"block_llama_gqa", "block_llama_mask", "block_llama_rope_causal", "block_llama_small",
-                                       "block_opt", "block_opt_bidirectional", "block_opt_postnorm", "block_opt_small"};
+    static const char *const name[] = {"block_llama_gqa",    "block_llama_mask", "block_llama_rope_causal",
+                                       "block_llama_small",  "block_opt",        "block_opt_bidirectional",
+                                       "block_opt_postnorm", "block_opt_small"};
     for (int i = 0; i < 8; i++) check_golden(name[i], NULL);
 }
 static void train_case(void) { check_golden("train_image_llama", NULL); }
@@ -70,7 +74,10 @@ static void train_case(void) { check_golden("train_image_llama", NULL); }
 static void block_smollm2(void) {
     char path[1024];
     const char *cache = getenv("FROZENVIS_CACHE"), *home = getenv("HOME");
-    snprintf(path, sizeof path, "%s%s/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", cache ? cache : home ? home : "",
+    snprintf(path, sizeof path, "%s%s/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+             cache  ? cache
+             : home ? home
+                    : "",
              cache ? "" : "/.cache/frozenvis");
     FILE *f = fopen(path, "rb");
     if (!f) SKIP("the SmolLM2 file is not in the cache; tools/fetch.sh gets it");
@@ -92,7 +99,10 @@ static void bf16_near(void) {
 }
 
 /* ---- the whole network in double ---- */
-typedef struct net { fv_model *m; fv_tensor *x, *target; } net;
+typedef struct net {
+    fv_model *m;
+    fv_tensor *x, *target;
+} net;
 static fv_tensor *net_loss(fv_ctx *c, void *user, fv_tensor **t) {
     net *n = (net *)user;
     return fv_cross_entropy(c, fv_model_forward(c, n->m, t[0]), n->target, 0.1f);
@@ -109,9 +119,12 @@ static void check_gradient(const char *stage) {
     fv_ctx *c = fv_create(NULL);
     memset(&desc, 0, sizeof desc);
     desc.type = FV_F64, desc.seed = 3;
-    snprintf(config, sizeof config, "{\"arch\":\"vit\",\"img_size\":9,\"patch_size\":3,\"in_chans\":2,\"embed_dim\":14,\"depth\":1,"
-             "\"num_heads\":2,\"mlp_ratio\":1.5,\"num_classes\":3,\"frozen\":{\"hidden_size\":15,\"num_attention_heads\":3,"
-             "\"num_key_value_heads\":1,\"head_dim\":6,\"intermediate_size\":17,\"num_hidden_layers\":1,%s}}", stage);
+    snprintf(config, sizeof config,
+             "{\"arch\":\"vit\",\"img_size\":9,\"patch_size\":3,\"in_chans\":2,\"embed_dim\":14,\"depth\":1,"
+             "\"num_heads\":2,\"mlp_ratio\":1.5,\"num_classes\":3,\"frozen\":{\"hidden_size\":15,\"num_"
+             "attention_heads\":3,"
+             "\"num_key_value_heads\":1,\"head_dim\":6,\"intermediate_size\":17,\"num_hidden_layers\":1,%s}}",
+             stage);
     n.m = fv_model_create(c, config, strlen(config), &desc);
     CHECK(n.m, "%s", fv_error_text(c));
     if (n.m) {
@@ -131,8 +144,9 @@ static void check_gradient(const char *stage) {
     }
     fv_destroy(c);
 }
-/* What was forgotten comes back for the backward pass, to the bit: a chain of forgotten ones, one whose own backward pass reads it
- * (softmax), one that nothing reads (before a packed weight), inside a recomputed scope and out of it. */
+/* What was forgotten comes back for the backward pass, to the bit: a chain of forgotten ones, one whose own
+ * backward pass reads it (softmax), one that nothing reads (before a packed weight), inside a recomputed
+ * scope and out of it. */
 static void forget_run(int forget, int recompute, float *gx, float *gw) {
     static const int64_t dim[2] = {5, 7}, square[2] = {7, 7};
     float raw[49];
@@ -143,8 +157,10 @@ static void forget_run(int forget, int recompute, float *gx, float *gw) {
     fv_init_normal(c, w, 1, 3);
     fv_tensor *packed = fv_pack(c, NULL, FV_F32, 7, 7, raw, FV_F32);
     fv_scope scope = fv_scope_begin(c);
-    kept[0] = fv_layernorm(c, x, NULL, NULL, 1e-5f), kept[1] = fv_gelu(c, kept[0]), kept[2] = fv_linear(c, kept[1], w, NULL);
-    kept[3] = fv_softmax(c, kept[2]), kept[4] = fv_linear(c, kept[3], packed, NULL), kept[5] = fv_silu(c, kept[4]);
+    kept[0] = fv_layernorm(c, x, NULL, NULL, 1e-5f), kept[1] = fv_gelu(c, kept[0]),
+    kept[2] = fv_linear(c, kept[1], w, NULL);
+    kept[3] = fv_softmax(c, kept[2]), kept[4] = fv_linear(c, kept[3], packed, NULL),
+    kept[5] = fv_silu(c, kept[4]);
     kept[6] = fv_linear(c, kept[5], w, NULL);
     for (int i = 0; forget && i < 6; i++)
         if (i != 2 && i != 4) fv_forget(c, kept[i]);
@@ -155,7 +171,8 @@ static void forget_run(int forget, int recompute, float *gx, float *gw) {
     memcpy(gx, x->grad, 35 * sizeof *gx), memcpy(gw, w->grad, 49 * sizeof *gw);
     fv_destroy(c);
 }
-/* A forgotten norm of an input without a gradient; what a recomputed scope starts from, and its result; a tensor with a view. */
+/* A forgotten norm of an input without a gradient; what a recomputed scope starts from, and its result; a
+ * tensor with a view. */
 static double forget_around(int which, int forget) {
     static const int64_t dim[2] = {5, 7}, square[2] = {7, 7}, flat[1] = {35};
     float raw[35];
@@ -164,9 +181,11 @@ static double forget_around(int which, int forget) {
     fv_recompute(c, which == 1 || which == 2);
     fv_tensor *x = fv_input(c, FV_F32, 2, dim, raw, 0), *w = fv_param(c, "w", FV_F32, 2, square);
     fv_init_normal(c, w, 1, 3);
-    fv_tensor *n = fv_layernorm(c, x, NULL, NULL, 1e-5f), *u = fv_gelu(c, which ? fv_linear(c, n, w, NULL) : n);
+    fv_tensor *n = fv_layernorm(c, x, NULL, NULL, 1e-5f),
+              *u = fv_gelu(c, which ? fv_linear(c, n, w, NULL) : n);
     fv_scope scope = fv_scope_begin(c);
-    fv_tensor *y = which == 3 ? fv_reshape(c, u, 1, flat) : fv_scope_end(c, scope, fv_silu(c, fv_linear(c, u, w, NULL)));
+    fv_tensor *y =
+        which == 3 ? fv_reshape(c, u, 1, flat) : fv_scope_end(c, scope, fv_silu(c, fv_linear(c, u, w, NULL)));
     if (forget) fv_forget(c, n), fv_forget(c, which == 2 ? y : u);
     fv_tensor *loss = fv_mul(c, y, y);
     if (which == 2 && forget && !y->data) loss = NULL; /* its source is gone: it must stay */
@@ -188,7 +207,8 @@ static void forgetting(void) {
     float gx[2][35], gw[2][49];
     for (int recompute = 0; recompute < 2; recompute++) {
         forget_run(0, 0, gx[0], gw[0]), forget_run(1, recompute, gx[1], gw[1]);
-        CHECK(!memcmp(gx[0], gx[1], sizeof gx[0]) && !memcmp(gw[0], gw[1], sizeof gw[0]), "other gradients, recompute %d", recompute);
+        CHECK(!memcmp(gx[0], gx[1], sizeof gx[0]) && !memcmp(gw[0], gw[1], sizeof gw[0]),
+              "other gradients, recompute %d", recompute);
     }
 }
 
@@ -205,9 +225,13 @@ static void folded(const char *stage) {
         fv_model_desc desc;
         memset(&desc, 0, sizeof desc);
         desc.type = FV_F64, desc.seed = 3;
-        snprintf(config, sizeof config, "{\"arch\":\"vit\",\"img_size\":9,\"patch_size\":3,\"in_chans\":2,\"embed_dim\":14,\"depth\":1,"
-                 "\"num_heads\":2,\"num_classes\":3,\"frozen\":{\"variant\":\"random\",\"hidden_size\":36,\"num_attention_heads\":6,"
-                 "\"num_key_value_heads\":2,\"intermediate_size\":17,\"fold\":%s,%s}}", fold ? "true" : "false", stage);
+        snprintf(
+            config, sizeof config,
+            "{\"arch\":\"vit\",\"img_size\":9,\"patch_size\":3,\"in_chans\":2,\"embed_dim\":14,\"depth\":1,"
+            "\"num_heads\":2,\"num_classes\":3,\"frozen\":{\"variant\":\"random\",\"hidden_size\":36,\"num_"
+            "attention_heads\":6,"
+            "\"num_key_value_heads\":2,\"intermediate_size\":17,\"fold\":%s,%s}}",
+            fold ? "true" : "false", stage);
         fv_model *m = fv_model_create(c, config, strlen(config), &desc);
         CHECK(m, "%s", fv_error_text(c));
         if (!m) break;
@@ -216,7 +240,8 @@ static void folded(const char *stage) {
         fv_reset(c);
         fv_tensor *x = fv_new(c, FV_F64, 4, dim), *y;
         for (int64_t i = 0; i < fv_numel(x); i++) fv_set(x, i, (double)fv_random_normal(1, 2, (uint64_t)i));
-        fv_backward(c, fv_cross_entropy(c, y = fv_model_forward(c, m, x), fv_input(c, FV_I32, 1, &three, label, 0), 0));
+        fv_backward(c, fv_cross_entropy(c, y = fv_model_forward(c, m, x),
+                                        fv_input(c, FV_I32, 1, &three, label, 0), 0));
         CHECK(!fv_error(c), "%s", fv_error_text(c));
         int ops = c->tape->count;
         for (int i = 0; y && i < 9; i++) logits[fold][i] = fv_get(y, i);
@@ -225,7 +250,8 @@ static void folded(const char *stage) {
             kept[fold][count] = (double *)malloc((size_t)fv_numel(p) * sizeof(double));
             memcpy(kept[fold][count], p->grad, (size_t)fv_numel(p) * sizeof(double));
             double worst = 0;
-            for (int64_t i = 0; fold && i < fv_numel(p); i++) worst = fmax(worst, fabs(kept[0][count][i] - kept[1][count][i]));
+            for (int64_t i = 0; fold && i < fv_numel(p); i++)
+                worst = fmax(worst, fabs(kept[0][count][i] - kept[1][count][i]));
             CHECK(worst < 1e-12, "%s: gradient of %s differs by %g", stage, p->name, worst);
         }
         static int plain_ops;
@@ -233,7 +259,9 @@ static void folded(const char *stage) {
         else plain_ops = ops;
         fv_model_destroy(c, m);
     }
-    for (int i = 0; i < 9; i++) CHECK(fabs(logits[0][i] - logits[1][i]) < 1e-12, "%s: logit %d: %g, folded %g", stage, i, logits[0][i], logits[1][i]);
+    for (int i = 0; i < 9; i++)
+        CHECK(fabs(logits[0][i] - logits[1][i]) < 1e-12, "%s: logit %d: %g, folded %g", stage, i,
+              logits[0][i], logits[1][i]);
     for (int i = 0; i < 2 * 128; i++) free(kept[i / 128][i % 128]);
     fv_destroy(c);
 }
@@ -244,11 +272,19 @@ static void folding(void) {
 
 static void gradients(void) {
     static const char *const stage[] = {
-        "\"variant\":\"random\",\"residual\":\"none\",\"rope\":true", "\"variant\":\"random\",\"residual\":\"inside\",\"causal\":true",
-        "\"variant\":\"random\",\"residual\":\"outside\",\"final_norm\":false", "\"variant\":\"random\",\"residual\":\"both\",\"after_block\":0",
-        "\"variant\":\"random\",\"residual\":\"outside_nn\"", "\"variant\":\"random\",\"only_mlp\":true",
-        "\"variant\":\"random\",\"fold\":true", "\"variant\":\"scratch\",\"rope\":true", "\"variant\":\"linear\"", "\"variant\":\"mlp\"",
-        "\"arch\":\"opt\",\"variant\":\"scratch\"", "\"arch\":\"opt\",\"variant\":\"random\",\"do_layer_norm_before\":false,\"activation_function\":\"gelu\""};
+        "\"variant\":\"random\",\"residual\":\"none\",\"rope\":true",
+        "\"variant\":\"random\",\"residual\":\"inside\",\"causal\":true",
+        "\"variant\":\"random\",\"residual\":\"outside\",\"final_norm\":false",
+        "\"variant\":\"random\",\"residual\":\"both\",\"after_block\":0",
+        "\"variant\":\"random\",\"residual\":\"outside_nn\"",
+        "\"variant\":\"random\",\"only_mlp\":true",
+        "\"variant\":\"random\",\"fold\":true",
+        "\"variant\":\"scratch\",\"rope\":true",
+        "\"variant\":\"linear\"",
+        "\"variant\":\"mlp\"",
+        "\"arch\":\"opt\",\"variant\":\"scratch\"",
+        "\"arch\":\"opt\",\"variant\":\"random\",\"do_layer_norm_before\":false,\"activation_function\":"
+        "\"gelu\""};
     for (size_t i = 0; i < sizeof stage / sizeof *stage; i++) check_gradient(stage[i]);
 }
 
@@ -271,9 +307,12 @@ static void refusals(void) {
     refuse("{\"img_size\":32,\"patch_size\":16,\"frozen\":{\"hiden_size\":64}}", FV_EUSAGE, "hiden_size");
     refuse("{\"img_size\":32,\"patch_size\":16,\"frozen\":{\"residual\":\"in\"}}", FV_EUSAGE, "residual");
     refuse("{\"img_size\":32,\"patch_size\":16,\"frozen\":{}}", FV_EUSAGE, "hidden_size");
-    refuse("{\"img_size\":32,\"patch_size\":16,\"frozen\":{\"hidden_size\":64,\"num_attention_heads\":5,\"intermediate_size\":9}}",
+    refuse("{\"img_size\":32,\"patch_size\":16,\"frozen\":{\"hidden_size\":64,\"num_attention_heads\":5,"
+           "\"intermediate_size\":9}}",
            FV_EUSAGE, "num_attention_heads");
-    refuse("{\"img_size\":32,\"patch_size\":16,\"depth\":2,\"frozen\":{\"hidden_size\":64,\"after_block\":2}}", FV_EUSAGE, "after_block");
+    refuse(
+        "{\"img_size\":32,\"patch_size\":16,\"depth\":2,\"frozen\":{\"hidden_size\":64,\"after_block\":2}}",
+        FV_EUSAGE, "after_block");
 }
 
 /* a stage on golden block weights with another config */
@@ -294,15 +333,18 @@ static void refuse_block(const char *name, const char *stage, const char *says) 
     fv_destroy(c);
 }
 static void layer_refusals(void) {
-    refuse_block("block_llama_gqa", "{\"layers\":[1],\"num_attention_heads\":6,\"num_key_value_heads\":2}", "no block 1");
+    refuse_block("block_llama_gqa", "{\"layers\":[1],\"num_attention_heads\":6,\"num_key_value_heads\":2}",
+                 "no block 1");
     refuse_block("block_llama_gqa", "{\"hidden_size\":64,\"num_attention_heads\":4}", "is [");
     refuse_block("block_llama_gqa", "{\"num_attention_heads\":6}", "k_proj");
-    refuse_block("block_llama_gqa", "{\"num_attention_heads\":6,\"num_key_value_heads\":2,\"final_norm\":true}", "norm.weight");
+    refuse_block("block_llama_gqa",
+                 "{\"num_attention_heads\":6,\"num_key_value_heads\":2,\"final_norm\":true}", "norm.weight");
     refuse_block("block_opt", "{\"num_attention_heads\":4}", "OPT");
     refuse_block("block_llama_gqa", "{\"arch\":\"opt\",\"num_attention_heads\":4}", "LLaMA");
 }
 
-/* timm's resample_abs_pos_embed(x, new_size=(2,2), num_prefix_tokens=1) of x[i] = ((i+1)*7919 mod 97)/97, [1,10,2] */
+/* timm's resample_abs_pos_embed(x, new_size=(2,2), num_prefix_tokens=1) of x[i] = ((i+1)*7919 mod 97)/97,
+ * [1,10,2] */
 static void position_embedding(void) {
     static const float wanted[10] = {0.639175f, 0.278351f, 0.587085f, 0.617919f, 0.281116f,
                                      0.553467f, 0.628602f, 0.362524f, 0.322633f, 0.774461f};
@@ -310,7 +352,8 @@ static void position_embedding(void) {
     fv_ctx *c = fv_create(NULL);
     for (int i = 0; i < 20; i++) x[i] = (float)((i + 1) * 7919 % 97) / 97;
     CHECK(fv__resample_pos(c, x, 3, 2, 1, 2, y), "%s", fv_error_text(c));
-    for (int i = 0; i < 10; i++) CHECK(fabsf(y[i] - wanted[i]) < 2e-6f, "%d: %g, timm gives %g", i, (double)y[i], (double)wanted[i]);
+    for (int i = 0; i < 10; i++)
+        CHECK(fabsf(y[i] - wanted[i]) < 2e-6f, "%d: %g, timm gives %g", i, (double)y[i], (double)wanted[i]);
     fv_destroy(c);
 }
 
@@ -318,7 +361,8 @@ static void position_embedding(void) {
 static void load_into(const char *settings, const char *says) {
     char config[512];
     fv_ctx *c = fv_create(NULL);
-    snprintf(config, sizeof config, "{\"arch\":\"vit\",\"patch_size\":8,\"embed_dim\":48,\"num_heads\":3,%s}", settings);
+    snprintf(config, sizeof config, "{\"arch\":\"vit\",\"patch_size\":8,\"embed_dim\":48,\"num_heads\":3,%s}",
+             settings);
     fv_model *m = fv_model_create(c, config, strlen(config), NULL);
     fv_weights *w = fv_weights_open(c, "tests/golden/image_timm.safetensors");
     int ok = m && w && fv_model_load(c, m, w, "model.");
@@ -328,7 +372,8 @@ static void load_into(const char *settings, const char *says) {
 }
 static void loading(void) {
     load_into("\"img_size\":32,\"num_classes\":10,\"depth\":2", NULL);
-    load_into("\"img_size\":48,\"num_classes\":10,\"depth\":2", NULL); /* the position embedding is interpolated */
+    /* the position embedding is interpolated */
+    load_into("\"img_size\":48,\"num_classes\":10,\"depth\":2", NULL);
     load_into("\"img_size\":32,\"num_classes\":7,\"depth\":2", "10 classes");
     load_into("\"img_size\":32,\"num_classes\":10,\"depth\":1", "blocks.1");
     load_into("\"img_size\":32,\"num_classes\":10,\"depth\":3", "blocks.2");
@@ -336,7 +381,8 @@ static void loading(void) {
     load_into("\"img_size\":32,\"num_classes\":10,\"depth\":2,\"global_pool\":\"avg\"", "fc_norm");
 }
 
-/* random keeps mean and std of each matrix, shuffled its numbers; both are the same again for the same seed */
+/* random keeps mean and std of each matrix, shuffled its numbers; both are the same again for the same
+ * seed */
 static void variants(void) {
     for (int variant = FV_VARIANT_RANDOM; variant <= FV_VARIANT_SHUFFLED; variant++) {
         float x[1000], y[1000];
@@ -350,10 +396,11 @@ static void variants(void) {
             sum[0] += v, sum[1] += (double)x[i], square[0] += v * v, square[1] += (double)x[i] * (double)x[i];
         }
         double mean[2], std[2];
-        for (int i = 0; i < 2; i++) mean[i] = sum[i] / 1000, std[i] = sqrt(square[i] / 1000 - mean[i] * mean[i]);
+        for (int i = 0; i < 2; i++)
+            mean[i] = sum[i] / 1000, std[i] = sqrt(square[i] / 1000 - mean[i] * mean[i]);
         double within = variant == FV_VARIANT_SHUFFLED ? 1e-4 : 0.1;
-        CHECK(fabs(mean[0] - mean[1]) < 3 * within && fabs(std[0] / std[1] - 1) < within, "mean %g %g std %g %g", mean[0], mean[1],
-              std[0], std[1]);
+        CHECK(fabs(mean[0] - mean[1]) < 3 * within && fabs(std[0] / std[1] - 1) < within,
+              "mean %g %g std %g %g", mean[0], mean[1], std[0], std[1]);
         int moved = 0;
         for (int i = 0; i < 1000; i++) moved += fabs((double)x[i] - (3 + 0.01 * i)) > 0.005;
         CHECK(moved > 900, "only %d numbers moved", moved);

@@ -1,5 +1,6 @@
-/* The networks beside vit: golden cases of the released PyTorch code, and each network's gradient against finite differences in double,
- * with odd sizes, padding and a batch of one. What is masked must not matter. */
+/* The networks beside vit: golden cases of the released PyTorch code, and each network's gradient against
+ * finite differences in double, with odd sizes, padding and a batch of one. What is masked must not
+ * matter. */
 #define FROZENVIS_IMPLEMENTATION
 #include "frozenvis.h"
 #include "../tools/cli.c"
@@ -22,10 +23,15 @@ static void check_golden(const char *name) {
         fv_destroy(t.c);
     }
 }
-static void point_cases(void) { check_golden("point_llama"), check_golden("point_llama_only_mlp"), check_golden("point_small"); }
-static void video_cases(void) { check_golden("video_llama"), check_golden("video_layerscale"), check_golden("video_small"); }
+static void point_cases(void) {
+    check_golden("point_llama"), check_golden("point_llama_only_mlp"), check_golden("point_small");
+}
+static void video_cases(void) {
+    check_golden("video_llama"), check_golden("video_layerscale"), check_golden("video_small");
+}
 static void volume_cases(void) {
-    check_golden("vit3d_llama_inside"), check_golden("vit3d_small"), check_golden("vivit_llama"), check_golden("vivit_cls_outside_nn");
+    check_golden("vit3d_llama_inside"), check_golden("vit3d_small"), check_golden("vivit_llama"),
+        check_golden("vivit_cls_outside_nn");
 }
 
 /* ---- sampling of points, against the plain way ---- */
@@ -40,7 +46,8 @@ static void cloud_sampling(void) {
         if (!fv_isa_available((fv_isa)isa)) continue;
         d.isa = (fv_isa)isa;
         fv_ctx *c = fv_create(&d);
-        for (int i = 0; i < B * N * 3; i++) p[i] = (float)(int)fv_rng_below(&g, 5); /* a coarse grid: many ties */
+        /* a coarse grid: many ties */
+        for (int i = 0; i < B * N * 3; i++) p[i] = (float)(int)fv_rng_below(&g, 5);
         CHECK(fv_fps(c, p, B, N, G, first), "%s", fv_error_text(c));
         for (int b = 0; b < B; b++) {
             double least[N];
@@ -51,7 +58,8 @@ static void cloud_sampling(void) {
                 CHECK(first[b * G + k] == at, "fps: %d, plainly %d", first[b * G + k], at);
                 for (int i = 0; i < N; i++) {
                     double s = 0;
-                    for (int a = 0; a < 3; a++) s += pow((double)(p[(b * N + i) * 3 + a] - p[(b * N + at) * 3 + a]), 2);
+                    for (int a = 0; a < 3; a++)
+                        s += pow((double)(p[(b * N + i) * 3 + a] - p[(b * N + at) * 3 + a]), 2);
                     if (s < least[i]) least[i] = s;
                     if (least[i] > least[next]) next = i;
                 }
@@ -67,13 +75,16 @@ static void cloud_sampling(void) {
                 float closest = 0;
                 for (int j = 0; j < N; j++) {
                     const float *x = p + (i / G * N + j) * 3, *y = q + 3 * i;
-                    float s = (x[0] - y[0]) * (x[0] - y[0]) + (x[1] - y[1]) * (x[1] - y[1]) + (x[2] - y[2]) * (x[2] - y[2]);
+                    float s = (x[0] - y[0]) * (x[0] - y[0]) + (x[1] - y[1]) * (x[1] - y[1]) +
+                              (x[2] - y[2]) * (x[2] - y[2]);
                     if (!taken[j] && (best < 0 || s < closest)) best = j, closest = s;
                 }
                 taken[best] = 1;
                 const float *x = p + (i / G * N + near[i * K + k]) * 3, *y = q + 3 * i;
-                float s = (x[0] - y[0]) * (x[0] - y[0]) + (x[1] - y[1]) * (x[1] - y[1]) + (x[2] - y[2]) * (x[2] - y[2]);
-                CHECK(near[i * K + k] == best || fabsf(s - closest) < 1e-5f, "knn %d: %d, plainly %d", k, near[i * K + k], best);
+                float s = (x[0] - y[0]) * (x[0] - y[0]) + (x[1] - y[1]) * (x[1] - y[1]) +
+                          (x[2] - y[2]) * (x[2] - y[2]);
+                CHECK(near[i * K + k] == best || fabsf(s - closest) < 1e-5f, "knn %d: %d, plainly %d", k,
+                      near[i * K + k], best);
             }
         }
         CHECK(!fv_fps(c, p, B, N, N + 1, first) && fv_error(c) == FV_ESHAPE, "too many centres are refused");
@@ -82,15 +93,28 @@ static void cloud_sampling(void) {
 }
 
 /* ---- whole networks in double ---- */
-typedef struct input { fv_type type; int rank; int64_t dim[5]; int below; } input; /* U8: a mask with `below` valid at the start of each row; I32: ids below it */
-typedef struct net { fv_model *m; fv_tensor *in[4], *target; int inputs, motion, fixed; } net;
+/* U8: a mask with `below` valid at the start of each row; I32: ids below it */
+typedef struct input {
+    fv_type type;
+    int rank;
+    int64_t dim[5];
+    int below;
+} input;
+typedef struct net {
+    fv_model *m;
+    fv_tensor *in[4], *target;
+    int inputs, motion, fixed;
+} net;
 
 static fv_tensor *make_input(fv_ctx *c, const input *s, int i) {
-    fv_tensor *x = s->type == FV_F64 ? fv_param(c, "x", s->type, s->rank, s->dim) : fv_constant(c, NULL, s->type, s->rank, s->dim);
+    fv_tensor *x = s->type == FV_F64 ? fv_param(c, "x", s->type, s->rank, s->dim)
+                                     : fv_constant(c, NULL, s->type, s->rank, s->dim);
     fv_rng g = {9, (uint64_t)i, 0};
     if (s->type == FV_F64) return fv_init_normal(c, x, 1, 70 + (uint64_t)i), x;
     for (int64_t k = 0; k < fv_numel(x); k++)
-        fv_set(x, k, s->type == FV_U8 ? k % s->dim[s->rank - 1] < s->below - k / s->dim[s->rank - 1] % 3 : fv_rng_below(&g, (uint32_t)s->below));
+        fv_set(x, k,
+               s->type == FV_U8 ? k % s->dim[s->rank - 1] < s->below - k / s->dim[s->rank - 1] % 3
+                                : fv_rng_below(&g, (uint32_t)s->below));
     return x;
 }
 static fv_tensor *net_loss(fv_ctx *c, void *user, fv_tensor **t) {
@@ -100,13 +124,15 @@ static fv_tensor *net_loss(fv_ctx *c, void *user, fv_tensor **t) {
     for (int i = 0; i < n->inputs; i++) in[i] = n->in[i]->type == FV_F64 && !n->fixed ? t[used++] : n->in[i];
     fv_tensor *y = fv_model_forward_many(c, n->m, in, n->inputs);
     if (n->motion) return fv_motion_loss(c, y, n->target);
-    if (y && y->rank == 2 && y->dim[1] == 1 + 2 * 5) y = fv_mul(c, y, y); /* retrieval: any function of all its outputs */
+    /* retrieval: any function of all its outputs */
+    if (y && y->rank == 2 && y->dim[1] == 1 + 2 * 5) y = fv_mul(c, y, y);
     if (y && y->rank == 2 && y->dim[1] == 1 + 2 * 5) return fv_mean(c, fv_mean(c, y, 0), 0);
     return fv_cross_entropy(c, y, n->target, 0.1f);
 }
 
-#define STAGE                                                                                                  \
-    "\"frozen\":{\"variant\":\"random\",\"hidden_size\":15,\"num_attention_heads\":3,\"num_key_value_heads\":1,"    \
+#define STAGE                                                                                                \
+    "\"frozen\":{\"variant\":\"random\",\"hidden_size\":15,\"num_attention_heads\":3,\"num_key_value_"       \
+    "heads\":1,"                                                                                             \
     "\"head_dim\":6,\"intermediate_size\":17,\"num_hidden_layers\":1,"
 static const char *stage = STAGE "\"residual\":\"inside\"}";
 
@@ -129,7 +155,8 @@ static void check_gradient(const char *arch, const input *in, int inputs, int ba
         n.inputs = inputs, n.motion = strstr(arch, "motion") != NULL;
         for (int i = 0; i < inputs; i++) {
             n.in[i] = make_input(c, &in[i], i);
-            if (n.in[i]->type == FV_F64 && !batch_norm) t[count++] = n.in[i]; /* nothing flows back to a cloud through its sampling */
+            /* nothing flows back to a cloud through its sampling */
+            if (n.in[i]->type == FV_F64 && !batch_norm) t[count++] = n.in[i];
         }
         int64_t dim[3] = {one, 4, 2};
         n.target = n.motion ? fv_constant(c, NULL, FV_F32, 3, dim) : fv_constant(c, NULL, FV_I64, 1, &one);
@@ -149,50 +176,73 @@ static void check_gradient(const char *arch, const input *in, int inputs, int ba
 
 static void gradients_points(void) {
     const input in[1] = {{FV_F64, 3, {1, 23, 3}, 0}};
-    check_gradient("\"arch\":\"point_transformer\",\"trans_dim\":9,\"depth\":1,\"num_heads\":3,\"num_group\":5,\"group_size\":4,\"encoder_dims\":7,\"num_points\":23", in, 1, 1, 1e-5);
+    check_gradient("\"arch\":\"point_transformer\",\"trans_dim\":9,\"depth\":1,\"num_heads\":3,\"num_group\":"
+                   "5,\"group_size\":4,\"encoder_dims\":7,\"num_points\":23",
+                   in, 1, 1, 1e-5);
 }
 static void gradients_video(void) {
     const input in[1] = {{FV_F64, 5, {1, 2, 3, 6, 6}, 0}};
-    check_gradient("\"arch\":\"video_vit\",\"img_size\":6,\"patch_size\":3,\"in_chans\":2,\"num_frames\":3,\"tubelet_size\":1,\"embed_dim\":10,\"depth\":1,\"num_heads\":2,"
-                   "\"init_values\":0.4", in, 1, 0, 1e-6);
+    check_gradient("\"arch\":\"video_vit\",\"img_size\":6,\"patch_size\":3,\"in_chans\":2,\"num_frames\":3,"
+                   "\"tubelet_size\":1,\"embed_dim\":10,\"depth\":1,\"num_heads\":2,"
+                   "\"init_values\":0.4",
+                   in, 1, 0, 1e-6);
 }
 static void gradients_volumes(void) {
     const input in[1] = {{FV_F64, 5, {1, 2, 6, 9, 9}, 0}};
     const char *const pool[] = {"cls", "mean"};
     char config[512];
     for (int i = 0; i < 2; i++) {
-        snprintf(config, sizeof config, "\"arch\":\"vit3d\",\"image_size\":9,\"image_patch_size\":3,\"frames\":6,\"frame_patch_size\":2,\"channels\":2,\"dim\":10,\"heads\":2,\"dim_head\":3,"
-                 "\"mlp_dim\":7,\"depth\":1,\"pool\":\"%s\"", pool[i]);
+        snprintf(config, sizeof config,
+                 "\"arch\":\"vit3d\",\"image_size\":9,\"image_patch_size\":3,\"frames\":6,\"frame_patch_"
+                 "size\":2,\"channels\":2,\"dim\":10,\"heads\":2,\"dim_head\":3,"
+                 "\"mlp_dim\":7,\"depth\":1,\"pool\":\"%s\"",
+                 pool[i]);
         check_gradient(config, in, 1, 0, 1e-6);
-        snprintf(config, sizeof config, "\"arch\":\"vivit\",\"image_size\":9,\"image_patch_size\":3,\"frames\":6,\"frame_patch_size\":2,\"channels\":2,\"dim\":10,\"heads\":2,\"dim_head\":3,"
-                 "\"mlp_dim\":7,\"spatial_depth\":1,\"temporal_depth\":1,\"pool\":\"%s\"", pool[i]);
+        snprintf(config, sizeof config,
+                 "\"arch\":\"vivit\",\"image_size\":9,\"image_patch_size\":3,\"frames\":6,\"frame_patch_"
+                 "size\":2,\"channels\":2,\"dim\":10,\"heads\":2,\"dim_head\":3,"
+                 "\"mlp_dim\":7,\"spatial_depth\":1,\"temporal_depth\":1,\"pool\":\"%s\"",
+                 pool[i]);
         check_gradient(config, in, 1, 0, 1e-6);
     }
 }
-/* every residual mode and switch of the frozen stage, in networks of two kinds, with two items of odd sizes */
+/* every residual mode and switch of the frozen stage, in networks of two kinds, with two items of odd
+ * sizes */
 static void gradients_residual(void) {
-    static const char *const stages[] = {
-        STAGE "\"residual\":\"none\"}", STAGE "\"residual\":\"inside\"}", STAGE "\"residual\":\"outside\"}",
-        STAGE "\"residual\":\"both\"}", STAGE "\"residual\":\"outside_nn\"}",
-        STAGE "\"residual\":\"both\",\"only_mlp\":true}", STAGE "\"residual\":\"none\",\"rope\":true,\"causal\":true}"};
+    static const char *const stages[] = {STAGE "\"residual\":\"none\"}",
+                                         STAGE "\"residual\":\"inside\"}",
+                                         STAGE "\"residual\":\"outside\"}",
+                                         STAGE "\"residual\":\"both\"}",
+                                         STAGE "\"residual\":\"outside_nn\"}",
+                                         STAGE "\"residual\":\"both\",\"only_mlp\":true}",
+                                         STAGE "\"residual\":\"none\",\"rope\":true,\"causal\":true}"};
     const input volume[1] = {{FV_F64, 5, {2, 1, 6, 9, 9}, 0}}, clip[1] = {{FV_F64, 5, {2, 1, 3, 6, 6}, 0}};
     for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
         stage = stages[i];
-        check_gradient("\"arch\":\"vit3d\",\"image_size\":9,\"image_patch_size\":3,\"frames\":6,\"frame_patch_size\":2,"
-                       "\"channels\":1,\"dim\":6,\"heads\":1,\"dim_head\":3,\"mlp_dim\":5,\"depth\":1,\"pool\":\"cls\"",
-                       volume, 1, 0, 1e-6);
-        check_gradient("\"arch\":\"video_vit\",\"img_size\":6,\"patch_size\":3,\"in_chans\":1,\"num_frames\":3,"
-                       "\"tubelet_size\":1,\"embed_dim\":10,\"depth\":1,\"num_heads\":2,\"init_values\":0.4",
-                       clip, 1, 0, 1e-6);
+        check_gradient(
+            "\"arch\":\"vit3d\",\"image_size\":9,\"image_patch_size\":3,\"frames\":6,\"frame_patch_size\":2,"
+            "\"channels\":1,\"dim\":6,\"heads\":1,\"dim_head\":3,\"mlp_dim\":5,\"depth\":1,\"pool\":\"cls\"",
+            volume, 1, 0, 1e-6);
+        check_gradient(
+            "\"arch\":\"video_vit\",\"img_size\":6,\"patch_size\":3,\"in_chans\":1,\"num_frames\":3,"
+            "\"tubelet_size\":1,\"embed_dim\":10,\"depth\":1,\"num_heads\":2,\"init_values\":0.4",
+            clip, 1, 0, 1e-6);
     }
     stage = stages[1];
 }
-static const char *const motion_config = "\"arch\":\"motion\",\"dim\":10,\"depth\":1,\"num_heads\":2,\"mlp_ratio\":1.5,\"subgraph_layers\":3,\"modes\":3,\"future_steps\":4,\"scale\":1";
-static const char *const stacked_config = "\"arch\":\"motion\",\"encoder\":\"mmtransformer\",\"dim\":10,\"depth\":1,\"num_heads\":2,\"mlp_ratio\":1.5,\"modes\":3,\"future_steps\":4,\"scale\":1,"
-                                          "\"observed_steps\":6";
+static const char *const motion_config =
+    "\"arch\":\"motion\",\"dim\":10,\"depth\":1,\"num_heads\":2,\"mlp_ratio\":1.5,\"subgraph_layers\":3,"
+    "\"modes\":3,\"future_steps\":4,\"scale\":1";
+static const char *const stacked_config =
+    "\"arch\":\"motion\",\"encoder\":\"mmtransformer\",\"dim\":10,\"depth\":1,\"num_heads\":2,\"mlp_ratio\":"
+    "1.5,\"modes\":3,\"future_steps\":4,\"scale\":1,"
+    "\"observed_steps\":6";
 static void gradients_motion(void) {
     for (int64_t B = 1; B < 4; B += 2) {
-        const input in[4] = {{FV_F64, 4, {B, 3, 5, 4}, 0}, {FV_U8, 3, {B, 3, 5}, 4}, {FV_F64, 4, {B, 4, 3, 7}, 0}, {FV_U8, 3, {B, 4, 3}, 2}};
+        const input in[4] = {{FV_F64, 4, {B, 3, 5, 4}, 0},
+                             {FV_U8, 3, {B, 3, 5}, 4},
+                             {FV_F64, 4, {B, 4, 3, 7}, 0},
+                             {FV_U8, 3, {B, 4, 3}, 2}};
         check_gradient(motion_config, in, 4, 0, 1e-5);
         check_gradient(stacked_config, in, 4, 0, 1e-5);
     }
@@ -200,17 +250,26 @@ static void gradients_motion(void) {
 static void gradients_language(void) {
     for (int64_t B = 1; B < 4; B += 2) {
         const input in[3] = {{FV_I32, 2, {B, 5}, 11}, {FV_U8, 2, {B, 5}, 4}, {FV_F64, 4, {B, 2, 6, 6}, 0}};
-        const input room[4] = {{FV_I32, 2, {B, 5}, 11}, {FV_U8, 2, {B, 5}, 4}, {FV_F64, 3, {B, 6, 7}, 0}, {FV_U8, 2, {B, 6}, 5}};
-        const char *sizes = "\"dim\":10,\"num_heads\":2,\"mlp_ratio\":1.5,\"vocab_size\":11,\"max_words\":6,\"image_depth\":1,\"fusion_depth\":1";
+        const input room[4] = {
+            {FV_I32, 2, {B, 5}, 11}, {FV_U8, 2, {B, 5}, 4}, {FV_F64, 3, {B, 6, 7}, 0}, {FV_U8, 2, {B, 6}, 5}};
+        const char *sizes = "\"dim\":10,\"num_heads\":2,\"mlp_ratio\":1.5,\"vocab_size\":11,\"max_words\":6,"
+                            "\"image_depth\":1,\"fusion_depth\":1";
         char config[512];
-        snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":6,\"patch_size\":3,\"in_chans\":2", sizes);
+        snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":6,\"patch_size\":3,\"in_chans\":2",
+                 sizes);
         check_gradient(config, in, 3, 0, 1e-6);
-        const input stemmed[3] = {{FV_I32, 2, {B, 5}, 11}, {FV_U8, 2, {B, 5}, 4}, {FV_F64, 4, {B, 2, 8, 8}, 0}};
-        snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":8,\"patch_size\":4,\"in_chans\":2,\"conv_stem\":true", sizes);
+        const input stemmed[3] = {
+            {FV_I32, 2, {B, 5}, 11}, {FV_U8, 2, {B, 5}, 4}, {FV_F64, 4, {B, 2, 8, 8}, 0}};
+        snprintf(config, sizeof config,
+                 "\"arch\":\"vqa\",%s,\"img_size\":8,\"patch_size\":4,\"in_chans\":2,\"conv_stem\":true",
+                 sizes);
         check_gradient(config, stemmed, 3, 0, 1e-6);
-        snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":6,\"patch_size\":3,\"in_chans\":2,\"word_dim\":7", sizes);
+        snprintf(config, sizeof config,
+                 "\"arch\":\"vqa\",%s,\"img_size\":6,\"patch_size\":3,\"in_chans\":2,\"word_dim\":7", sizes);
         check_gradient(config, in, 3, 0, 1e-6);
-        snprintf(config, sizeof config, "\"arch\":\"retrieval\",%s,\"img_size\":6,\"patch_size\":3,\"in_chans\":2,\"embed_dim\":5", sizes);
+        snprintf(config, sizeof config,
+                 "\"arch\":\"retrieval\",%s,\"img_size\":6,\"patch_size\":3,\"in_chans\":2,\"embed_dim\":5",
+                 sizes);
         check_gradient(config, in, 3, 0, 1e-6);
         snprintf(config, sizeof config, "\"arch\":\"scene_qa\",%s,\"object_features\":7", sizes);
         check_gradient(config, room, 4, 0, 1e-6);
@@ -238,28 +297,44 @@ static void check_masked(const char *arch, const input *in, int inputs) {
         CHECK(y, "%s", fv_error_text(c));
         for (int64_t i = 0; y && i < fv_numel(y) && i < 64; i++) {
             if (!pass) before[i] = fv_get(y, i);
-            else CHECK(fabs(fv_get(y, i) - before[i]) <= 0, "%s: output %d changes with what is masked", arch, (int)i);
+            else
+                CHECK(fabs(fv_get(y, i) - before[i]) <= 0, "%s: output %d changes with what is masked", arch,
+                      (int)i);
         }
-        for (int i = 0; i < inputs; i++) { /* what stands under a 0 of the mask that follows (text: before it) */
-            int mask = x[i]->type == FV_U8 ? -1 : x[i]->type == FV_I32 ? i + 1 : i + 1 < inputs && x[i + 1]->type == FV_U8 ? i + 1 : -1;
+        /* what stands under a 0 of the mask that follows (text: before it) */
+        for (int i = 0; i < inputs; i++) {
+            int mask = x[i]->type == FV_U8                         ? -1
+                       : x[i]->type == FV_I32                      ? i + 1
+                       : i + 1 < inputs && x[i + 1]->type == FV_U8 ? i + 1
+                                                                   : -1;
             int64_t each = mask < 0 ? 0 : fv_numel(x[i]) / fv_numel(x[mask]);
             for (int64_t k = 0; mask >= 0 && k < fv_numel(x[i]); k++)
-                if (!((const uint8_t *)x[mask]->data)[k / each]) fv_set(x[i], k, x[i]->type == FV_I32 ? (double)(((int)fv_get(x[i], k) + 5) % 11) : 1e3);
+                if (!((const uint8_t *)x[mask]->data)[k / each])
+                    fv_set(x[i], k, x[i]->type == FV_I32 ? (double)(((int)fv_get(x[i], k) + 5) % 11) : 1e3);
         }
     }
     fv_destroy(c);
 }
 static void masked(void) {
-    const input in[4] = {{FV_F64, 4, {2, 3, 5, 4}, 0}, {FV_U8, 3, {2, 3, 5}, 2}, {FV_F64, 4, {2, 4, 3, 7}, 0}, {FV_U8, 3, {2, 4, 3}, 2}};
+    const input in[4] = {{FV_F64, 4, {2, 3, 5, 4}, 0},
+                         {FV_U8, 3, {2, 3, 5}, 2},
+                         {FV_F64, 4, {2, 4, 3, 7}, 0},
+                         {FV_U8, 3, {2, 4, 3}, 2}};
     const input text[3] = {{FV_I32, 2, {2, 5}, 11}, {FV_U8, 2, {2, 5}, 4}, {FV_F64, 4, {2, 2, 6, 6}, 0}};
-    const input room[4] = {{FV_I32, 2, {2, 5}, 11}, {FV_U8, 2, {2, 5}, 4}, {FV_F64, 3, {2, 6, 7}, 0}, {FV_U8, 2, {2, 6}, 5}};
+    const input room[4] = {
+        {FV_I32, 2, {2, 5}, 11}, {FV_U8, 2, {2, 5}, 4}, {FV_F64, 3, {2, 6, 7}, 0}, {FV_U8, 2, {2, 6}, 5}};
     check_masked(motion_config, in, 4), check_masked(stacked_config, in, 4);
-    check_masked("\"arch\":\"vqa\",\"dim\":10,\"num_heads\":2,\"vocab_size\":11,\"max_words\":6,\"img_size\":6,\"patch_size\":3,\"in_chans\":2", text, 3);
-    check_masked("\"arch\":\"scene_qa\",\"dim\":10,\"num_heads\":2,\"vocab_size\":11,\"max_words\":6,\"object_features\":7", room, 4);
+    check_masked("\"arch\":\"vqa\",\"dim\":10,\"num_heads\":2,\"vocab_size\":11,\"max_words\":6,\"img_size\":"
+                 "6,\"patch_size\":3,\"in_chans\":2",
+                 text, 3);
+    check_masked("\"arch\":\"scene_qa\",\"dim\":10,\"num_heads\":2,\"vocab_size\":11,\"max_words\":6,"
+                 "\"object_features\":7",
+                 room, 4);
 }
 
 /* ---- the networks as they are trained (f32 on every ISA, bf16) against the same in double ---- */
-static double *gradients(fv_isa isa, fv_type type, int bf16, int threads, const char *config, const input *in, int inputs, int64_t *count, double *loss_at) {
+static double *gradients(fv_isa isa, fv_type type, int bf16, int threads, const char *config, const input *in,
+                         int inputs, int64_t *count, double *loss_at) {
     fv_desc of;
     fv_model_desc desc;
     net n;
@@ -267,7 +342,8 @@ static double *gradients(fv_isa isa, fv_type type, int bf16, int threads, const 
     of.isa = isa, of.threads = threads;
     fv_ctx *c = fv_create(&of);
     desc.type = type, desc.seed = 3, desc.pack = bf16 ? FV_BF16 : FV_TYPE_DEFAULT;
-    n.m = fv_model_create(c, config, strlen(config), &desc), n.inputs = inputs, n.fixed = 1, n.motion = strstr(config, "motion") != NULL;
+    n.m = fv_model_create(c, config, strlen(config), &desc), n.inputs = inputs, n.fixed = 1,
+    n.motion = strstr(config, "motion") != NULL;
     CHECK(n.m, "%s", fv_error_text(c));
     for (int i = 0; i < inputs; i++) {
         fv_tensor *x = make_input(c, &in[i], i);
@@ -278,10 +354,12 @@ static double *gradients(fv_isa isa, fv_type type, int bf16, int threads, const 
     }
     int64_t B = in[0].dim[0], dim[3] = {B, 4, 2}, at = 0;
     n.target = n.motion ? fv_constant(c, NULL, FV_F32, 3, dim) : fv_constant(c, NULL, FV_I64, 1, &B);
-    for (int64_t i = 0; i < fv_numel(n.target); i++) fv_set(n.target, i, n.motion ? 0.7 * (double)i : (double)(i % 3));
+    for (int64_t i = 0; i < fv_numel(n.target); i++)
+        fv_set(n.target, i, n.motion ? 0.7 * (double)i : (double)(i % 3));
     for (int i = 0; i < n.m->params.count; i++) {
         fv_tensor *t = n.m->params.at[i];
-        if (t->rank > 1) fv_init_normal(c, t, 0.5f / sqrtf((float)t->dim[t->rank - 1]) + 0.1f, (uint64_t)(1000 + i));
+        if (t->rank > 1)
+            fv_init_normal(c, t, 0.5f / sqrtf((float)t->dim[t->rank - 1]) + 0.1f, (uint64_t)(1000 + i));
         for (int64_t k = 0; k < fv_numel(t); k++) fv_set(t, k, (double)(float)fv_get(t, k));
     }
     if (bf16) fv_autocast(c, FV_BF16);
@@ -292,7 +370,9 @@ static double *gradients(fv_isa isa, fv_type type, int bf16, int threads, const 
     double *all = (double *)calloc((size_t)*count + 1, sizeof *all);
     for (int i = 0; i < n.m->params.count && loss; i++) {
         fv_tensor *t = n.m->params.at[i];
-        for (int64_t k = 0; k < fv_numel(t); k++) all[at++] = t->grad ? (type == FV_F64 ? ((double *)t->grad)[k] : (double)((float *)t->grad)[k]) : 0;
+        for (int64_t k = 0; k < fv_numel(t); k++)
+            all[at++] =
+                t->grad ? (type == FV_F64 ? ((double *)t->grad)[k] : (double)((float *)t->grad)[k]) : 0;
     }
     fv_destroy(c);
     return all;
@@ -302,41 +382,56 @@ static void check_paths(const char *arch, const input *in, int inputs) {
     char config[1024];
     int64_t n, m;
     double loss, other;
-    snprintf(config, sizeof config, "{%s,\"num_classes\":3,\"drop_rate\":0,\"frozen\":{\"variant\":\"random\",\"hidden_size\":48,\"num_attention_heads\":3,"
-             "\"num_key_value_heads\":1,\"intermediate_size\":80,\"num_hidden_layers\":1}}", arch);
+    snprintf(config, sizeof config,
+             "{%s,\"num_classes\":3,\"drop_rate\":0,\"frozen\":{\"variant\":\"random\",\"hidden_size\":48,"
+             "\"num_attention_heads\":3,"
+             "\"num_key_value_heads\":1,\"intermediate_size\":80,\"num_hidden_layers\":1}}",
+             arch);
     double *want = gradients(FV_ISA_SCALAR, FV_F64, 0, 1, config, in, inputs, &n, &loss), norm = 0;
     for (int64_t i = 0; i < n; i++) norm += want[i] * want[i];
     for (int k = 0; k < 5; k++)
         for (int bf16 = 0; bf16 < 2 && fv_isa_available(isas[k]); bf16++)
             for (int threads = 1; threads < 4; threads += 2) {
-                double *got = gradients(isas[k], FV_F32, bf16, threads, config, in, inputs, &m, &other), off = 0;
+                double *got = gradients(isas[k], FV_F32, bf16, threads, config, in, inputs, &m, &other),
+                       off = 0;
                 for (int64_t i = 0; i < n && i < m; i++) off += (got[i] - want[i]) * (got[i] - want[i]);
-                CHECK(n == m && sqrt(off / norm) < (bf16 ? 0.2 : 1e-4), "%.60s: %s, %s, %d threads: gradient off by %g of its length, loss %g instead of %g", arch, fv_isa_name(isas[k]),
-                      bf16 ? "bf16" : "f32", threads, sqrt(off / norm), other, loss);
+                CHECK(n == m && sqrt(off / norm) < (bf16 ? 0.2 : 1e-4),
+                      "%.60s: %s, %s, %d threads: gradient off by %g of its length, loss %g instead of %g",
+                      arch, fv_isa_name(isas[k]), bf16 ? "bf16" : "f32", threads, sqrt(off / norm), other,
+                      loss);
                 free(got);
             }
     free(want);
 }
 static void paths(void) {
-    const char *sizes = "\"dim\":64,\"num_heads\":4,\"vocab_size\":11,\"max_words\":30,\"image_depth\":1,\"fusion_depth\":2";
+    const char *sizes =
+        "\"dim\":64,\"num_heads\":4,\"vocab_size\":11,\"max_words\":30,\"image_depth\":1,\"fusion_depth\":2";
     const input text[3] = {{FV_I32, 2, {5, 27}, 11}, {FV_U8, 2, {5, 27}, 26}, {FV_F64, 4, {5, 3, 32, 32}, 0}};
-    const input room[4] = {{FV_I32, 2, {5, 27}, 11}, {FV_U8, 2, {5, 27}, 26}, {FV_F64, 3, {5, 9, 28}, 0}, {FV_U8, 2, {5, 9}, 8}};
-    const input road[4] = {{FV_F64, 4, {5, 9, 19, 4}, 0}, {FV_U8, 3, {5, 9, 19}, 18}, {FV_F64, 4, {5, 24, 9, 7}, 0}, {FV_U8, 3, {5, 24, 9}, 9}};
+    const input room[4] = {
+        {FV_I32, 2, {5, 27}, 11}, {FV_U8, 2, {5, 27}, 26}, {FV_F64, 3, {5, 9, 28}, 0}, {FV_U8, 2, {5, 9}, 8}};
+    const input road[4] = {{FV_F64, 4, {5, 9, 19, 4}, 0},
+                           {FV_U8, 3, {5, 9, 19}, 18},
+                           {FV_F64, 4, {5, 24, 9, 7}, 0},
+                           {FV_U8, 3, {5, 24, 9}, 9}};
     char config[512];
     snprintf(config, sizeof config, "\"arch\":\"scene_qa\",%s,\"object_features\":28", sizes);
     check_paths(config, room, 4);
     snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":32,\"patch_size\":8", sizes);
     check_paths(config, text, 3);
-    snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":32,\"patch_size\":8,\"conv_stem\":true", sizes);
+    snprintf(config, sizeof config, "\"arch\":\"vqa\",%s,\"img_size\":32,\"patch_size\":8,\"conv_stem\":true",
+             sizes);
     check_paths(config, text, 3);
     check_paths("\"arch\":\"motion\",\"dim\":64,\"depth\":1,\"num_heads\":2,\"future_steps\":4", road, 4);
-    check_paths("\"arch\":\"motion\",\"encoder\":\"mmtransformer\",\"dim\":64,\"depth\":2,\"num_heads\":2,\"future_steps\":4", road, 4);
+    check_paths("\"arch\":\"motion\",\"encoder\":\"mmtransformer\",\"dim\":64,\"depth\":2,\"num_heads\":2,"
+                "\"future_steps\":4",
+                road, 4);
 }
 
 static void refuse(const char *config, const char *says) {
     fv_ctx *c = fv_create(NULL);
     fv_model *m = fv_model_create(c, config, strlen(config), NULL);
-    CHECK(!m && fv_error(c) == FV_EUSAGE && strstr(fv_error_text(c), says), "%s: \"%s\" does not say \"%s\"", config, fv_error_text(c), says);
+    CHECK(!m && fv_error(c) == FV_EUSAGE && strstr(fv_error_text(c), says), "%s: \"%s\" does not say \"%s\"",
+          config, fv_error_text(c), says);
     fv_destroy(c);
 }
 static void refusals(void) {
@@ -352,7 +447,9 @@ static void refusals(void) {
     refuse("{\"arch\":\"motion\",\"encoder\":\"lstm\"}", "mmtransformer");
     refuse("{\"arch\":\"motion\",\"encoder\":\"mmtransformer\",\"depth\":0}", "depth");
     refuse("{\"arch\":\"motion\",\"observed_steps\":19}", "observed_steps");
-    refuse("{\"arch\":\"motion\",\"encoder\":\"mmtransformer\",\"frozen\":{\"variant\":\"random\",\"hidden_size\":16,\"num_attention_heads\":2,\"intermediate_size\":16,\"num_hidden_layers\":1,\"after_block\":0}}",
+    refuse("{\"arch\":\"motion\",\"encoder\":\"mmtransformer\",\"frozen\":{\"variant\":\"random\",\"hidden_"
+           "size\":16,\"num_attention_heads\":2,\"intermediate_size\":16,\"num_hidden_layers\":1,\"after_"
+           "block\":0}}",
            "social constructor");
     refuse("{\"arch\":\"vqa\",\"img_size\":30}", "patch_size");
     refuse("{\"arch\":\"vqa\",\"img_size\":30,\"patch_size\":6,\"conv_stem\":true}", "power of 2");

@@ -4,7 +4,8 @@
 #include "frozenvis.h"
 #include "test.h"
 
-/* ---- scores: softmax(scale q k^T), query heads share key heads, with a causal mask or a mask of keys ---- */
+/* ---- scores: softmax(scale q k^T), query heads share key heads, with a causal mask or a mask of keys
+ * ---- */
 static double plain_score(const fv_tensor *q, const fv_tensor *k, const fv_attention_desc *d, int64_t b,
                           int64_t h, int64_t i, int64_t j) {
     int64_t N = q->dim[1], M = k->dim[1], hd = q->dim[2] / d->num_heads,
@@ -37,7 +38,8 @@ static void scores_are_the_formula(void) {
         for (int64_t i = 0; i < fv_numel(k); i++) fv_set(k, i, (double)fv_rng_normal(&g));
         for (int64_t i = 0; i < fv_numel(mask); i++) fv_set(mask, i, i % 3 > 0);
         fv_tensor *y = fv_attention_scores(c, q, k, &d);
-        CHECK(y && y->rank == 4 && y->dim[1] == H && y->dim[2] == N && y->dim[3] == N, "%s", fv_error_text(c));
+        CHECK(y && y->rank == 4 && y->dim[1] == H && y->dim[2] == N && y->dim[3] == N, "%s",
+              fv_error_text(c));
         for (int64_t i = 0; y && i < fv_numel(y); i += 7)
             worst = fmax(worst, fabs(fv_get(y, i) - plain_score(q, k, &d, i / (H * N * N), i / (N * N) % H,
                                                                 i / N % N, i % N)));
@@ -119,7 +121,8 @@ static void the_stage_is_shown(void) {
     fv_observe(c, look, &again);
     fv_recompute(c, 1);
     through(c, f, z, gy, seen, 0);
-    CHECK(!memcmp(plain, seen, sizeof plain) && again.grads == 2 && !memcmp(again.grad[1], seen + 288, sizeof gy),
+    CHECK(!memcmp(plain, seen, sizeof plain) && again.grads == 2 &&
+              !memcmp(again.grad[1], seen + 288, sizeof gy),
           "with recomputation");
     fv_recompute(c, 0);
     fv_observe(c, NULL, NULL);
@@ -142,13 +145,15 @@ static void variants_share_their_start(void) {
     snprintf(text, sizeof text, "%snull}", shared);
     fv_model *base = fv_model_create(c, text, strlen(text), &d);
     for (int i = 0; i < 4 && base; i++) {
-        snprintf(text, sizeof text,
-                 "%s{\"variant\":\"%s\",\"hidden_size\":24,\"num_attention_heads\":2,\"intermediate_size\":32}}",
-                 shared, variant[i]);
+        snprintf(
+            text, sizeof text,
+            "%s{\"variant\":\"%s\",\"hidden_size\":24,\"num_attention_heads\":2,\"intermediate_size\":32}}",
+            shared, variant[i]);
         fv_model *m = fv_model_create(c, text, strlen(text), &d);
         for (int k = 0; m && k < base->params.count; k++) {
             const fv_tensor *t = base->params.at[k], *u = fv_params_find(&m->params, t->name);
-            CHECK(u && fv_numel(u) == fv_numel(t) && !memcmp(u->data, t->data, (size_t)fv_numel(t) * sizeof(float)),
+            CHECK(u && fv_numel(u) == fv_numel(t) &&
+                      !memcmp(u->data, t->data, (size_t)fv_numel(t) * sizeof(float)),
                   "%s: %s starts otherwise", variant[i], t->name);
         }
         CHECK(m && m->params.count > base->params.count, "%s: %s", variant[i], fv_error_text(c));

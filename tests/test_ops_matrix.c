@@ -1,5 +1,6 @@
-/* linear, matmul and attention: gradients against differences in double at odd shapes, f32 on every ISA and bf16 against
- * double, attention against a plain version of the formula, and the same bits for any number of threads. */
+/* linear, matmul and attention: gradients against differences in double at odd shapes, f32 on every ISA and
+ * bf16 against double, attention against a plain version of the formula, and the same bits for any number of
+ * threads. */
 #define FROZENVIS_IMPLEMENTATION
 #include "frozenvis.h"
 #include "test.h"
@@ -11,7 +12,8 @@ static fv_ctx *context(int isa, int threads) {
     return fv_create(&d);
 }
 
-static fv_tensor *random_tensor(fv_ctx *c, fv_type type, uint64_t stream, int rank, int64_t d0, int64_t d1, int64_t d2) {
+static fv_tensor *random_tensor(fv_ctx *c, fv_type type, uint64_t stream, int rank, int64_t d0, int64_t d1,
+                                int64_t d2) {
     int64_t dim[3];
     dim[0] = d0, dim[1] = d1, dim[2] = d2;
     fv_tensor *t = fv_param(c, NULL, type, rank, dim);
@@ -19,9 +21,13 @@ static fv_tensor *random_tensor(fv_ctx *c, fv_type type, uint64_t stream, int ra
     return t;
 }
 
-typedef struct net { int kind, transpose; fv_attention_desc attention; } net;
+typedef struct net {
+    int kind, transpose;
+    fv_attention_desc attention;
+} net;
 
-/* a loss that weighs every element of the result differently: sum over (y * fixed numbers), by a product with a constant */
+/* a loss that weighs every element of the result differently: sum over (y * fixed numbers), by a product with
+ * a constant */
 static fv_tensor *weigh(fv_ctx *c, fv_tensor *y) {
     int64_t n = fv_numel(y), one[2] = {1, 1};
     if (!y) return NULL;
@@ -83,11 +89,17 @@ static void gradients_of_matmul(void) {
 }
 
 static void gradients_of_attention(void) {
-    static const int size[][5] = {/* N M H K hd */ {1, 1, 1, 1, 2}, {3, 3, 2, 1, 6}, {17, 17, 6, 2, 10}, {50, 50, 3, 3, 4}, {197, 197, 1, 1, 8}, {17, 50, 4, 2, 6}};
+    static const int size[][5] = {/* N M H K hd */ {1, 1, 1, 1, 2},
+                                  {3, 3, 2, 1, 6},
+                                  {17, 17, 6, 2, 10},
+                                  {50, 50, 3, 3, 4},
+                                  {197, 197, 1, 1, 8},
+                                  {17, 50, 4, 2, 6}};
     for (int s = 0; s < FV__COUNT(size); s++)
         for (int way = 0; way < 12; way++) {
             fv_ctx *c = context(0, 2);
-            int N = size[s][0], M = size[s][1], H = size[s][2], K = size[s][3], hd = size[s][4], packed = way >= 6 && N == M;
+            int N = size[s][0], M = size[s][1], H = size[s][2], K = size[s][3], hd = size[s][4],
+                packed = way >= 6 && N == M;
             net n;
             memset(&n, 0, sizeof n);
             n.kind = packed ? 4 : 3;
@@ -110,14 +122,18 @@ static void gradients_of_attention(void) {
 }
 
 /* softmax(q k^T s + mask) v for one element of the result, by the book */
-static double plain_attention(const fv_tensor *q, const fv_tensor *k, const fv_tensor *v, const net *n, int64_t b, int64_t i, int64_t h, int64_t e) {
-    int64_t N = q->dim[1], M = k->dim[1], H = n->attention.num_heads, K = n->attention.num_kv_heads, hd = q->dim[2] / H, kh = h / (H / K);
+static double plain_attention(const fv_tensor *q, const fv_tensor *k, const fv_tensor *v, const net *n,
+                              int64_t b, int64_t i, int64_t h, int64_t e) {
+    int64_t N = q->dim[1], M = k->dim[1], H = n->attention.num_heads, K = n->attention.num_kv_heads,
+            hd = q->dim[2] / H, kh = h / (H / K);
     double max = -INFINITY, sum = 0, out = 0, s[256];
     for (int64_t j = 0; j < M; j++) {
-        int seen = (!n->attention.causal || j <= i) && (!n->attention.mask || fv_get(n->attention.mask, b * M + j) > 0);
+        int seen = (!n->attention.causal || j <= i) &&
+                   (!n->attention.mask || fv_get(n->attention.mask, b * M + j) > 0);
         s[j] = seen ? 0 : -INFINITY;
         for (int64_t d = 0; seen && d < hd; d++)
-            s[j] += fv_get(q, (b * N + i) * H * hd + h * hd + d) * fv_get(k, (b * M + j) * K * hd + kh * hd + d) / sqrt((double)hd);
+            s[j] += fv_get(q, (b * N + i) * H * hd + h * hd + d) *
+                    fv_get(k, (b * M + j) * K * hd + kh * hd + d) / sqrt((double)hd);
         max = FV__MAX(max, s[j]);
     }
     for (int64_t j = 0; j < M; j++) {
@@ -139,16 +155,21 @@ static void attention_is_the_formula(void) {
             memset(&n, 0, sizeof n);
             n.attention.num_heads = (int)H, n.attention.num_kv_heads = (int)K, n.attention.causal = way == 1;
             fv_tensor *mask = fv_constant(c, NULL, FV_U8, 2, dim);
-            for (int64_t i = 0; i < M; i++) fv_set(mask, i, i % 3 == 0); /* sample 1 has no valid key at all */
+            /* sample 1 has no valid key at all */
+            for (int64_t i = 0; i < M; i++) fv_set(mask, i, i % 3 == 0);
             if (way == 2 || way == 4) n.attention.mask = mask;
             fv_type type = bf16 ? FV_BF16 : FV_F32;
-            fv_tensor *q = random_tensor(c, type, 1, 3, 2, N, H * hd), *k = random_tensor(c, type, 2, 3, 2, M, K * hd), *v = random_tensor(c, type, 3, 3, 2, M, K * hd);
+            fv_tensor *q = random_tensor(c, type, 1, 3, 2, N, H * hd),
+                      *k = random_tensor(c, type, 2, 3, 2, M, K * hd),
+                      *v = random_tensor(c, type, 3, 3, 2, M, K * hd);
             if (bf16) fv_autocast(c, FV_BF16);
             fv_tensor *y = fv_attention(c, q, k, v, &n.attention);
             CHECK(y, "%s", fv_error_text(c));
             double worst = 0;
             for (int64_t i = 0; y && i < fv_numel(y); i++)
-                worst = FV__MAX(worst, fabs(fv_get(y, i) - plain_attention(q, k, v, &n, i / (N * H * hd), i / (H * hd) % N, i / hd % H, i % hd)));
+                worst = FV__MAX(worst,
+                                fabs(fv_get(y, i) - plain_attention(q, k, v, &n, i / (N * H * hd),
+                                                                    i / (H * hd) % N, i / hd % H, i % hd)));
             CHECK(worst < (bf16 ? 2e-2 : 3e-6), "%s way %d: %g", fv_isa_name((fv_isa)isa), way, worst);
             fv_destroy(c);
         }
@@ -160,7 +181,8 @@ static int64_t run_all(fv_ctx *c, fv_type type, fv_type autocast, double *out) {
     int64_t at = 0;
     memset(&n, 0, sizeof n);
     n.attention.num_heads = 4, n.attention.num_kv_heads = 2;
-    fv_tensor *x = random_tensor(c, type, 1, 3, 3, 17, 50), *w = random_tensor(c, type, 2, 2, 8 * 6, 50, 0), *b = random_tensor(c, type, 3, 1, 48, 0, 0);
+    fv_tensor *x = random_tensor(c, type, 1, 3, 3, 17, 50), *w = random_tensor(c, type, 2, 2, 8 * 6, 50, 0),
+              *b = random_tensor(c, type, 3, 1, 48, 0, 0);
     fv_tensor *o = random_tensor(c, type, 4, 2, 50, 24, 0), *t[4];
     fv_init_normal(c, w, 0.2f, 2), fv_init_normal(c, o, 0.2f, 4);
     fv_autocast(c, autocast);
@@ -170,7 +192,8 @@ static int64_t run_all(fv_ctx *c, fv_type type, fv_type autocast, double *out) {
     fv_backward(c, weigh(c, y));
     t[0] = x, t[1] = w, t[2] = b, t[3] = o;
     for (int k = 0; k < 4; k++)
-        for (int64_t i = 0; !fv_error(c) && i < fv_numel(t[k]); i++) out[at++] = fv__get(t[k]->grad, fv_grad_type(t[k]), i);
+        for (int64_t i = 0; !fv_error(c) && i < fv_numel(t[k]); i++)
+            out[at++] = fv__get(t[k]->grad, fv_grad_type(t[k]), i);
     return at;
 }
 
@@ -188,7 +211,8 @@ static void precisions_and_isas_agree(void) {
             int64_t m = run_all(c, FV_F32, bf16 ? FV_BF16 : FV_F32, got);
             double worst = 0;
             for (int64_t i = 0; i < n; i++) worst = FV__MAX(worst, fabs(want[i] - got[i]));
-            CHECK(m == n && worst < scale * (bf16 ? 2e-2 : 2e-6), "%s bf16 %d: %g of %g %s", fv_isa_name((fv_isa)isa), bf16, worst, scale, fv_error_text(c));
+            CHECK(m == n && worst < scale * (bf16 ? 2e-2 : 2e-6), "%s bf16 %d: %g of %g %s",
+                  fv_isa_name((fv_isa)isa), bf16, worst, scale, fv_error_text(c));
             fv_destroy(c);
         }
 }
@@ -210,19 +234,21 @@ static void misfits_are_refused(void) {
         fv_attention_desc d;
         memset(&d, 0, sizeof d);
         d.num_heads = 4;
-        fv_tensor *x = random_tensor(c, FV_F32, 1, 3, 2, 3, 12), *w = random_tensor(c, FV_F32, 1, 2, 5, 7, 0), *f = random_tensor(c, FV_F64, 1, 2, 5, 12, 0), *y = NULL;
+        fv_tensor *x = random_tensor(c, FV_F32, 1, 3, 2, 3, 12), *w = random_tensor(c, FV_F32, 1, 2, 5, 7, 0),
+                  *f = random_tensor(c, FV_F64, 1, 2, 5, 12, 0), *y = NULL;
         if (way == 0) y = fv_linear(c, x, w, NULL);
         if (way == 1) y = fv_linear(c, x, f, NULL);
         if (way == 2) y = fv_linear(c, NULL, w, NULL);
         if (way == 3) d.num_heads = 5, y = fv_attention(c, x, NULL, NULL, &d);
         if (way == 4) y = fv_attention(c, x, x, NULL, &d);
-        CHECK(!y && fv_error(c) == FV_ESHAPE && strlen(fv_error_text(c)) > 10, "way %d: %s", way, fv_error_text(c));
+        CHECK(!y && fv_error(c) == FV_ESHAPE && strlen(fv_error_text(c)) > 10, "way %d: %s", way,
+              fv_error_text(c));
         fv_destroy(c);
     }
 }
 
-/* A weight's gradient over so many rows that the product is cut along them, with the bias' gradient on the way: against sums in double;
- * added to what is there; the same bits for any number of threads. */
+/* A weight's gradient over so many rows that the product is cut along them, with the bias' gradient on the
+ * way: against sums in double; added to what is there; the same bits for any number of threads. */
 static void long_gradient(int64_t rows, int64_t out, int64_t in, fv_type compute) {
     float *kept[3] = {NULL, NULL, NULL};
     int64_t xd[2], gd[2], wd[2];
@@ -231,10 +257,13 @@ static void long_gradient(int64_t rows, int64_t out, int64_t in, fv_type compute
         fv_desc desc;
         memset(&desc, 0, sizeof desc), desc.threads = threads;
         fv_ctx *c = fv_create(&desc);
-        fv_tensor *x = fv_new(c, FV_F32, 2, xd), *g = fv_new(c, FV_F32, 2, gd), *w = fv_param(c, "w", FV_F32, 2, wd);
+        fv_tensor *x = fv_new(c, FV_F32, 2, xd), *g = fv_new(c, FV_F32, 2, gd),
+                  *w = fv_param(c, "w", FV_F32, 2, wd);
         fv_tensor *b = fv_param(c, "b", FV_F32, 1, wd);
-        for (int64_t i = 0; i < rows * in; i++) fv_set(x, i, fv__bf16_to(fv__bf16_from(fv_random_normal(1, 1, (uint64_t)i))));
-        for (int64_t i = 0; i < rows * out; i++) fv_set(g, i, fv__bf16_to(fv__bf16_from(fv_random_normal(1, 2, (uint64_t)i))));
+        for (int64_t i = 0; i < rows * in; i++)
+            fv_set(x, i, fv__bf16_to(fv__bf16_from(fv_random_normal(1, 1, (uint64_t)i))));
+        for (int64_t i = 0; i < rows * out; i++)
+            fv_set(g, i, fv__bf16_to(fv__bf16_from(fv_random_normal(1, 2, (uint64_t)i))));
         fv_autocast(c, compute);
         for (int twice = 0; twice < 2; twice++) {
             fv_tensor *y = fv_linear(c, x, w, b), *gy = y ? fv_cast(c, g, fv_grad_type(y)) : NULL;
@@ -249,13 +278,15 @@ static void long_gradient(int64_t rows, int64_t out, int64_t in, fv_type compute
         for (int64_t o = 0; o < out; o++)
             for (int64_t i = 0; i <= in; i++) {
                 double sum = 0;
-                for (int64_t r = 0; r < rows; r++) sum += 2 * fv_get(g, r * out + o) * (i < in ? fv_get(x, r * in + i) : 1);
+                for (int64_t r = 0; r < rows; r++)
+                    sum += 2 * fv_get(g, r * out + o) * (i < in ? fv_get(x, r * in + i) : 1);
                 double got = (double)kept[threads - 1][i < in ? o * in + i : out * in + o];
                 if (!(fabs(got - sum) <= worst)) worst = fabs(got - sum);
             }
-        CHECK(worst < 2e-5 * sqrt((double)rows), "%d x %d x %d in %s, %d threads: off by %g", (int)out, (int)in, (int)rows,
-              fv_type_name(compute), threads, worst);
-        CHECK(!memcmp(kept[0], kept[threads - 1], (size_t)n * sizeof(float)), "%d threads give other bits", threads);
+        CHECK(worst < 2e-5 * sqrt((double)rows), "%d x %d x %d in %s, %d threads: off by %g", (int)out,
+              (int)in, (int)rows, fv_type_name(compute), threads, worst);
+        CHECK(!memcmp(kept[0], kept[threads - 1], (size_t)n * sizeof(float)), "%d threads give other bits",
+              threads);
         fv_destroy(c);
     }
     for (int i = 0; i < 3; i++) free(kept[i]);

@@ -1,13 +1,42 @@
-/* test_ops_rows.c -- norms, softmax, activations and losses: gradients against central differences, f32 and bf16 against
- * f64, every ISA, every thread count, PyTorch's numbers, and what happens on misuse. */
+/* test_ops_rows.c -- norms, softmax, activations and losses: gradients against central differences, f32 and
+ * bf16 against f64, every ISA, every thread count, PyTorch's numbers, and what happens on misuse. */
 #define FROZENVIS_IMPLEMENTATION
 #include "frozenvis.h"
 #include "test.h"
 
-enum { LAYERNORM, RMSNORM, BATCHNORM, BATCHNORM_EVAL, SOFTMAX, GELU, SILU, RELU, LEAKY, SWIGLU, SWIGLU_SAME, HARD, SOFT, BCE,
-       HUBER, OPS };
-static const char *const op_name[] = {"layernorm", "rmsnorm", "batchnorm", "batchnorm in evaluation", "softmax", "gelu",
-    "silu", "relu", "leaky_relu", "swiglu", "swiglu(x,x)", "cross_entropy", "cross_entropy, soft", "bce", "huber"};
+enum {
+    LAYERNORM,
+    RMSNORM,
+    BATCHNORM,
+    BATCHNORM_EVAL,
+    SOFTMAX,
+    GELU,
+    SILU,
+    RELU,
+    LEAKY,
+    SWIGLU,
+    SWIGLU_SAME,
+    HARD,
+    SOFT,
+    BCE,
+    HUBER,
+    OPS
+};
+static const char *const op_name[] = {"layernorm",
+                                      "rmsnorm",
+                                      "batchnorm",
+                                      "batchnorm in evaluation",
+                                      "softmax",
+                                      "gelu",
+                                      "silu",
+                                      "relu",
+                                      "leaky_relu",
+                                      "swiglu",
+                                      "swiglu(x,x)",
+                                      "cross_entropy",
+                                      "cross_entropy, soft",
+                                      "bce",
+                                      "huber"};
 static int is_loss(int op) { return op >= HARD; }
 
 static fv_ctx *context(fv_isa isa, int threads) {
@@ -31,7 +60,10 @@ static fv_tensor *tensor(fv_ctx *c, fv_type type, int64_t rows, int64_t cols, in
 }
 
 /* ---- one op on inputs of any type; t: x, w or up, b, and what takes no gradient: target, mean, var ---- */
-typedef struct inputs { int op; fv_tensor *t[6]; } inputs;
+typedef struct inputs {
+    int op;
+    fv_tensor *t[6];
+} inputs;
 
 static inputs make_inputs(fv_ctx *c, int op, fv_type type, int64_t rows, int64_t cols) {
     inputs in;
@@ -77,7 +109,10 @@ static fv_tensor *apply(fv_ctx *c, int op, fv_tensor *const *t) {
 
 /* Results as doubles: y and the gradients of t[0..2], each in its own list. */
 enum { MOST = 40000 };
-typedef struct results { int64_t n[4]; double *v[4]; } results;
+typedef struct results {
+    int64_t n[4];
+    double *v[4];
+} results;
 
 static results run(fv_ctx *c, int op, fv_type type, int64_t rows, int64_t cols) {
     results r;
@@ -86,14 +121,16 @@ static results run(fv_ctx *c, int op, fv_type type, int64_t rows, int64_t cols) 
     fv_tensor *y = apply(c, op, in.t);
     if (!y) return r;
     double *seed = (double *)malloc((size_t)fv_numel(y) * sizeof(double)); /* room for every type */
-    for (int64_t i = 0; i < fv_numel(y); i++) fv__set(seed, fv_grad_type(y), i, is_loss(op) ? 1 : number(9, i));
+    for (int64_t i = 0; i < fv_numel(y); i++)
+        fv__set(seed, fv_grad_type(y), i, is_loss(op) ? 1 : number(9, i));
     for (int j = 0; j < 4; j++) {
         fv_tensor *t = j ? in.t[j - 1] : y;
         if (j == 1) fv_backward_from(c, y, seed);
         if (!t || !(j ? t->grad : t->data)) continue;
         r.n[j] = fv_numel(t);
         r.v[j] = (double *)malloc((size_t)r.n[j] * sizeof(double));
-        for (int64_t i = 0; i < r.n[j]; i++) r.v[j][i] = j ? fv__get(t->grad, fv_grad_type(t), i) : fv_get(t, i);
+        for (int64_t i = 0; i < r.n[j]; i++)
+            r.v[j][i] = j ? fv__get(t->grad, fv_grad_type(t), i) : fv_get(t, i);
     }
     free(seed);
     fv_reset(c);
@@ -141,7 +178,8 @@ static void test_gradients(void) {
             for (int i = 0; i < 3; i++)
                 if (in.t[i]) t[n++] = in.t[i];
             double error = fv_gradcheck(c, loss_of, &in, t, n, 60);
-            CHECK(error >= 0 && error < 1e-6, "%s, %d columns: %g %s", op_name[op], (int)widths[w], error, fv_error_text(c));
+            CHECK(error >= 0 && error < 1e-6, "%s, %d columns: %g %s", op_name[op], (int)widths[w], error,
+                  fv_error_text(c));
             fv_reset(c);
         }
     fv_destroy(c);
@@ -157,10 +195,10 @@ static void test_types(void) {
                 results d = run(c, op, FV_F64, 6, widths[w]), f = run(c, op, FV_F32, 6, widths[w]),
                         h = run(c, op, FV_BF16, 6, widths[w]);
                 double f32 = difference(&d, &f), bf16 = difference(&d, &h);
-                CHECK(f32 < 1e-5, "%s %s, %d columns, f32: %g %s", op_name[op], fv_isa_name((fv_isa)isa), (int)widths[w], f32,
-                      fv_error_text(c));
-                CHECK(bf16 < 1.5e-2, "%s %s, %d columns, bf16: %g %s", op_name[op], fv_isa_name((fv_isa)isa), (int)widths[w],
-                      bf16, fv_error_text(c));
+                CHECK(f32 < 1e-5, "%s %s, %d columns, f32: %g %s", op_name[op], fv_isa_name((fv_isa)isa),
+                      (int)widths[w], f32, fv_error_text(c));
+                CHECK(bf16 < 1.5e-2, "%s %s, %d columns, bf16: %g %s", op_name[op], fv_isa_name((fv_isa)isa),
+                      (int)widths[w], bf16, fv_error_text(c));
                 drop(&d), drop(&f), drop(&h);
             }
         fv_destroy(c);
@@ -173,7 +211,8 @@ static void test_threads(void) {
     for (int i = 0; i < 3; i++) c[i] = context(FV_ISA_BEST, i + 1);
     for (int op = 0; op < OPS; op++)
         for (int type = FV_F32; type <= FV_BF16; type++) {
-            results one = run(c[0], op, (fv_type)type, 201, 197), two = run(c[1], op, (fv_type)type, 201, 197),
+            results one = run(c[0], op, (fv_type)type, 201, 197),
+                    two = run(c[1], op, (fv_type)type, 201, 197),
                     three = run(c[2], op, (fv_type)type, 201, 197);
             CHECK(difference(&one, &two) == 0 && difference(&one, &three) == 0, "%s %s", op_name[op],
                   fv_type_name((fv_type)type));
@@ -182,60 +221,98 @@ static void test_threads(void) {
     for (int i = 0; i < 3; i++) fv_destroy(c[i]);
 }
 
-/* ---- PyTorch 2 in f64: x, w, b, gradient and targets are ((37 i + 11 s) mod 23 - 11)/4, i = 0.., for s = 1, 2, 3, 4, ..;
- * y first, then the gradients of x, w, b. Options as in apply(); running mean s = 5, variance 1 + (s = 6)^2 ---- */
-static const double layernorm0[] = {-0.415350916309, -3.20649936968, -0.210068069352, -2.40745641416,
-    1.52846872883, -0.415350916309, -3.20649936968, -0.210068069352, -2.40745641416, 1.52846872883};
-static const double layernorm1[] = {2.51491972285, -1.44036973424, 0.428210832022, 0.00541822334714,
-    -1.50817904398, 2.83846156624, -1.61614543183, 0.164816974038, 0.107041159636, -1.49417426809};
+/* ---- PyTorch 2 in f64: x, w, b, gradient and targets are ((37 i + 11 s) mod 23 - 11)/4, i = 0.., for s = 1,
+ * 2, 3, 4, ..; y first, then the gradients of x, w, b. Options as in apply(); running mean s = 5, variance 1
+ * + (s = 6)^2 ---- */
+static const double layernorm0[] = {-0.415350916309, -3.20649936968,  -0.210068069352, -2.40745641416,
+                                    1.52846872883,   -0.415350916309, -3.20649936968,  -0.210068069352,
+                                    -2.40745641416,  1.52846872883};
+static const double layernorm1[] = {2.51491972285,  -1.44036973424, 0.428210832022, 0.00541822334714,
+                                    -1.50817904398, 2.83846156624,  -1.61614543183, 0.164816974038,
+                                    0.107041159636, -1.49417426809};
 static const double layernorm2[] = {-0.315669931135, -1.05974905453, -2.59300300575, -2.14956191202,
-    -1.80382817792};
+                                    -1.80382817792};
 static const double layernorm3[] = {5.25, 0.75, -3.75, 3.25, -1.25};
-static const double rmsnorm0[] = {0, -0.675216103735, -1.31292020171, -1.05033616137, -0.750240115261,
-    0.404516756728, -0.588388009787, -1.54451852569, -0.772259262845, -0.809033513457};
-static const double rmsnorm1[] = {4.12632063394, 0.309136223286, 1.97060998287, 1.67955411394,
-    -0.0350526451547, 4.40512490662, 0.503572341594, 1.53458177561, 1.93561653215, -0.343056588881};
+static const double rmsnorm0[] = {0,
+                                  -0.675216103735,
+                                  -1.31292020171,
+                                  -1.05033616137,
+                                  -0.750240115261,
+                                  0.404516756728,
+                                  -0.588388009787,
+                                  -1.54451852569,
+                                  -0.772259262845,
+                                  -0.809033513457};
+static const double rmsnorm1[] = {4.12632063394,    0.309136223286, 1.97060998287,  1.67955411394,
+                                  -0.0350526451547, 4.40512490662,  0.503572341594, 1.53458177561,
+                                  1.93561653215,    -0.343056588881};
 static const double rmsnorm2[] = {0.404516756728, -0.925996061654, -3.04499875621, -1.67254740116,
-    -1.93439368635};
-static const double batchnorm0[] = {-2.91601064926, -2.98472920896, 2.69655223135, -2.94655223135,
-    2.73472920896, 2.41601064926, -2.01527079104, -0.696552231346, 0.446552231346, 1.76527079104};
-static const double batchnorm1[] = {-0.160361542812, -0.0291566441477, 0.102048254517, -0.102048254517,
-    0.0291566441477, 0.160361542812, 0.0291566441477, -0.102048254517, 0.102048254517, -0.0291566441477};
+                                  -1.93439368635};
+static const double batchnorm0[] = {-2.91601064926, -2.98472920896, 2.69655223135,  -2.94655223135,
+                                    2.73472920896,  2.41601064926,  -2.01527079104, -0.696552231346,
+                                    0.446552231346, 1.76527079104};
+static const double batchnorm1[] = {-0.160361542812, -0.0291566441477, 0.102048254517,  -0.102048254517,
+                                    0.0291566441477, 0.160361542812,   0.0291566441477, -0.102048254517,
+                                    0.102048254517,  -0.0291566441477};
 static const double batchnorm2[] = {0.242364604478, 0.242364604478, 0.242364604478, 0.242364604478,
-    0.242364604478};
+                                    0.242364604478};
 static const double batchnorm3[] = {5.25, 0.75, -3.75, 3.25, -1.25};
 static const double running0[] = {-0.34375, -2.59375, 0.90625, -1.34375, 2.15625};
 static const double running1[] = {4.5546875, 0.7578125, 4.5546875, 1.9296875, 1.5078125};
-static const double batcheval0[] = {0.308394339581, -2.25012490633, 0.644658147539, -0.703498457436,
-    2.07326748231, 0.587591509372, -2.12518735949, 0.466987221309, -0.430247686154, 1.98490122347};
-static const double batcheval1[] = {2.79197169791, 0.124937546836, 1.42136740984, 1.63950462769,
-    0.265098776533, 3.0711688677, 0.249875093672, 1.24369648361, 1.91275539897, 0.176732517689};
+static const double batcheval0[] = {0.308394339581,  -2.25012490633, 0.644658147539, -0.703498457436,
+                                    2.07326748231,   0.587591509372, -2.12518735949, 0.466987221309,
+                                    -0.430247686154, 1.98490122347};
+static const double batcheval1[] = {2.79197169791,  0.124937546836, 1.42136740984,  1.63950462769,
+                                    0.265098776533, 3.0711688677,   0.249875093672, 1.24369648361,
+                                    1.91275539897,  0.176732517689};
 static const double batcheval2[] = {1.34522272717, 0.499750187344, -0.939117752932, 1.28818220747,
-    -0.530197553066};
+                                    -0.530197553066};
 static const double batcheval3[] = {5.25, 0.75, -3.75, 3.25, -1.25};
-static const double softmax0[] = {0.0583222476897, 0.0061471196812, 0.203564646487, 0.0214555558879,
-    0.710510430254, 0.0583222476897, 0.0061471196812, 0.203564646487, 0.0214555558879, 0.710510430254};
-static const double softmax1[] = {0.1901588944, 0.0062115807306, -0.252321151324, 0.0484999919177,
-    0.00745068427564, 0.1901588944, 0.0062115807306, -0.252321151324, 0.0484999919177, 0.00745068427564};
-static const double gelu0[] = {0, -0.0275050634739, 1.11793778292, -0.158655253931, 2.48447583669,
-    0.149676581421, -0.0455002638964, 1.3997891981, -0.169970514283, 2.7418056511};
-static const double gelu1[] = {1.25, -0.0147974359938, -2.24532316614, -0.124973205882, -0.778208314431,
-    1.91227672593, -0.0426159005391, -1.9730710864, 0.00135498695634, -0.511013766822};
-static const double silu0[] = {0, -0.214536296023, 0.971624826468, -0.26894142137, 2.31035454995,
-    0.140544125221, -0.238405844044, 1.22636171429, -0.240615975618, 2.58476171202};
-static const double silu1[] = {1.25, -0.0246827275242, -1.98736168983, 0.108494232193, -0.824550833506,
+static const double softmax0[] = {0.0583222476897, 0.0061471196812, 0.203564646487,  0.0214555558879,
+                                  0.710510430254,  0.0583222476897, 0.0061471196812, 0.203564646487,
+                                  0.0214555558879, 0.710510430254};
+static const double softmax1[] = {0.1901588944,     0.0062115807306, -0.252321151324, 0.0484999919177,
+                                  0.00745068427564, 0.1901588944,    0.0062115807306, -0.252321151324,
+                                  0.0484999919177,  0.00745068427564};
+static const double gelu0[] = {0,
+                               -0.0275050634739,
+                               1.11793778292,
+                               -0.158655253931,
+                               2.48447583669,
+                               0.149676581421,
+                               -0.0455002638964,
+                               1.3997891981,
+                               -0.169970514283,
+                               2.7418056511};
+static const double gelu1[] = {
+    1.25,          -0.0147974359938, -2.24532316614, -0.124973205882,  -0.778208314431,
+    1.91227672593, -0.0426159005391, -1.9730710864,  0.00135498695634, -0.511013766822};
+static const double silu0[] = {0,
+                               -0.214536296023,
+                               0.971624826468,
+                               -0.26894142137,
+                               2.31035454995,
+                               0.140544125221,
+                               -0.238405844044,
+                               1.22636171429,
+                               -0.240615975618,
+                               2.58476171202};
+static const double silu1[] = {
+    1.25,          -0.0246827275242, -1.98736168983, 0.108494232193, -0.824550833506,
     1.71520255932, -0.0453921243924, -1.82226477002, 0.275450097131, -0.5476115113};
 static const double leaky0[] = {0, -0.5625, 1.25, -0.25, 2.5, 0.25, -0.5, 1.5, -0.1875, 2.75};
 static const double leaky1[] = {0.625, 0.0625, -2, 0.375, -0.75, 2.75, 0.125, -1.75, 0.4375, -0.5};
 static const double hard0[] = {4.25114665139};
-static const double hard1[] = {0.0166611238448, -0.0094264401594, 0.0892823232435, -0.439272222056,
-    0.342755215127, 0.0166611238448, -0.446926440159, 0.0892823232435, -0.00177222205603, 0.342755215127};
+static const double hard1[] = {0.0166611238448,   -0.0094264401594, 0.0892823232435, -0.439272222056,
+                               0.342755215127,    0.0166611238448,  -0.446926440159, 0.0892823232435,
+                               -0.00177222205603, 0.342755215127};
 static const double soft0[] = {45.5970539831};
 static const double soft1[] = {0.115033149262, -3.28171376454, 1.18221101656, -1.21489409509, 3.19936369382,
-    0.254941397183, -3.28137759393, 1.05662470816, -0.85825199438, 2.82806348297};
+                               0.254941397183, -3.28137759393, 1.05662470816, -0.85825199438, 2.82806348297};
 static const double bce0[] = {1.21134702133};
-static const double bce1[] = {-0.0333333333333, -0.0362983868434, 0.0693966527841, -0.0397725245297,
-    0.0632475153312, -0.0312823499114, -0.0380797077978, 0.0692574476194, -0.0387512032509, 0.0606580016493};
+static const double bce1[] = {-0.0333333333333, -0.0362983868434, 0.0693966527841,  -0.0397725245297,
+                              0.0632475153312,  -0.0312823499114, -0.0380797077978, 0.0692574476194,
+                              -0.0387512032509, 0.0606580016493};
 static const double huber0[] = {0.99140625};
 static const double huber1[] = {-0.075, -0.075, 0.075, -0.075, 0.075, -0.0625, -0.075, 0.075, -0.075, 0.075};
 
@@ -249,8 +326,9 @@ static void golden(int op, const double *y_, const double *gx, const double *gw,
     fv_ctx *c = context(FV_ISA_BEST, 1);
     fv_tensor *t[6] = {patterned(c, 1, 2), NULL, NULL, NULL, NULL, NULL};
     double g[10], one = 1;
-    if (op <= BATCHNORM_EVAL) t[1] = patterned(c, 2, 0), t[2] = patterned(c, 3, 0), t[4] = patterned(c, 5, 0),
-                              t[5] = patterned(c, 6, 0);
+    if (op <= BATCHNORM_EVAL)
+        t[1] = patterned(c, 2, 0), t[2] = patterned(c, 3, 0), t[4] = patterned(c, 5, 0),
+        t[5] = patterned(c, 6, 0);
     if (t[5])
         for (int i = 0; i < 5; i++) fv_set(t[5], i, 1 + pattern(6, i) * pattern(6, i));
     if (op == SOFT) t[3] = patterned(c, 7, 2);
@@ -266,16 +344,19 @@ static void golden(int op, const double *y_, const double *gx, const double *gw,
     fv_tensor *y = apply(c, op, t);
     CHECK(y != NULL, "%s: %s", op_name[op], fv_error_text(c));
     for (int64_t i = 0; i < fv_numel(y); i++)
-        CHECK(fabs(fv_get(y, i) - y_[i]) < 1e-7 * (1 + fabs(y_[i])), "%s y[%d] %.9g", op_name[op], (int)i, fv_get(y, i));
+        CHECK(fabs(fv_get(y, i) - y_[i]) < 1e-7 * (1 + fabs(y_[i])), "%s y[%d] %.9g", op_name[op], (int)i,
+              fv_get(y, i));
     if (op == BATCHNORM)
         for (int i = 0; i < 5; i++)
-            CHECK(fabs(fv_get(t[4], i) - running0[i]) + fabs(fv_get(t[5], i) - running1[i]) < 1e-9, "running %d", i);
+            CHECK(fabs(fv_get(t[4], i) - running0[i]) + fabs(fv_get(t[5], i) - running1[i]) < 1e-9,
+                  "running %d", i);
     if (y) fv_backward_from(c, y, is_loss(op) ? &one : g);
     const double *want[3] = {gx, gw, gb};
     for (int j = 0; j < 3; j++)
         for (int64_t i = 0; want[j] && i < fv_numel(t[j]); i++) {
             double v = t[j]->grad ? fv__get(t[j]->grad, FV_F64, i) : NAN;
-            CHECK(fabs(v - want[j][i]) < 1e-7 * (1 + fabs(v)), "%s gradient %d [%d] %.9g", op_name[op], j, (int)i, v);
+            CHECK(fabs(v - want[j][i]) < 1e-7 * (1 + fabs(v)), "%s gradient %d [%d] %.9g", op_name[op], j,
+                  (int)i, v);
         }
     fv_destroy(c);
 }
@@ -311,10 +392,12 @@ static void test_accumulation(void) {
         }
         fv_reset(c);
     }
-    for (int type = FV_F32; type <= FV_BF16; type++) { /* x -> gelu and silu -> swiglu: two gradients meet in x */
+    /* x -> gelu and silu -> swiglu: two gradients meet in x */
+    for (int type = FV_F32; type <= FV_BF16; type++) {
         fv_tensor *x = tensor(c, (fv_type)type, 4, 17, 0, 1);
         fv_backward_from(c, fv_swiglu(c, fv_gelu(c, x), fv_silu(c, x)), memset(g, 0, sizeof g));
-        for (int i = 0; i < 17 * 4; i++) CHECK(fv__get(x->grad, fv_grad_type(x), i) == 0, "no gradient in, none out");
+        for (int i = 0; i < 17 * 4; i++)
+            CHECK(fv__get(x->grad, fv_grad_type(x), i) == 0, "no gradient in, none out");
         fv_reset(c);
     }
     CHECK(fv_error(c) == FV_OK, "%s", fv_error_text(c));
@@ -413,16 +496,20 @@ static void test_nonfinite(void) {
 /* ---- misuse: a status and a sentence ---- */
 static void refused(fv_ctx *c, const fv_tensor *y, fv_status status, const char *part) {
     CHECK(!y && fv_error(c) == status, "%s gave status %d", part, (int)fv_error(c));
-    CHECK(strstr(fv_error_text(c), part) && strlen(fv_error_text(c)) > 25, "\"%s\" has no \"%s\"", fv_error_text(c), part);
+    CHECK(strstr(fv_error_text(c), part) && strlen(fv_error_text(c)) > 25, "\"%s\" has no \"%s\"",
+          fv_error_text(c), part);
     fv_clear_error(c);
 }
 static void test_misuse(void) {
     fv_ctx *c = context(FV_ISA_BEST, 1);
-    fv_tensor *x = tensor(c, FV_F32, 4, 17, 0, 1), *w = tensor(c, FV_F32, 0, 16, 1, 1), *v = tensor(c, FV_F32, 4, 16, 2, 1);
-    fv_tensor *d = tensor(c, FV_F64, 0, 17, 1, 1), *ok = tensor(c, FV_F32, 0, 17, 1, 1), *one = tensor(c, FV_F32, 1, 17, 0, 1);
+    fv_tensor *x = tensor(c, FV_F32, 4, 17, 0, 1), *w = tensor(c, FV_F32, 0, 16, 1, 1),
+              *v = tensor(c, FV_F32, 4, 16, 2, 1);
+    fv_tensor *d = tensor(c, FV_F64, 0, 17, 1, 1), *ok = tensor(c, FV_F32, 0, 17, 1, 1),
+              *one = tensor(c, FV_F32, 1, 17, 0, 1);
     int64_t four = 4;
     int32_t labels[] = {0, 17, 2, 3}, negative[] = {0, -100, 2, 3};
-    fv_tensor *bad = fv_input(c, FV_I32, 1, &four, labels, 0), *less = fv_input(c, FV_I32, 1, &four, negative, 0);
+    fv_tensor *bad = fv_input(c, FV_I32, 1, &four, labels, 0),
+              *less = fv_input(c, FV_I32, 1, &four, negative, 0);
     refused(c, fv_layernorm(c, x, w, NULL, 1e-5f), FV_ESHAPE, "[4,17] f32 and [16] f32");
     refused(c, fv_layernorm(c, x, NULL, w, 1e-5f), FV_ESHAPE, "layernorm");
     refused(c, fv_rmsnorm(c, x, w, 1e-5f), FV_ESHAPE, "rmsnorm");

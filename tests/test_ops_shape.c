@@ -1,5 +1,6 @@
-/* The elementwise and shape ops against element-by-element index arithmetic, their gradients against central differences
- * (in f64), and what the tape promises: scopes, recomputation, views, accumulation, the same bits for any thread count. */
+/* The elementwise and shape ops against element-by-element index arithmetic, their gradients against central
+ * differences (in f64), and what the tape promises: scopes, recomputation, views, accumulation, the same bits
+ * for any thread count. */
 #define FROZENVIS_IMPLEMENTATION
 #include "frozenvis.h"
 #include "test.h"
@@ -17,7 +18,8 @@ static int below(int n) { return (int)fv_rng_below(&test_rng, (uint32_t)n); }
 /* a step tensor of numbers that bf16 holds exactly: products of two are exact in f32 */
 static fv_tensor *numbers(fv_ctx *c, fv_type type, int rank, const int64_t *dim, int needs_grad) {
     fv_tensor *t = fv_new(c, type, rank, dim);
-    for (int64_t i = 0; t && i < fv_numel(t); i++) fv_set(t, i, type == FV_U8 ? below(256) : (below(255) - 127) * (type == FV_I32 ? 1 : 0.125));
+    for (int64_t i = 0; t && i < fv_numel(t); i++)
+        fv_set(t, i, type == FV_U8 ? below(256) : (below(255) - 127) * (type == FV_I32 ? 1 : 0.125));
     if (t && needs_grad) t->flags |= FV_NEEDS_GRAD;
     return t;
 }
@@ -63,7 +65,9 @@ static double stretched(const fv_tensor *t, int rank, const int64_t *at) {
 }
 
 static void broadcasting(void) {
-    static const fv_type types[4][3] = {{FV_F32, FV_F32, FV_F32}, {FV_BF16, FV_BF16, FV_BF16}, {FV_F32, FV_BF16, FV_F32},
+    static const fv_type types[4][3] = {{FV_F32, FV_F32, FV_F32},
+                                        {FV_BF16, FV_BF16, FV_BF16},
+                                        {FV_F32, FV_BF16, FV_F32},
                                         {FV_F64, FV_F32, FV_F64}};
     fv_ctx *c = context(2);
     for (int round = 0; round < 300; round++) {
@@ -83,7 +87,8 @@ static void broadcasting(void) {
             double p = stretched(a, y->rank, at), q = stretched(b, y->rank, at);
             double v = kind == 0 ? p + q : kind == 1 ? p - q : p * q;
             if (t[2] == FV_BF16) v = fv__bf16_to(fv__bf16_from((float)v));
-            CHECK(fv_get(y, e) == v, "round %d element %lld: %g, not %g", round, (long long)e, fv_get(y, e), v);
+            CHECK(fv_get(y, e) == v, "round %d element %lld: %g, not %g", round, (long long)e, fv_get(y, e),
+                  v);
         }
         fv_reset(c);
     }
@@ -108,7 +113,8 @@ static void permutation(void) {
         }
         fv_reset(c);
     }
-    /* the shapes that a vision transformer permutes, larger than one job: heads, patches, a plain transposition */
+    /* the shapes that a vision transformer permutes, larger than one job: heads, patches, a plain
+     * transposition */
     static const int64_t shape[3][6] = {{2, 197, 3, 64, 1, 1}, {2, 3, 7, 16, 7, 16}, {1, 1, 700, 333, 1, 1}};
     static const int orders[3][6] = {{0, 2, 1, 3, 4, 5}, {0, 2, 4, 1, 3, 5}, {0, 1, 3, 2, 4, 5}};
     for (int k = 0; k < 3; k++) {
@@ -131,7 +137,8 @@ static void concatenation(void) {
         int rank = some_shape(dim), axis = below(rank), n = 1 + below(4);
         fv_tensor *x[4];
         for (int s = 0; s < n; s++) {
-            for (int i = 0; i < rank; i++) own[i] = i == axis ? 1 + below(4) : i < axis && s < n - 1 && !below(2) ? 1 : dim[i];
+            for (int i = 0; i < rank; i++)
+                own[i] = i == axis ? 1 + below(4) : i < axis && s < n - 1 && !below(2) ? 1 : dim[i];
             x[s] = numbers(c, types[round % 3], rank, own, 0);
         }
         fv_tensor *y = fv_concat(c, x, n, below(2) ? axis : axis - rank);
@@ -140,7 +147,8 @@ static void concatenation(void) {
             for (int64_t e = 0; e < fv_numel(y); e++) {
                 unravel(e, rank, y->dim, at);
                 if (at[axis] < start || at[axis] >= start + x[s]->dim[axis]) continue;
-                for (int i = 0; i < rank; i++) from[i] = i == axis ? at[i] - start : x[s]->dim[i] == 1 ? 0 : at[i];
+                for (int i = 0; i < rank; i++)
+                    from[i] = i == axis ? at[i] - start : x[s]->dim[i] == 1 ? 0 : at[i];
                 CHECK(fv_get(y, e) == fv_get(x[s], ravel(x[s], from)), "round %d source %d", round, s);
             }
         fv_reset(c);
@@ -149,7 +157,8 @@ static void concatenation(void) {
     fv_tensor *x[2]; /* a class token in f32 before tokens in bf16: the result is f32 */
     x[0] = numbers(c, FV_F32, 3, one, 0), x[1] = numbers3(c, FV_BF16, 2, 3, 4);
     fv_tensor *y = fv_concat(c, x, 2, 1);
-    CHECK(y && y->type == FV_F32 && y->dim[1] == 4 && fv_get(y, 17) == fv_get(x[0], 1) && fv_get(y, 20) == fv_get(x[1], 12));
+    CHECK(y && y->type == FV_F32 && y->dim[1] == 4 && fv_get(y, 17) == fv_get(x[0], 1) &&
+          fv_get(y, 20) == fv_get(x[1], 12));
     fv_destroy(c);
 }
 
@@ -168,7 +177,8 @@ static void slices_and_gathers(void) {
             CHECK(fv_get(y, e) == fv_get(x, ravel(x, at)), "round %d", round);
         }
         int64_t rows = 1 + below(30), cols = some_size() * 40, where[2] = {some_size(), some_size()};
-        fv_tensor *table = numbers2(c, types[round % 4], rows, cols), *index = fv_new(c, round & 1 ? FV_I32 : FV_I64, 2, where);
+        fv_tensor *table = numbers2(c, types[round % 4], rows, cols),
+                  *index = fv_new(c, round & 1 ? FV_I32 : FV_I64, 2, where);
         for (int64_t i = 0; i < fv_numel(index); i++) fv_set(index, i, below((int)rows));
         table->flags = 0;
         y = fv_gather(c, table, index);
@@ -225,16 +235,26 @@ static fv_tensor *loss_of(fv_ctx *c, fv_tensor *y) {
 }
 
 static const int turn3[3] = {2, 0, 1}, heads[4] = {0, 2, 1, 3};
-static fv_tensor *f_add(fv_ctx *c, void *u, fv_tensor **t) { (void)u; return loss_of(c, fv_add(c, t[0], t[1])); }
-static fv_tensor *f_sub(fv_ctx *c, void *u, fv_tensor **t) { (void)u; return loss_of(c, fv_sub(c, t[0], t[1])); }
-static fv_tensor *f_mul(fv_ctx *c, void *u, fv_tensor **t) { (void)u; return loss_of(c, fv_mul(c, t[0], t[1])); }
+static fv_tensor *f_add(fv_ctx *c, void *u, fv_tensor **t) {
+    (void)u;
+    return loss_of(c, fv_add(c, t[0], t[1]));
+}
+static fv_tensor *f_sub(fv_ctx *c, void *u, fv_tensor **t) {
+    (void)u;
+    return loss_of(c, fv_sub(c, t[0], t[1]));
+}
+static fv_tensor *f_mul(fv_ctx *c, void *u, fv_tensor **t) {
+    (void)u;
+    return loss_of(c, fv_mul(c, t[0], t[1]));
+}
 static fv_tensor *f_twice(fv_ctx *c, void *u, fv_tensor **t) { /* an operand used four times over */
     (void)u;
     return loss_of(c, fv_sub(c, fv_add(c, t[0], t[0]), fv_mul(c, t[0], t[0])));
 }
 static fv_tensor *f_permute(fv_ctx *c, void *u, fv_tensor **t) {
     (void)u; /* t[0] gets a gradient from two sides: one of the permutations has to add */
-    return fv_add(c, loss_of(c, fv_permute(c, t[0], turn3)), loss_of(c, fv_scale(c, fv_permute(c, t[0], turn3), 2.5f)));
+    return fv_add(c, loss_of(c, fv_permute(c, t[0], turn3)),
+                  loss_of(c, fv_scale(c, fv_permute(c, t[0], turn3), 2.5f)));
 }
 static fv_tensor *f_heads(fv_ctx *c, void *u, fv_tensor **t) {
     int64_t dim[4];
@@ -251,12 +271,15 @@ static fv_tensor *f_slice(fv_ctx *c, void *u, fv_tensor **t) { /* two overlappin
     (void)u;
     return fv_add(c, loss_of(c, fv_slice(c, t[0], 1, 1, 2)), loss_of(c, fv_slice(c, t[0], 1, 0, 2)));
 }
-static fv_tensor *f_gather(fv_ctx *c, void *u, fv_tensor **t) { return loss_of(c, fv_gather(c, t[0], (fv_tensor *)u)); }
+static fv_tensor *f_gather(fv_ctx *c, void *u, fv_tensor **t) {
+    return loss_of(c, fv_gather(c, t[0], (fv_tensor *)u));
+}
 static fv_tensor *f_reduce(fv_ctx *c, void *u, fv_tensor **t) {
     fv_tensor *l = NULL;
     (void)u;
     for (int d = 0; d < 3; d++) {
-        fv_tensor *y = loss_of(c, fv_add(c, fv_sum(c, t[0], d), fv_add(c, fv_mean(c, t[0], d), fv_max(c, t[0], d))));
+        fv_tensor *y =
+            loss_of(c, fv_add(c, fv_sum(c, t[0], d), fv_add(c, fv_mean(c, t[0], d), fv_max(c, t[0], d))));
         l = l ? fv_add(c, l, y) : y;
     }
     return l;
@@ -267,16 +290,29 @@ static fv_tensor *f_dropout(fv_ctx *c, void *u, fv_tensor **t) {
 }
 
 static void gradients(void) {
-    static const struct { const char *name; fv_loss_fn f; int64_t a[3], b[3]; } cases[] = {
-        {"add", f_add, {2, 3, 5}, {2, 3, 5}},          {"add last", f_add, {2, 3, 5}, {1, 1, 5}},
-        {"add middle", f_add, {2, 3, 5}, {2, 1, 5}},   {"add both", f_add, {2, 1, 5}, {1, 3, 1}},
-        {"sub", f_sub, {2, 3, 5}, {1, 3, 5}},          {"sub other", f_sub, {1, 3, 1}, {2, 3, 5}},
-        {"mul", f_mul, {2, 3, 5}, {2, 3, 5}},          {"mul first", f_mul, {2, 1, 1}, {2, 3, 5}},
-        {"mul both", f_mul, {2, 3, 1}, {2, 1, 5}},     {"mul one", f_mul, {2, 3, 5}, {1, 1, 1}},
-        {"twice", f_twice, {2, 3, 5}, {1, 1, 1}},      {"permute", f_permute, {3, 5, 4}, {1, 1, 1}},
-        {"heads", f_heads, {2, 3, 6}, {1, 1, 1}},      {"concat", f_concat, {3, 2, 4}, {1, 1, 4}},
-        {"concat whole", f_concat, {3, 2, 4}, {3, 2, 4}}, {"slice", f_slice, {3, 4, 2}, {1, 1, 1}},
-        {"reduce", f_reduce, {3, 4, 5}, {1, 1, 1}},    {"dropout", f_dropout, {5, 3, 4}, {1, 1, 1}},
+    static const struct {
+        const char *name;
+        fv_loss_fn f;
+        int64_t a[3], b[3];
+    } cases[] = {
+        {"add", f_add, {2, 3, 5}, {2, 3, 5}},
+        {"add last", f_add, {2, 3, 5}, {1, 1, 5}},
+        {"add middle", f_add, {2, 3, 5}, {2, 1, 5}},
+        {"add both", f_add, {2, 1, 5}, {1, 3, 1}},
+        {"sub", f_sub, {2, 3, 5}, {1, 3, 5}},
+        {"sub other", f_sub, {1, 3, 1}, {2, 3, 5}},
+        {"mul", f_mul, {2, 3, 5}, {2, 3, 5}},
+        {"mul first", f_mul, {2, 1, 1}, {2, 3, 5}},
+        {"mul both", f_mul, {2, 3, 1}, {2, 1, 5}},
+        {"mul one", f_mul, {2, 3, 5}, {1, 1, 1}},
+        {"twice", f_twice, {2, 3, 5}, {1, 1, 1}},
+        {"permute", f_permute, {3, 5, 4}, {1, 1, 1}},
+        {"heads", f_heads, {2, 3, 6}, {1, 1, 1}},
+        {"concat", f_concat, {3, 2, 4}, {1, 1, 4}},
+        {"concat whole", f_concat, {3, 2, 4}, {3, 2, 4}},
+        {"slice", f_slice, {3, 4, 2}, {1, 1, 1}},
+        {"reduce", f_reduce, {3, 4, 5}, {1, 1, 1}},
+        {"dropout", f_dropout, {5, 3, 4}, {1, 1, 1}},
     };
     fv_ctx *c = context(2);
     fv_training(c, 1);
@@ -330,9 +366,12 @@ static void bf16_gradients(void) {
 }
 
 /* ---- threads: an embedding and tokens through everything here, large enough for many jobs ---- */
-typedef struct bits { float y[4 * 96], cls[96], pos[101 * 96], table[50 * 96], gain[96]; } bits;
+typedef struct bits {
+    float y[4 * 96], cls[96], pos[101 * 96], table[50 * 96], gain[96];
+} bits;
 
-static fv_tensor *network(fv_ctx *c, fv_tensor **p, const fv_tensor *index) { /* cls, pos, table, gain, [4,100] indices */
+/* cls, pos, table, gain, [4,100] indices */
+static fv_tensor *network(fv_ctx *c, fv_tensor **p, const fv_tensor *index) {
     fv_tensor *x[2];
     int order[3] = {0, 2, 1};
     x[0] = p[0], x[1] = fv_gather(c, p[2], index);
@@ -345,18 +384,21 @@ static fv_tensor *network(fv_ctx *c, fv_tensor **p, const fv_tensor *index) { /*
     f = fv_sub(c, fv_mul(c, h, h), fv_scale(c, h, 0.5f));
     h = fv_scope_end(c, s, fv_add(c, h, fv_dropout(c, f, 0.2f)));
     int64_t dim[2] = {4, 96};
-    return fv_add(c, fv_reshape(c, fv_slice(c, h, 1, 0, 1), 2, dim), fv_add(c, fv_mean(c, h, 1), fv_max(c, h, 1)));
+    return fv_add(c, fv_reshape(c, fv_slice(c, h, 1, 0, 1), 2, dim),
+                  fv_add(c, fv_mean(c, h, 1), fv_max(c, h, 1)));
 }
 
 static void run_network(int threads, fv_type type, int recompute, uint64_t step, bits *out) {
     fv_ctx *c = context(threads);
-    static const int64_t dims[4][3] = {{1, 1, 96}, {1, 101, 96}, {50, 96, 1}, {96, 1, 1}}, where[2] = {4, 100};
+    static const int64_t dims[4][3] = {{1, 1, 96}, {1, 101, 96}, {50, 96, 1}, {96, 1, 1}},
+                         where[2] = {4, 100};
     static const int rank[4] = {3, 3, 2, 1};
     fv_tensor *p[4], *index = fv_constant(c, NULL, FV_I64, 2, where), *q[4];
     void *grads[4];
     memset(out, 0, sizeof *out);
     grads[0] = out->cls, grads[1] = out->pos, grads[2] = out->table, grads[3] = out->gain;
-    for (int i = 0; i < 4; i++) p[i] = fv_param(c, NULL, FV_F32, rank[i], dims[i]), fv_init_normal(c, p[i], 1, (uint64_t)i);
+    for (int i = 0; i < 4; i++)
+        p[i] = fv_param(c, NULL, FV_F32, rank[i], dims[i]), fv_init_normal(c, p[i], 1, (uint64_t)i);
     for (int i = 0; i < 400; i++) fv_set(index, i, i * 7 % 50);
     fv_training(c, 1), fv_seed(c, 5, step), fv_recompute(c, recompute);
     for (int i = 0; i < 4; i++) q[i] = fv_cast(c, p[i], type);
@@ -484,13 +526,15 @@ static void scopes_free_memory(void) {
         CHECK(grad == 1 ? kept >= 10 * 400000 : kept < 2 * 400000, "%d: %zu", grad, kept);
         if (grad) {
             fv_backward(c, fv_sum(c, y, 0));
-            CHECK(x->grad && ((float *)x->grad)[7] == 1024.0f * (float)grad, "%g", x->grad ? (double)((float *)x->grad)[7] : 0);
+            CHECK(x->grad && ((float *)x->grad)[7] == 1024.0f * (float)grad, "%g",
+                  x->grad ? (double)((float *)x->grad)[7] : 0);
         }
     }
     fv_destroy(c);
 }
 
-/* Four scopes of ten multiplications each: recomputed, a backward pass holds one scope's tensors at a time, not all. */
+/* Four scopes of ten multiplications each: recomputed, a backward pass holds one scope's tensors at a time,
+ * not all. */
 static void recomputation_bounds_memory(void) {
     size_t peak[2];
     for (int k = 0; k < 2; k++) {
@@ -545,10 +589,12 @@ static void accumulation(void) {
 
 static void memory_stays(void) {
     fv_ctx *c = context(2);
-    static const int64_t dims[4][3] = {{1, 1, 96}, {1, 101, 96}, {50, 96, 1}, {96, 1, 1}}, where[2] = {4, 100};
+    static const int64_t dims[4][3] = {{1, 1, 96}, {1, 101, 96}, {50, 96, 1}, {96, 1, 1}},
+                         where[2] = {4, 100};
     static const int rank[4] = {3, 3, 2, 1};
     fv_tensor *p[4], *index = fv_constant(c, NULL, FV_I32, 2, where);
-    for (int i = 0; i < 4; i++) p[i] = fv_param(c, NULL, FV_F32, rank[i], dims[i]), fv_init_normal(c, p[i], 1, (uint64_t)i);
+    for (int i = 0; i < 4; i++)
+        p[i] = fv_param(c, NULL, FV_F32, rank[i], dims[i]), fv_init_normal(c, p[i], 1, (uint64_t)i);
     fv_memory_info first = {0, 0, 0, 0, 0}, m;
     fv_training(c, 1), fv_recompute(c, 1);
     for (int step = 0; step < 200; step++) {
@@ -557,7 +603,8 @@ static void memory_stays(void) {
         fv_reset(c);
         m = fv_memory(c);
         if (step == 1) first = m;
-        CHECK(m.step_now == 0 && (step < 2 || (m.now == first.now && m.step_peak == first.step_peak)), "step %d", step);
+        CHECK(m.step_now == 0 && (step < 2 || (m.now == first.now && m.step_peak == first.step_peak)),
+              "step %d", step);
     }
     CHECK(!fv_error(c), "%s", fv_error_text(c));
     fv_destroy(c);
@@ -568,7 +615,8 @@ static void shape_errors(void) {
     fv_tensor *a = numbers3(c, FV_F32, 2, 3, 4), *b = numbers3(c, FV_F32, 2, 3, 5), *x[2], *y = a;
     int64_t five[1] = {5}, bad[2] = {-1, -1}, ok[1] = {24}, huge[3] = {(int64_t)1 << 40, (int64_t)1 << 40, 1};
     int twice[3] = {0, 0, 1}, far[3] = {0, 1, 3};
-    fv_tensor *index = fv_new(c, FV_I32, 1, five), *table = numbers2(c, FV_F32, 4, 2), *ints = numbers(c, FV_I32, 1, five, 0);
+    fv_tensor *index = fv_new(c, FV_I32, 1, five), *table = numbers2(c, FV_F32, 4, 2),
+              *ints = numbers(c, FV_I32, 1, five, 0);
     for (int i = 0; i < 5; i++) fv_set(index, i, i);
     x[0] = a, x[1] = b;
     for (int k = 0; k < 20 && y; k++) {
@@ -595,7 +643,8 @@ static void shape_errors(void) {
         case 18: y = fv_add(c, a, NULL); break;
         default: y = fv_cast(c, a, FV_I32); break;
         }
-        CHECK(!y && fv_error(c) == FV_ESHAPE && strlen(fv_error_text(c)) > 15, "case %d: %s", k, fv_error_text(c));
+        CHECK(!y && fv_error(c) == FV_ESHAPE && strlen(fv_error_text(c)) > 15, "case %d: %s", k,
+              fv_error_text(c));
         CHECK(!fv_add(c, a, a), "the first failure sticks");
         fv_clear_error(c);
         y = a;

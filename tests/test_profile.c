@@ -23,7 +23,8 @@ static sums total(fv_ctx *c, const char *op) { /* op NULL: of all */
     return s;
 }
 
-static fv_tensor *tensor(fv_ctx *c, int wants, int64_t a, int64_t b, int64_t d) { /* [a,b,d], or [b,d] for a 0 */
+/* [a,b,d], or [b,d] for a 0 */
+static fv_tensor *tensor(fv_ctx *c, int wants, int64_t a, int64_t b, int64_t d) {
     int64_t dim[3] = {a, b, d};
     float *zero = (float *)calloc((size_t)((a ? a : 1) * b * d), sizeof *zero);
     fv_tensor *t = fv_input(c, FV_F32, a ? 3 : 2, a ? dim : dim + 1, zero, wants);
@@ -74,7 +75,8 @@ static void matmul(void) {
     fv_profile_reset(c, 1);
     expect(c, fv_matmul(c, tensor(c, 1, 2, 3, 7), tensor(c, 1, 2, 7, 5), 0), "matmul", one, 2 * one);
     expect(c, fv_matmul(c, tensor(c, 1, 2, 3, 7), tensor(c, 0, 2, 5, 7), 1), "matmul, transposed", one, one);
-    expect(c, fv_matmul(c, tensor(c, 0, 2, 3, 7), tensor(c, 1, 0, 7, 5), 0), "matmul, one b for all", one, one);
+    expect(c, fv_matmul(c, tensor(c, 0, 2, 3, 7), tensor(c, 1, 0, 7, 5), 0), "matmul, one b for all", one,
+           one);
     fv_destroy(c);
 }
 

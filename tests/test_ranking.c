@@ -1,5 +1,6 @@
 /* Ranks, areas under curves and nearest embeddings against the plain way: ties, one candidate, none.
- * link: tools/settings.c tools/profile.c tools/cli.c tools/draw.c tools/tasks/qa.c tools/data/captions.c tools/data/emoji.c tools/data/folder.c tools/data/picture.c tools/data/npy.c
+ * link: tools/settings.c tools/profile.c tools/cli.c tools/draw.c tools/tasks/qa.c tools/data/captions.c
+ * tools/data/emoji.c tools/data/folder.c tools/data/picture.c tools/data/npy.c
  */
 #include "../tools/run.c"
 #include "../tools/tasks/retrieval.c"
@@ -29,11 +30,15 @@ static void areas(void) {
             double won = 0, pairs = 0;
             for (int i = 0; i < n; i++)
                 for (int j = 0; j < n; j++)
-                    if (label[i] == k && label[j] != k) pairs++, won += score[i * K + k] > score[j * K + k] ? 1 : score[i * K + k] < score[j * K + k] ? 0 : 0.5;
+                    if (label[i] == k && label[j] != k)
+                        pairs++, won += score[i * K + k] > score[j * K + k]   ? 1
+                                        : score[i * K + k] < score[j * K + k] ? 0
+                                                                              : 0.5;
             if (pairs > 0) sum += won / pairs, counted++;
         }
         double got = mean_area(&r, score, label, n, K);
-        CHECK(counted ? fabs(got - sum / counted) < 1e-12 : isnan(got), "%d items: %g instead of %g", n, got, counted ? sum / counted : 0);
+        CHECK(counted ? fabs(got - sum / counted) < 1e-12 : isnan(got), "%d items: %g instead of %g", n, got,
+              counted ? sum / counted : 0);
     }
     fv_destroy(c);
 }
@@ -52,9 +57,11 @@ static void ranks(void) {
                 const float *v = (const float *)y->data + row * dim[1];
                 int worse = 0;
                 for (int k = 0; k < dim[1]; k++) worse += v[k] < v[label];
-                CHECK(run_rank(y, row, label) == (int)dim[1] - 1 - worse, "rank %d of %d", run_rank(y, row, label), (int)dim[1]);
+                CHECK(run_rank(y, row, label) == (int)dim[1] - 1 - worse, "rank %d of %d",
+                      run_rank(y, row, label), (int)dim[1]);
             }
-        CHECK(run_rank(y, 0, -1) == dim[1] && run_rank(y, 0, (int)dim[1]) == dim[1], "a class that is none is never found");
+        CHECK(run_rank(y, 0, -1) == dim[1] && run_rank(y, 0, (int)dim[1]) == dim[1],
+              "a class that is none is never found");
         for (int k = 0; k < dim[1]; k++) ((float *)y->data)[k] = NAN;
         CHECK(run_rank(y, 0, 0) == dim[1] - 1, "a network that says NaN is not right");
     }
@@ -80,13 +87,15 @@ static void embeddings(void) {
         CHECK(count == (n < TOP ? n : TOP), "%d of %d", count, n);
         for (int m = 0; m < count; m++) {
             int before = 0;
-            for (int i = 0; i < n; i++) before += s[i] > s[top[m].which] || (s[i] >= s[top[m].which] && i < top[m].which);
+            for (int i = 0; i < n; i++)
+                before += s[i] > s[top[m].which] || (s[i] >= s[top[m].which] && i < top[m].which);
             CHECK(before == m, "place %d holds what is the %dth", m, before);
         }
     }
 }
 
-/* a picture's captions and those of others, some with the same text; by the plain count of what stands before the first right one */
+/* a picture's captions and those of others, some with the same text; by the plain count of what stands before
+ * the first right one */
 static void recalls(void) {
     fv_ctx *c = fv_create(NULL);
     fv_rng g = {4, 4, 0};
@@ -103,9 +112,11 @@ static void recalls(void) {
         memset(&r, 0, sizeof r), memset(&d, 0, sizeof d), r.c = c, r.data = &d;
         for (int i = 0; i < n; i++) {
             picture[i].first = captions, picture[i].captions = 1 + (int)fv_rng_below(&g, 3);
-            for (int k = 0; k < picture[i].captions; k++) said[captions].picture = i, said[captions++].text = text[fv_rng_below(&g, 6)];
+            for (int k = 0; k < picture[i].captions; k++)
+                said[captions].picture = i, said[captions++].text = text[fv_rng_below(&g, 6)];
         }
-        d.set.split[1].picture = picture, d.set.split[1].pictures = n, d.set.split[1].caption = said, d.set.split[1].captions = captions;
+        d.set.split[1].picture = picture, d.set.split[1].pictures = n, d.set.split[1].caption = said,
+        d.set.split[1].captions = captions;
         ranking k = {n, captions, E, table, table + n * E};
         for (int i = 0; i < (n + captions) * E; i++) table[i] = coarse(&g) - 0.5f;
         CHECK(count_hits(&r, &k, 1, 0, 0, 0, hits), "%s", fv_error_text(c));
@@ -116,16 +127,21 @@ static void recalls(void) {
                 for (int j = 0; j < others; j++) {
                     int right = 0, before = 0, of = way ? i : j;
                     float own = q[0] * rows[j * E] + q[1] * rows[j * E + 1] + q[2] * rows[j * E + 2];
-                    for (int m = 0; m < picture[of].captions; m++) right |= !strcmp(said[picture[of].first + m].text, said[way ? j : i].text);
+                    for (int m = 0; m < picture[of].captions; m++)
+                        right |= !strcmp(said[picture[of].first + m].text, said[way ? j : i].text);
                     for (int m = 0; m < others; m++) {
                         float s = q[0] * rows[m * E] + q[1] * rows[m * E + 1] + q[2] * rows[m * E + 2];
                         before += s > own || (s >= own && m < j);
                     }
                     if (right && before < place) place = before;
                 }
-                want[way][0] += place < 1, want[way][1] += place < 5 && place < others, want[way][2] += place < 10 && place < others;
+                want[way][0] += place < 1, want[way][1] += place < 5 && place < others,
+                    want[way][2] += place < 10 && place < others;
             }
-        for (int i = 0; i < 6; i++) CHECK(fabs(hits[i / 3][i % 3] - want[i / 3][i % 3]) < 1e-9, "%d pictures: %s %d: %g instead of %g", n, i / 3 ? "TR" : "IR", i % 3, hits[i / 3][i % 3], want[i / 3][i % 3]);
+        for (int i = 0; i < 6; i++)
+            CHECK(fabs(hits[i / 3][i % 3] - want[i / 3][i % 3]) < 1e-9,
+                  "%d pictures: %s %d: %g instead of %g", n, i / 3 ? "TR" : "IR", i % 3, hits[i / 3][i % 3],
+                  want[i / 3][i % 3]);
     }
     fv_destroy(c);
 }

@@ -1,5 +1,5 @@
-/* optim and train: AdamW and SGD against torch 2.15's (decay on the matrix alone, norm clipped to 1.5, five steps of the gradients
- * below), the schedule, EMA, and a checkpoint that goes on with the same bits. */
+/* optim and train: AdamW and SGD against torch 2.15's (decay on the matrix alone, norm clipped to 1.5, five
+ * steps of the gradients below), the schedule, EMA, and a checkpoint that goes on with the same bits. */
 #define FROZENVIS_IMPLEMENTATION
 #include "frozenvis.h"
 #include "test.h"
@@ -7,8 +7,10 @@
 #include <stdlib.h>
 
 static const float start_w[6] = {0.5f, -1, 2, 0.25f, 0, -0.75f}, start_b[3] = {0.1f, -0.2f, 0.3f};
-static const double after_adamw[9] = {0.471392542, -1.02450955, 1.98070717, 0.263787389, 0.0314690508, -0.733537614, 0.0711800158, -0.159194306, 0.311549067};
-static const double after_sgd[9] = {0.4529908, -1.01892626, 1.97960424, 0.285061806, 0.0355998129, -0.740035832, 0.0723639801, -0.172079682, 0.304398119};
+static const double after_adamw[9] = {0.471392542,  -1.02450955,  1.98070717,   0.263787389, 0.0314690508,
+                                      -0.733537614, 0.0711800158, -0.159194306, 0.311549067};
+static const double after_sgd[9] = {0.4529908,    -1.01892626,  1.97960424,   0.285061806, 0.0355998129,
+                                    -0.740035832, 0.0723639801, -0.172079682, 0.304398119};
 
 static void against_torch(const fv_optim_desc *desc, const double *want) {
     fv_ctx *c = fv_create(NULL);
@@ -20,7 +22,8 @@ static void against_torch(const fv_optim_desc *desc, const double *want) {
     memcpy(w->data, start_w, sizeof start_w), memcpy(b->data, start_b, sizeof start_b);
     fv_params_add(c, &p, w), fv_params_add(c, &p, b);
     fv_optim *o = fv_optim_create(c, &p, desc);
-    w->grad = fv_alloc(c, sizeof start_w), b->grad = fv_alloc(c, sizeof start_b); /* a backward pass would have made them */
+    /* a backward pass would have made them */
+    w->grad = fv_alloc(c, sizeof start_w), b->grad = fv_alloc(c, sizeof start_b);
     for (int s = 0; s < 5; s++) {
         for (int i = 0; i < 6; i++) ((float *)w->grad)[i] = (float)(sin(i + s) * (s + 1));
         for (int i = 0; i < 3; i++) ((float *)b->grad)[i] = (float)cos(2 * i + s);
@@ -92,9 +95,14 @@ static void norm_and_threads(void) {
 }
 
 /* ---- a small network trained for some steps, saved in the middle ---- */
-static const char config[] = "{\"arch\":\"vit\",\"img_size\":8,\"patch_size\":4,\"in_chans\":1,\"embed_dim\":16,\"depth\":2,\"num_heads\":2,"
+static const char config[] = "{\"arch\":\"vit\",\"img_size\":8,\"patch_size\":4,\"in_chans\":1,\"embed_dim\":"
+                             "16,\"depth\":2,\"num_heads\":2,"
                              "\"num_classes\":3,\"drop_path_rate\":0.3,\"drop_rate\":0.2}";
-typedef struct trainer { fv_ctx *c; fv_model *m; fv_optim *o; } trainer;
+typedef struct trainer {
+    fv_ctx *c;
+    fv_model *m;
+    fv_optim *o;
+} trainer;
 
 static trainer new_trainer(int threads) {
     trainer t;
@@ -119,7 +127,8 @@ static void train_steps(trainer *t, int from, int to) {
         fv_reset(t->c);
         fv_seed(t->c, 5, (uint64_t)s);
         fv_tensor *x = fv_new(t->c, FV_F32, 4, dim), *y = fv_new(t->c, FV_I32, 1, dim);
-        for (int i = 0; x && i < 6 * 64; i++) ((float *)x->data)[i] = fv_random_normal(9, (uint64_t)s, (uint64_t)i);
+        for (int i = 0; x && i < 6 * 64; i++)
+            ((float *)x->data)[i] = fv_random_normal(9, (uint64_t)s, (uint64_t)i);
         for (int i = 0; y && i < 6; i++) ((int32_t *)y->data)[i] = (i + s) % 3;
         fv_backward(t->c, fv_cross_entropy(t->c, fv_model_forward(t->c, t->m, x), y, 0.1f));
         fv_optim_step(t->c, t->o, 1e-2f);
@@ -129,7 +138,9 @@ static void train_steps(trainer *t, int from, int to) {
 static int same_bits(const trainer *a, const trainer *b) {
     for (int i = 0; i < a->m->params.count; i++) {
         size_t n = (size_t)fv_numel(a->m->params.at[i]) * sizeof(float);
-        if (memcmp(a->m->params.at[i]->data, b->m->params.at[i]->data, n) || memcmp(a->o->m[i], b->o->m[i], n) || memcmp(a->o->v[i], b->o->v[i], n)) return 0;
+        if (memcmp(a->m->params.at[i]->data, b->m->params.at[i]->data, n) ||
+            memcmp(a->o->m[i], b->o->m[i], n) || memcmp(a->o->v[i], b->o->v[i], n))
+            return 0;
     }
     return a->o->step == b->o->step;
 }
@@ -150,15 +161,20 @@ static void resume(void) {
     trainer a = new_trainer(1), b = new_trainer(2), d = new_trainer(3);
     if (!a.o || !b.o || !d.o) return;
     mkdir(folder(), 0777);
-    CHECK(fv_checkpoint_load(b.c, folder(), &b.m->params, &b.m->buffers, b.o) == 0, "nothing there is step 0");
+    CHECK(fv_checkpoint_load(b.c, folder(), &b.m->params, &b.m->buffers, b.o) == 0,
+          "nothing there is step 0");
     train_steps(&a, 0, 10);
     train_steps(&b, 0, 3);
     CHECK(fv_checkpoint_save(b.c, folder(), &b.m->params, &b.m->buffers, b.o, 3), "%s", fv_error_text(b.c));
     train_steps(&b, 3, 6);
     CHECK(!same_bits(&a, &b), "wrong");
     CHECK(fv_checkpoint_save(b.c, folder(), &b.m->params, &b.m->buffers, b.o, 6), "%s", fv_error_text(b.c));
-    CHECK(exists("checkpoints/step-6/model.safetensors") && exists("checkpoints/step-6/optimizer.safetensors"), "not saved");
-    CHECK(exists("checkpoints/step-6/trainer_state.json") && exists("latest") && !exists("checkpoints/step-3"), "wrong files");
+    CHECK(exists("checkpoints/step-6/model.safetensors") &&
+              exists("checkpoints/step-6/optimizer.safetensors"),
+          "not saved");
+    CHECK(exists("checkpoints/step-6/trainer_state.json") && exists("latest") &&
+              !exists("checkpoints/step-3"),
+          "wrong files");
     CHECK(fv_checkpoint_load(d.c, folder(), &d.m->params, &d.m->buffers, d.o) == 6, "%s", fv_error_text(d.c));
     train_steps(&d, 6, 10);
     CHECK(same_bits(&a, &d), "a resumed run differs from an uninterrupted one");
@@ -176,10 +192,13 @@ static void half_a_checkpoint(void) {
     CHECK(fv_write_file(a.c, path, "torn", 4), "not written");
     CHECK(fv_checkpoint_load(a.c, folder(), &a.m->params, &a.m->buffers, a.o) == 6, "%s", fv_error_text(a.c));
     CHECK(fv_checkpoint_save(a.c, folder(), &a.m->params, &a.m->buffers, a.o, 9), "%s", fv_error_text(a.c));
-    CHECK(fv_checkpoint_load(a.c, folder(), &a.m->params, &a.m->buffers, a.o) == 9 && a.o->step == 6, "%s", fv_error_text(a.c));
+    CHECK(fv_checkpoint_load(a.c, folder(), &a.m->params, &a.m->buffers, a.o) == 9 && a.o->step == 6, "%s",
+          fv_error_text(a.c));
     snprintf(path, sizeof path, "%s/latest", folder());
     CHECK(fv_write_file(a.c, path, "nonsense\n", 9), "not written");
-    CHECK(fv_checkpoint_load(a.c, folder(), &a.m->params, &a.m->buffers, a.o) == -1 && fv_error(a.c) == FV_EFORMAT, "wrong");
+    CHECK(fv_checkpoint_load(a.c, folder(), &a.m->params, &a.m->buffers, a.o) == -1 &&
+              fv_error(a.c) == FV_EFORMAT,
+          "wrong");
     end_trainer(&a);
 }
 

@@ -8,7 +8,8 @@ typedef struct attention_work {
     bench *b;
     int tokens, heads, kv_heads, head_dim, batch, infer, masked;
     fv_attention_desc desc;
-    void *q, *kv, *grad; /* of --precision: [batch,tokens,heads*head_dim], one for k and v, the result's gradient */
+    /* of --precision: [batch,tokens,heads*head_dim], one for k and v, the result's gradient */
+    void *q, *kv, *grad;
     uint8_t *valid; /* [batch,tokens] */
     double backward[BENCH_RUNS];
     int count; /* of backward */
@@ -28,7 +29,8 @@ static int prepare(attention_work *w) {
     fv_ctx *c = w->b->c;
     int64_t rows = (int64_t)w->batch * w->tokens, q = rows * w->heads * w->head_dim,
             kv = rows * w->kv_heads * w->head_dim;
-    w->q = noise(c, w->b->type, q, 1), w->kv = noise(c, w->b->type, kv, 2), w->grad = noise(c, w->b->type, q, 3);
+    w->q = noise(c, w->b->type, q, 1), w->kv = noise(c, w->b->type, kv, 2),
+    w->grad = noise(c, w->b->type, q, 3);
     w->valid = (uint8_t *)fv_alloc(c, (size_t)rows);
     for (int64_t i = 0; w->valid && i < rows; i++) w->valid[i] = i % w->tokens < (w->tokens + 1) / 2;
     w->desc.num_heads = w->heads, w->desc.num_kv_heads = w->kv_heads;
@@ -140,8 +142,8 @@ int bench_attention(int argc, char **argv) {
     bench_peak(&b);
     if (prepare(&w)) bench_repeat(&b, once, &w);
     bench_peak(&b);
-    if (w.count > 1)
-        bench_sort(w.backward + 1, w.count - 1, &w.back_best, &w.back_median); /* the first one was not timed */
+    if (w.count > 1) /* the first one was not timed */
+        bench_sort(w.backward + 1, w.count - 1, &w.back_best, &w.back_median);
     if (!fv_error(b.c)) print(&w);
     fv_free(b.c, w.q), fv_free(b.c, w.kv), fv_free(b.c, w.grad), fv_free(b.c, w.valid);
     return cli_end(b.c);

@@ -32,14 +32,16 @@ static int write_idx(data_work *w, const char *split, int n) {
     char path[4200];
     int S = w->shape.img_size;
     for (int labels = 0; labels < 2; labels++) {
-        snprintf(path, sizeof path, "%s/%s-%s-ubyte", w->folder, split, labels ? "labels-idx1" : "images-idx3");
+        snprintf(path, sizeof path, "%s/%s-%s-ubyte", w->folder, split,
+                 labels ? "labels-idx1" : "images-idx3");
         FILE *f = fopen(path, "wb");
         if (!f) return fv_fail(w->b->c, FV_EIO, "%s: cannot be written", path);
         put32(f, labels ? 0x801 : 0x803), put32(f, n);
         if (!labels) put32(f, S), put32(f, S);
         for (int i = 0; i < n; i++)
             for (int k = 0; k < (labels ? 1 : S * S); k++)
-                fputc(labels ? i % w->shape.classes : (int)(fv_random_u32(2, (uint64_t)i, (uint64_t)k) & 255), f);
+                fputc(labels ? i % w->shape.classes : (int)(fv_random_u32(2, (uint64_t)i, (uint64_t)k) & 255),
+                      f);
         if (fclose(f)) return fv_fail(w->b->c, FV_EIO, "%s: cannot be written", path);
     }
     return 1;

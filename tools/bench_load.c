@@ -191,7 +191,8 @@ static void print(load_work *w, int gguf) {
         return;
     }
     printf("{\"bench\":\"load\",\"size\":\"%s\",\"frozen\":\"%s\",\"format\":\"%s\",\"batch\":%d,",
-           w->shape.size, w->shape.hidden ? w->shape.frozen : "file", gguf ? "gguf" : "safetensors", w->batch);
+           w->shape.size, w->shape.hidden ? w->shape.frozen : "file", gguf ? "gguf" : "safetensors",
+           w->batch);
     printf("\"precision\":\"%s\",\"threads\":%d,\"isa\":\"%s\"", fv_type_name(b->type), b->threads,
            fv_isa_name(fv_isa_of(b->c)));
     printf(",\"ready_best_s\":%.5f,\"ready_median_s\":%.5f,\"best_s\":%.5f,\"median_s\":%.5f", ready_best,

@@ -42,17 +42,19 @@ int bench_shape_read(bench_shape *s, const cli *a) {
     if (bad) return 0;
     if (layers > FV_MAX_LAYERS) return cli_fail(0, "--layers %d: at most %d", layers, FV_MAX_LAYERS);
     if (s->img_size % s->patch_size)
-        return cli_fail(0, "--img-size %d: a multiple of the patch, %d, is wanted", s->img_size, s->patch_size);
+        return cli_fail(0, "--img-size %d: a multiple of the patch, %d, is wanted", s->img_size,
+                        s->patch_size);
     return 1;
 }
 
 fv_model *bench_model(fv_ctx *c, const bench_shape *s, const fv_model_desc *desc) {
     fv_text t = {0};
     fv_model *m = NULL;
-    fv_text_add(c, &t,
-                "{\"arch\":\"vit\",\"img_size\":%d,\"patch_size\":%d,\"in_chans\":%d,\"embed_dim\":%d,\"depth\":%d,"
-                "\"num_heads\":%d,\"num_classes\":%d",
-                s->img_size, s->patch_size, s->channels, s->dim, s->depth, s->heads, s->classes);
+    fv_text_add(
+        c, &t,
+        "{\"arch\":\"vit\",\"img_size\":%d,\"patch_size\":%d,\"in_chans\":%d,\"embed_dim\":%d,\"depth\":%d,"
+        "\"num_heads\":%d,\"num_classes\":%d",
+        s->img_size, s->patch_size, s->channels, s->dim, s->depth, s->heads, s->classes);
     const char *variant = desc->llm ? "llm" : "random";
     if (s->hidden)
         fv_text_add(c, &t,
@@ -77,11 +79,13 @@ int bench_shape_tokens(const bench_shape *s) { return patches(s) + 1; }
  * the gradient of its input and for that of its weight; one of frozen weights only for its input;
  * attention's two products cost four backward; pictures want no gradient. */
 double bench_shape_gflop(const bench_shape *s, int batch, int infer) {
-    double N = bench_shape_tokens(s), d = s->dim, D = s->hidden, kv = D > 0 ? D / s->llm_heads * s->kv_heads : 0;
+    double N = bench_shape_tokens(s), d = s->dim, D = s->hidden,
+           kv = D > 0 ? D / s->llm_heads * s->kv_heads : 0;
     double embed = (double)patches(s) * s->patch_size * s->patch_size * s->channels * d;
     double trained = s->depth * N * d * d * 12 + N * d * D * 2 +
                      d * s->classes; /* qkv, proj, fc1, fc2: 3 + 1 + 4 + 4; F1, F2; head */
-    double frozen = s->layers * N * (2 * D * D + 2 * D * kv + 3 * D * s->ffn); /* q, o; k, v; gate, up, down */
+    /* q, o; k, v; gate, up, down */
+    double frozen = s->layers * N * (2 * D * D + 2 * D * kv + 3 * D * s->ffn);
     double attention = 2 * N * N * (s->depth * d + s->layers * D);
     double one =
         infer ? embed + trained + frozen + attention : 2 * embed + 3 * trained + 2 * frozen + 3 * attention;

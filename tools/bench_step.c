@@ -98,7 +98,8 @@ static void print(const step_work *s, const cost *plain) {
         printf("%s, frozen %s, %d tokens, batch %d, %s, %d thread(s), inference %s: best %.5f s, median "
                "%.5f s, %.1f images/s, %.0f MB, %.3f GFLOP, %.2f of the peak\n",
                s->shape.size, s->shape.frozen, bench_shape_tokens(&s->shape), s->batch, fv_type_name(b->type),
-               b->threads, s->infer ? "true" : "false", b->best, b->median, s->batch * rate, rss, gflop, share);
+               b->threads, s->infer ? "true" : "false", b->best, b->median, s->batch * rate, rss, gflop,
+               share);
         if (s->recompute)
             printf("--recompute: %.2f times the time and %.2f times the memory of the same run without it "
                    "(%.0f MB)\n",

@@ -81,7 +81,9 @@ void cli_context(const cli *c, fv_desc *d, int *bad) {
     if (!s || !strcmp(s, "cpu")) return;
     d->device = FV_CUDA;
     if (!strcmp(s, "cuda")) return;
-    if (sscanf(s, "cuda:%9d%n", &d->device_index, &length) == 1 && !s[length] && d->device_index >= 0 && s[5] >= '0' && s[5] <= '9') return;
+    if (sscanf(s, "cuda:%9d%n", &d->device_index, &length) == 1 && !s[length] && d->device_index >= 0 &&
+        s[5] >= '0' && s[5] <= '9')
+        return;
     *bad = 1;
     cli_fail(2, "--device %s: cpu or cuda[:N]", s);
 }

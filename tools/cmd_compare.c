@@ -42,10 +42,13 @@ static int words_of(words *w, const char *option, const char *text, const char *
     for (text += strspn(text, between); *text; text += strspn(text, between)) {
         int n = (int)strcspn(text, between);
         if (w->count == MAX_VALUES) return !cli_fail(2, "%s: over %d values", option, MAX_VALUES);
-        if (n > 31 || memchr(text, '/', (size_t)n)) return !cli_fail(2, "%s: \"%.*s\" is too long, or has a slash in it", option, n > 40 ? 40 : n, text);
+        if (n > 31 || memchr(text, '/', (size_t)n))
+            return !cli_fail(2, "%s: \"%.*s\" is too long, or has a slash in it", option, n > 40 ? 40 : n,
+                             text);
         snprintf(w->at[w->count++], sizeof w->at[0], "%.*s", n, text);
         for (int i = 0; i + 1 < w->count; i++)
-            if (!strcmp(w->at[i], w->at[w->count - 1])) return !cli_fail(2, "%s: %s is named twice", option, w->at[i]);
+            if (!strcmp(w->at[i], w->at[w->count - 1]))
+                return !cli_fail(2, "%s: %s is named twice", option, w->at[i]);
         text += n;
     }
     return w->count ? 1 : !cli_fail(2, "%s: no value", option);
@@ -140,7 +143,8 @@ static int make_plan(report *p, const char *variants, const char *sweep) {
     for (int i = 0; i < named.count && !sweep; i++) add_arm(p, named.at[i], named.at[i], i ? 0 : -1);
     if (!sweep) return -1;
     const char *equals = strchr(sweep, '=');
-    if ((equals ? (size_t)(equals - sweep) : strlen(sweep)) > 47) return cli_fail(2, "--sweep %.40s...: no such key", sweep);
+    if ((equals ? (size_t)(equals - sweep) : strlen(sweep)) > 47)
+        return cli_fail(2, "--sweep %.40s...: no such key", sweep);
     snprintf(p->sweep, sizeof p->sweep, "%.*s", (int)(equals ? equals - sweep : (long)strlen(sweep)), sweep);
     while (sweeps[k].key && strcmp(sweeps[k].key, p->sweep)) k++;
     if (!equals && !sweeps[k].key)
@@ -150,7 +154,8 @@ static int make_plan(report *p, const char *variants, const char *sweep) {
                         "KEY=A,B,C for any other key",
                         sweep);
     if ((!strcmp(p->sweep, "layer") || !strcmp(p->sweep, "count")) && !p->blocks)
-        return cli_fail(2, "--sweep %s wants --llm FILE, a GGUF or safetensors file with all its blocks", sweep);
+        return cli_fail(2, "--sweep %s wants --llm FILE, a GGUF or safetensors file with all its blocks",
+                        sweep);
     for (int i = 0; i < p->blocks && !strcmp(p->sweep, "layer"); i++)
         snprintf(list + strlen(list), sizeof list - strlen(list), "%d ", i);
     if (!strcmp(p->sweep, "frozen.after_block") && !equals) { /* head, middle, tail */
@@ -247,8 +252,11 @@ static int keep_to_plan(const report *p, char **pass, int rest) {
     fv_text_free(c, &now);
     int status = cli_end(c);
     if (status || same) return status;
-    return cli_fail(2, "%s was begun with other options, which %s lists; its runs cannot be compared with new ones: "
-                       "another --out is wanted", p->out, path);
+    return cli_fail(
+        2,
+        "%s was begun with other options, which %s lists; its runs cannot be compared with new ones: "
+        "another --out is wanted",
+        p->out, path);
 }
 
 /* ---- after the runs ---- */
@@ -262,8 +270,10 @@ static int corrupt_all(report *p, const char *threads, int quiet) {
             snprintf(part, sizeof part, "%s/corrupt.part", dir);
             if (!access(file, F_OK)) continue;
             if (!quiet) fprintf(stderr, "%s-%d: under corruptions\n", p->arm[i].name, s);
-            const char *eval[] = {NULL, "eval", dir, "--corrupt", "all", "--limit", "2000", "--json",
-                                  threads ? "--threads" : NULL, threads, NULL};
+            const char *eval[] = {NULL,        "eval",   dir,
+                                  "--corrupt", "all",    "--limit",
+                                  "2000",      "--json", threads ? "--threads" : NULL,
+                                  threads,     NULL};
             int status = compare_run_self((char **)(uintptr_t)eval, part);
             if (status) return status;
             if (rename(part, file)) return cli_fail(4, "%s: cannot be written", file);
@@ -333,7 +343,8 @@ static int read_options(request *q, report *p, int argc, char **argv) {
         if ((took = cli_take(q->own.options, argc, argv, &i)) < 0) return 2;
         if (took) continue;
         for (int k = 0; k < 2; k++)
-            if (is_option(singular[k], o)) return cli_fail(2, "%s is fv train's; here it is %ss", singular[k], singular[k]);
+            if (is_option(singular[k], o))
+                return cli_fail(2, "%s is fv train's; here it is %ss", singular[k], singular[k]);
         if ((value = passed("--llm", argc, argv, i))) q->llm = value;
         if ((value = passed("--data", argc, argv, i))) q->data = value;
         if ((value = passed("--threads", argc, argv, i))) q->threads = value;
@@ -341,19 +352,22 @@ static int read_options(request *q, report *p, int argc, char **argv) {
         q->pass[q->rest++] = argv[i];
     }
     p->out = cli_value(&q->own, "--out"), p->corrupt = cli_value(&q->own, "--corrupt") != NULL;
-    p->seeds = (int)cli_int(&q->own, "--seeds", 1, 1, &bad), p->trials = (int)cli_int(&q->own, "--tune", 0, 1, &bad);
+    p->seeds = (int)cli_int(&q->own, "--seeds", 1, 1, &bad),
+    p->trials = (int)cli_int(&q->own, "--tune", 0, 1, &bad);
     return bad ? 2 : -1;
 }
 static int options_fit(const request *q, const report *p) {
     if (!p->out) return cli_fail(2, "--out is wanted; fv compare --help");
     if (!task_named(p->task)) return cli_fail(2, "compare wants a task first: fv compare image ...");
     if (p->seeds > MAX_SEEDS) return cli_fail(2, "--seeds %d: at most %d are possible", p->seeds, MAX_SEEDS);
-    if (p->trials > MAX_TRIALS) return cli_fail(2, "--tune %d: at most %d learning rates are possible", p->trials, MAX_TRIALS);
+    if (p->trials > MAX_TRIALS)
+        return cli_fail(2, "--tune %d: at most %d learning rates are possible", p->trials, MAX_TRIALS);
     if (p->corrupt && !corrupt_task(p->task))
         return cli_fail(2, "--corrupt: the task %s has no pictures that can be corrupted", p->task);
     return !cli_value(&q->own, "--resume") && cli_taken(p->out, "--resume goes on with it") ? 2 : -1;
 }
-/* Whether nothing that goes on to fv train takes the place of a value of the sweep; 0, or 2 after saying so. */
+/* Whether nothing that goes on to fv train takes the place of a value of the sweep; 0, or 2 after saying
+ * so. */
 static int sweep_stands(const request *q, const report *p) {
     const arm *a = &p->arm[p->arms - 1];
     char key[64];
@@ -362,11 +376,13 @@ static int sweep_stands(const request *q, const report *p) {
         else snprintf(key, sizeof key, "%s", *a->layers ? "frozen.layers" : "");
         const char *option = train_option(key);
         for (int i = 2; i < q->rest && option; i++)
-            if (is_option(option, q->pass[i])) return cli_fail(2, "--sweep %s and %s exclude each other", p->sweep, option);
+            if (is_option(option, q->pass[i]))
+                return cli_fail(2, "--sweep %s and %s exclude each other", p->sweep, option);
     }
     return 0;
 }
-/* every arm's command as fv train would read it: what is wrong with one is said before the first run. 0, or the status to exit with */
+/* every arm's command as fv train would read it: what is wrong with one is said before the first run. 0, or
+ * the status to exit with */
 static int arms_fit(const request *q, const report *p) {
     char *given[MAX_ARGS + 48]; /* fv train moves them about */
     int status = sweep_stands(q, p);
@@ -391,9 +407,15 @@ int cmd_compare(int argc, char **argv) {
     static report p;
     static request q;
     static char command[4096], fetched[4096];
-    cli_option options[] = {{"--variants", "A,B", NULL, NULL}, {"--seeds", "N", NULL, NULL}, {"--sweep", "KEY[=A,B,C]", NULL, NULL},
-                            {"--tune", "K", NULL, NULL}, {"--out", "DIR", NULL, NULL}, {"--corrupt", NULL, NULL, NULL},
-                            {"--resume", NULL, NULL, NULL}, {"--json", NULL, NULL, NULL}, {NULL, NULL, NULL, NULL}};
+    cli_option options[] = {{"--variants", "A,B", NULL, NULL},
+                            {"--seeds", "N", NULL, NULL},
+                            {"--sweep", "KEY[=A,B,C]", NULL, NULL},
+                            {"--tune", "K", NULL, NULL},
+                            {"--out", "DIR", NULL, NULL},
+                            {"--corrupt", NULL, NULL, NULL},
+                            {"--resume", NULL, NULL, NULL},
+                            {"--json", NULL, NULL, NULL},
+                            {NULL, NULL, NULL, NULL}};
     memset(&p, 0, sizeof p), p.command = command;
     q.own.options = options, q.rest = 1, q.pass[q.rest++] = (char *)(uintptr_t) "train";
     snprintf(command, sizeof command, "fv compare");
@@ -409,12 +431,14 @@ int cmd_compare(int argc, char **argv) {
         if ((status = demo_llm(fetched))) return status;
         q.llm = fetched;
     }
-    p.blocks = of_blocks && q.llm ? blocks_of(q.llm) : 0, p.depth = depth_of(task_named(p.task), q.pass, q.rest);
+    p.blocks = of_blocks && q.llm ? blocks_of(q.llm) : 0,
+    p.depth = depth_of(task_named(p.task), q.pass, q.rest);
     if ((status = make_plan(&p, variants ? variants : "base,llm", sweep)) >= 0) return status;
     if ((status = arms_fit(&q, &p))) return status;
     int made = !mkdir(p.out, 0777);
     if (!made && access(p.out, F_OK)) return cli_fail(4, "%s: cannot be made: %s", p.out, strerror(errno));
-    if ((status = keep_to_plan(&p, q.pass, q.rest)) || (status = compare_run_all(&p, q.pass, q.rest, quiet))) {
+    if ((status = keep_to_plan(&p, q.pass, q.rest)) ||
+        (status = compare_run_all(&p, q.pass, q.rest, quiet))) {
         if (made) leave_nothing(&p);
         return status;
     }

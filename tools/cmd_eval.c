@@ -53,8 +53,11 @@ static void errors_print(const errors *e, int beside, double mce) {
         printf("%8.2f\n", e->mean[k]);
     }
     printf("mean of all %.2f\n", e->all);
-    if (beside && isfinite(mce)) printf("mean corruption error against --beside: %.1f (under 100: more robust)\n", mce);
-    if (beside && !isfinite(mce)) printf("mean corruption error against --beside: n/a (it makes no error under one of the corruptions)\n");
+    if (beside && isfinite(mce))
+        printf("mean corruption error against --beside: %.1f (under 100: more robust)\n", mce);
+    if (beside && !isfinite(mce))
+        printf(
+            "mean corruption error against --beside: n/a (it makes no error under one of the corruptions)\n");
 }
 
 /* one run opened, measured, closed; the status to exit with */
@@ -81,7 +84,8 @@ static int eval_corrupted(const cli *a, const fv_desc *desc, int most) {
     int status = errors_of(a->words[0], data, desc, most, &e);
     if (!status && beside) status = errors_of(beside, data, desc, most, &base);
     if (status) return status;
-    for (int k = 0; k < CORRUPT_KINDS && beside; k++) mce += corrupt_ratio(e.mean[k], base.mean[k]) / CORRUPT_KINDS;
+    for (int k = 0; k < CORRUPT_KINDS && beside; k++)
+        mce += corrupt_ratio(e.mean[k], base.mean[k]) / CORRUPT_KINDS;
     if (cli_value(a, "--json")) errors_json(&e, beside != NULL, mce);
     else errors_print(&e, beside != NULL, mce);
     return 0;
@@ -106,7 +110,8 @@ int cmd_eval(int argc, char **argv) {
     fv_desc desc;
     cli_context(&a, &desc, &bad);
     if (bad) return 2;
-    if (cli_value(&a, "--beside") && !cli_value(&a, "--corrupt")) return cli_fail(2, "--beside goes with --corrupt");
+    if (cli_value(&a, "--beside") && !cli_value(&a, "--corrupt"))
+        return cli_fail(2, "--beside goes with --corrupt");
     if (cli_value(&a, "--shuffle") && cli_value(&a, "--corrupt"))
         return cli_fail(2, "--shuffle and --corrupt exclude each other");
     if (cli_value(&a, "--corrupt")) return eval_corrupted(&a, &desc, most);
@@ -119,7 +124,8 @@ int cmd_eval(int argc, char **argv) {
     r.blind = cli_value(&a, "--shuffle") != NULL;
     run_catch_signals();
     if (j && run_open_data(&r)) {
-        run_measure(&r, SPLIT_TEST, 0, most > 0 && most < r.count[SPLIT_TEST] ? most : r.count[SPLIT_TEST], &f);
+        run_measure(&r, SPLIT_TEST, 0, most > 0 && most < r.count[SPLIT_TEST] ? most : r.count[SPLIT_TEST],
+                    &f);
         if (r.task->baselines && !r.blind && !fv_error(r.c)) r.task->baselines(&r, &f);
     }
     if (!fv_error(r.c) && !is_interrupted()) {
@@ -160,14 +166,26 @@ static int draw_items(run *r, const char *text, const char *png) {
 }
 
 int cmd_predict(int argc, char **argv) {
-    cli_option options[] = {{"--items", "N,N-N", "test items instead of files, drawn into --png", NULL}, {"--png", "FILE", "the picture (default predictions.png); must not exist", NULL},
-        {"--question", "TEXT", "vqa, scene-qa: what is asked about each file", NULL}, {"--situation", "TEXT", "scene-qa: where the questioner is, in words", NULL},
-        {"--at", "X,Y,DEGREES", "scene-qa: the same in metres; 0 looks along +y, turning left", NULL}, {"--data", "DIR|demo", "other data than the run's", NULL},
-        CLI_DEVICE, {"--threads", "N", "all cores unless said", NULL}, {"--json", NULL, "a JSON line for each file", NULL}, {NULL, NULL, NULL, NULL}};
-    cli a = {"fv predict RUN FILE... | fv predict RUN --items 0-19 --png OUT.png", "Says what the network sees in each file, or draws what it sees in test items.", options, {NULL}, 0};
+    cli_option options[] = {
+        {"--items", "N,N-N", "test items instead of files, drawn into --png", NULL},
+        {"--png", "FILE", "the picture (default predictions.png); must not exist", NULL},
+        {"--question", "TEXT", "vqa, scene-qa: what is asked about each file", NULL},
+        {"--situation", "TEXT", "scene-qa: where the questioner is, in words", NULL},
+        {"--at", "X,Y,DEGREES", "scene-qa: the same in metres; 0 looks along +y, turning left", NULL},
+        {"--data", "DIR|demo", "other data than the run's", NULL},
+        CLI_DEVICE,
+        {"--threads", "N", "all cores unless said", NULL},
+        {"--json", NULL, "a JSON line for each file", NULL},
+        {NULL, NULL, NULL, NULL}};
+    cli a = {"fv predict RUN FILE... | fv predict RUN --items 0-19 --png OUT.png",
+             "Says what the network sees in each file, or draws what it sees in test items.",
+             options,
+             {NULL},
+             0};
     int status = cli_parse(&a, argc, argv), bad = 0;
     if (status >= 0) return status;
-    const char *items = cli_value(&a, "--items"), *png = cli_value(&a, "--png") ? cli_value(&a, "--png") : "predictions.png";
+    const char *items = cli_value(&a, "--items"),
+               *png = cli_value(&a, "--png") ? cli_value(&a, "--png") : "predictions.png";
     if (a.count < 1 || (a.count < 2 && !items))
         return cli_fail(2, "a run's folder and files are wanted; usage: %s", a.usage);
     fv_desc desc;
@@ -176,7 +194,8 @@ int cmd_predict(int argc, char **argv) {
     if (items && cli_taken(png, "another --png is wanted")) return 2;
     run r;
     run_begin(&r, &desc);
-    r.question = cli_value(&a, "--question"), r.situation = cli_value(&a, "--situation"), r.place = cli_value(&a, "--at");
+    r.question = cli_value(&a, "--question"), r.situation = cli_value(&a, "--situation"),
+    r.place = cli_value(&a, "--at");
     fv_json *j = run_reopen(&r, a.words[0], cli_value(&a, "--data"));
     if (j) {
         fv_no_grad(r.c, 1);

@@ -1,12 +1,13 @@
-/* fv extract: chosen blocks of a large checkpoint, the final norm and the settings, in a small safetensors file. Only their
- * bytes are touched; names stay as they are. */
+/* fv extract: chosen blocks of a large checkpoint, the final norm and the settings, in a small safetensors
+ * file. Only their bytes are touched; names stay as they are. */
 #include "cli.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* The block's number in a tensor's name ("...layers.29.mlp...", "blk.29.ffn_up.weight"); -1 outside the blocks. */
+/* The block's number in a tensor's name ("...layers.29.mlp...", "blk.29.ffn_up.weight"); -1 outside the
+ * blocks. */
 static int layer_of(const char *name) {
     const char *p = strstr(name, "layers.");
     if (p) return (p == name || p[-1] == '.') && p[7] >= '0' && p[7] <= '9' ? atoi(p + 7) : -1;
@@ -14,7 +15,8 @@ static int layer_of(const char *name) {
 }
 
 static int is_final_norm(const char *name) {
-    static const char *const end[] = {"model.norm.weight", "norm.weight", "output_norm.weight", "final_layer_norm.weight", "final_layer_norm.bias"};
+    static const char *const end[] = {"model.norm.weight", "norm.weight", "output_norm.weight",
+                                      "final_layer_norm.weight", "final_layer_norm.bias"};
     if (layer_of(name) >= 0 || strstr(name, "vision")) return 0;
     for (size_t i = 0; i < sizeof end / sizeof *end; i++) {
         size_t n = strlen(name), m = strlen(end[i]);
@@ -40,10 +42,15 @@ static int parse_layers(const char *s, int *layer) {
 
 /* the LLM's settings under HF's keys: its config.json as it is, or GGUF's metadata */
 static void settings(fv_ctx *c, const fv_weights *w, fv_text *t) {
-    static const char *const map[][2] = {{"hidden_size", "embedding_length"}, {"intermediate_size", "feed_forward_length"},
-        {"num_attention_heads", "attention.head_count"}, {"num_key_value_heads", "attention.head_count_kv"},
-        {"rms_norm_eps", "attention.layer_norm_rms_epsilon"}, {"rope_theta", "rope.freq_base"}, {"num_hidden_layers", "block_count"}};
-    const char *given = fv_weights_meta_string(w, "config", NULL), *path = fv_weights_path(w), *slash = strrchr(path, '/');
+    static const char *const map[][2] = {{"hidden_size", "embedding_length"},
+                                         {"intermediate_size", "feed_forward_length"},
+                                         {"num_attention_heads", "attention.head_count"},
+                                         {"num_key_value_heads", "attention.head_count_kv"},
+                                         {"rms_norm_eps", "attention.layer_norm_rms_epsilon"},
+                                         {"rope_theta", "rope.freq_base"},
+                                         {"num_hidden_layers", "block_count"}};
+    const char *given = fv_weights_meta_string(w, "config", NULL), *path = fv_weights_path(w),
+               *slash = strrchr(path, '/');
     char key[128], beside[4096];
     if (given) fv_text_add(c, t, "%s", given);
     if (given) return;
@@ -81,19 +88,31 @@ static void copy_out(fv_ctx *c, const fv_weights *w, const int *take, int count,
     }
     fv_text t = {0};
     settings(c, w, &t);
-    const char *meta[] = {"format", "pt", "config", t.data, "naming", fv_weights_is_gguf(w) ? "gguf" : "as in the source", NULL};
+    const char *meta[] = {"format", "pt",     "config",
+                          t.data,   "naming", fv_weights_is_gguf(w) ? "gguf" : "as in the source",
+                          NULL};
     if (!fv_error(c)) fv_safetensors_write(c, out, e, n, meta);
     fv_text_free(c, &t);
 }
 
 int cmd_extract(int argc, char **argv) {
-    cli_option options[] = {{"--layers", "29[,30]", "which blocks", NULL}, {"--out", "FILE", "the safetensors file to write; must not exist", NULL},
-                            {"--dtype", "bf16", "store all as bf16 (else quantised tensors become f32, others stay)", NULL}, {NULL, NULL, NULL, NULL}};
-    cli a = {"fv extract FILE --layers N[,N...] --out OUT.safetensors", "Copies chosen blocks of a language model (safetensors, a sharded index, GGUF), its final norm and its\nsettings into a small file.", options, {NULL}, 0};
+    cli_option options[] = {
+        {"--layers", "29[,30]", "which blocks", NULL},
+        {"--out", "FILE", "the safetensors file to write; must not exist", NULL},
+        {"--dtype", "bf16", "store all as bf16 (else quantised tensors become f32, others stay)", NULL},
+        {NULL, NULL, NULL, NULL}};
+    cli a = {"fv extract FILE --layers N[,N...] --out OUT.safetensors",
+             "Copies chosen blocks of a language model (safetensors, a sharded index, GGUF), its final norm "
+             "and its\nsettings into a small file.",
+             options,
+             {NULL},
+             0};
     int status = cli_parse(&a, argc, argv), layer[MAX_LAYERS], found[MAX_LAYERS] = {0}, count = 0;
     if (status >= 0) return status;
-    const char *out = cli_value(&a, "--out"), *dtype = cli_value(&a, "--dtype"), *list = cli_value(&a, "--layers");
-    if (a.count != 1 || !out || !list) return cli_fail(2, "a file, --layers and --out are wanted; usage: %s", a.usage);
+    const char *out = cli_value(&a, "--out"), *dtype = cli_value(&a, "--dtype"),
+               *list = cli_value(&a, "--layers");
+    if (a.count != 1 || !out || !list)
+        return cli_fail(2, "a file, --layers and --out are wanted; usage: %s", a.usage);
     int n = parse_layers(list, layer);
     if (!n) return cli_fail(2, "--layers %s: numbers separated by commas are wanted", list);
     if (dtype && strcmp(dtype, "bf16")) return cli_fail(2, "--dtype %s: only bf16 is known", dtype);

@@ -46,7 +46,8 @@ static int make_map(const insight *s, int place, int kind, double *map) {
 /* ---- drawing ---- */
 /* dark blue, magenta, orange, light yellow */
 static void heat(double v, double rgb[3]) {
-    static const double stop[5][3] = {{13, 8, 135}, {126, 3, 168}, {204, 71, 120}, {248, 149, 64}, {240, 249, 33}};
+    static const double stop[5][3] = {
+        {13, 8, 135}, {126, 3, 168}, {204, 71, 120}, {248, 149, 64}, {240, 249, 33}};
     double at = fmin(fmax(v, 0), 1) * 4;
     int i = at >= 4 ? 3 : (int)at;
     for (int k = 0; k < 3; k++) rgb[k] = stop[i][k] + (at - i) * (stop[i + 1][k] - stop[i][k]);
@@ -104,7 +105,8 @@ static void add_iou(const viewer *w, scores *s, const uint8_t *truth) {
 }
 
 /* a row of the sheet (v NULL: none), and the IoUs. 1 or 0 and an error in the first run's context */
-static int one_row(viewer *w, int runs, const char *file, const char *masks, canvas *v, double y, int *masked) {
+static int one_row(viewer *w, int runs, const char *file, const char *masks, canvas *v, double y,
+                   int *masked) {
     fv_ctx *c = w->r.c;
     int S = viewer_size(w), C = viewer_channels(w), grid = S / viewer_patch(w);
     size_t n = (size_t)S * (size_t)S;
@@ -210,7 +212,8 @@ int cmd_heatmap(int argc, char **argv) {
          NULL},
         {"--png", "FILE", "the sheet (default heatmap.png); must not exist", NULL},
         {"--rows", "N", "pictures drawn (default 12); mIoU is over all", NULL},
-        {"--demo", "DIR", "make pictures to try it in a new folder: emoji on busy backgrounds, with masks", NULL},
+        {"--demo", "DIR", "make pictures to try it in a new folder: emoji on busy backgrounds, with masks",
+         NULL},
         {"--threads", "N", "all cores unless said", NULL},
         {"--json", NULL, "JSON lines", NULL},
         {NULL, NULL, NULL, NULL}};
@@ -232,7 +235,8 @@ int cmd_heatmap(int argc, char **argv) {
         return a.count ? cli_fail(2, "--demo stands alone; usage: %s", a.usage)
                        : make_demo(cli_value(&a, "--demo"));
     if (a.count < 2) return cli_fail(2, "a run's folder and pictures are wanted; usage: %s", a.usage);
-    const char *beside = cli_value(&a, "--beside"), *png = cli_value(&a, "--png") ? cli_value(&a, "--png") : "heatmap.png",
+    const char *beside = cli_value(&a, "--beside"),
+               *png = cli_value(&a, "--png") ? cli_value(&a, "--png") : "heatmap.png",
                *masks = cli_value(&a, "--masks");
     int threads = (int)cli_int(&a, "--threads", 0, 1, &bad), rows = (int)cli_int(&a, "--rows", 12, 1, &bad),
         runs = beside ? 2 : 1;
@@ -244,7 +248,8 @@ int cmd_heatmap(int argc, char **argv) {
         ok = fv_fail(w[0].r.c, FV_EUSAGE, "%s and %s differ in img_size, in_chans or patch_size", w[0].dir,
                      w[1].dir);
     files f = {NULL, 0, 0};
-    ok = ok && files_list(w[0].r.c, &f, a.words + 1, a.count - 1) && draw_sheet(w, runs, &f, rows, masks, png);
+    ok =
+        ok && files_list(w[0].r.c, &f, a.words + 1, a.count - 1) && draw_sheet(w, runs, &f, rows, masks, png);
     int count = f.count;
     if (w[0].open) fv_free(w[0].r.c, f.at);
     for (int k = 0; k < runs && ok && masks; k++)

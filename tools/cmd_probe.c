@@ -27,10 +27,12 @@ typedef enum probe_measure {
 static const char *const probe_text[PROBES][3] = {
     {"gradient_cosine_after", "grad out", "mean cosine of samples' gradients, at the stage's output"},
     {"gradient_cosine_before", "grad in", "the same at its input: after they went back through it"},
-    {"gradient_cosine_encoder", "encoder", "the same for the weights of the encoder's block before the stage"},
+    {"gradient_cosine_encoder", "encoder",
+     "the same for the weights of the encoder's block before the stage"},
     {"gradient_cosine_skipped", "skipped", "the same weights, with the stage left out"},
-    {"cka", "CKA", "linear CKA of the tokens before and after the stage: 1 is the same up to rotation and "
-                   "scale"},
+    {"cka", "CKA",
+     "linear CKA of the tokens before and after the stage: 1 is the same up to rotation and "
+     "scale"},
     {"rank_before", "rank in", "effective rank of the tokens before the stage"},
     {"rank_after", "rank out", "effective rank after F2"},
     {"attention_on_object_encoder", "obj enc",
@@ -217,11 +219,10 @@ static void panel(fv_ctx *c, fv_text *t, const probe *p, int n, int k, double x,
         "<g transform='translate(%g %g)'><text x='-30' y='-14' font-size='12'>%s</text><path d='M0 0V%dM0 "
         "%.1fH%d' stroke='#999'/>",
         x, y, panel_title[k], PANEL_H, zero, PANEL_W);
-    fv_text_add(
-        c, t,
-        "<text x='-6' y='8' text-anchor='end'>%.3g</text><text x='-6' y='%.1f' text-anchor='end'>"
-        "%.3g</text>\n",
-        high, low < 0 ? PANEL_H : zero + 4, low);
+    fv_text_add(c, t,
+                "<text x='-6' y='8' text-anchor='end'>%.3g</text><text x='-6' y='%.1f' text-anchor='end'>"
+                "%.3g</text>\n",
+                high, low < 0 ? PANEL_H : zero + 4, low);
     for (int v = 0; v < variants; v++) {
         double at = PANEL_W * (v + 0.5) / variants;
         fv_text_add(c, t, "<text x='%.1f' y='%d' text-anchor='middle' font-size='10'>%s</text>", at,
@@ -255,14 +256,16 @@ static int write_svg(fv_ctx *c, const probe *p, int n, const char *path) {
 }
 
 /* one run, opened, probed, closed; the status to exit with */
-static int probe_run(const char *dir, int threads, int items, const char *folder, const char *masks, probe *p) {
+static int probe_run(const char *dir, int threads, int items, const char *folder, const char *masks,
+                     probe *p) {
     static viewer w;
     memset(&w, 0, sizeof w), memset(p, 0, sizeof *p);
     for (int k = 0; k < PROBES; k++) p->value[k] = NAN;
     snprintf(p->dir, sizeof p->dir, "%.255s", dir);
     if (viewer_open(&w, dir, threads)) {
         char name[32];
-        snprintf(p->variant, sizeof p->variant, "%s", text_of(&w.r.s, 't', "variant", "llm", name, sizeof name));
+        snprintf(p->variant, sizeof p->variant, "%s",
+                 text_of(&w.r.s, 't', "variant", "llm", name, sizeof name));
         fv_autocast(w.r.c, FV_F32); /* gradients are compared: in f32 */
         if (probe_data(&w, items, p) && folder) probe_masks(&w, folder, masks, p);
     }
@@ -293,7 +296,8 @@ int cmd_probe(int argc, char **argv) {
     if (status >= 0) return status;
     const char *folder = cli_value(&a, "--pictures"), *masks = cli_value(&a, "--masks"),
                *svg = cli_value(&a, "--svg");
-    int threads = (int)cli_int(&a, "--threads", 0, 1, &bad), items = (int)cli_int(&a, "--items", 128, 2, &bad);
+    int threads = (int)cli_int(&a, "--threads", 0, 1, &bad),
+        items = (int)cli_int(&a, "--items", 128, 2, &bad);
     if (a.count < 1) return cli_fail(2, "runs' folders are wanted; usage: %s", a.usage);
     if (!folder != !masks) return cli_fail(2, "--pictures and --masks go together");
     if (bad || items > 256) return bad ? 2 : cli_fail(2, "--items: at most 256");

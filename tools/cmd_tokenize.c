@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static int tokenize_line(fv_ctx *c, const fv_tokenizer *t, const char *line, size_t n, int32_t **ids, int64_t *room) {
+static int tokenize_line(fv_ctx *c, const fv_tokenizer *t, const char *line, size_t n, int32_t **ids,
+                         int64_t *room) {
     int64_t count = fv_tokenizer_encode(c, t, line, n, *ids, *room);
     if (count > *room) {
         fv_free(c, *ids);
@@ -18,8 +19,13 @@ static int tokenize_line(fv_ctx *c, const fv_tokenizer *t, const char *line, siz
 }
 
 int cmd_tokenize(int argc, char **argv) {
-    cli_option options[] = {{"--llm", "FILE", "the GGUF file whose tokenizer is used", NULL}, {NULL, NULL, NULL, NULL}};
-    cli a = {"fv tokenize --llm FILE", "Reads lines of text on stdin, writes for each a line of its tokens' numbers.", options, {NULL}, 0};
+    cli_option options[] = {{"--llm", "FILE", "the GGUF file whose tokenizer is used", NULL},
+                            {NULL, NULL, NULL, NULL}};
+    cli a = {"fv tokenize --llm FILE",
+             "Reads lines of text on stdin, writes for each a line of its tokens' numbers.",
+             options,
+             {NULL},
+             0};
     int status = cli_parse(&a, argc, argv);
     if (status >= 0) return status;
     if (!cli_value(&a, "--llm") || a.count) return cli_fail(2, "--llm FILE is wanted; usage: %s", a.usage);

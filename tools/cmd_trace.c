@@ -1,5 +1,6 @@
-/* fv trace: runs a case file (a small network, a block, or a training run, with its weights and inputs) and writes every result,
- * or compares it with the results that PyTorch left in the file. SPEC 2 tells the names and the tolerances. */
+/* fv trace: runs a case file (a small network, a block, or a training run, with its weights and inputs) and
+ * writes every result, or compares it with the results that PyTorch left in the file. SPEC 2 tells the names
+ * and the tolerances. */
 #include "cli.h"
 #include <math.h>
 #include <stdio.h>
@@ -26,7 +27,8 @@ typedef struct trace {
 static const fv_entry *trace_entry(trace *t, const char *name) {
     const fv_entry *e = fv_weights_find(t->file, name);
     if (!e)
-        fv_fail(t->c, FV_EFORMAT, "%s: a case of this kind has a tensor \"%s\"", fv_weights_path(t->file), name);
+        fv_fail(t->c, FV_EFORMAT, "%s: a case of this kind has a tensor \"%s\"", fv_weights_path(t->file),
+                name);
     return e;
 }
 
@@ -48,7 +50,8 @@ static fv_tensor *trace_input(trace *t, const char *name, fv_type type, int need
 
 /* ---- what comes out ---- */
 /* data: in host memory; NULL: zeros */
-static void trace_add(trace *t, const char *prefix, const char *name, int rank, const int64_t *dim, const void *data, fv_type type) {
+static void trace_add(trace *t, const char *prefix, const char *name, int rank, const int64_t *dim,
+                      const void *data, fv_type type) {
     int64_t n = 1;
     if (fv_error(t->c)) return;
     if (t->count == t->capacity) {
@@ -76,11 +79,16 @@ static void trace_add(trace *t, const char *prefix, const char *name, int rank, 
 static void trace_add_any(trace *t, const char *prefix, const char *name, const fv_tensor *x, int gradient) {
     fv_type type = x ? gradient ? fv_grad_type(x) : x->type : FV_F32;
     void *p = x ? fv_alloc(t->c, (size_t)(fv_numel(x) + 1) * fv_type_size(type)) : NULL;
-    if (p && (gradient ? fv_read_grad(t->c, x, p) : fv_read(t->c, x, p))) trace_add(t, prefix, name, x->rank, x->dim, p, type);
+    if (p && (gradient ? fv_read_grad(t->c, x, p) : fv_read(t->c, x, p)))
+        trace_add(t, prefix, name, x->rank, x->dim, p, type);
     fv_free(t->c, p);
 }
-static void trace_add_tensor(trace *t, const char *name, const fv_tensor *x) { trace_add_any(t, "", name, x, 0); }
-static void trace_add_grad(trace *t, const char *prefix, const char *name, const fv_tensor *x) { trace_add_any(t, prefix, name, x, 1); }
+static void trace_add_tensor(trace *t, const char *name, const fv_tensor *x) {
+    trace_add_any(t, "", name, x, 0);
+}
+static void trace_add_grad(trace *t, const char *prefix, const char *name, const fv_tensor *x) {
+    trace_add_any(t, prefix, name, x, 1);
+}
 
 /* ---- the kinds of cases ---- */
 static fv_model *trace_model(trace *t) {
@@ -177,8 +185,8 @@ static fv_optim_desc trace_optim(const trace *t, fv_jnode train) {
     return d;
 }
 
-/* The case's own groups: no decay for the names it lists, `pos_embed` and `cls_token` when it has no list. (The optimiser itself
- * leaves tensors of rank 0 and 1 out.) */
+/* The case's own groups: no decay for the names it lists, `pos_embed` and `cls_token` when it has no list.
+ * (The optimiser itself leaves tensors of rank 0 and 1 out.) */
 static void trace_decay_groups(const trace *t, fv_jnode train, fv_params *params) {
     fv_jnode list = fv_json_get(t->config, train, "no_decay");
     for (int i = 0; i < params->count; i++) {
@@ -245,7 +253,8 @@ static void trace_train_case(trace *t) {
     trace_add(t, "", "grad_norms", 1, &steps, norms, FV_F32);
     for (int i = 0; i < m->params.count; i++)
         trace_add_any(t, "final.", m->params.at[i]->name, m->params.at[i], 0);
-    for (int i = 0; i < m->buffers.count; i++) trace_add_any(t, "final.", m->buffers.at[i]->name, m->buffers.at[i], 0);
+    for (int i = 0; i < m->buffers.count; i++)
+        trace_add_any(t, "final.", m->buffers.at[i]->name, m->buffers.at[i], 0);
     fv_optim_destroy(c, o);
     fv_model_destroy(c, m);
 }
@@ -264,7 +273,8 @@ static int trace_run(trace *t) {
     else if (!strcmp(kind, "block")) trace_block_case(t);
     else if (!strcmp(kind, "train")) trace_train_case(t);
     else
-        fv_fail(t->c, FV_EUNAVAILABLE, "%s: cases of kind \"%.40s\" are not known; there are model, block, train",
+        fv_fail(t->c, FV_EUNAVAILABLE,
+                "%s: cases of kind \"%.40s\" are not known; there are model, block, train",
                 fv_weights_path(t->file), kind);
     fv_json_free(t->c, t->config);
     return !fv_error(t->c);
@@ -283,18 +293,21 @@ static int is_result(const char *name) {
         if (!strcmp(name, exact[i])) return 1;
     return starts(name, "grad.") || starts(name, "final.") || starts(name, "after.");
 }
-/* "grad.PATH.N.bias" where PATH.(N+1) is a batch norm, which takes any constant away: the gradient is 0 but for rounding */
+/* "grad.PATH.N.bias" where PATH.(N+1) is a batch norm, which takes any constant away: the gradient is 0 but
+ * for rounding */
 static int feeds_batch_norm(const trace *t, const char *name) {
     char key[300];
     size_t n = strlen(name);
-    /* points: each neighbour and its group's maximum carry this one, alike, through second_conv.0 into second_conv.1 */
+    /* points: each neighbour and its group's maximum carry this one, alike, through second_conv.0 into
+     * second_conv.1 */
     if (!strcmp(name, "grad.encoder.first_conv.3.bias"))
         return fv_weights_find(t->file, "model.encoder.second_conv.1.running_mean") != NULL;
     if (!starts(name, "grad.") || !ends(name, ".bias") || n < 12 || n > 200) return 0;
     const char *digit = name + n - 6;
     while (digit > name && digit[-1] >= '0' && digit[-1] <= '9') digit--;
     if (digit == name + n - 5) return 0;
-    snprintf(key, sizeof key, "model.%.*s%d.running_mean", (int)(digit - name) - 5, name + 5, atoi(digit) + 1);
+    snprintf(key, sizeof key, "model.%.*s%d.running_mean", (int)(digit - name) - 5, name + 5,
+             atoi(digit) + 1);
     return fv_weights_find(t->file, key) != NULL;
 }
 static double tolerance_of(const char *name) {
@@ -359,19 +372,21 @@ static int trace_write(trace *t, const char *path) {
     if (!e) return 0;
     for (int i = 0; i < t->count; i++) {
         const trace_result *r = &t->result[i];
-        e[i].name = r->name, e[i].dtype = FV_D_F32, e[i].rank = r->rank, e[i].dim = r->dim, e[i].data = r->data;
+        e[i].name = r->name, e[i].dtype = FV_D_F32, e[i].rank = r->rank, e[i].dim = r->dim,
+        e[i].data = r->data;
     }
     return fv_safetensors_write(t->c, path, e, t->count, metadata);
 }
 
 int cmd_trace(int argc, char **argv) {
-    cli_option options[] = {{"--out", "FILE", "write every result to this safetensors file; must not exist", NULL},
-                            {"--check", NULL, "compare with the results in CASE; exit 1 when one is over its tolerance", NULL},
-                            {"--llm", "FILE", "the LLM, when CASE does not hold the block itself", NULL},
-                            {"--precision", "f32|bf16", "default f32", NULL},
-                            CLI_DEVICE,
-                            {"--threads", "N", "default: as many as the process may use", NULL},
-                            {NULL, NULL, NULL, NULL}};
+    cli_option options[] = {
+        {"--out", "FILE", "write every result to this safetensors file; must not exist", NULL},
+        {"--check", NULL, "compare with the results in CASE; exit 1 when one is over its tolerance", NULL},
+        {"--llm", "FILE", "the LLM, when CASE does not hold the block itself", NULL},
+        {"--precision", "f32|bf16", "default f32", NULL},
+        CLI_DEVICE,
+        {"--threads", "N", "default: as many as the process may use", NULL},
+        {NULL, NULL, NULL, NULL}};
     cli o = {"fv trace CASE.safetensors [--out FILE] [--check] [options]",
              "Runs a case (a model, a block, or a few steps of training) and writes or checks every result.",
              options,

@@ -7,9 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const direct[][2] = {{"--epochs", "epochs"}, {"--batch", "batch_size"}, {"--lr", "lr"}, {"--seed", "seed"}, {"--precision", "precision"},
-    {"--limit", "limit"}, {"--variant", "variant"}, {"--residual", "frozen.residual"}, {"--layers", "frozen.layers"}};
-enum { AS_THEY_ARE = 8 }; /* the options whose value becomes the key's as it is; that of --layers becomes a list */
+static const char *const direct[][2] = {
+    {"--epochs", "epochs"},   {"--batch", "batch_size"},         {"--lr", "lr"},
+    {"--seed", "seed"},       {"--precision", "precision"},      {"--limit", "limit"},
+    {"--variant", "variant"}, {"--residual", "frozen.residual"}, {"--layers", "frozen.layers"}};
+/* the options whose value becomes the key's as it is; that of --layers becomes a list */
+enum { AS_THEY_ARE = 8 };
 const char *train_option(const char *key) {
     for (size_t i = 0; i < sizeof direct / sizeof *direct; i++)
         if (!strcmp(key, direct[i][1])) return direct[i][0];
@@ -25,7 +28,8 @@ static int read_options(cli *a, run *r, int *bad) {
         if (!put_text(&r->s, text)) return !(*bad = cli_fail(2, "%s %.80s: not a value", direct[i][0], v));
     }
     const char *layers = cli_value(a, "--layers");
-    if (layers && (strspn(layers, "0123456789,") != strlen(layers) || !*layers || strstr(layers, ",,") || *layers == ',' || layers[strlen(layers) - 1] == ','))
+    if (layers && (strspn(layers, "0123456789,") != strlen(layers) || !*layers || strstr(layers, ",,") ||
+                   *layers == ',' || layers[strlen(layers) - 1] == ','))
         return !(*bad = cli_fail(2, "--layers %.80s: numbers separated by commas are wanted", layers));
     if (layers) {
         snprintf(text, sizeof text, "[%s]", layers);
@@ -48,7 +52,9 @@ static int finished(const char *out) {
 /* "tiny28, tiny (default), small" */
 static void preset_names(const task *t, char *text, size_t n) {
     size_t at = 0;
-    for (int i = 0; t->presets[i][0] && at < n; i++) at += (size_t)snprintf(text + at, n - at, "%s%s%s", i ? ", " : "", t->presets[i][0], i ? "" : " (default)");
+    for (int i = 0; t->presets[i][0] && at < n; i++)
+        at += (size_t)snprintf(text + at, n - at, "%s%s%s", i ? ", " : "", t->presets[i][0],
+                               i ? "" : " (default)");
 }
 
 static int put_preset(run *r, const char *name) {
@@ -61,7 +67,8 @@ static int put_preset(run *r, const char *name) {
     return 0;
 }
 
-/* preset, config file, --set, direct options: each over the one before; 0: a status was said, in *bad or in r->c */
+/* preset, config file, --set, direct options: each over the one before; 0: a status was said, in *bad or in
+ * r->c */
 static int read_settings(run *r, cli *a, char sets[][256], int set_count, int *bad) {
     const char *config = cli_value(a, "--config"), *preset = cli_value(a, "--preset");
     char names[512], variant[64];
@@ -76,10 +83,14 @@ static int read_settings(run *r, cli *a, char sets[][256], int set_count, int *b
     for (int i = 0; i < set_count && !*bad; i++)
         if (!put_text(&r->s, sets[i])) *bad = cli_fail(2, "--set %s: KEY=VALUE is wanted", sets[i]);
     if (*bad || !read_options(a, r, bad) || fv_error(r->c)) return 0;
-    if (unknown_key(&r->s)) *bad = cli_fail(2, "training key \"%s\": the task %s has none of that name", unknown_key(&r->s), r->task->name);
+    if (unknown_key(&r->s))
+        *bad = cli_fail(2, "training key \"%s\": the task %s has none of that name", unknown_key(&r->s),
+                        r->task->name);
     if (!*bad && bad_value(&r->s, names, sizeof names)) *bad = cli_fail(2, "%s", names);
     if (!value_of(&r->s, 't', "variant", NULL)) put_text(&r->s, "variant=llm");
-    if (!*bad && !known_variant(&r->s)) *bad = cli_fail(2, "variant %s: unknown", text_of(&r->s, 't', "variant", "?", variant, sizeof variant));
+    if (!*bad && !known_variant(&r->s))
+        *bad =
+            cli_fail(2, "variant %s: unknown", text_of(&r->s, 't', "variant", "?", variant, sizeof variant));
     return !*bad;
 }
 
@@ -90,12 +101,16 @@ static int plan(run *r) {
     int step = (int)number_of(&r->s, 't', "batch_size", 128) * (int)number_of(&r->s, 't', "grad_accum", 1);
     r->order_count = r->count[SPLIT_TRAIN] - hold;
     double fraction = number_of(&r->s, 't', "fraction", 1);
-    if (!(fraction > 0 && fraction <= 1)) return fv_fail(r->c, FV_EUSAGE, "fraction %g: above 0, up to 1", fraction);
+    if (!(fraction > 0 && fraction <= 1))
+        return fv_fail(r->c, FV_EUSAGE, "fraction %g: above 0, up to 1", fraction);
     r->order_count = (int)(fraction * r->order_count);
     if (limit > 0 && limit < r->order_count) r->order_count = limit;
     int batch_size = (int)number_of(&r->s, 't', "batch_size", 128);
-    if (batch_size % r->ranks) return fv_fail(r->c, FV_EUSAGE, "%d GPUs cannot share batches of %d equally", r->ranks, batch_size);
-    if (step < 1 || r->order_count < step) return fv_fail(r->c, FV_EUSAGE, "%d %s are too few for a step of %d", r->order_count, r->task->items, step);
+    if (batch_size % r->ranks)
+        return fv_fail(r->c, FV_EUSAGE, "%d GPUs cannot share batches of %d equally", r->ranks, batch_size);
+    if (step < 1 || r->order_count < step)
+        return fv_fail(r->c, FV_EUSAGE, "%d %s are too few for a step of %d", r->order_count, r->task->items,
+                       step);
     r->order = (int32_t *)fv_alloc(r->c, (size_t)r->order_count * sizeof *r->order);
     return r->order != NULL;
 }
@@ -110,19 +125,26 @@ static int load_init(run *r, const char *path) {
 static int train(run *r, cli *a, const char *out, int save_every, group *g) {
     const char *data = cli_value(a, "--data");
     r->rank = g->rank, r->ranks = g->size;
-    if (run_data(r, data) && run_llm(r, cli_value(a, "--llm"), !strcmp(data, "demo")) && r->task->open(r, r->data_path) && run_open_model(r) && plan(r) && load_init(r, cli_value(a, "--init"))) {
+    if (run_data(r, data) && run_llm(r, cli_value(a, "--llm"), !strcmp(data, "demo")) &&
+        r->task->open(r, r->data_path) && run_open_model(r) && plan(r) &&
+        load_init(r, cli_value(a, "--init"))) {
         r->profile = cli_value(a, "--profile") != NULL;
         int recompute = cli_value(a, "--recompute") != NULL;
         fv_recompute(r->c, recompute);
-        fv_profile_reset(r->c, r->profile || recompute); /* what recomputation costs is told with the result */
+        /* what recomputation costs is told with the result */
+        fv_profile_reset(r->c, r->profile || recompute);
         run_catch_signals();
-        if (!r->rank && mkdir(out, 0777) && !cli_value(a, "--resume")) fv_fail(r->c, FV_EIO, "%s: cannot be made", out);
+        if (!r->rank && mkdir(out, 0777) && !cli_value(a, "--resume"))
+            fv_fail(r->c, FV_EIO, "%s: cannot be made", out);
         if (!r->rank) run_write_config(r, out);
         group_join(g, r);
-        run_progress show = cli_value(a, "--progress") ? PROGRESS_LINES : cli_value(a, "--quiet") ? PROGRESS_NONE : PROGRESS_BAR;
+        run_progress show = cli_value(a, "--progress") ? PROGRESS_LINES
+                            : cli_value(a, "--quiet")  ? PROGRESS_NONE
+                                                       : PROGRESS_BAR;
         if (!fv_error(r->c)) run_train(r, out, save_every, cli_value(a, "--json") != NULL, show);
     }
-    if (r->rank && fv_error(r->c) == FV_ENONFINITE) fv_clear_error(r->c); /* all have found it, and the first one says so */
+    /* all have found it, and the first one says so */
+    if (r->rank && fv_error(r->c) == FV_ENONFINITE) fv_clear_error(r->c);
     int status = run_end(r);
     if (r->rank) return status;
     return status ? status : is_interrupted() ? cli_fail(130, "interrupted; %s can be resumed", out) : 0;
@@ -139,19 +161,36 @@ static int print_tasks(void) {
 }
 
 /* ---- the command line ---- */
-static const cli_option table[] = {{"--data", "DIR|demo", "the data set's folder; demo fetches or makes one", NULL}, {"--out", "DIR", "the run's folder; must not exist, but with --resume", NULL},
-    {"--preset", "NAME", "sizes and schedule, see below", NULL}, {"--config", "FILE", "a config.json (of a run, or a model's)", NULL},
-    {"--set", "KEY=VALUE", "any key of model, training or frozen.KEY; many are fine", NULL}, {"--init", "FILE", "start from these weights (safetensors)", NULL},
-    {"--llm", "FILE", "the language model: GGUF or safetensors", NULL}, {"--layers", "N[,N]", "which blocks (default: the last)", NULL},
-    {"--variant", "NAME", "base linear mlp llm random shuffled finetune scratch", NULL}, {"--residual", "MODE", "none inside outside both outside_nn", NULL},
-    {"--epochs", "N", "passes over the training items", NULL}, {"--batch", "N", "items a step", NULL}, {"--lr", "X", "the highest learning rate", NULL},
-    {"--seed", "N", "of everything random", NULL}, {"--precision", "f32|bf16", "f32 unless said", NULL}, {"--threads", "N", "all cores unless said", NULL},
-    {"--limit", "N", "first N training items", NULL}, {"--save-every", "N", "steps between checkpoints (default 100)", NULL},
-    {"--resume", NULL, "go on where the run's folder stands", NULL}, {"--recompute", NULL, "less memory, more time: fv bench step --recompute says how much", NULL},
-    {"--profile", NULL, "where the time of the steps went, by op, and its share of the peak", NULL}, CLI_DEVICE,
-    {"--gpus", "N", "on N GPUs from that one on, each with its part of a batch", NULL}, {"--no-graph", NULL, "on a GPU: kernels one by one", NULL},
-    {"--tf32", NULL, "on a GPU: f32 products may round to TF32", NULL}, {"--json", NULL, "JSON lines on stdout", NULL},
-    {"--quiet", NULL, "no progress bar", NULL}, {"--progress", NULL, "progress as lines, for a program that reads them", NULL}, {NULL, NULL, NULL, NULL}};
+static const cli_option table[] = {
+    {"--data", "DIR|demo", "the data set's folder; demo fetches or makes one", NULL},
+    {"--out", "DIR", "the run's folder; must not exist, but with --resume", NULL},
+    {"--preset", "NAME", "sizes and schedule, see below", NULL},
+    {"--config", "FILE", "a config.json (of a run, or a model's)", NULL},
+    {"--set", "KEY=VALUE", "any key of model, training or frozen.KEY; many are fine", NULL},
+    {"--init", "FILE", "start from these weights (safetensors)", NULL},
+    {"--llm", "FILE", "the language model: GGUF or safetensors", NULL},
+    {"--layers", "N[,N]", "which blocks (default: the last)", NULL},
+    {"--variant", "NAME", "base linear mlp llm random shuffled finetune scratch", NULL},
+    {"--residual", "MODE", "none inside outside both outside_nn", NULL},
+    {"--epochs", "N", "passes over the training items", NULL},
+    {"--batch", "N", "items a step", NULL},
+    {"--lr", "X", "the highest learning rate", NULL},
+    {"--seed", "N", "of everything random", NULL},
+    {"--precision", "f32|bf16", "f32 unless said", NULL},
+    {"--threads", "N", "all cores unless said", NULL},
+    {"--limit", "N", "first N training items", NULL},
+    {"--save-every", "N", "steps between checkpoints (default 100)", NULL},
+    {"--resume", NULL, "go on where the run's folder stands", NULL},
+    {"--recompute", NULL, "less memory, more time: fv bench step --recompute says how much", NULL},
+    {"--profile", NULL, "where the time of the steps went, by op, and its share of the peak", NULL},
+    CLI_DEVICE,
+    {"--gpus", "N", "on N GPUs from that one on, each with its part of a batch", NULL},
+    {"--no-graph", NULL, "on a GPU: kernels one by one", NULL},
+    {"--tf32", NULL, "on a GPU: f32 products may round to TF32", NULL},
+    {"--json", NULL, "JSON lines on stdout", NULL},
+    {"--quiet", NULL, "no progress bar", NULL},
+    {"--progress", NULL, "progress as lines, for a program that reads them", NULL},
+    {NULL, NULL, NULL, NULL}};
 /* what was asked for */
 typedef struct request {
     cli a;
@@ -162,15 +201,18 @@ typedef struct request {
     fv_desc desc;
 } request;
 
-/* --set may come many times, with many values: taken out before the rest is read. Returns how many words are left in argv, -1 after saying
- * what is wrong. */
+/* --set may come many times, with many values: taken out before the rest is read. Returns how many words are
+ * left in argv, -1 after saying what is wrong. */
 static int take_sets(request *q, int argc, char **argv) {
     int n = 0, follows = 0;
     for (int i = 0; i < argc; i++) {
         follows = follows && *argv[i] != '-' && strchr(argv[i], '=');
-        if (!follows && !strcmp(argv[i], "--set") && i + 1 < argc && strncmp(argv[i + 1], "--", 2)) follows = 1, i++;
-        if (follows && q->set_count == 64) return cli_fail(2, "--set %s: over 64 values; write them into a file for --config", argv[i]), -1;
-        if (follows && strlen(argv[i]) >= sizeof q->sets[0]) return cli_fail(2, "--set %.40s...: too long", argv[i]), -1;
+        if (!follows && !strcmp(argv[i], "--set") && i + 1 < argc && strncmp(argv[i + 1], "--", 2))
+            follows = 1, i++;
+        if (follows && q->set_count == 64)
+            return cli_fail(2, "--set %s: over 64 values; write them into a file for --config", argv[i]), -1;
+        if (follows && strlen(argv[i]) >= sizeof q->sets[0])
+            return cli_fail(2, "--set %.40s...: too long", argv[i]), -1;
         if (follows) snprintf(q->sets[q->set_count++], sizeof q->sets[0], "%s", argv[i]);
         else argv[n++] = argv[i];
     }
@@ -190,16 +232,22 @@ static int read_command(request *q, const task **t, int argc, char **argv) {
     const cli *a = &q->a;
     if (a->count > 1) return cli_fail(2, "\"%s\" is one word too many; usage: %s", a->words[1], a->usage);
     *t = a->count == 1 ? task_named(a->words[0]) : NULL;
-    if (!*t) return cli_fail(2, a->count ? "task \"%s\": unknown; fv train --help lists them" : "a task is wanted; fv train --help lists them", a->words[0]);
+    if (!*t)
+        return cli_fail(2,
+                        a->count ? "task \"%s\": unknown; fv train --help lists them"
+                                 : "a task is wanted; fv train --help lists them",
+                        a->words[0]);
     q->out = cli_value(a, "--out");
-    if (!cli_value(a, "--data") || !q->out) return cli_fail(2, "--data and --out are wanted; usage: %s", a->usage);
+    if (!cli_value(a, "--data") || !q->out)
+        return cli_fail(2, "--data and --out are wanted; usage: %s", a->usage);
     cli_context(a, &q->desc, &bad);
     q->save_every = (int)cli_int(a, "--save-every", 100, 1, &bad);
     q->gpus = (int)cli_int(a, "--gpus", 1, 1, &bad);
     if (bad) return 2;
     if (q->gpus > GROUP_MOST) return cli_fail(2, "--gpus %d: up to %d", q->gpus, GROUP_MOST);
     if (cli_value(a, "--gpus") && !cli_value(a, "--device")) q->desc.device = FV_CUDA;
-    return q->gpus > 1 && q->desc.device != FV_CUDA ? cli_fail(2, "--gpus %d: not with --device cpu", q->gpus) : -1;
+    return q->gpus > 1 && q->desc.device != FV_CUDA ? cli_fail(2, "--gpus %d: not with --device cpu", q->gpus)
+                                                    : -1;
 }
 
 int train_fits(int argc, char **argv) {
@@ -213,7 +261,8 @@ int train_fits(int argc, char **argv) {
     run_begin(&r, NULL);
     r.task = t, r.s.task_keys = t->keys;
     int demo = !strcmp(cli_value(&q.a, "--data"), "demo"); /* it comes with a language model */
-    if (read_settings(&r, &q.a, q.sets, q.set_count, &bad) && run_stage_fits(&r) && !demo && run_llm(&r, cli_value(&q.a, "--llm"), 0) && *r.llm_path)
+    if (read_settings(&r, &q.a, q.sets, q.set_count, &bad) && run_stage_fits(&r) && !demo &&
+        run_llm(&r, cli_value(&q.a, "--llm"), 0) && *r.llm_path)
         r.llm = fv_weights_open(r.c, r.llm_path);
     status = run_end(&r);
     return bad ? 2 : status;

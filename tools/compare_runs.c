@@ -121,7 +121,8 @@ static void follow(plan_bar *b, int from, int quiet) {
 }
 
 /* ---- one run ---- */
-int compare_arm_words(const report *p, int i, int seed, const char *dir, const char *const *more, char **words) {
+int compare_arm_words(const report *p, int i, int seed, const char *dir, const char *const *more,
+                      char **words) {
     static char seed_text[16], scale[64];
     const arm *a = &p->arm[i];
     const char *mine[40] = {"--variant", a->variant, "--seed",   seed_text,
@@ -233,7 +234,8 @@ static int comparable(fv_ctx *c, const arm *a, const char *dir, const arm *b, co
     static run_config x, y;
     if (!read_config(c, dir, &x) || !read_config(c, first, &y)) return cli_fail(3, "%s", fv_error_text(c));
     if (strcmp(x.data, y.data))
-        return cli_fail(2, "%s and %s cannot be compared: their data are %s and %s", first, dir, y.data, x.data);
+        return cli_fail(2, "%s and %s cannot be compared: their data are %s and %s", first, dir, y.data,
+                        x.data);
     if (strcmp(x.items, y.items))
         return cli_fail(2, "%s and %s cannot be compared: their data are %s and %s", first, dir, y.items,
                         x.items);
@@ -261,7 +263,8 @@ static int all_comparable(report *p) {
     return status;
 }
 
-/* ---- tuning: as many learning rates for every arm, on training items held out; the test split is left alone ---- */
+/* ---- tuning: as many learning rates for every arm, on training items held out; the test split is left alone
+ * ---- */
 static double trial_scale(const report *p, int k) { return pow(3, k - (p->trials - 1) / 2); } /* 1/3, 1, 3 */
 static int tune_arm(report *p, int i, char **pass, int rest, plan_bar *b, int quiet) {
     static const char *const hold[] = {"--set", "holdout=0.1", NULL};

@@ -64,7 +64,8 @@ int corrupt_blur(fv_ctx *c, uint8_t *pixels, int w, int h, int channels, double 
     double weight[MOST + 1], sum = 0;
     int radius = (int)(4 * sigma + 0.5), n = w * h * channels;
     if (radius > MOST) radius = MOST;
-    double *a = (double *)fv_alloc(c, (size_t)n * sizeof *a), *b = (double *)fv_alloc(c, (size_t)n * sizeof *b);
+    double *a = (double *)fv_alloc(c, (size_t)n * sizeof *a),
+           *b = (double *)fv_alloc(c, (size_t)n * sizeof *b);
     for (int k = 0; k <= radius; k++)
         weight[k] = exp(-0.5 * k * k / (sigma * sigma)), sum += (k ? 2 : 1) * weight[k];
     for (int k = 0; k <= radius; k++) weight[k] /= sum;

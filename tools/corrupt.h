@@ -16,7 +16,8 @@ enum {
 };
 const char *corrupt_name(int kind); /* "noise", "blur", "contrast", "jpeg", "rotation" */
 int corrupt_task(const char *task); /* 1 when the task's test items are pictures that can be corrupted */
-/* A term of the mean corruption error: percent of the other's error; NAN where that is 0, for then there is no such ratio. */
+/* A term of the mean corruption error: percent of the other's error; NAN where that is 0, for then there is
+ * no such ratio. */
 double corrupt_ratio(double error, double others);
 /* The strength of a kind at level 1..5: the noise's and the blur's standard deviation (of 0..1, in
  * pixels), what is left of the contrast, JPEG's quality, degrees. */
@@ -29,8 +30,11 @@ int corrupt_picture(fv_ctx *c, uint8_t *pixels, int w, int h, int channels, int 
 /* The parts. normal [h,w,channels]: standard normal numbers. Results are cut, as the reference's are, not
  * rounded. */
 void corrupt_add_noise(uint8_t *pixels, int count, const float *normal, double strength);
-int corrupt_blur(fv_ctx *c, uint8_t *pixels, int w, int h, int channels, double sigma); /* edges go on; cut at 4 sigma */
-void corrupt_contrast(uint8_t *pixels, int w, int h, int channels, double left); /* about each channel's mean */
+/* edges go on; cut at 4 sigma */
+int corrupt_blur(fv_ctx *c, uint8_t *pixels, int w, int h, int channels, double sigma);
+/* about each channel's mean */
+void corrupt_contrast(uint8_t *pixels, int w, int h, int channels, double left);
 int corrupt_jpeg(fv_ctx *c, uint8_t *pixels, int w, int h, int channels, int quality);
-int corrupt_rotate(fv_ctx *c, uint8_t *pixels, int w, int h, int channels, double degrees); /* bilinear; edges go on */
+/* bilinear; edges go on */
+int corrupt_rotate(fv_ctx *c, uint8_t *pixels, int w, int h, int channels, double degrees);
 #endif

@@ -36,7 +36,8 @@ static void blend(canvas *v, int x, int y, ink colour, double alpha) {
     if (x < 0 || y < 0 || x >= v->width || y >= v->height || alpha <= 0) return;
     uint8_t *p = v->rgb + ((size_t)y * (size_t)v->width + (size_t)x) * 3;
     if (alpha > 1) alpha = 1;
-    for (int k = 0; k < 3; k++) p[k] = (uint8_t)(p[k] + ((int)(colour >> (16 - 8 * k) & 255) - p[k]) * alpha + 0.5);
+    for (int k = 0; k < 3; k++)
+        p[k] = (uint8_t)(p[k] + ((int)(colour >> (16 - 8 * k) & 255) - p[k]) * alpha + 0.5);
 }
 
 void draw_box(canvas *v, double x, double y, double w, double h, ink colour, double alpha) {
@@ -49,10 +50,12 @@ void draw_frame(canvas *v, double x, double y, double w, double h, double thick,
 }
 
 /* coverage of a pixel by its centre's distance from the line */
-void draw_line(canvas *v, double x0, double y0, double x1, double y1, double thick, ink colour, double alpha) {
+void draw_line(canvas *v, double x0, double y0, double x1, double y1, double thick, ink colour,
+               double alpha) {
     double dx = x1 - x0, dy = y1 - y0, length = dx * dx + dy * dy, r = thick / 2;
     if (!(fabs(x0) < 1e5 && fabs(y0) < 1e5 && fabs(x1) < 1e5 && fabs(y1) < 1e5)) return;
-    int left = (int)floor(fmin(x0, x1) - r - 1), right = (int)ceil(fmax(x0, x1) + r + 1), top = (int)floor(fmin(y0, y1) - r - 1), bottom = (int)ceil(fmax(y0, y1) + r + 1);
+    int left = (int)floor(fmin(x0, x1) - r - 1), right = (int)ceil(fmax(x0, x1) + r + 1),
+        top = (int)floor(fmin(y0, y1) - r - 1), bottom = (int)ceil(fmax(y0, y1) + r + 1);
     for (int j = top < 0 ? 0 : top; j <= bottom && j < v->height; j++)
         for (int i = left < 0 ? 0 : left; i <= right && i < v->width; i++) {
             double px = i + 0.5 - x0, py = j + 0.5 - y0, t = length > 0 ? (px * dx + py * dy) / length : 0;
@@ -61,10 +64,14 @@ void draw_line(canvas *v, double x0, double y0, double x1, double y1, double thi
             blend(v, i, j, colour, alpha * fmin(1, r + 0.5 - d));
         }
 }
-void draw_disc(canvas *v, double x, double y, double radius, ink colour, double alpha) { draw_line(v, x, y, x, y, 2 * radius, colour, alpha); }
+void draw_disc(canvas *v, double x, double y, double radius, ink colour, double alpha) {
+    draw_line(v, x, y, x, y, 2 * radius, colour, alpha);
+}
 
-void draw_pixels(canvas *v, const uint8_t *pixels, int w, int h, int channels, double x, double y, double box_w, double box_h) {
-    int left = (int)floor(x + 0.5), top = (int)floor(y + 0.5), wide = (int)floor(box_w + 0.5), high = (int)floor(box_h + 0.5), colours = channels < 3 ? 1 : 3;
+void draw_pixels(canvas *v, const uint8_t *pixels, int w, int h, int channels, double x, double y,
+                 double box_w, double box_h) {
+    int left = (int)floor(x + 0.5), top = (int)floor(y + 0.5), wide = (int)floor(box_w + 0.5),
+        high = (int)floor(box_h + 0.5), colours = channels < 3 ? 1 : 3;
     for (int j = 0; j < high; j++)
         for (int i = 0; i < wide; i++) {
             int u0 = i * w / wide, u1 = (i + 1) * w / wide, s0 = j * h / high, s1 = (j + 1) * h / high, n = 0;
@@ -89,9 +96,12 @@ static FT_Face font(void) {
     static FT_Library library;
     static FT_Face face;
     static int tried;
-    static const char *const paths[] = {"/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "/usr/share/fonts/truetype/noto/NotoSans-Regular.ttf",
-        "/usr/share/fonts/truetype/liberation/LiberationSans-Regular.ttf", "/usr/share/fonts/TTF/DejaVuSans.ttf", "/usr/share/fonts/dejavu-sans-fonts/DejaVuSans.ttf",
-        "/usr/share/fonts/dejavu/DejaVuSans.ttf"};
+    static const char *const paths[] = {"/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
+                                        "/usr/share/fonts/truetype/noto/NotoSans-Regular.ttf",
+                                        "/usr/share/fonts/truetype/liberation/LiberationSans-Regular.ttf",
+                                        "/usr/share/fonts/TTF/DejaVuSans.ttf",
+                                        "/usr/share/fonts/dejavu-sans-fonts/DejaVuSans.ttf",
+                                        "/usr/share/fonts/dejavu/DejaVuSans.ttf"};
     const char *own = getenv("FROZENVIS_FONT");
     if (tried++) return face;
     if (FT_Init_FreeType(&library)) return NULL;
@@ -123,7 +133,8 @@ double draw_text(canvas *v, const char *text, double x, double y, double size, i
         if (max_width > 0 && at + (double)g->advance.x / 64 > x + max_width) break;
         for (int j = 0; v && j < (int)g->bitmap.rows; j++)
             for (int i = 0; i < (int)g->bitmap.width; i++)
-                blend(v, (int)(at + 0.5) + g->bitmap_left + i, (int)(y + 0.5) - g->bitmap_top + j, colour, g->bitmap.buffer[j * g->bitmap.pitch + i] / 255.0);
+                blend(v, (int)(at + 0.5) + g->bitmap_left + i, (int)(y + 0.5) - g->bitmap_top + j, colour,
+                      g->bitmap.buffer[j * g->bitmap.pitch + i] / 255.0);
         at += (double)g->advance.x / 64;
     }
     return at - x;
@@ -135,11 +146,12 @@ double draw_text(canvas *v, const char *text, double x, double y, double size, i
 }
 #endif
 
-double draw_paragraph(canvas *v, const char *text, double x, double y, double size, ink colour, double max_width, int most_lines) {
+double draw_paragraph(canvas *v, const char *text, double x, double y, double size, ink colour,
+                      double max_width, int most_lines) {
     char line[512];
     for (int n = 0; *text && n < most_lines; n++, y += 1.25 * size) {
         size_t take = 0;
-        for (size_t end = 0; text[end]; ) { /* as many whole words as fit */
+        for (size_t end = 0; text[end];) { /* as many whole words as fit */
             size_t next = end + strcspn(text + end + 1, " ") + 1;
             if (next >= sizeof line) break;
             snprintf(line, sizeof line, "%.*s", (int)next, text);
@@ -157,7 +169,11 @@ double draw_paragraph(canvas *v, const char *text, double x, double y, double si
 
 #ifdef HAVE_STB
 /* what stb has written so far: a PNG in one piece, a JPEG in many */
-typedef struct sink { fv_ctx *c; uint8_t *data; size_t size; } sink;
+typedef struct sink {
+    fv_ctx *c;
+    uint8_t *data;
+    size_t size;
+} sink;
 static void keep(void *user, void *data, int size) {
     sink *s = (sink *)user;
     uint8_t *more = (uint8_t *)fv_alloc(s->c, s->size + (size_t)size + 1);
@@ -170,25 +186,30 @@ static void keep(void *user, void *data, int size) {
 uint8_t *jpeg_write(fv_ctx *c, const uint8_t *pixels, int w, int h, int channels, int quality, size_t *size) {
 #ifdef HAVE_STB
     sink s = {c, NULL, 0};
-    if (!stbi_write_jpg_to_func(keep, &s, w, h, channels, pixels, quality)) fv_fail(c, FV_ENOMEM, "JPEG: no memory");
+    if (!stbi_write_jpg_to_func(keep, &s, w, h, channels, pixels, quality))
+        fv_fail(c, FV_ENOMEM, "JPEG: no memory");
     *size = s.size;
     return s.data;
 #else
     (void)pixels, (void)w, (void)h, (void)channels, (void)quality, (void)size;
-    return fv_fail(c, FV_EUNAVAILABLE, "JPEG wants stb_image_write: install libstb-dev and build again"), (uint8_t *)NULL;
+    return fv_fail(c, FV_EUNAVAILABLE, "JPEG wants stb_image_write: install libstb-dev and build again"),
+           (uint8_t *)NULL;
 #endif
 }
 int canvas_save(fv_ctx *c, const canvas *v, const char *path) {
 #ifdef HAVE_STB
     sink s = {c, NULL, 0};
     if (fv_error(c) || !v->rgb) return 0;
-    if (!stbi_write_png_to_func(keep, &s, v->width, v->height, 3, v->rgb, v->width * 3)) return fv_fail(c, FV_ENOMEM, "%s: no memory for the picture", path);
+    if (!stbi_write_png_to_func(keep, &s, v->width, v->height, 3, v->rgb, v->width * 3))
+        return fv_fail(c, FV_ENOMEM, "%s: no memory for the picture", path);
     int ok = s.data && fv_write_file(c, path, s.data, s.size);
     fv_free(c, s.data);
     return ok;
 #else
     (void)v;
-    return fv_fail(c, FV_EUNAVAILABLE, "%s: this program was built without stb_image_write: install libstb-dev and build again", path);
+    return fv_fail(c, FV_EUNAVAILABLE,
+                   "%s: this program was built without stb_image_write: install libstb-dev and build again",
+                   path);
 #endif
 }
 
@@ -203,8 +224,10 @@ struct emoji_font {
 emoji_font *emoji_open(fv_ctx *c, const char *path) {
     emoji_font *f = (emoji_font *)fv_alloc(c, sizeof *f);
     if (!f) return NULL;
-    if (FT_Init_FreeType(&f->library)) return fv_fail(c, FV_EUNAVAILABLE, "FreeType could not be started"), (emoji_font *)NULL;
-    if (FT_New_Face(f->library, path, 0, &f->face) || !f->face->num_fixed_sizes || FT_Select_Size(f->face, 0)) {
+    if (FT_Init_FreeType(&f->library))
+        return fv_fail(c, FV_EUNAVAILABLE, "FreeType could not be started"), (emoji_font *)NULL;
+    if (FT_New_Face(f->library, path, 0, &f->face) || !f->face->num_fixed_sizes ||
+        FT_Select_Size(f->face, 0)) {
         fv_fail(c, FV_EFORMAT, "%s: no font of colour pictures", path);
         return NULL;
     }
@@ -212,7 +235,9 @@ emoji_font *emoji_open(fv_ctx *c, const char *path) {
 }
 int emoji_draw(emoji_font *f, uint32_t codepoint, uint8_t *rgba) {
     FT_UInt glyph = FT_Get_Char_Index(f->face, codepoint);
-    if (!glyph || FT_Load_Glyph(f->face, glyph, FT_LOAD_COLOR) || f->face->glyph->bitmap.pixel_mode != FT_PIXEL_MODE_BGRA) return 0;
+    if (!glyph || FT_Load_Glyph(f->face, glyph, FT_LOAD_COLOR) ||
+        f->face->glyph->bitmap.pixel_mode != FT_PIXEL_MODE_BGRA)
+        return 0;
     const FT_Bitmap *b = &f->face->glyph->bitmap;
     memset(rgba, 0, (size_t)EMOJI_W * EMOJI_H * 4);
     for (int y = 0; y < (int)b->rows && y < EMOJI_H; y++)
@@ -232,8 +257,13 @@ void emoji_close(fv_ctx *c, emoji_font *f) {
 }
 #else
 emoji_font *emoji_open(fv_ctx *c, const char *path) {
-    return fv_fail(c, FV_EUNAVAILABLE, "%s: this program was built without FreeType: install libfreetype-dev and build again", path), (emoji_font *)NULL;
+    return fv_fail(c, FV_EUNAVAILABLE,
+                   "%s: this program was built without FreeType: install libfreetype-dev and build again",
+                   path),
+           (emoji_font *)NULL;
 }
-int emoji_draw(emoji_font *f, uint32_t codepoint, uint8_t *rgba) { return (void)f, (void)codepoint, (void)rgba, 0; }
+int emoji_draw(emoji_font *f, uint32_t codepoint, uint8_t *rgba) {
+    return (void)f, (void)codepoint, (void)rgba, 0;
+}
 void emoji_close(fv_ctx *c, emoji_font *f) { (void)c, (void)f; }
 #endif

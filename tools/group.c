@@ -58,7 +58,8 @@ int group_start(group *g, int size, fv_desc *desc) {
     if (size == 1) return 0;
     fflush(NULL);
     watch();
-    for (int i = 1; i < size; i++) { /* before the runtime is asked for anything: it does not survive a fork */
+    /* before the runtime is asked for anything: it does not survive a fork */
+    for (int i = 1; i < size; i++) {
         int ends[2];
         if (pipe(ends)) return cli_fail(6, "--gpus %d: a process could not be started", size);
         pid_t p = fork();

@@ -71,8 +71,10 @@ int insight_fits(run *r) {
     if (fv_error(r->c)) return 0;
     int vit = !strcmp(r->task->name, "image") && !strcmp(r->model->arch->name, "vit");
     if (vit && strcmp(value_of(&r->s, 'm', "class_token", "true"), "false")) return 1;
-    return fv_fail(r->c, FV_EUSAGE, "the run is of the task %s; this looks into vision transformers of the task "
-                                    "image that have a class token", r->task->name);
+    return fv_fail(r->c, FV_EUSAGE,
+                   "the run is of the task %s; this looks into vision transformers of the task "
+                   "image that have a class token",
+                   r->task->name);
 }
 
 void insight_class_row(const insight *s, int which, int item, double *out) {
@@ -81,7 +83,8 @@ void insight_class_row(const insight *s, int which, int item, double *out) {
     for (int h = 0; h < H; h++)
         for (int k = 0; k + 1 < N; k++)
             out[k] +=
-                (double)s->scores[which][((size_t)item * (size_t)H + (size_t)h) * (size_t)(N * N) + (size_t)k + 1];
+                (double)s
+                    ->scores[which][((size_t)item * (size_t)H + (size_t)h) * (size_t)(N * N) + (size_t)k + 1];
 }
 
 /* ---- a run to look into ---- */

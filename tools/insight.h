@@ -13,7 +13,8 @@ const char *insight_place(int place); /* "before the stage" */
 
 typedef struct insight {
     fv_ctx *c;
-    float *x[INSIGHT_PLACES]; /* [items,tokens,width], NULL: the network has no such place; class token included */
+    /* [items,tokens,width], NULL: the network has no such place; class token included */
+    float *x[INSIGHT_PLACES];
     int width[INSIGHT_PLACES];
     float *scores[INSIGHT_SCORES]; /* [items,heads,tokens,tokens], or NULL */
     int heads[INSIGHT_SCORES];

@@ -25,7 +25,8 @@ int token_magnitude(const float *x, int n, int d, double *out) {
     return v != NULL;
 }
 
-/* ---- the discrete Fourier transform of any length, split by its smallest prime factor (Cooley and Tukey) ---- */
+/* ---- the discrete Fourier transform of any length, split by its smallest prime factor (Cooley and Tukey)
+ * ---- */
 typedef struct complex_number {
     double re, im;
 } complex_number;

@@ -1,5 +1,7 @@
-/* measures.h -- what heat maps and probes compute of activations: plain functions of arrays, in double, no tensors.
- *   source  magnitude, frequency, IoU: Pang et al., arXiv:2310.12973, 6.2 and A.3; CKA: Kornblith et al., arXiv:1905.00414;
+/* measures.h -- what heat maps and probes compute of activations: plain functions of arrays, in double, no
+ * tensors.
+ *   source  magnitude, frequency, IoU: Pang et al., arXiv:2310.12973, 6.2 and A.3; CKA: Kornblith et al.,
+ *   arXiv:1905.00414;
  *           effective rank: Roy and Vetterli, EUSIPCO 2007 */
 #ifndef FV_MEASURES_H
 #define FV_MEASURES_H

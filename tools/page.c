@@ -19,7 +19,9 @@ static const char style[] =
     ".better{color:#1a7f37}.worse{color:#cf222e}.none{color:#57606a}code{font-size:.85em;"
     "background:#f6f8fa;padding:.1em .3em;overflow-wrap:anywhere}"
     "svg,img{max-width:100%;height:auto}small{color:#57606a}"
-    "@media print{body{margin:0;max-width:none;font-size:11pt}h2{break-after:avoid}svg,img,table,.answer{break-inside:avoid}"
+    "@media "
+    "print{body{margin:0;max-width:none;font-size:11pt}h2{break-after:avoid}svg,img,table,.answer{break-"
+    "inside:avoid}"
     ".answer{border:1px solid #888}}";
 
 static void base64(fv_ctx *c, fv_text *t, const uint8_t *d, size_t n) {
@@ -45,7 +47,8 @@ static void say_difference(fv_ctx *c, const report *p, const arm *a, fv_text *t)
     fv_text_add(c, t, "<li><b>%s</b> is %.2f %s %s", a->name, fabs(a->diff), a->diff < 0 ? "below" : "above",
                 p->arm[a->ref].name);
     if (isnan(a->low))
-        fv_text_add(c, t, "; how sure that is, %s does not tell</li>\n", p->seeds > 1 ? "this task" : "one seed");
+        fv_text_add(c, t, "; how sure that is, %s does not tell</li>\n",
+                    p->seeds > 1 ? "this task" : "one seed");
     else
         fv_text_add(c, t, " (95&nbsp;%% interval %+.2f to %+.2f): <b class='%s'>%s</b></li>\n", a->low,
                     a->high, class_of(v), says[v + 1]);
@@ -59,7 +62,8 @@ static void answer(fv_ctx *c, const report *p, fv_text *t) {
     fv_text_add(c, t, "<div class='answer'><b>What came out.</b> The best mean is that of <b>%s</b>: %s %.2f",
                 p->arm[best].name, p->headline, p->arm[best].mean);
     if (p->arm[best].ref != best)
-        fv_text_add(c, t, ", against %.2f of %s", p->arm[p->arm[best].ref].mean, p->arm[p->arm[best].ref].name);
+        fv_text_add(c, t, ", against %.2f of %s", p->arm[p->arm[best].ref].mean,
+                    p->arm[p->arm[best].ref].name);
     fv_text_add(c, t, ".");
     if (p->seeds > 1)
         fv_text_add(
@@ -135,10 +139,9 @@ static void table(fv_ctx *c, const report *p, fv_text *t) {
         if (p->trials) fv_text_add(c, t, "<td>%.3g", a->lr_scale);
         fv_text_add(c, t, "</tr>\n");
     }
-    fv_text_add(
-        c, t,
-        "</table>\n<p><small>sd: over seeds. loss: of seed 0 on the test split. trained, frozen: "
-        "parameters. items/s: in training, here.</small></p>\n");
+    fv_text_add(c, t,
+                "</table>\n<p><small>sd: over seeds. loss: of seed 0 on the test split. trained, frozen: "
+                "parameters. items/s: in training, here.</small></p>\n");
 }
 void table_markdown(fv_ctx *c, const report *p, fv_text *t) {
     fv_text_add(
@@ -176,10 +179,11 @@ static void corruption(fv_ctx *c, const report *p, fv_text *t) {
         }
         fv_text_add(c, t, isnan(a->mce) ? "<td>n/a</tr>\n" : "<td>%.1f</tr>\n", a->mce);
     }
-    fv_text_add(c, t,
-                "</table>\n<p><small>Errors in percent, mean over five severities and all seeds. mCE: each "
-                "error divided by that of what the arm is compared with, mean over the "
-                "five kinds, times 100: under 100 is more robust; n/a where that other error is 0.</small></p>\n");
+    fv_text_add(
+        c, t,
+        "</table>\n<p><small>Errors in percent, mean over five severities and all seeds. mCE: each "
+        "error divided by that of what the arm is compared with, mean over the "
+        "five kinds, times 100: under 100 is more robust; n/a where that other error is 0.</small></p>\n");
 }
 static void tuning(fv_ctx *c, const report *p, fv_text *t) {
     fv_text_add(c, t,
@@ -208,22 +212,20 @@ static void picture(fv_ctx *c, const report *p, fv_text *t) {
     fv_file f;
     snprintf(path, sizeof path, "%s/predictions.png", p->out);
     if (access(path, F_OK) || !fv_file_open(c, path, &f)) return;
-    fv_text_add(
-        c, t,
-        "<h2>What %s predicts</h2><p>Test items 0 to 11, seed 0.</p><img alt='predictions' "
-        "src='data:image/png;base64,",
-        p->arm[shown].name);
+    fv_text_add(c, t,
+                "<h2>What %s predicts</h2><p>Test items 0 to 11, seed 0.</p><img alt='predictions' "
+                "src='data:image/png;base64,",
+                p->arm[shown].name);
     base64(c, t, f.data, f.size);
     fv_text_add(c, t, "'>\n");
     fv_file_close(c, &f);
 }
 void page_write(fv_ctx *c, const report *p, const fv_text *effect, const fv_text *arms, const fv_text *curves,
                 fv_text *t) {
-    fv_text_add(
-        c, t,
-        "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' "
-        "content='width=device-width'><title>%s: fv compare</title>\n<style>%s</style>\n",
-        p->task, style);
+    fv_text_add(c, t,
+                "<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' "
+                "content='width=device-width'><title>%s: fv compare</title>\n<style>%s</style>\n",
+                p->task, style);
     question(c, p, t);
     answer(c, p, t);
     if (effect->size) fv_text_add(c, t, "%s", effect->data);

@@ -84,7 +84,8 @@ static int value_count(const report *p) {
         if (*p->arm[i].value && value_index(p, &p->arm[i]) >= most) most = value_index(p, &p->arm[i]) + 1;
     return most;
 }
-/* What a sweep's plot shows: the headline with one standard deviation, or the difference with its interval. */
+/* What a sweep's plot shows: the headline with one standard deviation, or the difference with its
+ * interval. */
 typedef struct sweep_plot {
     const report *p;
     int difference, lines, values;
@@ -135,7 +136,8 @@ static int draw_series(fv_ctx *c, fv_text *t, const sweep_plot *g, int k) {
         for (int i = 0; i < g->p->arms; i++) {
             const arm *a = &g->p->arm[i];
             if (strcmp(a->variant, g->variant[k]) || !is_shown(g, a)) continue;
-            double x = g->left + g->each * (value_index(g->p, a) + 0.5) + shift, y = place(&g->y, middle(g, a));
+            double x = g->left + g->each * (value_index(g->p, a) + 0.5) + shift,
+                   y = place(&g->y, middle(g, a));
             points++;
             if (!bars) fv_text_add(c, t, "%.1f,%.1f ", x, y);
             else
@@ -157,7 +159,8 @@ static void draw_values(fv_ctx *c, fv_text *t, const sweep_plot *g, double y) {
         for (int j = 0; j < i; j++) first &= strcmp(g->p->arm[j].value, a->value) != 0;
         if (first)
             fv_text_add(c, t, "<text x='%.1f' y='%g' text-anchor='middle' font-size='%d'>%s</text>\n",
-                        g->left + g->each * (value_index(g->p, a) + 0.5), y, g->values > 12 ? 11 : 13, a->value);
+                        g->left + g->each * (value_index(g->p, a) + 0.5), y, g->values > 12 ? 11 : 13,
+                        a->value);
     }
 }
 static void plot_sweep(fv_ctx *c, const report *p, fv_text *t, int difference) {
@@ -278,7 +281,8 @@ void plot_curves(fv_ctx *c, const report *p, fv_text *t) {
         for (int k = o->points / 20; k < o->points; k++) widen(&y, (double)o->curve[k]);
     }
     if (!(y.high > y.low)) y.low = 0, y.high = 1;
-    begin_svg(c, t, W, H, p->arms > 8 ? "Training loss, seed 0 of the first 8 arms" : "Training loss, seed 0");
+    begin_svg(c, t, W, H,
+              p->arms > 8 ? "Training loss, seed 0 of the first 8 arms" : "Training loss, seed 0");
     grid_across(c, t, &y, L, W - R);
     for (int i = 0; i <= 5; i++)
         fv_text_add(c, t, "<text x='%.1f' y='%g' text-anchor='middle'>%d</text>", L + (W - L - R) * i / 5,

@@ -14,7 +14,8 @@ static void print_row(const fv_profile_row *r, const char *pass, double all, dou
     if (json)
         printf("{\"profile\":\"%s\",\"pass\":\"%s\",\"calls\":%lld,\"seconds\":%.6f,\"time_share\":%.4f,"
                "\"gflop\":%.4f,\"gflops\":%.1f,\"share\":%.3f}\n",
-               r->op, pass, (long long)r->calls, r->seconds, share, r->flop * 1e-9, g, peak > 0 ? g / peak : 0);
+               r->op, pass, (long long)r->calls, r->seconds, share, r->flop * 1e-9, g,
+               peak > 0 ? g / peak : 0);
     else if (r->flop > 0)
         printf("%-16s %-9s %8lld %9.3f %5.1f%% %9.1f %5.2f\n", r->op, pass, (long long)r->calls, r->seconds,
                100 * share, g, peak > 0 ? g / peak : 0);
@@ -31,14 +32,16 @@ static void print_other(const char *name, double seconds, double all, int json) 
 void profile_print(fv_ctx *c, fv_type type, double seconds, double data, int json) {
     fv_profile_row row[FV_PROFILE_ROWS];
     int n = fv_profile(c, row, FV_PROFILE_ROWS);
-    double by_pass[4] = {0}, explained = data > 0 ? data : 0, flop = 0, peak = fv_peak(c, type) * fv_threads(c);
+    double by_pass[4] = {0}, explained = data > 0 ? data : 0, flop = 0,
+           peak = fv_peak(c, type) * fv_threads(c);
     qsort(row, (size_t)n, sizeof *row, slower_first);
     for (int i = 0; i < n; i++) {
         by_pass[row[i].pass] += row[i].seconds, explained += row[i].seconds;
         flop += row[i].pass == FV_PASS_AGAIN ? 0 : row[i].flop; /* of the dense graph */
     }
     if (!json)
-        printf("%-16s %-9s %8s %9s %6s %9s %5s\n", "op", "pass", "calls", "seconds", "time", "GFLOP/s", "peak");
+        printf("%-16s %-9s %8s %9s %6s %9s %5s\n", "op", "pass", "calls", "seconds", "time", "GFLOP/s",
+               "peak");
     for (int i = 0; i < n; i++) print_row(&row[i], passes[row[i].pass], seconds, peak, json);
     if (data >= 0) print_other("data", data, seconds, json);
     print_other("rest", seconds > explained ? seconds - explained : 0, seconds, json);

@@ -158,7 +158,8 @@ static void compute_difference(fv_ctx *c, report *p, arm *a, const arm *ref) {
     double by_items = a->diff;
     if (whole)
         bootstrap(c, mine, other, p->seeds, items, items > 5000 ? 1000 : 4000, &by_items, &a->low, &a->high);
-    if (whole && fabs(by_items - a->diff) > 0.02) a->low = a->high = NAN; /* scores of another measure than the headline */
+    /* scores of another measure than the headline */
+    if (whole && fabs(by_items - a->diff) > 0.02) a->low = a->high = NAN;
 }
 /* ImageNet-C's: for each kind the error divided by the reference's, mean over kinds; paired by seed */
 static void compute_corruption(const report *p, arm *a, const arm *ref) {
@@ -199,8 +200,9 @@ static void print_json(const report *p) {
         if (!isnan(a->low)) printf(",\"low\":%.6g,\"high\":%.6g", a->low, a->high);
         if (p->corrupt) printf(isnan(a->mce) ? ",\"mce\":null" : ",\"mce\":%.6g", a->mce);
         if (p->trials) printf(",\"lr_scale\":%.6g", a->lr_scale);
-        printf(",\"trainable_parameters\":%.0f,\"frozen_parameters\":%.0f,\"images_per_s\":%.6g,\"final\":%s}\n",
-               a->run[0]->trained, a->run[0]->frozen, mean_speed(p, a), i + 1 == p->arms ? "true" : "false");
+        printf(
+            ",\"trainable_parameters\":%.0f,\"frozen_parameters\":%.0f,\"images_per_s\":%.6g,\"final\":%s}\n",
+            a->run[0]->trained, a->run[0]->frozen, mean_speed(p, a), i + 1 == p->arms ? "true" : "false");
     }
 }
 static void print_table(const report *p) {

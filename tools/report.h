@@ -42,9 +42,10 @@ typedef struct report {
 /* compare_runs.c: every run that is not there yet, and then whether they can be compared at all. The
  * status to exit with; 0. */
 int compare_run_all(report *p, char **pass, int rest, int quiet);
-/* What fv train gets for a run of arm i, beside the plan's own words: written to words, a NULL at the end; their number. `more`: for
- * trials, NULL at its end, or NULL. They last until the next call. */
-int compare_arm_words(const report *p, int i, int seed, const char *dir, const char *const *more, char **words);
+/* What fv train gets for a run of arm i, beside the plan's own words: written to words, a NULL at the end;
+ * their number. `more`: for trials, NULL at its end, or NULL. They last until the next call. */
+int compare_arm_words(const report *p, int i, int seed, const char *dir, const char *const *more,
+                      char **words);
 /* A process of this program; its stdout goes into the file `into` (NULL: stderr). Its exit status. */
 int compare_run_self(char **args, const char *into);
 int compare_exists(const char *dir, const char *file);
@@ -56,7 +57,8 @@ void report_write(fv_ctx *c, report *p, int json);
 int report_less_is_better(const char *headline);
 /* the arm whose predictions the page shows: the first of the variant llm, else the last */
 int report_pictured(const report *p);
-/* -1 worse than its reference, 1 better, 0 no difference shown (or no interval): what the interval allows to say */
+/* -1 worse than its reference, 1 better, 0 no difference shown (or no interval): what the interval allows to
+ * say */
 int report_verdict(const report *p, const arm *a);
 /* bootstrap -- the mean of a[s][i] - b[s][i] over seeds and items, and its 95 % interval: seeds and items
  * are drawn with replacement, `draws` times; 2.5 and 97.5 percentiles. */

@@ -40,7 +40,9 @@ void figure_add(figures *f, const char *name, double value, const char *unit) {
     snprintf(one->name, sizeof one->name, "%.47s", name);
     one->value = value, one->unit = unit;
 }
-static int decimals(const figure *f) { return *f->unit == '%' ? 2 : *f->unit == 'm' ? 3 : *f->unit == '#' ? 0 : 5; }
+static int decimals(const figure *f) {
+    return *f->unit == '%' ? 2 : *f->unit == 'm' ? 3 : *f->unit == '#' ? 0 : 5;
+}
 void figures_json(fv_ctx *c, fv_text *t, const figures *f) {
     for (int i = 0; i < f->count; i++) {
         fv_text_add(c, t, i ? "," : "");
@@ -51,7 +53,9 @@ void figures_json(fv_ctx *c, fv_text *t, const figures *f) {
 }
 void figures_print(const figures *f) {
     for (int i = 0; i < f->count; i++)
-        printf("%s%s %.*f%s%s", i ? ", " : "", f->at[i].name, decimals(&f->at[i]), f->at[i].value, *f->at[i].unit && *f->at[i].unit != '#' ? " " : "", *f->at[i].unit == '#' ? "" : f->at[i].unit);
+        printf("%s%s %.*f%s%s", i ? ", " : "", f->at[i].name, decimals(&f->at[i]), f->at[i].value,
+               *f->at[i].unit && *f->at[i].unit != '#' ? " " : "",
+               *f->at[i].unit == '#' ? "" : f->at[i].unit);
 }
 
 /* ---- data and language model ---- */
@@ -62,7 +66,8 @@ static void cache_folder(char *path, size_t n, const char *what) {
     else snprintf(path, n, "%s/.cache/frozenvis/%s", home ? home : "/tmp", what);
 }
 
-/* The path that tools/fetch.sh prints for a thing. The script lies beside the program's folder (build/fv) or where make install put it. */
+/* The path that tools/fetch.sh prints for a thing. The script lies beside the program's folder (build/fv) or
+ * where make install put it. */
 int run_fetch(run *r, const char *what, char *path) {
     char self[4096], script[4200];
     int pipes[2], status = 0;
@@ -75,7 +80,10 @@ int run_fetch(run *r, const char *what, char *path) {
     }
     snprintf(script, sizeof script, "%s/tools/fetch.sh", self);
     if (access(script, R_OK)) snprintf(script, sizeof script, "%s/share/frozenvis/fetch.sh", self);
-    if (access(script, R_OK)) return fv_fail(r->c, FV_EIO, "tools/fetch.sh, which fetches %s, is not beside the program; give --data and --llm", what);
+    if (access(script, R_OK))
+        return fv_fail(r->c, FV_EIO,
+                       "tools/fetch.sh, which fetches %s, is not beside the program; give --data and --llm",
+                       what);
     if (pipe(pipes)) return fv_fail(r->c, FV_EUNAVAILABLE, "a process could not be started");
     fflush(NULL);
     pid_t p = fork();
@@ -93,7 +101,8 @@ int run_fetch(run *r, const char *what, char *path) {
         ;
     path[used] = 0;
     path[strcspn(path, "\n")] = 0;
-    if (p < 0 || status || !*path) return fv_fail(r->c, FV_EIO, "%s could not be fetched; sh tools/fetch.sh %s says why", what, what);
+    if (p < 0 || status || !*path)
+        return fv_fail(r->c, FV_EIO, "%s could not be fetched; sh tools/fetch.sh %s says why", what, what);
     return 1;
 }
 
@@ -123,14 +132,16 @@ static int make_demo(run *r, char found[][4096]) {
     char parent[4096], making[4200];
     cache_folder(parent, sizeof parent, "");
     snprintf(making, sizeof making, "%s.making-%ld", r->data_path, (long)getpid());
-    if (!make_folders(parent) || !make_folders(making)) return fv_fail(r->c, FV_EIO, "%s: cannot be made: %s", making, strerror(errno));
+    if (!make_folders(parent) || !make_folders(making))
+        return fv_fail(r->c, FV_EIO, "%s: cannot be made: %s", making, strerror(errno));
     int made = r->task->demo(r, making, found) && !fv_error(r->c);
-    if (made && rename(making, r->data_path) && access(r->data_path, F_OK)) made = fv_fail(r->c, FV_EIO, "%s: cannot be made: %s", r->data_path, strerror(errno));
+    if (made && rename(making, r->data_path) && access(r->data_path, F_OK))
+        made = fv_fail(r->c, FV_EIO, "%s: cannot be made: %s", r->data_path, strerror(errno));
     if (!access(making, F_OK)) remove_folder(making);
     return made;
 }
-/* The demo's folder of that name: demo-TASK-1, or demo-TASK-THING-1 with a thing that the demo can do without. The number changes
- * with the generator's settings. 1 when it is there. */
+/* The demo's folder of that name: demo-TASK-1, or demo-TASK-THING-1 with a thing that the demo can do
+ * without. The number changes with the generator's settings. 1 when it is there. */
 static int demo_folder(run *r, const char *thing) {
     char name[128];
     snprintf(name, sizeof name, "demo-%s%s%s-1", r->task->name, thing ? "-" : "", thing ? thing : "");
@@ -152,7 +163,9 @@ static int demo_data(run *r) {
         cache_folder(r->data_path, sizeof r->data_path, ++w);
         int there = !access(r->data_path, F_OK);
         if (there) fprintf(stderr, "fv: demo of %s: with %s, which is in the cache\n", r->task->name, w);
-        else fprintf(stderr, "fv: demo of %s: without %s, which sh tools/fetch.sh %s would get\n", r->task->name, w, w);
+        else
+            fprintf(stderr, "fv: demo of %s: without %s, which sh tools/fetch.sh %s would get\n",
+                    r->task->name, w, w);
         if (there && demo_folder(r, w)) return 1;
         if (there && !run_fetch(r, w, found[count])) return 0;
         if (there) extra = w;
@@ -182,8 +195,14 @@ int run_llm(run *r, const char *llm, int demo) {
     if (fv_error(r->c) || (is_text(&r->s, 't', "variant", "base") && !r->task->words)) return !fv_error(r->c);
     if (llm) snprintf(r->llm_path, sizeof r->llm_path, "%s", realpath(llm, full) ? full : llm);
     else if (demo) return run_fetch(r, "smollm2", r->llm_path);
-    else if (wanted && r->task->words) return fv_fail(r->c, FV_EUSAGE, "the task %s wants a language model for its tokenizer: --llm FILE (a GGUF file)", r->task->name);
-    else if (wanted) return fv_fail(r->c, FV_EUSAGE, "variant %s wants a language model: --llm FILE (a GGUF or safetensors file)", value_of(&r->s, 't', "variant", "llm"));
+    else if (wanted && r->task->words)
+        return fv_fail(r->c, FV_EUSAGE,
+                       "the task %s wants a language model for its tokenizer: --llm FILE (a GGUF file)",
+                       r->task->name);
+    else if (wanted)
+        return fv_fail(r->c, FV_EUSAGE,
+                       "variant %s wants a language model: --llm FILE (a GGUF or safetensors file)",
+                       value_of(&r->s, 't', "variant", "llm"));
     return 1;
 }
 
@@ -205,7 +224,8 @@ int run_open_model(run *r) {
     fv_text t = {0};
     int base = is_text(&r->s, 't', "variant", "base");
     if (fv_error(r->c)) return 0;
-    if (base && !run_stage_fits(r)) return 0; /* there is no stage, but what is set of one is looked at all the same */
+    /* there is no stage, but what is set of one is looked at all the same */
+    if (base && !run_stage_fits(r)) return 0;
     if (!base) put(&r->s, 'f', "variant", value_of(&r->s, 't', "variant", "\"llm\""));
     if (*r->llm_path && !base) r->llm = fv_weights_open(r->c, r->llm_path);
     model_json(r->c, &t, &r->s);
@@ -224,16 +244,18 @@ static int read_vocabulary(run *r, const fv_json *j) {
     int n = 0;
     r->words = fv_json_count(j, list);
     if (r->words) r->vocabulary = (int32_t *)fv_alloc(r->c, (size_t)r->words * sizeof *r->vocabulary);
-    for (fv_jnode e = fv_json_first(j, list); e && r->vocabulary; e = fv_json_next(j, e)) r->vocabulary[n++] = (int32_t)fv_json_number(j, e, -1);
+    for (fv_jnode e = fv_json_first(j, list); e && r->vocabulary; e = fv_json_next(j, e))
+        r->vocabulary[n++] = (int32_t)fv_json_number(j, e, -1);
     return !fv_error(r->c);
 }
 
 static int read_class_names(run *r, const fv_json *j) {
     fv_jnode names = fv_json_get(j, fv_json_root(j), "class_names");
     r->classes = fv_json_count(j, names);
-    if (r->classes) r->class_names = (char (*)[64])fv_alloc(r->c, (size_t)r->classes * 64);
+    if (r->classes) r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)r->classes * 64);
     int i = 0;
-    for (fv_jnode n = fv_json_first(j, names); n && r->class_names; n = fv_json_next(j, n)) snprintf(r->class_names[i++], 64, "%s", fv_json_string(j, n, "?"));
+    for (fv_jnode n = fv_json_first(j, names); n && r->class_names; n = fv_json_next(j, n))
+        snprintf(r->class_names[i++], 64, "%s", fv_json_string(j, n, "?"));
     return !fv_error(r->c);
 }
 
@@ -243,9 +265,12 @@ fv_json *run_reopen(run *r, const char *dir, const char *data) {
     fv_json *j = fv_error(r->c) ? NULL : fv_json_open(r->c, path);
     if (!j) return NULL;
     fv_jnode root = fv_json_root(j), llm = fv_json_get(j, root, "llm");
-    const char *name = fv_json_string(j, fv_json_get(j, root, "task"), "image"), *hash = fv_json_string(j, fv_json_get(j, llm, "sha256"), "");
+    const char *name = fv_json_string(j, fv_json_get(j, root, "task"), "image"),
+               *hash = fv_json_string(j, fv_json_get(j, llm, "sha256"), "");
     r->task = task_named(name);
-    if (!r->task) return fv_json_free(r->c, j), fv_fail(r->c, FV_EUSAGE, "%s: the task \"%s\" is unknown", path, name), (fv_json *)NULL;
+    if (!r->task)
+        return fv_json_free(r->c, j), fv_fail(r->c, FV_EUSAGE, "%s: the task \"%s\" is unknown", path, name),
+               (fv_json *)NULL;
     r->s.task_keys = r->task->keys;
     put_json(&r->s, j);
     snprintf(r->llm_path, sizeof r->llm_path, "%s", fv_json_string(j, fv_json_get(j, llm, "path"), ""));
@@ -256,7 +281,9 @@ fv_json *run_reopen(run *r, const char *dir, const char *data) {
     else run_data(r, data);
     run_open_model(r);
     if (r->model && r->model->frozen && *hash && strcmp(hash, fv_frozen_hash(r->model->frozen)))
-        fv_fail(r->c, FV_EUSAGE, "%s: the language model is not the one of the training: its tensors' SHA-256 differs", r->llm_path);
+        fv_fail(r->c, FV_EUSAGE,
+                "%s: the language model is not the one of the training: its tensors' SHA-256 differs",
+                r->llm_path);
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
     fv_weights *w = fv_error(r->c) ? NULL : fv_weights_open(r->c, path);
     if (w) fv_model_load(r->c, r->model, w, "");
@@ -283,7 +310,8 @@ int run_put_classes(run *r, int classes) {
 
 int run_open_data(run *r) {
     if (r->data) return 1;
-    if (!fv_error(r->c) && !*r->data_path) return fv_fail(r->c, FV_EUSAGE, "the run names no data: --data DIR is wanted");
+    if (!fv_error(r->c) && !*r->data_path)
+        return fv_fail(r->c, FV_EUSAGE, "the run names no data: --data DIR is wanted");
     if (fv_error(r->c) || !r->task->open(r, r->data_path)) return 0;
     run_limit_test(r);
     return 1;
@@ -293,14 +321,20 @@ void run_score(run *r, int split, int item, double score) {
     if (r->score && split == SPLIT_TEST && item < r->count[SPLIT_TEST]) r->score[item] = (float)score;
 }
 fv_rng run_rng(const run *r, int epoch, int32_t item) {
-    fv_rng g = {(uint64_t)number_of(&r->s, 't', "seed", 0), 1000003u * (uint64_t)(epoch + 1) + (uint64_t)item, 0};
+    fv_rng g = {(uint64_t)number_of(&r->s, 't', "seed", 0), 1000003u * (uint64_t)(epoch + 1) + (uint64_t)item,
+                0};
     return g;
 }
 
 /* half the split further on: another item, and a permutation of the split */
-int32_t run_other(const run *r, int split, int32_t item) { return r->blind ? (int32_t)((item + r->count[split] / 2) % r->count[split]) : item; }
+int32_t run_other(const run *r, int split, int32_t item) {
+    return r->blind ? (int32_t)((item + r->count[split] / 2) % r->count[split]) : item;
+}
 
-fv_tensor *run_forward(run *r, const batch *b) { return fv_error(r->c) ? NULL : fv_model_forward_many(r->c, r->model, (fv_tensor *const *)b->input, b->inputs); }
+fv_tensor *run_forward(run *r, const batch *b) {
+    return fv_error(r->c) ? NULL
+                          : fv_model_forward_many(r->c, r->model, (fv_tensor *const *)b->input, b->inputs);
+}
 fv_tensor *run_loss(run *r, fv_tensor *y, const batch *b) {
     if (!y) return NULL;
     if (r->task->loss) return r->task->loss(r, y, b);
@@ -312,10 +346,14 @@ int run_rank(const fv_tensor *y, int row, int label) {
     int rank = 0;
     int64_t n = y->dim[1];
     if (label < 0 || label >= n) return (int)n;
-    for (int64_t k = 0; k < n; k++) rank += k != label && !(fv_get(y, row * n + k) < fv_get(y, row * n + label));
+    for (int64_t k = 0; k < n; k++)
+        rank += k != label && !(fv_get(y, row * n + k) < fv_get(y, row * n + label));
     return rank;
 }
-typedef struct scored { float score; int positive; } scored;
+typedef struct scored {
+    float score;
+    int positive;
+} scored;
 static int by_score(const void *a, const void *b) {
     float x = ((const scored *)a)->score, y = ((const scored *)b)->score;
     return (x > y) - (x < y);
@@ -332,7 +370,9 @@ static double area(scored *s, int n) {
             if (s[k].positive) rank_sum += 0.5 * (i + 1 + j), positives++;
     }
     double negatives = n - positives;
-    return positives > 0 && negatives > 0 ? (rank_sum - positives * (positives + 1) / 2) / (positives * negatives) : NAN;
+    return positives > 0 && negatives > 0
+               ? (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
+               : NAN;
 }
 
 static double mean_area(run *r, const float *score, const int32_t *label, int n, int classes) {
@@ -340,7 +380,8 @@ static double mean_area(run *r, const float *score, const int32_t *label, int n,
     double sum = 0;
     int counted = 0;
     for (int k = 0; k < classes && s; k++) {
-        for (int i = 0; i < n; i++) s[i].score = score[(size_t)i * (size_t)classes + (size_t)k], s[i].positive = label[i] == k;
+        for (int i = 0; i < n; i++)
+            s[i].score = score[(size_t)i * (size_t)classes + (size_t)k], s[i].positive = label[i] == k;
         double a = area(s, n);
         if (isfinite(a)) sum += a, counted++;
     }
@@ -349,7 +390,8 @@ static double mean_area(run *r, const float *score, const int32_t *label, int n,
 }
 
 int run_classes(run *r, int split, int from, int count, figures *f) {
-    int was = fv_no_grad(r->c, 1), training = fv_training(r->c, 0), classes = r->model->num_classes, done = 0, step = 250;
+    int was = fv_no_grad(r->c, 1), training = fv_training(r->c, 0), classes = r->model->num_classes, done = 0,
+        step = 250;
     double top1 = 0, top5 = 0, loss_sum = 0;
     float *score = (float *)fv_alloc(r->c, (size_t)(count > 0 ? count : 1) * (size_t)classes * sizeof *score);
     int32_t *label = (int32_t *)fv_alloc(r->c, (size_t)(count > 0 ? count : 1) * sizeof *label);
@@ -361,13 +403,16 @@ int run_classes(run *r, int split, int from, int count, figures *f) {
         memset(&b, 0, sizeof b), b.with_loss = 1;
         for (int i = 0; i < n; i++) index[i] = at + i;
         fv_tensor *y = r->task->batch(r, split, index, n, -1, &b) ? run_forward(r, &b) : NULL;
-        fv_tensor *loss = y ? fv_cross_entropy(r->c, y, b.target[0], 0) : NULL, *p = loss ? fv_softmax(r->c, y) : NULL;
+        fv_tensor *loss = y ? fv_cross_entropy(r->c, y, b.target[0], 0) : NULL,
+                  *p = loss ? fv_softmax(r->c, y) : NULL;
         if (!p) break;
         loss_sum += fv_get(loss, 0) * n;
         for (int i = 0; i < n; i++, done++) {
             label[done] = ((const int32_t *)b.target[0]->data)[i];
             int rank = run_rank(y, i, label[done]);
-            for (int k = 0; k < classes; k++) score[(size_t)done * (size_t)classes + (size_t)k] = (float)fv_get(p, (int64_t)i * classes + k);
+            for (int k = 0; k < classes; k++)
+                score[(size_t)done * (size_t)classes + (size_t)k] =
+                    (float)fv_get(p, (int64_t)i * classes + k);
             top1 += rank < 1, top5 += rank < 5;
             run_score(r, split, at + i, 100 * (rank < 1));
         }
@@ -385,7 +430,8 @@ int run_classes(run *r, int split, int from, int count, figures *f) {
 }
 
 int run_measure(run *r, int split, int from, int count, figures *f) {
-    return r->task->measure ? r->task->measure(r, split, from, count, f) : run_classes(r, split, from, count, f);
+    return r->task->measure ? r->task->measure(r, split, from, count, f)
+                            : run_classes(r, split, from, count, f);
 }
 
 int run_holdout(const run *r) {
@@ -394,7 +440,8 @@ int run_holdout(const run *r) {
 }
 
 /* ---- the run's folder ---- */
-/* SHA-256 of 16 test items as the network gets them, spread over the split: tells one test split from another */
+/* SHA-256 of 16 test items as the network gets them, spread over the split: tells one test split from
+ * another */
 static int digest_of_test(run *r, char hex[65]) {
     fv_sha sha;
     uint8_t digest[32];
@@ -424,11 +471,13 @@ void run_write_config(run *r, const char *out) {
     section_json(r->c, &t, &r->s, 't');
     fv_text_add(r->c, &t, "},\"data\":");
     fv_text_json_string(r->c, &t, r->data_path);
-    fv_text_add(r->c, &t, ",\"items\":{\"train\":%d,\"test\":%d,\"test_sha256\":\"%s\"}", r->count[SPLIT_TRAIN], r->count[SPLIT_TEST], digest);
+    fv_text_add(r->c, &t, ",\"items\":{\"train\":%d,\"test\":%d,\"test_sha256\":\"%s\"}",
+                r->count[SPLIT_TRAIN], r->count[SPLIT_TEST], digest);
     if (*r->llm_path) {
         fv_text_add(r->c, &t, ",\"llm\":{\"path\":");
         fv_text_json_string(r->c, &t, r->llm_path);
-        fv_text_add(r->c, &t, ",\"sha256\":\"%s\"}", r->model->frozen ? fv_frozen_hash(r->model->frozen) : "");
+        fv_text_add(r->c, &t, ",\"sha256\":\"%s\"}",
+                    r->model->frozen ? fv_frozen_hash(r->model->frozen) : "");
     }
     fv_text_add(r->c, &t, ",\"class_names\":[");
     for (int i = 0; i < r->classes; i++) {
@@ -436,7 +485,8 @@ void run_write_config(run *r, const char *out) {
         fv_text_json_string(r->c, &t, r->class_names[i]);
     }
     fv_text_add(r->c, &t, "]");
-    for (int i = 0; i < r->words; i++) fv_text_add(r->c, &t, i ? ",%d" : ",\"vocabulary\":[%d", (int)r->vocabulary[i]);
+    for (int i = 0; i < r->words; i++)
+        fv_text_add(r->c, &t, i ? ",%d" : ",\"vocabulary\":[%d", (int)r->vocabulary[i]);
     fv_text_add(r->c, &t, r->words ? "]}\n" : "}\n");
     snprintf(path, sizeof path, "%s/config.json", out);
     if (!fv_error(r->c)) fv_write_file(r->c, path, t.data, t.size);
@@ -455,7 +505,8 @@ static FILE *open_log(run *r, const char *out, int64_t step) {
             long long at = -1;
             char start[40]; /* the file has no NUL at its end */
             snprintf(start, sizeof start, "%.*s", (int)(line - p < 39 ? line - p : 39), p);
-            if (sscanf(start, "{\"step\":%lld", &at) == 1 && at <= step) fv_text_add(r->c, &keep, "%.*s", (int)(line + 1 - p), p);
+            if (sscanf(start, "{\"step\":%lld", &at) == 1 && at <= step)
+                fv_text_add(r->c, &keep, "%.*s", (int)(line + 1 - p), p);
         }
         fv_file_close(r->c, &f);
     }
@@ -470,13 +521,14 @@ static void progress(int64_t step, int64_t steps, double start, double loss, run
     static double said;
     const char *term = getenv("TERM");
     if (show == PROGRESS_LINES && (step == steps || fv_now() > said + 0.5))
-        fprintf(stderr, "progress %lld %lld %.4f\n", (long long)step, (long long)steps, loss), said = fv_now();
+        fprintf(stderr, "progress %lld %lld %.4f\n", (long long)step, (long long)steps, loss),
+            said = fv_now();
     if (show != PROGRESS_BAR) return;
     if (!isatty(2) || (term && !strcmp(term, "dumb"))) return;
     double left = (fv_now() - start) / (double)step * (double)(steps - step);
     int full = (int)(30 * step / steps);
-    fprintf(stderr, "\r[%.*s%*s] %lld/%lld  loss %.4f  %d:%02d left ", full, "##############################", 30 - full, "", (long long)step, (long long)steps,
-            loss, (int)left / 60, (int)left % 60);
+    fprintf(stderr, "\r[%.*s%*s] %lld/%lld  loss %.4f  %d:%02d left ", full, "##############################",
+            30 - full, "", (long long)step, (long long)steps, loss, (int)left / 60, (int)left % 60);
     if (step == steps) fprintf(stderr, "\n");
 }
 
@@ -492,14 +544,18 @@ static double read_loss(run *r, const fv_tensor *loss, int64_t step) {
     double said[2] = {fv_get(loss, 0), interrupted};
     fv_group_mean(r->c, said, 2);
     r->stop |= said[1] > 0;
-    if (!isfinite(said[0])) fv_fail(r->c, FV_ENONFINITE, "the loss is not finite at step %lld; the last checkpoint is kept", (long long)step + 1);
+    if (!isfinite(said[0]))
+        fv_fail(r->c, FV_ENONFINITE, "the loss is not finite at step %lld; the last checkpoint is kept",
+                (long long)step + 1);
     return said[0];
 }
 
-/* All micro-batches of a step, or with --gpus this process's part of each; -> the sum of their losses but the last one's, which is not read yet */
+/* All micro-batches of a step, or with --gpus this process's part of each; -> the sum of their losses but the
+ * last one's, which is not read yet */
 static double one_step(run *r, int64_t step, int size, int accum, int per_epoch, fv_tensor **last) {
     double sum = 0;
-    int epoch = (int)(step / per_epoch), part = size / r->ranks, at = (int)(step % per_epoch) * size * accum + r->rank * part;
+    int epoch = (int)(step / per_epoch), part = size / r->ranks,
+        at = (int)(step % per_epoch) * size * accum + r->rank * part;
     for (int a = 0; a < accum && !fv_error(r->c); a++) {
         batch b;
         memset(&b, 0, sizeof b), b.with_loss = 1;
@@ -558,7 +614,8 @@ static void finish(run *r, const char *out, double seconds, double speed, int js
     figure_add(&cost, "images_per_s", speed, "#");
     figure_add(&cost, "peak_memory_mb", (double)fv_memory(r->c).peak / 1e6, "#");
     figure_add(&cost, "trainable_parameters", (double)fv_model_numel(r->model), "#");
-    figure_add(&cost, "frozen_parameters", r->model->frozen ? (double)fv_frozen_numel(r->model->frozen) : 0, "#");
+    figure_add(&cost, "frozen_parameters", r->model->frozen ? (double)fv_frozen_numel(r->model->frozen) : 0,
+               "#");
     figure_add(&cost, "seconds", seconds, "#");
     if (recomputed(r) > 0) figure_add(&cost, "recomputed_time", 100 * recomputed(r), "%");
     if (!hold) r->score = (float *)fv_alloc(r->c, (size_t)(r->count[SPLIT_TEST] + 1) * sizeof(float));
@@ -595,7 +652,8 @@ static void log_measures(run *r, FILE *log, int64_t step) {
     if (hold) run_measure(r, SPLIT_TRAIN, r->count[SPLIT_TRAIN] - hold, hold, &f);
     else run_measure(r, SPLIT_TEST, 0, r->count[SPLIT_TEST], &f);
     figures_json(r->c, &t, &f);
-    if (!fv_error(r->c) && !interrupted) fprintf(log, "{\"step\":%lld,\"%s\":{%s}}\n", (long long)step, hold ? "held_out" : "test", t.data);
+    if (!fv_error(r->c) && !interrupted)
+        fprintf(log, "{\"step\":%lld,\"%s\":{%s}}\n", (long long)step, hold ? "held_out" : "test", t.data);
     fv_text_free(r->c, &t);
     fv_profile_on(r->c, counting);
 }
@@ -608,8 +666,10 @@ static fv_optim *make_optim(run *r) {
     double decay = number_of(s, 't', "weight_decay", 0.05), momentum = number_of(s, 't', "momentum", 0.9);
     d.weight_decay = decay > 0 ? (float)decay : -1, d.momentum = momentum > 0 ? (float)momentum : -1;
     d.clip_grad = (float)number_of(s, 't', "clip_grad", 0);
-    double beta1 = number_of(s, 't', "beta1", 0.9), beta2 = number_of(s, 't', "beta2", 0.999), eps = number_of(s, 't', "eps", 1e-8);
-    d.beta1 = beta1 > 0 ? (float)beta1 : -1, d.beta2 = beta2 > 0 ? (float)beta2 : -1, d.eps = eps > 0 ? (float)eps : -1;
+    double beta1 = number_of(s, 't', "beta1", 0.9), beta2 = number_of(s, 't', "beta2", 0.999),
+           eps = number_of(s, 't', "eps", 1e-8);
+    d.beta1 = beta1 > 0 ? (float)beta1 : -1, d.beta2 = beta2 > 0 ? (float)beta2 : -1,
+    d.eps = eps > 0 ? (float)eps : -1;
     return fv_optim_create(r->c, &r->model->params, &d);
 }
 
@@ -620,7 +680,8 @@ static int copy_param(run *r, fv_tensor *to, const fv_tensor *from) { /* whereve
     fv_free(r->c, p);
     return ok;
 }
-/* average: a copy of each parameter as "ema.NAME"; kept: these and the model's buffers, which checkpoints hold beside the parameters */
+/* average: a copy of each parameter as "ema.NAME"; kept: these and the model's buffers, which checkpoints
+ * hold beside the parameters */
 static int make_average(run *r, fv_params *average, fv_params *kept) {
     const fv_params *p = &r->model->params;
     char name[512];
@@ -646,20 +707,28 @@ static int stopping(const run *r) { return r->ranks > 1 ? r->stop : interrupted;
 
 void run_train(run *r, const char *out, int save_every, int json, run_progress show) {
     const settings *s = &r->s;
-    int size = (int)number_of(s, 't', "batch_size", 128), accum = (int)number_of(s, 't', "grad_accum", 1), epoch = -1;
+    int size = (int)number_of(s, 't', "batch_size", 128), accum = (int)number_of(s, 't', "grad_accum", 1),
+        epoch = -1;
     int per_epoch = r->order_count / (size * accum), eval_every = (int)number_of(s, 't', "eval_every", 0);
-    int64_t steps = (int64_t)(number_of(s, 't', "epochs", 1) * per_epoch), warm = (int64_t)(number_of(s, 't', "warmup_epochs", 0) * per_epoch);
+    int64_t steps = (int64_t)(number_of(s, 't', "epochs", 1) * per_epoch),
+            warm = (int64_t)(number_of(s, 't', "warmup_epochs", 0) * per_epoch);
     if (steps < 1) {
-        fv_fail(r->c, FV_EUSAGE, "epochs %g: not one step of %d %s", number_of(s, 't', "epochs", 1), size * accum, r->task->items);
+        fv_fail(r->c, FV_EUSAGE, "epochs %g: not one step of %d %s", number_of(s, 't', "epochs", 1),
+                size * accum, r->task->items);
         return;
     }
     fv_params average, kept;
     memset(&average, 0, sizeof average), memset(&kept, 0, sizeof kept);
     fv_optim *o = make_optim(r);
-    int64_t step = o && make_average(r, &average, &kept) ? fv_checkpoint_load(r->c, out, &r->model->params, &kept, o) : -1, first = step;
+    int64_t step = o && make_average(r, &average, &kept)
+                       ? fv_checkpoint_load(r->c, out, &r->model->params, &kept, o)
+                       : -1,
+            first = step;
     float decay = (float)number_of(s, 't', "ema", 0);
-    FILE *log = step < 0 ? NULL : r->rank ? fopen("/dev/null", "w") : open_log(r, out, step); /* the first process writes */
-    double start = fv_now(), lr = number_of(s, 't', "lr", 1e-3) * number_of(s, 't', "lr_scale", 1), seen = 0, spent = 0;
+    /* the first process writes */
+    FILE *log = step < 0 ? NULL : r->rank ? fopen("/dev/null", "w") : open_log(r, out, step);
+    double start = fv_now(), lr = number_of(s, 't', "lr", 1e-3) * number_of(s, 't', "lr_scale", 1), seen = 0,
+           spent = 0;
     fv_training(r->c, 1);
     fv_autocast(r->c, r->bf16 ? FV_BF16 : FV_F32);
     while (log && step < steps && !stopping(r) && !fv_error(r->c)) {
@@ -667,28 +736,35 @@ void run_train(run *r, const char *out, int save_every, int json, run_progress s
         fv_tensor *last = NULL;
         double t = fv_now(), loss = one_step(r, step, size, accum, per_epoch, &last);
         if (fv_error(r->c)) break;
-        float rate = fv_lr_cosine(step, steps, warm, (float)lr, (float)lr * 0.01f, (float)number_of(s, 't', "min_lr", 1e-6));
+        float rate = fv_lr_cosine(step, steps, warm, (float)lr, (float)lr * 0.01f,
+                                  (float)number_of(s, 't', "min_lr", 1e-6));
         double norm = fv_optim_step(r->c, o, rate);
-        loss += read_loss(r, last, step); /* after the update: a GPU does all of a step in one go, and is waited for once */
+        /* after the update: a GPU does all of a step in one go, and is waited for once */
+        loss += read_loss(r, last, step);
         if (fv_error(r->c)) break;
         if (average.count) fv_ema(r->c, &average, &r->model->params, decay);
         step++, seen += size * accum, spent += fv_now() - t;
-        fprintf(log, "{\"step\":%lld,\"epoch\":%d,\"loss\":%.6f,\"lr\":%.6g,\"grad_norm\":%.5g}\n", (long long)step, epoch, loss, (double)rate, norm);
-        if (eval_every > 0 && !r->rank && step < steps && step % ((int64_t)eval_every * per_epoch) == 0) log_measures(r, log, step);
+        fprintf(log, "{\"step\":%lld,\"epoch\":%d,\"loss\":%.6f,\"lr\":%.6g,\"grad_norm\":%.5g}\n",
+                (long long)step, epoch, loss, (double)rate, norm);
+        if (eval_every > 0 && !r->rank && step < steps && step % ((int64_t)eval_every * per_epoch) == 0)
+            log_measures(r, log, step);
         progress(step, steps, start, loss, r->rank ? PROGRESS_NONE : show);
         if (!r->rank && (step == steps || (save_every > 0 && step % save_every == 0))) {
             fflush(log);
             fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, step);
         }
     }
-    if (stopping(r) && !r->rank && log && !fv_error(r->c) && step > first) fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, step);
+    if (stopping(r) && !r->rank && log && !fv_error(r->c) && step > first)
+        fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, step);
     if (log && fclose(log)) fv_fail(r->c, FV_EIO, "%s/log.jsonl: cannot be written", out);
     fv_optim_destroy(r->c, o);
     r->step_seconds = spent;
     fv_profile_on(r->c, 0); /* the measures of the end are no training step's */
-    if (r->profile && !r->rank && !fv_error(r->c)) profile_print(r->c, r->bf16 ? FV_BF16 : FV_F32, spent, r->data_seconds, json);
+    if (r->profile && !r->rank && !fv_error(r->c))
+        profile_print(r->c, r->bf16 ? FV_BF16 : FV_F32, spent, r->data_seconds, json);
     use_average(r, &average);
     free_average(r, &average, &kept);
     if (stopping(r)) interrupted = 1;
-    if (!interrupted && !r->rank && !fv_error(r->c)) finish(r, out, fv_now() - start, spent > 0 ? seen / spent : 0, json);
+    if (!interrupted && !r->rank && !fv_error(r->c))
+        finish(r, out, fv_now() - start, spent > 0 ? seen / spent : 0, json);
 }

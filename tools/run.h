@@ -1,5 +1,5 @@
-/* run.h -- a run and its folder: what train, eval and predict share. The folder: config.json, log.jsonl, checkpoints/, latest, and at
- * the end model.safetensors and result.json. */
+/* run.h -- a run and its folder: what train, eval and predict share. The folder: config.json, log.jsonl,
+ * checkpoints/, latest, and at the end model.safetensors and result.json. */
 #ifndef FV_RUN_H
 #define FV_RUN_H
 #include "cli.h"
@@ -8,7 +8,8 @@
 void run_begin(run *r, const fv_desc *desc);
 /* Frees all and prints the context's error if there is one; the status to exit with. */
 int run_end(run *r);
-/* Where --data and --llm are: "demo" fetches and makes what the task's demo wants, in the cache folder. 1 or 0. */
+/* Where --data and --llm are: "demo" fetches and makes what the task's demo wants, in the cache folder. 1 or
+ * 0. */
 int run_data(run *r, const char *data);
 /* Where tools/fetch.sh keeps a thing ("emoji"); fetched when it is not there. path [4096]. 1 or 0. */
 int run_fetch(run *r, const char *what, char *path);
@@ -16,11 +17,12 @@ int run_llm(run *r, const char *llm, int demo);
 /* Whether what is set of the frozen stage makes sense by itself; 1, or 0 and an error. */
 int run_stage_fits(run *r);
 int run_open_model(run *r);
-/* Settings, model, weights and data folder of a finished run, for eval and predict. NULL and an error, or its config. */
+/* Settings, model, weights and data folder of a finished run, for eval and predict. NULL and an error, or its
+ * config. */
 fv_json *run_reopen(run *r, const char *dir, const char *data);
 void run_write_config(run *r, const char *out);
-/* How many of the training items, the last ones, are kept back to measure on in place of the test split: the key holdout, a number, or
- * below 1 a share. */
+/* How many of the training items, the last ones, are kept back to measure on in place of the test split: the
+ * key holdout, a number, or below 1 a share. */
 int run_holdout(const run *r);
 /* The key test_limit: only the first so many test items are measured on. Called when the data are open. */
 void run_limit_test(run *r);

@@ -4,9 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What every task knows of training: a number from least to most (w: a whole one), or one of two words. holdout: that
- * many training items (below 1: that share), the last ones, are not trained on and measured in place of the test split;
- * test_limit: the first N test items are measured; lr_scale: a factor on lr, for tuning. */
+/* What every task knows of training: a number from least to most (w: a whole one), or one of two words.
+ * holdout: that many training items (below 1: that share), the last ones, are not trained on and measured in
+ * place of the test split; test_limit: the first N test items are measured; lr_scale: a factor on lr, for
+ * tuning. */
 static const struct {
     const char *key;
     char kind;
@@ -106,7 +107,8 @@ static void put_node(settings *s, const fv_json *j, fv_jnode n, char section) {
     case FV_JSON_ARRAY:
         at = (size_t)snprintf(v, sizeof v, "[");
         for (fv_jnode e = fv_json_first(j, n); e && at < 200; e = fv_json_next(j, e))
-            at += (size_t)snprintf(v + at, sizeof v - at, "%s%.9g", at > 1 ? "," : "", fv_json_number(j, e, 0));
+            at +=
+                (size_t)snprintf(v + at, sizeof v - at, "%s%.9g", at > 1 ? "," : "", fv_json_number(j, e, 0));
         snprintf(v + at, sizeof v - at, "]");
         break;
     default: strcpy(v, "null");
@@ -164,7 +166,8 @@ int bad_value(const settings *s, char *why, size_t n) {
         double x = number && !flag ? strtod(v, NULL) : -1e300;
         if (s->at[i].section != 't') continue;
         if (k < 0 ? number : train_keys[k].kind == 'v') continue;
-        if (!strcmp(s->at[i].key, "words") && is_text(s, 't', "words", "llm")) continue; /* the one word among the tasks' keys */
+        /* the one word among the tasks' keys */
+        if (!strcmp(s->at[i].key, "words") && is_text(s, 't', "words", "llm")) continue;
         if (k < 0) return snprintf(why, n, "%s is %.60s: a number is wanted", s->at[i].key, v), 1;
         if (train_keys[k].kind == 's') {
             if (is_text(s, 't', s->at[i].key, train_keys[k].words[0]) ||
@@ -174,7 +177,8 @@ int bad_value(const settings *s, char *why, size_t n) {
                             train_keys[k].words[1]),
                    1;
         }
-        if (x >= train_keys[k].least && x <= train_keys[k].most && (train_keys[k].kind == 'n' || x == floor(x)))
+        if (x >= train_keys[k].least && x <= train_keys[k].most &&
+            (train_keys[k].kind == 'n' || x == floor(x)))
             continue;
         return snprintf(why, n, "%s is %.60s: a %snumber from %g to %g is wanted", s->at[i].key, v,
                         train_keys[k].kind == 'w' ? "whole " : "", train_keys[k].least, train_keys[k].most),

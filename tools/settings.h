@@ -1,10 +1,13 @@
-/* settings.h -- key=value pairs of three sections: m the model, f its frozen stage, t the training. They come from a preset, a config
- * file, --set and the direct options, in that order; a run's config.json holds them all. */
+/* settings.h -- key=value pairs of three sections: m the model, f its frozen stage, t the training. They come
+ * from a preset, a config file, --set and the direct options, in that order; a run's config.json holds them
+ * all. */
 #ifndef FV_SETTINGS_H
 #define FV_SETTINGS_H
 #include "frozenvis.h"
 
-typedef struct setting { char section, key[48], value[256]; } setting; /* value: JSON */
+typedef struct setting {
+    char section, key[48], value[256];
+} setting; /* value: JSON */
 typedef struct settings {
     setting at[128];
     int count;
@@ -12,7 +15,8 @@ typedef struct settings {
 } settings;
 
 void put(settings *s, char section, const char *key, const char *json);
-/* "key=value" as a user types it: a value that is no number, word of JSON or list is a string. 0: not such a text. */
+/* "key=value" as a user types it: a value that is no number, word of JSON or list is a string. 0: not such a
+ * text. */
 int put_text(settings *s, const char *text);
 void put_number(settings *s, char section, const char *key, double value);
 /* "a=1 b=2", as presets are written */
@@ -24,8 +28,10 @@ const char *value_of(const settings *s, char section, const char *key, const cha
 double number_of(const settings *s, char section, const char *key, double otherwise);
 int is_text(const settings *s, char section, const char *key, const char *text);
 /* the text of a string value, in at most n bytes */
-const char *text_of(const settings *s, char section, const char *key, const char *otherwise, char *buffer, size_t n);
-/* The first training key that neither every task nor this one knows; NULL: none. A config file may carry any. */
+const char *text_of(const settings *s, char section, const char *key, const char *otherwise, char *buffer,
+                    size_t n);
+/* The first training key that neither every task nor this one knows; NULL: none. A config file may carry
+ * any. */
 const char *unknown_key(const settings *s);
 /* 1 and a sentence when a training key has a value that it cannot have */
 int bad_value(const settings *s, char *why, size_t n);

@@ -1,5 +1,5 @@
-/* libfuzzer.c -- explores one of targets.h, the one that the environment variable FUZZ_TARGET names; `make fuzz` builds and runs it.
- * FUZZ_SEEDS names a folder that the seeds are written to first. */
+/* libfuzzer.c -- explores one of targets.h, the one that the environment variable FUZZ_TARGET names; `make
+ * fuzz` builds and runs it. FUZZ_SEEDS names a folder that the seeds are written to first. */
 #include "fuzz/targets.h"
 
 static int target_of(const char *name) {

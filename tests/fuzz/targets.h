@@ -1,5 +1,5 @@
-/* targets.h -- the readers that take a stranger's bytes, each with seeds to start from: libfuzzer.c explores them (make fuzz),
- * test_fuzz.c changes the seeds a few thousand times, always in the same way. */
+/* targets.h -- the readers that take a stranger's bytes, each with seeds to start from: libfuzzer.c explores
+ * them (make fuzz), test_fuzz.c changes the seeds a few thousand times, always in the same way. */
 #ifndef FV_FUZZ_TARGETS_H
 #define FV_FUZZ_TARGETS_H
 #include "data/argoverse.h"
@@ -207,9 +207,10 @@ static void seed_gguf(fuzz_seed *s, int words) {
 }
 
 static void seed_safetensors(fuzz_seed *s) {
-    static const char header[] =
-        "{\"__metadata__\":{\"format\":\"pt\"},\"layers.0.mlp.down_proj.weight\":{\"dtype\":\"F16\",\"shape\":[2,3],\"data_offsets\":[0,12]},"
-        "\"\\u00e9\":{\"dtype\":\"BF16\",\"shape\":[],\"data_offsets\":[12,14]},\"empty\":{\"dtype\":\"I64\",\"shape\":[0,7],\"data_offsets\":[14,14]}}  ";
+    static const char header[] = "{\"__metadata__\":{\"format\":\"pt\"},\"layers.0.mlp.down_proj.weight\":{"
+                                 "\"dtype\":\"F16\",\"shape\":[2,3],\"data_offsets\":[0,12]},"
+                                 "\"\\u00e9\":{\"dtype\":\"BF16\",\"shape\":[],\"data_offsets\":[12,14]},"
+                                 "\"empty\":{\"dtype\":\"I64\",\"shape\":[0,7],\"data_offsets\":[14,14]}}  ";
     seed_number(s, sizeof header - 1, 8), seed_text(s, header);
     for (int i = 0; i < 14; i++) seed_number(s, (uint64_t)i, 1);
 }
@@ -235,7 +236,9 @@ static void seed_npz(fuzz_seed *s) { /* through the writer, with an array of byt
 }
 
 static void seed_png(fuzz_seed *s) { /* 8x8 grey, stored; stb_image does not look at the checksums */
-    seed_put(s, "\211PNG\r\n\032\n\0\0\0\015IHDR\0\0\0\010\0\0\0\010\010\0\0\0\0\0\0\0\0\0\0\0\123IDAT\170\001\001\110\0\267\377",
+    seed_put(s,
+             "\211PNG\r\n\032\n\0\0\0\015IHDR\0\0\0\010\0\0\0\010\010\0\0\0\0\0\0\0\0\0\0\0\123IDAT\170\001"
+             "\001\110\0\267\377",
              48);
     for (int i = 0; i < 72; i++) seed_number(s, i % 9 ? 40u + (unsigned)i : 0, 1);
     for (int i = 0; i < 12; i++) seed_number(s, 0, 1);
@@ -277,7 +280,9 @@ static int fuzz_seed_of(const char *target, int i, fuzz_seed *s) {
     if (!strcmp(target, "mesh") && i < 3) {
         static const char *const text[] = {
             "OFF\n4 2 0\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n3 0 1 2\n4 0 1 2 3\n", "0 0 0\n1 2 3 4\n-1e2,5;6\n",
-            "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\nelement face 1\nproperty list uchar int vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n"};
+            "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float "
+            "z\nelement face 1\nproperty list uchar int vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\n3 0 "
+            "1 2\n"};
         return seed_text(s, text[i]), 1;
     }
     if (!strcmp(target, "clip") && i == 0) {
@@ -286,8 +291,8 @@ static int fuzz_seed_of(const char *target, int i, fuzz_seed *s) {
         return 1;
     }
     if (!strcmp(target, "scene") && i == 0)
-        return seed_text(
-                   s, "{\"objects\":[{\"label\":\"chair\",\"center\":[0,1,2],\"size\":[1,1,1],\"color\":[0.5,0,1]}]}"),
+        return seed_text(s, "{\"objects\":[{\"label\":\"chair\",\"center\":[0,1,2],\"size\":[1,1,1],"
+                            "\"color\":[0.5,0,1]}]}"),
                1;
     return 0;
 }

@@ -1,8 +1,11 @@
-/* actions.c -- clips of 12 actions in the manner of Something-Something. The settings were fixed before the first training run.
+/* actions.c -- clips of 12 actions in the manner of Something-Something. The settings were fixed before the
+ * first training run.
  *
- * 12 frames of 48x48 pixels; 200 training and 40 test clips of each action. In every clip there are two things, A and B: emoji 14 to 20 pixels wide at any angle, over a
- * background of two colours, of a third of its full contrast. In actions 0 to 7 A acts and B stands still; in the others both matter. Places, sizes, speeds and
- * the moment of contact vary, so that a single frame tells next to nothing; the emoji of the test clips are none of the training clips. */
+ * 12 frames of 48x48 pixels; 200 training and 40 test clips of each action. In every clip there are two
+ * things, A and B: emoji 14 to 20 pixels wide at any angle, over a background of two colours, of a third of
+ * its full contrast. In actions 0 to 7 A acts and B stands still; in the others both matter. Places, sizes,
+ * speeds and the moment of contact vary, so that a single frame tells next to nothing; the emoji of the test
+ * clips are none of the training clips. */
 #include "captions.h"
 #include "clips.h"
 #include <math.h>
@@ -11,9 +14,14 @@
 #include <sys/stat.h>
 
 enum { ACTIONS = 12, TRAIN = 200, TEST = 40, FRAMES = 12, SIDE = 48, SMALL_W = 34, SMALL_H = 32 };
-static const char *const action_name[ACTIONS] = {"A goes to the right", "A goes to the left", "A goes up", "A goes down", "A comes nearer", "A goes away", "A turns clockwise", "A turns anticlockwise",
-                                                 "A comes to B and touches it", "A parts from B", "A hits B, and B moves on", "A passes B"};
-typedef struct state { double x, y, size, angle; } state;
+static const char *const action_name[ACTIONS] = {
+    "A goes to the right", "A goes to the left",       "A goes up",
+    "A goes down",         "A comes nearer",           "A goes away",
+    "A turns clockwise",   "A turns anticlockwise",    "A comes to B and touches it",
+    "A parts from B",      "A hits B, and B moves on", "A passes B"};
+typedef struct state {
+    double x, y, size, angle;
+} state;
 
 static double between(fv_rng *r, double a, double b) { return a + (b - a) * (double)fv_rng_uniform(r); }
 
@@ -27,7 +35,8 @@ static void paste(uint8_t *rgb, const uint8_t *pixels, const state *s) {
             if (x < 0 || y < 0 || x >= SIDE || y >= SIDE) continue;
             for (int k = 0; k < 9; k++) {
                 double px = x + (k % 3 + 0.5) / 3 - s->x, py = y + (k / 3 + 0.5) / 3 - s->y;
-                int i = (int)floor(u * px + v * py + SMALL_W / 2.0), j = (int)floor(-v * px + u * py + SMALL_H / 2.0);
+                int i = (int)floor(u * px + v * py + SMALL_W / 2.0),
+                    j = (int)floor(-v * px + u * py + SMALL_H / 2.0);
                 if (i < 0 || j < 0 || i >= SMALL_W || j >= SMALL_H) continue;
                 const uint8_t *p = pixels + 4 * (j * SMALL_W + i);
                 for (int c = 0; c < 3; c++) sum[c] += p[c] * (p[3] / 255.0);
@@ -40,7 +49,8 @@ static void paste(uint8_t *rgb, const uint8_t *pixels, const state *s) {
 
 /* where A and B are at time t (0..1) of an action; the draws of `p` are the clip's own */
 static void act(int action, const double *p, double t, state *a, state *b) {
-    double length = 18 + 12 * p[0], side = p[1] < 0.5 ? 1 : -1, free = SIDE - 12 - length, low = 6 + free * p[2], cross = 10 + (SIDE - 20) * p[3], gap;
+    double length = 18 + 12 * p[0], side = p[1] < 0.5 ? 1 : -1, free = SIDE - 12 - length,
+           low = 6 + free * p[2], cross = 10 + (SIDE - 20) * p[3], gap;
     double when = 0.35 + 0.3 * p[4], far = 12 + 8 * p[0];
     a->size = 15 + 5 * p[5], b->size = 15 + 5 * p[6], a->angle = 6.2832 * p[7], b->angle = 6.2832 * p[8];
     a->x = 12 + 24 * p[2], a->y = 12 + 24 * p[3], b->x = 10 + 28 * p[9], b->y = 10 + 28 * p[10];
@@ -57,18 +67,22 @@ static void act(int action, const double *p, double t, state *a, state *b) {
         double way = 6.2832 * p[11], touch = 0.42 * (a->size + b->size), beside = 0;
         b->x = 20 + 8 * p[9], b->y = 20 + 8 * p[10];
         if (action == 8) gap = touch + far * fmax(0, 1 - t / (when + 0.3));
-        else if (action == 9) gap = touch + far * fmax(0, (t - 0.35 + 0.3 * p[4] - 0.15) / (0.8 - 0.3 * p[4]));
+        else if (action == 9)
+            gap = touch + far * fmax(0, (t - 0.35 + 0.3 * p[4] - 0.15) / (0.8 - 0.3 * p[4]));
         else if (action == 10) {
             gap = touch + far * fmax(0, 1 - t / when);
             double on = fmax(0, t - when) * (14 + 10 * p[0]);
             b->x -= on * cos(way), b->y -= on * sin(way), gap += on; /* A stays where it hit */
-        } else gap = far * (1 - 2 * t), beside = side * (touch * 0.8); /* near by, at no moment in contact for long */
+        } else
+            gap = far * (1 - 2 * t),
+            beside = side * (touch * 0.8); /* near by, at no moment in contact for long */
         a->x = b->x + gap * cos(way) - beside * sin(way), a->y = b->y + gap * sin(way) + beside * cos(way);
     }
     }
 }
 
-static int write_clip(fv_ctx *c, fv_rng *r, canvas *back, const uint8_t *a, const uint8_t *b, int action, const char *path) {
+static int write_clip(fv_ctx *c, fv_rng *r, canvas *back, const uint8_t *a, const uint8_t *b, int action,
+                      const char *path) {
     uint8_t rgb[FRAMES][SIDE * SIDE * 3];
     double p[12], begin = between(r, 0, 0.12), end = between(r, 0.88, 1);
     for (int i = 0; i < 12; i++) p[i] = (double)fv_rng_uniform(r);
@@ -90,13 +104,16 @@ int actions_write(fv_ctx *c, const char *dir, const char *emoji_dir) {
     emoji_font *font = emoji_open(c, path);
     emoji *list = font ? emoji_list(c, emoji_dir, font, &n) : NULL;
     if (!list) return 0;
-    uint8_t *large = (uint8_t *)fv_alloc(c, EMOJI_W * EMOJI_H * 4), *small = (uint8_t *)fv_alloc(c, (size_t)n * SMALL_W * SMALL_H * 4);
-    for (int i = 0; i < n && large && small; i++) { /* a quarter as wide and high, premultiplied sums undone */
+    uint8_t *large = (uint8_t *)fv_alloc(c, EMOJI_W * EMOJI_H * 4),
+            *small = (uint8_t *)fv_alloc(c, (size_t)n * SMALL_W * SMALL_H * 4);
+    /* a quarter as wide and high, premultiplied sums undone */
+    for (int i = 0; i < n && large && small; i++) {
         failed += !emoji_draw(font, list[i].codepoint, large);
         for (int k = 0; k < SMALL_W * SMALL_H; k++) {
             double sum[4] = {0, 0, 0, 0};
             for (int m = 0; m < 16; m++) {
-                const uint8_t *q = large + 4 * ((k / SMALL_W * 4 + m / 4) * EMOJI_W + k % SMALL_W * 4 + m % 4);
+                const uint8_t *q =
+                    large + 4 * ((k / SMALL_W * 4 + m / 4) * EMOJI_W + k % SMALL_W * 4 + m % 4);
                 for (int s = 0; s < 3; s++) sum[s] += q[s] * q[3];
                 sum[3] += q[3];
             }
@@ -114,9 +131,11 @@ int actions_write(fv_ctx *c, const char *dir, const char *emoji_dir) {
         int from = s ? n * 4 / 5 : 0, count = s ? n - n * 4 / 5 : n * 4 / 5;
         for (int i = 0; i < (s ? TEST : TRAIN) * ACTIONS && !fv_error(c); i++) {
             fv_rng r = {2031, (uint64_t)number, 0};
-            int a = from + (int)((fv_rng_below(&r, (uint32_t)count) * 577u) % (uint32_t)count), b = from + (int)fv_rng_below(&r, (uint32_t)count);
+            int a = from + (int)((fv_rng_below(&r, (uint32_t)count) * 577u) % (uint32_t)count),
+                b = from + (int)fv_rng_below(&r, (uint32_t)count);
             snprintf(path, sizeof path, "%s/clips/%d.y4m", dir, ++number);
-            write_clip(c, &r, &back, small + (size_t)a * SMALL_W * SMALL_H * 4, small + (size_t)b * SMALL_W * SMALL_H * 4, i % ACTIONS, path);
+            write_clip(c, &r, &back, small + (size_t)a * SMALL_W * SMALL_H * 4,
+                       small + (size_t)b * SMALL_W * SMALL_H * 4, i % ACTIONS, path);
             fv_text_add(c, &lines, "clips/%d.y4m;%s\n", number, action_name[i % ACTIONS]);
         }
         snprintf(path, sizeof path, "%s/%s.csv", dir, s ? "val" : "train");

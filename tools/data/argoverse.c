@@ -5,7 +5,12 @@
 #include <string.h>
 
 enum { FIELDS = 6, LINE = 512, MOST_TRACKS = 4096 };
-typedef struct csv { fv_file file; const char *at, *end, *path; int line; char text[LINE], *field[FIELDS]; } csv;
+typedef struct csv {
+    fv_file file;
+    const char *at, *end, *path;
+    int line;
+    char text[LINE], *field[FIELDS];
+} csv;
 
 static int csv_open(fv_ctx *c, csv *r, const char *path) {
     memset(r, 0, sizeof *r);
@@ -19,7 +24,8 @@ static int csv_next(fv_ctx *c, csv *r) {
     const char *stop = (const char *)memchr(r->at, '\n', (size_t)(r->end - r->at));
     size_t n = (size_t)((stop ? stop : r->end) - r->at);
     r->line++;
-    if (n >= LINE || memchr(r->at, 0, n)) return fv_fail(c, FV_EFORMAT, "%s: line %d is no line of a CSV file", r->path, r->line);
+    if (n >= LINE || memchr(r->at, 0, n))
+        return fv_fail(c, FV_EFORMAT, "%s: line %d is no line of a CSV file", r->path, r->line);
     memcpy(r->text, r->at, n);
     if (n && r->text[n - 1] == '\r') n--;
     r->text[n] = 0, r->at = stop ? stop + 1 : r->end;
@@ -31,23 +37,33 @@ static int csv_next(fv_ctx *c, csv *r) {
             if (fields < FIELDS) r->field[fields] = p + 1;
             fields++;
         }
-    if (fields != FIELDS) return fv_fail(c, FV_EFORMAT, "%s: line %d has %d fields instead of %d", r->path, r->line, fields, FIELDS);
+    if (fields != FIELDS)
+        return fv_fail(c, FV_EFORMAT, "%s: line %d has %d fields instead of %d", r->path, r->line, fields,
+                       FIELDS);
     return 1;
 }
 static int csv_header(fv_ctx *c, csv *r, const char *const *want) {
     if (!csv_next(c, r)) return fv_error(c) ? 0 : fv_fail(c, FV_EFORMAT, "%s: the file is empty", r->path);
     for (int i = 0; i < FIELDS; i++)
-        if (strcmp(r->field[i], want[i])) return fv_fail(c, FV_EFORMAT, "%s: column %d is \"%.30s\", not %s", r->path, i + 1, r->field[i], want[i]);
+        if (strcmp(r->field[i], want[i]))
+            return fv_fail(c, FV_EFORMAT, "%s: column %d is \"%.30s\", not %s", r->path, i + 1, r->field[i],
+                           want[i]);
     return 1;
 }
 static double csv_number(fv_ctx *c, const csv *r, int field, double most) {
     char *end;
     double v = strtod(r->field[field], &end);
-    if (end == r->field[field] || *end || !(fabs(v) <= most)) fv_fail(c, FV_EFORMAT, "%s: line %d: \"%.30s\" is no number below %.0e", r->path, r->line, r->field[field], most);
+    if (end == r->field[field] || *end || !(fabs(v) <= most))
+        fv_fail(c, FV_EFORMAT, "%s: line %d: \"%.30s\" is no number below %.0e", r->path, r->line,
+                r->field[field], most);
     return v;
 }
 
-typedef struct row { double time; float at[2]; int track; } row;
+typedef struct row {
+    double time;
+    float at[2];
+    int track;
+} row;
 static int by_time(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return x < y ? -1 : x > y;
@@ -57,7 +73,10 @@ static int track_of(fv_ctx *c, const csv *r, traffic *t, int *room) {
     const char *id = r->field[1], *kind = r->field[2];
     for (int i = 0; i < t->tracks; i++)
         if (!strcmp(t->track[i].id, id)) return i;
-    if (!*id || strlen(id) >= sizeof t->track->id || t->tracks == MOST_TRACKS) return fv_fail(c, FV_EFORMAT, "%s: line %d: TRACK_ID is empty or too long, or there are over %d", r->path, r->line, MOST_TRACKS), -1;
+    if (!*id || strlen(id) >= sizeof t->track->id || t->tracks == MOST_TRACKS)
+        return fv_fail(c, FV_EFORMAT, "%s: line %d: TRACK_ID is empty or too long, or there are over %d",
+                       r->path, r->line, MOST_TRACKS),
+               -1;
     if (t->tracks == *room) {
         int more_room = *room ? 2 * *room : 16;
         track *more = (track *)fv_alloc(c, (size_t)more_room * sizeof *more);
@@ -69,7 +88,8 @@ static int track_of(fv_ctx *c, const csv *r, traffic *t, int *room) {
     memset(one, 0, sizeof *one);
     snprintf(one->id, sizeof one->id, "%s", id);
     one->type = !strcmp(kind, "AGENT") ? TRACK_AGENT : !strcmp(kind, "AV") ? TRACK_AV : TRACK_OTHER;
-    if (one->type == TRACK_AGENT && t->agent >= 0) return fv_fail(c, FV_EFORMAT, "%s: line %d: a second AGENT", r->path, r->line), -1;
+    if (one->type == TRACK_AGENT && t->agent >= 0)
+        return fv_fail(c, FV_EFORMAT, "%s: line %d: a second AGENT", r->path, r->line), -1;
     if (one->type == TRACK_AGENT) t->agent = t->tracks;
     return t->tracks++;
 }
@@ -89,23 +109,27 @@ static void traffic_rows(fv_ctx *c, csv *r, traffic *t, row *rows, double *times
     for (int i = 0; i < n; i++)
         if (!steps || times[i] > times[steps - 1]) times[steps++] = times[i];
     if (steps != MOTION_SEEN && steps != MOTION_STEPS) {
-        fv_fail(c, FV_EFORMAT, "%s: %d different times; %d (observed) or %d (with the future) are wanted", r->path, steps, MOTION_SEEN, MOTION_STEPS);
+        fv_fail(c, FV_EFORMAT, "%s: %d different times; %d (observed) or %d (with the future) are wanted",
+                r->path, steps, MOTION_SEEN, MOTION_STEPS);
         return;
     }
     t->steps = steps;
     for (int i = 0; i < n; i++) {
-        const double *found = (const double *)bsearch(&rows[i].time, times, (size_t)steps, sizeof *times, by_time);
+        const double *found =
+            (const double *)bsearch(&rows[i].time, times, (size_t)steps, sizeof *times, by_time);
         track *one = &t->track[rows[i].track];
         int step = (int)(found - times);
         if (one->seen[step]) {
-            fv_fail(c, FV_EFORMAT, "%s: track %s is at two places at time %.3f", r->path, one->id, rows[i].time);
+            fv_fail(c, FV_EFORMAT, "%s: track %s is at two places at time %.3f", r->path, one->id,
+                    rows[i].time);
             return;
         }
         one->seen[step] = 1, memcpy(one->at[step], rows[i].at, sizeof rows[i].at);
     }
     if (t->agent < 0) fv_fail(c, FV_EFORMAT, "%s: there is no AGENT", r->path);
     for (int i = 0; i < steps && !fv_error(c); i++)
-        if (!t->track[t->agent].seen[i]) fv_fail(c, FV_EFORMAT, "%s: the AGENT is missing at step %d", r->path, i);
+        if (!t->track[t->agent].seen[i])
+            fv_fail(c, FV_EFORMAT, "%s: the AGENT is missing at step %d", r->path, i);
 }
 
 int traffic_read(fv_ctx *c, const char *path, traffic *t) {
@@ -121,7 +145,8 @@ int traffic_read(fv_ctx *c, const char *path, traffic *t) {
     row *rows = NULL;
     double *times = NULL;
     if (csv_header(c, &r, want)) {
-        rows = (row *)fv_alloc(c, (size_t)room * sizeof *rows), times = (double *)fv_alloc(c, (size_t)room * sizeof *times);
+        rows = (row *)fv_alloc(c, (size_t)room * sizeof *rows),
+        times = (double *)fv_alloc(c, (size_t)room * sizeof *times);
         if (rows && times) traffic_rows(c, &r, t, rows, times, room);
     }
     fv_free(c, rows), fv_free(c, times), fv_file_close(c, &r.file);
@@ -131,7 +156,8 @@ int traffic_read(fv_ctx *c, const char *path, traffic *t) {
 void traffic_free(fv_ctx *c, traffic *t) { fv_free(c, t->track), t->track = NULL; }
 
 int lanes_read(fv_ctx *c, const char *path, lane_map *m) {
-    static const char *const want[FIELDS] = {"LANE_ID", "X", "Y", "TURN_DIRECTION", "IS_INTERSECTION", "HAS_TRAFFIC_CONTROL"};
+    static const char *const want[FIELDS] = {
+        "LANE_ID", "X", "Y", "TURN_DIRECTION", "IS_INTERSECTION", "HAS_TRAFFIC_CONTROL"};
     csv r;
     char before[LINE] = "";
     memset(m, 0, sizeof *m);
@@ -150,13 +176,17 @@ int lanes_read(fv_ctx *c, const char *path, lane_map *m) {
             l->junction = !strcmp(r.field[4], "True"), l->control = !strcmp(r.field[5], "True");
             snprintf(before, sizeof before, "%s", r.field[0]);
         }
-        m->point[m->points][0] = (float)csv_number(c, &r, 1, 1e6), m->point[m->points][1] = (float)csv_number(c, &r, 2, 1e6);
+        m->point[m->points][0] = (float)csv_number(c, &r, 1, 1e6),
+        m->point[m->points][1] = (float)csv_number(c, &r, 2, 1e6);
         m->points++, m->lane[m->lanes - 1].count++;
     }
     for (int i = 0; i < m->lanes && !fv_error(c); i++)
-        if (m->lane[i].count < 2) fv_fail(c, FV_EFORMAT, "%s: lane %d (counted from 0) has less than two points", path, i);
+        if (m->lane[i].count < 2)
+            fv_fail(c, FV_EFORMAT, "%s: lane %d (counted from 0) has less than two points", path, i);
     fv_file_close(c, &r.file);
     if (fv_error(c)) lanes_free(c, m);
     return !fv_error(c);
 }
-void lanes_free(fv_ctx *c, lane_map *m) { fv_free(c, m->lane), fv_free(c, m->point), memset(m, 0, sizeof *m); }
+void lanes_free(fv_ctx *c, lane_map *m) {
+    fv_free(c, m->lane), fv_free(c, m->point), memset(m, 0, sizeof *m);
+}

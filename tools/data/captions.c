@@ -55,16 +55,21 @@ static int split_of(const char *name, int has_test) {
 }
 
 /* ---- captions.jsonl ---- */
-static int add_line(fv_ctx *c, caption_set *s, const char *dir, const char *path, int line, const char *text, size_t n, int has_test) {
+static int add_line(fv_ctx *c, caption_set *s, const char *dir, const char *path, int line, const char *text,
+                    size_t n, int has_test) {
     char file[4400], where[4500];
     snprintf(where, sizeof where, "%s, line %d", path, line);
     fv_json *j = fv_json_parse(c, text, n, where);
     if (!j) return 0;
-    fv_jnode root = fv_json_root(j), list = fv_json_get(j, root, "captions"), one = fv_json_get(j, root, "caption");
-    const char *image = fv_json_string(j, fv_json_get(j, root, "image"), NULL), *name = fv_json_string(j, fv_json_get(j, root, "split"), "train");
+    fv_jnode root = fv_json_root(j), list = fv_json_get(j, root, "captions"),
+             one = fv_json_get(j, root, "caption");
+    const char *image = fv_json_string(j, fv_json_get(j, root, "image"), NULL),
+               *name = fv_json_string(j, fv_json_get(j, root, "split"), "train");
     int k = split_of(name, has_test), count = list ? (int)fv_json_count(j, list) : one ? 1 : 0;
-    if (!image || !*image || strlen(image) > 1000 || count < 1) fv_fail(c, FV_EFORMAT, "%s: {\"image\":...,\"captions\":[...],\"split\":...} is wanted", where);
-    else if (k < 0) fv_fail(c, FV_EFORMAT, "%s: split is train, val, test or unseen, not \"%.30s\"", where, name);
+    if (!image || !*image || strlen(image) > 1000 || count < 1)
+        fv_fail(c, FV_EFORMAT, "%s: {\"image\":...,\"captions\":[...],\"split\":...} is wanted", where);
+    else if (k < 0)
+        fv_fail(c, FV_EFORMAT, "%s: split is train, val, test or unseen, not \"%.30s\"", where, name);
     else if (k < CAPTION_SPLITS) {
         snprintf(file, sizeof file, "%s/%s", dir, image);
         add_picture(c, &s->split[k], file);
@@ -107,15 +112,20 @@ static int read_karpathy(fv_ctx *c, const char *dir, const char *path, caption_s
     if (!j) return 0;
     fv_jnode list = fv_json_get(j, fv_json_root(j), "images");
     int row = 0;
-    if (!list || fv_json_type(j, list) != FV_JSON_ARRAY) fv_fail(c, FV_EFORMAT, "%s: \"images\", a list, is wanted", path);
+    if (!list || fv_json_type(j, list) != FV_JSON_ARRAY)
+        fv_fail(c, FV_EFORMAT, "%s: \"images\", a list, is wanted", path);
     snprintf(folder, sizeof folder, "%.4096s/flickr30k-images", dir);
     if (access(folder, F_OK)) snprintf(folder, sizeof folder, "%.4096s/images", dir);
-    for (fv_jnode e = fv_error(c) ? 0 : fv_json_first(j, list); e && !fv_error(c); e = fv_json_next(j, e), row++) {
-        const char *name = fv_json_string(j, fv_json_get(j, e, "filename"), NULL), *in = fv_json_string(j, fv_json_get(j, e, "filepath"), NULL);
+    for (fv_jnode e = fv_error(c) ? 0 : fv_json_first(j, list); e && !fv_error(c);
+         e = fv_json_next(j, e), row++) {
+        const char *name = fv_json_string(j, fv_json_get(j, e, "filename"), NULL),
+                   *in = fv_json_string(j, fv_json_get(j, e, "filepath"), NULL);
         fv_jnode sentences = fv_json_get(j, e, "sentences");
         int k = split_of(fv_json_string(j, fv_json_get(j, e, "split"), "?"), 1);
         if (!name || k < 0 || !sentences || fv_json_count(j, sentences) < 1) {
-            fv_fail(c, FV_EFORMAT, "%s: picture %d: filename, split (train, restval, val, test) and sentences are wanted", path, row);
+            fv_fail(c, FV_EFORMAT,
+                    "%s: picture %d: filename, split (train, restval, val, test) and sentences are wanted",
+                    path, row);
             break;
         }
         if (k == CAPTION_SPLITS) continue;
@@ -124,7 +134,8 @@ static int read_karpathy(fv_ctx *c, const char *dir, const char *path, caption_s
         add_picture(c, &s->split[k], file);
         for (fv_jnode t = fv_json_first(j, sentences); t && !fv_error(c); t = fv_json_next(j, t)) {
             const char *raw = fv_json_string(j, fv_json_get(j, t, "raw"), NULL);
-            if (!raw || !*raw) fv_fail(c, FV_EFORMAT, "%s: picture %d: a sentence without \"raw\"", path, row);
+            if (!raw || !*raw)
+                fv_fail(c, FV_EFORMAT, "%s: picture %d: a sentence without \"raw\"", path, row);
             else add_caption(c, &s->split[k], raw);
         }
     }
@@ -133,21 +144,30 @@ static int read_karpathy(fv_ctx *c, const char *dir, const char *path, caption_s
 }
 
 /* ---- COCO's own files ---- */
-typedef struct coco_row { int64_t id; const char *text; int order; } coco_row;
+typedef struct coco_row {
+    int64_t id;
+    const char *text;
+    int order;
+} coco_row;
 static int by_id(const void *a, const void *b) {
     const coco_row *x = (const coco_row *)a, *y = (const coco_row *)b;
     return x->id != y->id ? (x->id < y->id ? -1 : 1) : x->order - y->order;
 }
-static int coco_rows(fv_ctx *c, const fv_json *j, const char *path, const char *list, const char *id, const char *text, coco_row **rows) {
+static int coco_rows(fv_ctx *c, const fv_json *j, const char *path, const char *list, const char *id,
+                     const char *text, coco_row **rows) {
     fv_jnode a = fv_json_get(j, fv_json_root(j), list);
     int n = 0;
     *rows = NULL;
-    if (!a || fv_json_type(j, a) != FV_JSON_ARRAY) return fv_fail(c, FV_EFORMAT, "%s: \"%s\", a list, is wanted", path, list), -1;
+    if (!a || fv_json_type(j, a) != FV_JSON_ARRAY)
+        return fv_fail(c, FV_EFORMAT, "%s: \"%s\", a list, is wanted", path, list), -1;
     if (!(*rows = (coco_row *)fv_alloc(c, (size_t)(fv_json_count(j, a) + 1) * sizeof **rows))) return -1;
     for (fv_jnode e = fv_json_first(j, a); e; e = fv_json_next(j, e), n++) {
         coco_row *r = &(*rows)[n];
-        r->id = fv_json_int(j, fv_json_get(j, e, id), -1), r->text = fv_json_string(j, fv_json_get(j, e, text), NULL), r->order = n;
-        if (r->id < 0 || !r->text || !*r->text) return fv_fail(c, FV_EFORMAT, "%s: %s, entry %d: %s and %s are wanted", path, list, n, id, text), -1;
+        r->id = fv_json_int(j, fv_json_get(j, e, id), -1),
+        r->text = fv_json_string(j, fv_json_get(j, e, text), NULL), r->order = n;
+        if (r->id < 0 || !r->text || !*r->text)
+            return fv_fail(c, FV_EFORMAT, "%s: %s, entry %d: %s and %s are wanted", path, list, n, id, text),
+                   -1;
     }
     qsort(*rows, (size_t)n, sizeof **rows, by_id);
     return n;
@@ -157,7 +177,8 @@ static int read_coco(fv_ctx *c, const char *dir, const char *path, const char *f
     coco_row *image = NULL, *said = NULL;
     fv_json *j = fv_json_open(c, path);
     if (!j) return 0;
-    int n = coco_rows(c, j, path, "images", "id", "file_name", &image), m = n < 0 ? -1 : coco_rows(c, j, path, "annotations", "image_id", "caption", &said), at = 0;
+    int n = coco_rows(c, j, path, "images", "id", "file_name", &image),
+        m = n < 0 ? -1 : coco_rows(c, j, path, "annotations", "image_id", "caption", &said), at = 0;
     for (int i = 0; i < n && m >= 0 && !fv_error(c); i++) {
         while (at < m && said[at].id < image[i].id) at++;
         if (at >= m || said[at].id != image[i].id) continue; /* a picture without a caption */
@@ -170,7 +191,9 @@ static int read_coco(fv_ctx *c, const char *dir, const char *path, const char *f
 }
 
 int captions_open(fv_ctx *c, const char *dir, caption_set *s) {
-    static const char *const karpathy[2] = {"dataset_flickr30k.json", "dataset_coco.json"}, *const year[2] = {"2014", "2017"};
+    static const char *const karpathy[2] = {"dataset_flickr30k.json", "dataset_coco.json"}, *const year[2] = {
+                                                                                                "2014",
+                                                                                                "2017"};
     char path[4400], folder[16];
     int ok = -1;
     memset(s, 0, sizeof *s);
@@ -185,11 +208,18 @@ int captions_open(fv_ctx *c, const char *dir, caption_set *s) {
         if (access(path, F_OK)) continue;
         snprintf(folder, sizeof folder, "train%s", year[i]);
         ok = read_coco(c, dir, path, folder, &s->split[CAPTIONS_TRAIN]);
-        snprintf(path, sizeof path, "%s/annotations/captions_val%s.json", dir, year[i]), snprintf(folder, sizeof folder, "val%s", year[i]);
+        snprintf(path, sizeof path, "%s/annotations/captions_val%s.json", dir, year[i]),
+            snprintf(folder, sizeof folder, "val%s", year[i]);
         ok = ok && read_coco(c, dir, path, folder, &s->split[CAPTIONS_TEST]);
     }
-    if (ok < 0) fv_fail(c, FV_EIO, "%s: there is neither captions.jsonl nor dataset_flickr30k.json nor dataset_coco.json nor annotations/captions_train2014.json (2017)", dir);
-    else if (ok && (!s->split[0].pictures || !s->split[1].pictures)) fv_fail(c, FV_EFORMAT, "%s: no picture in the %s split", path, s->split[0].pictures ? "test" : "train");
+    if (ok < 0)
+        fv_fail(c, FV_EIO,
+                "%s: there is neither captions.jsonl nor dataset_flickr30k.json nor dataset_coco.json nor "
+                "annotations/captions_train2014.json (2017)",
+                dir);
+    else if (ok && (!s->split[0].pictures || !s->split[1].pictures))
+        fv_fail(c, FV_EFORMAT, "%s: no picture in the %s split", path,
+                s->split[0].pictures ? "test" : "train");
     if (fv_error(c)) captions_close(c, s);
     return !fv_error(c);
 }

@@ -13,9 +13,12 @@ enum { MONO, C420, C422, C444 };
 
 /* ---- y4m ---- */
 static int y4m_header(fv_ctx *c, clip *v) {
-    const char *p = (const char *)v->file.data, *end = p + v->file.size, *line = v->file.size ? (const char *)memchr(p, '\n', v->file.size < 4096 ? v->file.size : 4096) : NULL;
+    const char *p = (const char *)v->file.data, *end = p + v->file.size,
+               *line = v->file.size ? (const char *)memchr(p, '\n', v->file.size < 4096 ? v->file.size : 4096)
+                                    : NULL;
     char text[4096];
-    if (v->file.size < 10 || memcmp(p, "YUV4MPEG2 ", 10) || !line) return fv_fail(c, FV_EFORMAT, "%s: byte 0: no YUV4MPEG2 header", v->path);
+    if (v->file.size < 10 || memcmp(p, "YUV4MPEG2 ", 10) || !line)
+        return fv_fail(c, FV_EFORMAT, "%s: byte 0: no YUV4MPEG2 header", v->path);
     memcpy(text, p, (size_t)(line - p)), text[line - p] = 0;
     v->kind = C420;
     for (char *t = text + 10, *next; t && *t; t = next) {
@@ -25,33 +28,55 @@ static int y4m_header(fv_ctx *c, clip *v) {
         else if (*t == 'H') v->height = atoi(t + 1);
         else if (!strcmp(t, "XCOLORRANGE=FULL")) v->full_range = 1;
         else if (*t == 'C') {
-            v->kind = !strncmp(t, "C420", 4) ? C420 : !strcmp(t, "C422") ? C422 : !strcmp(t, "C444") ? C444 : !strcmp(t, "Cmono") ? MONO : -1;
-            if (v->kind < 0 || strstr(t, "p1")) return fv_fail(c, FV_EFORMAT, "%s: the colours \"%.20s\" are not read: 8 bits of 420, 422, 444 or mono are", v->path, t);
+            v->kind = !strncmp(t, "C420", 4) ? C420
+                      : !strcmp(t, "C422")   ? C422
+                      : !strcmp(t, "C444")   ? C444
+                      : !strcmp(t, "Cmono")  ? MONO
+                                             : -1;
+            if (v->kind < 0 || strstr(t, "p1"))
+                return fv_fail(c, FV_EFORMAT,
+                               "%s: the colours \"%.20s\" are not read: 8 bits of 420, 422, 444 or mono are",
+                               v->path, t);
         }
     }
-    if (v->width < 1 || v->height < 1 || v->width > 16384 || v->height > 16384) return fv_fail(c, FV_EFORMAT, "%s: a picture of %dx%d", v->path, v->width, v->height);
-    size_t w = (size_t)v->width, h = (size_t)v->height, cw = v->kind == C444 ? w : (w + 1) / 2, ch = v->kind == C420 ? (h + 1) / 2 : h, at = (size_t)(line + 1 - p);
+    if (v->width < 1 || v->height < 1 || v->width > 16384 || v->height > 16384)
+        return fv_fail(c, FV_EFORMAT, "%s: a picture of %dx%d", v->path, v->width, v->height);
+    size_t w = (size_t)v->width, h = (size_t)v->height, cw = v->kind == C444 ? w : (w + 1) / 2,
+           ch = v->kind == C420 ? (h + 1) / 2 : h, at = (size_t)(line + 1 - p);
     size_t bytes = w * h + (v->kind == MONO ? 0 : 2 * cw * ch);
-    const char *frame = p + at, *stop = frame < end ? (const char *)memchr(frame, '\n', (size_t)(end - frame) < 256 ? (size_t)(end - frame) : 256) : NULL;
-    if (!stop || stop - frame < 5 || memcmp(frame, "FRAME", 5)) return fv_fail(c, FV_EFORMAT, "%s: byte %lld: FRAME is wanted", v->path, (long long)at);
+    const char *frame = p + at,
+               *stop = frame < end
+                           ? (const char *)memchr(frame, '\n',
+                                                  (size_t)(end - frame) < 256 ? (size_t)(end - frame) : 256)
+                           : NULL;
+    if (!stop || stop - frame < 5 || memcmp(frame, "FRAME", 5))
+        return fv_fail(c, FV_EFORMAT, "%s: byte %lld: FRAME is wanted", v->path, (long long)at);
     v->first = (size_t)(stop + 1 - p), v->stride = bytes + (size_t)(stop + 1 - frame);
     v->frames = (int)((v->file.size - at) / v->stride);
-    if (v->frames < 1 || (v->file.size - at) % v->stride) return fv_fail(c, FV_EFORMAT, "%s: frames of %lld bytes do not fill the file: it is cut short", v->path, (long long)v->stride);
+    if (v->frames < 1 || (v->file.size - at) % v->stride)
+        return fv_fail(c, FV_EFORMAT, "%s: frames of %lld bytes do not fill the file: it is cut short",
+                       v->path, (long long)v->stride);
     for (int i = 0; i < v->frames; i++) /* frames of equal headers, so that any can be found */
-        if (memcmp(p + at + (size_t)i * v->stride, frame, (size_t)(stop + 1 - frame))) return fv_fail(c, FV_EFORMAT, "%s: frame %d: FRAME is wanted at byte %lld", v->path, i, (long long)(at + (size_t)i * v->stride));
+        if (memcmp(p + at + (size_t)i * v->stride, frame, (size_t)(stop + 1 - frame)))
+            return fv_fail(c, FV_EFORMAT, "%s: frame %d: FRAME is wanted at byte %lld", v->path, i,
+                           (long long)(at + (size_t)i * v->stride));
     return 1;
 }
 static uint8_t byte_of(double v) { return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v + 0.5); }
 static void y4m_frame(const clip *v, int i, uint8_t *rgb) { /* ITU-R BT.601 */
-    size_t w = (size_t)v->width, h = (size_t)v->height, cw = v->kind == C444 ? w : (w + 1) / 2, ch = v->kind == C420 ? (h + 1) / 2 : h;
+    size_t w = (size_t)v->width, h = (size_t)v->height, cw = v->kind == C444 ? w : (w + 1) / 2,
+           ch = v->kind == C420 ? (h + 1) / 2 : h;
     const uint8_t *Y = v->file.data + v->first + (size_t)i * v->stride, *U = Y + w * h, *V = U + cw * ch;
-    double gain = v->full_range ? 1 : 255.0 / 219, lift = v->full_range ? 0 : 16, chroma = v->full_range ? 1 : 255.0 / 224;
+    double gain = v->full_range ? 1 : 255.0 / 219, lift = v->full_range ? 0 : 16,
+           chroma = v->full_range ? 1 : 255.0 / 224;
     for (size_t y = 0; y < h; y++)
         for (size_t x = 0; x < w; x++) {
             size_t k = (v->kind == C420 ? y / 2 : y) * cw + (v->kind == C444 ? x : x / 2);
-            double l = gain * (Y[y * w + x] - lift), b = v->kind == MONO ? 0 : chroma * (U[k] - 128.0), r = v->kind == MONO ? 0 : chroma * (V[k] - 128.0);
+            double l = gain * (Y[y * w + x] - lift), b = v->kind == MONO ? 0 : chroma * (U[k] - 128.0),
+                   r = v->kind == MONO ? 0 : chroma * (V[k] - 128.0);
             uint8_t *p = rgb + 3 * (y * w + x);
-            p[0] = byte_of(l + 1.402 * r), p[1] = byte_of(l - 0.344136 * b - 0.714136 * r), p[2] = byte_of(l + 1.772 * b);
+            p[0] = byte_of(l + 1.402 * r), p[1] = byte_of(l - 0.344136 * b - 0.714136 * r),
+            p[2] = byte_of(l + 1.772 * b);
         }
 }
 static int y4m_open(fv_ctx *c, clip *v) { return fv_file_open(c, v->path, &v->file) && y4m_header(c, v); }
@@ -65,13 +90,18 @@ int y4m_write(fv_ctx *c, const char *path, const uint8_t *rgb, int n, int h, int
     memcpy(at, head, (size_t)length), at += length;
     for (int i = 0; i < n; i++, rgb += 3 * plane) {
         memcpy(at, "FRAME\n", 6), at += 6;
-        for (size_t k = 0; k < plane; k++) *at++ = byte_of(16 + (65.481 * rgb[3 * k] + 128.553 * rgb[3 * k + 1] + 24.966 * rgb[3 * k + 2]) / 255);
+        for (size_t k = 0; k < plane; k++)
+            *at++ = byte_of(16 +
+                            (65.481 * rgb[3 * k] + 128.553 * rgb[3 * k + 1] + 24.966 * rgb[3 * k + 2]) / 255);
         for (int part = 0; part < 2; part++)
             for (int y = 0; y < h; y += 2)
                 for (int x = 0; x < w; x += 2) {
                     double m[3] = {0, 0, 0};
-                    for (int k = 0; k < 12; k++) m[k % 3] += rgb[3 * ((y + k / 6) * w + x + k / 3 % 2) + k % 3] / 4.0;
-                    *at++ = byte_of(128 + (part ? 112 * m[0] - 93.786 * m[1] - 18.214 * m[2] : -37.797 * m[0] - 74.203 * m[1] + 112 * m[2]) / 255);
+                    for (int k = 0; k < 12; k++)
+                        m[k % 3] += rgb[3 * ((y + k / 6) * w + x + k / 3 % 2) + k % 3] / 4.0;
+                    *at++ = byte_of(128 + (part ? 112 * m[0] - 93.786 * m[1] - 18.214 * m[2]
+                                                : -37.797 * m[0] - 74.203 * m[1] + 112 * m[2]) /
+                                              255);
                 }
     }
     int ok = fv_write_file(c, path, out, (size_t)(at - out));
@@ -84,7 +114,9 @@ static int ends(const char *path, const char *with) {
     size_t n = strlen(path), k = strlen(with);
     return n > k && !strcasecmp(path + n - k, with);
 }
-static int is_picture(const char *path) { return ends(path, ".png") || ends(path, ".jpg") || ends(path, ".jpeg"); }
+static int is_picture(const char *path) {
+    return ends(path, ".png") || ends(path, ".jpg") || ends(path, ".jpeg");
+}
 
 static int folder_open(fv_ctx *c, clip *v) {
     char file[8800];
@@ -116,14 +148,18 @@ static int ffmpeg_open(fv_ctx *c, clip *v) {
         char input[4500];
         snprintf(input, sizeof input, "file:%s", v->path); /* a name, never a protocol or an option */
         if (!freopen("/dev/null", "r", stdin) || !freopen("/dev/null", "w", stderr)) _exit(126);
-        execlp("ffmpeg", "ffmpeg", "-v", "error", "-y", "-i", input, "-an", "-pix_fmt", "yuv420p", "-f", "yuv4mpegpipe", temp, (char *)NULL);
+        execlp("ffmpeg", "ffmpeg", "-v", "error", "-y", "-i", input, "-an", "-pix_fmt", "yuv420p", "-f",
+               "yuv4mpegpipe", temp, (char *)NULL);
         _exit(127);
     }
     if (child > 0) waitpid(child, &status, 0);
     snprintf(shown, sizeof shown, "%s", v->path);
     int ok = 0;
-    if (child < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 127)) fv_fail(c, FV_EUNAVAILABLE, "%s: .y4m, folders of frames and pictures are read; for anything else install ffmpeg", shown);
-    else if (!WIFEXITED(status) || WEXITSTATUS(status)) fv_fail(c, FV_EFORMAT, "%s: ffmpeg cannot decode it", shown);
+    if (child < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 127))
+        fv_fail(c, FV_EUNAVAILABLE,
+                "%s: .y4m, folders of frames and pictures are read; for anything else install ffmpeg", shown);
+    else if (!WIFEXITED(status) || WEXITSTATUS(status))
+        fv_fail(c, FV_EFORMAT, "%s: ffmpeg cannot decode it", shown);
     else {
         snprintf(v->path, sizeof v->path, "%s", temp);
         ok = y4m_open(c, v);
@@ -141,7 +177,8 @@ int clip_open(fv_ctx *c, const char *path, clip *v) {
     if (stat(path, &st)) ok = fv_fail(c, FV_EIO, "%s: no such clip", path);
     else if (S_ISDIR(st.st_mode)) ok = folder_open(c, v);
     else if (ends(path, ".y4m")) ok = y4m_open(c, v);
-    else if (is_picture(path)) ok = (v->still = picture_load(c, path, &v->width, &v->height)) != NULL, v->frames = 1;
+    else if (is_picture(path))
+        ok = (v->still = picture_load(c, path, &v->width, &v->height)) != NULL, v->frames = 1;
     else ok = ffmpeg_open(c, v);
     if (!ok) clip_close(c, v);
     return ok;
@@ -154,7 +191,9 @@ int clip_frame(fv_ctx *c, const clip *v, int i, uint8_t *rgb) {
     if (!v->name) return y4m_frame(v, i, rgb), 1;
     snprintf(file, sizeof file, "%s/%s", v->path, v->name[i]);
     uint8_t *one = picture_load(c, file, &w, &h);
-    if (one && (w != v->width || h != v->height)) fv_fail(c, FV_EFORMAT, "%s: %dx%d pixels, the first frame has %dx%d", file, w, h, v->width, v->height);
+    if (one && (w != v->width || h != v->height))
+        fv_fail(c, FV_EFORMAT, "%s: %dx%d pixels, the first frame has %dx%d", file, w, h, v->width,
+                v->height);
     else if (one) memcpy(rgb, one, n);
     fv_free(c, one);
     return !fv_error(c);

@@ -5,16 +5,17 @@
 
 typedef struct clip {
     int frames, width, height;
-    fv_file file;              /* y4m */
-    size_t first, stride;      /* of its frames */
-    int kind, full_range;      /* chroma */
-    char **name;               /* a folder's pictures */
+    fv_file file;         /* y4m */
+    size_t first, stride; /* of its frames */
+    int kind, full_range; /* chroma */
+    char **name;          /* a folder's pictures */
     char path[4400];
-    uint8_t *still;            /* a single picture */
+    uint8_t *still; /* a single picture */
 } clip;
 
-/* clip_open -- FILE.y4m (420, 422, 444, mono; 8 bits), a folder of PNG and JPEG frames in the order of their names, a picture (one frame), or, by ffmpeg where it is
- * installed, anything else. 1, or 0 and FV_EIO, FV_EFORMAT, FV_EUNAVAILABLE (no ffmpeg). */
+/* clip_open -- FILE.y4m (420, 422, 444, mono; 8 bits), a folder of PNG and JPEG frames in the order of their
+ * names, a picture (one frame), or, by ffmpeg where it is installed, anything else. 1, or 0 and FV_EIO,
+ * FV_EFORMAT, FV_EUNAVAILABLE (no ffmpeg). */
 int clip_open(fv_ctx *c, const char *path, clip *v);
 /* frame i as u8 [height,width,3]. 1 or 0. */
 int clip_frame(fv_ctx *c, const clip *v, int i, uint8_t *rgb);
@@ -23,6 +24,7 @@ void clip_close(fv_ctx *c, clip *v);
 /* y4m_write -- frames u8 [n,h,w,3] as 4:2:0; h and w even. */
 int y4m_write(fv_ctx *c, const char *path, const uint8_t *rgb, int n, int h, int w);
 
-/* actions_write -- video's demo, as actions.c describes it, into DIR: clips/N.y4m, train.csv, val.csv. 1 or 0. */
+/* actions_write -- video's demo, as actions.c describes it, into DIR: clips/N.y4m, train.csv, val.csv. 1 or
+ * 0. */
 int actions_write(fv_ctx *c, const char *dir, const char *emoji_dir);
 #endif

@@ -9,13 +9,19 @@
 void mesh_free(fv_ctx *c, mesh *m) { fv_free(c, m->xyz), fv_free(c, m->face), memset(m, 0, sizeof *m); }
 
 /* ---- numbers of a text that has no end mark ---- */
-typedef struct words { fv_ctx *c; const char *path, *at, *end, *start; int hash; } words; /* hash: # begins a comment */
+/* hash: # begins a comment */
+typedef struct words {
+    fv_ctx *c;
+    const char *path, *at, *end, *start;
+    int hash;
+} words;
 static const char *where(const words *w) { return w->path; }
 static int next_word(words *w, char *out, size_t n) {
     size_t k = 0;
     for (;;) {
         while (w->at < w->end && isspace((unsigned char)*w->at)) w->at++;
-        if (w->hash && w->at < w->end && *w->at == '#') while (w->at < w->end && *w->at != '\n') w->at++;
+        if (w->hash && w->at < w->end && *w->at == '#')
+            while (w->at < w->end && *w->at != '\n') w->at++;
         else break;
     }
     while (w->at < w->end && !isspace((unsigned char)*w->at) && k + 1 < n) out[k++] = *w->at++;
@@ -25,13 +31,19 @@ static int next_word(words *w, char *out, size_t n) {
 static double next_number(words *w) {
     char text[64], *end = text;
     double v = next_word(w, text, sizeof text) ? strtod(text, &end) : 0;
-    if (end == text || *end || !(fabs(v) < 1e30)) return fv_fail(w->c, FV_EFORMAT, "%s: byte %lld: a number is wanted", where(w), (long long)(w->at - w->start)), 0;
+    if (end == text || *end || !(fabs(v) < 1e30))
+        return fv_fail(w->c, FV_EFORMAT, "%s: byte %lld: a number is wanted", where(w),
+                       (long long)(w->at - w->start)),
+               0;
     return v;
 }
 static int64_t next_count(words *w, int64_t most) {
     double v = next_number(w);
     if (fv_error(w->c)) return 0;
-    if (v < 0 || v > (double)most || v > floor(v)) return fv_fail(w->c, FV_EFORMAT, "%s: byte %lld: %g cannot be a count or index here", where(w), (long long)(w->at - w->start), v), 0;
+    if (v < 0 || v > (double)most || v > floor(v))
+        return fv_fail(w->c, FV_EFORMAT, "%s: byte %lld: %g cannot be a count or index here", where(w),
+                       (long long)(w->at - w->start), v),
+               0;
     return (int64_t)v;
 }
 
@@ -53,7 +65,8 @@ static void corner(mesh *m, int64_t room, int64_t k, int32_t *first, int32_t *la
 static int read_off(fv_ctx *c, const char *path, const fv_file *f, mesh *m) {
     words w = {c, path, (const char *)f->data, (const char *)f->data + f->size, (const char *)f->data, 1};
     int64_t bytes = (int64_t)f->size;
-    if (f->size < 3 || memcmp(w.at, "OFF", 3)) return fv_fail(c, FV_EFORMAT, "%s: byte 0: OFF is wanted", path);
+    if (f->size < 3 || memcmp(w.at, "OFF", 3))
+        return fv_fail(c, FV_EFORMAT, "%s: byte 0: OFF is wanted", path);
     w.at += 3;
     int64_t points = next_count(&w, bytes / 6), faces = fv_error(c) ? 0 : next_count(&w, bytes / 6);
     if (!fv_error(c)) next_count(&w, INT64_MAX / 4);
@@ -65,7 +78,8 @@ static int read_off(fv_ctx *c, const char *path, const fv_file *f, mesh *m) {
     for (int64_t i = 0; i < faces && !fv_error(c); i++) {
         int64_t n = next_count(&w, 1000000);
         int32_t first = 0, last = 0;
-        for (int64_t k = 0; k < n && !fv_error(c); k++) corner(m, room, k, &first, &last, (int32_t)next_count(&w, points - 1));
+        for (int64_t k = 0; k < n && !fv_error(c); k++)
+            corner(m, room, k, &first, &last, (int32_t)next_count(&w, points - 1));
         while (!fv_error(c) && w.at < w.end && *w.at != '\n') w.at++; /* colours */
     }
     return !fv_error(c);
@@ -73,15 +87,33 @@ static int read_off(fv_ctx *c, const char *path, const fv_file *f, mesh *m) {
 
 /* ---- PLY ---- */
 enum { PLY_PROPERTIES = 32, PLY_ELEMENTS = 8 };
-typedef struct ply_property { int bytes, kind, count_bytes, list; char name[32]; } ply_property; /* kind: 'f', 'i', 'u' */
-typedef struct ply_element { char name[32]; int64_t count; int properties; ply_property at[PLY_PROPERTIES]; } ply_element;
-typedef struct ply { words w; int text, big, elements; ply_element e[PLY_ELEMENTS]; } ply;
+/* kind: 'f', 'i', 'u' */
+typedef struct ply_property {
+    int bytes, kind, count_bytes, list;
+    char name[32];
+} ply_property;
+typedef struct ply_element {
+    char name[32];
+    int64_t count;
+    int properties;
+    ply_property at[PLY_PROPERTIES];
+} ply_element;
+typedef struct ply {
+    words w;
+    int text, big, elements;
+    ply_element e[PLY_ELEMENTS];
+} ply;
 
 static int ply_type(const char *name, int *kind) {
-    static const struct { const char *a, *b; int bytes, kind; } types[] = {{"char", "int8", 1, 'i'}, {"uchar", "uint8", 1, 'u'}, {"short", "int16", 2, 'i'}, {"ushort", "uint16", 2, 'u'},
-                                                                             {"int", "int32", 4, 'i'}, {"uint", "uint32", 4, 'u'}, {"float", "float32", 4, 'f'}, {"double", "float64", 8, 'f'}};
+    static const struct {
+        const char *a, *b;
+        int bytes, kind;
+    } types[] = {{"char", "int8", 1, 'i'},     {"uchar", "uint8", 1, 'u'},   {"short", "int16", 2, 'i'},
+                 {"ushort", "uint16", 2, 'u'}, {"int", "int32", 4, 'i'},     {"uint", "uint32", 4, 'u'},
+                 {"float", "float32", 4, 'f'}, {"double", "float64", 8, 'f'}};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (!strcmp(name, types[i].a) || !strcmp(name, types[i].b)) return *kind = types[i].kind, types[i].bytes;
+        if (!strcmp(name, types[i].a) || !strcmp(name, types[i].b))
+            return *kind = types[i].kind, types[i].bytes;
     return 0;
 }
 static int ply_property_line(ply *p, const char *line) {
@@ -91,8 +123,10 @@ static int ply_property_line(ply *p, const char *line) {
     ply_property *q = &e->at[e->properties++];
     int kind;
     memset(q, 0, sizeof *q);
-    if (sscanf(line, "property list %31s %31s %31s", a, b, n) == 3) q->list = 1, q->count_bytes = ply_type(a, &kind), q->bytes = ply_type(b, &q->kind);
-    else if (sscanf(line, "property %31s %31s", t, n) == 2) q->bytes = ply_type(t, &q->kind), q->count_bytes = 1;
+    if (sscanf(line, "property list %31s %31s %31s", a, b, n) == 3)
+        q->list = 1, q->count_bytes = ply_type(a, &kind), q->bytes = ply_type(b, &q->kind);
+    else if (sscanf(line, "property %31s %31s", t, n) == 2)
+        q->bytes = ply_type(t, &q->kind), q->count_bytes = 1;
     snprintf(q->name, sizeof q->name, "%s", n);
     return q->bytes && q->count_bytes && (!q->list || kind != 'f');
 }
@@ -101,31 +135,41 @@ static int ply_header(ply *p, const fv_file *f) {
     char line[256], name[32];
     int format = 0;
     for (int i = 0; i < 200; i++) {
-        const char *stop = w->at < w->end ? (const char *)memchr(w->at, '\n', (size_t)(w->end - w->at)) : NULL;
+        const char *stop =
+            w->at < w->end ? (const char *)memchr(w->at, '\n', (size_t)(w->end - w->at)) : NULL;
         size_t n = stop ? (size_t)(stop - w->at) : sizeof line;
         long long count = -1;
         if (n >= sizeof line) break;
         memcpy(line, w->at, n), line[n] = 0, w->at = stop + 1;
         if (n && line[n - 1] == '\r') line[n - 1] = 0;
         if (i == 0 && strcmp(line, "ply")) break;
-        if (!strcmp(line, "end_header")) return format && p->elements ? 1 : fv_fail(w->c, FV_EFORMAT, "%s: the PLY header tells no format or element", w->path);
+        if (!strcmp(line, "end_header"))
+            return format && p->elements
+                       ? 1
+                       : fv_fail(w->c, FV_EFORMAT, "%s: the PLY header tells no format or element", w->path);
         if (!strncmp(line, "format ", 7)) {
             p->text = !strncmp(line + 7, "ascii", 5), p->big = !strncmp(line + 7, "binary_big", 10);
-            if (!(format = p->text || p->big || !strncmp(line + 7, "binary_little", 13))) return fv_fail(w->c, FV_EFORMAT, "%s: PLY format \"%.40s\"", w->path, line + 7);
+            if (!(format = p->text || p->big || !strncmp(line + 7, "binary_little", 13)))
+                return fv_fail(w->c, FV_EFORMAT, "%s: PLY format \"%.40s\"", w->path, line + 7);
         } else if (!strncmp(line, "element ", 8)) {
-            if (p->elements == PLY_ELEMENTS || sscanf(line, "element %31s %lld", name, &count) != 2 || count < 0 || count > (long long)f->size)
+            if (p->elements == PLY_ELEMENTS || sscanf(line, "element %31s %lld", name, &count) != 2 ||
+                count < 0 || count > (long long)f->size)
                 return fv_fail(w->c, FV_EFORMAT, "%s: \"%.60s\" does not fit the file", w->path, line);
             ply_element *e = &p->e[p->elements++];
             memset(e, 0, sizeof *e);
             snprintf(e->name, sizeof e->name, "%s", name), e->count = count;
-        } else if (!strncmp(line, "property ", 9) && !ply_property_line(p, line)) return fv_fail(w->c, FV_EFORMAT, "%s: \"%.60s\" is not read", w->path, line);
+        } else if (!strncmp(line, "property ", 9) && !ply_property_line(p, line))
+            return fv_fail(w->c, FV_EFORMAT, "%s: \"%.60s\" is not read", w->path, line);
     }
     return fv_fail(w->c, FV_EFORMAT, "%s: no PLY header up to end_header", w->path);
 }
 static double ply_value(ply *p, int bytes, int kind) {
     npy one;
     if (p->text) return next_number(&p->w);
-    if (p->w.end - p->w.at < bytes) return fv_fail(p->w.c, FV_EFORMAT, "%s: cut short at byte %lld", p->w.path, (long long)(p->w.at - p->w.start)), 0;
+    if (p->w.end - p->w.at < bytes)
+        return fv_fail(p->w.c, FV_EFORMAT, "%s: cut short at byte %lld", p->w.path,
+                       (long long)(p->w.at - p->w.start)),
+               0;
     memset(&one, 0, sizeof one);
     one.kind = (char)kind, one.bytes = bytes, one.big = p->big, one.data = (const uint8_t *)p->w.at;
     p->w.at += bytes;
@@ -141,9 +185,12 @@ static void ply_row(ply *p, const ply_element *e, mesh *m, int64_t room) {
         if (!(n >= 0 && n <= 1e6)) fv_fail(p->w.c, FV_EFORMAT, "%s: a list of %g", p->w.path, n);
         for (int64_t i = 0; i < (int64_t)n && !fv_error(p->w.c); i++) {
             double v = ply_value(p, q->bytes, q->kind);
-            if (indices && !(v >= 0 && v < (double)m->points)) fv_fail(p->w.c, FV_EFORMAT, "%s: a face has the vertex %g, there are %lld", p->w.path, v, (long long)m->points);
+            if (indices && !(v >= 0 && v < (double)m->points))
+                fv_fail(p->w.c, FV_EFORMAT, "%s: a face has the vertex %g, there are %lld", p->w.path, v,
+                        (long long)m->points);
             else if (indices) corner(m, room, i, &first, &last, (int32_t)v);
-            else if (vertex && !q->list && q->name[0] >= 'x' && q->name[0] <= 'z' && !q->name[1]) m->xyz[3 * m->points + q->name[0] - 'x'] = (float)v;
+            else if (vertex && !q->list && q->name[0] >= 'x' && q->name[0] <= 'z' && !q->name[1])
+                m->xyz[3 * m->points + q->name[0] - 'x'] = (float)v;
         }
     }
     m->points += vertex;
@@ -157,12 +204,15 @@ static int read_ply(fv_ctx *c, const char *path, const fv_file *f, mesh *m) {
     if (ply_header(p, f)) {
         for (int i = 0; i < p->elements; i++) {
             if (!strcmp(p->e[i].name, "vertex")) points += p->e[i].count;
-            for (int k = 0; !strcmp(p->e[i].name, "vertex") && k < p->e[i].properties; k++) axes += p->e[i].at[k].name[0] >= 'x' && p->e[i].at[k].name[0] <= 'z' && !p->e[i].at[k].name[1];
+            for (int k = 0; !strcmp(p->e[i].name, "vertex") && k < p->e[i].properties; k++)
+                axes +=
+                    p->e[i].at[k].name[0] >= 'x' && p->e[i].at[k].name[0] <= 'z' && !p->e[i].at[k].name[1];
             if (!strcmp(p->e[i].name, "face")) faces += p->e[i].count;
         }
         int64_t room = 4 * faces + 64 < (int64_t)f->size ? 4 * faces + 64 : (int64_t)f->size;
         if (axes != 3) fv_fail(c, FV_EFORMAT, "%s: vertices without x, y and z", path);
-        else if (points > (int64_t)f->size / 3) fv_fail(c, FV_EFORMAT, "%s: %lld vertices do not fit the file", path, (long long)points);
+        else if (points > (int64_t)f->size / 3)
+            fv_fail(c, FV_EFORMAT, "%s: %lld vertices do not fit the file", path, (long long)points);
         else if (make_room(c, m, points, faces ? room : 0))
             for (int i = 0; i < p->elements; i++)
                 for (int64_t k = 0; k < p->e[i].count && !fv_error(c); k++) ply_row(p, &p->e[i], m, room);
@@ -215,7 +265,8 @@ static int read_xyz(fv_ctx *c, const char *path, const fv_file *f, mesh *m) {
         memcpy(line, at, n), line[n] = 0, at = stop ? stop + 1 : end;
         size_t blank = strspn(line, " \t\r");
         if (!line[blank] || line[blank] == '#') continue;
-        if (!three(line + blank, m->xyz + 3 * m->points)) return fv_fail(c, FV_EFORMAT, "%s: line %lld: x y z are wanted", path, (long long)number);
+        if (!three(line + blank, m->xyz + 3 * m->points))
+            return fv_fail(c, FV_EFORMAT, "%s: line %lld: x y z are wanted", path, (long long)number);
         m->points++;
     }
     return 1;
@@ -238,20 +289,23 @@ int mesh_read(fv_ctx *c, const char *path, mesh *m) {
         if (ends(path, ".off")) read_off(c, path, &f, m);
         else if (ends(path, ".ply")) read_ply(c, path, &f, m);
         else if (ends(path, ".wrl") || ends(path, ".wrz")) vrml_parse(c, path, f.data, f.size, m);
-        else if (ends(path, ".npy")) (void)(npy_parse(c, path, f.data, f.size, &a) && take_array(c, path, &a, m));
+        else if (ends(path, ".npy"))
+            (void)(npy_parse(c, path, f.data, f.size, &a) && take_array(c, path, &a, m));
         else if (ends(path, ".xyz") || ends(path, ".txt")) read_xyz(c, path, &f, m);
         else fv_fail(c, FV_EFORMAT, "%s: .off, .ply, .wrl, .npy, .npz and .xyz are read", path);
         fv_file_close(c, &f);
     }
     if (!fv_error(c) && m->points < 1) fv_fail(c, FV_EFORMAT, "%s: no point", path);
     for (int64_t i = 0; i < 3 * m->points && !fv_error(c); i++)
-        if (!(fabsf(m->xyz[i]) < 1e15f)) fv_fail(c, FV_EFORMAT, "%s: point %lld is not finite", path, (long long)(i / 3));
+        if (!(fabsf(m->xyz[i]) < 1e15f))
+            fv_fail(c, FV_EFORMAT, "%s: point %lld is not finite", path, (long long)(i / 3));
     if (fv_error(c)) mesh_free(c, m);
     return !fv_error(c);
 }
 
 static double area(const mesh *m, int64_t f) {
-    const float *a = m->xyz + 3 * (int64_t)m->face[3 * f], *b = m->xyz + 3 * (int64_t)m->face[3 * f + 1], *d = m->xyz + 3 * (int64_t)m->face[3 * f + 2];
+    const float *a = m->xyz + 3 * (int64_t)m->face[3 * f], *b = m->xyz + 3 * (int64_t)m->face[3 * f + 1],
+                *d = m->xyz + 3 * (int64_t)m->face[3 * f + 2];
     double u[3], v[3];
     for (int k = 0; k < 3; k++) u[k] = (double)(b[k] - a[k]), v[k] = (double)(d[k] - a[k]);
     double x = u[1] * v[2] - u[2] * v[1], y = u[2] * v[0] - u[0] * v[2], z = u[0] * v[1] - u[1] * v[0];
@@ -272,7 +326,8 @@ static int sample_surface(fv_ctx *c, const mesh *m, fv_rng *r, int64_t n, float 
         float s = sqrtf(fv_rng_uniform(r)), t = fv_rng_uniform(r), w[3] = {1 - s, s * (1 - t), s * t};
         for (int k = 0; k < 3; k++) {
             out[3 * i + k] = 0;
-            for (int v = 0; v < 3; v++) out[3 * i + k] += w[v] * m->xyz[3 * (int64_t)m->face[3 * low + v] + k];
+            for (int v = 0; v < 3; v++)
+                out[3 * i + k] += w[v] * m->xyz[3 * (int64_t)m->face[3 * low + v] + k];
         }
     }
     fv_free(c, sum);
@@ -298,6 +353,8 @@ void cloud_fit(float *p, int64_t n) {
     double mid[3] = {0, 0, 0}, far = 0;
     for (int64_t i = 0; i < 3 * n; i++) mid[i % 3] += (double)p[i] / (double)n;
     for (int64_t i = 0; i < 3 * n; i++) p[i] = (float)((double)p[i] - mid[i % 3]);
-    for (int64_t i = 0; i < n; i++) far = fmax(far, (double)p[3 * i] * (double)p[3 * i] + (double)p[3 * i + 1] * (double)p[3 * i + 1] + (double)p[3 * i + 2] * (double)p[3 * i + 2]);
+    for (int64_t i = 0; i < n; i++)
+        far = fmax(far, (double)p[3 * i] * (double)p[3 * i] + (double)p[3 * i + 1] * (double)p[3 * i + 1] +
+                            (double)p[3 * i + 2] * (double)p[3 * i + 2]);
     for (int64_t i = 0; i < 3 * n && far > 0; i++) p[i] = (float)((double)p[i] / sqrt(far));
 }

@@ -1,8 +1,10 @@
 /* emoji.c -- pictures of emoji for the demos. retrieval's settings, fixed before the first training run:
- * 64x64 pixels; the emoji is 26 to 56 pixels wide, anywhere inside, over a background of two colours with 0 to 5 pieces of clutter. Of all single-character
- * emoji of the font, shuffled, the first 400 are known: 16 training pictures each, with every name they have, and two test pictures each, with the short
- * name; up to 200 others are unseen: one picture each, in a split of their own.
- * Heat maps' demo: 20 emoji as classes, the first of the same list after another shuffle, 60 training and 10 test pictures each, with 4 to 9 pieces of clutter. */
+ * 64x64 pixels; the emoji is 26 to 56 pixels wide, anywhere inside, over a background of two colours with 0
+ * to 5 pieces of clutter. Of all single-character emoji of the font, shuffled, the first 400 are known: 16
+ * training pictures each, with every name they have, and two test pictures each, with the short name; up to
+ * 200 others are unseen: one picture each, in a split of their own. Heat maps' demo: 20 emoji as classes, the
+ * first of the same list after another shuffle, 60 training and 10 test pictures each, with 4 to 9 pieces of
+ * clutter. */
 #include "captions.h"
 #include <ctype.h>
 #include <stdio.h>
@@ -23,7 +25,8 @@ static const char *next_line(const char *at, const char *end, char *line) {
 static void add_name(emoji *e, const char *text) {
     char low[80];
     size_t n = 0;
-    for (; text[n] && text[n] != '\r' && n < sizeof low - 1; n++) low[n] = (char)tolower((unsigned char)text[n]);
+    for (; text[n] && text[n] != '\r' && n < sizeof low - 1; n++)
+        low[n] = (char)tolower((unsigned char)text[n]);
     low[n] = 0;
     for (int i = 0; i < e->names; i++)
         if (!strcmp(e->name[i], low)) return;
@@ -101,28 +104,38 @@ static ink mixed(ink a, ink b, double t) {
 }
 void draw_background(canvas *v, fv_rng *r, int clutter) {
     ink a = any_colour(r), b = any_colour(r);
-    int kind = (int)fv_rng_below(r, 4), cell = 3 + (int)fv_rng_below(r, 8), right = (int)fv_rng_below(r, 2), grid_w = v->width / 8 + 2;
+    int kind = (int)fv_rng_below(r, 4), cell = 3 + (int)fv_rng_below(r, 8), right = (int)fv_rng_below(r, 2),
+        grid_w = v->width / 8 + 2;
     double noise[64 * 64], grain = 0.3 * (double)fv_rng_uniform(r);
     for (int i = 0; i < 64 * 64; i++) noise[i] = (double)fv_rng_uniform(r);
     for (int y = 0; y < v->height; y++)
         for (int x = 0; x < v->width; x++) {
             int gx = x / 8 % 63, gy = y / 8 % 63;
             double u = x % 8 / 8.0, w = y % 8 / 8.0, *g = noise + (gy * grid_w + gx) % (64 * 63 - 1);
-            double smooth = (1 - w) * ((1 - u) * g[0] + u * g[1]) + w * ((1 - u) * noise[((gy + 1) * grid_w + gx) % (64 * 63 - 1)] + u * noise[((gy + 1) * grid_w + gx + 1) % (64 * 63 - 1)]);
-            double t = kind == 0 ? (right ? (double)x / v->width : (double)y / v->height) : kind == 1 ? smooth : kind == 2 ? (right ? x + y : x) / cell % 2 : (x / cell + y / cell) % 2;
+            double smooth = (1 - w) * ((1 - u) * g[0] + u * g[1]) +
+                            w * ((1 - u) * noise[((gy + 1) * grid_w + gx) % (64 * 63 - 1)] +
+                                 u * noise[((gy + 1) * grid_w + gx + 1) % (64 * 63 - 1)]);
+            double t = kind == 0   ? (right ? (double)x / v->width : (double)y / v->height)
+                       : kind == 1 ? smooth
+                       : kind == 2 ? (right ? x + y : x) / cell % 2
+                                   : (x / cell + y / cell) % 2;
             ink one = mixed(a, b, t + grain * (smooth - 0.5));
             uint8_t *p = v->rgb + ((size_t)y * (size_t)v->width + (size_t)x) * 3;
             p[0] = (uint8_t)(one >> 16), p[1] = (uint8_t)(one >> 8), p[2] = (uint8_t)one;
         }
     for (int i = 0; i < clutter; i++) {
-        double x = (double)fv_rng_uniform(r) * v->width, y = (double)fv_rng_uniform(r) * v->height, s = 2 + 6 * (double)fv_rng_uniform(r);
+        double x = (double)fv_rng_uniform(r) * v->width, y = (double)fv_rng_uniform(r) * v->height,
+               s = 2 + 6 * (double)fv_rng_uniform(r);
         if (fv_rng_below(r, 2)) draw_disc(v, x, y, s, any_colour(r), 0.8);
-        else draw_line(v, x, y, x + 4 * (s - 5), y + 20 * (double)fv_rng_uniform(r) - 10, s / 3, any_colour(r), 0.8);
+        else
+            draw_line(v, x, y, x + 4 * (s - 5), y + 20 * (double)fv_rng_uniform(r) - 10, s / 3, any_colour(r),
+                      0.8);
     }
 }
 
 static int write_picture(fv_ctx *c, fv_rng *r, canvas *v, const uint8_t *pixels, const char *path) {
-    double w = 26 + 30 * (double)fv_rng_uniform(r), h = w * EMOJI_H / EMOJI_W, x = (double)fv_rng_uniform(r) * (SIDE - w), y = (double)fv_rng_uniform(r) * (SIDE - h);
+    double w = 26 + 30 * (double)fv_rng_uniform(r), h = w * EMOJI_H / EMOJI_W,
+           x = (double)fv_rng_uniform(r) * (SIDE - w), y = (double)fv_rng_uniform(r) * (SIDE - h);
     draw_background(v, r, (int)fv_rng_below(r, 6));
     draw_pixels(v, pixels, EMOJI_W, EMOJI_H, 4, x, y, w, h);
     return canvas_save(c, v, path);
@@ -130,13 +143,16 @@ static int write_picture(fv_ctx *c, fv_rng *r, canvas *v, const uint8_t *pixels,
 
 /* ---- heat maps' demo ---- */
 /* an emoji somewhere on a busy background, and its mask */
-static int write_scene(fv_ctx *c, fv_rng *r, canvas *v, const uint8_t *pixels, const char *path, const char *mask) {
-    double w = 22 + 22 * (double)fv_rng_uniform(r), h = w * EMOJI_H / EMOJI_W, x = (double)fv_rng_uniform(r) * (SIDE - w), y = (double)fv_rng_uniform(r) * (SIDE - h);
+static int write_scene(fv_ctx *c, fv_rng *r, canvas *v, const uint8_t *pixels, const char *path,
+                       const char *mask) {
+    double w = 22 + 22 * (double)fv_rng_uniform(r), h = w * EMOJI_H / EMOJI_W,
+           x = (double)fv_rng_uniform(r) * (SIDE - w), y = (double)fv_rng_uniform(r) * (SIDE - h);
     draw_background(v, r, 4 + (int)fv_rng_below(r, 6));
     draw_pixels(v, pixels, EMOJI_W, EMOJI_H, 4, x, y, w, h);
     if (!canvas_save(c, v, path) || !mask) return !fv_error(c);
     uint8_t *white = (uint8_t *)fv_alloc(c, (size_t)EMOJI_W * EMOJI_H * 4);
-    for (int i = 0; white && i < EMOJI_W * EMOJI_H; i++) white[4 * i] = white[4 * i + 1] = white[4 * i + 2] = 255, white[4 * i + 3] = pixels[4 * i + 3];
+    for (int i = 0; white && i < EMOJI_W * EMOJI_H; i++)
+        white[4 * i] = white[4 * i + 1] = white[4 * i + 2] = 255, white[4 * i + 3] = pixels[4 * i + 3];
     memset(v->rgb, 0, (size_t)SIDE * SIDE * 3);
     if (white) draw_pixels(v, white, EMOJI_W, EMOJI_H, 4, x, y, w, h);
     for (int i = 0; i < SIDE * SIDE * 3; i++) v->rgb[i] = v->rgb[i] >= 128 ? 255 : 0;
@@ -149,7 +165,8 @@ static void class_folder(char *out, size_t n, const char *dir, const char *part,
     for (; *name && at + 1 < n; name++) out[at++] = isalnum((unsigned char)*name) ? *name : '_';
     out[at] = 0;
 }
-static int write_class(fv_ctx *c, const char *dir, const emoji *e, int number, canvas *v, const uint8_t *pixels) {
+static int write_class(fv_ctx *c, const char *dir, const emoji *e, int number, canvas *v,
+                       const uint8_t *pixels) {
     static const char *const part[3] = {"train", "test", "masks"};
     char folder[3][2200], path[2300], mask[2300];
     for (int i = 0; i < 3; i++) {
@@ -159,7 +176,8 @@ static int write_class(fv_ctx *c, const char *dir, const emoji *e, int number, c
     for (int k = 0; k < SCENE_TRAIN + SCENE_TEST && !fv_error(c); k++) {
         fv_rng r = {2031, 1000 + (uint64_t)(number * 1000 + k), 0};
         int test = k >= SCENE_TRAIN;
-        snprintf(path, sizeof path, "%s/%d.png", folder[test], k), snprintf(mask, sizeof mask, "%s/%d.png", folder[2], k);
+        snprintf(path, sizeof path, "%s/%d.png", folder[test], k),
+            snprintf(mask, sizeof mask, "%s/%d.png", folder[2], k);
         write_scene(c, &r, v, pixels, path, test ? mask : NULL);
     }
     return !fv_error(c);
@@ -182,7 +200,8 @@ int emoji_scenes_write(fv_ctx *c, const char *dir, const char *emoji_dir) {
     for (int i = 0; order && i < n; i++) order[i] = i;
     if (order) fv_rng_shuffle(&g, order, n);
     for (int i = 0; i < SCENE_CLASSES && i < n && v.rgb && !fv_error(c); i++) {
-        if (!emoji_draw(font, list[order[i]].codepoint, pixels)) fv_fail(c, FV_EFORMAT, "%s: an emoji could not be drawn twice", emoji_dir);
+        if (!emoji_draw(font, list[order[i]].codepoint, pixels))
+            fv_fail(c, FV_EFORMAT, "%s: an emoji could not be drawn twice", emoji_dir);
         else write_class(c, dir, &list[order[i]], i, &v, pixels);
     }
     canvas_free(c, &v), fv_free(c, pixels), fv_free(c, order), fv_free(c, list), emoji_close(c, font);
@@ -219,14 +238,18 @@ int emoji_captions_write(fv_ctx *c, const char *dir, const char *emoji_dir) {
             snprintf(file, sizeof file, "%s/%d.png", split_name[split], ++number);
             snprintf(path, sizeof path, "%s/%s", dir, file);
             write_picture(c, &r, &v, pixels, path);
-            fv_text_add(c, &lines, "{\"image\":\"%s\",\"split\":\"%s\",\"captions\":[", file, split_name[split]);
-            for (int m = 0; m < names; m++) fv_text_add(c, &lines, m ? "," : ""), fv_text_json_string(c, &lines, e->name[m]);
+            fv_text_add(c, &lines, "{\"image\":\"%s\",\"split\":\"%s\",\"captions\":[", file,
+                        split_name[split]);
+            for (int m = 0; m < names; m++)
+                fv_text_add(c, &lines, m ? "," : ""), fv_text_json_string(c, &lines, e->name[m]);
             fv_text_add(c, &lines, "]}\n");
         }
     }
-    if (quiet && !fv_error(c)) fv_fail(c, FV_EFORMAT, "%s: %d emoji could not be drawn twice", emoji_dir, quiet);
+    if (quiet && !fv_error(c))
+        fv_fail(c, FV_EFORMAT, "%s: %d emoji could not be drawn twice", emoji_dir, quiet);
     snprintf(path, sizeof path, "%s/captions.jsonl", dir);
     int ok = !fv_error(c) && fv_write_file(c, path, lines.data, lines.size);
-    fv_text_free(c, &lines), canvas_free(c, &v), fv_free(c, pixels), fv_free(c, order), fv_free(c, list), emoji_close(c, font);
+    fv_text_free(c, &lines), canvas_free(c, &v), fv_free(c, pixels), fv_free(c, order), fv_free(c, list),
+        emoji_close(c, font);
     return ok;
 }

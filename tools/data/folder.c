@@ -28,7 +28,8 @@ char **folder_list(fv_ctx *c, const char *dir, const char *ending, int folders, 
         if (fits(dir, e->d_name, ending, folders)) n++, bytes += strlen(e->d_name) + 1;
     rewinddir(d);
     room = n;
-    char **list = (char **)fv_alloc(c, (size_t)(n + 1) * sizeof *list + bytes), *text = (char *)(list + n + 1);
+    char **list = (char **)fv_alloc(c, (size_t)(n + 1) * sizeof *list + bytes),
+         *text = (char *)(list + n + 1);
     size_t used = 0;
     n = 0;
     while (list && n < room && (e = readdir(d)))

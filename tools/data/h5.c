@@ -30,7 +30,8 @@ static hid_t dataset(fv_ctx *c, const h5 *h, const char *name, H5T_class_t class
     else if (H5Pget_layout(how) == H5D_VIRTUAL || H5Pget_external_count(how) > 0)
         bad = "lives in another file";
     else {
-        /* what is announced fits what is stored: deflate shrinks by 1032 at most, no file stores more than it has */
+        /* what is announced fits what is stored: deflate shrinks by 1032 at most, no file stores more than it
+         * has */
         double bytes = (double)H5Tget_size(type), stored = (double)H5Dget_storage_size(d);
         for (int i = 0; i < *rank; i++) bytes *= (double)dim[i];
         if (stat(h->path, &st) || stored > (double)st.st_size || bytes > 1100 * stored)

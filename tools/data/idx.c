@@ -1,5 +1,5 @@
-/* idx.c -- the IDX format of MNIST and Fashion-MNIST: big-endian 0x00000803, count, height, width, bytes; labels 0x00000801,
- * count, bytes. Plain or gzipped. */
+/* idx.c -- the IDX format of MNIST and Fashion-MNIST: big-endian 0x00000803, count, height, width, bytes;
+ * labels 0x00000801, count, bytes. Plain or gzipped. */
 #include "pictures.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,31 +9,41 @@
 #include <zlib.h>
 #endif
 
-static uint32_t big32(const uint8_t *p) { return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3]; }
+static uint32_t big32(const uint8_t *p) {
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
 
 #ifdef HAVE_ZLIB
-/* The whole gzip member into memory. The header inside tells the exact size, so a bomb is refused before it grows. */
+/* The whole gzip member into memory. The header inside tells the exact size, so a bomb is refused before it
+ * grows. */
 static uint8_t *inflate_idx(fv_ctx *c, const char *path, const fv_file *f, size_t *size) {
     z_stream z;
     uint8_t head[16] = {0}, *out = NULL;
     memset(&z, 0, sizeof z);
     z.next_in = (Bytef *)(uintptr_t)f->data, z.avail_in = (uInt)f->size;
     z.next_out = head, z.avail_out = 16;
-    if (f->size > 0x7fffffff || inflateInit2(&z, 31) != Z_OK) return fv_fail(c, FV_EFORMAT, "%s: not a gzip file that can be read", path), NULL;
+    if (f->size > 0x7fffffff || inflateInit2(&z, 31) != Z_OK)
+        return fv_fail(c, FV_EFORMAT, "%s: not a gzip file that can be read", path), NULL;
     int r = inflate(&z, Z_SYNC_FLUSH);
     size_t got = 16 - z.avail_out;
-    uint64_t want = head[3] == 1 ? 8 + (uint64_t)big32(head + 4) : 16 + (uint64_t)big32(head + 4) * big32(head + 8) * big32(head + 12);
-    if ((r != Z_OK && r != Z_STREAM_END) || got < 8 || head[0] || head[1] || head[2] != 8 || (head[3] != 1 && head[3] != 3))
+    uint64_t want = head[3] == 1 ? 8 + (uint64_t)big32(head + 4)
+                                 : 16 + (uint64_t)big32(head + 4) * big32(head + 8) * big32(head + 12);
+    if ((r != Z_OK && r != Z_STREAM_END) || got < 8 || head[0] || head[1] || head[2] != 8 ||
+        (head[3] != 1 && head[3] != 3))
         fv_fail(c, FV_EFORMAT, "%s: not IDX inside gzip at byte 0", path);
     else if (want > 1100 * (uint64_t)f->size + 1024) /* deflate cannot shrink more than about 1032 times */
-        fv_fail(c, FV_EFORMAT, "%s: announces %llu bytes, more than the file can hold", path, (unsigned long long)want);
+        fv_fail(c, FV_EFORMAT, "%s: announces %llu bytes, more than the file can hold", path,
+                (unsigned long long)want);
     else if ((out = (uint8_t *)fv_alloc(c, (size_t)want + 1)) != NULL) {
         memcpy(out, head, got < want ? got : (size_t)want);
         z.next_out = out + got, z.avail_out = (uInt)(want + 1 - got);
         if (r == Z_OK) r = inflate(&z, Z_FINISH);
         *size = (size_t)(z.next_out - out);
-        if (r != Z_STREAM_END || *size != want) fv_fail(c, FV_EFORMAT, "%s: damaged or cut short at byte %lu", path, (unsigned long)z.total_in);
-        else if (z.avail_in) fv_fail(c, FV_EFORMAT, "%s: something follows the gzip data at byte %lu", path, (unsigned long)z.total_in);
+        if (r != Z_STREAM_END || *size != want)
+            fv_fail(c, FV_EFORMAT, "%s: damaged or cut short at byte %lu", path, (unsigned long)z.total_in);
+        else if (z.avail_in)
+            fv_fail(c, FV_EFORMAT, "%s: something follows the gzip data at byte %lu", path,
+                    (unsigned long)z.total_in);
     }
     inflateEnd(&z);
     return out;
@@ -48,13 +58,17 @@ static uint8_t *read_idx(fv_ctx *c, const char *dir, const char *name, size_t *s
     snprintf(path, sizeof path, "%s/%s", dir, name);
     int gz = access(path, F_OK) != 0;
     if (gz) snprintf(path, sizeof path, "%s/%s.gz", dir, name);
-    if (access(path, F_OK)) return fv_fail(c, FV_EIO, "%s: holds neither %s nor %s.gz", dir, name, name), NULL;
+    if (access(path, F_OK))
+        return fv_fail(c, FV_EIO, "%s: holds neither %s nor %s.gz", dir, name, name), NULL;
     if (!fv_file_open(c, path, &f)) return NULL;
     if (gz) {
 #ifdef HAVE_ZLIB
         out = inflate_idx(c, path, &f, size);
 #else
-        fv_fail(c, FV_EUNAVAILABLE, "%s: this program was built without zlib: install zlib1g-dev and build again, or gunzip the file", path);
+        fv_fail(
+            c, FV_EUNAVAILABLE,
+            "%s: this program was built without zlib: install zlib1g-dev and build again, or gunzip the file",
+            path);
 #endif
     } else if ((out = (uint8_t *)fv_alloc(c, f.size + 1)) != NULL) {
         if (f.size) memcpy(out, f.data, f.size);
@@ -65,25 +79,33 @@ static uint8_t *read_idx(fv_ctx *c, const char *dir, const char *name, size_t *s
 }
 
 /* the bytes after a checked header; dims are written to n */
-static const uint8_t *check_idx(fv_ctx *c, const char *dir, const char *name, const uint8_t *p, size_t size, int rank, uint32_t *n) {
+static const uint8_t *check_idx(fv_ctx *c, const char *dir, const char *name, const uint8_t *p, size_t size,
+                                int rank, uint32_t *n) {
     size_t head = 4 + 4 * (size_t)rank;
     uint64_t want = 1;
     if (!p) return NULL;
-    if (size < head || big32(p) != 0x800u + (uint32_t)rank) return fv_fail(c, FV_EFORMAT, "%s/%s: not IDX of rank %d at byte 0", dir, name, rank), NULL;
+    if (size < head || big32(p) != 0x800u + (uint32_t)rank)
+        return fv_fail(c, FV_EFORMAT, "%s/%s: not IDX of rank %d at byte 0", dir, name, rank), NULL;
     for (int i = 0; i < rank; i++) {
         n[i] = big32(p + 4 + 4 * i);
-        if (!n[i] || (i && n[i] > 65536)) return fv_fail(c, FV_EFORMAT, "%s/%s: a dimension of %u at byte %d", dir, name, n[i], 4 + 4 * i), NULL;
-        if (want > UINT64_MAX / n[i]) return fv_fail(c, FV_EFORMAT, "%s/%s: its dimensions overflow", dir, name), NULL;
+        if (!n[i] || (i && n[i] > 65536))
+            return fv_fail(c, FV_EFORMAT, "%s/%s: a dimension of %u at byte %d", dir, name, n[i], 4 + 4 * i),
+                   NULL;
+        if (want > UINT64_MAX / n[i])
+            return fv_fail(c, FV_EFORMAT, "%s/%s: its dimensions overflow", dir, name), NULL;
         want *= n[i];
     }
     if (size - head != want || n[0] > 0x7fffffff)
-        return fv_fail(c, FV_EFORMAT, "%s/%s: %zu bytes of data, %llu announced", dir, name, size - head, (unsigned long long)want), NULL;
+        return fv_fail(c, FV_EFORMAT, "%s/%s: %zu bytes of data, %llu announced", dir, name, size - head,
+                       (unsigned long long)want),
+               NULL;
     return p + head;
 }
 
 /* the names in classes.txt, one a line; else Fashion-MNIST's for its own folder; else the numbers */
 static void name_classes(fv_ctx *c, const char *dir, pictures *p) {
-    static const char *const fashion[] = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"};
+    static const char *const fashion[] = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+                                          "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
     char path[4096];
     snprintf(path, sizeof path, "%s/classes.txt", dir);
     FILE *f = fopen(path, "r");

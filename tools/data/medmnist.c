@@ -7,7 +7,8 @@
 int medmnist_find(fv_ctx *c, const char *path, char *out, size_t n) {
     struct stat st;
     size_t length = strlen(path);
-    if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) return snprintf(out, n, "%s", path) > 0 && length > 4 && !strcmp(path + length - 4, ".npz");
+    if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
+        return snprintf(out, n, "%s", path) > 0 && length > 4 && !strcmp(path + length - 4, ".npz");
     int count;
     char **name = folder_list(c, path, ".npz", 0, &count);
     if (!name) return fv_clear_error(c), 0;
@@ -43,9 +44,17 @@ int medmnist_open(fv_ctx *c, const char *path, const char *split, int volumes, m
     if (!fv_error(c)) npz_get(c, &m->file, name, &m->labels);
     int rank = m->images.rank, colour = rank == 4 && m->images.dim[3] == 3, picture = rank == 3 || colour;
     if (fv_error(c)) (void)0;
-    else if (m->images.bytes != 1 || (m->images.kind != 'u' && m->images.kind != 'b') || !(picture || rank == 4)) fv_fail(c, FV_EFORMAT, "%s: %s_images is no u8 array [N,H,W], [N,H,W,3] or [N,D,H,W]", path, split);
-    else if (volumes ? rank != 4 || colour : !picture) fv_fail(c, FV_EUSAGE, volumes ? "%s holds pictures: the task image trains on them" : "%s holds volumes: the task volumes trains on them", path);
-    else if (m->labels.count != m->images.dim[0] || !m->images.count) fv_fail(c, FV_EUSAGE, "%s: %lld labels for %lld %s_images: one class each is wanted", path, (long long)m->labels.count, (long long)m->images.dim[0], split);
+    else if (m->images.bytes != 1 || (m->images.kind != 'u' && m->images.kind != 'b') ||
+             !(picture || rank == 4))
+        fv_fail(c, FV_EFORMAT, "%s: %s_images is no u8 array [N,H,W], [N,H,W,3] or [N,D,H,W]", path, split);
+    else if (volumes ? rank != 4 || colour : !picture)
+        fv_fail(c, FV_EUSAGE,
+                volumes ? "%s holds pictures: the task image trains on them"
+                        : "%s holds volumes: the task volumes trains on them",
+                path);
+    else if (m->labels.count != m->images.dim[0] || !m->images.count)
+        fv_fail(c, FV_EUSAGE, "%s: %lld labels for %lld %s_images: one class each is wanted", path,
+                (long long)m->labels.count, (long long)m->images.dim[0], split);
     for (int i = 0; i < 3 && !fv_error(c); i++) {
         int most = greatest(c, &m->file, splits[i]);
         if (most + 1 > m->classes) m->classes = most + 1;

@@ -24,7 +24,8 @@ static uint8_t *load(fv_ctx *c, const char *path, int size, int channels, int *w
     if (f.size > 0x7fffffff || !stbi_info_from_memory(f.data, (int)f.size, w, h, &n))
         fv_fail(c, FV_EFORMAT, "%s: neither PNG nor JPEG at byte 0", path);
     else if (size && (*w != size || *h != size))
-        fv_fail(c, FV_EUSAGE, "%s: %dx%d pixels, and the network wants %dx%d; resize it", path, *w, *h, size, size);
+        fv_fail(c, FV_EUSAGE, "%s: %dx%d pixels, and the network wants %dx%d; resize it", path, *w, *h, size,
+                size);
     else if ((double)*w * *h > 1100.0 * (double)f.size + 1e6) /* deflate makes 1032 bytes of one at most */
         fv_fail(c, FV_EFORMAT, "%s: %dx%d pixels cannot be in %zu bytes: damaged", path, *w, *h, f.size);
     else if (!(pixels = stbi_load_from_memory(f.data, (int)f.size, w, h, &n, channels)))
@@ -35,7 +36,8 @@ static uint8_t *load(fv_ctx *c, const char *path, int size, int channels, int *w
 #else
 static uint8_t *load(fv_ctx *c, const char *path, int size, int channels, int *w, int *h) {
     (void)size, (void)channels, (void)w, (void)h;
-    fv_fail(c, FV_EUNAVAILABLE, "%s: this program was built without stb_image: install libstb-dev and build again", path);
+    fv_fail(c, FV_EUNAVAILABLE,
+            "%s: this program was built without stb_image: install libstb-dev and build again", path);
     return NULL;
 }
 static void stbi_image_free(void *p) { (void)p; }

@@ -10,8 +10,10 @@
 static int from_medmnist(fv_ctx *c, const char *path, const char *split, pictures *p) {
     medmnist m;
     if (!medmnist_open(c, path, split, 0, &m)) return 0;
-    p->count = (int)m.images.dim[0], p->height = (int)m.images.dim[1], p->width = (int)m.images.dim[2], p->channels = m.images.rank == 4 ? 3 : 1, p->classes = m.classes;
-    p->data = (uint8_t *)fv_alloc(c, (size_t)m.images.count), p->label = (int32_t *)fv_alloc(c, (size_t)p->count * sizeof *p->label);
+    p->count = (int)m.images.dim[0], p->height = (int)m.images.dim[1], p->width = (int)m.images.dim[2],
+    p->channels = m.images.rank == 4 ? 3 : 1, p->classes = m.classes;
+    p->data = (uint8_t *)fv_alloc(c, (size_t)m.images.count),
+    p->label = (int32_t *)fv_alloc(c, (size_t)p->count * sizeof *p->label);
     p->class_name = (char(*)[64])fv_alloc(c, (size_t)p->classes * 64);
     if (!fv_error(c)) {
         memcpy(p->data, m.images.data, (size_t)m.images.count);
@@ -24,7 +26,8 @@ static int from_medmnist(fv_ctx *c, const char *path, const char *split, picture
 
 int picture_named(const char *name) {
     const char *dot = strrchr(name, '.');
-    return dot && (!strcmp(dot, ".png") || !strcmp(dot, ".PNG") || !strcmp(dot, ".jpg") || !strcmp(dot, ".JPG") || !strcmp(dot, ".jpeg") || !strcmp(dot, ".JPEG"));
+    return dot && (!strcmp(dot, ".png") || !strcmp(dot, ".PNG") || !strcmp(dot, ".jpg") ||
+                   !strcmp(dot, ".JPG") || !strcmp(dot, ".jpeg") || !strcmp(dot, ".JPEG"));
 }
 /* two passes: how many, then all */
 static int from_folders(fv_ctx *c, const char *dir, int size, int channels, pictures *p) {
@@ -34,7 +37,8 @@ static int from_folders(fv_ctx *c, const char *dir, int size, int channels, pict
     char **name = folder_list(c, dir, "", 1, &classes);
     if (name && !classes) fv_fail(c, FV_EIO, "%s: no folder of a class", dir);
     for (int k = 0; k < classes; k++) /* names travel with the run, and tell which class is which */
-        if (strlen(name[k]) > 63) fv_fail(c, FV_EUSAGE, "%s/%s: a class's name has 63 bytes at most", dir, name[k]);
+        if (strlen(name[k]) > 63)
+            fv_fail(c, FV_EUSAGE, "%s/%s: a class's name has 63 bytes at most", dir, name[k]);
     for (int pass = 0; pass < 2 && !fv_error(c); pass++) {
         int at = 0;
         for (int k = 0; k < classes && !fv_error(c); k++) {
@@ -51,7 +55,8 @@ static int from_folders(fv_ctx *c, const char *dir, int size, int channels, pict
         if (fv_error(c) || pass) break;
         if (!at) fv_fail(c, FV_EIO, "%s: no PNG or JPEG in the folders of its classes", dir);
         p->count = at, p->height = p->width = size, p->channels = channels, p->classes = classes;
-        p->data = (uint8_t *)fv_alloc(c, (size_t)at * each + 1), p->label = (int32_t *)fv_alloc(c, (size_t)at * sizeof *p->label + 1);
+        p->data = (uint8_t *)fv_alloc(c, (size_t)at * each + 1),
+        p->label = (int32_t *)fv_alloc(c, (size_t)at * sizeof *p->label + 1);
         p->class_name = (char(*)[64])fv_alloc(c, (size_t)classes * 64 + 1);
         for (int k = 0; k < classes && p->class_name; k++) snprintf(p->class_name[k], 64, "%.63s", name[k]);
     }

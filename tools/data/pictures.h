@@ -15,17 +15,20 @@ typedef struct pictures {
  *   IDX files as Fashion-MNIST's, plain or .gz, as large as they are (idx_open);
  *   a MedMNIST .npz, or the path of one;
  *   train/CLASS/ and test/CLASS/ (or val/) with PNG and JPEG files, resized to size x size x channels.
- * Returns 1, or 0 and c's error: FV_EIO (not there), FV_EFORMAT, FV_EUNAVAILABLE (.gz without zlib, pictures without stb_image). */
+ * Returns 1, or 0 and c's error: FV_EIO (not there), FV_EFORMAT, FV_EUNAVAILABLE (.gz without zlib, pictures
+ * without stb_image). */
 int pictures_open(fv_ctx *c, const char *dir, const char *split, int size, int channels, pictures *p);
 int idx_open(fv_ctx *c, const char *dir, const char *split, pictures *p);
 void pictures_close(fv_ctx *c, pictures *p);
 
-/* picture_read -- one PNG or JPEG of size x size pixels into out [size,size,channels], channels 1 or 3. Returns 1, or 0: FV_EIO,
- * FV_EFORMAT, FV_EUSAGE (another size), FV_EUNAVAILABLE (built without stb_image). */
+/* picture_read -- one PNG or JPEG of size x size pixels into out [size,size,channels], channels 1 or 3.
+ * Returns 1, or 0: FV_EIO, FV_EFORMAT, FV_EUSAGE (another size), FV_EUNAVAILABLE (built without
+ * stb_image). */
 int picture_read(fv_ctx *c, const char *path, int size, int channels, uint8_t *out);
 /* whether the name ends as a PNG's or JPEG's */
 int picture_named(const char *name);
-/* picture_fit -- the same of any size, resized (bicubic, antialiased: its shorter side) and cropped to its middle. */
+/* picture_fit -- the same of any size, resized (bicubic, antialiased: its shorter side) and cropped to its
+ * middle. */
 int picture_fit(fv_ctx *c, const char *path, int size, int channels, uint8_t *out);
 /* picture_load -- all of it, u8 [h,w,3], owned by c; NULL and an error as above. */
 uint8_t *picture_load(fv_ctx *c, const char *path, int *w, int *h);

@@ -151,7 +151,8 @@ static int easy_rows(fv_ctx *c, const fv_json *j, const char *path, question_set
         id[row] = whole(j, fv_json_at(j, e, 2));
         if (fv_json_count(j, e) != 3 || !text || !*text || !answer || !*answer ||
             strlen(answer) >= ANSWER_BYTES || id[row] < 0)
-            return fv_fail(c, FV_EFORMAT, "%s: entry %d is not [question, answer, picture's number]", path, row);
+            return fv_fail(c, FV_EFORMAT, "%s: entry %d is not [question, answer, picture's number]", path,
+                           row);
         picture_question *a = new_question(c, q, text);
         if (!a || (a->answer = name_add(c, &s->answers, answer)) < 0 ||
             (a->type = name_add(c, &s->types, type_of_easy(text, answer))) < 0)
@@ -234,9 +235,10 @@ static int vqa2_rows(fv_ctx *c, const fv_json *j, fv_jnode list, const fv_json *
         int64_t question = whole(j, fv_json_get(j, e, "question_id"));
         id[row] = whole(j, fv_json_get(j, e, "image_id"));
         if (!text || !*text || question < 0 || id[row] < 0)
-            return fv_fail(c, FV_EFORMAT,
-                           "%s: question %d: question, question_id and image_id (at most 12 digits) are wanted",
-                           path[0], row);
+            return fv_fail(
+                c, FV_EFORMAT,
+                "%s: question %d: question, question_id and image_id (at most 12 digits) are wanted", path[0],
+                row);
         const note *found = (const note *)bsearch(&question, notes, (size_t)n, sizeof *notes, by_value);
         if (!found)
             return fv_fail(c, FV_EFORMAT, "%s: question_id %lld of question %d has no annotation", path[1],
@@ -295,7 +297,8 @@ static int open_easy(fv_ctx *c, const char *dir, question_set *s) {
     for (int k = 0; k < 2 && !fv_error(c); k++) {
         snprintf(path, sizeof path, "%s/%s/questions.json", dir, k ? "test" : "train");
         questions_easy(c, path, s, k);
-        snprintf(s->split[k].folder, sizeof s->split[k].folder, "%.4000s/%s/images", dir, k ? "test" : "train");
+        snprintf(s->split[k].folder, sizeof s->split[k].folder, "%.4000s/%s/images", dir,
+                 k ? "test" : "train");
         s->split[k].digits = 1, s->split[k].ending = ".png";
     }
     return !fv_error(c);

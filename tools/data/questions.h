@@ -20,7 +20,7 @@ typedef struct picture_question {
     int32_t answer;               /* the one said most; numbers in `answers` */
     int32_t given[ANSWERS_GIVEN]; /* VQAv2: what each of ten people said */
     int givens;                   /* 10, or 0: only one answer is known (easy-vqa) */
-    int32_t type, kind;           /* numbers in `types`: of the answer (yes/no, number, other); of the question
+    int32_t type, kind; /* numbers in `types`: of the answer (yes/no, number, other); of the question
                                      ("what is"), -1: none */
 } picture_question;
 typedef struct question_split {

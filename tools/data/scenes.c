@@ -19,15 +19,22 @@ static int read_json(fv_ctx *c, const char *path, scene *s) {
     fv_json *j = fv_json_open(c, path);
     if (!j) return 0;
     fv_jnode list = fv_json_get(j, fv_json_root(j), "objects");
-    if (!list || fv_json_type(j, list) != FV_JSON_ARRAY) fv_fail(c, FV_EFORMAT, "%s: \"objects\", a list, is wanted", path);
+    if (!list || fv_json_type(j, list) != FV_JSON_ARRAY)
+        fv_fail(c, FV_EFORMAT, "%s: \"objects\", a list, is wanted", path);
     else if (fv_json_count(j, list) < 1 || fv_json_count(j, list) > SCENE_OBJECTS)
-        fv_fail(c, FV_EFORMAT, "%s: %d objects; 1 to %d are read", path, (int)fv_json_count(j, list), SCENE_OBJECTS);
+        fv_fail(c, FV_EFORMAT, "%s: %d objects; 1 to %d are read", path, (int)fv_json_count(j, list),
+                SCENE_OBJECTS);
     for (fv_jnode e = fv_error(c) ? 0 : fv_json_first(j, list); e && !fv_error(c); e = fv_json_next(j, e)) {
         scene_object *o = &s->object[s->count];
         const char *label = fv_json_string(j, fv_json_get(j, e, "label"), NULL);
-        if (!label || strlen(label) >= sizeof o->label) fv_fail(c, FV_EFORMAT, "%s: object %d: a label of at most 31 bytes is wanted", path, s->count);
-        else if (!three(j, e, "center", o->centre, -1e4, 1e4) || !three(j, e, "size", o->size, 0, 1e4) || !three(j, e, "color", o->colour, 0, 1))
-            fv_fail(c, FV_EFORMAT, "%s: object %d (%s): center, size and color are lists of 3 numbers (metres; colours 0 to 1)", path, s->count, label);
+        if (!label || strlen(label) >= sizeof o->label)
+            fv_fail(c, FV_EFORMAT, "%s: object %d: a label of at most 31 bytes is wanted", path, s->count);
+        else if (!three(j, e, "center", o->centre, -1e4, 1e4) || !three(j, e, "size", o->size, 0, 1e4) ||
+                 !three(j, e, "color", o->colour, 0, 1))
+            fv_fail(
+                c, FV_EFORMAT,
+                "%s: object %d (%s): center, size and color are lists of 3 numbers (metres; colours 0 to 1)",
+                path, s->count, label);
         else snprintf(o->label, sizeof o->label, "%s", label), s->count++;
     }
     fv_json_free(c, j);
@@ -59,7 +66,8 @@ static void gather(scene *s, const float *xyz, const float *rgb, int64_t n, cons
         float least = 1e30f;
         for (int g = 0; g < G; g++) {
             float d = 0;
-            for (int k = 0; k < 3; k++) d += (xyz[3 * i + k] - centre[3 * g + k]) * (xyz[3 * i + k] - centre[3 * g + k]);
+            for (int k = 0; k < 3; k++)
+                d += (xyz[3 * i + k] - centre[3 * g + k]) * (xyz[3 * i + k] - centre[3 * g + k]);
             if (d < least) least = d, best = g;
         }
         scene_object *o = &s->object[best];
@@ -74,7 +82,8 @@ static void gather(scene *s, const float *xyz, const float *rgb, int64_t n, cons
     for (int g = 0; g < G; g++)
         if (of[g]) {
             scene_object o = s->object[g];
-            for (int k = 0; k < 3; k++) o.centre[k] /= (float)of[g], o.colour[k] /= (float)of[g], o.size[k] = high[g][k] - low[g][k];
+            for (int k = 0; k < 3; k++)
+                o.centre[k] /= (float)of[g], o.colour[k] /= (float)of[g], o.size[k] = high[g][k] - low[g][k];
             s->object[s->count++] = o;
         }
 }

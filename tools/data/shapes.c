@@ -1,10 +1,13 @@
-/* shapes.c -- 18 kinds of objects as surfaces, for the demos of points and volumes. The settings were fixed before the first training run.
+/* shapes.c -- 18 kinds of objects as surfaces, for the demos of points and volumes. The settings were fixed
+ * before the first training run.
  *
- * points: 150 training and 40 test clouds of each kind, of 1,024 points, in the manner of ScanObjectNN's hardest split: a part of the object cut away (what lies
- * in a ball about a point of its surface, 20 to 40 % of its points), 10 to 35 % of the cloud are background (a floor under it or a wall behind, and a second,
- * smaller thing beside it), turned any way about the upright axis and by up to 15 degrees about another, noise of 0.01 to 0.03 of its size.
- * volumes: 150, 20 and 40 of each kind (train, val, test), 28x28x28 voxels of 4,096 points, a cut-out ball, turned about the upright axis, blurred over
- * 3 voxels, with noise. Every object has proportions of its own; test objects are none of the training objects. */
+ * points: 150 training and 40 test clouds of each kind, of 1,024 points, in the manner of ScanObjectNN's
+ * hardest split: a part of the object cut away (what lies in a ball about a point of its surface, 20 to 40 %
+ * of its points), 10 to 35 % of the cloud are background (a floor under it or a wall behind, and a second,
+ * smaller thing beside it), turned any way about the upright axis and by up to 15 degrees about another,
+ * noise of 0.01 to 0.03 of its size. volumes: 150, 20 and 40 of each kind (train, val, test), 28x28x28 voxels
+ * of 4,096 points, a cut-out ball, turned about the upright axis, blurred over 3 voxels, with noise. Every
+ * object has proportions of its own; test objects are none of the training objects. */
 #include "clouds.h"
 #include "npy.h"
 #include <math.h>
@@ -13,14 +16,24 @@
 #include <sys/stat.h>
 
 enum { TRAIN = 150, VAL = 20, TEST = 40, POINTS = SCENE_POINTS, VOXEL_POINTS = 4096, SIDE = 28, PARTS = 24 };
-const char *const shape_name[SHAPES] = {"box", "sphere", "cylinder", "cone", "torus", "table", "chair", "stool", "lamp", "mug", "bottle", "stairs", "arch", "dumbbell", "bracket", "bolt", "plane", "shelf"};
+const char *const shape_name[SHAPES] = {"box",   "sphere",   "cylinder", "cone", "torus",  "table",
+                                        "chair", "stool",    "lamp",     "mug",  "bottle", "stairs",
+                                        "arch",  "dumbbell", "bracket",  "bolt", "plane",  "shelf"};
 
 static float between(fv_rng *r, float a, float b) { return a + (b - a) * fv_rng_uniform(r); }
 
 /* ---- parts: where they stand, how large, and which way their axis goes ---- */
-enum { BOX, TUBE, BALL, RING }; /* TUBE: radius a at the bottom, b at the top, height c, closed where a and b are positive; RING: radii a, b; turned share c */
-typedef struct part { int kind, axis; float at[3], a, b, c, area; } part; /* BOX: sides a, b, c */
-typedef struct thing { int parts; part part[PARTS]; } thing;
+/* TUBE: radius a at the bottom, b at the top, height c, closed where a and b are positive; RING: radii a, b;
+ * turned share c */
+enum { BOX, TUBE, BALL, RING };
+typedef struct part {
+    int kind, axis;
+    float at[3], a, b, c, area;
+} part; /* BOX: sides a, b, c */
+typedef struct thing {
+    int parts;
+    part part[PARTS];
+} thing;
 
 static void add(thing *t, int kind, int axis, float x, float y, float z, float a, float b, float c) {
     const float pi = 3.14159265f;
@@ -36,7 +49,8 @@ static void on_part(fv_rng *r, const part *p, float *out) {
     const float turn = 6.28318531f;
     float q[3], u = fv_rng_uniform(r), v = fv_rng_uniform(r) * turn;
     if (p->kind == BOX) {
-        float side[3] = {p->a, p->b, p->c}, face[3] = {p->b * p->c, p->a * p->c, p->a * p->b}, at = u * (face[0] + face[1] + face[2]);
+        float side[3] = {p->a, p->b, p->c}, face[3] = {p->b * p->c, p->a * p->c, p->a * p->b},
+              at = u * (face[0] + face[1] + face[2]);
         int k = at < face[0] ? 0 : at < face[0] + face[1] ? 1 : 2;
         for (int i = 0; i < 3; i++) q[i] = (fv_rng_uniform(r) - 0.5f) * side[i];
         q[k] = (fv_rng_below(r, 2) ? 0.5f : -0.5f) * side[k];
@@ -50,7 +64,8 @@ static void on_part(fv_rng *r, const part *p, float *out) {
         v *= p->c;
         q[0] = s * cosf(v), q[1] = s * sinf(v), q[2] = p->b * sinf(w);
     } else {
-        float wall = (p->a + p->b) * sqrtf(p->c * p->c + (p->a - p->b) * (p->a - p->b)), low = p->a * p->a, high = p->b * p->b, at = u * (wall + low + high), k;
+        float wall = (p->a + p->b) * sqrtf(p->c * p->c + (p->a - p->b) * (p->a - p->b)), low = p->a * p->a,
+              high = p->b * p->b, at = u * (wall + low + high), k;
         if (at < wall) { /* evenly by area: the radius grows linearly */
             do k = fv_rng_uniform(r);
             while (fv_rng_uniform(r) * fmaxf(p->a, p->b) > p->a + k * (p->b - p->a));
@@ -62,19 +77,23 @@ static void on_part(fv_rng *r, const part *p, float *out) {
             q[0] = s * cosf(v), q[1] = s * sinf(v), q[2] = (top ? 0.5f : -0.5f) * p->c;
         }
     }
-    for (int i = 0; i < 3; i++) out[i] = p->at[i] + q[(i - p->axis + 5) % 3]; /* axis 2: upright; 0: along x; 1: along y */
+    /* axis 2: upright; 0: along x; 1: along y */
+    for (int i = 0; i < 3; i++) out[i] = p->at[i] + q[(i - p->axis + 5) % 3];
 }
 
 static void legs(thing *t, fv_rng *r, int n, float width, float depth, float top, float thick) {
     int round = (int)fv_rng_below(r, 2);
     for (int i = 0; i < n; i++) {
-        float a = 6.28318531f * ((float)i + 0.5f) / (float)n, x = n == 4 ? (i % 2 ? width : -width) / 2 : cosf(a) * width / 2, y = n == 4 ? (i / 2 ? depth : -depth) / 2 : sinf(a) * depth / 2;
+        float a = 6.28318531f * ((float)i + 0.5f) / (float)n,
+              x = n == 4 ? (i % 2 ? width : -width) / 2 : cosf(a) * width / 2,
+              y = n == 4 ? (i / 2 ? depth : -depth) / 2 : sinf(a) * depth / 2;
         if (round) add(t, TUBE, 2, x, y, top / 2, thick / 2, thick / 2, top);
         else add(t, BOX, 2, x, y, top / 2, thick, thick, top);
     }
 }
 static void make(fv_rng *r, int kind, thing *t) {
-    float a = between(r, 0.7f, 1.4f), b = between(r, 0.7f, 1.4f), h = between(r, 0.6f, 1.6f), k = between(r, 0.06f, 0.14f);
+    float a = between(r, 0.7f, 1.4f), b = between(r, 0.7f, 1.4f), h = between(r, 0.6f, 1.6f),
+          k = between(r, 0.06f, 0.14f);
     t->parts = 0;
     switch (kind) {
     case 0: add(t, BOX, 2, 0, 0, 0, a, b, h); break;
@@ -87,35 +106,58 @@ static void make(fv_rng *r, int kind, thing *t) {
         add(t, BOX, 2, 0, 0, 0.5f, a * 0.7f, a * 0.7f, k), legs(t, r, 4, a * 0.7f - k, a * 0.7f - k, 0.5f, k);
         add(t, BOX, 2, 0, a * 0.35f, 0.5f + h * 0.35f, a * 0.7f, k, h * 0.7f);
         break;
-    case 7: add(t, TUBE, 2, 0, 0, h * 0.6f, a * 0.35f, a * 0.35f, k), legs(t, r, 3, a * 0.55f, a * 0.55f, h * 0.6f, k); break;
+    case 7:
+        add(t, TUBE, 2, 0, 0, h * 0.6f, a * 0.35f, a * 0.35f, k),
+            legs(t, r, 3, a * 0.55f, a * 0.55f, h * 0.6f, k);
+        break;
     case 8:
-        add(t, TUBE, 2, 0, 0, 0.04f, a * 0.35f, a * 0.3f, 0.08f), add(t, TUBE, 2, 0, 0, h * 0.4f, 0.04f, 0.04f, h * 0.8f);
+        add(t, TUBE, 2, 0, 0, 0.04f, a * 0.35f, a * 0.3f, 0.08f),
+            add(t, TUBE, 2, 0, 0, h * 0.4f, 0.04f, 0.04f, h * 0.8f);
         add(t, TUBE, 2, 0, 0, h * 0.8f + 0.2f, a * 0.45f, a * between(r, 0.15f, 0.3f), 0.4f);
         break;
-    case 9: add(t, TUBE, 2, 0, 0, h * 0.3f, a * 0.35f, a * 0.35f, h * 0.6f), add(t, RING, 1, a * 0.35f, 0, h * 0.3f, h * 0.18f, 0.05f, 1); break;
+    case 9:
+        add(t, TUBE, 2, 0, 0, h * 0.3f, a * 0.35f, a * 0.35f, h * 0.6f),
+            add(t, RING, 1, a * 0.35f, 0, h * 0.3f, h * 0.18f, 0.05f, 1);
+        break;
     case 10:
-        add(t, TUBE, 2, 0, 0, h * 0.35f, a * 0.3f, a * 0.3f, h * 0.7f), add(t, TUBE, 2, 0, 0, h * 0.78f, a * 0.3f, a * 0.1f, h * 0.16f);
+        add(t, TUBE, 2, 0, 0, h * 0.35f, a * 0.3f, a * 0.3f, h * 0.7f),
+            add(t, TUBE, 2, 0, 0, h * 0.78f, a * 0.3f, a * 0.1f, h * 0.16f);
         add(t, TUBE, 2, 0, 0, h * 0.96f, a * 0.1f, a * 0.1f, h * 0.2f);
         break;
     case 11:
         for (int i = 0, n = 4 + (int)fv_rng_below(r, 3); i < n; i++)
-            add(t, BOX, 2, ((float)i - (float)n / 2) * a / (float)n, 0, h * 0.4f * (float)(i + 1) / (float)n, a / (float)n, b * 0.6f, h * 0.8f * (float)(i + 1) / (float)n);
+            add(t, BOX, 2, ((float)i - (float)n / 2) * a / (float)n, 0, h * 0.4f * (float)(i + 1) / (float)n,
+                a / (float)n, b * 0.6f, h * 0.8f * (float)(i + 1) / (float)n);
         break;
     case 12: {
         float w = between(r, 0.15f, 0.25f);
-        add(t, BOX, 2, -a / 2, 0, h * 0.3f, w, w * 1.5f, h * 0.6f), add(t, BOX, 2, a / 2, 0, h * 0.3f, w, w * 1.5f, h * 0.6f), add(t, RING, 1, 0, 0, h * 0.6f, a / 2, w / 2, 0.5f);
+        add(t, BOX, 2, -a / 2, 0, h * 0.3f, w, w * 1.5f, h * 0.6f),
+            add(t, BOX, 2, a / 2, 0, h * 0.3f, w, w * 1.5f, h * 0.6f),
+            add(t, RING, 1, 0, 0, h * 0.6f, a / 2, w / 2, 0.5f);
         break;
     }
-    case 13: add(t, TUBE, 0, 0, 0, 0, 0.07f, 0.07f, a), add(t, BALL, 2, -a / 2, 0, 0, b * 0.25f, 1, 0), add(t, BALL, 2, a / 2, 0, 0, b * 0.25f, 1, 0); break;
-    case 14: add(t, BOX, 2, a * 0.4f, 0, 0, a * 0.8f, b * 0.5f, k), add(t, BOX, 2, 0, 0, h * 0.35f, k, b * 0.5f, h * 0.7f); break;
-    case 15: add(t, TUBE, 2, 0, 0, h * 0.5f, 0.16f, 0.16f, h), add(t, TUBE, 2, 0, 0, h, a * 0.35f, a * 0.35f, between(r, 0.15f, 0.3f)); break;
+    case 13:
+        add(t, TUBE, 0, 0, 0, 0, 0.07f, 0.07f, a), add(t, BALL, 2, -a / 2, 0, 0, b * 0.25f, 1, 0),
+            add(t, BALL, 2, a / 2, 0, 0, b * 0.25f, 1, 0);
+        break;
+    case 14:
+        add(t, BOX, 2, a * 0.4f, 0, 0, a * 0.8f, b * 0.5f, k),
+            add(t, BOX, 2, 0, 0, h * 0.35f, k, b * 0.5f, h * 0.7f);
+        break;
+    case 15:
+        add(t, TUBE, 2, 0, 0, h * 0.5f, 0.16f, 0.16f, h),
+            add(t, TUBE, 2, 0, 0, h, a * 0.35f, a * 0.35f, between(r, 0.15f, 0.3f));
+        break;
     case 16:
         add(t, TUBE, 0, 0, 0, 0, 0.09f, 0.14f, 1.6f), add(t, BOX, 2, 0.1f, 0, 0, 0.35f, a * 1.5f, 0.05f);
-        add(t, BOX, 2, -0.7f, 0, 0.05f, 0.2f, 0.55f, 0.04f), add(t, BOX, 2, -0.7f, 0, 0.2f, 0.2f, 0.04f, 0.4f);
+        add(t, BOX, 2, -0.7f, 0, 0.05f, 0.2f, 0.55f, 0.04f),
+            add(t, BOX, 2, -0.7f, 0, 0.2f, 0.2f, 0.04f, 0.4f);
         break;
     default:
-        add(t, BOX, 2, -a * 0.4f, 0, h * 0.5f, k, 0.35f, h), add(t, BOX, 2, a * 0.4f, 0, h * 0.5f, k, 0.35f, h);
-        for (int i = 0, n = 3 + (int)fv_rng_below(r, 3); i < n; i++) add(t, BOX, 2, 0, 0, h * ((float)i + 0.1f) / ((float)n - 0.8f), a * 0.8f, 0.35f, k * 0.7f);
+        add(t, BOX, 2, -a * 0.4f, 0, h * 0.5f, k, 0.35f, h),
+            add(t, BOX, 2, a * 0.4f, 0, h * 0.5f, k, 0.35f, h);
+        for (int i = 0, n = 3 + (int)fv_rng_below(r, 3); i < n; i++)
+            add(t, BOX, 2, 0, 0, h * ((float)i + 0.1f) / ((float)n - 0.8f), a * 0.8f, 0.35f, k * 0.7f);
     }
 }
 
@@ -137,11 +179,15 @@ void shape_sample(fv_rng *r, int kind, int64_t n, float *out) {
 
 /* turned about z by any angle and about a level axis by up to `tilt` */
 static void turn(fv_rng *r, float *p, int64_t n, float tilt) {
-    float a = between(r, 0, 6.28318531f), b = between(r, 0, 6.28318531f), t = between(r, -tilt, tilt), u[3] = {cosf(b), sinf(b), 0};
+    float a = between(r, 0, 6.28318531f), b = between(r, 0, 6.28318531f), t = between(r, -tilt, tilt),
+          u[3] = {cosf(b), sinf(b), 0};
     for (int64_t i = 0; i < n; i++) {
-        float *q = p + 3 * i, x = q[0] * cosf(a) - q[1] * sinf(a), y = q[0] * sinf(a) + q[1] * cosf(a), z = q[2], along = x * u[0] + y * u[1];
+        float *q = p + 3 * i, x = q[0] * cosf(a) - q[1] * sinf(a), y = q[0] * sinf(a) + q[1] * cosf(a),
+              z = q[2], along = x * u[0] + y * u[1];
         float cross[3] = {u[1] * z, -u[0] * z, u[0] * y - u[1] * x};
-        q[0] = x * cosf(t) + cross[0] * sinf(t) + u[0] * along * (1 - cosf(t)), q[1] = y * cosf(t) + cross[1] * sinf(t) + u[1] * along * (1 - cosf(t)), q[2] = z * cosf(t) + cross[2] * sinf(t);
+        q[0] = x * cosf(t) + cross[0] * sinf(t) + u[0] * along * (1 - cosf(t)),
+        q[1] = y * cosf(t) + cross[1] * sinf(t) + u[1] * along * (1 - cosf(t)),
+        q[2] = z * cosf(t) + cross[2] * sinf(t);
     }
 }
 /* the points of a ball about one of them go away: about `share` of all. How many are left. */
@@ -151,13 +197,15 @@ static int64_t cut(fv_rng *r, float *p, int64_t n, float share) {
     for (int step = 0; step < 20; step++) { /* the radius that takes that many */
         float d = (low + high) / 2;
         int64_t in = 0;
-        for (int64_t i = 0; i < n; i++) in += hypotf(hypotf(p[3 * i] - mid[0], p[3 * i + 1] - mid[1]), p[3 * i + 2] - mid[2]) < d;
+        for (int64_t i = 0; i < n; i++)
+            in += hypotf(hypotf(p[3 * i] - mid[0], p[3 * i + 1] - mid[1]), p[3 * i + 2] - mid[2]) < d;
         if ((float)in > share * (float)n) high = d;
         else low = d;
     }
     int64_t left = 0;
     for (int64_t i = 0; i < n; i++)
-        if (hypotf(hypotf(p[3 * i] - mid[0], p[3 * i + 1] - mid[1]), p[3 * i + 2] - mid[2]) >= low) memmove(p + 3 * left++, p + 3 * i, 3 * sizeof *p);
+        if (hypotf(hypotf(p[3 * i] - mid[0], p[3 * i + 1] - mid[1]), p[3 * i + 2] - mid[2]) >= low)
+            memmove(p + 3 * left++, p + 3 * i, 3 * sizeof *p);
     return left;
 }
 static int background(fv_rng *r, const thing_source *from, float *p, int64_t n) {
@@ -220,14 +268,16 @@ int clouds_write(fv_ctx *c, const char *dir) {
 /* ---- volumes ---- */
 static void volume_of(fv_rng *r, int kind, uint8_t *out) {
     float p[3 * VOXEL_POINTS];
-    float grid[SIDE * SIDE * SIDE] = {0}, soft[SIDE * SIDE * SIDE], size = between(r, 9, 13), blur = between(r, 0, 0.6f), noise = between(r, 0.05f, 0.2f), shift[3];
+    float grid[SIDE * SIDE * SIDE] = {0}, soft[SIDE * SIDE * SIDE], size = between(r, 9, 13),
+                             blur = between(r, 0, 0.6f), noise = between(r, 0.05f, 0.2f), shift[3];
     shape_sample(r, kind, VOXEL_POINTS, p);
     turn(r, p, VOXEL_POINTS, 0.15f);
     int64_t n = cut(r, p, VOXEL_POINTS, between(r, 0.1f, 0.3f));
     for (int k = 0; k < 3; k++) shift[k] = SIDE / 2.0f + between(r, -1.5f, 1.5f);
     for (int64_t i = 0; i < n; i++) {
         int at[3], inside = 1;
-        for (int k = 0; k < 3; k++) at[k] = (int)floorf(p[3 * i + k] * size + shift[k]), inside &= at[k] >= 0 && at[k] < SIDE;
+        for (int k = 0; k < 3; k++)
+            at[k] = (int)floorf(p[3 * i + k] * size + shift[k]), inside &= at[k] >= 0 && at[k] < SIDE;
         if (inside) grid[(at[2] * SIDE + at[1]) * SIDE + at[0]] = 1;
     }
     for (int z = 0; z < SIDE; z++)
@@ -238,7 +288,9 @@ static void volume_of(fv_rng *r, int kind, uint8_t *out) {
                 for (int a = -1; a < 2; a++)
                     for (int b = -1; b < 2; b++)
                         for (int d = -1; d < 2; d++)
-                            if (z + a >= 0 && z + a < SIDE && y + b >= 0 && y + b < SIDE && x + d >= 0 && x + d < SIDE) sum += grid[((z + a) * SIDE + y + b) * SIDE + x + d], count++;
+                            if (z + a >= 0 && z + a < SIDE && y + b >= 0 && y + b < SIDE && x + d >= 0 &&
+                                x + d < SIDE)
+                                sum += grid[((z + a) * SIDE + y + b) * SIDE + x + d], count++;
                 int i = (z * SIDE + y) * SIDE + x;
                 soft[i] = (1 - blur) * grid[i] + 2 * blur * sum / (float)count;
             }
@@ -254,7 +306,8 @@ int volumes_write(fv_ctx *c, const char *dir) {
     npz_out z;
     memset(&z, 0, sizeof z);
     for (int s = 0; s < 3; s++) {
-        int64_t n = (int64_t)each[s] * SHAPES, dim[4] = {n, SIDE, SIDE, SIDE}, column[2] = {n, 1}, one = SIDE * SIDE * SIDE;
+        int64_t n = (int64_t)each[s] * SHAPES, dim[4] = {n, SIDE, SIDE, SIDE}, column[2] = {n, 1},
+                one = SIDE * SIDE * SIDE;
         uint8_t *data = (uint8_t *)fv_alloc(c, (size_t)(n * one)), *label = (uint8_t *)fv_alloc(c, (size_t)n);
         for (int64_t i = 0; i < n && data && label; i++) {
             fv_rng r = {2030, (uint64_t)(s * 100000 + i), 0};

@@ -21,7 +21,8 @@ static int read_pose(fv_ctx *c, const fv_json *j, fv_jnode e, const char *path, 
         q[k] = fv_json_number(j, fv_json_get(j, turn, part[k]), 1e30), ok &= fabs(q[k]) <= 1.001;
     if (!ok)
         return fv_fail(c, FV_EFORMAT,
-                       "%s: annotation %d: position {x,y,z} and rotation {_x,_y,_z,_w} are wanted", path, row);
+                       "%s: annotation %d: position {x,y,z} and rotation {_x,_y,_z,_w} are wanted", path,
+                       row);
     double x = 2 * (q[0] * q[1] - q[2] * q[3]), y = 1 - 2 * (q[0] * q[0] + q[2] * q[2]),
            length = sqrt(x * x + y * y);
     if (!(length > 1e-6))
@@ -66,7 +67,8 @@ int sqa3d_read(fv_ctx *c, const char *questions, const char *annotations, situat
     if (a && (fv_json_type(j, q) != FV_JSON_ARRAY || fv_json_count(j, q) < 1))
         fv_fail(c, FV_EFORMAT, "%s: \"questions\", a list, is wanted", questions);
     else if (a && (fv_json_type(a, n) != FV_JSON_ARRAY || fv_json_count(a, n) != fv_json_count(j, q)))
-        fv_fail(c, FV_EFORMAT, "%s: \"annotations\", a list as long as the questions', is wanted", annotations);
+        fv_fail(c, FV_EFORMAT, "%s: \"annotations\", a list as long as the questions', is wanted",
+                annotations);
     if (!fv_error(c)) l->item = (situated *)fv_alloc(c, (size_t)fv_json_count(j, q) * sizeof *l->item);
     fv_jnode e = l->item ? fv_json_first(j, q) : 0, f = l->item ? fv_json_first(a, n) : 0;
     for (; e && f && !fv_error(c); e = fv_json_next(j, e), f = fv_json_next(a, f))

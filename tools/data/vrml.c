@@ -364,7 +364,8 @@ static void node(vrml *v, const matrix *t, int stands_for) {
 
 static int walk(vrml *v, int fill) {
     static const matrix whole = {{{1, 0, 0, 0}, {0, 1, 0, 0}, {0, 0, 1, 0}}};
-    v->fill = fill, v->at = 0, v->points = v->triangles = 0, v->defs = v->depth = 0, v->mute = v->again_in = 0;
+    v->fill = fill, v->at = 0, v->points = v->triangles = 0, v->defs = v->depth = 0,
+    v->mute = v->again_in = 0;
     v->again = 16 * v->size + (1 << 20);
     for (int i = 0; i < BUCKETS; i++) v->bucket[i] = -1;
     for (next(v); *v->word; next(v))

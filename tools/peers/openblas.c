@@ -24,7 +24,8 @@ int main(void) {
     char line[256];
     printf("ready\n");
     fflush(stdout);
-    while (fgets(line, sizeof line, stdin) && sscanf(line, "%d %d %d", &wanted_m, &wanted_n, &wanted_k) == 3) {
+    while (fgets(line, sizeof line, stdin) &&
+           sscanf(line, "%d %d %d", &wanted_m, &wanted_n, &wanted_k) == 3) {
         int fresh = wanted_m != m || wanted_n != n || wanted_k != k;
         if (fresh) {
             m = wanted_m, n = wanted_n, k = wanted_k;

@@ -65,7 +65,8 @@ static double ask(runner *r, const char *work) {
 }
 
 static void one_repetition(runner *r, const char *work) {
-    /* threads of the one before, waiting in a loop for more work, give up meanwhile: OpenBLAS takes tens of ms */
+    /* threads of the one before, waiting in a loop for more work, give up meanwhile: OpenBLAS takes tens of
+     * ms */
     struct timespec rest = {0, 300000000};
     nanosleep(&rest, NULL);
     double t = ask(r, work);

@@ -31,7 +31,8 @@ static void print_prediction(run *r, const char *file, const float *p, int json)
         }
         fv_text_add(r->c, &t, "]}");
     } else
-        fv_text_add(r->c, &t, "%s  %s  %.4f", file, top[0] < r->classes ? r->class_names[top[0]] : "?", (double)p[top[0]]);
+        fv_text_add(r->c, &t, "%s  %s  %.4f", file, top[0] < r->classes ? r->class_names[top[0]] : "?",
+                    (double)p[top[0]]);
     if (!fv_error(r->c)) printf("%s\n", t.data);
     fv_text_free(r->c, &t);
 }
@@ -39,7 +40,8 @@ static void print_prediction(run *r, const char *file, const float *p, int json)
 int classify(run *r, fv_tensor *x, const char *file, int json) {
     fv_tensor *y = x ? fv_model_forward(r->c, r->model, x) : NULL;
     if (y) y = fv_softmax(r->c, y->type == FV_F32 ? y : fv_cast(r->c, y, FV_F32));
-    if (y && !isfinite(fv_get(y, 0))) fv_fail(r->c, FV_ENONFINITE, "%s: the network's output is not finite", file);
+    if (y && !isfinite(fv_get(y, 0)))
+        fv_fail(r->c, FV_ENONFINITE, "%s: the network's output is not finite", file);
     float *p = y ? (float *)fv_alloc(r->c, (size_t)fv_numel(y) * sizeof *p) : NULL;
     if (p && fv_read(r->c, y, p)) print_prediction(r, file, p, json);
     fv_free(r->c, p);
@@ -48,7 +50,8 @@ int classify(run *r, fv_tensor *x, const char *file, int json) {
 
 int classify_chance(run *r, figures *f) { return figure_add(f, "chance", 100.0 / r->classes, "%"), 1; }
 
-int classify_sheet(run *r, const int32_t *index, int n, const char *png, int across, int side, int tall, int (*picture)(run *, canvas *, int32_t, double, double)) {
+int classify_sheet(run *r, const int32_t *index, int n, const char *png, int across, int side, int tall,
+                   int (*picture)(run *, canvas *, int32_t, double, double)) {
     if (n < across) across = n;
     canvas v = canvas_new(r->c, across * (side + 16) + 16, (n + across - 1) / across * (tall + 52) + 16);
     int ok = v.rgb != NULL;
@@ -64,7 +67,8 @@ int classify_sheet(run *r, const int32_t *index, int n, const char *png, int acr
             if (fv_get(y, k) > fv_get(y, best)) best = k;
         ok = y && picture(r, &v, index[i], x, top);
         if (!ok) break;
-        draw_text(&v, best < r->classes ? r->class_names[best] : "?", x + 2, top + tall + 18, 14, best == truth ? 0x1a7f37 : 0xcf222e, side);
+        draw_text(&v, best < r->classes ? r->class_names[best] : "?", x + 2, top + tall + 18, 14,
+                  best == truth ? 0x1a7f37 : 0xcf222e, side);
         snprintf(text, sizeof text, "is %s", truth < r->classes ? r->class_names[truth] : "?");
         if (best != truth) draw_text(&v, text, x + 2, top + tall + 35, 13, 0x57606a, side);
     }

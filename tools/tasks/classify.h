@@ -1,4 +1,5 @@
-/* classify.h -- what the tasks that name a class share: printing a prediction, and the frame of a sheet of pictures. */
+/* classify.h -- what the tasks that name a class share: printing a prediction, and the frame of a sheet of
+ * pictures. */
 #ifndef FV_CLASSIFY_H
 #define FV_CLASSIFY_H
 #include "../draw.h"
@@ -6,9 +7,11 @@
 
 /* Runs the network on one item, x [1,...], and prints its class, or the five best as JSON. 1 or 0. */
 int classify(run *r, fv_tensor *x, const char *file, int json);
-/* A sheet of n test items: `picture` draws item i into the box at x, y, which is `side` wide and `tall` high; under it stand the class that is seen, green where
- * it is right, red where not, and then the true one. Saved as PNG. 1 or 0. */
-int classify_sheet(run *r, const int32_t *index, int n, const char *png, int across, int side, int tall, int (*picture)(run *r, canvas *v, int32_t item, double x, double y));
+/* A sheet of n test items: `picture` draws item i into the box at x, y, which is `side` wide and `tall` high;
+ * under it stand the class that is seen, green where it is right, red where not, and then the true one. Saved
+ * as PNG. 1 or 0. */
+int classify_sheet(run *r, const int32_t *index, int n, const char *png, int across, int side, int tall,
+                   int (*picture)(run *r, canvas *v, int32_t item, double x, double y));
 /* A task's baselines hook: `chance`, what a guess gets. */
 int classify_chance(run *r, figures *f);
 #endif

@@ -6,22 +6,32 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct image_data { pictures split[2]; } image_data;
+typedef struct image_data {
+    pictures split[2];
+} image_data;
 
 static const char *presets[][2] = {
-    {"demo-image", "arch=vit img_size=28 patch_size=7 in_chans=1 embed_dim=128 depth=4 num_heads=4 batch_size=128 epochs=4 lr=1e-3 warmup_epochs=0.5 weight_decay=0.05 "
+    {"demo-image", "arch=vit img_size=28 patch_size=7 in_chans=1 embed_dim=128 depth=4 num_heads=4 "
+                   "batch_size=128 epochs=4 lr=1e-3 warmup_epochs=0.5 weight_decay=0.05 "
                    "label_smoothing=0.1 clip_grad=1 hflip=1 limit=30000"},
-    {"emoji64", "arch=vit img_size=64 patch_size=8 in_chans=3 embed_dim=128 depth=4 num_heads=4 batch_size=50 epochs=12 lr=1e-3 warmup_epochs=1 weight_decay=0.05 "
+    {"emoji64", "arch=vit img_size=64 patch_size=8 in_chans=3 embed_dim=128 depth=4 num_heads=4 "
+                "batch_size=50 epochs=12 lr=1e-3 warmup_epochs=1 weight_decay=0.05 "
                 "linear_init=xavier clip_grad=1 precision=bf16 hflip=1 shift=4"},
-    {"tiny28", "arch=vit img_size=28 patch_size=4 in_chans=1 embed_dim=128 depth=4 num_heads=4 batch_size=128 epochs=10 lr=1e-3 warmup_epochs=1 weight_decay=0.05"},
-    {"tiny", "arch=vit img_size=224 patch_size=16 in_chans=3 embed_dim=192 depth=12 num_heads=3 batch_size=64 epochs=100 lr=5e-4 warmup_epochs=5 weight_decay=0.05"},
-    {"small", "arch=vit img_size=224 patch_size=16 in_chans=3 embed_dim=384 depth=12 num_heads=6 batch_size=64 epochs=100 lr=5e-4 warmup_epochs=5 weight_decay=0.05"},
-    {"base", "arch=vit img_size=224 patch_size=16 in_chans=3 embed_dim=768 depth=12 num_heads=12 batch_size=64 epochs=100 lr=5e-4 warmup_epochs=5 weight_decay=0.05"},
+    {"tiny28", "arch=vit img_size=28 patch_size=4 in_chans=1 embed_dim=128 depth=4 num_heads=4 "
+               "batch_size=128 epochs=10 lr=1e-3 warmup_epochs=1 weight_decay=0.05"},
+    {"tiny", "arch=vit img_size=224 patch_size=16 in_chans=3 embed_dim=192 depth=12 num_heads=3 "
+             "batch_size=64 epochs=100 lr=5e-4 warmup_epochs=5 weight_decay=0.05"},
+    {"small", "arch=vit img_size=224 patch_size=16 in_chans=3 embed_dim=384 depth=12 num_heads=6 "
+              "batch_size=64 epochs=100 lr=5e-4 warmup_epochs=5 weight_decay=0.05"},
+    {"base", "arch=vit img_size=224 patch_size=16 in_chans=3 embed_dim=768 depth=12 num_heads=12 "
+             "batch_size=64 epochs=100 lr=5e-4 warmup_epochs=5 weight_decay=0.05"},
     {NULL, NULL}};
-/* hflip: 1 mirrors half of the training pictures; shift: moves them by up to that many pixels. crop_scale: the least share of the picture that a random resized
- * crop takes; padding: a random crop of the picture with that many black pixels around; jitter: of brightness, contrast, saturation; erase: the probability of
+/* hflip: 1 mirrors half of the training pictures; shift: moves them by up to that many pixels. crop_scale:
+ * the least share of the picture that a random resized crop takes; padding: a random crop of the picture with
+ * that many black pixels around; jitter: of brightness, contrast, saturation; erase: the probability of
  * random erasing. mixup, cutmix: the alphas, mix_prob how often. */
-static const char *const keys[] = {"hflip", "shift", "crop_scale", "padding", "jitter", "erase", "mixup", "cutmix", "mix_prob", NULL};
+static const char *const keys[] = {"hflip", "shift", "crop_scale", "padding",  "jitter",
+                                   "erase", "mixup", "cutmix",     "mix_prob", NULL};
 static float key(const run *r, const char *name) { return (float)number_of(&r->s, 't', name, 0); }
 
 static int image_size(const run *r) { return (int)number_of(&r->s, 'm', "img_size", 28); }
@@ -30,7 +40,9 @@ static int channels(const run *r) { return (int)number_of(&r->s, 'm', "in_chans"
 static int fits(run *r, const pictures *p) {
     int S = image_size(r);
     if (p->height == S && p->width == S && p->channels == channels(r)) return 1;
-    return fv_fail(r->c, FV_EUSAGE, "the pictures are %dx%d with %d channel(s), the network wants img_size=%d in_chans=%d", p->height, p->width, p->channels, S, channels(r));
+    return fv_fail(r->c, FV_EUSAGE,
+                   "the pictures are %dx%d with %d channel(s), the network wants img_size=%d in_chans=%d",
+                   p->height, p->width, p->channels, S, channels(r));
 }
 
 /* 1: the training pictures go through fv_augment; 0: mirrored and moved at most */
@@ -42,22 +54,33 @@ static int augmented(const run *r, fv_augment_desc *d) {
     return d->scale[0] > 0 || d->padding > 0 || d->erase > 0 || d->brightness > 0;
 }
 static int keys_make_sense(run *r) {
-    static const char *const share[] = {"crop_scale", "erase", "mix_prob"}, *const other[] = {"jitter", "mixup", "cutmix", "padding", "shift"};
+    static const char *const share[] = {"crop_scale", "erase", "mix_prob"}, *const other[] = {
+                                                                                "jitter", "mixup", "cutmix",
+                                                                                "padding", "shift"};
     for (int i = 0; i < 3; i++)
-        if (!(key(r, share[i]) >= 0 && key(r, share[i]) <= 1)) return fv_fail(r->c, FV_EUSAGE, "%s is between 0 and 1", share[i]);
+        if (!(key(r, share[i]) >= 0 && key(r, share[i]) <= 1))
+            return fv_fail(r->c, FV_EUSAGE, "%s is between 0 and 1", share[i]);
     for (int i = 0; i < 5; i++)
-        if (!(key(r, other[i]) >= 0 && key(r, other[i]) <= 1000)) return fv_fail(r->c, FV_EUSAGE, "%s is between 0 and 1000", other[i]);
+        if (!(key(r, other[i]) >= 0 && key(r, other[i]) <= 1000))
+            return fv_fail(r->c, FV_EUSAGE, "%s is between 0 and 1000", other[i]);
     fv_augment_desc d;
-    if (augmented(r, &d) && key(r, "shift") > 0) return fv_fail(r->c, FV_EUSAGE, "shift does not go with crop_scale, padding, jitter or erase; padding moves pictures too");
-    return !augmented(r, &d) || fv_augment_scratch_size(r->c, &d, image_size(r), image_size(r), channels(r)) > 0;
+    if (augmented(r, &d) && key(r, "shift") > 0)
+        return fv_fail(
+            r->c, FV_EUSAGE,
+            "shift does not go with crop_scale, padding, jitter or erase; padding moves pictures too");
+    return !augmented(r, &d) ||
+           fv_augment_scratch_size(r->c, &d, image_size(r), image_size(r), channels(r)) > 0;
 }
 
-/* The labels of a split as those of the run's classes, by their names: folders of a split need not be all there. */
+/* The labels of a split as those of the run's classes, by their names: folders of a split need not be all
+ * there. */
 static int same_classes(run *r, const char *dir, pictures *p) {
     int *is = (int *)fv_alloc(r->c, (size_t)(p->classes + 1) * sizeof *is);
     for (int k = 0; is && k < p->classes && !fv_error(r->c); k++) {
         while (is[k] < r->classes && strcmp(p->class_name[k], r->class_names[is[k]])) is[k]++;
-        if (is[k] == r->classes) fv_fail(r->c, FV_EUSAGE, "%s: the class \"%s\" is none of the %d that are trained", dir, p->class_name[k], r->classes);
+        if (is[k] == r->classes)
+            fv_fail(r->c, FV_EUSAGE, "%s: the class \"%s\" is none of the %d that are trained", dir,
+                    p->class_name[k], r->classes);
     }
     for (int i = 0; is && i < p->count; i++) p->label[i] = is[p->label[i]];
     fv_free(r->c, is);
@@ -68,17 +91,22 @@ static int image_open(run *r, const char *dir) {
     if (!keys_make_sense(r)) return 0;
     image_data *d = (image_data *)fv_alloc(r->c, sizeof *d);
     r->data = d;
-    if (!d || !pictures_open(r->c, dir, "train", image_size(r), channels(r), &d->split[0]) || !pictures_open(r->c, dir, "test", image_size(r), channels(r), &d->split[1])) return 0;
+    if (!d || !pictures_open(r->c, dir, "train", image_size(r), channels(r), &d->split[0]) ||
+        !pictures_open(r->c, dir, "test", image_size(r), channels(r), &d->split[1]))
+        return 0;
     int classes = d->split[0].classes;
-    if (r->model && classes > r->model->num_classes) return fv_fail(r->c, FV_EUSAGE, "%s: %d classes, the run has %d", dir, classes, r->model->num_classes);
+    if (r->model && classes > r->model->num_classes)
+        return fv_fail(r->c, FV_EUSAGE, "%s: %d classes, the run has %d", dir, classes,
+                       r->model->num_classes);
     for (int s = 0; s < 2; s++) {
         r->count[s] = d->split[s].count;
         if (!fits(r, &d->split[s])) return 0;
     }
     if (!run_put_classes(r, classes)) return 0;
     if (!r->class_names) {
-        r->class_names = (char (*)[64])fv_alloc(r->c, (size_t)classes * 64);
-        if (r->class_names) memcpy(r->class_names, d->split[0].class_name, (size_t)classes * 64), r->classes = classes;
+        r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)classes * 64);
+        if (r->class_names)
+            memcpy(r->class_names, d->split[0].class_name, (size_t)classes * 64), r->classes = classes;
     }
     return same_classes(r, dir, &d->split[0]) && same_classes(r, dir, &d->split[1]);
 }
@@ -95,7 +123,8 @@ static void one_picture(const uint8_t *src, float *to, int S, int C, int dx, int
     for (int ch = 0; ch < C; ch++)
         for (int i = 0; i < S; i++)
             for (int j = 0; j < S; j++) {
-                int u = i + dy, v = (mirror ? S - 1 - j : j) + dx, inside = u >= 0 && u < S && v >= 0 && v < S;
+                int u = i + dy, v = (mirror ? S - 1 - j : j) + dx,
+                    inside = u >= 0 && u < S && v >= 0 && v < S;
                 to[(ch * S + i) * S + j] = inside ? (float)src[(u * S + v) * C + ch] / 127.5f - 1 : -1;
             }
 }
@@ -109,22 +138,27 @@ static const uint8_t *corrupted(run *r, const uint8_t *src, int32_t item, int S,
 
 static int image_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
     const pictures *p = &((const image_data *)r->data)->split[split];
-    int S = image_size(r), flip = epoch >= 0 && number_of(&r->s, 't', "hflip", 0) > 0, most = epoch >= 0 ? (int)number_of(&r->s, 't', "shift", 0) : 0;
+    int S = image_size(r), flip = epoch >= 0 && number_of(&r->s, 't', "hflip", 0) > 0,
+        most = epoch >= 0 ? (int)number_of(&r->s, 't', "shift", 0) : 0;
     int64_t dim[4] = {n, p->channels, S, S}, labels[1] = {n};
     fv_tensor *x = fv_new(r->c, FV_F32, 4, dim), *y = x ? fv_new(r->c, FV_I32, 1, labels) : NULL;
     if (!y) return 0;
     size_t size = (size_t)(S * S * p->channels);
     fv_augment_desc augment;
     int rich = epoch >= 0 && augmented(r, &augment);
-    uint8_t *room = epoch < 0 && split == SPLIT_TEST && r->corrupt_level ? (uint8_t *)fv_alloc(r->c, size) : NULL;
+    uint8_t *room =
+        epoch < 0 && split == SPLIT_TEST && r->corrupt_level ? (uint8_t *)fv_alloc(r->c, size) : NULL;
     for (int i = 0; i < n; i++) {
         fv_rng g = run_rng(r, epoch, index[i]);
         ((int32_t *)y->data)[i] = p->label[index[i]];
         if (rich) {
-            if (!fv_augment(r->c, &augment, &g, p->data + (size_t)index[i] * size, S, S, p->channels, (float *)x->data + (size_t)i * size, NULL)) return 0;
+            if (!fv_augment(r->c, &augment, &g, p->data + (size_t)index[i] * size, S, S, p->channels,
+                            (float *)x->data + (size_t)i * size, NULL))
+                return 0;
             continue;
         }
-        int mirror = flip && (fv_rng_u32(&g) & 1), dx = most ? (int)fv_rng_below(&g, (uint32_t)(2 * most + 1)) - most : 0,
+        int mirror = flip && (fv_rng_u32(&g) & 1),
+            dx = most ? (int)fv_rng_below(&g, (uint32_t)(2 * most + 1)) - most : 0,
             dy = most ? (int)fv_rng_below(&g, (uint32_t)(2 * most + 1)) - most : 0;
         const uint8_t *src = p->data + (size_t)run_other(r, split, index[i]) * size;
         if (room && !(src = corrupted(r, src, index[i], S, p->channels, room))) break;
@@ -132,13 +166,16 @@ static int image_batch(run *r, int split, const int32_t *index, int n, int epoch
     }
     fv_free(r->c, room);
     if (fv_error(r->c)) return 0;
-    if (epoch >= 0 && (key(r, "mixup") > 0 || key(r, "cutmix") > 0)) { /* soft targets; label_smoothing is the loss's */
+    /* soft targets; label_smoothing is the loss's */
+    if (epoch >= 0 && (key(r, "mixup") > 0 || key(r, "cutmix") > 0)) {
         int64_t soft[2] = {n, r->model->num_classes};
         fv_mixup_desc m = {key(r, "mixup"), key(r, "cutmix"), key(r, "mix_prob"), 0, 0};
         fv_tensor *t = fv_new(r->c, FV_F32, 2, soft);
         fv_rng g = run_rng(r, epoch, index[0]);
         g.stream ^= (uint64_t)1 << 40; /* apart from the pictures' own */
-        if (!t || fv_mixup(r->c, &m, &g, (float *)x->data, n, p->channels, S, S, (const int32_t *)y->data, r->model->num_classes, (float *)t->data) < 0) return 0;
+        if (!t || fv_mixup(r->c, &m, &g, (float *)x->data, n, p->channels, S, S, (const int32_t *)y->data,
+                           r->model->num_classes, (float *)t->data) < 0)
+            return 0;
         y = t;
     }
     b->input[0] = x, b->inputs = 1, b->target[0] = y, b->targets = 1, b->count = n;
@@ -149,7 +186,8 @@ static int image_batch(run *r, int split, const int32_t *index, int n, int epoch
 static int image_predict(run *r, const char *file, int json) {
     int S = image_size(r), C = channels(r);
     int64_t dim[4] = {1, C, S, S};
-    if (C != 1 && C != 3) return fv_fail(r->c, FV_EUSAGE, "the network wants %d channels; a picture has 1 or 3", C);
+    if (C != 1 && C != 3)
+        return fv_fail(r->c, FV_EUSAGE, "the network wants %d channels; a picture has 1 or 3", C);
     uint8_t *bytes = (uint8_t *)fv_alloc(r->c, (size_t)S * (size_t)S * 3);
     fv_tensor *x = bytes ? fv_new(r->c, FV_F32, 4, dim) : NULL;
     if (x && picture_fit(r->c, file, S, C, bytes)) {
@@ -162,10 +200,15 @@ static int image_predict(run *r, const char *file, int json) {
 
 static int image_picture(run *r, canvas *v, int32_t item, double x, double y) {
     const pictures *p = &((const image_data *)r->data)->split[SPLIT_TEST];
-    draw_pixels(v, p->data + (size_t)item * (size_t)(p->height * p->width * p->channels), p->width, p->height, p->channels, x, y, 112, 112);
+    draw_pixels(v, p->data + (size_t)item * (size_t)(p->height * p->width * p->channels), p->width, p->height,
+                p->channels, x, y, 112, 112);
     return 1;
 }
-static int image_draw(run *r, const int32_t *index, int n, const char *png) { return classify_sheet(r, index, n, png, 8, 112, 112, image_picture); }
+static int image_draw(run *r, const int32_t *index, int n, const char *png) {
+    return classify_sheet(r, index, n, png, 8, 112, 112, image_picture);
+}
 
 extern const task task_image;
-const task task_image = {"image", "classes of pictures", "pictures", presets, keys, 0, "fashion-mnist", NULL, image_open, image_close, image_batch, NULL, NULL, NULL, image_predict, image_draw};
+const task task_image = {
+    "image",    "classes of pictures", "pictures",  presets, keys, 0,    "fashion-mnist", NULL,
+    image_open, image_close,           image_batch, NULL,    NULL, NULL, image_predict,   image_draw};

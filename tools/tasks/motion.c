@@ -3,7 +3,8 @@
  *
  * A scene is turned so that the agent's last observed position is the origin and it drives along +x. What the
  * network sees:
- *   agents [B,9,19,4]   the agent and the nearest 8 others: of each observed step x, y (tens of metres), dx, dy
+ *   agents [B,9,19,4]   the agent and the nearest 8 others: of each observed step x, y (tens of metres), dx,
+ *   dy
  *                       (metres since the step before)
  *   lanes  [B,24,9,7]   the nearest lanes within 65 m, in pieces of 10 points: x, y (tens of metres), dx, dy
  *                       (metres); turn, junction, control
@@ -29,10 +30,10 @@ typedef struct frame {
 } frame; /* x: the unit vector ahead */
 
 static const char *presets[][2] = {
-    {"demo-motion",
-     "arch=motion dim=128 depth=1 num_heads=2 batch_size=32 epochs=24 lr=1e-3 warmup_epochs=0.5 weight_decay=0.01 clip_grad=1 precision=bf16"},
-    {"mmtransformer",
-     "arch=motion encoder=mmtransformer dim=128 depth=2 num_heads=2 batch_size=32 epochs=24 lr=1e-3 warmup_epochs=1 weight_decay=0.01 clip_grad=1 precision=bf16"},
+    {"demo-motion", "arch=motion dim=128 depth=1 num_heads=2 batch_size=32 epochs=24 lr=1e-3 "
+                    "warmup_epochs=0.5 weight_decay=0.01 clip_grad=1 precision=bf16"},
+    {"mmtransformer", "arch=motion encoder=mmtransformer dim=128 depth=2 num_heads=2 batch_size=32 epochs=24 "
+                      "lr=1e-3 warmup_epochs=1 weight_decay=0.01 clip_grad=1 precision=bf16"},
     {NULL, NULL}};
 static const char *const keys[] = {NULL};
 
@@ -130,7 +131,8 @@ static void put_agent(const frame *f, const track *t, float *x, uint8_t *mask) {
     for (int i = 0; i < VECTORS; i++) {
         if (!(mask[i] = t->seen[i] && t->seen[i + 1])) continue;
         seen_from(f, t->at[i], p), seen_from(f, t->at[i + 1], q);
-        x[4 * i] = q[0] / 10, x[4 * i + 1] = q[1] / 10, x[4 * i + 2] = q[0] - p[0], x[4 * i + 3] = q[1] - p[1];
+        x[4 * i] = q[0] / 10, x[4 * i + 1] = q[1] / 10, x[4 * i + 2] = q[0] - p[0],
+              x[4 * i + 3] = q[1] - p[1];
     }
 }
 static void put_agents(const traffic *t, const frame *f, float *x, uint8_t *mask) {
@@ -181,7 +183,8 @@ static void put_future(const traffic *t, const frame *f, float *y) {
 static int scenes_batch(run *r, const traffic *const *t, const lane_map *const *map, int n, batch *b) {
     int64_t dim[3][4] = {{n, AGENTS, VECTORS, 4}, {n, LANES, POINTS, 7}, {n, FUTURE, 2, 0}};
     for (int k = 0; k < 2; k++)
-        b->input[2 * k] = fv_new(r->c, FV_F32, 4, dim[k]), b->input[2 * k + 1] = fv_new(r->c, FV_U8, 3, dim[k]);
+        b->input[2 * k] = fv_new(r->c, FV_F32, 4, dim[k]),
+                     b->input[2 * k + 1] = fv_new(r->c, FV_U8, 3, dim[k]);
     b->target[0] = fv_new(r->c, FV_F32, 3, dim[2]);
     if (fv_error(r->c)) return 0;
     for (int k = 0; k < 4; k++)
@@ -281,7 +284,8 @@ static int motion_measure(run *r, int split, int from, int count, figures *out) 
     if (s.count && !fv_error(r->c)) {
         figure_add(out, "minFDE", s.fde / s.count, "m"), figure_add(out, "minADE", s.ade / s.count, "m"),
             figure_add(out, "MR", 100 * s.missed / s.count, "%");
-        figure_add(out, "brier-minFDE", s.brier / s.count, "m"), figure_add(out, "loss", loss_sum / s.count, "");
+        figure_add(out, "brier-minFDE", s.brier / s.count, "m"),
+            figure_add(out, "loss", loss_sum / s.count, "");
     }
     fv_no_grad(r->c, was), fv_training(r->c, training);
     return !fv_error(r->c);
@@ -410,7 +414,8 @@ static int motion_predict(run *r, const char *file, int json) {
                 fv_text_add(r->c, &text, "%s{\"probability\":%.4f,\"xy\":[", k ? "," : "", (double)p[k]);
                 for (int i = 0; i < FUTURE; i++)
                     fv_text_add(r->c, &text, "%s[%.2f,%.2f]", i ? "," : "",
-                                (double)future[(k * FUTURE + i) * 2], (double)future[(k * FUTURE + i) * 2 + 1]);
+                                (double)future[(k * FUTURE + i) * 2],
+                                (double)future[(k * FUTURE + i) * 2 + 1]);
                 fv_text_add(r->c, &text, "]}");
             }
         }
@@ -479,12 +484,15 @@ static int motion_draw(run *r, const int32_t *index, int n, const char *png) {
     batch b;
     memset(&b, 0, sizeof b);
     fv_reset(r->c);
-    fv_tensor *y = v.rgb && one.rgb && motion_batch(r, SPLIT_TEST, index, n, -1, &b) ? run_forward(r, &b) : NULL;
+    fv_tensor *y =
+        v.rgb && one.rgb && motion_batch(r, SPLIT_TEST, index, n, -1, &b) ? run_forward(r, &b) : NULL;
     int K = y ? (int)y->dim[1] : 0;
     float *future = y ? (float *)fv_alloc(r->c, (size_t)K * (FUTURE * 2 + 1) * sizeof *future) : NULL,
           *p = future + K * FUTURE * 2;
     if (future)
-        draw_text(&v, "blue: the agent's past 2 s   orange: the futures said, 3 s, stronger when likelier   green: what it did   grey: other road users   minFDE in red: over 2 m, a miss",
+        draw_text(&v,
+                  "blue: the agent's past 2 s   orange: the futures said, 3 s, stronger when likelier   "
+                  "green: what it did   grey: other road users   minFDE in red: over 2 m, a miss",
                   20, 22, 14, 0x333333, 0);
     for (int i = 0; i < n && future; i++) {
         const traffic *t = &d->scene[1][index[i]];

@@ -1,11 +1,12 @@
-/* points: classes of point clouds and meshes. Data: train/CLASS/ and test/CLASS/, or ModelNet40's CLASS/train/ and CLASS/test/,
- * with the files that data/clouds.h reads; or ScanObjectNN's training_X.h5 and test_X.h5 (see data/h5.h): the folder of one such
- * pair, the folder of the hardest split (X is objectdataset_augmentedrot_scale75) among others, or the path of a training_X.h5.
- * The demo is made of real CAD parts (data/parts.c) where tools/fetch.sh kicad-packages3d has been run, else of generated shapes.
+/* points: classes of point clouds and meshes. Data: train/CLASS/ and test/CLASS/, or ModelNet40's
+ * CLASS/train/ and CLASS/test/, with the files that data/clouds.h reads; or ScanObjectNN's training_X.h5 and
+ * test_X.h5 (see data/h5.h): the folder of one such pair, the folder of the hardest split (X is
+ * objectdataset_augmentedrot_scale75) among others, or the path of a training_X.h5. The demo is made of real
+ * CAD parts (data/parts.c) where tools/fetch.sh kicad-packages3d has been run, else of generated shapes.
  *
- * Every object is sampled once to twice num_points (a mesh by area), moved to its centre and scaled into the unit sphere. In
- * training a random half of these is scaled (2/3 to 3/2 an axis) and shifted (0.2), as Point-BERT does (stretch=0: not);
- * rotate=1 turns it about the upright axis first. */
+ * Every object is sampled once to twice num_points (a mesh by area), moved to its centre and scaled into the
+ * unit sphere. In training a random half of these is scaled (2/3 to 3/2 an axis) and shifted (0.2), as
+ * Point-BERT does (stretch=0: not); rotate=1 turns it about the upright axis first. */
 #include "../data/clouds.h"
 #include "../data/folder.h"
 #include "../data/h5.h"
@@ -16,12 +17,21 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct points_data { float *cloud[2]; int32_t *label[2]; int32_t *order[2]; int room[2], points; } points_data; /* cloud: [count,2*points,3]; item i is cloud order[i] */
+/* cloud: [count,2*points,3]; item i is cloud order[i] */
+typedef struct points_data {
+    float *cloud[2];
+    int32_t *label[2];
+    int32_t *order[2];
+    int room[2], points;
+} points_data;
 
 static const char *presets[][2] = {
-    {"demo-points", "arch=point_transformer trans_dim=128 depth=4 num_heads=4 num_group=32 group_size=24 encoder_dims=128 num_points=512 batch_size=32 epochs=12 lr=3e-4 "
-                    "warmup_epochs=1 weight_decay=0.05 drop_rate=0.1 linear_init=xavier clip_grad=1 rotate=1 precision=bf16"},
-    {"point-bert", "arch=point_transformer trans_dim=384 depth=12 num_heads=6 num_group=64 group_size=32 encoder_dims=256 num_points=1024 batch_size=32 epochs=300 lr=5e-4 "
+    {"demo-points", "arch=point_transformer trans_dim=128 depth=4 num_heads=4 num_group=32 group_size=24 "
+                    "encoder_dims=128 num_points=512 batch_size=32 epochs=12 lr=3e-4 "
+                    "warmup_epochs=1 weight_decay=0.05 drop_rate=0.1 linear_init=xavier clip_grad=1 rotate=1 "
+                    "precision=bf16"},
+    {"point-bert", "arch=point_transformer trans_dim=384 depth=12 num_heads=6 num_group=64 group_size=32 "
+                   "encoder_dims=256 num_points=1024 batch_size=32 epochs=300 lr=5e-4 "
                    "warmup_epochs=10 weight_decay=0.05 label_smoothing=0.2 drop_path_rate=0.1"},
     {NULL, NULL}};
 static const char *const keys[] = {"rotate", "stretch", NULL};
@@ -35,7 +45,9 @@ static int make_room(run *r, points_data *d, int split, int more) {
     float *clouds = (float *)fv_alloc(r->c, (size_t)(room * each) * sizeof *clouds);
     int32_t *labels = (int32_t *)fv_alloc(r->c, (size_t)room * sizeof *labels);
     if (!clouds || !labels) return 0;
-    if (n) memcpy(clouds, d->cloud[split], (size_t)(n * each) * sizeof *clouds), memcpy(labels, d->label[split], (size_t)n * sizeof *labels);
+    if (n)
+        memcpy(clouds, d->cloud[split], (size_t)(n * each) * sizeof *clouds),
+            memcpy(labels, d->label[split], (size_t)n * sizeof *labels);
     fv_free(r->c, d->cloud[split]), fv_free(r->c, d->label[split]);
     d->cloud[split] = clouds, d->label[split] = labels, d->room[split] = room;
     return 1;
@@ -71,7 +83,8 @@ static int add_folder(run *r, points_data *d, int split, const char *folder, int
             break;
         }
     fv_free(r->c, name);
-    if (!fv_error(r->c) && r->count[split] == before) fv_fail(r->c, FV_EIO, "%s: no .off, .ply, .wrl, .npy, .npz or .xyz file", folder);
+    if (!fv_error(r->c) && r->count[split] == before)
+        fv_fail(r->c, FV_EIO, "%s: no .off, .ply, .wrl, .npy, .npz or .xyz file", folder);
     return !fv_error(r->c);
 }
 
@@ -92,14 +105,18 @@ static void find_h5(run *r, const char *dir, char *path, size_t size) {
         if (strncmp(name[i], "training_", 9)) continue;
         if (!found++ || !strcmp(name[i], hardest)) snprintf(path, size, "%s/%s", dir, name[i]);
     }
-    if (found > 1 && !strstr(path, hardest)) fv_fail(r->c, FV_EUSAGE, "%s: %d training_*.h5 are there; name one as --data FILE", dir, found);
+    if (found > 1 && !strstr(path, hardest))
+        fv_fail(r->c, FV_EUSAGE, "%s: %d training_*.h5 are there; name one as --data FILE", dir, found);
     fv_free(r->c, name);
 }
 static void name_classes(run *r, int n) {
-    static const char *const scan[15] = {"bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed", "pillow", "sink", "sofa", "toilet"};
+    static const char *const scan[15] = {"bag",  "bin",     "box",  "cabinet", "chair",
+                                         "desk", "display", "door", "shelf",   "table",
+                                         "bed",  "pillow",  "sink", "sofa",    "toilet"};
     r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)n * 64);
     if (r->class_names) r->classes = n;
-    for (int i = 0; i < r->classes; i++) snprintf(r->class_names[i], 64, n == 15 ? "%s" : "%.0sclass %d", n == 15 ? scan[i] : "", i);
+    for (int i = 0; i < r->classes; i++)
+        snprintf(r->class_names[i], 64, n == 15 ? "%s" : "%.0sclass %d", n == 15 ? scan[i] : "", i);
 }
 static int add_h5(run *r, points_data *d, int split, const char *path) {
     h5 h;
@@ -108,7 +125,8 @@ static int add_h5(run *r, points_data *d, int split, const char *path) {
     memset(&m, 0, sizeof m);
     m.points = h.points, m.xyz = (float *)fv_alloc(r->c, (size_t)(3 * h.points) * sizeof *m.xyz);
     if (!r->class_names) name_classes(r, h.classes);
-    if (h.classes > r->classes) fv_fail(r->c, FV_EUSAGE, "%s: %d classes, there are %d in training", path, h.classes, r->classes);
+    if (h.classes > r->classes)
+        fv_fail(r->c, FV_EUSAGE, "%s: %d classes, there are %d in training", path, h.classes, r->classes);
     if (!fv_error(r->c)) make_room(r, d, split, (int)h.count);
     for (int64_t i = 0; i < h.count && !fv_error(r->c); i++)
         if (h5_cloud(r->c, &h, i, m.xyz)) add_object(r, d, split, &m, h.label[i]);
@@ -118,7 +136,9 @@ static int add_h5(run *r, points_data *d, int split, const char *path) {
 static int open_h5(run *r, points_data *d, const char *training) {
     char test[4400];
     const char *slash = strrchr(training, '/'), *name = slash ? slash + 1 : training;
-    if (strncmp(name, "training_", 9)) return fv_fail(r->c, FV_EUSAGE, "%s: a file training_X.h5 with a test_X.h5 beside it is wanted", training);
+    if (strncmp(name, "training_", 9))
+        return fv_fail(r->c, FV_EUSAGE, "%s: a file training_X.h5 with a test_X.h5 beside it is wanted",
+                       training);
     snprintf(test, sizeof test, "%.*stest_%.300s", (int)(name - training), training, name + 9);
     return add_h5(r, d, SPLIT_TRAIN, training) && add_h5(r, d, SPLIT_TEST, test);
 }
@@ -140,8 +160,10 @@ static int open_folders(run *r, points_data *d, const char *dir) {
         for (int i = 0; i < n && !fv_error(r->c); i++) {
             int label = 0;
             while (label < r->classes && strncmp(r->class_names[label], name[i], 63)) label++;
-            if (label == r->classes) return fv_fail(r->c, FV_EUSAGE, "%s: the run knows no class %s", classes, name[i]);
-            snprintf(path, sizeof path, by_split ? "%.2000s/%s/%.1000s" : "%.2000s/%.1s%.1000s/%s", dir, by_split ? (s ? "test" : "train") : "", name[i], s ? "test" : "train");
+            if (label == r->classes)
+                return fv_fail(r->c, FV_EUSAGE, "%s: the run knows no class %s", classes, name[i]);
+            snprintf(path, sizeof path, by_split ? "%.2000s/%s/%.1000s" : "%.2000s/%.1s%.1000s/%s", dir,
+                     by_split ? (s ? "test" : "train") : "", name[i], s ? "test" : "train");
             add_folder(r, d, s, path, label);
         }
     fv_free(r->c, name);
@@ -158,7 +180,8 @@ static int points_open(run *r, const char *dir) {
     find_h5(r, dir, training, sizeof training);
     if (fv_error(r->c) || !(*training ? open_h5(r, d, training) : open_folders(r, d, dir))) return 0;
     if (!fv_error(r->c)) run_put_classes(r, r->classes);
-    for (int s = 0; s < 2 && !fv_error(r->c); s++) { /* mixed once, so that the first N items are of all classes */
+    /* mixed once, so that the first N items are of all classes */
+    for (int s = 0; s < 2 && !fv_error(r->c); s++) {
         fv_rng g = {7, 1000000000u + (uint64_t)s, 0};
         d->order[s] = (int32_t *)fv_alloc(r->c, (size_t)r->count[s] * sizeof(int32_t));
         for (int i = 0; i < r->count[s] && d->order[s]; i++) d->order[s][i] = i;
@@ -168,7 +191,8 @@ static int points_open(run *r, const char *dir) {
 }
 static void points_close(run *r) {
     points_data *d = (points_data *)r->data;
-    for (int s = 0; s < 2; s++) fv_free(r->c, d->cloud[s]), fv_free(r->c, d->label[s]), fv_free(r->c, d->order[s]);
+    for (int s = 0; s < 2; s++)
+        fv_free(r->c, d->cloud[s]), fv_free(r->c, d->label[s]), fv_free(r->c, d->order[s]);
     fv_free(r->c, d);
     r->data = NULL;
 }
@@ -176,7 +200,8 @@ static void points_close(run *r) {
 static int points_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
     const points_data *d = (const points_data *)r->data;
     int64_t N = d->points, dim[3] = {n, N, 3}, count = n;
-    int rotate = epoch >= 0 && number_of(&r->s, 't', "rotate", 0) > 0, stretch = number_of(&r->s, 't', "stretch", 1) > 0;
+    int rotate = epoch >= 0 && number_of(&r->s, 't', "rotate", 0) > 0,
+        stretch = number_of(&r->s, 't', "stretch", 1) > 0;
     fv_tensor *x = fv_new(r->c, FV_F32, 3, dim), *label = fv_new(r->c, FV_I32, 1, &count);
     if (!x || !label) return 0;
     for (int i = 0; i < n; i++) {
@@ -188,7 +213,8 @@ static int points_batch(run *r, int split, const int32_t *index, int n, int epoc
         for (int64_t k = 0, at = 0; wanted; k++, left--) { /* in training a random half, else the first */
             if (epoch >= 0 && (int64_t)fv_rng_below(&g, (uint32_t)left) >= wanted) continue;
             const float *p = src + 3 * k;
-            to[3 * at] = u * p[0] - v * p[1], to[3 * at + 1] = v * p[0] + u * p[1], to[3 * at + 2] = p[2], at++, wanted--;
+            to[3 * at] = u * p[0] - v * p[1], to[3 * at + 1] = v * p[0] + u * p[1], to[3 * at + 2] = p[2],
+                   at++, wanted--;
         }
         if (epoch >= 0 && stretch) fv_points_augment(&g, to, N);
         ((int32_t *)label->data)[i] = d->label[split][d->order[split][index[i]]];
@@ -203,12 +229,17 @@ static int points_predict(run *r, const char *file, int json) {
     fv_rng g = {7, 0, 0};
     fv_tensor *x = fv_new(r->c, FV_F32, 3, dim);
     if (!x || !mesh_read(r->c, file, &m)) return 0;
-    if (mesh_sample(r->c, &m, &g, N, (float *)x->data)) cloud_fit((float *)x->data, N), classify(r, x, file, json);
+    if (mesh_sample(r->c, &m, &g, N, (float *)x->data))
+        cloud_fit((float *)x->data, N), classify(r, x, file, json);
     mesh_free(r->c, &m);
     return !fv_error(r->c);
 }
 
-typedef struct dot { float depth; double x, y; float up; } dot;
+typedef struct dot {
+    float depth;
+    double x, y;
+    float up;
+} dot;
 static int farther(const void *a, const void *b) {
     float x = ((const dot *)a)->depth, y = ((const dot *)b)->depth;
     return x < y ? -1 : x > y;
@@ -222,24 +253,46 @@ static int points_picture(run *r, canvas *v, int32_t item, double x, double y) {
     if (!dots) return 0;
     draw_box(v, x, y, side, side, 0x0d1117, 1);
     for (int i = 0; i < n; i++) {
-        float a = 0.6f, e = 0.45f, u = p[3 * i] * cosf(a) - p[3 * i + 1] * sinf(a), w = p[3 * i] * sinf(a) + p[3 * i + 1] * cosf(a), z = p[3 * i + 2];
+        float a = 0.6f, e = 0.45f, u = p[3 * i] * cosf(a) - p[3 * i + 1] * sinf(a),
+              w = p[3 * i] * sinf(a) + p[3 * i + 1] * cosf(a), z = p[3 * i + 2];
         float depth = w * cosf(e) - z * sinf(e), up = w * sinf(e) + z * cosf(e), near = 3.2f / (3.2f + depth);
-        dots[i].depth = -depth, dots[i].x = x + side / 2.0 + (double)(u * near) * side * 0.44, dots[i].y = y + side / 2.0 - (double)(up * near) * side * 0.44, dots[i].up = z;
+        dots[i].depth = -depth, dots[i].x = x + side / 2.0 + (double)(u * near) * side * 0.44,
+        dots[i].y = y + side / 2.0 - (double)(up * near) * side * 0.44, dots[i].up = z;
     }
     qsort(dots, (size_t)n, sizeof *dots, farther);
     for (int i = 0; i < n; i++) {
-        double near = 0.5 + 0.5 * (double)dots[i].depth, t = 0.5 + 0.5 * (double)dots[i].up, light = 0.35 + 0.65 * fmax(0, fmin(1, near));
-        ink colour = (ink)(255 * light * (0.25 + 0.75 * t)) << 16 | (ink)(255 * light * (0.55 + 0.25 * t)) << 8 | (ink)(255 * light * (1 - 0.65 * t));
-        if (dots[i].x > x + 2 && dots[i].x < x + side - 2 && dots[i].y > y + 2 && dots[i].y < y + side - 2) draw_disc(v, dots[i].x, dots[i].y, 1 + 0.9 * near, colour, 1);
+        double near = 0.5 + 0.5 * (double)dots[i].depth, t = 0.5 + 0.5 * (double)dots[i].up,
+               light = 0.35 + 0.65 * fmax(0, fmin(1, near));
+        ink colour = (ink)(255 * light * (0.25 + 0.75 * t)) << 16 |
+                     (ink)(255 * light * (0.55 + 0.25 * t)) << 8 | (ink)(255 * light * (1 - 0.65 * t));
+        if (dots[i].x > x + 2 && dots[i].x < x + side - 2 && dots[i].y > y + 2 && dots[i].y < y + side - 2)
+            draw_disc(v, dots[i].x, dots[i].y, 1 + 0.9 * near, colour, 1);
     }
     fv_free(r->c, dots);
     return 1;
 }
-static int points_draw(run *r, const int32_t *index, int n, const char *png) { return classify_sheet(r, index, n, png, 6, 200, 200, points_picture); }
+static int points_draw(run *r, const int32_t *index, int n, const char *png) {
+    return classify_sheet(r, index, n, png, 6, 200, 200, points_picture);
+}
 
 static int points_demo(run *r, const char *dir, char fetched[][4096]) {
     return *fetched[0] ? parts_write(r->c, dir, fetched[0]) : clouds_write(r->c, dir);
 }
 
 extern const task task_points;
-const task task_points = {"points", "classes of point clouds and meshes", "clouds", presets, keys, 0, "?kicad-packages3d", points_demo, points_open, points_close, points_batch, NULL, NULL, classify_chance, points_predict, points_draw};
+const task task_points = {"points",
+                          "classes of point clouds and meshes",
+                          "clouds",
+                          presets,
+                          keys,
+                          0,
+                          "?kicad-packages3d",
+                          points_demo,
+                          points_open,
+                          points_close,
+                          points_batch,
+                          NULL,
+                          NULL,
+                          classify_chance,
+                          points_predict,
+                          points_draw};

@@ -98,7 +98,8 @@ qa_item *qa_add_class(run *r, qa_set *q, int split, int scene, const char *text,
     r->count[split] = ++s->count;
     return one;
 }
-qa_item *qa_add(run *r, qa_set *q, int split, int scene, const char *text, const char *answer, const char *type) {
+qa_item *qa_add(run *r, qa_set *q, int split, int scene, const char *text, const char *answer,
+                const char *type) {
     return qa_add_class(r, q, split, scene, text, class_of(r, q, answer, split == SPLIT_TRAIN && !r->model),
                         qa_type(q, type));
 }
@@ -120,7 +121,8 @@ static const fv_entry *embeddings_of(run *r, const fv_weights *w) {
             if (e->rank == 2 && n >= m && !strcmp(e->name + n - m, ending[k])) return e;
         }
     fv_fail(r->c, FV_EUSAGE,
-            "%s: words=llm wants the embeddings of its tokens, and there is no token_embd.weight or embed_tokens.weight",
+            "%s: words=llm wants the embeddings of its tokens, and there is no token_embd.weight or "
+            "embed_tokens.weight",
             r->llm_path);
     return NULL;
 }
@@ -141,7 +143,8 @@ void qa_put_settings(run *r, const qa_set *q) {
 int qa_fill_words(run *r, qa_set *q) {
     if (q->filled || !is_text(&r->s, 't', "words", "llm")) return !fv_error(r->c);
     fv_tensor *table =
-        fv_params_find(&r->model->buffers, "text.embed.weight"); /* [1+words,D]; row 0, any other word, is 0 */
+        /* [1+words,D]; row 0, any other word, is 0 */
+        fv_params_find(&r->model->buffers, "text.embed.weight");
     fv_weights *w = table ? fv_weights_open(r->c, r->llm_path) : NULL;
     const fv_entry *e = w ? embeddings_of(r, w) : NULL;
     float *all = e ? (float *)fv_alloc(r->c, (size_t)e->count * sizeof *all) : NULL;
@@ -180,7 +183,8 @@ int qa_batch(run *r, qa_set *q, int split, const int32_t *index, int n, batch *b
         const qa_item *one = &q->split[split].item[index[i]];
         for (int k = 0; k < words; k++) {
             ((int32_t *)ids->data)[i * words + k] =
-                k < one->words && one->word[k] < (int)number_of(&r->s, 'm', "vocab_size", 1) ? one->word[k] : 0;
+                k < one->words && one->word[k] < (int)number_of(&r->s, 'm', "vocab_size", 1) ? one->word[k]
+                                                                                             : 0;
             ((uint8_t *)mask->data)[i * words + k] = k < one->words;
         }
         ((int32_t *)label->data)[i] = one->answer;
@@ -204,7 +208,8 @@ int qa_text(run *r, qa_set *q, const char *text, batch *b) {
     b->input[0] = n > 0 ? fv_new(r->c, FV_I32, 2, dim) : NULL,
     b->input[1] = n > 0 ? fv_new(r->c, FV_U8, 2, dim) : NULL;
     for (int i = 0; i < n && b->input[1]; i++)
-        ((int32_t *)b->input[0]->data)[i] = word[i] < known ? word[i] : 0, ((uint8_t *)b->input[1]->data)[i] = 1;
+        ((int32_t *)b->input[0]->data)[i] = word[i] < known ? word[i] : 0,
+                  ((uint8_t *)b->input[1]->data)[i] = 1;
     b->inputs = 2, b->count = 1;
     return !fv_error(r->c);
 }

@@ -39,7 +39,8 @@ void qa_close(run *r, qa_set *q);
 int qa_words(run *r, qa_set *q, const char *text, int32_t *word, int learn);
 /* A question; of the training split new answers and tokens are learnt. An answer that is no class is -1:
  * counted as wrong. NULL or the item. */
-qa_item *qa_add(run *r, qa_set *q, int split, int scene, const char *text, const char *answer, const char *type);
+qa_item *qa_add(run *r, qa_set *q, int split, int scene, const char *text, const char *answer,
+                const char *type);
 /* The same, its answer's class being known, and its type's number in type_name. */
 qa_item *qa_add_class(run *r, qa_set *q, int split, int scene, const char *text, int answer, int type);
 int qa_type(qa_set *q, const char *name);

@@ -28,8 +28,10 @@ typedef struct retrieval_data {
 
 static const char *presets[][2] = {
     {"demo-retrieval",
-     "arch=retrieval dim=128 num_heads=4 text_depth=1 image_depth=2 fusion_depth=1 img_size=64 patch_size=16 in_chans=3 conv_stem=true embed_dim=64 batch_size=64 epochs=16 "
-     "lr=1e-3 precision=bf16 warmup_epochs=0.3 weight_decay=0.05 clip_grad=1 contrast=1 match=8 temperature=0.07 rerank=8"},
+     "arch=retrieval dim=128 num_heads=4 text_depth=1 image_depth=2 fusion_depth=1 img_size=64 patch_size=16 "
+     "in_chans=3 conv_stem=true embed_dim=64 batch_size=64 epochs=16 "
+     "lr=1e-3 precision=bf16 warmup_epochs=0.3 weight_decay=0.05 clip_grad=1 contrast=1 match=8 "
+     "temperature=0.07 rerank=8"},
     {NULL, NULL}};
 static const char *const keys[] = {"contrast", "match", "temperature", "rerank", "words", NULL};
 
@@ -168,11 +170,14 @@ static fv_tensor *retrieval_loss(run *r, fv_tensor *y, const batch *b) {
     fv_tensor *pairs = fv_model_forward_many(c, r->model, (fv_tensor *const *)b->input + 3, 3);
     fv_tensor *fused = pairs ? fv_reshape(c, fv_slice(c, pairs, 1, 0, 1), 1, &pairs->dim[0]) : NULL,
               *near = fused ? fv_new(c, fused->type, 1, fused->dim) : NULL;
-    if (near && share > 0) { /* ranking adds both scores: the pair's learns what is left; no gradient goes to the embeddings from here */
+    /* ranking adds both scores: the pair's learns what is left; no gradient goes to the embeddings from
+     * here */
+    if (near && share > 0) {
         for (int64_t i = 0; i < near->dim[0]; i++) {
             double sum = 0;
             for (int64_t e = 0; e < E; e++)
-                sum += fv_get(pairs, i * pairs->dim[1] + 1 + e) * fv_get(pairs, i * pairs->dim[1] + 1 + E + e);
+                sum +=
+                    fv_get(pairs, i * pairs->dim[1] + 1 + e) * fv_get(pairs, i * pairs->dim[1] + 1 + E + e);
             fv_set(near, i, sum * (double)heat);
         }
         fused = fv_add(c, fused, near);
@@ -244,7 +249,8 @@ static int nearest(const float *q, const float *table, int n, int E, found *top)
     return count;
 }
 /* the first n of the list anew, by both scores: caption `fixed` (or picture, when of_picture) with each */
-static int rerank(run *r, const ranking *k, int split, int from, int fixed, int of_picture, found *top, int n) {
+static int rerank(run *r, const ranking *k, int split, int from, int fixed, int of_picture, found *top,
+                  int n) {
     const retrieval_data *d = (const retrieval_data *)r->data;
     const caption_split *s = &d->set.split[split];
     int first = s->picture[from].first;
@@ -261,8 +267,8 @@ static int rerank(run *r, const ranking *k, int split, int from, int fixed, int 
                        ? fv_model_forward_many(r->c, r->model, (fv_tensor *const *)b.input, 3)
                        : NULL;
     for (int i = 0; i < n && y; i++)
-        top[i].score =
-            top[i].score / (float)number_of(&r->s, 't', "temperature", 0.07) + (float)fv_get(y, i * y->dim[1]);
+        top[i].score = top[i].score / (float)number_of(&r->s, 't', "temperature", 0.07) +
+                       (float)fv_get(y, i * y->dim[1]);
     if (y) qsort(top, (size_t)n, sizeof *top, better);
     return y != NULL;
 }
@@ -279,7 +285,8 @@ static int search(run *r, const ranking *k, int split, int from, int which, int 
 /* Right answers among the first 1, 5, 10: [0] pictures found for a caption (IR), [1] captions for a picture
  * (TR). Pictures that a caption is said of are
  * all right; when `scored`, each test picture's is noted (of several captions the last one's). */
-static int count_hits(run *r, const ranking *k, int split, int from, int again, int scored, double hits[2][3]) {
+static int count_hits(run *r, const ranking *k, int split, int from, int again, int scored,
+                      double hits[2][3]) {
     const retrieval_data *d = (const retrieval_data *)r->data;
     const caption_split *s = &d->set.split[split];
     static const int at[3] = {1, 5, 10};
@@ -408,7 +415,8 @@ static int retrieval_draw(run *r, const int32_t *index, int n, const char *png) 
     }
     for (int i = 0; i < n && ok; i++) {
         int said = s->picture[index[i]].first,
-            found_count = search(r, &k, CAPTIONS_TEST, 0, said, 0, (int)number_of(&r->s, 't', "rerank", 8), top);
+            found_count =
+                search(r, &k, CAPTIONS_TEST, 0, said, 0, (int)number_of(&r->s, 't', "rerank", 8), top);
         double x = 20 + i % columns * wide, y = 48 + i / columns * cell;
         draw_paragraph(&v, s->caption[said].text, x, y + 40, 17, 0x222222, text - 20, 3);
         for (int m = 0; m < found_count && m < 5; m++) {

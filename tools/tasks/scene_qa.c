@@ -5,7 +5,8 @@
  * What the network sees of an object, from where the questioner stands and looks (without a turn along +y,
  * turned about z):
  *   right, ahead, up, distance (5 metres are 1); sine and cosine of its direction; its width, depth, height
- *     (metres); red, green, blue; whether the question names it, whether the situation does; and one 1 for its
+ *     (metres); red, green, blue; whether the question names it, whether the situation does; and one 1 for
+ *     its
  *     label.
  * That a word of the text is the label is told as a feature (exact match, Chen et al., arXiv:1704.00051),
  * since from 40,000 questions neither this network nor one of PyTorch learns by itself to bind words to
@@ -30,9 +31,9 @@ typedef struct scene_data {
 } scene_data;
 
 static const char *presets[][2] = {
-    {"demo-scene-qa",
-     "arch=scene_qa dim=128 num_heads=4 text_depth=1 image_depth=2 fusion_depth=2 batch_size=64 epochs=4 lr=1e-3 precision=bf16 warmup_epochs=0.3 "
-     "weight_decay=0.05 clip_grad=1"},
+    {"demo-scene-qa", "arch=scene_qa dim=128 num_heads=4 text_depth=1 image_depth=2 fusion_depth=2 "
+                      "batch_size=64 epochs=4 lr=1e-3 precision=bf16 warmup_epochs=0.3 "
+                      "weight_decay=0.05 clip_grad=1"},
     {NULL, NULL}};
 static const char *const keys[] = {"blind", "words", NULL};
 
@@ -197,7 +198,8 @@ static int overlap(const box *a, const box *b) {
     return a->x < b->x + b->w && b->x < a->x + a->w && a->y < b->y + b->h && b->y < a->y + a->h;
 }
 /* How ill a label stands: over the panel's edge, other labels, discs */
-static double crowding(const box *label, const box *panel, const box *taken, int count, const spot *s, int spots) {
+static double crowding(const box *label, const box *panel, const box *taken, int count, const spot *s,
+                       int spots) {
     double bad = 0;
     bad += label->x < panel->x || label->y < panel->y || label->x + label->w > panel->x + panel->w ||
                    label->y + label->h > panel->y + panel->h
@@ -238,7 +240,8 @@ static void plan(canvas *v, const scene *s, const pose *p, double x, double y, d
     for (int i = 0; i < s->count; i++) {
         const scene_object *o = &s->object[i];
         double dx = o->centre[0] - p->at[0], dy = o->centre[1] - p->at[1];
-        double right = dx * p->forward[1] - dy * p->forward[0], ahead = dx * p->forward[0] + dy * p->forward[1];
+        double right = dx * p->forward[1] - dy * p->forward[0],
+               ahead = dx * p->forward[0] + dy * p->forward[1];
         spot one = {x + side / 2 + right * scale, y + side / 2 - ahead * scale,
                     fmax(0.25 * (o->size[0] + o->size[1]) * scale, 4), o};
         ink colour =
@@ -265,7 +268,9 @@ static int scene_draw(run *r, const int32_t *index, int n, const char *png) {
     fv_reset(r->c);
     fv_tensor *y = v.rgb && scene_batch(r, SPLIT_TEST, index, n, -1, &b) ? run_forward(r, &b) : NULL;
     if (y)
-        draw_text(&v, "rooms of 12 x 12 m from above; blue: the questioner, who looks up the page.  Answers: green right, red wrong",
+        draw_text(&v,
+                  "rooms of 12 x 12 m from above; blue: the questioner, who looks up the page.  Answers: "
+                  "green right, red wrong",
                   20, 26, 14, 0x333333, across * cell - 20);
     for (int i = 0; i < n && y; i++) {
         const qa_item *one = &d->q.split[1].item[index[i]];
@@ -311,10 +316,10 @@ static int scene_predict(run *r, const char *file, int json) {
     batch b;
     memset(&b, 0, sizeof b), memset(&one, 0, sizeof one);
     if (!r->question)
-        return fv_fail(
-            r->c, FV_EUSAGE,
-            "scene-qa: --question TEXT says what is asked about %s, --situation TEXT and --at X,Y,DEGREES from where",
-            file);
+        return fv_fail(r->c, FV_EUSAGE,
+                       "scene-qa: --question TEXT says what is asked about %s, --situation TEXT and --at "
+                       "X,Y,DEGREES from where",
+                       file);
     if (!dot || (strcmp(dot, ".json") && strcmp(dot, ".xyz")) || strlen(file) > 4000)
         return fv_fail(r->c, FV_EUSAGE, "%s: a room is a .json or .xyz file", file);
     if (!run_open_data(r) || !read_place(r, r->place, &p)) return 0; /* the data say which labels there are */

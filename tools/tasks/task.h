@@ -1,9 +1,11 @@
-/* task.h -- what a task is to the program: where its data come from, what a batch is, what is lost and measured, what a prediction is.
+/* task.h -- what a task is to the program: where its data come from, what a batch is, what is lost and
+ * measured, what a prediction is.
  *
- * Adding a task: write one file in this folder that defines a `const task task_NAME` (the build finds it), and add NAME to the list in
- * tasks.c; then train, eval, predict and compare know it, and `make demo-NAME` where it has a demo. A new network is a section of frozenvis.h and a line of
- * its table of encoders. Every hook but open, batch and close may be NULL and then does
- * what classification wants. A hook that fails sets the context's error (fv_fail) and returns 0 or NULL; nothing prints or exits. */
+ * Adding a task: write one file in this folder that defines a `const task task_NAME` (the build finds it),
+ * and add NAME to the list in tasks.c; then train, eval, predict and compare know it, and `make demo-NAME`
+ * where it has a demo. A new network is a section of frozenvis.h and a line of its table of encoders. Every
+ * hook but open, batch and close may be NULL and then does what classification wants. A hook that fails sets
+ * the context's error (fv_fail) and returns 0 or NULL; nothing prints or exits. */
 #ifndef FV_TASK_H
 #define FV_TASK_H
 #include "frozenvis.h"
@@ -11,12 +13,20 @@
 
 enum { SPLIT_TRAIN, SPLIT_TEST, BATCH_PARTS = 12 };
 
-typedef struct figure { char name[48]; double value; const char *unit; } figure; /* unit "%", "m", "#" (a count) or "" */
-typedef struct figures { figure at[112]; int count; } figures; /* the first one is the task's headline */
+/* unit "%", "m", "#" (a count) or "" */
+typedef struct figure {
+    char name[48];
+    double value;
+    const char *unit;
+} figure;
+typedef struct figures {
+    figure at[112];
+    int count;
+} figures; /* the first one is the task's headline */
 void figure_add(figures *f, const char *name, double value, const char *unit);
 
-/* The tensors of a batch: input goes to fv_model_forward_many (or fv_model_forward) as it is, target to the loss. All are made with
- * fv_new, so they go with the step's memory. */
+/* The tensors of a batch: input goes to fv_model_forward_many (or fv_model_forward) as it is, target to the
+ * loss. All are made with fv_new, so they go with the step's memory. */
 typedef struct batch {
     fv_tensor *input[BATCH_PARTS], *target[BATCH_PARTS];
     int inputs, targets, count; /* count: items */
@@ -28,27 +38,36 @@ typedef struct task {
     const char *name;  /* "image" */
     const char *about; /* one line for --help */
     const char *items; /* "pictures" */
-    const char *(*presets)[2]; /* rows {name, "key=value ..."}, the first the default; ends with {NULL, NULL} */
-    const char *const *keys;   /* training keys of its own; NULL at the end */
-    int words;                 /* 1: it reads text, and wants the language model's tokenizer for every variant */
-    const char *fetch;         /* things of tools/fetch.sh that the demo wants, "a b"; NULL: none. "?a": only where it is in the cache already */
+    /* rows {name, "key=value ..."}, the first the default; ends with {NULL, NULL} */
+    const char *(*presets)[2];
+    const char *const *keys; /* training keys of its own; NULL at the end */
+    /* 1: it reads text, and wants the language model's tokenizer for every variant */
+    int words;
+    /* things of tools/fetch.sh that the demo wants, "a b"; NULL: none. "?a": only where it is in the cache
+     * already */
+    const char *fetch;
 
-    /* --data demo: fills the new folder DIR with files that open reads; `fetched` are the folders of `fetch`, in its order, "" for
-     * one that is not in the cache. NULL: the first of these is the data. 1 or 0. */
+    /* --data demo: fills the new folder DIR with files that open reads; `fetched` are the folders of `fetch`,
+     * in its order, "" for one that is not in the cache. NULL: the first of these is the data. 1 or 0. */
     int (*demo)(run *r, const char *dir, char fetched[][4096]);
-    /* Reads the data: r->data, r->count[2], r->class_names; puts what the data decide (num_classes, ...) into r->s, or refuses
-     * with FV_EUSAGE what does not fit the settings. When the run is reopened, r->s holds the run's own. 1 or 0. */
+    /* Reads the data: r->data, r->count[2], r->class_names; puts what the data decide (num_classes, ...) into
+     * r->s, or refuses with FV_EUSAGE what does not fit the settings. When the run is reopened, r->s holds
+     * the run's own. 1 or 0. */
     int (*open)(run *r, const char *dir);
     void (*close)(run *r);
-    /* Items `index[0..n)` of a split; epoch < 0: as they are, else augmented as (seed, epoch, item) say. 1 or 0. */
+    /* Items `index[0..n)` of a split; epoch < 0: as they are, else augmented as (seed, epoch, item) say. 1 or
+     * 0. */
     int (*batch)(run *r, int split, const int32_t *index, int n, int epoch, batch *b);
-    /* A mini-batch's loss, of what the network says. NULL: cross-entropy with label_smoothing against target[0], i32 [B]. */
+    /* A mini-batch's loss, of what the network says. NULL: cross-entropy with label_smoothing against
+     * target[0], i32 [B]. */
     fv_tensor *(*loss)(run *r, fv_tensor *y, const batch *b);
     /* The measures of items from..from+count of a split. NULL: run_classes. 1 or 0. */
     int (*measure)(run *r, int split, int from, int count, figures *f);
-    /* What does not come from the network (trivial answers, blind baselines), for the table after training. NULL: nothing. */
+    /* What does not come from the network (trivial answers, blind baselines), for the table after training.
+     * NULL: nothing. */
     int (*baselines)(run *r, figures *f);
-    /* fv predict RUN FILE: prints one line, or one JSON object. NULL: only test items are predicted. 1 or 0. */
+    /* fv predict RUN FILE: prints one line, or one JSON object. NULL: only test items are predicted. 1 or
+     * 0. */
     int (*predict)(run *r, const char *file, int json);
     /* A picture of what is predicted for n test items, as PNG. 1 or 0. */
     int (*draw)(run *r, const int32_t *index, int n, const char *png);
@@ -63,22 +82,29 @@ struct run {
     char llm_path[4096]; /* "": none */
     fv_model *model;
     int bf16;
-    void *data;             /* the task's own */
-    int count[2];           /* items of SPLIT_TRAIN and SPLIT_TEST */
+    void *data;              /* the task's own */
+    int count[2];            /* items of SPLIT_TRAIN and SPLIT_TEST */
     char (*class_names)[64]; /* [classes], or NULL; freed with the run */
     int classes;
-    int32_t *vocabulary;    /* [words]: the tokens that the training texts have; number i of the network is token vocabulary[i-1], 0 any other */
+    /* [words]: the tokens that the training texts have; number i of the network is token vocabulary[i-1], 0
+     * any other */
+    int32_t *vocabulary;
     int words;
-    float *score;           /* [count[1]] while the test items are measured at a run's end: what each adds to the headline figure; NULL otherwise */
-    int corrupt_kind, corrupt_level; /* test pictures are measured corrupted so (see corrupt.h); level 0: as they are */
-    const char *question, *situation, *place; /* fv predict --question TEXT --situation TEXT --at X,Y,DEGREES, or NULL */
-    int blind;              /* measure with the inputs of other items (see fv eval --shuffle) */
-    int32_t *order;         /* of the training items in this epoch */
+    /* [count[1]] while the test items are measured at a run's end: what each adds to the headline figure;
+     * NULL otherwise */
+    float *score;
+    /* test pictures are measured corrupted so (see corrupt.h); level 0: as they are */
+    int corrupt_kind, corrupt_level;
+    /* fv predict --question TEXT --situation TEXT --at X,Y,DEGREES, or NULL */
+    const char *question, *situation, *place;
+    int blind;      /* measure with the inputs of other items (see fv eval --shuffle) */
+    int32_t *order; /* of the training items in this epoch */
     int order_count;
     char data_path[4096];
-    int rank, ranks;        /* --gpus: which of so many processes this is; each takes its part of every batch. 0, 1: alone */
-    int stop;               /* one of them was interrupted */
-    int profile;            /* print where the time of the steps went */
+    /* --gpus: which of so many processes this is; each takes its part of every batch. 0, 1: alone */
+    int rank, ranks;
+    int stop;                          /* one of them was interrupted */
+    int profile;                       /* print where the time of the steps went */
     double step_seconds, data_seconds; /* of all steps; of these, spent on making batches */
 };
 
@@ -88,10 +114,11 @@ const task *task_named(const char *name);
 /* For the hooks: forward of b's inputs, loss of its targets */
 fv_tensor *run_forward(run *r, const batch *b);
 fv_tensor *run_loss(run *r, fv_tensor *y, const batch *b);
-/* top1, top5 (from 6 classes), auc (with two classes and more; one against rest, mean of the classes that are there), loss */
+/* top1, top5 (from 6 classes), auc (with two classes and more; one against rest, mean of the classes that are
+ * there), loss */
 int run_classes(run *r, int split, int from, int count, figures *f);
-/* How many other classes score at least as much as `label` in a row of y [B,K]: 0 is a right answer, ties and NaN count against it; K when
- * there is no such class. */
+/* How many other classes score at least as much as `label` in a row of y [B,K]: 0 is a right answer, ties and
+ * NaN count against it; K when there is no such class. */
 int run_rank(const fv_tensor *y, int row, int label);
 /* The rng of an item in an epoch, from the run's seed */
 fv_rng run_rng(const run *r, int epoch, int32_t item);
@@ -101,7 +128,8 @@ int32_t run_other(const run *r, int split, int32_t item);
 int run_open_data(run *r);
 /* The network gets as many classes as the data has; a config that says another number is refused. */
 int run_put_classes(run *r, int classes);
-/* Notes what a test item adds to the mean that is the headline figure (100 for a right answer, metres, ...), where that is asked for. */
+/* Notes what a test item adds to the mean that is the headline figure (100 for a right answer, metres, ...),
+ * where that is asked for. */
 void run_score(run *r, int split, int item, double score);
 int is_interrupted(void);
 #endif

@@ -2,7 +2,7 @@
 #include "task.h"
 #include <string.h>
 
-#define TASKS(one)                                                                                             \
+#define TASKS(one)                                                                                           \
     one(image) one(vqa) one(scene_qa) one(motion) one(retrieval) one(points) one(volumes) one(video)
 
 #define DECLARED(name) extern const task task_##name;

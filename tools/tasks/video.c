@@ -1,9 +1,12 @@
-/* video: classes of clips. Data: train.csv and val.csv, lines `path;label`, `path,label` or `path label` (paths from the folder of the list), or
- * Something-Something's train.json, validation.json ([{"id","template" or "label"}]), labels.json and videos/ID.webm (by ffmpeg), .y4m or a folder.
- * Clips are read when they are wanted, so that memory does not grow with the data. Frames are sampled sparsely: one of each of num_frames equal parts, in training
- * at random. Tests look at 2 such samples x 3 crops (one where the frames are square) and take the mean of what is said. one_frame=1 shows one frame
- * of the clip again and again: what is left is what can be told without motion. motion_only=1 takes from each pixel its mean over the frames: what does not move
- * vanishes, so that small data suffice. In training shift=N moves a clip by up to N pixels, colours=1 changes its channels round and turns light to dark. */
+/* video: classes of clips. Data: train.csv and val.csv, lines `path;label`, `path,label` or `path label`
+ * (paths from the folder of the list), or Something-Something's train.json, validation.json
+ * ([{"id","template" or "label"}]), labels.json and videos/ID.webm (by ffmpeg), .y4m or a folder. Clips are
+ * read when they are wanted, so that memory does not grow with the data. Frames are sampled sparsely: one of
+ * each of num_frames equal parts, in training at random. Tests look at 2 such samples x 3 crops (one where
+ * the frames are square) and take the mean of what is said. one_frame=1 shows one frame of the clip again and
+ * again: what is left is what can be told without motion. motion_only=1 takes from each pixel its mean over
+ * the frames: what does not move vanishes, so that small data suffice. In training shift=N moves a clip by up
+ * to N pixels, colours=1 changes its channels round and turns light to dark. */
 #include "../data/clips.h"
 #include "../data/folder.h"
 #include "classify.h"
@@ -14,13 +17,21 @@
 #include <unistd.h>
 
 enum { SEGMENTS = 2, CROPS = 3, MOST_FRAMES = 128 };
-typedef struct clip_item { char *path; int label; } clip_item;
-typedef struct video_data { clip_item *item[2]; int room[2], class_room, size, frames; } video_data;
+typedef struct clip_item {
+    char *path;
+    int label;
+} clip_item;
+typedef struct video_data {
+    clip_item *item[2];
+    int room[2], class_room, size, frames;
+} video_data;
 
 static const char *presets[][2] = {
-    {"demo-video", "arch=video_vit img_size=48 patch_size=8 num_frames=8 tubelet_size=2 in_chans=3 embed_dim=128 depth=4 num_heads=4 batch_size=32 epochs=16 lr=1e-3 warmup_epochs=1 "
+    {"demo-video", "arch=video_vit img_size=48 patch_size=8 num_frames=8 tubelet_size=2 in_chans=3 "
+                   "embed_dim=128 depth=4 num_heads=4 batch_size=32 epochs=16 lr=1e-3 warmup_epochs=1 "
                    "weight_decay=0.05 linear_init=xavier clip_grad=1 precision=bf16 motion_only=1 shift=3"},
-    {"videomae-small", "arch=video_vit img_size=224 patch_size=16 num_frames=16 tubelet_size=2 in_chans=3 embed_dim=384 depth=12 num_heads=6 batch_size=8 epochs=40 lr=5e-4 warmup_epochs=5 "
+    {"videomae-small", "arch=video_vit img_size=224 patch_size=16 num_frames=16 tubelet_size=2 in_chans=3 "
+                       "embed_dim=384 depth=12 num_heads=6 batch_size=8 epochs=40 lr=5e-4 warmup_epochs=5 "
                        "weight_decay=0.05 drop_path_rate=0.1 label_smoothing=0.1"},
     {NULL, NULL}};
 static const char *const keys[] = {"one_frame", "motion_only", "shift", "colours", NULL};
@@ -36,7 +47,10 @@ static void *grown(fv_ctx *c, void *old, int count, int *room, size_t size) {
 static int class_of(run *r, video_data *d, const char *label, int learn) {
     for (int i = 0; i < r->classes; i++)
         if (!strncmp(r->class_names[i], label, 63)) return i;
-    if (!learn) return fv_fail(r->c, FV_EUSAGE, "%s: the class \"%.60s\" is not among the training clips'", r->data_path, label), -1;
+    if (!learn)
+        return fv_fail(r->c, FV_EUSAGE, "%s: the class \"%.60s\" is not among the training clips'",
+                       r->data_path, label),
+               -1;
     char(*more)[64] = (char(*)[64])grown(r->c, r->class_names, r->classes, &d->class_room, 64);
     if (!more) return -1;
     r->class_names = more;
@@ -44,7 +58,8 @@ static int class_of(run *r, video_data *d, const char *label, int learn) {
     return r->classes++;
 }
 static int add_clip(run *r, video_data *d, int split, const char *path, const char *label) {
-    clip_item *more = (clip_item *)grown(r->c, d->item[split], r->count[split], &d->room[split], sizeof *more);
+    clip_item *more =
+        (clip_item *)grown(r->c, d->item[split], r->count[split], &d->room[split], sizeof *more);
     if (!more) return 0;
     d->item[split] = more;
     clip_item *one = &more[r->count[split]];
@@ -74,7 +89,8 @@ static int read_csv(run *r, video_data *d, const char *dir, const char *file, in
             if (!cut) cut = strchr(line, ',');
             if (!cut) cut = strrchr(line, ' ');
             if (!cut) cut = strchr(line, '\t');
-            if (n && (!cut || cut == line || !cut[1])) fv_fail(r->c, FV_EFORMAT, "%s: line %d: `path;label` is wanted", file, number);
+            if (n && (!cut || cut == line || !cut[1]))
+                fv_fail(r->c, FV_EFORMAT, "%s: line %d: `path;label` is wanted", file, number);
             else if (n) {
                 *cut++ = 0;
                 while (*cut == ' ' || *cut == '\t') cut++;
@@ -89,16 +105,20 @@ static int read_csv(run *r, video_data *d, const char *dir, const char *file, in
     return !fv_error(r->c);
 }
 
-/* Something-Something: [{"id":"74225","template":"Pushing [something] ..."}]; the template without brackets is the class */
+/* Something-Something: [{"id":"74225","template":"Pushing [something] ..."}]; the template without brackets
+ * is the class */
 static int read_json(run *r, video_data *d, const char *dir, const char *file, int split) {
     static const char *const form[] = {".webm", ".y4m", ".mp4", ""};
     char path[4400], label[256];
     fv_json *j = fv_json_open(r->c, file);
     int row = 0;
     if (!j) return 0;
-    if (fv_json_type(j, fv_json_root(j)) != FV_JSON_ARRAY) fv_fail(r->c, FV_EFORMAT, "%s: a list of {\"id\",\"template\"} is wanted", file);
-    for (fv_jnode e = fv_error(r->c) ? 0 : fv_json_first(j, fv_json_root(j)); e && !fv_error(r->c); e = fv_json_next(j, e), row++) {
-        const char *id = fv_json_string(j, fv_json_get(j, e, "id"), NULL), *t = fv_json_string(j, fv_json_get(j, e, "template"), NULL);
+    if (fv_json_type(j, fv_json_root(j)) != FV_JSON_ARRAY)
+        fv_fail(r->c, FV_EFORMAT, "%s: a list of {\"id\",\"template\"} is wanted", file);
+    for (fv_jnode e = fv_error(r->c) ? 0 : fv_json_first(j, fv_json_root(j)); e && !fv_error(r->c);
+         e = fv_json_next(j, e), row++) {
+        const char *id = fv_json_string(j, fv_json_get(j, e, "id"), NULL),
+                   *t = fv_json_string(j, fv_json_get(j, e, "template"), NULL);
         size_t n = 0;
         if (!id || !t || strchr(id, '/')) {
             fv_fail(r->c, FV_EFORMAT, "%s: entry %d has not the texts id and template", file, row);
@@ -120,13 +140,17 @@ static int read_json(run *r, video_data *d, const char *dir, const char *file, i
 
 static int video_open(run *r, const char *dir) {
     video_data *d = (video_data *)fv_alloc(r->c, sizeof *d);
-    static const char *const csv[2] = {"train.csv", "val.csv"}, *const json[2] = {"train.json", "validation.json"};
+    static const char *const csv[2] = {"train.csv", "val.csv"}, *const json[2] = {"train.json",
+                                                                                  "validation.json"};
     char path[4400];
     r->data = d;
     if (!d) return 0;
-    d->size = (int)number_of(&r->s, 'm', "img_size", 224), d->frames = (int)number_of(&r->s, 'm', "num_frames", 16);
-    if (number_of(&r->s, 'm', "in_chans", 3) > 3 || number_of(&r->s, 'm', "in_chans", 3) < 3) return fv_fail(r->c, FV_EUSAGE, "video: in_chans is 3");
-    if (d->frames > MOST_FRAMES || d->frames < 1) return fv_fail(r->c, FV_EUSAGE, "video: num_frames is 1 to %d", MOST_FRAMES);
+    d->size = (int)number_of(&r->s, 'm', "img_size", 224),
+    d->frames = (int)number_of(&r->s, 'm', "num_frames", 16);
+    if (number_of(&r->s, 'm', "in_chans", 3) > 3 || number_of(&r->s, 'm', "in_chans", 3) < 3)
+        return fv_fail(r->c, FV_EUSAGE, "video: in_chans is 3");
+    if (d->frames > MOST_FRAMES || d->frames < 1)
+        return fv_fail(r->c, FV_EUSAGE, "video: num_frames is 1 to %d", MOST_FRAMES);
     for (int s = 0; s < 2; s++) {
         snprintf(path, sizeof path, "%s/%s", dir, json[s]);
         int as_json = !access(path, F_OK);
@@ -145,20 +169,33 @@ static void video_close(run *r) {
     r->data = NULL;
 }
 
-/* The frames `index` of a clip, its shorter side made S, crop `crop` of CROPS along the longer (rng: anywhere) -> f32 [3,T,S,S], (v/255 - 0.45) / 0.225 as VideoMAE has it */
-static int view_of(run *r, const clip *v, const int32_t *index, int T, int S, int crop, fv_rng *g, float *to) {
-    int shorter = v->width < v->height ? v->width : v->height, w = v->width == shorter ? S : (int)((int64_t)v->width * S / shorter), h = v->height == shorter ? S : (int)((int64_t)v->height * S / shorter);
-    int dx = g ? (int)fv_rng_below(g, (uint32_t)(w - S + 1)) : (w - S) * crop / (CROPS - 1), dy = g ? (int)fv_rng_below(g, (uint32_t)(h - S + 1)) : (h - S) * crop / (CROPS - 1);
-    uint8_t *raw = (uint8_t *)fv_alloc(r->c, (size_t)v->width * (size_t)v->height * 3), *fit = w == v->width && h == v->height ? raw : (uint8_t *)fv_alloc(r->c, (size_t)w * (size_t)h * 3);
+/* The frames `index` of a clip, its shorter side made S, crop `crop` of CROPS along the longer (rng:
+ * anywhere) -> f32 [3,T,S,S], (v/255 - 0.45) / 0.225 as VideoMAE has it */
+static int view_of(run *r, const clip *v, const int32_t *index, int T, int S, int crop, fv_rng *g,
+                   float *to) {
+    int shorter = v->width < v->height ? v->width : v->height,
+        w = v->width == shorter ? S : (int)((int64_t)v->width * S / shorter),
+        h = v->height == shorter ? S : (int)((int64_t)v->height * S / shorter);
+    int dx = g ? (int)fv_rng_below(g, (uint32_t)(w - S + 1)) : (w - S) * crop / (CROPS - 1),
+        dy = g ? (int)fv_rng_below(g, (uint32_t)(h - S + 1)) : (h - S) * crop / (CROPS - 1);
+    uint8_t *raw = (uint8_t *)fv_alloc(r->c, (size_t)v->width * (size_t)v->height * 3),
+            *fit =
+                w == v->width && h == v->height ? raw : (uint8_t *)fv_alloc(r->c, (size_t)w * (size_t)h * 3);
     for (int t = 0; t < T && raw && fit && !fv_error(r->c); t++) {
         if (t && index[t] == index[t - 1]) {
-            for (int k = 0; k < 3; k++) memcpy(to + ((int64_t)k * T + t) * S * S, to + ((int64_t)k * T + t - 1) * S * S, (size_t)(S * S) * sizeof *to);
+            for (int k = 0; k < 3; k++)
+                memcpy(to + ((int64_t)k * T + t) * S * S, to + ((int64_t)k * T + t - 1) * S * S,
+                       (size_t)(S * S) * sizeof *to);
             continue;
         }
-        if (!clip_frame(r->c, v, index[t], raw) || (fit != raw && !fv_image_resize(r->c, raw, v->height, v->width, 3, fit, h, w, FV_BICUBIC))) break;
+        if (!clip_frame(r->c, v, index[t], raw) ||
+            (fit != raw && !fv_image_resize(r->c, raw, v->height, v->width, 3, fit, h, w, FV_BICUBIC)))
+            break;
         for (int k = 0; k < 3; k++)
             for (int y = 0; y < S; y++)
-                for (int x = 0; x < S; x++) to[(((int64_t)k * T + t) * S + y) * S + x] = ((float)fit[3 * ((y + dy) * w + x + dx) + k] / 255 - 0.45f) / 0.225f;
+                for (int x = 0; x < S; x++)
+                    to[(((int64_t)k * T + t) * S + y) * S + x] =
+                        ((float)fit[3 * ((y + dy) * w + x + dx) + k] / 255 - 0.45f) / 0.225f;
     }
     if (fit != raw) fv_free(r->c, fit);
     fv_free(r->c, raw);
@@ -166,8 +203,10 @@ static int view_of(run *r, const clip *v, const int32_t *index, int T, int S, in
 }
 /* a training clip, moved (its border goes on) and its channels changed round */
 static int augmented(run *r, int T, int S, fv_rng *g, float *to) {
-    int most = (int)number_of(&r->s, 't', "shift", 0), colours = number_of(&r->s, 't', "colours", 0) > 0, order[3] = {0, 1, 2};
-    int dx = most > 0 ? (int)fv_rng_below(g, (uint32_t)(2 * most + 1)) - most : 0, dy = most > 0 ? (int)fv_rng_below(g, (uint32_t)(2 * most + 1)) - most : 0;
+    int most = (int)number_of(&r->s, 't', "shift", 0), colours = number_of(&r->s, 't', "colours", 0) > 0,
+        order[3] = {0, 1, 2};
+    int dx = most > 0 ? (int)fv_rng_below(g, (uint32_t)(2 * most + 1)) - most : 0,
+        dy = most > 0 ? (int)fv_rng_below(g, (uint32_t)(2 * most + 1)) - most : 0;
     if (!colours && !dx && !dy) return 1;
     float sign = colours && fv_rng_below(g, 2) ? -1.0f : 1.0f;
     if (colours) fv_rng_shuffle(g, order, 3);
@@ -176,7 +215,8 @@ static int augmented(run *r, int T, int S, fv_rng *g, float *to) {
     if (!old) return 0;
     memcpy(old, to, (size_t)all * sizeof *old);
     for (int64_t i = 0; i < all; i++) {
-        int k = (int)(i / plane / T), t = (int)(i / plane % T), y = (int)(i % plane / S) + dy, x = (int)(i % S) + dx;
+        int k = (int)(i / plane / T), t = (int)(i / plane % T), y = (int)(i % plane / S) + dy,
+            x = (int)(i % S) + dx;
         y = y < 0 ? 0 : y >= S ? S - 1 : y, x = x < 0 ? 0 : x >= S ? S - 1 : x;
         to[i] = sign * old[((int64_t)order[k] * T + t) * plane + y * S + x];
     }
@@ -205,15 +245,18 @@ static int sampled(run *r, const clip *v, int view, fv_rng *g, float *to) {
 /* n clips, `views` views of each one after the other */
 static int views_batch(run *r, int split, const int32_t *index, int n, int views, int epoch, batch *b) {
     const video_data *d = (const video_data *)r->data;
-    int64_t rows = (int64_t)n * views, dim[5] = {rows, 3, d->frames, d->size, d->size}, each = 3 * (int64_t)d->frames * d->size * d->size;
+    int64_t rows = (int64_t)n * views, dim[5] = {rows, 3, d->frames, d->size, d->size},
+            each = 3 * (int64_t)d->frames * d->size * d->size;
     fv_tensor *x = fv_new(r->c, FV_F32, 5, dim), *label = fv_new(r->c, FV_I32, 1, &rows);
     for (int i = 0; i < n && x && label && !fv_error(r->c); i++) {
         clip v;
         fv_rng g = run_rng(r, epoch, index[i]);
         if (!clip_open(r->c, d->item[split][run_other(r, split, index[i])].path, &v)) return 0;
         for (int k = 0; k < views; k++) {
-            int view = views == SEGMENTS ? k * CROPS + 1 : views == 1 ? 1 : k; /* square: the middle crop alone */
-            if (!sampled(r, &v, view, epoch >= 0 ? &g : NULL, (float *)x->data + (i * views + k) * each)) break;
+            /* square: the middle crop alone */
+            int view = views == SEGMENTS ? k * CROPS + 1 : views == 1 ? 1 : k;
+            if (!sampled(r, &v, view, epoch >= 0 ? &g : NULL, (float *)x->data + (i * views + k) * each))
+                break;
             ((int32_t *)label->data)[i * views + k] = d->item[split][index[i]].label;
         }
         clip_close(r->c, &v);
@@ -221,7 +264,9 @@ static int views_batch(run *r, int split, const int32_t *index, int n, int views
     b->input[0] = x, b->inputs = 1, b->target[0] = label, b->targets = 1, b->count = n;
     return !fv_error(r->c);
 }
-static int video_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) { return views_batch(r, split, index, n, 1, epoch, b); }
+static int video_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
+    return views_batch(r, split, index, n, 1, epoch, b);
+}
 
 /* mean over the views of the probabilities of row i */
 static void mean_of(const fv_tensor *p, int i, int views, double *out) {
@@ -240,7 +285,8 @@ static int views_of(run *r, const char *path) {
 }
 static int video_measure(run *r, int split, int from, int count, figures *f) {
     const video_data *d = (const video_data *)r->data;
-    int was = fv_no_grad(r->c, 1), training = fv_training(r->c, 0), K = r->model->num_classes, views = count > 0 ? views_of(r, d->item[split][from].path) : 0, done = 0;
+    int was = fv_no_grad(r->c, 1), training = fv_training(r->c, 0), K = r->model->num_classes,
+        views = count > 0 ? views_of(r, d->item[split][from].path) : 0, done = 0;
     double top1 = 0, top5 = 0, loss = 0, *mean = (double *)fv_alloc(r->c, (size_t)K * sizeof *mean);
     for (int at = from; mean && at < from + count && !fv_error(r->c) && !is_interrupted(); at += 16) {
         int32_t index[16];
@@ -255,17 +301,21 @@ static int video_measure(run *r, int split, int from, int count, figures *f) {
             int label = d->item[split][at + i].label, rank = 0;
             mean_of(y, i, views, mean);
             for (int k = 0; k < K; k++) rank += k != label && mean[k] >= mean[label];
-            run_score(r, split, at + i, 100 * (rank < 1)), top1 += rank < 1, top5 += rank < 5, loss -= log(fmax(mean[label], 1e-30));
+            run_score(r, split, at + i, 100 * (rank < 1)), top1 += rank < 1, top5 += rank < 5,
+                loss -= log(fmax(mean[label], 1e-30));
         }
     }
     fv_free(r->c, mean);
-    if (done && !fv_error(r->c)) figure_add(f, "top1", 100 * top1 / done, "%"), figure_add(f, "top5", 100 * top5 / done, "%"), figure_add(f, "loss", loss / done, "");
+    if (done && !fv_error(r->c))
+        figure_add(f, "top1", 100 * top1 / done, "%"), figure_add(f, "top5", 100 * top5 / done, "%"),
+            figure_add(f, "loss", loss / done, "");
     fv_no_grad(r->c, was), fv_training(r->c, training);
     return !fv_error(r->c);
 }
 
 static int video_predict(run *r, const char *file, int json) {
-    int64_t T = (int64_t)number_of(&r->s, 'm', "num_frames", 16), S = (int64_t)number_of(&r->s, 'm', "img_size", 224), dim[5] = {1, 3, T, S, S};
+    int64_t T = (int64_t)number_of(&r->s, 'm', "num_frames", 16),
+            S = (int64_t)number_of(&r->s, 'm', "img_size", 224), dim[5] = {1, 3, T, S, S};
     clip v;
     fv_tensor *x = fv_new(r->c, FV_F32, 5, dim);
     if (!x || !clip_open(r->c, file, &v)) return 0;
@@ -282,15 +332,24 @@ static int video_picture(run *r, canvas *v, int32_t item, double x, double y) {
     uint8_t *rgb = (uint8_t *)fv_alloc(r->c, (size_t)one.width * (size_t)one.height * 3);
     draw_box(v, x, y, 6 * 92 + 8, 104, 0x161b22, 1);
     for (int k = 0; k < 6 && rgb && !fv_error(r->c); k++) {
-        if (clip_frame(r->c, &one, (int)((k + 0.5) * one.frames / 6), rgb)) draw_pixels(v, rgb, one.width, one.height, 3, x + 6 + k * 92, y + 8, 88, 88);
-        for (int hole = 0; hole < 6; hole++) draw_box(v, x + 10 + k * 92 + hole * 15, y + 2, 7, 4, 0xffffff, 0.8), draw_box(v, x + 10 + k * 92 + hole * 15, y + 98, 7, 4, 0xffffff, 0.8);
+        if (clip_frame(r->c, &one, (int)((k + 0.5) * one.frames / 6), rgb))
+            draw_pixels(v, rgb, one.width, one.height, 3, x + 6 + k * 92, y + 8, 88, 88);
+        for (int hole = 0; hole < 6; hole++)
+            draw_box(v, x + 10 + k * 92 + hole * 15, y + 2, 7, 4, 0xffffff, 0.8),
+                draw_box(v, x + 10 + k * 92 + hole * 15, y + 98, 7, 4, 0xffffff, 0.8);
     }
     fv_free(r->c, rgb), clip_close(r->c, &one);
     return !fv_error(r->c);
 }
-static int video_draw(run *r, const int32_t *index, int n, const char *png) { return classify_sheet(r, index, n, png, 2, 560, 104, video_picture); }
+static int video_draw(run *r, const int32_t *index, int n, const char *png) {
+    return classify_sheet(r, index, n, png, 2, 560, 104, video_picture);
+}
 
-static int video_demo(run *r, const char *dir, char fetched[][4096]) { return actions_write(r->c, dir, fetched[0]); }
+static int video_demo(run *r, const char *dir, char fetched[][4096]) {
+    return actions_write(r->c, dir, fetched[0]);
+}
 
 extern const task task_video;
-const task task_video = {"video", "classes of clips", "clips", presets, keys, 0, "emoji", video_demo, video_open, video_close, video_batch, NULL, video_measure, classify_chance, video_predict, video_draw};
+const task task_video = {"video",       "classes of clips", "clips",       presets,     keys,        0,
+                         "emoji",       video_demo,         video_open,    video_close, video_batch, NULL,
+                         video_measure, classify_chance,    video_predict, video_draw};

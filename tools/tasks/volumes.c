@@ -1,4 +1,5 @@
-/* volumes: classes of volumes. Data: a MedMNIST 3D .npz, or a folder with one; training on its train split, measures on its test split. */
+/* volumes: classes of volumes. Data: a MedMNIST 3D .npz, or a folder with one; training on its train split,
+ * measures on its test split. */
 #include "../data/clouds.h"
 #include "../data/medmnist.h"
 #include "classify.h"
@@ -6,13 +7,22 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct volumes_data { medmnist split[2]; int size[3]; } volumes_data; /* size: frames, height, width */
+/* size: frames, height, width */
+typedef struct volumes_data {
+    medmnist split[2];
+    int size[3];
+} volumes_data;
 
 static const char *presets[][2] = {
-    {"demo-volumes", "arch=vit3d image_size=28 image_patch_size=7 frames=28 frame_patch_size=7 channels=1 dim=128 depth=4 heads=4 dim_head=32 mlp_dim=256 batch_size=32 epochs=16 lr=1e-3 "
-                     "warmup_epochs=1 weight_decay=0.05 linear_init=xavier clip_grad=1 precision=bf16 hflip=1 shift=2"},
-    {"vit3d", "arch=vit3d image_size=28 image_patch_size=7 frames=28 frame_patch_size=7 channels=1 dim=64 depth=6 heads=8 dim_head=64 mlp_dim=128 batch_size=32 epochs=100 lr=1e-3"},
-    {"vivit", "arch=vivit image_size=28 image_patch_size=7 frames=28 frame_patch_size=7 channels=1 dim=64 spatial_depth=6 temporal_depth=6 heads=8 dim_head=64 mlp_dim=128 batch_size=32 epochs=100 lr=1e-3"},
+    {"demo-volumes",
+     "arch=vit3d image_size=28 image_patch_size=7 frames=28 frame_patch_size=7 channels=1 dim=128 depth=4 "
+     "heads=4 dim_head=32 mlp_dim=256 batch_size=32 epochs=16 lr=1e-3 "
+     "warmup_epochs=1 weight_decay=0.05 linear_init=xavier clip_grad=1 precision=bf16 hflip=1 shift=2"},
+    {"vit3d", "arch=vit3d image_size=28 image_patch_size=7 frames=28 frame_patch_size=7 channels=1 dim=64 "
+              "depth=6 heads=8 dim_head=64 mlp_dim=128 batch_size=32 epochs=100 lr=1e-3"},
+    {"vivit",
+     "arch=vivit image_size=28 image_patch_size=7 frames=28 frame_patch_size=7 channels=1 dim=64 "
+     "spatial_depth=6 temporal_depth=6 heads=8 dim_head=64 mlp_dim=128 batch_size=32 epochs=100 lr=1e-3"},
     {NULL, NULL}};
 static const char *const keys[] = {"hflip", "shift", NULL};
 
@@ -24,20 +34,28 @@ static int volumes_open(run *r, const char *dir) {
     if (!medmnist_find(r->c, dir, path, sizeof path)) return fv_fail(r->c, FV_EIO, "%s: no .npz file", dir);
     for (int s = 0; s < 2; s++)
         if (!medmnist_open(r->c, path, s ? "test" : "train", 1, &d->split[s])) return 0;
-    int H = (int)number_of(&r->s, 'm', "image_size", 28), F = (int)number_of(&r->s, 'm', "frames", 28), classes = d->split[0].classes;
+    int H = (int)number_of(&r->s, 'm', "image_size", 28), F = (int)number_of(&r->s, 'm', "frames", 28),
+        classes = d->split[0].classes;
     for (int s = 0; s < 2; s++) {
         const int64_t *dim = d->split[s].images.dim;
         if (dim[1] != F || dim[2] != H || dim[3] != H || number_of(&r->s, 'm', "channels", 1) > 1)
-            return fv_fail(r->c, FV_EUSAGE, "%s: volumes of %lldx%lldx%lld with 1 channel, the network wants frames=%d image_size=%d channels=1", path, (long long)dim[1], (long long)dim[2], (long long)dim[3], F, H);
+            return fv_fail(r->c, FV_EUSAGE,
+                           "%s: volumes of %lldx%lldx%lld with 1 channel, the network wants frames=%d "
+                           "image_size=%d channels=1",
+                           path, (long long)dim[1], (long long)dim[2], (long long)dim[3], F, H);
         r->count[s] = (int)dim[0];
     }
-    if (r->model && classes > r->model->num_classes) return fv_fail(r->c, FV_EUSAGE, "%s: %d classes, the run has %d", path, classes, r->model->num_classes);
+    if (r->model && classes > r->model->num_classes)
+        return fv_fail(r->c, FV_EUSAGE, "%s: %d classes, the run has %d", path, classes,
+                       r->model->num_classes);
     d->size[0] = F, d->size[1] = d->size[2] = H;
     if (!run_put_classes(r, classes)) return 0;
     if (r->class_names) return 1;
     r->classes = classes, r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)classes * 64);
     int demo = classes == SHAPES && strstr(path, "shapes3d.npz") != NULL; /* the file has no names */
-    for (int i = 0; i < classes && r->class_names; i++) demo ? snprintf(r->class_names[i], 64, "%s", shape_name[i]) : snprintf(r->class_names[i], 64, "%d", i);
+    for (int i = 0; i < classes && r->class_names; i++)
+        demo ? snprintf(r->class_names[i], 64, "%s", shape_name[i])
+             : snprintf(r->class_names[i], 64, "%d", i);
     return !fv_error(r->c);
 }
 static void volumes_close(run *r) {
@@ -49,7 +67,9 @@ static void volumes_close(run *r) {
 
 static int volumes_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
     const volumes_data *d = (const volumes_data *)r->data;
-    int F = d->size[0], H = d->size[1], W = d->size[2], most = epoch >= 0 ? (int)number_of(&r->s, 't', "shift", 0) : 0, flip = epoch >= 0 && number_of(&r->s, 't', "hflip", 0) > 0;
+    int F = d->size[0], H = d->size[1], W = d->size[2],
+        most = epoch >= 0 ? (int)number_of(&r->s, 't', "shift", 0) : 0,
+        flip = epoch >= 0 && number_of(&r->s, 't', "hflip", 0) > 0;
     int64_t dim[5] = {n, 1, F, H, W}, count = n, each = (int64_t)F * H * W;
     fv_tensor *x = fv_new(r->c, FV_F32, 5, dim), *label = fv_new(r->c, FV_I32, 1, &count);
     if (!x || !label) return 0;
@@ -62,7 +82,8 @@ static int volumes_batch(run *r, int split, const int32_t *index, int n, int epo
         for (int f = 0; f < F; f++)
             for (int y = 0; y < H; y++)
                 for (int z = 0; z < W; z++) {
-                    int u = f + move[0], v = y + move[1], w = (mirror ? W - 1 - z : z) + move[2], in = u >= 0 && u < F && v >= 0 && v < H && w >= 0 && w < W;
+                    int u = f + move[0], v = y + move[1], w = (mirror ? W - 1 - z : z) + move[2],
+                        in = u >= 0 && u < F && v >= 0 && v < H && w >= 0 && w < W;
                     *to++ = in ? (float)src[((int64_t)u * H + v) * W + w] / 127.5f - 1 : -1;
                 }
         ((int32_t *)label->data)[i] = (int32_t)npy_value(&d->split[split].labels, index[i]);
@@ -103,16 +124,20 @@ static int volumes_picture(run *r, canvas *v, int32_t item, double x, double y) 
         for (int f = 0; f < F; f++)
             for (int i = 0; i < H; i++)
                 for (int j = 0; j < W; j++) {
-                    uint8_t one = src[(f * H + i) * W + j], *to = most + 3 * ((view == 0 ? i : F - 1 - f) * w + (view == 2 ? i : j));
+                    uint8_t one = src[(f * H + i) * W + j],
+                            *to = most + 3 * ((view == 0 ? i : F - 1 - f) * w + (view == 2 ? i : j));
                     if (one <= to[1]) continue;
-                    to[0] = (uint8_t)(one * one / 255), to[1] = one, to[2] = (uint8_t)(40 + one * 215 / 255 * (255 - one) / 255 + one / 3);
+                    to[0] = (uint8_t)(one * one / 255), to[1] = one,
+                    to[2] = (uint8_t)(40 + one * 215 / 255 * (255 - one) / 255 + one / 3);
                 }
         draw_pixels(v, most, w, h, 3, x + view * 104, y, 100, 100);
         fv_free(r->c, most);
     }
     return 1;
 }
-static int volumes_draw(run *r, const int32_t *index, int n, const char *png) { return classify_sheet(r, index, n, png, 3, 308, 100, volumes_picture); }
+static int volumes_draw(run *r, const int32_t *index, int n, const char *png) {
+    return classify_sheet(r, index, n, png, 3, 308, 100, volumes_picture);
+}
 
 static int volumes_demo(run *r, const char *dir, char fetched[][4096]) {
     (void)fetched;
@@ -120,4 +145,7 @@ static int volumes_demo(run *r, const char *dir, char fetched[][4096]) {
 }
 
 extern const task task_volumes;
-const task task_volumes = {"volumes", "classes of volumes", "volumes", presets, keys, 0, NULL, volumes_demo, volumes_open, volumes_close, volumes_batch, NULL, NULL, classify_chance, volumes_predict, volumes_draw};
+const task task_volumes = {
+    "volumes", "classes of volumes", "volumes",       presets,       keys,          0,
+    NULL,      volumes_demo,         volumes_open,    volumes_close, volumes_batch, NULL,
+    NULL,      classify_chance,      volumes_predict, volumes_draw};

@@ -24,9 +24,11 @@ typedef struct vqa_data {
 } vqa_data;
 
 static const char *presets[][2] = {
-    {"demo-vqa", "arch=vqa dim=128 num_heads=4 text_depth=1 image_depth=2 fusion_depth=2 img_size=64 patch_size=8 in_chans=3 conv_stem=true batch_size=64 epochs=3 lr=3e-4 precision=bf16 "
+    {"demo-vqa", "arch=vqa dim=128 num_heads=4 text_depth=1 image_depth=2 fusion_depth=2 img_size=64 "
+                 "patch_size=8 in_chans=3 conv_stem=true batch_size=64 epochs=3 lr=3e-4 precision=bf16 "
                  "warmup_epochs=0.5 weight_decay=0.05 clip_grad=1 hflip=1 shift=6"},
-    {"vqav2", "arch=vqa dim=256 num_heads=8 text_depth=2 image_depth=4 fusion_depth=4 img_size=128 patch_size=16 in_chans=3 conv_stem=true batch_size=64 epochs=10 lr=3e-4 precision=bf16 "
+    {"vqav2", "arch=vqa dim=256 num_heads=8 text_depth=2 image_depth=4 fusion_depth=4 img_size=128 "
+              "patch_size=16 in_chans=3 conv_stem=true batch_size=64 epochs=10 lr=3e-4 precision=bf16 "
               "warmup_epochs=0.5 weight_decay=0.05 clip_grad=1 shift=8"},
     {NULL, NULL}};
 static const char *const keys[] = {"hflip", "shift", "most_answers", "words", NULL};
@@ -120,7 +122,8 @@ static int vqa_open(run *r, const char *dir) {
     if (!number || !add_questions(r, d, number)) return 0;
     fv_free(r->c, number);
     for (int s = 0; s < 2; s++)
-        d->pixels[s] = (uint8_t **)fv_alloc(r->c, (size_t)(d->set.split[s].pictures + 1) * sizeof *d->pixels[s]);
+        d->pixels[s] =
+            (uint8_t **)fv_alloc(r->c, (size_t)(d->set.split[s].pictures + 1) * sizeof *d->pixels[s]);
     qa_put_settings(r, &d->q);
     return !fv_error(r->c);
 }
@@ -168,7 +171,8 @@ static int vqa_batch(run *r, int split, const int32_t *index, int n, int epoch, 
     if (!qa_batch(r, &d->q, split, index, n, b)) return 0;
     fv_tensor *x = b->input[b->inputs++] = fv_new(r->c, FV_F32, 4, dim);
     for (int i = 0; i < n && x; i++) {
-        const uint8_t *src = pixels_of(r, d, split, d->q.split[split].item[run_other(r, split, index[i])].scene);
+        const uint8_t *src =
+            pixels_of(r, d, split, d->q.split[split].item[run_other(r, split, index[i])].scene);
         fv_rng g = run_rng(r, epoch, index[i]);
         int mirror = flip && (fv_rng_u32(&g) & 1),
             dx = most ? (int)fv_rng_below(&g, (uint32_t)(2 * most + 1)) - most : 0,
