@@ -30,7 +30,7 @@ static const char *presets[][2] = {
     {"demo-retrieval",
      "arch=retrieval dim=128 num_heads=4 text_depth=1 image_depth=2 fusion_depth=1 img_size=64 patch_size=16 "
      "in_chans=3 conv_stem=true embed_dim=64 batch_size=64 epochs=16 "
-     "lr=1e-3 precision=bf16 warmup_epochs=0.3 weight_decay=0.05 clip_grad=1 contrast=1 match=8 "
+     "lr=4e-4 precision=bf16 warmup_epochs=0.3 weight_decay=0.05 clip_grad=1 contrast=1 match=8 "
      "temperature=0.07 rerank=8"},
     {NULL, NULL}};
 static const char *const keys[] = {"contrast", "match", "temperature", "rerank", "words", NULL};
