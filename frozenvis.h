@@ -394,13 +394,16 @@ FV_DEF void fv_sync(fv_ctx *c);
  *                  fv_backward averages the gradients of parameters over the group, in buckets, while it
  *                  still runs
  *   fv_group_mean  each of n <= 8 numbers becomes its mean over the group; a context without a group keeps
- *                  them */
+ *                  them
+ *   fv_group_leave the context is alone again: all members do it at the same point, at the latest
+ *   fv_destroy */
 typedef struct fv_group_key {
     char bytes[128];
 } fv_group_key;
 FV_DEF int fv_group_make(fv_ctx *c, fv_group_key *key);
 FV_DEF int fv_group_join(fv_ctx *c, const fv_group_key *key, int rank, int size);
 FV_DEF int fv_group_mean(fv_ctx *c, double *v, int n);
+FV_DEF int fv_group_leave(fv_ctx *c);
 
 /* ======================================================================================================
  * >>tensor
@@ -4354,13 +4357,11 @@ static int fv__device_open(fv_ctx *c) {
     return !c->status;
 }
 
-static void fv__group_leave(fv_ctx *c);
-
 static void fv__device_close(fv_ctx *c) {
     struct fv__device *d = c->device;
     if (!d) return;
     fv__device_flush(c);
-    fv__group_leave(c);
+    fv_group_leave(c);
     if (d->stream) cudaStreamSynchronize(d->stream);
     if (d->copies) cudaStreamSynchronize(d->copies);
 #ifdef __CUDACC__
@@ -4523,18 +4524,21 @@ FV_DEF int fv_group_join(fv_ctx *c, const fv_group_key *key, int rank, int size)
     g->mean = (double *)fv__device_alloc(c, FV__GROUP_MEANS * sizeof(double), 0);
     return !c->status;
 }
-static void fv__group_leave(fv_ctx *c) {
+static int fv__grouped(const fv_ctx *c) { return c->device && c->device->group; }
+FV_DEF int fv_group_leave(fv_ctx *c) {
+    if (!fv__grouped(c)) return !c->status;
     fv__group *g = c->device->group;
-    if (!g) return;
+    cudaStreamSynchronize(c->device->stream);
     if (g->comm && c->status) ncclCommAbort(g->comm); /* the others may be gone */
     else if (g->comm) ncclCommDestroy(g->comm);
     if (g->whole) cudaEventDestroy(g->whole);
     if (g->done) cudaEventDestroy(g->done);
     if (g->stream) cudaStreamDestroy(g->stream);
+    fv__device_free(c, g->mean);
     fv_free(c, g);
     c->device->group = NULL;
+    return !c->status;
 }
-static int fv__grouped(const fv_ctx *c) { return c->device && c->device->group; }
 static int fv__group_rank(const fv_ctx *c) { return fv__grouped(c) ? c->device->group->rank : 0; }
 static ncclDataType_t fv__nccl_type(fv_type t) { return t == FV_F64 ? ncclFloat64 : ncclFloat32; }
 
@@ -5015,9 +5019,7 @@ static void fv__group_add(fv_ctx *c, void *grad, fv_type type, int64_t n) {
     (void)c, (void)grad, (void)type, (void)n;
 }
 static void fv__group_wait(fv_ctx *c) { (void)c; }
-#ifdef FROZENVIS_CUDA
-static void fv__group_leave(fv_ctx *c) { (void)c; }
-#endif
+FV_DEF int fv_group_leave(fv_ctx *c) { return !c->status; }
 #endif
 FV_DEF fv_device fv_device_of(const fv_ctx *c) { return c->device ? FV_CUDA : FV_CPU; }
 

@@ -1,7 +1,7 @@
 /* nccl_emulator.h -- enough of NCCL for the group of frozenvis.h: processes of one machine that share a file
  * instead of GPUs that share links. Include it, with FROZENVIS_NCCL defined, after cuda_emulator.h. What is
  * asked for is done at once, so a gradient that was not whole yet gives a wrong average. A process that waits
- * half a minute for another one gives up. */
+ * five minutes for another one gives up. */
 #ifndef FV_NCCL_EMULATOR_H
 #define FV_NCCL_EMULATOR_H
 #include <fcntl.h>
@@ -46,7 +46,7 @@ static ncclResult_t emu_meet(emu_comm *c) { /* all of them, before any goes on *
     }
     time_t since = time(NULL);
     while (__atomic_load_n(&c->m->round, __ATOMIC_ACQUIRE) == round) {
-        if (time(NULL) > since + 30) return ncclSystemError;
+        if (time(NULL) > since + 300) return ncclSystemError;
         nanosleep(&little, NULL);
     }
     return ncclSuccess;

@@ -95,20 +95,19 @@ several() {
         ends 6 'more GPUs than there are' "$@" train image --data "$D" --out "$T/none" $usual --epochs 1 --gpus 3
         ends 2 'several GPUs on a CPU' "$@" train image --data "$D" --out "$T/none" $usual --epochs 1 --gpus 2 --device cpu
         ends 5 'a loss that is not finite' "$@" train image --data "$D" --out "$T/none" $usual --epochs 9 --lr 1e30 --set optimizer=sgd --gpus 2
-        # one of the two is killed, and the other does not wait for it
-        "$@" train image --data "$D" --out "$T/killed" $usual --epochs 900 --gpus 2 >/dev/null 2>"$T/said" &
+        for how in KILL TERM; do # of the second process, the first one does not wait for it; of the first: both stop after the same step
+            "$@" train image --data "$D" --out "$T/$how" $usual --epochs 900 --gpus 2 >/dev/null 2>"$T/said" &
+            first=$! tries=0
+            until [ -s "$T/$how/log.jsonl" ] || [ $tries = 1500 ]; do sleep 0.2; tries=$((tries + 1)); done
+            second=$(cut -d' ' -f1 /proc/$first/task/$first/children 2>/dev/null)
+            [ -n "$second" ] && ok || bad "two GPUs are not two processes: $(cat "$T/said")"
+            [ $how = KILL ] && kill -KILL "${second:-$first}" || kill -TERM $first
+            wait $first
+            status=$?
+            [ $how = KILL ] && want=6 || want=130
+            [ $status = $want ] && ok || bad "SIG$how: exit $status, and $want wanted: $(cat "$T/said")"
+        done
     }
-    first=$! second= tries=0
-    until [ -s "$T/killed/log.jsonl" ] || [ $tries = 300 ]; do sleep 0.2; tries=$((tries + 1)); done
-    second=$(cut -d' ' -f1 /proc/$first/task/$first/children 2>/dev/null)
-    if [ -n "$second" ]; then
-        kill -9 "$second"
-        wait "$first"
-        [ $? = 6 ] && ok || bad "a GPU's process was killed, and the first one did not end with 6"
-    else
-        bad "two GPUs are not two processes: $(cat "$T/said")"
-        kill "$first"
-    fi
     unset FV_EMULATE_DEVICES
 }
 

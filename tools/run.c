@@ -758,6 +758,7 @@ void run_train(run *r, const char *out, int save_every, int json, run_progress s
         fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, step);
     if (log && fclose(log)) fv_fail(r->c, FV_EIO, "%s/log.jsonl: cannot be written", out);
     fv_optim_destroy(r->c, o);
+    fv_group_leave(r->c); /* with --gpus: what follows is the first process's alone */
     r->step_seconds = spent;
     fv_profile_on(r->c, 0); /* the measures of the end are no training step's */
     if (r->profile && !r->rank && !fv_error(r->c))
