@@ -84,12 +84,34 @@ refused 4 'cannot be made' compare --out nowhere/new
 refused 4 'no-data' compare --data no-data --tune 2
 
 # ---- the same of the other commands ----
-train() { "$FV" train image --data "$D" --out new --variant base "$@"; }
+train() { "$FV" train image --set img_size=8 patch_size=4 in_chans=1 embed_dim=16 depth=2 num_heads=2 --batch 8 --data "$D" --out new --variant base "$@"; }
 for o in --data --out --set --seed --llm --variant; do
     refused 2 "$o wants a value" train $o
     refused 2 "$o wants a value" train $o --resume
     refused 2 "$o wants a value" train $o=
 done
+# values end up in config.json: what is no setting is refused, a number in another spelling is kept as JSON has it
+for value in embed_dim=inf embed_dim=-inf embed_dim=nan 'embed_dim=[1,,2]' 'frozen.layers=[.5]' 'frozen.layers=[1][2]' 'a"b=1' "arch=$(printf 'a\tb')" "arch=$(printf '\377')" \
+    frozen= frozen.=1 =1 "$(head -c 60 /dev/zero | tr '\0' a)=1"; do
+    refused 2 'set\|embed_dim\|frozen' train --set "$value"
+done
+refused 2 'layers 01' train --layers 01
+refused 2 'too few' train --set holdout=1e9
+echo '[]' >list.json
+echo '{"train":{"lr":{"a":1}}}' >object.json
+echo '{"train":[1]}' >array.json
+echo '{"model":{"arch":"a\"b"}}' >quote.json
+echo '{"model":{"frozen":{"layers":["a"]}}}' >words.json
+awk 'BEGIN { printf "{\"model\":{"; for (i = 0; i < 200; i++) printf "%s\"k%d\":1", i ? "," : "", i; print "}}" }' >many.json
+for f in list object array quote words many; do refused 2 "$f.json\|lr is null" train --config $f.json; done
+# shellcheck disable=SC2086
+expect 'numbers in other spellings' "$FV" train image --data "$D" --out spelt --variant base --set img_size=0x8 patch_size=4. in_chans=01 embed_dim=+16 depth=2 num_heads=2 seed=12345678901 \
+    --lr .003 --epochs 1 --threads 1 --batch 8
+expect 'are JSON in config.json' "$FV" eval spelt --threads 1
+# a limit on the size of files is an error as any other
+(ulimit -f 8 && exec "$FV" train image --config spelt/config.json --data "$D" --out limited --variant base --threads 1) >"$T/said" 2>&1
+[ $? = 4 ] && [ "$(grep -c '^fv: .*cannot be written' "$T/said")" = 1 ] && ok || bad "files that may not grow: $(cat "$T/said")"
+grep -q '"lr":0.003[,}]'  spelt/config.json && grep -q '"seed":12345678901[,}]' spelt/config.json && ok || bad "config.json: $(cat spelt/config.json)"
 for command in "eval RUN --data" "predict RUN --items" "heatmap RUN p.png --masks" "probe RUN --items" "trace CASE --out" "extract FILE --out" "tokenize --llm" \
     "bench gemm --m"; do
     # shellcheck disable=SC2086

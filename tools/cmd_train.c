@@ -28,13 +28,9 @@ static int read_options(cli *a, run *r, int *bad) {
         if (!put_text(&r->s, text)) return !(*bad = cli_fail(2, "%s %.80s: not a value", direct[i][0], v));
     }
     const char *layers = cli_value(a, "--layers");
-    if (layers && (strspn(layers, "0123456789,") != strlen(layers) || !*layers || strstr(layers, ",,") ||
-                   *layers == ',' || layers[strlen(layers) - 1] == ','))
+    if (layers) snprintf(text, sizeof text, "frozen.layers=[%.200s]", layers);
+    if (layers && (strspn(layers, "0123456789,") != strlen(layers) || !put_text(&r->s, text)))
         return !(*bad = cli_fail(2, "--layers %.80s: numbers separated by commas are wanted", layers));
-    if (layers) {
-        snprintf(text, sizeof text, "[%s]", layers);
-        put(&r->s, 'f', "layers", text);
-    }
     return !*bad;
 }
 
@@ -83,7 +79,8 @@ static int read_settings(run *r, cli *a, char sets[][256], int set_count, int *b
     for (int i = 0; i < set_count && !*bad; i++)
         if (!put_text(&r->s, sets[i])) *bad = cli_fail(2, "--set %s: KEY=VALUE is wanted", sets[i]);
     if (*bad || !read_options(a, r, bad) || fv_error(r->c)) return 0;
-    if (unknown_key(&r->s))
+    if (*r->s.wrong) *bad = cli_fail(2, "%s: %s", config ? config : "--set", r->s.wrong);
+    if (!*bad && unknown_key(&r->s))
         *bad = cli_fail(2, "training key \"%s\": the task %s has none of that name", unknown_key(&r->s),
                         r->task->name);
     if (!*bad && bad_value(&r->s, names, sizeof names)) *bad = cli_fail(2, "%s", names);
@@ -99,7 +96,7 @@ static int plan(run *r) {
     run_limit_test(r);
     int hold = run_holdout(r), limit = (int)number_of(&r->s, 't', "limit", 0);
     int step = (int)number_of(&r->s, 't', "batch_size", 128) * (int)number_of(&r->s, 't', "grad_accum", 1);
-    r->order_count = r->count[SPLIT_TRAIN] - hold;
+    r->order_count = hold < r->count[SPLIT_TRAIN] ? r->count[SPLIT_TRAIN] - hold : 0;
     double fraction = number_of(&r->s, 't', "fraction", 1);
     if (!(fraction > 0 && fraction <= 1))
         return fv_fail(r->c, FV_EUSAGE, "fraction %g: above 0, up to 1", fraction);

@@ -53,28 +53,80 @@ static int is_train_key(const settings *s, const char *key) {
     return train_key(key) >= 0 || among(s->task_keys, key);
 }
 
+/* why a key cannot be kept, if it is the first */
+static void refuse(settings *s, const char *key, const char *why) {
+    if (!*s->wrong) snprintf(s->wrong, sizeof s->wrong, "\"%.48s\": %s", key, why);
+}
 void put(settings *s, char section, const char *key, const char *json) {
     int i = 0;
     while (i < s->count && (s->at[i].section != section || strcmp(s->at[i].key, key))) i++;
-    if (i == (int)(sizeof s->at / sizeof *s->at)) return;
+    if (i == (int)(sizeof s->at / sizeof *s->at)) {
+        refuse(s, key, "too many settings");
+        return;
+    }
     if (i == s->count) s->count++;
     s->at[i].section = section;
     snprintf(s->at[i].key, sizeof s->at[i].key, "%s", key);
     snprintf(s->at[i].value, sizeof s->at[i].value, "%s", json);
 }
 
+/* ---- what a user may type: it ends up in JSON, in config.json too ---- */
+static int is_key(const char *key) {
+    size_t n = strlen(key);
+    return n && n < 48 &&
+           n == strspn(key, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.");
+}
+static int is_plain(const char *text) { /* printable ASCII that needs no escape */
+    for (; *text; text++)
+        if (*text < 32 || *text > 126 || *text == '"' || *text == '\\') return 0;
+    return 1;
+}
+/* a number of n characters as JSON has it: -1, 0.5, 1e-3, but not +1, .5, 1., 01 */
+static int is_number(const char *v, size_t n) {
+    const char *p = v, *end = v + n, *digits;
+    if (p < end && *p == '-') p++;
+    for (digits = p; p < end && *p >= '0' && *p <= '9';) p++;
+    if (p == digits || (*digits == '0' && p > digits + 1)) return 0;
+    if (p < end && *p == '.') {
+        for (digits = ++p; p < end && *p >= '0' && *p <= '9';) p++;
+        if (p == digits) return 0;
+    }
+    if (p < end && (*p == 'e' || *p == 'E')) {
+        p += p + 1 < end && (p[1] == '+' || p[1] == '-') ? 2 : 1;
+        for (digits = p; p < end && *p >= '0' && *p <= '9';) p++;
+        if (p == digits) return 0;
+    }
+    return p == end;
+}
+static int is_list(const char *v) { /* of numbers, perhaps none */
+    if (*v != '[' || v[strlen(v) - 1] != ']') return 0;
+    if (v[1] == ']') return !v[2];
+    for (v++;; v++) {
+        size_t n = strcspn(v, ",]");
+        if (!is_number(v, n)) return 0;
+        v += n;
+        if (*v == ']') return !v[1];
+    }
+}
+/* digits enough to give the same number back, few where few do */
+static void number_text(char *v, size_t n, double x) {
+    snprintf(v, n, "%.9g", x);
+    if (strtod(v, NULL) < x || strtod(v, NULL) > x) snprintf(v, n, "%.17g", x);
+}
+
 int put_text(settings *s, const char *text) {
     const char *equals = strchr(text, '=');
     char key[64], value[256], *end;
-    if (!equals || equals == text || equals - text > 47 || strlen(equals) > 200) return 0;
+    if (!equals || equals - text > 47 || strlen(equals) > 200) return 0;
     snprintf(key, sizeof key, "%.*s", (int)(equals - text), text);
     const char *v = equals + 1;
-    int plain = !strcmp(v, "true") || !strcmp(v, "false") || !strcmp(v, "null") || *v == '[';
     double number = strtod(v, &end);
-    if (*v && !*end && number == number) plain = 1;
-    if (*v == '[' && (strspn(v, "[]0123456789+-.eE, ") != strlen(v) || v[strlen(v) - 1] != ']')) return 0;
-    if (!plain && strpbrk(v, "\"\\")) return 0;
-    snprintf(value, sizeof value, plain ? "%s" : "\"%s\"", v);
+    int finite = *v && *v != ' ' && !*end && isfinite(number);
+    if (!is_key(key) || !strcmp(key, "frozen") || !is_plain(v) || (*v == '[' && !is_list(v))) return 0;
+    if (finite && !is_number(v, strlen(v))) number_text(value, sizeof value, number); /* .5, +1, 0x10 */
+    else if (finite || *v == '[' || !strcmp(v, "true") || !strcmp(v, "false") || !strcmp(v, "null"))
+        snprintf(value, sizeof value, "%s", v);
+    else snprintf(value, sizeof value, "\"%s\"", v);
     char section = !strncmp(key, "frozen.", 7) ? 'f' : is_train_key(s, key) ? 't' : 'm';
     put(s, section, section == 'f' ? key + 7 : key, value);
     return 1;
@@ -82,7 +134,7 @@ int put_text(settings *s, const char *text) {
 
 void put_number(settings *s, char section, const char *key, double value) {
     char text[40];
-    snprintf(text, sizeof text, "%.9g", value);
+    number_text(text, sizeof text, value);
     put(s, section, key, text);
 }
 
@@ -95,31 +147,45 @@ void put_words(settings *s, const char *words) {
     }
 }
 
+/* a list of numbers as JSON; 0: it is another list, or too long */
+static int list_text(const fv_json *j, fv_jnode n, char *v, size_t size) {
+    char number[40];
+    size_t at = 1;
+    strcpy(v, "[");
+    for (fv_jnode e = fv_json_first(j, n); e; e = fv_json_next(j, e)) {
+        if (fv_json_type(j, e) != FV_JSON_NUMBER || at + sizeof number > size) return 0;
+        number_text(number, sizeof number, fv_json_number(j, e, 0));
+        at += (size_t)snprintf(v + at, size - at, "%s%s", at > 1 ? "," : "", number);
+    }
+    strcpy(v + at, "]");
+    return 1;
+}
 static void put_node(settings *s, const fv_json *j, fv_jnode n, char section) {
     char v[256];
-    const char *key = fv_json_key(j, n);
-    size_t at = 0;
+    const char *key = fv_json_key(j, n), *text = fv_json_string(j, n, "");
+    int ok = is_key(key);
     switch (fv_json_type(j, n)) {
-    case FV_JSON_NUMBER: snprintf(v, sizeof v, "%.9g", fv_json_number(j, n, 0)); break;
-    case FV_JSON_STRING: snprintf(v, sizeof v, "\"%.200s\"", fv_json_string(j, n, "")); break;
+    case FV_JSON_NUMBER: number_text(v, sizeof v, fv_json_number(j, n, 0)); break;
+    case FV_JSON_STRING:
+        ok = ok && strlen(text) <= 200 && is_plain(text), snprintf(v, sizeof v, "\"%.200s\"", text);
+        break;
     case FV_JSON_TRUE: strcpy(v, "true"); break;
     case FV_JSON_FALSE: strcpy(v, "false"); break;
-    case FV_JSON_ARRAY:
-        at = (size_t)snprintf(v, sizeof v, "[");
-        for (fv_jnode e = fv_json_first(j, n); e && at < 200; e = fv_json_next(j, e))
-            at +=
-                (size_t)snprintf(v + at, sizeof v - at, "%s%.9g", at > 1 ? "," : "", fv_json_number(j, e, 0));
-        snprintf(v + at, sizeof v - at, "]");
-        break;
+    case FV_JSON_ARRAY: ok = ok && list_text(j, n, v, sizeof v); break;
     default: strcpy(v, "null");
     }
-    put(s, section, key, v);
+    if (ok) put(s, section, key, v);
+    else refuse(s, key, "no setting has such a name or value");
 }
 
 void put_json(settings *s, const fv_json *j) {
     fv_jnode root = fv_json_root(j), model = fv_json_get(j, root, "model"),
              train = fv_json_get(j, root, "train");
     if (!model) model = root;
+    if (fv_json_type(j, model) != FV_JSON_OBJECT) refuse(s, "model", "an object of settings is wanted");
+    if (train && fv_json_type(j, train) != FV_JSON_OBJECT)
+        refuse(s, "train", "an object of settings is wanted");
+    if (*s->wrong) return;
     for (fv_jnode n = fv_json_first(j, model); n; n = fv_json_next(j, n)) {
         if (fv_json_type(j, n) == FV_JSON_OBJECT && !strcmp(fv_json_key(j, n), "frozen"))
             for (fv_jnode f = fv_json_first(j, n); f; f = fv_json_next(j, f)) put_node(s, j, f, 'f');

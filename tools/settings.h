@@ -12,6 +12,7 @@ typedef struct settings {
     setting at[128];
     int count;
     const char *const *task_keys; /* training keys of the task, beside those of every task; NULL at the end */
+    char wrong[160];              /* the first thing that could not be kept, a sentence; "" */
 } settings;
 
 void put(settings *s, char section, const char *key, const char *json);
