@@ -119,10 +119,10 @@ sweep 12 --variants base,scratch --sweep residual
 sweep 6 --variants base,scratch --sweep norm=ones,none
 sweep 10 --variants base,scratch --sweep rope,causal
 sweep 8 --variants base,scratch --sweep frozen.after_block
-grep -q 'after_block_0' "$T/s/results.jsonl" && grep -q 'after_block_2' "$T/s/results.jsonl" && ok || bad 'head and tail of the encoder'
+grep -q 'after_block_0' "$T/s/results.jsonl" && grep -q 'after_block_1' "$T/s/results.jsonl" && grep -q 'after_block_2' "$T/s/results.jsonl" && ok || bad 'head and tail of the encoder'
 sweep 12 --variants base,scratch --sweep fraction=0.2,0.5,1
 grep -q '"arm":"0.2_scratch"' "$T/s/results.jsonl" && [ "$(grep -c ' to ' "$T/s/table.md")" = 3 ] && ok || bad 'fraction: each variant against base at the same fraction'
-sweep 8 --variants base,linear --sweep batch_size=8,16
+sweep 8 --variants base,linear --sweep weight_decay=0,0.1
 if [ -e "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" ]; then
     sweep 6 --sweep layer=0,29 --llm "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --set frozen.hidden_size=576 frozen.num_attention_heads=9 frozen.intermediate_size=1536
     sweep 6 --sweep count=1,2 --llm "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --set frozen.hidden_size=576 frozen.num_attention_heads=9 frozen.intermediate_size=1536

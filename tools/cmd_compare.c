@@ -162,8 +162,8 @@ static int make_plan(report *p, const char *variants, const char *sweep) {
         if (p->depth < 2)
             return cli_fail(2, "--sweep %s: the encoder's depth is not known; name the blocks: %s=0,1,3",
                             sweep, sweep);
-        snprintf(list, sizeof list, p->depth > 2 ? "0 %d %d" : "0 %d%.0d",
-                 p->depth > 2 ? p->depth / 2 - 1 : 1, p->depth - 1);
+        if (p->depth > 2) snprintf(list, sizeof list, "0 %d %d", (p->depth - 1) / 2, p->depth - 1);
+        else snprintf(list, sizeof list, "0 1");
     }
     if (!words_of(&values, "--sweep", equals ? equals + 1 : *list ? list : sweeps[k].values, " ,")) return 2;
     int paired = sweeps[k].key ? sweeps[k].paired : strncmp(p->sweep, "frozen.", 7) != 0;
