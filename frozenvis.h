@@ -17,6 +17,7 @@ SYNOPSIS
 A PROGRAM
     #define FROZENVIS_IMPLEMENTATION
     #include "frozenvis.h"
+    #include <stdio.h>
     int main(void) {
         fv_ctx *c = fv_create(NULL);                             // threads and ISA chosen for this machine
         int64_t wdim[2] = {3, 2}, xdim[2] = {4, 2};
@@ -391,12 +392,12 @@ FV_DEF void fv_sync(fv_ctx *c);
  * 1, or 0 and FV_EUNAVAILABLE.
  *   fv_group_make  a new group's key: one process makes it and tells the others
  *   fv_group_join  the context becomes member `rank` of `size`; returns when all have joined. From here on
- *                  fv_backward averages the gradients of parameters over the group, in buckets, while it
- *                  still runs
+ *                  fv_backward averages the gradients of parameters over the group, in buckets, while
+ *                  it still runs
  *   fv_group_mean  each of n <= 8 numbers becomes its mean over the group; a context without a group keeps
  *                  them
- *   fv_group_leave the context is alone again: all members do it at the same point, at the latest
- *   fv_destroy */
+ *   fv_group_leave the context is alone again: all members do it at the same point, before fv_destroy
+ *                  at the latest */
 typedef struct fv_group_key {
     char bytes[128];
 } fv_group_key;
@@ -521,8 +522,8 @@ FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t);
 /* fv_gradcheck -- compares gradients with central differences.
  *   f       builds a loss of one element from the tensors (f64, inputs or parameters), called many times
  *   t, n    the tensors to perturb; up to `samples` elements of each (0: all)
- *   ->      the largest error: |analytic-numeric| / max(1e-3, the tensor's largest gradient); negative on
- *   failure */
+ *   ->      the largest error: |analytic-numeric| / max(1e-3, the tensor's largest gradient);
+ *           negative on failure */
 typedef fv_tensor *(*fv_loss_fn)(fv_ctx *c, void *user, fv_tensor **t);
 FV_DEF double fv_gradcheck(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, int n, int samples);
 /* fv_profile -- what ops cost since fv_profile_reset(c, 1), a row for each op and pass: calls, seconds, and
@@ -530,9 +531,8 @@ FV_DEF double fv_gradcheck(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, i
  * kernels cut it). -> how many rows
  *   fv_profile_reset  forgets the rows; on: whether to count from here on
  *   fv_profile_on     stops counting (0) or goes on (1) and keeps the rows. Returns what it was */
+/* AGAIN: the forward pass of a scope that fv_recompute dropped; UPDATE: an optimiser's step */
 typedef enum fv_pass { FV_PASS_FORWARD = 0, FV_PASS_BACKWARD, FV_PASS_AGAIN, FV_PASS_UPDATE } fv_pass;
-/* AGAIN: the forward pass of a scope that fv_recompute dropped; UPDATE: an optimiser's
-                       * step */
 typedef struct fv_profile_row {
     const char *op;
     fv_pass pass;
@@ -559,9 +559,8 @@ FV_DEF fv_tensor *fv_linear_add(fv_ctx *c, fv_tensor *x, fv_tensor *w, fv_tensor
 FV_DEF fv_tensor *fv_matmul(fv_ctx *c, fv_tensor *a, fv_tensor *b, int transpose_b);
 
 /* fv_attention -- softmax(q k^T scale + mask) v, never storing the scores.
- *   q  [B,N,H*hd], k, v [B,M,K*hd] with H a multiple of K (grouped queries); or k = v = NULL and q =
- *   [B,N,(H+2K)*hd]
- *      holding q, k, v of a token one after the other
+ *   q  [B,N,H*hd], k, v [B,M,K*hd] with H a multiple of K (grouped queries); or k = v = NULL and
+ *      q = [B,N,(H+2K)*hd], holding q, k, v of a token one after the other
  *   -> [B,N,H*hd]; rows with no valid key are 0 */
 typedef struct fv_attention_desc {
     int num_heads, num_kv_heads; /* K; 0: num_heads */
@@ -581,12 +580,11 @@ FV_DEF fv_tensor *fv_attention_scores(fv_ctx *c, fv_tensor *q, fv_tensor *k, con
  * network has marked: when x is computed, and, where gradients flow, again in the backward pass with x->grad,
  * d loss / d x, set. It may read and copy; x dies with the step. With fv_recompute a place inside a scope is
  * shown once more. see NULL: no more. Nothing is computed otherwise.
- *   the frozen stage   stage.input z, stage.attention and stage.ffn (the residual stream after each half,
- *   block by block; [B,N,D]),
- *                      stage.scores ([B,H,N,M]), stage.output (of F2, before an outside residual)
- *   encoders           block.attention, block.ffn, block.scores, block by block (vit, point_transformer,
- *                      motion, and the towers of vqa
- *                      and retrieval)
+ *   the frozen stage   stage.input z, stage.attention and stage.ffn (the residual stream after each
+ *                      half, block by block; [B,N,D]), stage.scores ([B,H,N,M]), stage.output (of F2,
+ *                      before an outside residual)
+ *   encoders           block.attention, block.ffn, block.scores, block by block (vit,
+ *                      point_transformer, motion, and the towers of vqa and retrieval)
  * fv_mark -- a network of yours marks a place: gives x, or while somebody observes a view of it. place: a
  * literal, kept by its address. fv_mark_scores -- shows fv_attention_scores of q, k, where somebody
  * observes. */
@@ -864,8 +862,7 @@ FV_DEF int64_t fv_tokenizer_decode(const fv_tokenizer *t, const int32_t *ids, in
                                    int64_t most);
 
 /* ======================================================================================================
- * >>image -- from 8-bit pictures to a network's input: resizing, evaluation crop, augmentation, mixup,
- * positions
+ * >>image -- from 8-bit pictures to a network's input: resizing, crops, augmentation, mixup, positions
  * ====================================================================================================== */
 /* A picture here is u8 [height,width,channels], rows top to bottom, 1 to 4 channels, sides of 1 to 65535. */
 typedef enum fv_filter {
@@ -881,12 +878,9 @@ typedef enum fv_filter {
  *   dst  u8 [dh,dw,channels], apart from src
  *   ->   1, or 0 and FV_ESHAPE, FV_ENOMEM
  *   source  equal to Pillow's Image.resize byte for byte: coefficients in fixed point with 22 fractional
- *   bits, one axis
- *           after the other, rounded to 8 bits between them. Which comes first is Pillow 13's choice; older
- *           ones differ where
- *           the height shrinks by more than twice as many pixels as the width. Channels are independent:
- *           alpha is not
- *           premultiplied */
+ *           bits, one axis after the other, rounded to 8 bits between them. Which comes first is Pillow
+ *           13's choice; older ones differ where the height shrinks by more than twice as many pixels as
+ *           the width. Channels are independent: alpha is not premultiplied */
 FV_DEF int fv_image_resize(fv_ctx *c, const uint8_t *src, int h, int w, int channels, uint8_t *dst, int dh,
                            int dw, fv_filter filter);
 /* fv_image_resize_f32 -- the same filters in f32, without rounding or clamping.
@@ -943,20 +937,17 @@ typedef struct fv_augment_desc {
  * the check to do once, before workers start. c may be NULL. */
 FV_DEF size_t fv_augment_scratch_size(fv_ctx *c, const fv_augment_desc *d, int h, int w, int channels);
 /* fv_augment -- a training picture: crop, flip, colour jitter, normalisation, random erasing, in that order.
- *   c        for its error and, where scratch is NULL, its memory. NULL from a worker thread: then nothing is
- *            shared and
- *            nothing allocated, any number of threads may call it at once, and a failure is told by the 0
- *            alone
- *   r        where the numbers come from: the same (seed, stream, next) give the same result on any thread.
- *            One stream a
- *            picture and epoch is a good choice
+ *   c        for its error and, where scratch is NULL, its memory. NULL from a worker thread: then nothing
+ *            is shared and nothing allocated, any number of threads may call it at once, and a failure is
+ *            told by the 0 alone
+ *   r        where the numbers come from: the same (seed, stream, next) give the same result on any
+ *            thread. One stream a picture and epoch is a good choice
  *   src      u8 [h,w,channels]
  *   dst      f32 [C,S,S]
  *   scratch  of fv_augment_scratch_size bytes, 64-byte aligned; NULL: taken from c
  *   ->       1, or 0 and FV_EUSAGE, FV_ESHAPE, FV_ENOMEM
  *   source   timm's transforms_imagenet_train, torchvision's RandomResizedCrop, RandomCrop, ColorJitter;
- *            Zhong et al.,
- *            arXiv:1708.04896 */
+ *            Zhong et al., arXiv:1708.04896 */
 FV_DEF int fv_augment(fv_ctx *c, const fv_augment_desc *d, fv_rng *r, const uint8_t *src, int h, int w,
                       int channels, float *dst, void *scratch);
 /* fv_preprocess -- the same for evaluation, without chance: shorter side to floor(S/crop_pct), centre crop,
@@ -1247,23 +1238,22 @@ typedef struct fv_model_desc {
 } fv_model_desc;
 /* fv_model_create -- a network with fresh parameters from a JSON config (n bytes). desc may be NULL.
  *   errors  NULL: FV_EFORMAT (not JSON), FV_EUSAGE (an unknown key or arch, values or an LLM that do not
- *   fit), FV_ENOMEM */
+ *           fit), FV_ENOMEM */
 FV_DEF fv_model *fv_model_create(fv_ctx *c, const char *config, size_t n, const fv_model_desc *desc);
 FV_DEF void fv_model_destroy(fv_ctx *c, fv_model *m);
 /* fv_model_forward -- input -> logits [B,num_classes]; sets m->features. Inputs by arch:
  *   vit [B,C,H,W]   point_transformer [B,N,3]   video_vit [B,C,T,H,W]   vit3d, vivit [B,C,F,H,W]
  * fv_model_forward_many -- the same for networks of several inputs:
- *   motion     agents [B,A,V,4], mask u8 [B,A,V], lanes [B,L,W,7], mask u8 [B,L,W] -> [B,K,2T+1]: K futures
- *              (x,y of each step) of
- *              agent 0, and each one's score before softmax; "encoder" is "vectornet" or "mmtransformer" (see
- *              >>encoders)
+ *   motion     agents [B,A,V,4], mask u8 [B,A,V], lanes [B,L,W,7], mask u8 [B,L,W] -> [B,K,2T+1]:
+ *              K futures (x,y of each step) of agent 0, and each one's score before softmax; "encoder" is
+ *              "vectornet" or "mmtransformer" (see >>encoders)
  *   vqa        ids i32 [B,L], mask u8 [B,L], images [B,C,H,W] -> [B,num_classes]
- *   retrieval  the same -> [B,1+2E]: a score of the pair, and the image's and the text's embedding, of length
- *   1, for ranking;
- *              with ids [B*n,L] and n texts for each image, those of an image together, [B*n,1+2E]
+ *   retrieval  the same -> [B,1+2E]: a score of the pair, and the image's and the text's embedding, of
+ *              length 1, for ranking; with ids [B*n,L] and n texts for each image, those of an image
+ *              together, [B*n,1+2E]
  *   scene_qa   ids, mask, objects [B,O,F], mask u8 [B,O] -> [B,num_classes]
- *              "word_dim": n: the words' table is m->buffers' "text.embed.weight" [vocab_size,n], for you to
- *              fill; it is not trained
+ *              "word_dim": n: the words' table is m->buffers' "text.embed.weight" [vocab_size,n], for you
+ *              to fill; it is not trained
  * In a mask 1 is valid; what is masked has no influence. */
 FV_DEF fv_tensor *fv_model_forward(fv_ctx *c, fv_model *m, fv_tensor *input);
 FV_DEF fv_tensor *fv_model_forward_many(fv_ctx *c, fv_model *m, fv_tensor *const *input, int n);
@@ -2188,11 +2178,10 @@ FV_DEF float fv_rng_beta(fv_rng *r, float alpha) {
 }
 
 /* ======================================================================================================
- * >>kernels (implementation) -- one text, compiled once per ISA: this header includes itself with FV__PASS
- * set ======================================================================================================
- * */
-/* P of GELU's Phi (over x^2 <= 5.5^2) and of its slope (6^2), see vhalf_odd: our own least-maximum fits of x
- * P, rounded one at a time */
+ * >>kernels (implementation) -- one text, once per ISA: this header includes itself with FV__PASS set
+ * ====================================================================================================== */
+/* P of GELU's Phi (over x^2 <= 5.5^2) and of its slope (6^2), see vhalf_odd: our own least-maximum fits of
+ * x P, rounded one at a time */
 static const float fv__phi_coef[] = {0.1285519302f,   -0.06417234242f,  0.04773763567f,  -0.03879262507f,
                                      0.03207035735f,  -0.02605018951f,  0.02036320232f,  -0.01498885639f,
                                      0.01023334824f,  -0.00684748264f,  0.004611695185f, -0.002379216719f,
@@ -2527,8 +2516,8 @@ FV__TARGET static inline FV__V FV__FN(verf)(FV__V x) {
 FV__TARGET static inline FV__V FV__FN(vsigmoid)(FV__V x) {
     return FV__DIV(FV__SET1(1), FV__ADD(FV__SET1(1), FV__FN(vexp)(FV__SUB(FV__SET1(0), x))));
 }
-/* Phi(x) = (1 + erf(x/sqrt 2))/2, the normal distribution below x, and the slope of x Phi(x), Phi(x) + x
- * exp(-x^2/2)/sqrt(2 pi) */
+/* Phi(x) = (1 + erf(x/sqrt 2))/2, the normal distribution below x, and the slope of x Phi(x),
+ * Phi(x) + x exp(-x^2/2)/sqrt(2 pi) */
 #if FV__PASS == FV__PASS_F64
 static inline double FV__FN(vphi)(double x) { return 0.5 + 0.5 * erf(x * 0.70710678118654752); }
 static inline double FV__FN(vgelu_slope)(double x) {
@@ -4652,8 +4641,7 @@ FV__DEV int64_t fv__my_row(void) { return (int64_t)blockIdx.x * blockDim.y + thr
 static dim3 fv__row_block(void) { return dim3(32, 8); }
 static dim3 fv__row_grid(int64_t rows) { return dim3((unsigned)FV__CEIL(rows, (int64_t)8)); }
 
-/* ---- map: out[k][i] (+)= F(in[..][i]) for i < n; F::run(m, i, in, out) sees and gives numbers of type C
- * ---- */
+/* ---- map: out[k][i] (+)= F(in[..][i]) for i < n; F::run(m, i, in, out) sees and gives numbers of type C */
 typedef struct fv__map {
     const void *in[3];
     void *out[2]; /* NULL: not wanted */
@@ -7409,8 +7397,7 @@ static void fv__add_doubles(fv_ctx *c, fv_tensor *t, const double *v, const doub
         fv__set(g, type, i, (first ? 0 : fv__get(g, type, i)) + v[i] * (s ? s[i] : 1));
 }
 
-/* ---- what norms share: src x, w, b; settings f[0] eps, i[0] 1 for layernorm; saves mean, rstd per row
- * ---- */
+/* ---- what norms share: src x, w, b; settings f[0] eps, i[0] 1 for layernorm; saves mean, rstd per row */
 static int fv__wants_grad(const fv_tensor *t) { return t && (t->flags & FV_NEEDS_GRAD) != 0; }
 static const void *fv__data(const fv_tensor *t) { return t ? t->data : NULL; }
 
@@ -8830,8 +8817,7 @@ static int fv__dim_of(fv_ctx *c, const char *op, const fv_tensor *x, int dim) {
 }
 
 #ifdef FROZENVIS_CUDA
-/* ---- strips on a GPU: to[o, j] (+)= from[o, j], o < outer, j < run; equal types are moved as they are
- * ---- */
+/* ---- strips on a GPU: to[o, j] (+)= from[o, j], o < outer, j < run; equal types are moved as they are */
 typedef struct fv__cu_strips {
     int64_t outer, run, from_step, to_step;
     const void *from;
@@ -10463,8 +10449,8 @@ FV_DEF double fv_grad_norm(fv_ctx *c, const fv_params *params) {
     return sqrt(sum);
 }
 
-/* AdamW: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr (m/c1 / (sqrt(v/c2) + eps) + decay w), c = 1 -
- * b^t */
+/* AdamW: m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; w -= lr (m/c1 / (sqrt(v/c2) + eps) + decay w),
+ * c = 1 - b^t */
 static void fv__adamw(const fv__sweep *s, float *w, const float *g, float *m, float *v, int64_t n,
                       float decay) {
     const fv_optim_desc *d = &s->o->desc;
@@ -12293,8 +12279,7 @@ FV_DEF int64_t fv_tokenizer_decode(const fv_tokenizer *t, const int32_t *ids, in
 /* ======================================================================================================
  * >>image (implementation)
  * ====================================================================================================== */
-/* ---- resampling: each output number is a weighted sum of some consecutive input numbers along one axis
- * ---- */
+/* ---- resampling: each output number is a weighted sum of some consecutive input numbers along one axis */
 typedef struct fv__taps {
     int count, most;        /* outputs; the most inputs that one of them takes */
     int32_t *first, *width; /* [count]: the inputs of output i are first[i] .. first[i]+width[i]-1 */

@@ -125,6 +125,8 @@ grep -q '"arm":"0.2_scratch"' "$T/s/results.jsonl" && [ "$(grep -c ' to ' "$T/s/
 sweep 8 --variants base,linear --sweep weight_decay=0,0.1
 if [ -e "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" ]; then
     sweep 6 --sweep layer=0,29 --llm "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --set frozen.hidden_size=576 frozen.num_attention_heads=9 frozen.intermediate_size=1536
+    sweep 10 --variants random,shuffled --sweep residual=none,outside --llm "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --set frozen.hidden_size=576 frozen.num_attention_heads=9 frozen.intermediate_size=1536
+    [ "$(grep -o '"arm":"[^"]*"' "$T/s/results.jsonl" | sort -u | wc -l)" = 5 ] && ok || bad 'two variants in a sweep of the stage have names of their own'
     sweep 6 --sweep count=1,2 --llm "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --set frozen.hidden_size=576 frozen.num_attention_heads=9 frozen.intermediate_size=1536
 else
     skip 'sweeps of layer and count' 'the language model is not in the cache'

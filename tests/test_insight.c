@@ -1,6 +1,7 @@
 /* What heat maps, probes, comparisons and corruptions compute, against NumPy, SciPy and Pillow
- * (golden/make_measures.py). link: tools/measures.c tools/corrupt.c tools/draw.c tools/report.c tools/plots.c
- * tools/page.c tools/data/npy.c
+ * (golden/make_measures.py).
+ * link: tools/measures.c tools/corrupt.c tools/draw.c tools/report.c tools/plots.c tools/page.c
+ * link: tools/data/npy.c
  */
 #define _GNU_SOURCE /* M_PI */
 #include "frozenvis.h"

@@ -245,18 +245,18 @@ static void test_exp_erf_ulp(void) {
 static void test_gelu_error(void) {
     enum { N = 4096 };
     static float x[N], y[N], slope[N], one[N];
-    for (int path = 1; path < path_count; path++)
+    for (int p = 1; p < path_count; p++)
         for (int round = 0; round < 64; round++) {
             for (int i = 0; i < N; i++)
                 x[i] = (float)(-8 + 16 * ((double)i * 64 + round) / (64.0 * N)), one[i] = 1;
-            paths[path].k->gelu(y, x, N);
-            paths[path].k->gelu_grad(slope, x, one, N);
+            paths[p].k->gelu(y, x, N);
+            paths[p].k->gelu_grad(slope, x, one, N);
             for (int i = 0; i < N; i++) {
                 double v = (double)x[i], g = v * 0.5 * erfc(-v / sqrt(2.0)),
                        s = 0.5 * erfc(-v / sqrt(2.0)) + v * exp(-v * v / 2) / sqrt(2 * M_PI);
                 CHECK(fabs((double)y[i] - g) < 1.2e-7 * fabs(v) + 5e-7, "gelu %s at %.9g: %.9g",
-                      paths[path].name, v, (double)y[i]);
-                CHECK(fabs((double)slope[i] - s) < 4e-7, "gelu's slope %s at %.9g: %.9g", paths[path].name, v,
+                      paths[p].name, v, (double)y[i]);
+                CHECK(fabs((double)slope[i] - s) < 4e-7, "gelu's slope %s at %.9g: %.9g", paths[p].name, v,
                       (double)slope[i]);
             }
         }

@@ -1,7 +1,7 @@
 /* Measures against the plain way: motion's errors and trivial answers, the paired bootstrap of fv compare.
  * link: tools/run.c tools/settings.c tools/cli.c tools/draw.c tools/report.c tools/plots.c tools/page.c
- * tools/corrupt.c tools/profile.c tools/data/npy.c tools/data/folder.c tools/data/argoverse.c
- * tools/data/traffic.c
+ * link: tools/corrupt.c tools/profile.c tools/data/npy.c tools/data/folder.c tools/data/argoverse.c
+ * link: tools/data/traffic.c
  */
 #include "../tools/tasks/motion.c"
 #include "../tools/report.h"

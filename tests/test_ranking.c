@@ -1,6 +1,6 @@
 /* Ranks, areas under curves and nearest embeddings against the plain way: ties, one candidate, none.
  * link: tools/settings.c tools/profile.c tools/cli.c tools/draw.c tools/tasks/qa.c tools/data/captions.c
- * tools/data/emoji.c tools/data/folder.c tools/data/picture.c tools/data/npy.c
+ * link: tools/data/emoji.c tools/data/folder.c tools/data/picture.c tools/data/npy.c
  */
 #include "../tools/run.c"
 #include "../tools/tasks/retrieval.c"

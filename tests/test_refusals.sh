@@ -103,6 +103,8 @@ echo '{"train":[1]}' >array.json
 echo '{"model":{"arch":"a\"b"}}' >quote.json
 echo '{"model":{"frozen":{"layers":["a"]}}}' >words.json
 awk 'BEGIN { printf "{\"model\":{"; for (i = 0; i < 200; i++) printf "%s\"k%d\":1", i ? "," : "", i; print "}}" }' >many.json
+refused 2 nonsense train --set=nonsense=1 # as --set nonsense=1
+refused 2 'items a step' train --batch 1000000 --set grad_accum=1000000
 for f in list object array quote words many; do refused 2 "$f.json\|lr is null" train --config $f.json; done
 # shellcheck disable=SC2086
 expect 'numbers in other spellings' "$FV" train image --data "$D" --out spelt --variant base --set img_size=0x8 patch_size=4. in_chans=01 embed_dim=+16 depth=2 num_heads=2 seed=12345678901 \

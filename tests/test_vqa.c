@@ -1,6 +1,6 @@
 /* VQAv2's classes, credits and accuracy against the plain way: ties, NaN, answers that are no class, types.
  * link: tools/settings.c tools/profile.c tools/cli.c tools/draw.c tools/data/questions.c tools/data/picture.c
- * tools/data/npy.c
+ * link: tools/data/npy.c
  */
 #include "../tools/run.c"
 #include "../tools/tasks/qa.c"

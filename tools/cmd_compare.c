@@ -74,13 +74,19 @@ static int apply_value(report *p, arm *a, const char *value) {
     const char *key = p->sweep;
     snprintf(a->value, sizeof a->value, "%.31s", value);
     if (!strcmp(key, "layer")) snprintf(a->layers, sizeof a->layers, "%s", value);
-    else if (!strcmp(key, "count")) { /* the last N blocks, in their order */ int n = atoi(value);
-        if (n < 1 || n > p->blocks) return 0;
-        for (int k = n; k > 0; k--)
+    else if (!strcmp(key, "count")) { /* the last N blocks, in their order */
+        char *end;
+        long n = strtol(value, &end, 10);
+        if (*end || n < 1 || n > p->blocks) return 0;
+        for (int k = (int)n; k > 0; k--)
             snprintf(a->layers + strlen(a->layers), sizeof a->layers - strlen(a->layers), "%s%d",
                      k < n ? "," : "", p->blocks - k);
         return strlen(a->layers) < sizeof a->layers - 1;
     } else if (!strcmp(key, "rope,causal")) {
+        static const char *const known[] = {"plain", "rope", "causal", "rope+causal"};
+        int k = 0;
+        while (k < 4 && strcmp(value, known[k])) k++;
+        if (k == 4) return 0;
         set_value(a, "frozen.rope", strstr(value, "rope") ? "true" : "false");
         set_value(a, "frozen.causal", strstr(value, "causal") ? "true" : "false");
     } else
@@ -98,7 +104,9 @@ static int has_no_block(const char *variant) {
 /* values of the stage: base once, then each other variant at each value */
 static int plan_stage_sweep(report *p, const words *variants, const words *values) {
     char name[160];
+    int several = -1; /* more than one variant besides base: its name is part of the arm's */
     add_arm(p, "base", "base", -1);
+    for (int v = 0; v < variants->count; v++) several += strcmp(variants->at[v], "base") != 0;
     for (int v = 0; v < variants->count; v++) {
         if (!strcmp(variants->at[v], "base")) continue;
         if (has_no_block(variants->at[v]))
@@ -106,7 +114,7 @@ static int plan_stage_sweep(report *p, const words *variants, const words *value
         for (int i = 0; i < values->count; i++) {
             snprintf(name, sizeof name, "%s_%s%s%s",
                      strrchr(p->sweep, '.') ? strrchr(p->sweep, '.') + 1 : p->sweep, values->at[i],
-                     variants->count > 2 ? "_" : "", variants->count > 2 ? variants->at[v] : "");
+                     several > 0 ? "_" : "", several > 0 ? variants->at[v] : "");
             arm *a = add_arm(p, name, variants->at[v], 0);
             if (!a || !apply_value(p, a, values->at[i]))
                 return cli_fail(2, "--sweep %s: the value %s does not fit", p->sweep, values->at[i]);
@@ -146,6 +154,9 @@ static int make_plan(report *p, const char *variants, const char *sweep) {
     if ((equals ? (size_t)(equals - sweep) : strlen(sweep)) > 47)
         return cli_fail(2, "--sweep %.40s...: no such key", sweep);
     snprintf(p->sweep, sizeof p->sweep, "%.*s", (int)(equals ? equals - sweep : (long)strlen(sweep)), sweep);
+    if (!strcmp(p->sweep, "seed") || !strcmp(p->sweep, "variant") || !strcmp(p->sweep, "lr_scale") ||
+        !strcmp(p->sweep, "holdout"))
+        return cli_fail(2, "--sweep %s: that is set by --seeds, --variants or --tune", p->sweep);
     while (sweeps[k].key && strcmp(sweeps[k].key, p->sweep)) k++;
     if (!equals && !sweeps[k].key)
         return cli_fail(2,

@@ -95,7 +95,10 @@ static int read_settings(run *r, cli *a, char sets[][256], int set_count, int *b
 static int plan(run *r) {
     run_limit_test(r);
     int hold = run_holdout(r), limit = (int)number_of(&r->s, 't', "limit", 0);
-    int step = (int)number_of(&r->s, 't', "batch_size", 128) * (int)number_of(&r->s, 't', "grad_accum", 1);
+    double items = number_of(&r->s, 't', "batch_size", 128) * number_of(&r->s, 't', "grad_accum", 1);
+    if (items > INT32_MAX)
+        return fv_fail(r->c, FV_EUSAGE, "batch_size times grad_accum: %.0f items a step are too many", items);
+    int step = (int)items;
     r->order_count = hold < r->count[SPLIT_TRAIN] ? r->count[SPLIT_TRAIN] - hold : 0;
     double fraction = number_of(&r->s, 't', "fraction", 1);
     if (!(fraction > 0 && fraction <= 1))
@@ -206,11 +209,12 @@ static int take_sets(request *q, int argc, char **argv) {
         follows = follows && *argv[i] != '-' && strchr(argv[i], '=');
         if (!follows && !strcmp(argv[i], "--set") && i + 1 < argc && strncmp(argv[i + 1], "--", 2))
             follows = 1, i++;
-        if (follows && q->set_count == 64)
-            return cli_fail(2, "--set %s: over 64 values; write them into a file for --config", argv[i]), -1;
-        if (follows && strlen(argv[i]) >= sizeof q->sets[0])
-            return cli_fail(2, "--set %.40s...: too long", argv[i]), -1;
-        if (follows) snprintf(q->sets[q->set_count++], sizeof q->sets[0], "%s", argv[i]);
+        const char *value = follows ? argv[i] : strncmp(argv[i], "--set=", 6) || !argv[i][6] ? NULL : argv[i] + 6;
+        if (value && q->set_count == 64)
+            return cli_fail(2, "--set %s: over 64 values; write them into a file for --config", value), -1;
+        if (value && strlen(value) >= sizeof q->sets[0])
+            return cli_fail(2, "--set %.40s...: too long", value), -1;
+        if (value) snprintf(q->sets[q->set_count++], sizeof q->sets[0], "%s", value);
         else argv[n++] = argv[i];
     }
     return n;

@@ -22,7 +22,7 @@ static const struct {
                   {"optimizer", 's', 0, 0, {"adamw", "sgd"}},
                   {"beta1", 'n', 0, 0.9999999, {NULL}},
                   {"beta2", 'n', 0, 0.9999999, {NULL}},
-                  {"eps", 'n', 0, 1, {NULL}},
+                  {"eps", 'n', 1e-30, 1, {NULL}},
                   {"momentum", 'n', 0, 1, {NULL}},
                   {"weight_decay", 'n', 0, 1e6, {NULL}},
                   {"clip_grad", 'n', 0, 1e30, {NULL}},
