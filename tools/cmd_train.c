@@ -209,7 +209,8 @@ static int take_sets(request *q, int argc, char **argv) {
         follows = follows && *argv[i] != '-' && strchr(argv[i], '=');
         if (!follows && !strcmp(argv[i], "--set") && i + 1 < argc && strncmp(argv[i + 1], "--", 2))
             follows = 1, i++;
-        const char *value = follows ? argv[i] : strncmp(argv[i], "--set=", 6) || !argv[i][6] ? NULL : argv[i] + 6;
+        int joined = !strncmp(argv[i], "--set=", 6) && argv[i][6];
+        const char *value = follows ? argv[i] : joined ? argv[i] + 6 : NULL;
         if (value && q->set_count == 64)
             return cli_fail(2, "--set %s: over 64 values; write them into a file for --config", value), -1;
         if (value && strlen(value) >= sizeof q->sets[0])
