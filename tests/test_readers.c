@@ -948,6 +948,10 @@ static void pictures_asked(void) {
           "easy-vqa is read");
     questions_close(c, &s), battered(as_easy, "cut.json", good, strlen(good), 100);
 
+/* what VQAv2's and SQA3D's readers of answers refuse alike */
+#define NO_ANNOTATIONS                                                                                       \
+    "", "{", "[]", "{}", "{\"annotations\":3}", "{\"annotations\":[]}", "{\"annotations\":[3,4]}",             \
+        "{\"annotations\":[{},{}]}"
 #define TEN(x)                                                                                               \
     "[{\"answer\":\"" x                                                                                      \
     "\"},{\"answer\":\"red\"},{\"answer\":\"Red.\"},{\"answer\":\"blue\"},{\"answer\":\"a\"},{\"answer\":"   \
@@ -989,14 +993,7 @@ static void pictures_asked(void) {
         "\xef\xbb\xbf{}",
         NULL};
     static const char *const bad_notes[] = {
-        "",
-        "{",
-        "[]",
-        "{}",
-        "{\"annotations\":3}",
-        "{\"annotations\":[]}",
-        "{\"annotations\":[3,4]}",
-        "{\"annotations\":[{},{}]}",
+        NO_ANNOTATIONS,
         NOTES("{}"),
         NOTES(NOTE("1", "58", "\"2\"", TEN("two"))),
         NOTES(NOTE("3", "58", "\"2\"", TEN("two"))),
@@ -1082,14 +1079,7 @@ static void rooms_asked(void) {
         ROOM("{\"scene_id\":\"s1\",\"situation\":\"\",\"question\":\"Is it?\",\"question_id\":4}]"),
         NULL};
     static const char *const bad_notes[] = {
-        "",
-        "{",
-        "[]",
-        "{}",
-        "{\"annotations\":3}",
-        "{\"annotations\":[]}",
-        "{\"annotations\":[3,4]}",
-        "{\"annotations\":[{},{}]}",
+        NO_ANNOTATIONS,
         SAID("{}"),
         SAID("{\"answers\":[{\"answer\":\"no\"}]," LEVEL "}"),
         SAID("{\"question_id\":5,\"answers\":[{\"answer\":\"no\"}]," LEVEL "}"),

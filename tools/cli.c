@@ -61,6 +61,11 @@ const char *cli_value(const cli *c, const char *name) {
     return NULL;
 }
 
+const char *cli_text(const cli *c, const char *name, const char *otherwise) {
+    const char *s = cli_value(c, name);
+    return s ? s : otherwise;
+}
+
 long cli_int(const cli *c, const char *name, long otherwise, long least, int *bad) {
     const char *s = cli_value(c, name);
     char *end;

@@ -29,6 +29,8 @@ int cli_take(cli_option *options, int argc, char **argv, int *at);
 int cli_version(void);
 /* NULL when the option is absent */
 const char *cli_value(const cli *c, const char *name);
+/* The same; `otherwise` when absent. */
+const char *cli_text(const cli *c, const char *name, const char *otherwise);
 /* The option as a whole number of at least `least`; `otherwise` when absent. Sets *bad and says so when it is
  * none. */
 long cli_int(const cli *c, const char *name, long otherwise, long least, int *bad);

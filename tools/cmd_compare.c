@@ -74,8 +74,8 @@ static int apply_value(report *p, arm *a, const char *value) {
     const char *key = p->sweep;
     snprintf(a->value, sizeof a->value, "%.31s", value);
     if (!strcmp(key, "layer")) snprintf(a->layers, sizeof a->layers, "%s", value);
-    else if (!strcmp(key, "count")) { /* the last N blocks, in their order */
-        char *end;
+    else if (!strcmp(key, "count")) {
+        char *end; /* the last N blocks, in their order */
         long n = strtol(value, &end, 10);
         if (*end || n < 1 || n > p->blocks) return 0;
         for (int k = (int)n; k > 0; k--)
@@ -435,7 +435,7 @@ int cmd_compare(int argc, char **argv) {
     int status = read_options(&q, &p, argc, argv);
     if (status < 0) status = options_fit(&q, &p);
     if (status >= 0) return status;
-    const char *sweep = cli_value(&q.own, "--sweep"), *variants = cli_value(&q.own, "--variants");
+    const char *sweep = cli_value(&q.own, "--sweep"), *variants = cli_text(&q.own, "--variants", "base,llm");
     int of_blocks = sweep && (!strncmp(sweep, "layer", 5) || !strncmp(sweep, "count", 5)), quiet = 0;
     for (int i = 2; i < q.rest; i++) quiet |= !strcmp(q.pass[i], "--quiet");
     if (of_blocks && !q.llm && q.data && !strcmp(q.data, "demo")) {
@@ -444,7 +444,7 @@ int cmd_compare(int argc, char **argv) {
     }
     p.blocks = of_blocks && q.llm ? blocks_of(q.llm) : 0,
     p.depth = depth_of(task_named(p.task), q.pass, q.rest);
-    if ((status = make_plan(&p, variants ? variants : "base,llm", sweep)) >= 0) return status;
+    if ((status = make_plan(&p, variants, sweep)) >= 0) return status;
     if ((status = arms_fit(&q, &p))) return status;
     int made = !mkdir(p.out, 0777);
     if (!made && access(p.out, F_OK)) return cli_fail(4, "%s: cannot be made: %s", p.out, strerror(errno));

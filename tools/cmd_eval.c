@@ -184,8 +184,7 @@ int cmd_predict(int argc, char **argv) {
              0};
     int status = cli_parse(&a, argc, argv), bad = 0;
     if (status >= 0) return status;
-    const char *items = cli_value(&a, "--items"),
-               *png = cli_value(&a, "--png") ? cli_value(&a, "--png") : "predictions.png";
+    const char *items = cli_value(&a, "--items"), *png = cli_text(&a, "--png", "predictions.png");
     if (a.count < 1 || (a.count < 2 && !items))
         return cli_fail(2, "a run's folder and files are wanted; usage: %s", a.usage);
     fv_desc desc;

@@ -235,8 +235,7 @@ int cmd_heatmap(int argc, char **argv) {
         return a.count ? cli_fail(2, "--demo stands alone; usage: %s", a.usage)
                        : make_demo(cli_value(&a, "--demo"));
     if (a.count < 2) return cli_fail(2, "a run's folder and pictures are wanted; usage: %s", a.usage);
-    const char *beside = cli_value(&a, "--beside"),
-               *png = cli_value(&a, "--png") ? cli_value(&a, "--png") : "heatmap.png",
+    const char *beside = cli_value(&a, "--beside"), *png = cli_text(&a, "--png", "heatmap.png"),
                *masks = cli_value(&a, "--masks");
     int threads = (int)cli_int(&a, "--threads", 0, 1, &bad), rows = (int)cli_int(&a, "--rows", 12, 1, &bad),
         runs = beside ? 2 : 1;

@@ -204,19 +204,23 @@ typedef struct request {
 /* --set may come many times, with many values: taken out before the rest is read. Returns how many words are
  * left in argv, -1 after saying what is wrong. */
 static int take_sets(request *q, int argc, char **argv) {
-    int n = 0, follows = 0;
+    cli_option set[] = {{"--set", "KEY=VALUE", NULL, NULL}, {NULL, NULL, NULL, NULL}};
+    int n = 0, follows = 0, took;
     for (int i = 0; i < argc; i++) {
-        follows = follows && *argv[i] != '-' && strchr(argv[i], '=');
-        if (!follows && !strcmp(argv[i], "--set") && i + 1 < argc && strncmp(argv[i + 1], "--", 2))
-            follows = 1, i++;
-        int joined = !strncmp(argv[i], "--set=", 6) && argv[i][6];
-        const char *value = follows ? argv[i] : joined ? argv[i] + 6 : NULL;
-        if (value && q->set_count == 64)
+        const char *value = argv[i], *word = argv[i];
+        follows = follows && *word != '-' && strchr(word, '=');
+        if (!follows) {
+            if ((took = cli_take(set, argc, argv, &i)) < 0) return -1;
+            if (!took) {
+                argv[n++] = argv[i];
+                continue;
+            }
+            value = set->value, follows = argv[i] != word; /* --set=KEY=VALUE is one value */
+        }
+        if (q->set_count == 64)
             return cli_fail(2, "--set %s: over 64 values; write them into a file for --config", value), -1;
-        if (value && strlen(value) >= sizeof q->sets[0])
-            return cli_fail(2, "--set %.40s...: too long", value), -1;
-        if (value) snprintf(q->sets[q->set_count++], sizeof q->sets[0], "%s", value);
-        else argv[n++] = argv[i];
+        if (strlen(value) >= sizeof q->sets[0]) return cli_fail(2, "--set %.40s...: too long", value), -1;
+        snprintf(q->sets[q->set_count++], sizeof q->sets[0], "%s", value);
     }
     return n;
 }
