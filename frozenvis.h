@@ -2859,7 +2859,7 @@ FV__TARGET static void FV__FN(adamw)(void *w_, void *m_, void *v_, const void *g
 /* a tile's element (i, p) of A is a[i*rs + p*cs]: packed (1, MR), or A where it lies, rows (ld, 1) or columns
  * (1, ld). b's rows are cs_b apart: NR when packed. The sums start at bias[NR] (NULL: 0); from[i*from_ld + j]
  * is added (NULL: nothing). rows and vectors are constants where it is called: all of the tile, or half of it
- * at C's right and lower edges. */
+ * at C's right and lower edges, or a quarter of its rows. */
 FV__ALWAYS_INLINE FV__TARGET static void FV__FN(some_tile)(const int rows, const int vectors, int64_t k,
                                                            const void *a_, int64_t rs, int64_t cs,
                                                            const void *b_, int64_t ldb, const void *bias_,
@@ -2910,11 +2910,20 @@ FV__ALWAYS_INLINE FV__TARGET static void FV__FN(some_tile)(const int rows, const
             for (int i = 0; i < rows; i += 4) r[i / 4] += cs;
         }
     }
+    /* one pointer walks down the rows, or the compiler works out every row's address ahead and spills them */
+    if (from) {
+        FV__UNROLL
+        for (int i = 0; i < rows; i++, from += from_ld) {
+            FV__OPAQUE(from);
+            FV__UNROLL
+            for (int j = 0; j < vectors; j++) s[i][j] = FV__ADD(s[i][j], FV__LD(from + j * FV__W));
+        }
+    }
     FV__UNROLL
-    for (int i = 0; i < rows; i++) FV__UNROLL
-    for (int j = 0; j < vectors; j++) {
-        if (from) s[i][j] = FV__ADD(s[i][j], FV__LD(from + i * from_ld + j * FV__W));
-        FV__ST(out + i * ld + j * FV__W, s[i][j]);
+    for (int i = 0; i < rows; i++, out += ld) {
+        FV__OPAQUE(out);
+        FV__UNROLL
+        for (int j = 0; j < vectors; j++) FV__ST(out + j * FV__W, s[i][j]);
     }
 }
 
@@ -2938,18 +2947,16 @@ FV__TARGET static void FV__FN(tile)(int64_t rows, int64_t cols, int exact, int64
     const void *first = whole ? from : NULL;
     void *to = whole ? out : part;
     int64_t to_ld = whole ? ld : FV__NR;
-    switch ((cols <= FV__NR / 2) + 2 * (rows <= FV__MR / 2)) {
-    case 0: FV__FN(some_tile)(FV__MR, FV__NRV, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld); break;
-    case 1:
-        FV__FN(some_tile)(FV__MR, (FV__NRV + 1) / 2, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld);
-        break;
-    case 2:
-        FV__FN(some_tile)((FV__MR + 1) / 2, FV__NRV, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld);
-        break;
-    default:
-        FV__FN(some_tile)
-        ((FV__MR + 1) / 2, (FV__NRV + 1) / 2, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld);
-    }
+#define FV__SOME(m, v) FV__FN(some_tile)(m, v, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld)
+    if (rows <= (FV__MR + 3) / 4) FV__SOME((FV__MR + 3) / 4, FV__NRV);
+    else
+        switch ((cols <= FV__NR / 2) + 2 * (rows <= FV__MR / 2)) {
+        case 0: FV__SOME(FV__MR, FV__NRV); break;
+        case 1: FV__SOME(FV__MR, (FV__NRV + 1) / 2); break;
+        case 2: FV__SOME((FV__MR + 1) / 2, FV__NRV); break;
+        default: FV__SOME((FV__MR + 1) / 2, (FV__NRV + 1) / 2);
+        }
+#undef FV__SOME
     if (!whole) FV__FN(store_part)
     (part, FV__MIN(rows, (int64_t)FV__MR), FV__MIN(cols, (int64_t)FV__NR), from, from_ld, out, ld);
 }
@@ -3030,16 +3037,14 @@ FV__TARGET static void FV__FN(pack)(void *dst_, const void *src_, int64_t rs, in
             }
         return;
     }
+    if (rows < width) memset(dst, 0, (size_t)(k * width) * sizeof *dst);
 #if FV__PASS == FV__PASS_AVX512
     if (cs == 1 && rows >= 16)
-        for (; p + 16 <= k; p += 16, dst += 16 * width) {
+        for (; p + 16 <= k; p += 16, dst += 16 * width)
             for (int r = 0; r < rows; r += 16) {
                 int at = FV__MIN(r, rows - 16); /* the last group overlaps the one before */
                 FV__FN(transpose16)(dst + at, width, src + p + at * rs, rs);
             }
-            for (int64_t q = 0; rows < width && q < 16; q++)
-                memset(dst + q * width + rows, 0, (size_t)(width - rows) * sizeof *dst);
-        }
 #endif
 #ifdef FV__TRANSPOSE4
     if (cs == 1 && rows >= 4)
@@ -3051,16 +3056,11 @@ FV__TARGET static void FV__FN(pack)(void *dst_, const void *src_, int64_t rs, in
                 for (int64_t q = 0; q < n; q += 4)
                     FV__TRANSPOSE4(dst + q * width + at, width, src + p + q + at * rs, rs);
             }
-            if (rows < width)
-                for (int64_t q = 0; q < n; q++)
-                    memset(dst + q * width + rows, 0, (size_t)(width - rows) * sizeof *dst);
             p += n, dst += n * width;
         }
 #endif
-    for (; p < k; p++, dst += width) {
+    for (; p < k; p++, dst += width)
         for (int r = 0; r < rows; r++) dst[r] = src[r * rs + p * cs];
-        for (int r = rows; r < width; r++) dst[r] = 0;
-    }
 }
 
 /* Many panels in one sweep over the rows, which are read whole: the last store of a panel's row may run into
@@ -3279,14 +3279,32 @@ FV__ALWAYS_INLINE FV__TARGET_BF16 static void fv__some_tile_bf16(const int rows,
             for (int i = 0; i < 4; i++) r[i] += cs;
         }
     }
+    if (from) {
+        FV__UNROLL
+        for (int i = 0; i < rows; i++, from += from_ld) {
+            FV__OPAQUE(from);
+            FV__UNROLL
+            for (int j = 0; j < vectors; j++)
+                s[i][j] = _mm512_add_ps(s[i][j], _mm512_loadu_ps(from + j * 16));
+        }
+    }
+    if (narrow) {
+        uint16_t *half = (uint16_t *)out_;
+        FV__UNROLL
+        for (int i = 0; i < rows; i++, half += ld) {
+            FV__OPAQUE(half);
+            FV__UNROLL
+            for (int j = 0; j < vectors; j++)
+                _mm256_storeu_si256((__m256i *)(void *)(half + j * 16),
+                                    (__m256i)_mm512_cvtneps_pbh(s[i][j]));
+        }
+        return;
+    }
     FV__UNROLL
-    for (int i = 0; i < rows; i++) FV__UNROLL
-    for (int j = 0; j < vectors; j++) {
-        if (from) s[i][j] = _mm512_add_ps(s[i][j], _mm512_loadu_ps(from + i * from_ld + j * 16));
-        if (narrow)
-            _mm256_storeu_si256((__m256i *)(void *)((uint16_t *)out_ + i * ld + j * 16),
-                                (__m256i)_mm512_cvtneps_pbh(s[i][j]));
-        else _mm512_storeu_ps(out + i * ld + j * 16, s[i][j]);
+    for (int i = 0; i < rows; i++, out += ld) {
+        FV__OPAQUE(out);
+        FV__UNROLL
+        for (int j = 0; j < vectors; j++) _mm512_storeu_ps(out + j * 16, s[i][j]);
     }
 }
 /* narrow: the sums are stored as bf16; rows, cols, exact as in struct fv__kernels */

@@ -28,14 +28,28 @@ expect "the manual's program compiles" gcc -std=c99 $WARN -Werror -I. -o "$T/hel
 learns() { "$@" | awk '{ if (NR > 1 && $2 >= last) exit 1; last = $2 } END { exit !(NR == 3 && last < 0.5) }'; }
 expect "the manual's program learns" learns "$T/hello"
 
-# ---- a hello program compiles in under 5 s: processor time, since other tests run beside; the best of three ----
+# ---- a hello program compiles in under 5 s, on a machine of the kind PEERS' figures are from ----
+# Processor time, of the best of three in turns with a fixed text of 150 functions that such a machine compiles in
+# 1.1 s: a slower machine, or one with other work, slows both.
+yardstick() {
+    awk 'BEGIN {
+        for (i = 0; i < 150; i++) {
+            printf "int f%d(const float *a, float *b, int n, const char *s) {\n float t = %d;\n int k = 0;\n", i, i
+            print " for (int j = 0; j < n; j++) { for (int l = 0; l < 4; l++) t += a[j * 4 + l] * b[l]; b[j] = t > 0 ? t : -t; }"
+            print " while (*s) switch (*s++) { case 1: k += 3; break; case 7: k ^= n; break; case 9: if (k > n) return k; break; default: k--; }"
+            printf " return k + (int)t%s;\n}\n", i ? " + f" i - 1 "(a, b, n - 1, s)" : ""
+        }
+    }'
+}
+seconds() { # seconds COMMAND...: processor time
+    ( "$@"; times ) >"$T/times"
+    tail -n 1 "$T/times" | sed 's/[ms]/ /g' | awk '{ print 60 * $1 + $2 + 60 * $3 + $4 }' # the children's: 0m4.1s 0m0.2s
+}
 fast_enough() {
+    yardstick >"$T/yardstick.c"
     for i in 1 2 3; do
-        ( gcc -std=c99 -O2 -I. -o "$T/hello" "$T/hello.c" -lm -lpthread; times ) >"$T/times"
-        # the last line is the children's: 0m4.1s 0m0.2s
-        tail -n 1 "$T/times" | sed 's/[ms]/ /g' | awk '{ t = 60 * $1 + $2 + 60 * $3 + $4; print t " s"; exit t >= 5 }' && return 0
-    done
-    return 1
+        echo "$(seconds gcc -std=c99 -O2 -I. -o "$T/hello" "$T/hello.c" -lm -lpthread) $(seconds gcc -std=c99 -O2 -c -o "$T/o.o" "$T/yardstick.c")"
+    done | awk '{ print $1 " s, yardstick " $2 " s"; if (NR == 1 || $1 < h) h = $1; if (NR == 1 || $2 < y) y = $2 } END { exit h / y >= 5 / 1.1 }'
 }
 expect "a hello program compiles in under 5 s at -O2" fast_enough
 
