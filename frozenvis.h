@@ -2223,6 +2223,8 @@ typedef struct fv__kernels {
     void (*swiglu_grad)(void *ggate, void *gup, const void *gate, const void *up, const void *gy, int64_t n);
     double (*sum)(const void *x, int64_t n);
     double (*dot)(const void *a, const void *b, int64_t n);
+    /* the larger of best and v, and where it is: at, as a number of the type; see the text */
+    void (*max_into)(void *best, void *where, const void *v, int64_t n, double at);
     double (*row_max)(const void *x, int64_t n);
     /* row = exp(row*scale - shift) -> its sum */
     double (*softmax_exp)(void *row, int64_t n, double scale, double shift);
@@ -2683,6 +2685,21 @@ FV__TARGET static double FV__FN(dot)(const void *a_, const void *b_, int64_t n) 
     double total = 0;
     FV__TOTAL(total, FV__MUL(FV__LOAD(a), FV__LOAD(b)))
     return total;
+}
+/* where v is larger than best, it is the best now, and `at` is where; so it is at a first NaN, which stays */
+FV__TARGET static void FV__FN(max_into)(void *best_, void *where_, const void *v_, int64_t n, double at) {
+    FV__T *best = (FV__T *)best_, *where = (FV__T *)where_;
+    FV__TYPED(v);
+    const FV__V zero = FV__SET1(0), one = FV__SET1(1), here = FV__SET1(at);
+#define FV__IS_NAN(x) FV__SELECT_LT(x, one, zero, FV__SELECT_LT(zero, x, zero, one)) /* 1 or 0 */
+    for (int64_t i = 0; i < n; i += FV__W) {
+        FV__V x = FV__LOAD(v), b = FV__LOAD(best);
+        FV__V nan = FV__SELECT_LT(FV__IS_NAN(b), FV__IS_NAN(x), one, zero);
+        FV__V better = FV__SELECT_LT(b, x, one, nan);
+        FV__FN(st)(best + i, FV__SELECT_LT(zero, better, x, b), n - i);
+        FV__FN(st)(where + i, FV__SELECT_LT(zero, better, here, FV__LOAD(where)), n - i);
+    }
+#undef FV__IS_NAN
 }
 /* -infinity for n = 0; NaNs may be skipped */
 FV__TARGET static double FV__FN(row_max)(const void *x_, int64_t n) {
@@ -3410,6 +3427,7 @@ static const fv__kernels FV__FN(kernels) = {FV__FN(add),
                                             FV__FN(swiglu_grad),
                                             FV__FN(sum),
                                             FV__FN(dot),
+                                            FV__FN(max_into),
                                             FV__FN(row_max),
                                             FV__FN(softmax_exp),
                                             FV__FN(exp_sum),
@@ -8961,7 +8979,7 @@ static const void *fv__binary_operand(const fv__binary *w, int s, int64_t e, int
     const void *p = fv__at(x->data, x->type, at);
     if (w->m.step[s][w->m.rank - 1]) {
         if (x->type == w->compute) return p;
-        fv__convert(buffer, w->compute, p, x->type, n);
+        fv__convert_by(w->k32, buffer, w->compute, p, x->type, n);
     } else {
         double v = fv__get(p, x->type, 0);
         if (w->compute == FV_F64)
@@ -8985,7 +9003,7 @@ static void fv__binary_fwd_job(void *arg, int job, int worker) {
         const void *x = fv__binary_operand(w, 0, e, n, a), *z = fv__binary_operand(w, 1, e, n, b);
         void *y = fv__at(w->y->data, w->y->type, e);
         fv__binary_values(w->k, w->kind, w->y->type == w->compute ? y : out, x, z, n);
-        if (w->y->type != w->compute) fv__convert(y, w->y->type, out, w->compute, n);
+        if (w->y->type != w->compute) fv__convert_by(w->k32, y, w->y->type, out, w->compute, n);
     }
 }
 
@@ -8994,7 +9012,7 @@ static void fv__binary_share(const fv__binary *w, int64_t e, int64_t n, void *ou
     double other[FV__BLOCK], g[FV__BLOCK];
     fv_type gt = fv_grad_type(w->y);
     const void *gy = fv__at(w->y->grad, gt, e);
-    fv__convert(w->kind == FV__MUL2 ? g : out, w->compute, gy, gt, n);
+    fv__convert_by(w->k32, w->kind == FV__MUL2 ? g : out, w->compute, gy, gt, n);
     if (w->kind == FV__MUL2)
         fv__binary_values(w->k, FV__MUL2, out, g, fv__binary_operand(w, 1 - w->to, e, n, other), n);
     else if (w->kind == FV__SUB2 && w->to == 1) w->k->scale(out, out, -1, n);
@@ -9013,7 +9031,7 @@ static void fv__binary_bwd_job(void *arg, int job, int worker) {
         if (!part) {
             void *g = fv__at(w->grad, w->grad_type, e);
             if (w->add) fv__add_to(w->k32, g, w->grad_type, v, w->compute, n);
-            else fv__convert(g, w->grad_type, v, w->compute, n);
+            else fv__convert_by(w->k32, g, w->grad_type, v, w->compute, n);
             continue;
         }
         double *p = part + fv__bcast_at(&w->m, w->to, e);
@@ -9901,18 +9919,12 @@ typedef struct fv__reduce {
     int64_t blocks, group;
     int kind, add;
     double scale;
-    const fv__kernels *k;
+    const fv__kernels *k, *k_max; /* of f32; of max's type */
+    fv_type max_type;
     int32_t *where; /* of the largest element; like y */
     void *grad;
 } fv__reduce;
 
-static void fv__max_into(double *best, int32_t *where, const double *v, int64_t n, int32_t at) {
-    for (int64_t i = 0; i < n; i++) {
-        /* the first NaN stays */
-        int better = at == 0 || v[i] > best[i] || (v[i] != v[i] && best[i] == best[i]);
-        if (better) best[i] = v[i], where[i] = at;
-    }
-}
 /* acc[i] += x[i] */
 static void fv__sum_into(double *acc, const fv_tensor *x, int64_t at, int64_t n) {
     if (x->type == FV_F32) {
@@ -9934,6 +9946,20 @@ static double fv__sum_run(const fv_tensor *x, int64_t at, int64_t n) {
     return ((acc[0] + acc[4]) + (acc[1] + acc[5])) + ((acc[2] + acc[6]) + (acc[3] + acc[7]));
 }
 
+/* m numbers of y from `at` on, of x's from `from` on */
+static void fv__max_run(const fv__reduce *w, int64_t at, int64_t from, int64_t m) {
+    double best[FV__BLOCK], where[FV__BLOCK], v[FV__BLOCK]; /* of max's type */
+    memset(where, 0, sizeof where);
+    for (int64_t k = 0; k < w->s.n; k++, from += w->s.inner) {
+        const void *x = fv__at(w->x->data, w->x->type, from);
+        if (w->x->type != w->max_type) fv__convert_by(w->k, v, w->max_type, x, w->x->type, m), x = v;
+        if (k) w->k_max->max_into(best, where, x, m, (double)k);
+        else memcpy(best, x, (size_t)m * fv_type_size(w->max_type));
+    }
+    for (int64_t k = 0; k < m; k++) w->where[at + k] = (int32_t)fv__get(where, w->max_type, k);
+    fv__convert_by(w->k, fv__at(w->y->data, w->y->type, at), w->y->type, best, w->max_type, m);
+}
+
 static void fv__reduce_fwd_job(void *arg, int job, int worker) {
     const fv__reduce *w = (const fv__reduce *)arg;
     int64_t unit = job * w->group, end = FV__MIN(unit + w->group, w->s.outer * w->blocks);
@@ -9942,18 +9968,15 @@ static void fv__reduce_fwd_job(void *arg, int job, int worker) {
         int64_t o = unit / w->blocks, i = unit % w->blocks * FV__BLOCK,
                 m = FV__MIN(w->s.inner - i, (int64_t)FV__BLOCK);
         int64_t at = o * w->s.inner + i, from = o * w->s.n * w->s.inner + i;
-        double acc[FV__BLOCK], v[FV__BLOCK];
+        double acc[FV__BLOCK];
+        if (w->kind == FV__MAX1) {
+            fv__max_run(w, at, from, m);
+            continue;
+        }
         memset(acc, 0, sizeof acc);
-        if (w->kind != FV__MAX1 && w->s.inner == 1) acc[0] = fv__sum_run(w->x, from, w->s.n);
+        if (w->s.inner == 1) acc[0] = fv__sum_run(w->x, from, w->s.n);
         else
-            for (int64_t k = 0; k < w->s.n; k++, from += w->s.inner) {
-                if (w->kind != FV__MAX1) {
-                    fv__sum_into(acc, w->x, from, m);
-                    continue;
-                }
-                fv__convert(v, FV_F64, fv__at(w->x->data, w->x->type, from), w->x->type, m);
-                fv__max_into(acc, w->where + at, v, m, (int32_t)k);
-            }
+            for (int64_t k = 0; k < w->s.n; k++, from += w->s.inner) fv__sum_into(acc, w->x, from, m);
         for (int64_t k = 0; k < m; k++) acc[k] *= w->scale;
         fv__convert(fv__at(w->y->data, w->y->type, at), w->y->type, acc, FV_F64, m);
     }
@@ -9975,7 +9998,7 @@ static void fv__reduce_bwd_job(void *arg, int job, int worker) {
                        t, 1);
         for (int64_t k = 0; w->kind != FV__MAX1 && k < w->s.n; k++, to += w->s.inner) {
             if (w->add) fv__add_to(w->k, fv__at(w->grad, gt, to), gt, g, t, m);
-            else fv__convert(fv__at(w->grad, gt, to), gt, g, t, m);
+            else fv__convert_by(w->k, fv__at(w->grad, gt, to), gt, g, t, m);
         }
     }
 }
@@ -9985,6 +10008,8 @@ static void fv__reduce_run(fv_ctx *c, fv_tensor *y, int backward) {
     memset(&w, 0, sizeof w);
     w.y = y, w.x = y->node->src[0], w.s = fv__split_at(w.x, (int)y->node->i[0]), w.kind = (int)y->node->i[1];
     w.k = fv__kernels_for(c, FV_F32);
+    w.max_type = w.s.n > 1 << 24 ? FV_F64 : fv__compute_type(w.x->type); /* f32 counts to 2^24 */
+    w.k_max = fv__kernels_for(c, w.max_type);
     w.scale = w.kind == FV__MEAN1 ? 1.0 / (double)w.s.n : 1.0;
     w.blocks = FV__CEIL(w.s.inner, FV__BLOCK);
     w.group = FV__MAX(FV__JOB / FV__MAX(w.s.n * FV__MIN(w.s.inner, (int64_t)FV__BLOCK), 1), (int64_t)1);

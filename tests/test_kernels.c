@@ -76,6 +76,7 @@ static void close_to(const path *p, const char *kernel, double got, double expec
     }
 
 static double phi(double x) { return 0.5 * (1 + erf(x / sqrt(2.0))); }
+static double gelu_slope(double x) { return phi(x) + x * exp(-x * x / 2) / sqrt(2 * M_PI); }
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 static double silu_slope(double x) { return sigmoid(x) * (1 + x * (1 - sigmoid(x))); }
 
@@ -85,31 +86,32 @@ static void test_elementwise(void) {
     EXPECT(expr)                                                                                             \
     p->k->call;                                                                                              \
     compare(p, name, 2, want[0], n);
-    EACH_CASE(
-        {TRY("add", add(raw[2], raw[0], raw[1], n), a + b) TRY("sub", sub(raw[2], raw[0], raw[1], n), a - b)
-             TRY("mul", mul(raw[2], raw[0], raw[1], n), a * b) TRY(
-                 "muladd", muladd(raw[2], raw[0], raw[1], n),
-                 a * b + z) TRY("axpy", axpy(raw[2], raw[0], 0.375, n),
-                                0.375 * a + z) TRY("scale", scale(raw[2], raw[0], -1.5, n), -1.5 * a)
-                 TRY("affine", affine(raw[2], raw[0], -1.5, 4, n), 4 - 1.5 * a) TRY(
-                     "exp", vec_exp(raw[2], raw[0], n), exp(a)) TRY("erf", vec_erf(raw[2], raw[0], n), erf(a))
-                     TRY("gelu", gelu(raw[2], raw[0], n), a * phi(a))
-                         TRY("gelu_grad", gelu_grad(raw[2], raw[0], raw[1], n),
-                             b * (phi(a) + a * exp(-a * a / 2) / sqrt(2 * M_PI)))
-                             TRY("silu", silu(raw[2], raw[0], n), a * sigmoid(a)) TRY(
-                                 "silu_grad", silu_grad(raw[2], raw[0], raw[1], n),
-                                 b * silu_slope(a)) TRY("relu", relu(raw[2], raw[0], n), a > 0 ? a : 0)
-                                 TRY("relu_grad", relu_grad(raw[2], raw[0], raw[1], n), a > 0 ? b : 0) TRY(
-                                     "leaky_relu", leaky_relu(raw[2], raw[0], 0.25, n), a > 0 ? a : 0.25 * a)
-                                     TRY("leaky_relu_grad", leaky_relu_grad(raw[2], raw[0], raw[1], 0.25, n),
-                                         a > 0 ? b : 0.25 * b)
-                                         TRY("swiglu", swiglu(raw[2], raw[0], raw[1], n), a * sigmoid(a) * b)
-                                             TRY("swiglu_grad gate",
-                                                 swiglu_grad(raw[2], NULL, raw[0], raw[1], raw[3], n),
-                                                 ref[3][i] * b * silu_slope(a))
-                                                 TRY("swiglu_grad up",
-                                                     swiglu_grad(NULL, raw[2], raw[0], raw[1], raw[3], n),
-                                                     ref[3][i] * a * sigmoid(a))})
+    /* clang-format off: a line each */
+    EACH_CASE({
+        TRY("add", add(raw[2], raw[0], raw[1], n), a + b)
+        TRY("sub", sub(raw[2], raw[0], raw[1], n), a - b)
+        TRY("mul", mul(raw[2], raw[0], raw[1], n), a * b)
+        TRY("muladd", muladd(raw[2], raw[0], raw[1], n), a * b + z)
+        TRY("axpy", axpy(raw[2], raw[0], 0.375, n), 0.375 * a + z)
+        TRY("scale", scale(raw[2], raw[0], -1.5, n), -1.5 * a)
+        TRY("affine", affine(raw[2], raw[0], -1.5, 4, n), 4 - 1.5 * a)
+        TRY("exp", vec_exp(raw[2], raw[0], n), exp(a))
+        TRY("erf", vec_erf(raw[2], raw[0], n), erf(a))
+        TRY("gelu", gelu(raw[2], raw[0], n), a * phi(a))
+        TRY("gelu_grad", gelu_grad(raw[2], raw[0], raw[1], n), b * gelu_slope(a))
+        TRY("silu", silu(raw[2], raw[0], n), a * sigmoid(a))
+        TRY("silu_grad", silu_grad(raw[2], raw[0], raw[1], n), b * silu_slope(a))
+        TRY("relu", relu(raw[2], raw[0], n), a > 0 ? a : 0)
+        TRY("relu_grad", relu_grad(raw[2], raw[0], raw[1], n), a > 0 ? b : 0)
+        TRY("leaky_relu", leaky_relu(raw[2], raw[0], 0.25, n), a > 0 ? a : 0.25 * a)
+        TRY("leaky_relu_grad", leaky_relu_grad(raw[2], raw[0], raw[1], 0.25, n), a > 0 ? b : 0.25 * b)
+        TRY("swiglu", swiglu(raw[2], raw[0], raw[1], n), a * sigmoid(a) * b)
+        TRY("swiglu_grad gate",
+            swiglu_grad(raw[2], NULL, raw[0], raw[1], raw[3], n), ref[3][i] * b * silu_slope(a))
+        TRY("swiglu_grad up",
+            swiglu_grad(NULL, raw[2], raw[0], raw[1], raw[3], n), ref[3][i] * a * sigmoid(a))
+    })
+    /* clang-format on */
 #undef TRY
 }
 
@@ -134,6 +136,24 @@ static void test_sums(void) {
         /* the last one is the largest */
         for (int64_t i = 0; i < n; i++) fv__set(raw[0], p->type, i, (double)(i - 1000));
         CHECK(p->k->row_max(raw[0], n) == (double)(n - 1001), "max at the end %s n=%d", p->name, (int)n);
+        /* the larger of two and where it is; also of equal ones, and of NaNs, the first of which stays */
+        fill(p->type, n);
+        for (int64_t i = 0; i < n; i++) {
+            fv__set(raw[2], p->type, i, 7);
+            if (i % 5 == 1) fv__set(raw[1], p->type, i, ref[0][i]);
+            if (i % 3 == 2) fv__set(raw[1], p->type, i, NAN);
+            if (i % 7 == 2) fv__set(raw[0], p->type, i, NAN);
+            want[0][i] = fv__get(raw[0], p->type, i);
+            want[1][i] = fv__get(raw[1], p->type, i);
+        }
+        p->k->max_into(raw[0], raw[2], raw[1], n, 9);
+        for (int64_t i = 0; i < n; i++) {
+            double first = want[0][i], second = want[1][i], got = fv__get(raw[0], p->type, i);
+            int take = first == first && (second != second || second > first);
+            CHECK(fv__get(raw[2], p->type, i) == (take ? 9 : 7) &&
+                      !memcmp(&got, take ? &second : &first, sizeof got),
+                  "max_into %s n=%d i=%d", p->name, (int)n, (int)i);
+        }
     })
     CHECK(fv__kernels_scalar.sum(raw[0], 0) == 0 && fv__kernels_scalar.row_max(raw[0], 0) == -INFINITY,
           "an empty row");
