@@ -619,12 +619,11 @@ FV_DEF fv_tensor *fv_mul(fv_ctx *c, fv_tensor *a, fv_tensor *b);
 FV_DEF fv_tensor *fv_scale(fv_ctx *c, fv_tensor *x, float s);
 FV_DEF fv_tensor *fv_cast(fv_ctx *c, fv_tensor *x, fv_type type); /* f32, bf16, f64 */
 
-/* Shape. dim indices may be negative (from the end). */
-/* one dim may be -1; shares data */
+/* Shape. dim indices may be negative (from the end).
+ * fv_reshape: one dim may be -1; shares data.  fv_permute: y.dim[i] = x.dim[order[i]].  fv_concat: n <= 8;
+ * dims of 1 in front stretch to x[n-1]'s.  fv_slice: start .. start+count-1 of the dim. */
 FV_DEF fv_tensor *fv_reshape(fv_ctx *c, fv_tensor *x, int rank, const int64_t *dim);
-/* y.dim[i] = x.dim[order[i]] */
 FV_DEF fv_tensor *fv_permute(fv_ctx *c, fv_tensor *x, const int *order);
-/* n <= 8; dims of 1 in front stretch to x[n-1]'s */
 FV_DEF fv_tensor *fv_concat(fv_ctx *c, fv_tensor **x, int n, int dim);
 FV_DEF fv_tensor *fv_slice(fv_ctx *c, fv_tensor *x, int dim, int64_t start, int64_t count);
 /* fv_gather -- rows: table [R,D], index i32 or i64 [...] -> [...,D]; an index out of range: FV_ESHAPE. As an
@@ -713,7 +712,7 @@ FV_DEF fv_json *fv_json_open(fv_ctx *c, const char *path);
 FV_DEF void fv_json_free(fv_ctx *c, fv_json *j);
 FV_DEF fv_jnode fv_json_root(const fv_json *j);
 FV_DEF fv_json_kind fv_json_type(const fv_json *j, fv_jnode n);
-/* elements of an array, members of an object; walks over them */
+/* how many elements an array, or members an object has; walks over them */
 FV_DEF int fv_json_count(const fv_json *j, fv_jnode n);
 FV_DEF fv_jnode fv_json_first(const fv_json *j, fv_jnode n);
 FV_DEF fv_jnode fv_json_next(const fv_json *j, fv_jnode n);
@@ -907,25 +906,25 @@ typedef enum fv_erase_mode {
 /* What becomes of a picture. Zero: the default, or off where it says so; negative: truly zero, or off. The
  * names are timm's and torchvision's, and so is what they do. */
 typedef struct fv_augment_desc {
-    /* of fv_preprocess and fv_augment */
+    /* ---- of fv_preprocess and fv_augment ---- */
     int size; /* S: the result is f32 [C,S,S]; must be given */
     /* C; 0: the picture's own. Grey becomes 3 equal channels, 3 become grey (luma), 4 lose the last */
     int channels;
     fv_filter filter;      /* 0: bicubic */
     float mean[4], std[4]; /* by channel of the result, of values in [0,1]; 0: 0.5 */
-    /* of fv_preprocess */
+    /* ---- of fv_preprocess ---- */
     /* the shorter side becomes floor(S/crop_pct), then the centre is cropped; 0: 1; at most 1 */
     float crop_pct;
-    /* of fv_augment: where to look. A random resized crop, or else the shorter side to S and a random crop */
+    /* ---- of fv_augment: a random resized crop, or else the shorter side to S and a random crop ---- */
     /* share of the picture's area that the crop takes; scale[0] 0: off; scale[1] 0: 1 */
     float scale[2];
     float ratio[2]; /* its width over its height; 0: 3/4, 4/3 */
     /* black pixels put around the picture of shorter side S before the random crop; 0: none */
     int padding;
     float hflip; /* probability of mirroring left to right; 0: off */
-    /* of fv_augment: colours, each factor uniform in [max(0,1-x), 1+x], the three in random order; 0: off */
+    /* ---- of fv_augment: colours, each factor uniform in [max(0,1-x), 1+x], in random order; 0: off ---- */
     float brightness, contrast, saturation;
-    /* of fv_augment: random erasing, after normalisation */
+    /* ---- of fv_augment: random erasing, after normalisation ---- */
     float erase;         /* probability; 0: off */
     float erase_area[2]; /* share of the picture; 0: 0.02, 1/3 */
     float erase_ratio;   /* least height over width, its inverse the greatest; 0: 0.3 */
@@ -1144,7 +1143,7 @@ typedef enum fv_llm_slot {
     FV_LLM_DOWN_BIAS,
     FV_LLM_SLOTS
 } fv_llm_slot;
-/* NULL: absent, or not loaded yet */
+/* a block's weights, by fv_llm_slot; NULL: absent, or not loaded yet */
 typedef struct fv_llm_layer {
     fv_tensor *w[FV_LLM_SLOTS];
 } fv_llm_layer;
@@ -1455,7 +1454,7 @@ typedef struct fv__pool { /* memory of one step: chunks cut into spans; see >>me
     int chunks;
     size_t used, peak;
 } fv__pool;
-/* what ops make; on a GPU context also what the host fills or reads */
+/* STEP: what ops make; HOST: on a GPU context, what the host fills or reads */
 enum { FV__POOL_STEP, FV__POOL_HOST, FV__POOLS };
 
 struct fv_ctx {
@@ -4752,11 +4751,11 @@ template <class F> FV__KERNEL fv__fold_k(F f, int64_t n, int64_t count, int64_t 
     part[range * 2 * n + e] = sum[0], part[(range * 2 + 1) * n + e] = sum[1];
 }
 typedef struct fv__fold_out {
-    void *to[2];
+    void *to[2]; /* NULL: not wanted */
     fv_type type[2];
     int add[2];
     double scale;
-} fv__fold_out; /* to: NULL is not wanted */
+} fv__fold_out;
 FV__KERNEL fv__fold_end_k(const double *part, int64_t n, int64_t ranges, fv__fold_out o) {
     int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
     for (int k = 0; e < n && k < 2; k++) {
@@ -5052,8 +5051,8 @@ FV_DEF fv_device fv_device_of(const fv_ctx *c) { return c->device ? FV_CUDA : FV
  * ====================================================================================================== */
 /* The tape: what a step made, and the memory of its structs. >>graph runs over it. */
 typedef struct fv__segment {
-    int first, last;
-} fv__segment; /* of nodes that a scope dropped */
+    int first, last; /* of the nodes that a scope dropped */
+} fv__segment;
 
 enum { FV__BUMP = 256 << 10 };
 typedef struct fv__tape {
@@ -5677,7 +5676,7 @@ FV_DEF void fv_backward_from(fv_ctx *c, fv_tensor *y, const void *grad) {
     void *g = fv__grad(c, y, &first);
     if (!g) return;
     size_t size = (size_t)fv_numel(y) * fv_type_size(fv_grad_type(y));
-    /* until fv_reset: a recorded step copies it later */
+    /* stays until fv_reset: a recorded step copies it later */
     fv__span *s = c->device ? fv__host_alloc(c, size) : NULL;
     if (s) memcpy(s->data, grad, size), fv__device_copy_ahead(c, g, s->data, size);
     else if (!c->device) memcpy(g, grad, size);
@@ -6083,7 +6082,7 @@ static void fv__linear_bwd(fv_ctx *c, fv_tensor *y) {
     fv_type compute = panels ? panels->type : (fv_type)y->node->i[0];
     fv_mat gy = fv__mat(y->grad, fv_grad_type(y), out, 1);
     int round = compute == FV_BF16 && c->isa != FV_ISA_AVX512BF16, first = 1;
-    /* once for both products */
+    /* gy is converted once for both products */
     fv__span *cast = round ? NULL : fv__cast_operand(c, &gy, rows, out, compute, 0);
     void *gx = fv__grad(c, x, &first);
     if (gx) {
@@ -6294,7 +6293,7 @@ FV_DEF fv_tensor *fv_matmul(fv_ctx *c, fv_tensor *a, fv_tensor *b, int transpose
  * rowsum(P gP)) s, gq = gS k, gk = gS^T q. A job is one sample and one key head, with the query heads that
  * share it, so nothing is added to from two jobs. Its keys and values are packed once, as the right operands
  * of all these products; left operands are read where they lie. ---- */
-/* of a tile of queries; a tile and its twin in the backward pass stay in L2 */
+/* numbers in a tile of queries' scores; a tile and its twin in the backward pass stay in L2 */
 enum { FV__SCORES = 64 << 10 };
 
 typedef struct fv__attention {
@@ -6609,7 +6608,7 @@ static void fv__attention_bwd_job(void *arg, int job, int worker) {
     for (int64_t h = kh * group; h < (kh + 1) * group; h++)
         for (int64_t from = 0; from < a->N; from += a->tile, add = 1)
             fv__attention_bwd_tile(a, &r, b, h, from, add);
-    /* no queries */
+    /* without queries both are zeros */
     if (!add) memset(r.gk, 0, (size_t)(r.gv - r.gk)), memset(r.gv, 0, (size_t)(a->padM * a->padH) * a->e);
     if (a->gk) fv__store_head(a, a->gk, a->kk, !a->fk, a->k0 + kh * a->hd, b, 0, a->M, r.gk, 1, r.wide);
     if (a->gv) fv__store_head(a, a->gv, a->v, !a->fv, a->v0 + kh * a->hd, b, 0, a->M, r.gv, 0, r.wide);
@@ -6653,8 +6652,8 @@ enum { FV__HEAD_MAX = 256, FV__HEAD_LANES = FV__HEAD_MAX / 32 };
 typedef struct fv__cu_head {
     const void *data;
     fv_type type;
-    int64_t width, at;
-} fv__cu_head; /* elements a row; first column of head 0 */
+    int64_t width, at; /* elements a row; first column of head 0 */
+} fv__cu_head;
 typedef struct fv__cu_grad {
     void *data;
     fv_type type;
@@ -8826,7 +8825,7 @@ static void *fv__grad_or_zeros(fv_ctx *c, fv_tensor *t) {
     if (!g || !first) return g;
     fv__strips s;
     memset(&s, 0, sizeof s);
-    /* bytes here */
+    /* run and piece count bytes here */
     s.to = g, s.run = fv_numel(t) * (int64_t)fv_type_size(fv_grad_type(t)), s.piece = 1 << 18;
     fv_parallel(c, (int)FV__CEIL(s.run, s.piece), fv__zero_job, &s);
     return g;
@@ -9331,7 +9330,7 @@ FV_DEF fv_tensor *fv_reshape(fv_ctx *c, fv_tensor *x, int rank, const int64_t *d
     fv_tensor *y = fv__make(c, &fv__op_reshape, &x, 1);
     if (!y) return NULL;
     y->node->view = 1, y->node->i[0] = rank;
-    /* a worse rank: not read at all */
+    /* of a rank that will be refused, dim is not read */
     for (int i = 0; rank <= FV_MAX_RANK && i < rank; i++) y->node->i[1 + i] = dim[i];
     return fv__apply(c, y);
 }
@@ -9838,7 +9837,7 @@ static void fv__gather_fwd(fv_ctx *c, fv_tensor *y) {
 static void fv__gather_bwd(fv_ctx *c, fv_tensor *y) {
     fv__gather w;
     memset(&w, 0, sizeof w);
-    /* at least a cache line, so that jobs do not share one */
+    /* 64 columns are a cache line at least, so that jobs do not share one */
     w.y = y, w.n = fv_numel(y->node->src[1]), w.cols = 64;
     w.grad = fv__grad_or_zeros(c, y->node->src[0]), w.k = fv__kernels_for(c, FV_F32);
     if (w.grad) fv_parallel(c, (int)FV__CEIL(fv__last(y), w.cols), fv__gather_bwd_job, &w);
@@ -10350,11 +10349,11 @@ static void fv__norm_job(void *arg, int job, int worker) {
 /* On a GPU each of the three passes is one launch over all parameters: the host writes a table of chunks, a
  * block takes one each. */
 typedef struct fv__cu_chunk {
-    float *w, *g, *m, *v, *a;
+    float *w, *g, *m, *v, *a; /* g NULL: no gradient came; a: the average */
     int64_t n;
     float decay;
     int pad;
-} fv__cu_chunk; /* a: the average; g NULL: no gradient came */
+} fv__cu_chunk;
 typedef struct fv__cu_update {
     const fv__cu_chunk *chunk;
     double *part, *norm; /* chunks' sums of squares; the gradients' norm */
@@ -11468,7 +11467,7 @@ static void fv__sha_constants(uint32_t k[64], uint32_t h[8]) {
         int prime = 1;
         for (int d = 2; d * d <= p; d++) prime &= p % d != 0;
         if (!prime) continue;
-        /* floor(2^32 cbrt(p)) by bisection in integers of 128 bits */
+        /* floor(2^32 cbrt(p)) by bisection: the cube against 2^96 p */
         uint64_t lo = 0, hi = (uint64_t)8 << 32;
         while (lo + 1 < hi) {
             uint64_t mid = (lo + hi) / 2;
@@ -11764,7 +11763,7 @@ static int fv__gguf_open(fv_ctx *c, fv_weights *w, const char *path) {
         g.at = start;
         uint64_t cost = tensors * (sizeof(fv_entry) + sizeof(fv__hashed)) +
                         metas * (sizeof(fv__meta_at) + sizeof(fv__hashed)) + g.room;
-        /* one with data has its 8 bytes, and costs less */
+        /* a tensor with data has its 8 bytes in the file, and costs less */
         if (pass && cost > 4 * (uint64_t)g.size + (1 << 20))
             return (int)fv__gguf_bad(&g, "too many tensors without data");
         if (pass && (!fv__weights_room(c, w, (int64_t)tensors, (int64_t)metas) ||
@@ -12856,10 +12855,9 @@ FV_DEF int fv_mixup_targets(fv_ctx *c, const int32_t *labels, int batch, int cla
     return 1;
 }
 
-/* box: y0 y1 x0 x1 */
 typedef struct fv__mix_job {
     float *x;
-    int batch, channels, h, w, box[4];
+    int batch, channels, h, w, box[4]; /* box: y0 y1 x0 x1 */
     float lam;
 } fv__mix_job;
 
@@ -13856,7 +13854,7 @@ FV_DEF int fv_frozen_load(fv_ctx *c, fv_frozen *f, fv_weights *w, int as_variant
     fv_sha sha;
     if (c->status || !f) return 0;
     if (!fv__has_blocks(&f->config)) return 1;
-    /* says why */
+    /* without known names, this says why */
     if (!fv__find_naming(w, f->config.arch, &n)) return fv_frozen_config_from_llm(c, &f->config, w);
     fv_sha_start(&sha);
     for (int i = 0; i < f->config.num_layers; i++) {
@@ -14266,7 +14264,7 @@ static fv_tensor *fv__embedding_make(fv_ctx *c, fv_model *m, const char *name, i
     if (t) t->flags |= FV_NO_DECAY;
     return t;
 }
-/* -1: any */
+/* x against the wanted dims; -1: any */
 static int fv__input_fits(fv_ctx *c, const char *what, const fv_tensor *x, int rank, const int64_t *dim) {
     char have[128], want[128];
     size_t at = 0;
@@ -14747,7 +14745,7 @@ static fv_tensor *fv__video_block_forward(fv_ctx *c, const fv__video *v, const f
     fv_tensor *bias[3];
     memset(&a, 0, sizeof a);
     a.num_heads = v->heads;
-    /* keys have none: softmax would take it away */
+    /* keys have no bias: softmax would take it away */
     bias[0] = b->q_bias, bias[1] = v->no_bias, bias[2] = b->v_bias;
     fv_scope scope = fv_scope_begin(c);
     fv_tensor *qkv =
@@ -15035,10 +15033,8 @@ static int fv__stacked_make(fv_ctx *c, fv_model *m, fv__motion *v, int64_t d, in
     v->time = fv__embedding_make(c, m, "agents.pos_embed",
                                  fv_config_int(c, m, "observed_steps", 19, 1, 65536), d, FV_INIT_TRUNC);
     v->proposals = fv__embedding_make(c, m, "proposals", v->modes, d, FV_INIT_TRUNC);
-    if (v->proposals)
-        fv_init_normal(c, v->proposals, 1,
-                       /* far from each other: else all learn the same */
-                       (m->seed << 20) + (uint64_t)m->params.count);
+    if (v->proposals) /* far from each other: else all learn the same */
+        fv_init_normal(c, v->proposals, 1, (m->seed << 20) + (uint64_t)m->params.count);
     if (c->status || !fv__linear_make(c, m, &v->embed, "agents.embed", d, v->features[0], 1)) return 0;
     if (!fv__subgraph_make(c, m, &v->graph[1], "lanes", v->layers, v->features[1], d)) return 0;
     for (int i = 0; i < n; i++) {
@@ -15820,7 +15816,7 @@ static int fv__no_extra(fv_ctx *c, const fv_model *m, const fv_weights *w, const
         const char *name = fv_weights_at(w, i)->name, *key = name + n, *dot = strrchr(name, '.');
         if (strncmp(name, prefix, n) || fv_params_find(&m->params, key) || fv_params_find(&m->buffers, key))
             continue;
-        /* the block's, and what a released checkpoint has beside it */
+        /* the block's tensors, and what released checkpoints have beside their own */
         if (m->frozen && !strncmp(key, "llama.", 6)) continue;
         if (dot && !strcmp(dot, ".num_batches_tracked")) continue;
         return fv_fail(c, FV_EUSAGE, "%s has a tensor %s, which the config's network does not have",
@@ -15842,7 +15838,7 @@ FV_DEF int fv_model_load(fv_ctx *c, fv_model *m, fv_weights *w, const char *pref
     for (int i = 0; i < m->buffers.count; i++)
         if (!fv__load_param(c, m, w, prefix, m->buffers.at[i])) return 0;
     if (!fv__no_extra(c, m, w, prefix)) return 0;
-    /* they are among the parameters */
+    /* blocks that are trained are among the parameters */
     if (m->frozen && m->stage.variant >= FV_VARIANT_FINETUNE) m->frozen->loaded = 1;
     else if (m->frozen && (fv_frozen_has(c, w) || !m->frozen->loaded)) {
         /* an LLM's file may still come; the forward pass says when it did not */

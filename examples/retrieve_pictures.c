@@ -18,7 +18,7 @@ static const char config[] =
 /* one picture of every pattern, and its name */
 static void batch(fv_ctx *c, uint64_t stream, int step, fv_tensor **in) {
     int64_t dim[4] = {NAMES, 1, SIZE, SIZE};
-    /* ids [NAMES,1] */
+    /* ids [NAMES,1], their mask, pictures */
     in[0] = fv_new(c, FV_I32, 2, dim), in[1] = fv_new(c, FV_U8, 2, dim), in[2] = fv_new(c, FV_F32, 4, dim);
     for (int b = 0; b < NAMES && !fv_error(c); b++) {
         fv_rng g = {stream, (uint64_t)(step * NAMES + b), 0};

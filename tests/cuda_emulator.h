@@ -2,10 +2,9 @@
  * FROZENVIS_CUDA and FROZENVIS_CUDA_EMULATE defined, before the header.
  *
  *   threads    a block's threads are fibres on one OS thread: one runs until it ends or waits (a barrier, a
- *              shuffle), then the next.
- *              They are taken in order or, with FV_EMULATE_BACKWARDS set in the environment, in reverse: a
- *              kernel that lacks a
- *              barrier then gives another result. Blocks run one after the other.
+ *              shuffle), then the next. They are taken in order or, with FV_EMULATE_BACKWARDS set in the
+ *              environment, in reverse: a kernel that lacks a barrier then gives another result. Blocks run
+ *              one after the other.
  *   barriers   __syncthreads of a block, __syncwarp and shuffles of a warp; where threads wait for ever, the
  *              program says so and aborts
  *   shared     __shared__ is a static variable
@@ -165,8 +164,8 @@ struct emu_thread {
 struct emu_block {
     emu_thread *thread;
     char *stacks;
-    /* direct: the threads run without fibres, since the first met no barrier */
-    int count, alive, now, direct;
+    int count, alive, now;
+    int direct; /* the threads run without fibres, since the first met no barrier */
     jmp_buf scheduler;
     emu_body_fn body;
     const void *call;
@@ -321,8 +320,8 @@ template <class Use, int M, int N, int K, class T, class Layout = void> struct f
  * other ways */
 template <class Use> struct emu_order;
 template <> struct emu_order<accumulator> {
-    enum { stride = 37, back = 173 };
-}; /* 37 * 173 = 1 mod 256 */
+    enum { stride = 37, back = 173 }; /* 37 * 173 = 1 mod 256 */
+};
 template <> struct emu_order<matrix_a> {
     enum { stride = 5, back = 205 };
 };

@@ -1,6 +1,7 @@
 /* cuda_ops.cpp -- every op of a GPU context against its CPU twin, run by tests/test_cuda.sh: with the emulator on any machine, with
  * nvcc (FV_TEST_GPU) on a real GPU. Each case is a small network of odd shapes; its result and all gradients are compared, in f32,
- * bf16 and f64, once by itself and once with every gradient added to another one. */
+ * bf16 and f64, once by itself and once with every gradient added to another one. With a word, the cases whose names have it are all
+ * that is run. */
 #define FROZENVIS_CUDA
 #define FROZENVIS_IMPLEMENTATION
 #ifndef FV_TEST_GPU
@@ -290,14 +291,18 @@ static const one_case cases[] = {
     {"recomputed scope", recomputed, {{5, 6}, {-1, 7, 6}}, {0}, {0}},
 };
 
+static const char *only = ""; /* a part of a case's name */
 static void test_ops(void) {
     static const fv_type type[] = {FV_F32, FV_BF16, FV_F64};
+    int ran = 0;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        for (int t = 0; t < 3; t++) {
+        for (int t = 0; t < 3 && strstr(cases[i].name, only); t++) {
             if (cases[i].make == packed && type[t] == FV_F64) continue; /* frozen weights are f32 or bf16 */
             run_case(&cases[i], type[t], 0);
             if (cases[i].make != recomputed) run_case(&cases[i], type[t], 1);
+            ran++;
         }
+    CHECK(ran > 0, "no case has \"%s\" in its name", only);
 }
 
 #ifndef FV_TEST_GPU
@@ -507,11 +512,16 @@ static void test_refusals(void) {
 #endif
 }
 
-int main(void) {
+int main(int argc, char **argv) {
     for (int d = 0; d < 2; d++) contexts[d] = context(d ? FV_CUDA : FV_CPU);
     if (fv_error(contexts[1])) {
         printf("%s\n0 passed, 1 failed, 0 skipped\n", fv_error_text(contexts[1]));
         return 1;
+    }
+    if (argc > 1) {
+        only = argv[1];
+        RUN(test_ops);
+        return REPORT();
     }
     RUN(test_tensors);
     RUN(test_ops);

@@ -116,11 +116,19 @@ if [ $? != 6 ]; then # 6: built without stb_image
     cp "$T/left.png" "$T/folders/train/0" && cp "$T/right.png" "$T/folders/train/1" && cp "$T/right.png" "$T/folders/test/1"
     gives 0 $FV eval "$T/one" --data "$T/folders" --json
     grep -q '"top1":100' "$T/stdout" && ok || bad "a test split without the first class: $(cat "$T/stdout")"
+    unknown() { # unknown NAME WORDS: no run over these folders; the sentence says why
+        gives 2 $FV eval "$T/one" --data "$T/folders"
+        grep -q "$2" "$T/stderr" && ok || bad "$1: $(cat "$T/stderr")"
+    }
+    mv "$T/folders/train/0" "$T/folders/train/zero"
+    unknown 'a class of training that the run has not' 'the class "zero" is none of the 2'
+    mv "$T/folders/train/zero" "$T/folders/train/0"
     mv "$T/folders/test/1" "$T/folders/test/one"
-    gives 2 $FV eval "$T/one" --data "$T/folders"
+    unknown 'a class of the test that the run has not' 'the class "one" is none of the 2'
     gives 2 $FV train image --data "$T/folders" --out "$T/x" $small --variant base --batch 1
+    grep -q 'the class "one" is none of the 2' "$T/stderr" && ok || bad "a class without training: $(cat "$T/stderr")"
     mv "$T/folders/test/one" "$T/folders/test/$(awk 'BEGIN { for (i = 0; i < 64; i++) printf "x" }')"
-    gives 2 $FV eval "$T/one" --data "$T/folders"
+    unknown 'a name of 64 bytes' '63 bytes at most'
 fi
 gives 2 $FV predict "$T/one"
 

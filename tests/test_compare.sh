@@ -120,13 +120,19 @@ sweep 6 --variants base,scratch --sweep norm=ones,none
 sweep 10 --variants base,scratch --sweep rope,causal
 sweep 8 --variants base,scratch --sweep frozen.after_block
 grep -q 'after_block_0' "$T/s/results.jsonl" && grep -q 'after_block_1' "$T/s/results.jsonl" && grep -q 'after_block_2' "$T/s/results.jsonl" && ok || bad 'head and tail of the encoder'
-sweep 12 --variants base,scratch --sweep fraction=0.2,0.5,1
-grep -q '"arm":"0.2_scratch"' "$T/s/results.jsonl" && [ "$(grep -c ' to ' "$T/s/table.md")" = 3 ] && ok || bad 'fraction: each variant against base at the same fraction'
+sweep 12 --variants base,scratch --sweep fraction=0.2,0.5,1 --epochs 10
+# base at each fraction is another, and what is beside the variant is how far it is from that one
+awk -F'|' '/_base/ { base = $3; other += n++ && base != first; first = base } /_scratch/ { d = $3 - base - $5; near += d < 0.03 && d > -0.03 }
+    END { exit !(n == 3 && near == 3 && other) }' "$T/s/table.md" && grep -q '"arm":"0.2_scratch"' "$T/s/results.jsonl" && [ "$(grep -c ' to ' "$T/s/table.md")" = 3 ] && ok ||
+    bad "fraction: each variant against base at the same fraction: $(cat "$T/s/table.md")"
 sweep 8 --variants base,linear --sweep weight_decay=0,0.1
 if [ -e "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" ]; then
     sweep 6 --sweep layer=0,29 --llm "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --set frozen.hidden_size=576 frozen.num_attention_heads=9 frozen.intermediate_size=1536
     sweep 10 --variants random,shuffled --sweep residual=none,outside --llm "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --set frozen.hidden_size=576 frozen.num_attention_heads=9 frozen.intermediate_size=1536
     [ "$(grep -o '"arm":"[^"]*"' "$T/s/results.jsonl" | sort -u | wc -l)" = 5 ] && ok || bad 'two variants in a sweep of the stage have names of their own'
+    for v in random shuffled; do
+        grep -q "\"variant\":\"$v\"" "$T/s/residual_outside_$v-0/config.json" && ok || bad "the arm of the variant $v trains another"
+    done
     sweep 6 --sweep count=1,2 --llm "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --set frozen.hidden_size=576 frozen.num_attention_heads=9 frozen.intermediate_size=1536
 else
     skip 'sweeps of layer and count' 'the language model is not in the cache'

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 
 typedef struct sums {
-    double flop[4];
+    double flop[4]; /* by pass */
     int64_t calls[4];
     double seconds;
-} sums; /* by pass */
+} sums;
 
 static sums total(fv_ctx *c, const char *op) { /* op NULL: of all */
     fv_profile_row row[FV_PROFILE_ROWS];

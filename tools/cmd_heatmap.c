@@ -1,5 +1,5 @@
-/* fv heatmap: where a network's tokens stand out, over pictures; and, with masks, how well that agrees
- * with where the object is (the paper's section 6.2). */
+/* fv heatmap: where a network's tokens stand out, drawn over pictures; with masks, how well that agrees with
+ * where the object is (source: Pang et al., arXiv:2310.12973, 6.2). */
 #define _GNU_SOURCE
 #include "cli.h"
 #include "data/captions.h"
@@ -14,11 +14,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { CELL = 96, GAP = 6, MOST_RUNS = 2, MAGNITUDE = 0, FREQUENCY, ATTENTION, MAPS };
+enum { CELL = 96, GAP = 6, MOST_RUNS = 2 }; /* a map's side and what is between two, in pixels */
+enum { MAGNITUDE, FREQUENCY, ATTENTION, MAPS };
 static const char *const map_name[MAPS] = {"magnitude", "frequency", "attention"};
-/* IoU sums of one run */
 typedef struct scores {
-    double sum[INSIGHT_PLACES][MAPS];
+    double sum[INSIGHT_PLACES][MAPS]; /* of a run's IoUs, over count pictures */
     int count;
 } scores;
 
@@ -44,7 +44,7 @@ static int make_map(const insight *s, int place, int kind, double *map) {
 }
 
 /* ---- drawing ---- */
-/* dark blue, magenta, orange, light yellow */
+/* 0..1 as a colour: dark blue, purple, red, orange, yellow */
 static void heat(double v, double rgb[3]) {
     static const double stop[5][3] = {
         {13, 8, 135}, {126, 3, 168}, {204, 71, 120}, {248, 149, 64}, {240, 249, 33}};

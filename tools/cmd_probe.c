@@ -2,8 +2,8 @@
  * against random and shuffled ones. */
 #define _GNU_SOURCE
 #include "cli.h"
-#include "insight.h"
 #include "data/pictures.h"
+#include "insight.h"
 #include "measures.h"
 #include <math.h>
 #include <stdio.h>
@@ -23,7 +23,7 @@ typedef enum probe_measure {
     OBJECT_AREA,
     PROBES
 } probe_measure;
-/* name for --json, head of the table, what it is */
+/* of each measure: name for --json, head of the table's column, what it is */
 static const char *const probe_text[PROBES][3] = {
     {"gradient_cosine_after", "grad out", "mean cosine of samples' gradients, at the stage's output"},
     {"gradient_cosine_before", "grad in", "the same at its input: after they went back through it"},
@@ -31,8 +31,7 @@ static const char *const probe_text[PROBES][3] = {
      "the same for the weights of the encoder's block before the stage"},
     {"gradient_cosine_skipped", "skipped", "the same weights, with the stage left out"},
     {"cka", "CKA",
-     "linear CKA of the tokens before and after the stage: 1 is the same up to rotation and "
-     "scale"},
+     "linear CKA of the tokens before and after the stage: 1 is the same up to rotation and scale"},
     {"rank_before", "rank in", "effective rank of the tokens before the stage"},
     {"rank_after", "rank out", "effective rank after F2"},
     {"attention_on_object_encoder", "obj enc",
@@ -68,8 +67,8 @@ static int one_pass(run *r, insight *s, const int32_t *index, int n) {
     if (loss) fv_backward(r->c, loss);
     return !fv_error(r->c);
 }
-/* which parameters: those of the encoder's block before the stage (the last one without a stage),
- * "blocks.3." */
+/* which parameters, "blocks.3.": those of the encoder's block before the stage; without a stage, of the last
+ * block */
 static void block_name(const run *r, char *name, size_t n) {
     int depth = (int)number_of(&r->s, 'm', "depth", 12), after = r->model->stage.after_block;
     snprintf(name, n, "blocks.%d.", (after ? after : depth) - 1);

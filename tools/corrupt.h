@@ -27,14 +27,12 @@ double corrupt_strength(int kind, int level, int side);
  *   errors  FV_ENOMEM; FV_EUNAVAILABLE: JPEG without stb */
 int corrupt_picture(fv_ctx *c, uint8_t *pixels, int w, int h, int channels, int kind, int level, fv_rng *r);
 
-/* The parts. normal [h,w,channels]: standard normal numbers. Results are cut, as the reference's are, not
- * rounded. */
+/* The parts. normal [h,w,channels]: standard normal numbers. The blur is cut at 4 sigma, contrast is about
+ * each channel's mean, the rotation is bilinear; for blur and rotation a picture's edges go on. Results are
+ * cut, as the reference's are, not rounded. */
 void corrupt_add_noise(uint8_t *pixels, int count, const float *normal, double strength);
-/* edges go on; cut at 4 sigma */
 int corrupt_blur(fv_ctx *c, uint8_t *pixels, int w, int h, int channels, double sigma);
-/* about each channel's mean */
 void corrupt_contrast(uint8_t *pixels, int w, int h, int channels, double left);
 int corrupt_jpeg(fv_ctx *c, uint8_t *pixels, int w, int h, int channels, int quality);
-/* bilinear; edges go on */
 int corrupt_rotate(fv_ctx *c, uint8_t *pixels, int w, int h, int channels, double degrees);
 #endif

@@ -6,8 +6,8 @@
 
 typedef struct canvas {
     int width, height;
-    uint8_t *rgb;
-} canvas;             /* [height,width,3] */
+    uint8_t *rgb; /* [height,width,3] */
+} canvas;
 typedef uint32_t ink; /* 0xRRGGBB */
 
 /* White; owned by c. NULL rgb and FV_ENOMEM when there is no room. */

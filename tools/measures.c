@@ -32,8 +32,8 @@ typedef struct complex_number {
 } complex_number;
 typedef struct transform {
     int n;
-    complex_number *root, *room;
-} transform; /* root[k] = exp(-2 pi i k / n); room [n] */
+    complex_number *root, *room; /* root[k] = exp(-2 pi i k / n); room [n] */
+} transform;
 
 static int smallest_factor(int n) {
     for (int p = 2; p * p <= n; p++)

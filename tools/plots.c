@@ -16,8 +16,8 @@ static const char *verdict_ink(const report *p, const arm *a) {
 
 /* ---- axes ---- */
 typedef struct axis {
-    double low, high, from, to;
-} axis; /* values, and where they stand */
+    double low, high, from, to; /* values, and where they stand */
+} axis;
 static double place(const axis *a, double v) {
     return a->from + (a->to - a->from) * (v - a->low) / (a->high - a->low);
 }

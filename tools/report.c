@@ -158,7 +158,7 @@ static void compute_difference(fv_ctx *c, report *p, arm *a, const arm *ref) {
     double by_items = a->diff;
     if (whole)
         bootstrap(c, mine, other, p->seeds, items, items > 5000 ? 1000 : 4000, &by_items, &a->low, &a->high);
-    /* scores of another measure than the headline */
+    /* the scores are of another measure than the headline */
     if (whole && fabs(by_items - a->diff) > 0.02) a->low = a->high = NAN;
 }
 /* ImageNet-C's: for each kind the error divided by the reference's, mean over kinds; paired by seed */

@@ -6,8 +6,8 @@
 #include "frozenvis.h"
 
 typedef struct setting {
-    char section, key[48], value[256];
-} setting; /* value: JSON */
+    char section, key[48], value[256]; /* value: JSON */
+} setting;
 typedef struct settings {
     setting at[128];
     int count;

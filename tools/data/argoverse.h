@@ -6,24 +6,22 @@
 
 enum { MOTION_SEEN = 20, MOTION_STEPS = 50 }; /* 2 s observed, 3 s to come, at 10 Hz */
 enum { TRACK_OTHER, TRACK_AV, TRACK_AGENT };
-/* metres */
 typedef struct track {
     char id[40];
     int type;
-    float at[MOTION_STEPS][2];
+    float at[MOTION_STEPS][2]; /* metres */
     uint8_t seen[MOTION_STEPS];
 } track;
-/* steps: 50, or 20 without a future */
 typedef struct traffic {
     char name[64], city[16];
-    int tracks, agent, steps;
+    int tracks, agent, steps; /* steps: 50, or 20 without a future */
     track *track;
 } traffic;
 
 /* A lane's centre line: points in driving order. */
 typedef struct lane {
-    int first, count, turn, junction, control;
-} lane; /* turn: -1 right, 0, 1 left */
+    int first, count, turn, junction, control; /* turn: -1 right, 0, 1 left */
+} lane;
 typedef struct lane_map {
     char city[16];
     int lanes, points;

@@ -11,9 +11,8 @@ typedef struct caption {
     int picture;
     char *text;
 } caption;
-/* its captions are caption[first .. first+captions) */
 typedef struct captioned {
-    int first, captions;
+    int first, captions; /* its captions are caption[first .. first+captions) */
     char *file;
 } captioned;
 typedef struct caption_split {

@@ -9,11 +9,10 @@
 void mesh_free(fv_ctx *c, mesh *m) { fv_free(c, m->xyz), fv_free(c, m->face), memset(m, 0, sizeof *m); }
 
 /* ---- numbers of a text that has no end mark ---- */
-/* hash: # begins a comment */
 typedef struct words {
     fv_ctx *c;
     const char *path, *at, *end, *start;
-    int hash;
+    int hash; /* # begins a comment */
 } words;
 static const char *where(const words *w) { return w->path; }
 static int next_word(words *w, char *out, size_t n) {
@@ -87,9 +86,8 @@ static int read_off(fv_ctx *c, const char *path, const fv_file *f, mesh *m) {
 
 /* ---- PLY ---- */
 enum { PLY_PROPERTIES = 32, PLY_ELEMENTS = 8 };
-/* kind: 'f', 'i', 'u' */
 typedef struct ply_property {
-    int bytes, kind, count_bytes, list;
+    int bytes, kind, count_bytes, list; /* kind: 'f', 'i', 'u' */
     char name[32];
 } ply_property;
 typedef struct ply_element {

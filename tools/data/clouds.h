@@ -3,11 +3,10 @@
 #define FV_CLOUDS_H
 #include "frozenvis.h"
 
-/* xyz [points,3]; face [faces,3], none: a cloud */
 typedef struct mesh {
     int64_t points, faces;
-    float *xyz;
-    int32_t *face;
+    float *xyz;    /* [points,3] */
+    int32_t *face; /* [faces,3]; none: a cloud */
 } mesh;
 
 /* mesh_read -- OFF (counts glued to the header too), PLY (ascii, binary little and big endian), VRML 2.0

@@ -17,18 +17,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum {
-    TRAIN = 120,
-    TEST = 30,
-    KEPT = 4096,
-    FAMILY = 160,
-    SEED = 2032
-}; /* KEPT: points of a part, from which clouds are drawn */
+/* KEPT: points of a part, from which clouds are drawn */
+enum { TRAIN = 120, TEST = 30, KEPT = 4096, FAMILY = 160, SEED = 2032 };
 typedef struct part {
     char family[FAMILY];
-    int kind, test;
-    float *xyz;
-} part; /* kind: number of its class; xyz [KEPT,3] */
+    int kind, test; /* kind: number of its class */
+    float *xyz;     /* [KEPT,3] */
+} part;
 typedef struct parts {
     fv_ctx *c;
     part *at;

@@ -34,8 +34,8 @@ typedef struct question_split {
 typedef struct question_set {
     question_split split[2];
     name_table answers, types;
-    int people;
-} question_set; /* people: 1 with ten answers each */
+    int people; /* 1: with ten answers each */
+} question_set;
 
 /* questions_open -- both splits, train and test. What DIR holds decides:
  *   easy-vqa: train/ and test/ with questions.json, a list of [question, answer, picture's number], and

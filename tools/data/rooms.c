@@ -87,17 +87,16 @@ static int nearest_on(const room *m, int side) {
     for (int i = 0; i < m->count && best >= 0; i++) {
         float a =
             atan2f(m->at[i][1] - m->me[1], m->at[i][0] - m->me[0]) - m->heading - 1.57079633f * (float)side;
-        /* 53 degrees */
+        /* another one within 53 degrees, less than 0.4 m farther away */
         if (i != best && cosf(a) > 0.6f && apart(m->at[i], m->me) < apart(m->at[best], m->me) + 0.4f)
             return -1;
     }
     return best;
 }
 
-/* wanted: the answer drawn beforehand, 0 to 3 */
 typedef struct question {
     char situation[160], text[120], answer[32];
-    int wanted;
+    int wanted; /* the answer drawn beforehand, 0 to 3 */
 } question;
 
 static int ask_what(fv_rng *r, const room *m, question *q) {

@@ -23,13 +23,13 @@ const char *const shape_name[SHAPES] = {"box",   "sphere",   "cylinder", "cone",
 static float between(fv_rng *r, float a, float b) { return a + (b - a) * fv_rng_uniform(r); }
 
 /* ---- parts: where they stand, how large, and which way their axis goes ---- */
-/* TUBE: radius a at the bottom, b at the top, height c, closed where a and b are positive; RING: radii a, b;
- * turned share c */
+/* BOX: sides a, b, c; TUBE: radius a at the bottom, b at the top, height c, closed where a and b are
+ * positive; RING: radii a, b; turned share c */
 enum { BOX, TUBE, BALL, RING };
 typedef struct part {
     int kind, axis;
     float at[3], a, b, c, area;
-} part; /* BOX: sides a, b, c */
+} part;
 typedef struct thing {
     int parts;
     part part[PARTS];

@@ -4,12 +4,12 @@
 #include "frozenvis.h"
 
 typedef struct pose {
-    float at[3], forward[2];
-} pose; /* metres, z up; the direction of the look on the floor, of length 1 */
+    float at[3], forward[2]; /* metres, z up; the direction of the look on the floor, of length 1 */
+} pose;
 typedef struct situated {
-    char *scene, *situation, *question, *answer;
+    char *scene, *situation, *question, *answer; /* scene and answer: at most 63 bytes */
     pose p;
-} situated; /* scene: at most 63 bytes; answer too */
+} situated;
 typedef struct situated_list {
     situated *item;
     int count;

@@ -26,10 +26,9 @@ typedef struct city {
     int arms, lanes[ARMS];
     float dir[ARMS], bend[ARMS], at[2];
 } city;
-/* points 1 m apart; stop: where the light stands */
 typedef struct path {
-    int n, stop;
-    float p[PATH][2], curve[PATH];
+    int n, stop;                   /* stop: where the light stands */
+    float p[PATH][2], curve[PATH]; /* points 1 m apart */
 } path;
 typedef struct car {
     path way;

@@ -28,8 +28,8 @@ typedef struct definition {
     int64_t from, to;
 } definition;
 typedef struct matrix {
-    double at[3][4];
-} matrix; /* to the world: the last column is added */
+    double at[3][4]; /* to the world: the last column is added */
+} matrix;
 typedef struct vrml {
     fv_ctx *c;
     const char *path, *text;

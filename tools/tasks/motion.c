@@ -26,8 +26,8 @@ typedef struct motion_data {
     int maps;
 } motion_data;
 typedef struct frame {
-    float at[2], x[2];
-} frame; /* x: the unit vector ahead */
+    float at[2], x[2]; /* x: the unit vector ahead */
+} frame;
 
 static const char *presets[][2] = {
     {"demo-motion", "arch=motion dim=128 depth=1 num_heads=2 batch_size=32 epochs=24 lr=1e-3 "
@@ -429,8 +429,8 @@ static int motion_predict(run *r, const char *file, int json) {
 
 typedef struct view {
     canvas *v;
-    double x, y, scale;
-} view; /* where the agent stands, pixels a metre; it drives upwards */
+    double x, y, scale; /* where the agent stands, pixels a metre; it drives upwards */
+} view;
 static void stroke(const view *w, const float *a, const float *b, double thick, ink colour, double alpha) {
     draw_line(w->v, w->x - a[1] * w->scale, w->y - a[0] * w->scale, w->x - b[1] * w->scale,
               w->y - b[0] * w->scale, thick, colour, alpha);

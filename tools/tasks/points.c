@@ -17,11 +17,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* cloud: [count,2*points,3]; item i is cloud order[i] */
 typedef struct points_data {
-    float *cloud[2];
+    float *cloud[2]; /* [count,2*points,3] */
     int32_t *label[2];
-    int32_t *order[2];
+    int32_t *order[2]; /* item i is cloud order[i] */
     int room[2], points;
 } points_data;
 

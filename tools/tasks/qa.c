@@ -142,9 +142,8 @@ void qa_put_settings(run *r, const qa_set *q) {
 
 int qa_fill_words(run *r, qa_set *q) {
     if (q->filled || !is_text(&r->s, 't', "words", "llm")) return !fv_error(r->c);
-    fv_tensor *table =
-        /* [1+words,D]; row 0, any other word, is 0 */
-        fv_params_find(&r->model->buffers, "text.embed.weight");
+    /* [1+words,D]; row 0, any other word, is 0 */
+    fv_tensor *table = fv_params_find(&r->model->buffers, "text.embed.weight");
     fv_weights *w = table ? fv_weights_open(r->c, r->llm_path) : NULL;
     const fv_entry *e = w ? embeddings_of(r, w) : NULL;
     float *all = e ? (float *)fv_alloc(r->c, (size_t)e->count * sizeof *all) : NULL;

@@ -188,9 +188,9 @@ static int scene_baselines(run *r, figures *f) { return qa_baselines(r, &((scene
 
 /* ---- a room from above, as the questioner sees it: straight ahead is up ---- */
 typedef struct spot {
-    double x, y, radius;
+    double x, y, radius; /* in pixels */
     const scene_object *object;
-} spot; /* in pixels */
+} spot;
 typedef struct box {
     double x, y, w, h;
 } box;

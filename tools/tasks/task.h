@@ -13,16 +13,15 @@
 
 enum { SPLIT_TRAIN, SPLIT_TEST, BATCH_PARTS = 12 };
 
-/* unit "%", "m", "#" (a count) or "" */
 typedef struct figure {
     char name[48];
     double value;
-    const char *unit;
+    const char *unit; /* "%", "m", "#" (a count) or "" */
 } figure;
 typedef struct figures {
-    figure at[112];
+    figure at[112]; /* the first one is the task's headline */
     int count;
-} figures; /* the first one is the task's headline */
+} figures;
 void figure_add(figures *f, const char *name, double value, const char *unit);
 
 /* The tensors of a batch: input goes to fv_model_forward_many (or fv_model_forward) as it is, target to the

@@ -7,10 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* size: frames, height, width */
 typedef struct volumes_data {
     medmnist split[2];
-    int size[3];
+    int size[3]; /* frames, height, width */
 } volumes_data;
 
 static const char *presets[][2] = {
