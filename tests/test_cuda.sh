@@ -63,6 +63,7 @@ training() {
             [ $k = cpu ] && there= here='--device cuda'
             expect "half of it ($k)" "$@" train image --data "$D" --out "$T/half-$k" $usual --epochs 4 $there
             rm -f "$T/half-$k/result.json" "$T/half-$k/model.safetensors"
+            sed -i 's/"epochs":4/"epochs":8/' "$T/half-$k/config.json"
             expect "and the other half ($k)" "$@" train image --data "$D" --out "$T/half-$k" $usual --epochs 8 --resume $here
         done
         follows "$T/half-cpu/log.jsonl" "$T/half-gpu/log.jsonl" 96
@@ -85,6 +86,7 @@ several() {
             [ $k = one ] || gpus='--gpus 2'
             expect "trains on $k" "$@" train image --data "$D" --out "$T/$k" $usual --epochs 1 $gpus --set ema=0.8 grad_accum=2
             rm -f "$T/$k/result.json" "$T/$k/model.safetensors"
+            sed -i 's/"epochs":1/"epochs":2/' "$T/$k/config.json"
             expect "$k goes on" "$@" train image --data "$D" --out "$T/$k" $usual --epochs 2 $gpus --set ema=0.8 grad_accum=2 --resume
         done
         [ "$(wc -l <"$T/said")" = 1 ] && ok || bad "two GPUs, one result: $(cat "$T/said")"

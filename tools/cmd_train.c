@@ -180,7 +180,7 @@ static const cli_option table[] = {
     {"--threads", "N", "all cores unless said", NULL},
     {"--limit", "N", "first N training items", NULL},
     {"--save-every", "N", "steps between checkpoints (default 100)", NULL},
-    {"--resume", NULL, "go on where the run's folder stands", NULL},
+    {"--resume", NULL, "go on where the run's folder stands, with what it was begun with", NULL},
     {"--recompute", NULL, "less memory, more time: fv bench step --recompute says how much", NULL},
     {"--profile", NULL, "where the time of the steps went, by op, and its share of the peak", NULL},
     CLI_DEVICE,

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "cli.h"
 #include "report.h"
+#include "run.h"
 #include "settings.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -91,8 +92,8 @@ static double left_in_plan(const report *p, double now) {
 }
 static void draw_bar(plan_bar *b, long long step, long long steps, double loss) {
     double share = steps > 0 ? (double)step / (double)steps : 0, spent = fv_now() - b->started,
-           run = share > 0.02 ? spent / share : 0;
-    double left = left_in_plan(b->p, run) - spent, all = b->done + share;
+           whole = share > 0.02 ? spent / share : 0;
+    double left = left_in_plan(b->p, whole) - spent, all = b->done + share;
     int full = (int)(30 * all / b->all);
     fprintf(stderr, "\r[%.*s%*s] run %d of %d, %s: step %lld/%lld, loss %.3f", full,
             "##############################", 30 - full, "", b->done + 1, b->all, b->what, step, steps, loss);
@@ -190,13 +191,9 @@ static int read_config(fv_ctx *c, const char *dir, run_config *k) {
     snprintf(path, sizeof path, "%s/config.json", dir);
     fv_json *j = fv_json_open(c, path);
     if (!j) return 0;
-    fv_jnode root = fv_json_root(j), items = fv_json_get(j, root, "items");
     put_json(&k->s, j);
-    snprintf(k->data, sizeof k->data, "%s", fv_json_string(j, fv_json_get(j, root, "data"), ""));
-    snprintf(k->items, sizeof k->items, "%lld training items, %lld test items, digest %.64s",
-             (long long)fv_json_int(j, fv_json_get(j, items, "train"), 0),
-             (long long)fv_json_int(j, fv_json_get(j, items, "test"), 0),
-             fv_json_string(j, fv_json_get(j, items, "test_sha256"), "unknown"));
+    snprintf(k->data, sizeof k->data, "%s", fv_json_string(j, fv_json_get(j, fv_json_root(j), "data"), ""));
+    run_items(j, k->items, sizeof k->items);
     fv_json_free(c, j);
     return 1;
 }

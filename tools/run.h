@@ -20,7 +20,11 @@ int run_open_model(run *r);
 /* Settings, model, weights and data folder of a finished run, for eval and predict. NULL and an error, or its
  * config. */
 fv_json *run_reopen(run *r, const char *dir, const char *data);
-void run_write_config(run *r, const char *out);
+/* config.json. One that is there must say the same already: a run goes on with what it was begun with. 1 or
+ * 0. */
+int run_write_config(run *r, const char *out);
+/* What a config.json says of the data: how many items, and which. */
+void run_items(const fv_json *config, char *text, size_t n);
 /* How many of the training items, the last ones, are kept back to measure on in place of the test split: the
  * key holdout, a number, or below 1 a share. */
 int run_holdout(const run *r);
