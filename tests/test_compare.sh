@@ -85,6 +85,11 @@ refused 'too many values' 'over 160 values' compare "$T/none" --variants base,li
 [ -e "$T/none" ] && bad 'a refused plan left its folder' || ok
 refused 'another budget' 'other options' compare "$T/a" --variants base,linear,scratch --seeds 2 --epochs 3 --resume
 rm "$T/one/plan.txt" && rm -r "$T/one/linear-0" && cp -r "$T/whole/linear-0" "$T/one/linear-0"
+cp "$T/b/plan.txt" "$T/plan" # other arms have no runs there yet
+refused 'another budget for another arm' 'other options' compare "$T/b" --variants mlp --epochs 3 --resume
+refused 'another budget for a sweep' 'other options' compare "$T/b" --variants base,linear --sweep weight_decay=0,0.1 --epochs 3 --resume
+cmp -s "$T/plan" "$T/b/plan.txt" && ok || bad 'a refused plan took the place of the one by which runs were made'
+expect 'another arm, the same budget' compare "$T/b" --variants mlp --seeds 1 --epochs 2 --resume
 refused 'tuned in the middle' 'other options' compare "$T/a" --variants base,linear,scratch --seeds 2 --epochs 2 --tune 2 --resume
 refused 'a run of another budget' 'cannot be compared: epochs is 1 and 30' compare "$T/one" --variants base,linear --epochs 1 --resume
 rm -r "$T/one/linear-0"
