@@ -71,6 +71,47 @@ for r in base-0 base-1 linear-0 linear-1; do
     cmp -s "$T/whole/$r/model.safetensors" "$T/killed/$r/model.safetensors" && ok || bad "$r: other bytes after a kill"
 done
 
+# ---- signals: what befalls the run in progress is said, with its name; an interruption is one, whoever it reached ----
+# struck SIGNAL run|plan STATUS WORDS
+struck() {
+    (exec "$FV" compare image --data "$T/data" --out "$T/struck" $usual --variants base,linear --epochs 600 --save-every 5) >/dev/null 2>"$T/said" &
+    plan=$! n=0
+    while [ ! -e "$T/struck/base-0/latest" ] && [ $n -lt 300 ]; do n=$((n + 1)); sleep 0.05; done
+    run=$(tr -d ' ' <"/proc/$plan/task/$plan/children")
+    if [ "$2" = run ]; then kill -"$1" "$run"; else kill -"$1" $plan; fi
+    wait $plan
+    got=$?
+    [ $got = "$3" ] && [ "$(wc -l <"$T/said")" = 1 ] && grep -q "^fv: .*$4" "$T/said" && ok || bad "SIG$1 to the $2: status $got, $(cat "$T/said")"
+    [ "$2" = plan ] && { kill -0 "$run" 2>/dev/null && bad "SIG$1 to the plan leaves its run" || ok; }
+    rm -rf "$T/struck"
+}
+struck KILL run 6 'struck/base-0 was ended by signal 9: '
+struck SEGV run 6 'struck/base-0 was ended by signal 11: '
+struck INT run 130 'interrupted; .*struck/base-0 can be resumed'
+struck INT plan 130 'interrupted; .*struck/base-0 can be resumed'
+struck TERM plan 130 'interrupted; .*struck/base-0 can be resumed'
+cat >"$T/early.c" <<'END'
+/* an exec that fails, or a run that is struck before it has looked around: what EARLY names */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int execv(const char *path, char *const args[]) {
+    const char *early = getenv("EARLY");
+    if (!strcmp(early, "none")) return -1;
+    if (!strcmp(early, "INT")) raise(SIGINT);
+    return execve(path, args, environ);
+}
+END
+expect 'a library to load before' "${CC:-cc}" -D_GNU_SOURCE -shared -fPIC -o "$T/early.so" "$T/early.c"
+for early in none INT; do
+    [ $early = none ] && want=6 words='struck/base-0: a process could not be started' || want=130 words='struck/base-0 was interrupted'
+    (EARLY=$early LD_PRELOAD=$T/early.so compare "$T/struck" --variants base,linear --epochs 1) >/dev/null 2>"$T/said"
+    got=$?
+    [ $got = $want ] && [ "$(wc -l <"$T/said")" = 1 ] && grep -q "^fv: .*$words" "$T/said" && ok || bad "$early: status $got, $(cat "$T/said")"
+    [ -e "$T/struck" ] && bad "$early: a plan of which nothing was begun left its folder" || ok
+done
+
 # ---- one seed: no interval anywhere ----
 expect 'one seed' compare "$T/one" --variants base,linear --seeds 1 --epochs 1 --json
 grep -q '"low"\|"high"\|"sd"' "$T/said" && bad 'an interval or deviation from one seed' || ok

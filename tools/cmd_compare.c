@@ -334,9 +334,8 @@ static int print_help(void) {
            "once, at the end.\n"
            "  --corrupt                measure every run under noise, blur, contrast, JPEG and rotation too, "
            "on 2000 test items\n"
-           "  --resume                 go on with OUT, with more seeds, or more or other arms, where asked; "
-           "what fv "
-           "train is given stays the same\n"
+           "  --resume                 go on with OUT, with more seeds, or more or other arms, where asked;\n"
+           "                           what fv train is given stays the same\n"
            "  --json                   JSON lines in place of the table\n",
            MAX_SEEDS);
     return 0;

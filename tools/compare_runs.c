@@ -24,6 +24,7 @@ int compare_exists(const char *dir, const char *file) {
 }
 
 /* ---- a process of this program ---- */
+enum { NOT_STARTED = 127 }; /* an exit status that fv has not */
 static int has_terminal(void) {
     const char *term = getenv("TERM");
     return isatty(2) && !(term && !strcmp(term, "dumb"));
@@ -39,23 +40,30 @@ static pid_t start_self(char **args, int out, int err) {
     fflush(NULL);
     pid_t p = fork();
     if (p) return p;
-    signal(SIGINT, SIG_DFL);
+    signal(SIGINT, SIG_DFL), signal(SIGTERM, SIG_DFL);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     dup2(out, 1), dup2(err, 2);
     execv("/proc/self/exe", args); /* this very program, though its file may have been built anew since */
-    _exit(127);
+    _exit(NOT_STARTED);
 }
-static int wait_for(pid_t p) {
+/* Its exit status, or what befell it instead, which is said: `what` is its run. */
+static int wait_for(pid_t p, const char *what) {
     int status = 0;
     while (waitpid(p, &status, 0) < 0 && errno == EINTR) {}
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 130;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_STARTED)
+        return cli_fail(6, "%s: a process could not be started", what);
+    if (WIFEXITED(status)) return WEXITSTATUS(status);
+    int number = WTERMSIG(status); /* the first two: it had not come so far as to end in order */
+    return number == SIGINT || number == SIGTERM
+               ? cli_fail(130, "%s was interrupted", what)
+               : cli_fail(6, "%s was ended by signal %d: %s", what, number, strsignal(number));
 }
 int compare_run_self(char **args, const char *into) {
     int out = into ? open(into, O_WRONLY | O_CREAT | O_TRUNC, 0666) : 2;
     if (out < 0) return cli_fail(4, "%s: cannot be written", into);
     pid_t p = start_self(args, out, 2);
     if (into) close(out);
-    return p < 0 ? cli_fail(6, "a process could not be started: compare needs /proc") : wait_for(p);
+    return p < 0 ? cli_fail(6, "a process could not be started: compare needs /proc") : wait_for(p, args[2]);
 }
 
 /* ---- the bar over the whole plan ---- */
@@ -140,6 +148,13 @@ int compare_arm_words(const report *p, int i, int seed, const char *dir, const c
     return n;
 }
 
+/* Ctrl-C reaches the run too, a kill only us: the run ends with its checkpoint and 130, and so do we. */
+static volatile sig_atomic_t stopped, running;
+static void pass_on(int number) {
+    stopped = 1;
+    if (running > 0) kill(running, number);
+}
+
 /* `pass` holds what was given for fv train in [0,rest); the arm's own settings follow. more: NULL-ended,
  * for trials. */
 static int train_one(report *p, int i, int seed, const char *dir, const char *const *more, char **pass,
@@ -147,17 +162,18 @@ static int train_one(report *p, int i, int seed, const char *dir, const char *co
     int pipes[2];
     compare_arm_words(p, i, seed, dir, more, pass + rest);
     if (pipe(pipes)) return cli_fail(6, "a process could not be started");
-    b->started = fv_now();
-    void (*was)(int) =
-        signal(SIGINT, SIG_IGN); /* Ctrl-C: the run ends with its checkpoint and 130; so do we */
+    b->started = fv_now(), stopped = 0;
+    void (*was_int)(int) = signal(SIGINT, pass_on), (*was_term)(int) = signal(SIGTERM, pass_on);
     fcntl(pipes[0], F_SETFD, FD_CLOEXEC), fcntl(pipes[1], F_SETFD, FD_CLOEXEC);
-    pid_t child = start_self(pass, pipes[1], pipes[1]);
+    pid_t child = running = start_self(pass, pipes[1], pipes[1]);
+    if (stopped) pass_on(SIGINT);
     close(pipes[1]);
     if (child < 0) return cli_fail(6, "a process could not be started: compare needs /proc");
     follow(b, pipes[0], quiet);
-    int status = wait_for(child);
-    signal(SIGINT, was);
-    return status;
+    running = 0;
+    int status = wait_for(child, dir);
+    signal(SIGINT, was_int), signal(SIGTERM, was_term);
+    return status || !stopped ? status : cli_fail(130, "interrupted; %s can be resumed", p->out);
 }
 
 static double result_number(const char *dir, const char *key) { /* of DIR/result.json; NAN */
