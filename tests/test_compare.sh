@@ -90,22 +90,9 @@ struck SEGV run 6 'struck/base-0 was ended by signal 11: '
 struck INT run 130 'interrupted; .*struck/base-0 can be resumed'
 struck INT plan 130 'interrupted; .*struck/base-0 can be resumed'
 struck TERM plan 130 'interrupted; .*struck/base-0 can be resumed'
-cat >"$T/early.c" <<'END'
-/* an exec that fails, or a run that is struck before it has looked around: what EARLY names */
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-int execv(const char *path, char *const args[]) {
-    const char *early = getenv("EARLY");
-    if (!strcmp(early, "none")) return -1;
-    if (!strcmp(early, "INT")) raise(SIGINT);
-    return execve(path, args, environ);
-}
-END
-expect 'a library to load before' "${CC:-cc}" -D_GNU_SOURCE -shared -fPIC -o "$T/early.so" "$T/early.c"
-for early in none INT; do
-    [ $early = none ] && want=6 words='struck/base-0: a process could not be started' || want=130 words='struck/base-0 was interrupted'
+expect 'a library to load before' "${CC:-cc}" -D_GNU_SOURCE -shared -fPIC -o "$T/early.so" tests/early.c
+for early in exec-fails exec-int; do
+    [ $early = exec-int ] && want=130 words='struck/base-0 was interrupted' || want=6 words='struck/base-0: a process could not be started'
     (EARLY=$early LD_PRELOAD=$T/early.so compare "$T/struck" --variants base,linear --epochs 1) >/dev/null 2>"$T/said"
     got=$?
     [ $got = $want ] && [ "$(wc -l <"$T/said")" = 1 ] && grep -q "^fv: .*$words" "$T/said" && ok || bad "$early: status $got, $(cat "$T/said")"

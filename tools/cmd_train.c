@@ -2,6 +2,7 @@
 #include "cli.h"
 #include "group.h"
 #include "run.h"
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -124,6 +125,7 @@ static int load_init(run *r, const char *path) {
 
 static int train(run *r, cli *a, const char *out, int save_every, group *g) {
     const char *data = cli_value(a, "--data");
+    char words[4300];
     r->rank = g->rank, r->ranks = g->size;
     if (run_data(r, data) && run_llm(r, cli_value(a, "--llm"), !strcmp(data, "demo")) &&
         r->task->open(r, r->data_path) && run_open_model(r) && plan(r) &&
@@ -134,8 +136,8 @@ static int train(run *r, cli *a, const char *out, int save_every, group *g) {
         /* what recomputation costs is told with the result */
         fv_profile_reset(r->c, r->profile || recompute);
         run_catch_signals();
-        if (!r->rank && mkdir(out, 0777) && !cli_value(a, "--resume"))
-            fv_fail(r->c, FV_EIO, "%s: cannot be made", out);
+        if (!r->rank && mkdir(out, 0777) && (errno != EEXIST || !cli_value(a, "--resume")))
+            fv_fail(r->c, FV_EIO, "%s: cannot be made: %s", out, strerror(errno));
         if (!r->rank) run_write_config(r, out);
         group_join(g, r);
         run_progress show = cli_value(a, "--progress") ? PROGRESS_LINES
@@ -147,7 +149,9 @@ static int train(run *r, cli *a, const char *out, int save_every, group *g) {
     if (r->rank && fv_error(r->c) == FV_ENONFINITE) fv_clear_error(r->c);
     int status = run_end(r);
     if (r->rank) return status;
-    return status ? status : is_interrupted() ? cli_fail(130, "interrupted; %s can be resumed", out) : 0;
+    if (status || !is_interrupted()) return status;
+    run_interrupted(out, words, sizeof words);
+    return cli_fail(130, "%s", words);
 }
 
 static int print_tasks(void) {
@@ -287,6 +291,7 @@ int cmd_train(int argc, char **argv) {
         return 0;
     }
     group g;
+    run_die_on_signals(q.out);
     status = group_start(&g, q.gpus, &q.desc);
     if (status) return status;
     run_begin(&r, &q.desc);

@@ -17,6 +17,30 @@ static void on_signal(int number) { (void)number, interrupted = 1; }
 int is_interrupted(void) { return interrupted; }
 void run_catch_signals(void) { signal(SIGINT, on_signal), signal(SIGTERM, on_signal); }
 
+static char last_words[4400];
+void run_leave(int status, const char *words) {
+    if (write(2, words, strlen(words)) < 0) status = status ? status : 4;
+    _exit(status);
+}
+void run_leave_interrupted(int number) { (void)number, run_leave(130, last_words); }
+void run_interrupted(const char *out, char *words, size_t n) {
+    char path[4200];
+    snprintf(path, sizeof path, "%s/latest", out);
+    if (access(path, F_OK))
+        snprintf(words, n, "interrupted before the first checkpoint; --resume begins %s anew", out);
+    else snprintf(words, n, "interrupted; %s can be resumed", out);
+}
+void run_die_on_signals(const char *out) {
+    char words[4300];
+    struct sigaction a;
+    run_interrupted(out, words, sizeof words);
+    snprintf(last_words, sizeof last_words, "fv: %s\n", words);
+    memset(&a, 0, sizeof a);
+    a.sa_handler = run_leave_interrupted;
+    sigfillset(&a.sa_mask); /* the sentence is said once */
+    sigaction(SIGINT, &a, NULL), sigaction(SIGTERM, &a, NULL);
+}
+
 void run_begin(run *r, const fv_desc *desc) {
     memset(r, 0, sizeof *r);
     r->ranks = 1;

@@ -39,6 +39,14 @@ int run_measure(run *r, int split, int from, int count, figures *f);
 /* {"top1":..,...} without the braces, each figure with its unit's decimals */
 void figures_json(fv_ctx *c, fv_text *t, const figures *f);
 void figures_print(const figures *f);
+/* What is said of an interruption of the run `out`: whether there is a checkpoint to go on from. */
+void run_interrupted(const char *out, char *words, size_t n);
+/* From now on SIGINT and SIGTERM end the program at once, with that sentence and 130: for the time before
+ * anything is written. run_leave_interrupted does it, in a handler; run_leave with other words. */
+void run_die_on_signals(const char *out);
+void run_leave_interrupted(int number);
+void run_leave(int status, const char *words);
+/* From now on they are noted, for is_interrupted. */
 void run_catch_signals(void);
 /* rm -r, of a folder that the program made */
 void remove_folder(const char *path);
