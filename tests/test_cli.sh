@@ -39,6 +39,7 @@ train() { # train OUT OPTIONS...
 
 # ---- a run, its folder, and the same bytes at any thread count ----
 gives 0 train "$T/one" --threads 1 --json
+tail -n 1 "$T/stdout" >"$T/last"
 tail -n 1 "$T/stdout" | grep -q '"final": *true' || bad "the last line is not final: $(tail -n 1 "$T/stdout")"
 for key in top1 top5 loss images_per_s peak_memory_mb trainable_parameters frozen_parameters seconds; do
     tail -n 1 "$T/stdout" | grep -q "\"$key\":" || bad "the last line lacks $key"
@@ -181,6 +182,14 @@ gives 2 train "$T/mine"
 [ "$(ls "$T/mine")" = file ] && ok || bad "a folder that existed was changed"
 gives 0 train "$T/one" --resume
 grep -q finished "$T/stdout" && ok || bad "a finished run does not say so"
+gives 0 train "$T/one" --threads 1 --json --resume 
+same "$T/last" "$T/stdout"
+cp -r "$T/one" "$T/torn" && printf '{"top1":' >"$T/torn/result.json"
+gives 3 train "$T/torn" --json --resume
+for odd in '{}' '[1]'; do
+    echo "$odd" >"$T/torn/result.json"
+    gives 3 train "$T/torn" --json --resume
+done
 
 # ---- wrong use: 2 ----
 gives 2 $FV nonsense

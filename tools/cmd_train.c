@@ -45,6 +45,35 @@ static int finished(const char *out) {
     snprintf(path, sizeof path, "%s/result.json", out);
     return access(path, F_OK) == 0;
 }
+/* in JSON: the line with which the run ended, its figures as result.json has them */
+static int say_finished(const char *out, int json) {
+    char path[4200];
+    fv_file f;
+    if (!json) return printf("%s is finished\n", out), 0;
+    fv_ctx *c = fv_create(NULL);
+    snprintf(path, sizeof path, "%s/config.json", out);
+    fv_json *config = fv_json_open(c, path);
+    snprintf(path, sizeof path, "%s/result.json", out);
+    fv_json *result = config ? fv_json_open(c, path) : NULL;
+    if (result && (fv_json_type(result, fv_json_root(result)) != FV_JSON_OBJECT ||
+                   !fv_json_count(result, fv_json_root(result))))
+        fv_fail(c, FV_EFORMAT, "%s: no figures", path);
+    if (result && !fv_error(c) && fv_file_open(c, path, &f)) {
+        fv_jnode root = fv_json_root(config);
+        const char *text = (const char *)f.data, *brace = (const char *)memchr(text, '{', f.size);
+        int n = (int)(f.size - (size_t)(brace + 1 - text));
+        while (n && brace[n] != '}') n--;
+        printf("{\"final\":true,\"task\":");
+        cli_print_json_string(fv_json_string(config, fv_json_get(config, root, "task"), ""));
+        printf(",\"variant\":");
+        root = fv_json_get(config, root, "train");
+        cli_print_json_string(fv_json_string(config, fv_json_get(config, root, "variant"), "llm"));
+        printf(",%.*s\n", n, brace + 1);
+        fv_file_close(c, &f);
+    }
+    fv_json_free(c, result), fv_json_free(c, config);
+    return cli_end(c);
+}
 
 /* "tiny28, tiny (default), small" */
 static void preset_names(const task *t, char *text, size_t n) {
@@ -286,10 +315,7 @@ int cmd_train(int argc, char **argv) {
     if (status >= 0) return status;
     int resume = cli_value(&q.a, "--resume") != NULL;
     if (!resume && cli_taken(q.out, "--resume goes on with it")) return 2;
-    if (resume && finished(q.out)) {
-        printf("%s is finished\n", q.out);
-        return 0;
-    }
+    if (resume && finished(q.out)) return say_finished(q.out, cli_value(&q.a, "--json") != NULL);
     group g;
     run_die_on_signals(q.out);
     status = group_start(&g, q.gpus, &q.desc);
