@@ -39,6 +39,7 @@ train() { # train OUT OPTIONS...
 
 # ---- a run, its folder, and the same bytes at any thread count ----
 gives 0 train "$T/one" --threads 1 --json
+tail -n 1 "$T/stdout" >"$T/last"
 tail -n 1 "$T/stdout" | grep -q '"final": *true' || bad "the last line is not final: $(tail -n 1 "$T/stdout")"
 for key in top1 top5 loss images_per_s peak_memory_mb trainable_parameters frozen_parameters seconds; do
     tail -n 1 "$T/stdout" | grep -q "\"$key\":" || bad "the last line lacks $key"
@@ -164,6 +165,24 @@ wait $pid
 [ $? = 130 ] && ok || bad "an interrupted run did not end with 130"
 [ -s "$T/int/latest" ] && ok || bad "an interrupted run left no checkpoint"
 
+grep -q "^fv: interrupted; $T/int can be resumed" "$T/stderr" && ok || bad "an interrupted run says: $(cat "$T/stderr")"
+# before there is one: while the data are looked for, and when the folder is made
+"${CC:-cc}" -D_GNU_SOURCE -shared -fPIC -o "$T/early.so" tests/early.c || bad 'no library to load before'
+early() { (EARLY=$1 LD_PRELOAD=$T/early.so && export EARLY LD_PRELOAD && shift && exec "$@"); }
+for moment in data-int mkdir-int; do
+    # shellcheck disable=SC2086
+    gives 130 early $moment $FV train image --data "$D" --out "$T/early" $usual --resume
+    grep -q "before the first checkpoint; --resume begins $T/early anew" "$T/stderr" && ok || bad "$moment: $(cat "$T/stderr")"
+done
+# shellcheck disable=SC2086
+gives 130 early data-int $FV train image --data "$D" --out "$T/int" $usual --epochs 4000 --resume
+grep -q "$T/int can be resumed" "$T/stderr" && ok || bad "with a checkpoint: $(cat "$T/stderr")"
+gives 0 train "$T/early" --resume
+for how in "" --resume; do
+    gives 4 train "$T/nowhere/deep" $how
+    grep -q 'nowhere/deep: cannot be made: No such file or directory' "$T/stderr" && ok || bad "the reason is not said: $(cat "$T/stderr")"
+done
+
 # ---- --out that exists, --resume of a finished run ----
 gives 2 train "$T/one"
 mkdir "$T/mine" && echo keep >"$T/mine/file"
@@ -171,6 +190,14 @@ gives 2 train "$T/mine"
 [ "$(ls "$T/mine")" = file ] && ok || bad "a folder that existed was changed"
 gives 0 train "$T/one" --resume
 grep -q finished "$T/stdout" && ok || bad "a finished run does not say so"
+gives 0 train "$T/one" --threads 1 --json --resume 
+same "$T/last" "$T/stdout"
+cp -r "$T/one" "$T/torn" && printf '{"top1":' >"$T/torn/result.json"
+gives 3 train "$T/torn" --json --resume
+for odd in '{}' '[1]'; do
+    echo "$odd" >"$T/torn/result.json"
+    gives 3 train "$T/torn" --json --resume
+done
 
 # ---- wrong use: 2 ----
 gives 2 $FV nonsense

@@ -71,6 +71,34 @@ for r in base-0 base-1 linear-0 linear-1; do
     cmp -s "$T/whole/$r/model.safetensors" "$T/killed/$r/model.safetensors" && ok || bad "$r: other bytes after a kill"
 done
 
+# ---- signals: what befalls the run in progress is said, with its name; an interruption is one, whoever it reached ----
+# struck SIGNAL run|plan STATUS WORDS
+struck() {
+    (exec "$FV" compare image --data "$T/data" --out "$T/struck" $usual --variants base,linear --epochs 600 --save-every 5) >/dev/null 2>"$T/said" &
+    plan=$! n=0
+    while [ ! -e "$T/struck/base-0/latest" ] && [ $n -lt 300 ]; do n=$((n + 1)); sleep 0.05; done
+    run=$(tr -d ' ' <"/proc/$plan/task/$plan/children")
+    if [ "$2" = run ]; then kill -"$1" "$run"; else kill -"$1" $plan; fi
+    wait $plan
+    got=$?
+    [ $got = "$3" ] && [ "$(wc -l <"$T/said")" = 1 ] && grep -q "^fv: .*$4" "$T/said" && ok || bad "SIG$1 to the $2: status $got, $(cat "$T/said")"
+    [ "$2" = plan ] && { kill -0 "$run" 2>/dev/null && bad "SIG$1 to the plan leaves its run" || ok; }
+    rm -rf "$T/struck"
+}
+struck KILL run 6 'struck/base-0 was ended by signal 9: '
+struck SEGV run 6 'struck/base-0 was ended by signal 11: '
+struck INT run 130 'interrupted; .*struck/base-0 can be resumed'
+struck INT plan 130 'interrupted; .*struck/base-0 can be resumed'
+struck TERM plan 130 'interrupted; .*struck/base-0 can be resumed'
+expect 'a library to load before' "${CC:-cc}" -D_GNU_SOURCE -shared -fPIC -o "$T/early.so" tests/early.c
+for early in exec-fails exec-int; do
+    [ $early = exec-int ] && want=130 words='struck/base-0 was interrupted' || want=6 words='struck/base-0: a process could not be started'
+    (EARLY=$early LD_PRELOAD=$T/early.so compare "$T/struck" --variants base,linear --epochs 1) >/dev/null 2>"$T/said"
+    got=$?
+    [ $got = $want ] && [ "$(wc -l <"$T/said")" = 1 ] && grep -q "^fv: .*$words" "$T/said" && ok || bad "$early: status $got, $(cat "$T/said")"
+    [ -e "$T/struck" ] && bad "$early: a plan of which nothing was begun left its folder" || ok
+done
+
 # ---- one seed: no interval anywhere ----
 expect 'one seed' compare "$T/one" --variants base,linear --seeds 1 --epochs 1 --json
 grep -q '"low"\|"high"\|"sd"' "$T/said" && bad 'an interval or deviation from one seed' || ok
@@ -85,6 +113,11 @@ refused 'too many values' 'over 160 values' compare "$T/none" --variants base,li
 [ -e "$T/none" ] && bad 'a refused plan left its folder' || ok
 refused 'another budget' 'other options' compare "$T/a" --variants base,linear,scratch --seeds 2 --epochs 3 --resume
 rm "$T/one/plan.txt" && rm -r "$T/one/linear-0" && cp -r "$T/whole/linear-0" "$T/one/linear-0"
+cp "$T/b/plan.txt" "$T/plan" # other arms have no runs there yet
+refused 'another budget for another arm' 'other options' compare "$T/b" --variants mlp --epochs 3 --resume
+refused 'another budget for a sweep' 'other options' compare "$T/b" --variants base,linear --sweep weight_decay=0,0.1 --epochs 3 --resume
+cmp -s "$T/plan" "$T/b/plan.txt" && ok || bad 'a refused plan took the place of the one by which runs were made'
+expect 'another arm, the same budget' compare "$T/b" --variants mlp --seeds 1 --epochs 2 --resume
 refused 'tuned in the middle' 'other options' compare "$T/a" --variants base,linear,scratch --seeds 2 --epochs 2 --tune 2 --resume
 refused 'a run of another budget' 'cannot be compared: epochs is 1 and 30' compare "$T/one" --variants base,linear --epochs 1 --resume
 rm -r "$T/one/linear-0"

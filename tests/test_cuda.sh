@@ -63,6 +63,7 @@ training() {
             [ $k = cpu ] && there= here='--device cuda'
             expect "half of it ($k)" "$@" train image --data "$D" --out "$T/half-$k" $usual --epochs 4 $there
             rm -f "$T/half-$k/result.json" "$T/half-$k/model.safetensors"
+            sed -i 's/"epochs":4/"epochs":8/' "$T/half-$k/config.json"
             expect "and the other half ($k)" "$@" train image --data "$D" --out "$T/half-$k" $usual --epochs 8 --resume $here
         done
         follows "$T/half-cpu/log.jsonl" "$T/half-gpu/log.jsonl" 96
@@ -85,6 +86,7 @@ several() {
             [ $k = one ] || gpus='--gpus 2'
             expect "trains on $k" "$@" train image --data "$D" --out "$T/$k" $usual --epochs 1 $gpus --set ema=0.8 grad_accum=2
             rm -f "$T/$k/result.json" "$T/$k/model.safetensors"
+            sed -i 's/"epochs":1/"epochs":2/' "$T/$k/config.json"
             expect "$k goes on" "$@" train image --data "$D" --out "$T/$k" $usual --epochs 2 $gpus --set ema=0.8 grad_accum=2 --resume
         done
         [ "$(wc -l <"$T/said")" = 1 ] && ok || bad "two GPUs, one result: $(cat "$T/said")"
@@ -107,6 +109,29 @@ several() {
             [ $how = KILL ] && want=6 || want=130
             [ $status = $want ] && ok || bad "SIG$how: exit $status, and $want wanted: $(cat "$T/said")"
         done
+        # before the second one has its key: an interruption of both, of one of them; its end; one that does not listen
+        for how in INT FIRST SECOND KILL; do
+            "$@" train image --data "$D" --out "$T/early-$how" $usual --epochs 900 --gpus 2 >/dev/null 2>"$T/said" &
+            first=$! tries=0 second=
+            until [ -n "$second" ] || [ $tries = 20000 ]; do second=$(cut -d' ' -f1 /proc/$first/task/$first/children 2>/dev/null); tries=$((tries + 1)); done
+            kill -STOP "$second"
+            tries=0
+            until [ -s "$T/early-$how/config.json" ] || [ $tries = 300 ]; do sleep 0.2; tries=$((tries + 1)); done
+            case $how in
+            INT) kill -INT $first "$second" ;;
+            FIRST) kill -INT $first ;;
+            SECOND) kill -TERM "$second" ;;
+            KILL) kill -KILL "$second" ;;
+            esac
+            kill -CONT "$second" 2>/dev/null
+            wait $first
+            status=$?
+            case $how in KILL) want=6 words='ended by signal 9$' ;; FIRST) want=130 words='can be resumed' ;; *) want=130 words='before the first checkpoint' ;; esac
+            [ $status = $want ] && [ "$(wc -l <"$T/said")" = 1 ] && grep -q "^fv: .*$words" "$T/said" && ok || bad "while the others load, $how: exit $status, $(cat "$T/said")"
+        done
+        expect 'a library to load before' "${CC:-cc}" -D_GNU_SOURCE -shared -fPIC -o "$T/early.so" tests/early.c
+        EARLY=deaf LD_PRELOAD=$T/early.so ends 6 'a process that is gone' "$@" train image --data "$D" --out "$T/deaf" $usual --epochs 1 --gpus 2
+        grep -q 'a process is gone' "$T/said" && ok || bad "a process that is gone: $(cat "$T/said")"
     }
     unset FV_EMULATE_DEVICES
 }

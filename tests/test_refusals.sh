@@ -110,6 +110,23 @@ for f in list object array quote words many; do refused 2 "$f.json\|lr is null" 
 expect 'numbers in other spellings' "$FV" train image --data "$D" --out spelt --variant base --set img_size=0x8 patch_size=4. in_chans=01 embed_dim=+16 depth=2 num_heads=2 seed=12345678901 \
     --lr .003 --epochs 1 --threads 1 --batch 8
 expect 'are JSON in config.json' "$FV" eval spelt --threads 1
+# a run goes on with what it was begun with; anything else is refused, and the run stays as it is
+begun() { # shellcheck disable=SC2086
+    "$FV" train image --data "$D" --out begun --variant base --set $shape --batch 8 --epochs 1 --threads 1 --save-every 4 "$@"
+}
+shape='img_size=8 patch_size=4 in_chans=1 embed_dim=16 depth=2 num_heads=2'
+expect 'a run' begun
+rm begun/result.json begun/model.safetensors
+cp -r "$D" "$T/data2" && for f in "$D"/train*; do cp "$f" "$T/data2/t10k${f##*/train}"; done
+refused 2 'lr was 0.001 .* and is 0.01 now' begun --resume --lr 0.01
+refused 2 'warmup_epochs was 0.5 .* and is 1 now' begun --resume --preset tiny28
+refused 2 'ema was absent .* and is 0.9 now' begun --resume --set ema=0.9
+refused 2 'drop_rate was absent .* and is 0.2 now' begun --resume --set drop_rate=0.2
+refused 2 'variant was "base" .* and is "linear" now' begun --resume --variant linear --set frozen.hidden_size=8
+refused 2 'data set was .* 40 test items' begun --resume --data "$T/data2"
+mv "$D" "$T/moved"
+expect 'the same data elsewhere' begun --resume --data "$T/moved"
+mv "$T/moved" "$D"
 # a limit on the size of files is an error as any other
 (ulimit -f 8 && exec "$FV" train image --config spelt/config.json --data "$D" --out limited --variant base --threads 1) >"$T/said" 2>&1
 [ $? = 4 ] && [ "$(grep -c '^fv: .*cannot be written' "$T/said")" = 1 ] && ok || bad "files that may not grow: $(cat "$T/said")"

@@ -7,6 +7,7 @@
 #include "run.h"
 #include "settings.h"
 #include "tasks/task.h"
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -233,13 +234,18 @@ static const char *passed(const char *name, int argc, char **argv, int i) {
 }
 
 /* ---- a folder keeps to its plan: what fv train was given is written down; resumed, it is the same ---- */
+/* a run of any plan, or a trial: later ones may name other arms */
 static int any_run(const report *p) {
     char dir[4300];
-    for (int i = 0; i < p->arms * p->seeds; i++) {
-        snprintf(dir, sizeof dir, "%s/%s-%d", p->out, p->arm[i / p->seeds].name, i % p->seeds);
-        if (compare_exists(dir, "config.json")) return 1;
+    int found = 0;
+    DIR *d = opendir(p->out);
+    for (struct dirent *e; d && !found && (e = readdir(d)) != NULL;) {
+        if (*e->d_name == '.') continue;
+        snprintf(dir, sizeof dir, "%s/%.255s", p->out, e->d_name);
+        found = compare_exists(dir, "config.json") || !strcmp(e->d_name, "tune");
     }
-    return compare_exists(p->out, "tune");
+    if (d) closedir(d);
+    return found;
 }
 static int keep_to_plan(const report *p, char **pass, int rest) {
     static const char *const free_of_effect[] = {"--threads", "--save-every", "--quiet", "--recompute", NULL};
@@ -328,7 +334,8 @@ static int print_help(void) {
            "once, at the end.\n"
            "  --corrupt                measure every run under noise, blur, contrast, JPEG and rotation too, "
            "on 2000 test items\n"
-           "  --resume                 go on with OUT, with more seeds or arms where asked\n"
+           "  --resume                 go on with OUT, with more seeds, or more or other arms, where asked;\n"
+           "                           what fv train is given stays the same\n"
            "  --json                   JSON lines in place of the table\n",
            MAX_SEEDS);
     return 0;

@@ -2,6 +2,7 @@
 #include "cli.h"
 #include "group.h"
 #include "run.h"
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -43,6 +44,35 @@ static int finished(const char *out) {
     char path[4200];
     snprintf(path, sizeof path, "%s/result.json", out);
     return access(path, F_OK) == 0;
+}
+/* in JSON: the line with which the run ended, its figures as result.json has them */
+static int say_finished(const char *out, int json) {
+    char path[4200];
+    fv_file f;
+    if (!json) return printf("%s is finished\n", out), 0;
+    fv_ctx *c = fv_create(NULL);
+    snprintf(path, sizeof path, "%s/config.json", out);
+    fv_json *config = fv_json_open(c, path);
+    snprintf(path, sizeof path, "%s/result.json", out);
+    fv_json *result = config ? fv_json_open(c, path) : NULL;
+    if (result && (fv_json_type(result, fv_json_root(result)) != FV_JSON_OBJECT ||
+                   !fv_json_count(result, fv_json_root(result))))
+        fv_fail(c, FV_EFORMAT, "%s: no figures", path);
+    if (result && !fv_error(c) && fv_file_open(c, path, &f)) {
+        fv_jnode root = fv_json_root(config);
+        const char *text = (const char *)f.data, *brace = (const char *)memchr(text, '{', f.size);
+        int n = (int)(f.size - (size_t)(brace + 1 - text));
+        while (n && brace[n] != '}') n--;
+        printf("{\"final\":true,\"task\":");
+        cli_print_json_string(fv_json_string(config, fv_json_get(config, root, "task"), ""));
+        printf(",\"variant\":");
+        root = fv_json_get(config, root, "train");
+        cli_print_json_string(fv_json_string(config, fv_json_get(config, root, "variant"), "llm"));
+        printf(",%.*s\n", n, brace + 1);
+        fv_file_close(c, &f);
+    }
+    fv_json_free(c, result), fv_json_free(c, config);
+    return cli_end(c);
 }
 
 /* "tiny28, tiny (default), small" */
@@ -124,6 +154,7 @@ static int load_init(run *r, const char *path) {
 
 static int train(run *r, cli *a, const char *out, int save_every, group *g) {
     const char *data = cli_value(a, "--data");
+    char words[4300];
     r->rank = g->rank, r->ranks = g->size;
     if (run_data(r, data) && run_llm(r, cli_value(a, "--llm"), !strcmp(data, "demo")) &&
         r->task->open(r, r->data_path) && run_open_model(r) && plan(r) &&
@@ -134,8 +165,8 @@ static int train(run *r, cli *a, const char *out, int save_every, group *g) {
         /* what recomputation costs is told with the result */
         fv_profile_reset(r->c, r->profile || recompute);
         run_catch_signals();
-        if (!r->rank && mkdir(out, 0777) && !cli_value(a, "--resume"))
-            fv_fail(r->c, FV_EIO, "%s: cannot be made", out);
+        if (!r->rank && mkdir(out, 0777) && (errno != EEXIST || !cli_value(a, "--resume")))
+            fv_fail(r->c, FV_EIO, "%s: cannot be made: %s", out, strerror(errno));
         if (!r->rank) run_write_config(r, out);
         group_join(g, r);
         run_progress show = cli_value(a, "--progress") ? PROGRESS_LINES
@@ -147,7 +178,9 @@ static int train(run *r, cli *a, const char *out, int save_every, group *g) {
     if (r->rank && fv_error(r->c) == FV_ENONFINITE) fv_clear_error(r->c);
     int status = run_end(r);
     if (r->rank) return status;
-    return status ? status : is_interrupted() ? cli_fail(130, "interrupted; %s can be resumed", out) : 0;
+    if (status || !is_interrupted()) return status;
+    run_interrupted(out, words, sizeof words);
+    return cli_fail(130, "%s", words);
 }
 
 static int print_tasks(void) {
@@ -180,7 +213,7 @@ static const cli_option table[] = {
     {"--threads", "N", "all cores unless said", NULL},
     {"--limit", "N", "first N training items", NULL},
     {"--save-every", "N", "steps between checkpoints (default 100)", NULL},
-    {"--resume", NULL, "go on where the run's folder stands", NULL},
+    {"--resume", NULL, "go on where the run's folder stands, with what it was begun with", NULL},
     {"--recompute", NULL, "less memory, more time: fv bench step --recompute says how much", NULL},
     {"--profile", NULL, "where the time of the steps went, by op, and its share of the peak", NULL},
     CLI_DEVICE,
@@ -282,11 +315,9 @@ int cmd_train(int argc, char **argv) {
     if (status >= 0) return status;
     int resume = cli_value(&q.a, "--resume") != NULL;
     if (!resume && cli_taken(q.out, "--resume goes on with it")) return 2;
-    if (resume && finished(q.out)) {
-        printf("%s is finished\n", q.out);
-        return 0;
-    }
+    if (resume && finished(q.out)) return say_finished(q.out, cli_value(&q.a, "--json") != NULL);
     group g;
+    run_die_on_signals(q.out);
     status = group_start(&g, q.gpus, &q.desc);
     if (status) return status;
     run_begin(&r, &q.desc);

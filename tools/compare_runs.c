@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "cli.h"
 #include "report.h"
+#include "run.h"
 #include "settings.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -23,6 +24,7 @@ int compare_exists(const char *dir, const char *file) {
 }
 
 /* ---- a process of this program ---- */
+enum { NOT_STARTED = 127 }; /* an exit status that fv has not */
 static int has_terminal(void) {
     const char *term = getenv("TERM");
     return isatty(2) && !(term && !strcmp(term, "dumb"));
@@ -38,23 +40,30 @@ static pid_t start_self(char **args, int out, int err) {
     fflush(NULL);
     pid_t p = fork();
     if (p) return p;
-    signal(SIGINT, SIG_DFL);
+    signal(SIGINT, SIG_DFL), signal(SIGTERM, SIG_DFL);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     dup2(out, 1), dup2(err, 2);
     execv("/proc/self/exe", args); /* this very program, though its file may have been built anew since */
-    _exit(127);
+    _exit(NOT_STARTED);
 }
-static int wait_for(pid_t p) {
+/* Its exit status, or what befell it instead, which is said: `what` is its run. */
+static int wait_for(pid_t p, const char *what) {
     int status = 0;
     while (waitpid(p, &status, 0) < 0 && errno == EINTR) {}
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 130;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NOT_STARTED)
+        return cli_fail(6, "%s: a process could not be started", what);
+    if (WIFEXITED(status)) return WEXITSTATUS(status);
+    int number = WTERMSIG(status); /* the first two: it had not come so far as to end in order */
+    return number == SIGINT || number == SIGTERM
+               ? cli_fail(130, "%s was interrupted", what)
+               : cli_fail(6, "%s was ended by signal %d: %s", what, number, strsignal(number));
 }
 int compare_run_self(char **args, const char *into) {
     int out = into ? open(into, O_WRONLY | O_CREAT | O_TRUNC, 0666) : 2;
     if (out < 0) return cli_fail(4, "%s: cannot be written", into);
     pid_t p = start_self(args, out, 2);
     if (into) close(out);
-    return p < 0 ? cli_fail(6, "a process could not be started: compare needs /proc") : wait_for(p);
+    return p < 0 ? cli_fail(6, "a process could not be started: compare needs /proc") : wait_for(p, args[2]);
 }
 
 /* ---- the bar over the whole plan ---- */
@@ -91,8 +100,8 @@ static double left_in_plan(const report *p, double now) {
 }
 static void draw_bar(plan_bar *b, long long step, long long steps, double loss) {
     double share = steps > 0 ? (double)step / (double)steps : 0, spent = fv_now() - b->started,
-           run = share > 0.02 ? spent / share : 0;
-    double left = left_in_plan(b->p, run) - spent, all = b->done + share;
+           whole = share > 0.02 ? spent / share : 0;
+    double left = left_in_plan(b->p, whole) - spent, all = b->done + share;
     int full = (int)(30 * all / b->all);
     fprintf(stderr, "\r[%.*s%*s] run %d of %d, %s: step %lld/%lld, loss %.3f", full,
             "##############################", 30 - full, "", b->done + 1, b->all, b->what, step, steps, loss);
@@ -139,6 +148,13 @@ int compare_arm_words(const report *p, int i, int seed, const char *dir, const c
     return n;
 }
 
+/* Ctrl-C reaches the run too, a kill only us: the run ends with its checkpoint and 130, and so do we. */
+static volatile sig_atomic_t stopped, running;
+static void pass_on(int number) {
+    stopped = 1;
+    if (running > 0) kill(running, number);
+}
+
 /* `pass` holds what was given for fv train in [0,rest); the arm's own settings follow. more: NULL-ended,
  * for trials. */
 static int train_one(report *p, int i, int seed, const char *dir, const char *const *more, char **pass,
@@ -146,17 +162,18 @@ static int train_one(report *p, int i, int seed, const char *dir, const char *co
     int pipes[2];
     compare_arm_words(p, i, seed, dir, more, pass + rest);
     if (pipe(pipes)) return cli_fail(6, "a process could not be started");
-    b->started = fv_now();
-    void (*was)(int) =
-        signal(SIGINT, SIG_IGN); /* Ctrl-C: the run ends with its checkpoint and 130; so do we */
+    b->started = fv_now(), stopped = 0;
+    void (*was_int)(int) = signal(SIGINT, pass_on), (*was_term)(int) = signal(SIGTERM, pass_on);
     fcntl(pipes[0], F_SETFD, FD_CLOEXEC), fcntl(pipes[1], F_SETFD, FD_CLOEXEC);
-    pid_t child = start_self(pass, pipes[1], pipes[1]);
+    pid_t child = running = start_self(pass, pipes[1], pipes[1]);
+    if (stopped) pass_on(SIGINT);
     close(pipes[1]);
     if (child < 0) return cli_fail(6, "a process could not be started: compare needs /proc");
     follow(b, pipes[0], quiet);
-    int status = wait_for(child);
-    signal(SIGINT, was);
-    return status;
+    running = 0;
+    int status = wait_for(child, dir);
+    signal(SIGINT, was_int), signal(SIGTERM, was_term);
+    return status || !stopped ? status : cli_fail(130, "interrupted; %s can be resumed", p->out);
 }
 
 static double result_number(const char *dir, const char *key) { /* of DIR/result.json; NAN */
@@ -190,13 +207,9 @@ static int read_config(fv_ctx *c, const char *dir, run_config *k) {
     snprintf(path, sizeof path, "%s/config.json", dir);
     fv_json *j = fv_json_open(c, path);
     if (!j) return 0;
-    fv_jnode root = fv_json_root(j), items = fv_json_get(j, root, "items");
     put_json(&k->s, j);
-    snprintf(k->data, sizeof k->data, "%s", fv_json_string(j, fv_json_get(j, root, "data"), ""));
-    snprintf(k->items, sizeof k->items, "%lld training items, %lld test items, digest %.64s",
-             (long long)fv_json_int(j, fv_json_get(j, items, "train"), 0),
-             (long long)fv_json_int(j, fv_json_get(j, items, "test"), 0),
-             fv_json_string(j, fv_json_get(j, items, "test_sha256"), "unknown"));
+    snprintf(k->data, sizeof k->data, "%s", fv_json_string(j, fv_json_get(j, fv_json_root(j), "data"), ""));
+    run_items(j, k->items, sizeof k->items);
     fv_json_free(c, j);
     return 1;
 }

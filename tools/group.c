@@ -10,15 +10,24 @@
 #include <sys/prctl.h>
 #endif
 
-/* One of the others has failed: it has said why, and the rest would wait for it for ever. */
+/* One of the others has failed, and the rest would wait for it for ever. It has said why, unless a signal
+ * ended it: an interruption of one of them, which may reach us later or not at all, is one of all. */
 static pid_t others[GROUP_MOST];
+static void leave_after(int number) { /* in a handler */
+    char words[] = "fv: --gpus: a process was ended by signal ??\n", *digits = strchr(words, '?');
+    if (number == SIGINT || number == SIGTERM) run_leave_interrupted(number);
+    if (number > 9) *digits++ = (char)('0' + number / 10);
+    *digits++ = (char)('0' + number % 10), *digits++ = '\n', *digits = 0;
+    run_leave(6, words);
+}
 static void on_end(int number) {
     int was = errno, status;
     (void)number;
     for (int i = 1; i < GROUP_MOST; i++) {
         if (!others[i] || waitpid(others[i], &status, WNOHANG) != others[i]) continue;
         others[i] = 0;
-        if (status) _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 6);
+        if (WIFEXITED(status) && WEXITSTATUS(status)) _exit(WEXITSTATUS(status));
+        if (WIFSIGNALED(status)) leave_after(WTERMSIG(status));
     }
     errno = was;
 }
@@ -26,6 +35,7 @@ static void watch(void) {
     struct sigaction a;
     memset(&a, 0, sizeof a);
     a.sa_handler = on_end, a.sa_flags = SA_RESTART | SA_NOCLDSTOP;
+    sigfillset(&a.sa_mask);
     sigaction(SIGCHLD, &a, NULL);
 }
 
@@ -43,6 +53,7 @@ static int follow(group *g, int rank, const int *ends, fv_desc *desc) {
     size_t got = 0;
     for (int i = 1; i < rank; i++) close(g->wire[i]);
     close(ends[1]);
+    signal(SIGINT, SIG_DFL), signal(SIGTERM, SIG_DFL); /* the first one speaks for all */
     while (got < sizeof g->key) {
         ssize_t n = read(ends[0], g->key.bytes + got, sizeof g->key - got);
         if (n > 0) got += (size_t)n;
@@ -79,8 +90,11 @@ int group_start(group *g, int size, fv_desc *desc) {
 
 int group_join(group *g, run *r) {
     if (g->size == 1 || fv_error(r->c)) return !fv_error(r->c);
+    void (*was)(int) = signal(SIGPIPE, SIG_IGN);
+    int told = 1;
     for (int i = 1; i < g->size && !g->rank; i++)
-        if (write(g->wire[i], &g->key, sizeof g->key) != (ssize_t)sizeof g->key)
-            return fv_fail(r->c, FV_EUNAVAILABLE, "--gpus %d: a process is gone", g->size);
+        told &= write(g->wire[i], &g->key, sizeof g->key) == (ssize_t)sizeof g->key;
+    signal(SIGPIPE, was);
+    if (!told) return fv_fail(r->c, FV_EUNAVAILABLE, "--gpus %d: a process is gone", g->size);
     return fv_group_join(r->c, &g->key, g->rank, g->size);
 }

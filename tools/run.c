@@ -17,6 +17,30 @@ static void on_signal(int number) { (void)number, interrupted = 1; }
 int is_interrupted(void) { return interrupted; }
 void run_catch_signals(void) { signal(SIGINT, on_signal), signal(SIGTERM, on_signal); }
 
+static char last_words[4400];
+void run_leave(int status, const char *words) {
+    if (write(2, words, strlen(words)) < 0) status = status ? status : 4;
+    _exit(status);
+}
+void run_leave_interrupted(int number) { (void)number, run_leave(130, last_words); }
+void run_interrupted(const char *out, char *words, size_t n) {
+    char path[4200];
+    snprintf(path, sizeof path, "%s/latest", out);
+    if (access(path, F_OK))
+        snprintf(words, n, "interrupted before the first checkpoint; --resume begins %s anew", out);
+    else snprintf(words, n, "interrupted; %s can be resumed", out);
+}
+void run_die_on_signals(const char *out) {
+    char words[4300];
+    struct sigaction a;
+    run_interrupted(out, words, sizeof words);
+    snprintf(last_words, sizeof last_words, "fv: %s\n", words);
+    memset(&a, 0, sizeof a);
+    a.sa_handler = run_leave_interrupted;
+    sigfillset(&a.sa_mask); /* the sentence is said once */
+    sigaction(SIGINT, &a, NULL), sigaction(SIGTERM, &a, NULL);
+}
+
 void run_begin(run *r, const fv_desc *desc) {
     memset(r, 0, sizeof *r);
     r->ranks = 1;
@@ -461,36 +485,91 @@ static int digest_of_test(run *r, char hex[65]) {
     for (int i = 0; i < 32; i++) snprintf(hex + 2 * i, 3, "%02x", (unsigned)digest[i]);
     return 1;
 }
-void run_write_config(run *r, const char *out) {
-    fv_text t = {0};
-    char path[4200], digest[65];
-    if (fv_error(r->c) || !digest_of_test(r, digest)) return;
-    fv_text_add(r->c, &t, "{\"task\":\"%s\",\"model\":", r->task->name);
-    model_json(r->c, &t, &r->s);
-    fv_text_add(r->c, &t, ",\"train\":{");
-    section_json(r->c, &t, &r->s, 't');
-    fv_text_add(r->c, &t, "},\"data\":");
-    fv_text_json_string(r->c, &t, r->data_path);
-    fv_text_add(r->c, &t, ",\"items\":{\"train\":%d,\"test\":%d,\"test_sha256\":\"%s\"}",
+static int config_text(run *r, fv_text *t) {
+    char digest[65];
+    if (fv_error(r->c) || !digest_of_test(r, digest)) return 0;
+    fv_text_add(r->c, t, "{\"task\":\"%s\",\"model\":", r->task->name);
+    model_json(r->c, t, &r->s);
+    fv_text_add(r->c, t, ",\"train\":{");
+    section_json(r->c, t, &r->s, 't');
+    fv_text_add(r->c, t, "},\"data\":");
+    fv_text_json_string(r->c, t, r->data_path);
+    fv_text_add(r->c, t, ",\"items\":{\"train\":%d,\"test\":%d,\"test_sha256\":\"%s\"}",
                 r->count[SPLIT_TRAIN], r->count[SPLIT_TEST], digest);
     if (*r->llm_path) {
-        fv_text_add(r->c, &t, ",\"llm\":{\"path\":");
-        fv_text_json_string(r->c, &t, r->llm_path);
-        fv_text_add(r->c, &t, ",\"sha256\":\"%s\"}",
-                    r->model->frozen ? fv_frozen_hash(r->model->frozen) : "");
+        fv_text_add(r->c, t, ",\"llm\":{\"path\":");
+        fv_text_json_string(r->c, t, r->llm_path);
+        fv_text_add(r->c, t, ",\"sha256\":\"%s\"}", r->model->frozen ? fv_frozen_hash(r->model->frozen) : "");
     }
-    fv_text_add(r->c, &t, ",\"class_names\":[");
+    fv_text_add(r->c, t, ",\"class_names\":[");
     for (int i = 0; i < r->classes; i++) {
-        if (i) fv_text_add(r->c, &t, ",");
-        fv_text_json_string(r->c, &t, r->class_names[i]);
+        if (i) fv_text_add(r->c, t, ",");
+        fv_text_json_string(r->c, t, r->class_names[i]);
     }
-    fv_text_add(r->c, &t, "]");
+    fv_text_add(r->c, t, "]");
     for (int i = 0; i < r->words; i++)
-        fv_text_add(r->c, &t, i ? ",%d" : ",\"vocabulary\":[%d", (int)r->vocabulary[i]);
-    fv_text_add(r->c, &t, r->words ? "]}\n" : "}\n");
+        fv_text_add(r->c, t, i ? ",%d" : ",\"vocabulary\":[%d", (int)r->vocabulary[i]);
+    fv_text_add(r->c, t, r->words ? "]}\n" : "}\n");
+    return !fv_error(r->c);
+}
+
+static int unchanged(run *r, const char *out, const char *what, const char *was, const char *is) {
+    return !strcmp(was, is) ||
+           fv_fail(r->c, FV_EUSAGE,
+                   "%s: %s was %s when the run was begun and is %s now; --resume wants what it was begun "
+                   "with, anything else another --out",
+                   out, what, *was ? was : "absent", *is ? is : "absent");
+}
+/* What is in one of two configs must be in the other: first with is_now 1, then with 0. */
+static int same_settings(run *r, const char *out, const settings *a, const settings *b, int is_now) {
+    char name[64];
+    for (int i = 0; i < a->count; i++) {
+        const setting *s = &a->at[i];
+        const char *other = value_of(b, s->section, s->key, "");
+        snprintf(name, sizeof name, "%s%s", s->section == 'f' ? "frozen." : "", s->key);
+        if (!unchanged(r, out, name, is_now ? other : s->value, is_now ? s->value : other)) return 0;
+    }
+    return 1;
+}
+void run_items(const fv_json *j, char *text, size_t n) {
+    fv_jnode items = fv_json_get(j, fv_json_root(j), "items");
+    snprintf(text, n, "%lld training items, %lld test items, digest %.64s",
+             (long long)fv_json_int(j, fv_json_get(j, items, "train"), 0),
+             (long long)fv_json_int(j, fv_json_get(j, items, "test"), 0),
+             fv_json_string(j, fv_json_get(j, items, "test_sha256"), "unknown"));
+}
+/* The data and the language model may lie elsewhere by now, as long as they are the same. */
+static int same_config(run *r, const char *out, const fv_json *was, const fv_json *now) {
+    fv_jnode a = fv_json_root(was), b = fv_json_root(now);
+    settings before, after;
+    char items[2][192];
+    memset(&before, 0, sizeof before), memset(&after, 0, sizeof after);
+    put_json(&before, was), put_json(&after, now);
+    run_items(was, items[0], sizeof items[0]), run_items(now, items[1], sizeof items[1]);
+    return unchanged(r, out, "the task", fv_json_string(was, fv_json_get(was, a, "task"), ""),
+                     r->task->name) &&
+           unchanged(r, out, "variant", value_of(&before, 't', "variant", ""),
+                     value_of(&after, 't', "variant", "")) &&
+           same_settings(r, out, &after, &before, 1) && same_settings(r, out, &before, &after, 0) &&
+           unchanged(r, out, "the data set", items[0], items[1]) &&
+           unchanged(r, out, "the SHA-256 of the language model's tensors",
+                     fv_json_string(was, fv_json_get(was, fv_json_get(was, a, "llm"), "sha256"), ""),
+                     fv_json_string(now, fv_json_get(now, fv_json_get(now, b, "llm"), "sha256"), ""));
+}
+int run_write_config(run *r, const char *out) {
+    fv_text t = {0};
+    char path[4200];
     snprintf(path, sizeof path, "%s/config.json", out);
-    if (!fv_error(r->c)) fv_write_file(r->c, path, t.data, t.size);
+    int ok = config_text(r, &t);
+    if (ok && !access(path, F_OK)) {
+        fv_json *was = fv_json_open(r->c, path);
+        fv_json *now = was ? fv_json_parse(r->c, t.data, t.size, path) : NULL;
+        ok = now && same_config(r, out, was, now);
+        fv_json_free(r->c, now), fv_json_free(r->c, was);
+    }
+    if (ok) fv_write_file(r->c, path, t.data, t.size);
     fv_text_free(r->c, &t);
+    return !fv_error(r->c);
 }
 
 /* log.jsonl without the lines of steps that will be done again */

@@ -20,7 +20,11 @@ int run_open_model(run *r);
 /* Settings, model, weights and data folder of a finished run, for eval and predict. NULL and an error, or its
  * config. */
 fv_json *run_reopen(run *r, const char *dir, const char *data);
-void run_write_config(run *r, const char *out);
+/* config.json. One that is there must say the same already: a run goes on with what it was begun with. 1 or
+ * 0. */
+int run_write_config(run *r, const char *out);
+/* What a config.json says of the data: how many items, and which. */
+void run_items(const fv_json *config, char *text, size_t n);
 /* How many of the training items, the last ones, are kept back to measure on in place of the test split: the
  * key holdout, a number, or below 1 a share. */
 int run_holdout(const run *r);
@@ -35,6 +39,14 @@ int run_measure(run *r, int split, int from, int count, figures *f);
 /* {"top1":..,...} without the braces, each figure with its unit's decimals */
 void figures_json(fv_ctx *c, fv_text *t, const figures *f);
 void figures_print(const figures *f);
+/* What is said of an interruption of the run `out`: whether there is a checkpoint to go on from. */
+void run_interrupted(const char *out, char *words, size_t n);
+/* From now on SIGINT and SIGTERM end the program at once, with that sentence and 130: for the time before
+ * anything is written. run_leave_interrupted does it, in a handler; run_leave with other words. */
+void run_die_on_signals(const char *out);
+void run_leave_interrupted(int number);
+void run_leave(int status, const char *words);
+/* From now on they are noted, for is_interrupted. */
 void run_catch_signals(void);
 /* rm -r, of a folder that the program made */
 void remove_folder(const char *path);
