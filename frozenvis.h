@@ -735,13 +735,15 @@ FV_DEF void fv_text_free(fv_ctx *c, fv_text *t);
 /* ======================================================================================================
  * >>safetensors -- a bag of named tensors in a mapped file, and writing one
  * ====================================================================================================== */
-#define FV_DTYPE_LIST(X) /* name in files, elements in a block, bytes of a block */                          \
-    X(F32, 1, 4)                                                                                             \
-    X(F64, 1, 8)                                                                                             \
-    X(F16, 1, 2) X(BF16, 1, 2) X(I8, 1, 1) X(I16, 1, 2) X(I32, 1, 4) X(I64, 1, 8) X(U8, 1, 1) X(U16, 1, 2)   \
-        X(U32, 1, 4) X(U64, 1, 8) X(BOOL, 1, 1) X(F8_E4M3, 1, 1) X(F8_E5M2, 1, 1) X(Q4_0, 32, 18)            \
-            X(Q4_1, 32, 20) X(Q5_0, 32, 22) X(Q5_1, 32, 24) X(Q8_0, 32, 34) X(Q4_K, 256, 144)                \
-                X(Q5_K, 256, 176) X(Q6_K, 256, 210)
+/* clang-format off */
+#define FV_DTYPE_LIST(X) /* name in files, elements in a block, bytes of a block */     \
+    X(F32, 1, 4) X(F64, 1, 8) X(F16, 1, 2) X(BF16, 1, 2)                                \
+    X(I8, 1, 1) X(I16, 1, 2) X(I32, 1, 4) X(I64, 1, 8)                                  \
+    X(U8, 1, 1) X(U16, 1, 2) X(U32, 1, 4) X(U64, 1, 8)                                  \
+    X(BOOL, 1, 1) X(F8_E4M3, 1, 1) X(F8_E5M2, 1, 1)                                     \
+    X(Q4_0, 32, 18) X(Q4_1, 32, 20) X(Q5_0, 32, 22) X(Q5_1, 32, 24) X(Q8_0, 32, 34)     \
+    X(Q4_K, 256, 144) X(Q5_K, 256, 176) X(Q6_K, 256, 210)
+/* clang-format on */
 typedef enum fv_dtype {
     FV_D_OTHER = 0, /* only inspected */
 #define FV__DTYPE_ENUM(name, block, bytes) FV_D_##name,
@@ -2973,8 +2975,9 @@ FV__TARGET static void FV__FN(tile)(int64_t rows, int64_t cols, int exact, int64
         default: FV__SOME((FV__MR + 1) / 2, (FV__NRV + 1) / 2);
         }
 #undef FV__SOME
-    if (!whole) FV__FN(store_part)
-    (part, FV__MIN(rows, (int64_t)FV__MR), FV__MIN(cols, (int64_t)FV__NR), from, from_ld, out, ld);
+    if (whole) return;
+    rows = FV__MIN(rows, (int64_t)FV__MR), cols = FV__MIN(cols, (int64_t)FV__NR);
+    FV__FN(store_part)(part, rows, cols, from, from_ld, out, ld);
 }
 
 /* 4x4 transposes for packing: rows r..r+3 of src (stride rs), columns p..p+3, to dst[p][r] */
@@ -3231,16 +3234,22 @@ FV__TARGET static void FV__FN(score_grad)(void *dp_, const void *p_, int64_t n, 
 FV__TARGET static double FV__FN(peak)(int64_t n, void *sink) {
     FV__V s[FV__MR][FV__NRV], x = FV__SET1(0.9), y = FV__SET1(0.1);
     FV__UNROLL
-    for (int i = 0; i < FV__MR; i++) FV__UNROLL
-    for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__SET1(i * FV__NRV + j);
+    for (int i = 0; i < FV__MR; i++) {
+        FV__UNROLL
+        for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__SET1(i * FV__NRV + j);
+    }
     for (int64_t p = 0; p < n; p++) {
         FV__UNROLL
-        for (int i = 0; i < FV__MR; i++) FV__UNROLL
-        for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__FMA(s[i][j], x, y);
+        for (int i = 0; i < FV__MR; i++) {
+            FV__UNROLL
+            for (int j = 0; j < FV__NRV; j++) s[i][j] = FV__FMA(s[i][j], x, y);
+        }
     }
     FV__UNROLL
-    for (int i = 0; i < FV__MR; i++) FV__UNROLL
-    for (int j = 0; j < FV__NRV; j++) FV__ST((FV__T *)sink, FV__ADD(s[i][j], FV__LD((FV__T *)sink)));
+    for (int i = 0; i < FV__MR; i++) {
+        FV__UNROLL
+        for (int j = 0; j < FV__NRV; j++) FV__ST((FV__T *)sink, FV__ADD(s[i][j], FV__LD((FV__T *)sink)));
+    }
     return 2.0 * (double)n * FV__MR * FV__NR;
 }
 
@@ -3394,8 +3403,10 @@ FV__TARGET_BF16 static double fv__peak_bf16(int64_t n, void *sink) {
     __m512bh x = (__m512bh)_mm512_set1_epi16(0x3f80), y = (__m512bh)_mm512_set1_epi16(0x3c00);
     FV__UNROLL
     for (int i = 0; i < 28; i++) s[i] = _mm512_set1_ps((float)i);
-    for (int64_t p = 0; p < n; p++) FV__UNROLL
-    for (int i = 0; i < 28; i++) s[i] = _mm512_dpbf16_ps(s[i], x, y);
+    for (int64_t p = 0; p < n; p++) {
+        FV__UNROLL
+        for (int i = 0; i < 28; i++) s[i] = _mm512_dpbf16_ps(s[i], x, y);
+    }
     FV__UNROLL
     for (int i = 0; i < 28; i++)
         _mm512_storeu_ps((float *)sink, _mm512_add_ps(s[i], _mm512_loadu_ps((float *)sink)));
@@ -3405,50 +3416,18 @@ FV__TARGET_BF16 static double fv__peak_bf16(int64_t n, void *sink) {
 #endif
 
 /* this pass's table; the order is that of struct fv__kernels */
-static const fv__kernels FV__FN(kernels) = {FV__FN(add),
-                                            FV__FN(sub),
-                                            FV__FN(mul),
-                                            FV__FN(muladd),
-                                            FV__FN(axpy),
-                                            FV__FN(scale),
-                                            FV__FN(affine),
-                                            FV__FN(vec_exp),
-                                            FV__FN(vec_erf),
-                                            FV__FN(gelu),
-                                            FV__FN(gelu_grad),
-                                            FV__FN(silu),
-                                            FV__FN(silu_grad),
-                                            FV__FN(relu),
-                                            FV__FN(relu_grad),
-                                            FV__FN(leaky_relu),
-                                            FV__FN(leaky_relu_grad),
-                                            FV__FN(swiglu),
-                                            FV__FN(swiglu_grad),
-                                            FV__FN(sum),
-                                            FV__FN(dot),
-                                            FV__FN(max_into),
-                                            FV__FN(row_max),
-                                            FV__FN(softmax_exp),
-                                            FV__FN(exp_sum),
-                                            FV__FN(softmax_grad),
-                                            FV__FN(layernorm),
-                                            FV__FN(rmsnorm),
-                                            FV__FN(norm_grad),
-                                            FV__FN(norm_sums),
-                                            FV__FN(adamw),
-                                            FV__MR,
-                                            FV__NR,
-                                            FV__FN(tile),
-                                            FV__FN(pack),
-                                            FV__FN(pack_columns),
-                                            FV__FN(panel_sums),
-                                            FV__FN(distances),
-                                            FV__FN(softmax_row),
-                                            FV__FN(softmax_again),
-                                            FV__FN(score_grad),
-                                            FV__FN(from_bf16),
-                                            FV__FN(to_bf16),
-                                            FV__FN(peak)};
+/* clang-format off: not a line each */
+static const fv__kernels FV__FN(kernels) = {
+    FV__FN(add), FV__FN(sub), FV__FN(mul), FV__FN(muladd), FV__FN(axpy), FV__FN(scale), FV__FN(affine),
+    FV__FN(vec_exp), FV__FN(vec_erf), FV__FN(gelu), FV__FN(gelu_grad), FV__FN(silu), FV__FN(silu_grad),
+    FV__FN(relu), FV__FN(relu_grad), FV__FN(leaky_relu), FV__FN(leaky_relu_grad), FV__FN(swiglu),
+    FV__FN(swiglu_grad), FV__FN(sum), FV__FN(dot), FV__FN(max_into), FV__FN(row_max), FV__FN(softmax_exp),
+    FV__FN(exp_sum), FV__FN(softmax_grad), FV__FN(layernorm), FV__FN(rmsnorm), FV__FN(norm_grad),
+    FV__FN(norm_sums), FV__FN(adamw), FV__MR, FV__NR, FV__FN(tile), FV__FN(pack), FV__FN(pack_columns),
+    FV__FN(panel_sums), FV__FN(distances), FV__FN(softmax_row), FV__FN(softmax_again), FV__FN(score_grad),
+    FV__FN(from_bf16), FV__FN(to_bf16), FV__FN(peak)
+};
+/* clang-format on */
 
 #undef FV__UNROLL
 #undef FV__MR

@@ -41,35 +41,59 @@ static const char *save(const char *name, const bytes *b) {
 }
 
 /* ---- malformed GGUF ---- */
-#define FAULTS(X)                                                                                            \
-    X(NONE, "")                                                                                              \
-    X(MAGIC, "not safetensors")                                                                              \
-    X(VERSION_0, "version")                                                                                  \
-    X(VERSION_1, "version") X(VERSION_4, "version") X(BIG_ENDIAN_FILE, "big-endian") X(MANY_TENSORS,         \
-                                                                                       "more tensors")       \
-        X(MANY_KEYS, "more tensors") X(ONE_TENSOR_MORE, "byte") X(ONE_KEY_MORE, "") X(                       \
-            KEY_LONG, "longer than") X(KEY_HUGE, "longer than") X(KEY_NUL, "NUL") X(KEY_EMPTY, "empty key")  \
-            X(KEY_TWICE, "comes twice") X(TYPE_13, "unknown type") X(TYPE_HUGE, "unknown type") X(           \
-                BOOL_2, "bool") X(STRING_LONG, "longer than") X(STRING_NUL, "NUL") X(ARRAY_NESTED, "nested") \
-                X(ARRAY_TYPE, "unknown type") X(ARRAY_LONG, "longer than") X(ARRAY_OVERFLOW, "longer than")  \
-                    X(ARRAY_STRINGS_LONG, "longer than") X(ARRAY_STRING_LONG, "longer")                      \
-                        X(ALIGN_0, "alignment") X(ALIGN_3, "alignment") X(ALIGN_4, "alignment")              \
-                            X(ALIGN_HUGE, "alignment") X(ALIGN_TEXT, "alignment")                            \
-                                X(NAME_LONG, "longer than") X(NAME_NUL, "NUL") X(NAME_EMPTY, "empty name")   \
-                                    X(NAME_TWICE, "comes twice") X(RANK_5, "dimensions")                     \
-                                        X(RANK_HUGE, "dimensions") X(DIM_NEGATIVE, "overflow")               \
-                                            X(DIM_OVERFLOW, "overflow")                                      \
-                                                X(DIM_OVERFLOW_ZERO, "overflow")                             \
-                                                    X(ROW_BROKEN, "whole number of blocks")                  \
-                                                        X(SCALAR_QUANTISED, "whole number of blocks")        \
-                                                            X(OFFSET_MISALIGNED, "not aligned")              \
-                                                                X(OFFSET_BEYOND, "outside")                  \
-                                                                    X(OFFSET_HUGE, "outside")                \
-                                                                        X(OVERLAP, "overlaps") X(SAME_PLACE, \
-                                                                                                 "overlaps") \
-                                                                            X(DATA_SHORT, "outside")         \
-                                                                                X(HEADER_ONLY, "cut short")  \
-                                                                                    X(NO_DATA, "outside")
+/* clang-format off: a line each */
+#define FAULTS(X)                                 \
+    X(NONE, "")                                   \
+    X(MAGIC, "not safetensors")                   \
+    X(VERSION_0, "version")                       \
+    X(VERSION_1, "version")                       \
+    X(VERSION_4, "version")                       \
+    X(BIG_ENDIAN_FILE, "big-endian")              \
+    X(MANY_TENSORS, "more tensors")               \
+    X(MANY_KEYS, "more tensors")                  \
+    X(ONE_TENSOR_MORE, "byte")                    \
+    X(ONE_KEY_MORE, "")                           \
+    X(KEY_LONG, "longer than")                    \
+    X(KEY_HUGE, "longer than")                    \
+    X(KEY_NUL, "NUL")                             \
+    X(KEY_EMPTY, "empty key")                     \
+    X(KEY_TWICE, "comes twice")                   \
+    X(TYPE_13, "unknown type")                    \
+    X(TYPE_HUGE, "unknown type")                  \
+    X(BOOL_2, "bool")                             \
+    X(STRING_LONG, "longer than")                 \
+    X(STRING_NUL, "NUL")                          \
+    X(ARRAY_NESTED, "nested")                     \
+    X(ARRAY_TYPE, "unknown type")                 \
+    X(ARRAY_LONG, "longer than")                  \
+    X(ARRAY_OVERFLOW, "longer than")              \
+    X(ARRAY_STRINGS_LONG, "longer than")          \
+    X(ARRAY_STRING_LONG, "longer")                \
+    X(ALIGN_0, "alignment")                       \
+    X(ALIGN_3, "alignment")                       \
+    X(ALIGN_4, "alignment")                       \
+    X(ALIGN_HUGE, "alignment")                    \
+    X(ALIGN_TEXT, "alignment")                    \
+    X(NAME_LONG, "longer than")                   \
+    X(NAME_NUL, "NUL")                            \
+    X(NAME_EMPTY, "empty name")                   \
+    X(NAME_TWICE, "comes twice")                  \
+    X(RANK_5, "dimensions")                       \
+    X(RANK_HUGE, "dimensions")                    \
+    X(DIM_NEGATIVE, "overflow")                   \
+    X(DIM_OVERFLOW, "overflow")                   \
+    X(DIM_OVERFLOW_ZERO, "overflow")              \
+    X(ROW_BROKEN, "whole number of blocks")       \
+    X(SCALAR_QUANTISED, "whole number of blocks") \
+    X(OFFSET_MISALIGNED, "not aligned")           \
+    X(OFFSET_BEYOND, "outside")                   \
+    X(OFFSET_HUGE, "outside")                     \
+    X(OVERLAP, "overlaps")                        \
+    X(SAME_PLACE, "overlaps")                     \
+    X(DATA_SHORT, "outside")                      \
+    X(HEADER_ONLY, "cut short")                   \
+    X(NO_DATA, "outside")
+/* clang-format on */
 typedef enum fault {
 #define FAULT_ENUM(name, says) name,
     FAULTS(FAULT_ENUM)

@@ -1031,9 +1031,9 @@ static void pictures_asked(void) {
     CHECK(a[0].givens == 10 && a[0].given[0] == a[0].given[2] && a[0].given[2] != a[0].given[3] &&
               !strcmp(s.types.text[a[0].type], "other") && !strcmp(s.types.text[a[0].kind], "what is"),
           "ten answers and both types");
-    snprintf(s.split[0].folder, sizeof s.split[0].folder, "d%%d"),
-        snprintf(s.split[0].prefix, sizeof s.split[0].prefix, "COCO_val2014_"), s.split[0].digits = 12,
-                                                                                s.split[0].ending = ".jpg";
+    snprintf(s.split[0].folder, sizeof s.split[0].folder, "d%%d");
+    snprintf(s.split[0].prefix, sizeof s.split[0].prefix, "COCO_val2014_");
+    s.split[0].digits = 12, s.split[0].ending = ".jpg";
     questions_picture(&s.split[0], 1, path, sizeof path);
     CHECK(!strcmp(path, "d%d/COCO_val2014_000000000058.jpg"), "%s", path);
     questions_close(c, &s), fv_destroy(c);

@@ -191,9 +191,8 @@ static int read_coco(fv_ctx *c, const char *dir, const char *path, const char *f
 }
 
 int captions_open(fv_ctx *c, const char *dir, caption_set *s) {
-    static const char *const karpathy[2] = {"dataset_flickr30k.json", "dataset_coco.json"}, *const year[2] = {
-                                                                                                "2014",
-                                                                                                "2017"};
+    static const char *const karpathy[2] = {"dataset_flickr30k.json", "dataset_coco.json"};
+    static const char *const year[2] = {"2014", "2017"};
     char path[4400], folder[16];
     int ok = -1;
     memset(s, 0, sizeof *s);
