@@ -83,22 +83,27 @@ static void preset_names(const task *t, char *text, size_t n) {
                                i ? "" : " (default)");
 }
 
-static int put_preset(run *r, const char *name) {
-    for (int i = 0; r->task->presets[i][0]; i++)
-        if (!name || !strcmp(r->task->presets[i][0], name)) {
-            put_text(&r->s, "seed=0");
-            put_words(&r->s, r->task->presets[i][1]);
-            return 1;
-        }
+/* The preset of that name; without one the first, unless a config file stands in its place: then what the
+ * library takes for whatever is not said, in the task's network. */
+static int put_preset(run *r, const char *name, int config) {
+    put_text(&r->s, "seed=0");
+    for (int i = 0; r->task->presets[i][0]; i++) {
+        const char *words = r->task->presets[i][1];
+        if (name && strcmp(r->task->presets[i][0], name)) continue;
+        char arch[64];
+        snprintf(arch, sizeof arch, "%.*s", (int)strcspn(words, " "), words); /* "arch=..." comes first */
+        put_words(&r->s, name || !config ? words : arch);
+        return 1;
+    }
     return 0;
 }
 
-/* preset, config file, --set, direct options: each over the one before; 0: a status was said, in *bad or in
+/* preset or config file, --set, direct options: each over the one before; 0: a status was said, in *bad or in
  * r->c */
 static int read_settings(run *r, cli *a, char sets[][256], int set_count, int *bad) {
     const char *config = cli_value(a, "--config"), *preset = cli_value(a, "--preset");
     char names[512], variant[64];
-    if (!put_preset(r, preset)) {
+    if (!put_preset(r, preset, config != NULL)) {
         preset_names(r->task, names, sizeof names);
         *bad = cli_fail(2, "--preset %s: unknown; one of %s", preset, names);
         return 0;
@@ -198,7 +203,7 @@ static const cli_option table[] = {
     {"--data", "DIR|demo", "the data set's folder; demo fetches or makes one", NULL},
     {"--out", "DIR", "the run's folder; must not exist, but with --resume", NULL},
     {"--preset", "NAME", "sizes and schedule, see below", NULL},
-    {"--config", "FILE", "a config.json (of a run, or a model's)", NULL},
+    {"--config", "FILE", "a config.json (of a run, or a model's): in place of a preset, or over --preset", NULL},
     {"--set", "KEY=VALUE", "any key of model, training or frozen.KEY; many are fine", NULL},
     {"--init", "FILE", "start from these weights (safetensors)", NULL},
     {"--llm", "FILE", "the language model: GGUF or safetensors", NULL},
