@@ -279,6 +279,23 @@ cp -r "$T/one" "$T/cut"
 head -c 3000 "$T/one/model.safetensors" >"$T/cut/model.safetensors"
 gives 3 $FV eval "$T/cut"
 
+# ---- a config in place of a preset: what it does not say is the library's; over --preset, the preset's; no stage is base ----
+echo '{"img_size":8,"patch_size":4,"in_chans":1,"embed_dim":16,"depth":2,"num_heads":2,"frozen":null}' >"$T/bare.json"
+gives 0 $FV train image --data "$D" --out "$T/bare" --config "$T/bare.json" --batch 8 --threads 1
+grep -q '"arch":"vit"' "$T/bare/config.json" && ! grep -q 'hflip\|epochs\|limit\|clip_grad' "$T/bare/config.json" && ok || bad "a bare config: $(cat "$T/bare/config.json")"
+gives 0 $FV train image --data "$D" --out "$T/again" --config "$T/bare/config.json" --threads 1
+same "$T/bare/config.json" "$T/again/config.json"
+same "$T/bare/model.safetensors" "$T/again/model.safetensors"
+gives 0 $FV train image --data "$D" --out "$T/over" --config "$T/bare.json" --preset tiny28 --batch 8 --epochs 1 --threads 1
+grep -q '"warmup_epochs":1[,}]' "$T/over/config.json" && grep -q '"img_size":8' "$T/over/config.json" && ok || bad "a config over a preset: $(cat "$T/over/config.json")"
+stage='--set frozen.hidden_size=8'
+gives 0 $FV train image --data "$D" --out "$T/linear" --config "$T/bare.json" --variant linear $stage --batch 8 --threads 1
+echo '{"model":{"frozen":null},"train":{"variant":"llm"}}' >"$T/odd.json"
+gives 2 $FV train image --data "$D" --out "$T/x" --config "$T/odd.json"
+grep -q '"frozen": null' "$T/stderr" && ok || bad "a config at odds with itself: $(cat "$T/stderr")"
+echo '{"model":{"frozen":3}}' >"$T/odd.json"
+gives 2 $FV train image --data "$D" --out "$T/x" --config "$T/odd.json"
+
 # ---- a loss that is not finite: 5, and the last good checkpoint stays ----
 gives 5 train "$T/nan" --lr 1e30 --save-every 1
 grep -q 'step [0-9]' "$T/stderr" && ok || bad "the step is not named: $(cat "$T/stderr")"

@@ -153,6 +153,25 @@ sweep 6 --variants base,scratch --sweep norm=ones,none
 sweep 10 --variants base,scratch --sweep rope,causal
 sweep 8 --variants base,scratch --sweep frozen.after_block
 grep -q 'after_block_0' "$T/s/results.jsonl" && grep -q 'after_block_1' "$T/s/results.jsonl" && grep -q 'after_block_2' "$T/s/results.jsonl" && ok || bad 'head and tail of the encoder'
+# the depth that fv train would take, wherever it is said: after_block NUMBERS OPTIONS...
+after_block() {
+    want=$1
+    shift
+    rm -rf "$T/s"
+    # shellcheck disable=SC2086
+    expect "after_block $*" "$FV" compare image --data "$T/data" --out "$T/s" --variants base,scratch --set img_size=8 patch_size=4 in_chans=1 embed_dim=16 num_heads=2 limit=32 $stage --batch 16 \
+        --threads 1 --quiet --epochs 1 --sweep frozen.after_block "$@"
+    have=$(ls "$T/s" 2>/dev/null | sed -n 's/^after_block_\([0-9]*\)-0$/\1/p' | sort -n | tr '\n' ' ')
+    [ "$have" = "$want " ] && ok || bad "after_block $*: $have, not $want"
+}
+after_block '0 1 3'
+after_block '0 5 11' --preset=tiny
+after_block '0 5 11' --preset tiny
+after_block '0 2 4' --set=depth=5
+echo '{"arch":"vit","depth":7}' >"$T/seven.json"
+after_block '0 3 6' --config "$T/seven.json"
+echo '{"arch":"vit"}' >"$T/seven.json"
+refused 'a depth that nobody says' 'name the blocks' compare "$T/no" --variants base,scratch --sweep frozen.after_block --config "$T/seven.json" --set depth=0
 sweep 12 --variants base,scratch --sweep fraction=0.2,0.5,1 --epochs 10
 # base at each fraction is another, and what is beside the variant is how far it is from that one
 awk -F'|' '/_base/ { base = $3; other += n++ && base != first; first = base } /_scratch/ { d = $3 - base - $5; near += d < 0.03 && d > -0.03 }

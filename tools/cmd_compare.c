@@ -207,20 +207,6 @@ static int demo_llm(char path[4096]) {
     run_fetch(&r, "smollm2", path);
     return run_end(&r);
 }
-/* the number after "depth=" in the options, else in the preset's words; 0 */
-static int depth_of(const task *t, char **pass, int rest) {
-    const char *preset = NULL;
-    for (int i = 1; i < rest; i++) {
-        if (!strncmp(pass[i], "depth=", 6)) return atoi(pass[i] + 6);
-        if (!strcmp(pass[i], "--preset") && i + 1 < rest) preset = pass[i + 1];
-    }
-    for (int i = 0; t->presets[i][0]; i++) {
-        const char *found = strstr(t->presets[i][1], " depth=");
-        if (!preset || !strcmp(preset, t->presets[i][0])) return found ? atoi(found + 7) : 0;
-    }
-    return 0;
-}
-
 /* ---- options that go on to fv train, which reads them itself ---- */
 static int is_option(const char *name, const char *word) { /* --name or --name=value */
     size_t n = strlen(name);
@@ -411,6 +397,13 @@ static int arms_fit(const request *q, const report *p) {
     }
     return status;
 }
+/* for the sweep of its blocks by name; 0, or the status to exit with */
+static int read_depth(const request *q, report *p) {
+    char *given[MAX_ARGS + 48];
+    memcpy(given, q->pass, sizeof given);
+    given[q->rest] = (char *)(uintptr_t) "--out", given[q->rest + 1] = (char *)(uintptr_t)p->out;
+    return train_depth(q->rest, given + 2, &p->depth);
+}
 /* A plan of which nothing was begun leaves no folder; one that holds anything stays. */
 static void leave_nothing(const report *p) {
     char path[4400];
@@ -449,8 +442,8 @@ int cmd_compare(int argc, char **argv) {
         if ((status = demo_llm(fetched))) return status;
         q.llm = fetched;
     }
-    p.blocks = of_blocks && q.llm ? blocks_of(q.llm) : 0,
-    p.depth = depth_of(task_named(p.task), q.pass, q.rest);
+    p.blocks = of_blocks && q.llm ? blocks_of(q.llm) : 0;
+    if (sweep && !strcmp(sweep, "frozen.after_block") && (status = read_depth(&q, &p))) return status;
     if ((status = make_plan(&p, variants, sweep)) >= 0) return status;
     if ((status = arms_fit(&q, &p))) return status;
     int made = !mkdir(p.out, 0777);

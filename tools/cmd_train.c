@@ -83,22 +83,27 @@ static void preset_names(const task *t, char *text, size_t n) {
                                i ? "" : " (default)");
 }
 
-static int put_preset(run *r, const char *name) {
-    for (int i = 0; r->task->presets[i][0]; i++)
-        if (!name || !strcmp(r->task->presets[i][0], name)) {
-            put_text(&r->s, "seed=0");
-            put_words(&r->s, r->task->presets[i][1]);
-            return 1;
-        }
+/* The preset of that name; without one the first, unless a config file stands in its place: then what the
+ * library takes for whatever is not said, in the task's network. */
+static int put_preset(run *r, const char *name, int config) {
+    put_text(&r->s, "seed=0");
+    for (int i = 0; r->task->presets[i][0]; i++) {
+        const char *words = r->task->presets[i][1];
+        if (name && strcmp(r->task->presets[i][0], name)) continue;
+        char arch[64];
+        snprintf(arch, sizeof arch, "%.*s", (int)strcspn(words, " "), words); /* "arch=..." comes first */
+        put_words(&r->s, name || !config ? words : arch);
+        return 1;
+    }
     return 0;
 }
 
-/* preset, config file, --set, direct options: each over the one before; 0: a status was said, in *bad or in
+/* preset or config file, --set, direct options: each over the one before; 0: a status was said, in *bad or in
  * r->c */
 static int read_settings(run *r, cli *a, char sets[][256], int set_count, int *bad) {
     const char *config = cli_value(a, "--config"), *preset = cli_value(a, "--preset");
     char names[512], variant[64];
-    if (!put_preset(r, preset)) {
+    if (!put_preset(r, preset, config != NULL)) {
         preset_names(r->task, names, sizeof names);
         *bad = cli_fail(2, "--preset %s: unknown; one of %s", preset, names);
         return 0;
@@ -198,7 +203,8 @@ static const cli_option table[] = {
     {"--data", "DIR|demo", "the data set's folder; demo fetches or makes one", NULL},
     {"--out", "DIR", "the run's folder; must not exist, but with --resume", NULL},
     {"--preset", "NAME", "sizes and schedule, see below", NULL},
-    {"--config", "FILE", "a config.json (of a run, or a model's)", NULL},
+    {"--config", "FILE", "a config.json (of a run, or a model's): in place of a preset, or over --preset",
+     NULL},
     {"--set", "KEY=VALUE", "any key of model, training or frozen.KEY; many are fine", NULL},
     {"--init", "FILE", "start from these weights (safetensors)", NULL},
     {"--llm", "FILE", "the language model: GGUF or safetensors", NULL},
@@ -289,20 +295,35 @@ static int read_command(request *q, const task **t, int argc, char **argv) {
                                                     : -1;
 }
 
+/* The settings of these words, nothing else opened. -1, or the status to exit with, which was said; *bad
+ * says the same of read_settings, where r->c may have it too. */
+static int read_only(request *q, run *r, int argc, char **argv, int *bad) {
+    const task *t;
+    memset(q, 0, sizeof *q);
+    int status = read_command(q, &t, argc, argv);
+    if (status >= 0) return status;
+    run_begin(r, NULL);
+    r->task = t, r->s.task_keys = t->keys;
+    read_settings(r, &q->a, q->sets, q->set_count, bad);
+    return -1;
+}
 int train_fits(int argc, char **argv) {
     static request q; /* large */
     run r;
-    const task *t;
-    int bad = 0;
-    memset(&q, 0, sizeof q);
-    int status = read_command(&q, &t, argc, argv);
+    int bad = 0, status = read_only(&q, &r, argc, argv, &bad);
     if (status >= 0) return status;
-    run_begin(&r, NULL);
-    r.task = t, r.s.task_keys = t->keys;
     int demo = !strcmp(cli_value(&q.a, "--data"), "demo"); /* it comes with a language model */
-    if (read_settings(&r, &q.a, q.sets, q.set_count, &bad) && run_stage_fits(&r) && !demo &&
-        run_llm(&r, cli_value(&q.a, "--llm"), 0) && *r.llm_path)
+    if (!bad && run_stage_fits(&r) && !demo && run_llm(&r, cli_value(&q.a, "--llm"), 0) && *r.llm_path)
         r.llm = fv_weights_open(r.c, r.llm_path);
+    status = run_end(&r);
+    return bad ? 2 : status;
+}
+int train_depth(int argc, char **argv, int *depth) {
+    static request q;
+    run r;
+    int bad = 0, status = read_only(&q, &r, argc, argv, &bad);
+    if (status >= 0) return status;
+    *depth = (int)number_of(&r.s, 'm', "depth", 0);
     status = run_end(&r);
     return bad ? 2 : status;
 }

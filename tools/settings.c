@@ -181,18 +181,24 @@ static void put_node(settings *s, const fv_json *j, fv_jnode n, char section) {
 void put_json(settings *s, const fv_json *j) {
     fv_jnode root = fv_json_root(j), model = fv_json_get(j, root, "model"),
              train = fv_json_get(j, root, "train");
+    int none = 0;
     if (!model) model = root;
     if (fv_json_type(j, model) != FV_JSON_OBJECT) refuse(s, "model", "an object of settings is wanted");
     if (train && fv_json_type(j, train) != FV_JSON_OBJECT)
         refuse(s, "train", "an object of settings is wanted");
     if (*s->wrong) return;
     for (fv_jnode n = fv_json_first(j, model); n; n = fv_json_next(j, n)) {
-        if (fv_json_type(j, n) == FV_JSON_OBJECT && !strcmp(fv_json_key(j, n), "frozen"))
+        fv_json_kind kind = fv_json_type(j, n);
+        int stage = !strcmp(fv_json_key(j, n), "frozen");
+        if (stage && kind == FV_JSON_OBJECT)
             for (fv_jnode f = fv_json_first(j, n); f; f = fv_json_next(j, f)) put_node(s, j, f, 'f');
-        else if (fv_json_type(j, n) != FV_JSON_OBJECT && strcmp(fv_json_key(j, n), "frozen"))
-            put_node(s, j, n, 'm');
+        else if (stage && kind == FV_JSON_NULL) put(s, 't', "variant", "\"base\""), none = 1;
+        else if (stage) refuse(s, "frozen", "an object of settings or null is wanted");
+        else if (kind != FV_JSON_OBJECT) put_node(s, j, n, 'm');
     }
     for (fv_jnode n = fv_json_first(j, train); n; n = fv_json_next(j, n)) put_node(s, j, n, 't');
+    if (none && !is_text(s, 't', "variant", "base"))
+        refuse(s, "frozen", "null, and yet the variant beside it is not base");
 }
 
 const char *value_of(const settings *s, char section, const char *key, const char *otherwise) {

@@ -1,6 +1,6 @@
 /* settings.h -- key=value pairs of three sections: m the model, f its frozen stage, t the training. They come
- * from a preset, a config file, --set and the direct options, in that order; a run's config.json holds them
- * all. */
+ * from a preset or a config file (with both, the file lies over the preset), --set and the direct options, in
+ * that order; a run's config.json holds them all. */
 #ifndef FV_SETTINGS_H
 #define FV_SETTINGS_H
 #include "frozenvis.h"
@@ -22,7 +22,8 @@ int put_text(settings *s, const char *text);
 void put_number(settings *s, char section, const char *key, double value);
 /* "a=1 b=2", as presets are written */
 void put_words(settings *s, const char *words);
-/* {"model":{..., "frozen":{...}}, "train":{...}}, or a bare model config as the golden cases have */
+/* {"model":{..., "frozen":{...}}, "train":{...}}, or a bare model config as the golden cases have; "frozen":
+ * null is the variant base */
 void put_json(settings *s, const fv_json *j);
 
 const char *value_of(const settings *s, char section, const char *key, const char *otherwise); /* JSON */
