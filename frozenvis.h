@@ -15589,7 +15589,7 @@ static int fv__model_build(fv_ctx *c, fv_model *m, const fv_model_desc *desc) {
     const char *name = fv_config_string(c, m, "arch", "vit");
     if (!(m->arch = fv_arch_find(name)))
         return fv_fail(
-            c, FV_EUNAVAILABLE,
+            c, FV_EUSAGE,
             "config: there is no arch \"%.40s\"; there are vit, point_transformer, video_vit, vit3d, "
             "vivit, motion, vqa, retrieval, scene_qa",
             name);

@@ -201,6 +201,7 @@ gives 2 train "$T/x" --preset enormous
 gives 2 train "$T/x" --set nonsense=1
 gives 2 train "$T/x" --set nonsense
 gives 2 train "$T/x" --set patch_size=5
+gives 2 train "$T/x" --set arch=resnet
 gives 2 train "$T/x" --set img_size=28
 gives 2 train "$T/x" --set crop_scale=2
 gives 2 train "$T/x" --set padding=1 shift=1

@@ -175,6 +175,20 @@ refused 'a depth that nobody says' 'name the blocks' compare "$T/no" --variants 
 sweep 12 --variants base,scratch --sweep fraction=0.2,0.5,1
 grep -q '"arm":"0.2_scratch"' "$T/s/results.jsonl" && [ "$(grep -c ' to ' "$T/s/table.md")" = 3 ] && ok || bad 'fraction: each variant against base at the same fraction'
 sweep 8 --variants base,linear --sweep weight_decay=0,0.1
+two="--llm tests/golden/image_llama_2layers_avgpool.safetensors --set frozen.hidden_size=48 frozen.num_attention_heads=3 frozen.intermediate_size=128"
+sweep 6 --sweep layer $two
+sweep 4 --sweep count=2 $two
+# what --llm names is looked at first: 4 where it is missing, 3 where it is broken, 2 where its blocks are not the kind that is known
+echo '{"weight_map":' >"$T/broken.json"
+printf 'GGUF\003\000\000\000\000\000\000\000\000\000\000\000\001\000\000\000\000\000\000\000\024\000\000\000\000\000\000\000general.architecture\010\000\000\000\004\000\000\000\000\000\000\000gpt2' >"$T/gpt2.gguf"
+for way in layer layer=0 count; do
+    for case in '4 nothing cannot be opened' '3 broken.json not valid JSON' '2 gpt2.gguf no blocks of a LLaMA model' '2 a/base-0/model.safetensors no blocks of a LLaMA model'; do
+        file=$(echo "$case" | cut -d' ' -f2)
+        compare "$T/no" --variants base,llm --sweep $way --llm "$T/$file" >"$T/said" 2>&1
+        got=$?
+        [ $got = "${case%% *}" ] && [ "$(wc -l <"$T/said")" = 1 ] && grep -q "^fv: .*${case#* * }" "$T/said" && ok || bad "--sweep $way --llm $file: status $got, $(cat "$T/said")"
+    done
+done
 if [ -e "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" ]; then
     sweep 6 --sweep layer=0,29 --llm "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --set frozen.hidden_size=576 frozen.num_attention_heads=9 frozen.intermediate_size=1536
     sweep 10 --variants random,shuffled --sweep residual=none,outside --llm "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --set frozen.hidden_size=576 frozen.num_attention_heads=9 frozen.intermediate_size=1536
