@@ -231,6 +231,10 @@ gives 2 train "$T/x" --batch 1000
 gives 2 $FV eval
 [ -e "$T/x" ] && bad "a refused command left its folder" || ok
 gives 0 $FV --help
+grep -q 'an option that comes twice the last one counts' "$T/stdout" && ok || bad 'fv --help does not say which of two counts'
+gives 0 train "$T/twice" --lr 0.1 --seed=1 --set drop_rate=0.3 --set drop_rate=0.25 --lr=0.02 --seed 2 --epochs 1
+grep -q '"lr":0.02,' "$T/twice/config.json" && grep -q '"seed":2,' "$T/twice/config.json" && grep -q '"drop_rate":0.25,' "$T/twice/config.json" && ok ||
+    bad "not the last of two: $(cat "$T/twice/config.json")"
 gives 0 $FV --version
 for command in train eval predict compare trace inspect extract tokenize bench; do gives 0 $FV $command --help && gives 0 $FV $command --version; done
 for command in --help --version; do
