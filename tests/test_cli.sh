@@ -81,6 +81,8 @@ for path in "$rich --set ema=0.9 --save-every 2" '--set optimizer=sgd momentum=0
     same "$T/path/model.safetensors" "$T/cut-path/model.safetensors"
     rm -rf "$T/path" "$T/cut-path"
 done
+gives 0 train "$T/held" --set holdout=16 --epochs 1
+grep -q ' on 16 pictures held out; ' "$T/stdout" && ok || bad "what is measured where items are held out: $(cat "$T/stdout")"
 gives 0 train "$T/memory" --recompute
 same "$T/one/model.safetensors" "$T/memory/model.safetensors"
 
