@@ -564,7 +564,7 @@ FV_DEF fv_tensor *fv_matmul(fv_ctx *c, fv_tensor *a, fv_tensor *b, int transpose
  *   -> [B,N,H*hd]; rows with no valid key are 0 */
 typedef struct fv_attention_desc {
     int num_heads, num_kv_heads; /* K; 0: num_heads */
-    float scale;                 /* 0: 1/sqrt(hd) */
+    float scale;                 /* 0: 1/sqrt(hd); refused below that */
     int causal;                  /* 1: token i sees keys 0..i */
     float rope_theta;            /* 0: no rotary embedding; positions 0.. */
     int rope_interleaved;        /* 1: pairs (2i, 2i+1), Meta and GGUF; 0: (i, i+hd/2), HF */
@@ -6339,6 +6339,10 @@ static int fv__attention_shape(fv_ctx *c, fv_tensor *y) {
         return fv__shape_fail(c, "attention", q, k, "k and v are [B,M,key heads * head's width] of q's type");
     if (mask && (mask->rank != 2 || mask->type != FV_U8 || mask->dim[0] != q->dim[0] || mask->dim[1] != M))
         return fv__shape_fail(c, "attention", q, mask, "the mask is u8 [B,M]");
+    /* the softmax takes the largest score for that of the largest product */
+    if (!(y->node->f[0] >= 0 && y->node->f[0] < INFINITY))
+        return fv_fail(c, FV_EUSAGE, "attention: a scale of %g; it is above 0, or 0 for 1/sqrt(head's width)",
+                       y->node->f[0]);
     if (y->node->f[1] > 0 && hd % 2)
         return fv__shape_fail(c, "attention", q, NULL, "rotary embedding wants an even head's width");
     if (y->node->f[0] == 0) y->node->f[0] = 1 / sqrt((double)hd);
@@ -15607,7 +15611,7 @@ static int fv__model_build(fv_ctx *c, fv_model *m, const fv_model_desc *desc) {
     const char *name = fv_config_string(c, m, "arch", "vit");
     if (!(m->arch = fv_arch_find(name)))
         return fv_fail(
-            c, FV_EUNAVAILABLE,
+            c, FV_EUSAGE,
             "config: there is no arch \"%.40s\"; there are vit, point_transformer, video_vit, vit3d, "
             "vivit, motion, vqa, retrieval, scene_qa",
             name);

@@ -81,6 +81,8 @@ for path in "$rich --set ema=0.9 --save-every 2" '--set optimizer=sgd momentum=0
     same "$T/path/model.safetensors" "$T/cut-path/model.safetensors"
     rm -rf "$T/path" "$T/cut-path"
 done
+gives 0 train "$T/held" --set holdout=16 --epochs 1
+grep -q ' on 16 pictures held out; ' "$T/stdout" && ok || bad "what is measured where items are held out: $(cat "$T/stdout")"
 gives 0 train "$T/memory" --recompute
 same "$T/one/model.safetensors" "$T/memory/model.safetensors"
 
@@ -209,6 +211,7 @@ gives 2 train "$T/x" --preset enormous
 gives 2 train "$T/x" --set nonsense=1
 gives 2 train "$T/x" --set nonsense
 gives 2 train "$T/x" --set patch_size=5
+gives 2 train "$T/x" --set arch=resnet
 gives 2 train "$T/x" --set img_size=28
 gives 2 train "$T/x" --set crop_scale=2
 gives 2 train "$T/x" --set padding=1 shift=1
@@ -238,6 +241,10 @@ gives 2 train "$T/x" --batch 1000
 gives 2 $FV eval
 [ -e "$T/x" ] && bad "a refused command left its folder" || ok
 gives 0 $FV --help
+grep -q 'an option that comes twice the last one counts' "$T/stdout" && ok || bad 'fv --help does not say which of two counts'
+gives 0 train "$T/twice" --lr 0.1 --seed=1 --set drop_rate=0.3 --set drop_rate=0.25 --lr=0.02 --seed 2 --epochs 1
+grep -q '"lr":0.02,' "$T/twice/config.json" && grep -q '"seed":2,' "$T/twice/config.json" && grep -q '"drop_rate":0.25,' "$T/twice/config.json" && ok ||
+    bad "not the last of two: $(cat "$T/twice/config.json")"
 gives 0 $FV --version
 for command in train eval predict compare trace inspect extract tokenize bench; do gives 0 $FV $command --help && gives 0 $FV $command --version; done
 for command in --help --version; do

@@ -178,6 +178,20 @@ awk -F'|' '/_base/ { base = $3; other += n++ && base != first; first = base } /_
     END { exit !(n == 3 && near == 3 && other) }' "$T/s/table.md" && grep -q '"arm":"0.2_scratch"' "$T/s/results.jsonl" && [ "$(grep -c ' to ' "$T/s/table.md")" = 3 ] && ok ||
     bad "fraction: each variant against base at the same fraction: $(cat "$T/s/table.md")"
 sweep 8 --variants base,linear --sweep weight_decay=0,0.1
+two="--llm tests/golden/image_llama_2layers_avgpool.safetensors --set frozen.hidden_size=48 frozen.num_attention_heads=3 frozen.intermediate_size=128"
+sweep 6 --sweep layer $two
+sweep 4 --sweep count=2 $two
+# what --llm names is looked at first: 4 where it is missing, 3 where it is broken, 2 where its blocks are not the kind that is known
+echo '{"weight_map":' >"$T/broken.json"
+printf 'GGUF\003\000\000\000\000\000\000\000\000\000\000\000\001\000\000\000\000\000\000\000\024\000\000\000\000\000\000\000general.architecture\010\000\000\000\004\000\000\000\000\000\000\000gpt2' >"$T/gpt2.gguf"
+for way in layer layer=0 count; do
+    for case in '4 nothing cannot be opened' '3 broken.json not valid JSON' '2 gpt2.gguf no blocks of a LLaMA model' '2 a/base-0/model.safetensors no blocks of a LLaMA model'; do
+        file=$(echo "$case" | cut -d' ' -f2)
+        compare "$T/no" --variants base,llm --sweep $way --llm "$T/$file" >"$T/said" 2>&1
+        got=$?
+        [ $got = "${case%% *}" ] && [ "$(wc -l <"$T/said")" = 1 ] && grep -q "^fv: .*${case#* * }" "$T/said" && ok || bad "--sweep $way --llm $file: status $got, $(cat "$T/said")"
+    done
+done
 if [ -e "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" ]; then
     sweep 6 --sweep layer=0,29 --llm "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --set frozen.hidden_size=576 frozen.num_attention_heads=9 frozen.intermediate_size=1536
     sweep 10 --variants random,shuffled --sweep residual=none,outside --llm "$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf" --set frozen.hidden_size=576 frozen.num_attention_heads=9 frozen.intermediate_size=1536
@@ -204,6 +218,19 @@ expect 'against a run that makes no error' "$FV" eval "$T/whole/linear-0" --corr
 grep -q 'against --beside: n/a' "$T/said" && ! grep -q 'nan\|inf' "$T/said" && ok || bad "no error to divide by: $(tail -n 1 "$T/said")"
 expect 'the same as JSON' "$FV" eval "$T/whole/linear-0" --corrupt all --beside "$T/whole/base-0" --data "$T/easy" --threads 1 --json
 grep -q '"mce":null}' "$T/said" && ok || bad "no error to divide by, in JSON: $(tail -n 1 "$T/said")"
+# the time left, on a terminal: trials count as runs do. After the first of four, three and the run are left.
+if has script; then
+    cat >"$T/plan.sh" <<END
+unset NO_COLOR
+TERM=vt100 exec "$FV" compare image --data "$T/data" --out "$T/bar" ${usual% --quiet} --variants base --epochs 150 --tune 4
+END
+    script -qec "sh $T/plan.sh" /dev/null </dev/null 2>&1 | tr '\r' '\n' >"$T/said"
+    left=$(sed -n 's/.*run 1 of 5, tuning base.*step \([0-9]*\)\/\1,.*; \([0-9:]*\) left in all.*/\2/p' "$T/said" | tail -n 1 | awk -F: '{ print 3600 * $1 + 60 * $2 + $3 }')
+    took=$(awk -v a="$(stat -c %.3Y "$T/bar/tune/base-0/config.json")" -v b="$(stat -c %.3Y "$T/bar/tune/base-0/log.jsonl")" 'BEGIN { print b - a }')
+    awk -v left="${left:-0}" -v took="$took" 'BEGIN { exit !(left >= 2.5 * took - 1 && left >= 1) }' && ok || bad "a trial took $took s, and ${left:-nothing} s left after the first of four"
+else
+    skip 'the bar' 'script is not installed'
+fi
 refused 'another corruption' 'all is what there is' "$FV" eval "$T/t/base-0" --corrupt fog
 
 # ---- heat maps and probes ----

@@ -302,7 +302,7 @@ static void refusals(void) {
     refuse("{\"arch\":\"vit\",\"embed_dim\":50,\"num_heads\":3}", FV_EUSAGE, "num_heads");
     refuse("{\"arch\":\"vit\",\"img_size\":30,\"patch_size\":8}", FV_EUSAGE, "patch_size");
     refuse("{\"arch\":\"vit\",\"global_pool\":\"max\"}", FV_EUSAGE, "global_pool");
-    refuse("{\"arch\":\"resnet\"}", FV_EUNAVAILABLE, "resnet");
+    refuse("{\"arch\":\"resnet\"}", FV_EUSAGE, "resnet");
     refuse("{\"arch\":\"vit\",", FV_EFORMAT, "config");
     refuse("{\"img_size\":32,\"patch_size\":16,\"frozen\":{\"hiden_size\":64}}", FV_EUSAGE, "hiden_size");
     refuse("{\"img_size\":32,\"patch_size\":16,\"frozen\":{\"residual\":\"in\"}}", FV_EUSAGE, "residual");

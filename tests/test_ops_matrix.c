@@ -126,14 +126,15 @@ static double plain_attention(const fv_tensor *q, const fv_tensor *k, const fv_t
                               int64_t b, int64_t i, int64_t h, int64_t e) {
     int64_t N = q->dim[1], M = k->dim[1], H = n->attention.num_heads, K = n->attention.num_kv_heads,
             hd = q->dim[2] / H, kh = h / (H / K);
-    double max = -INFINITY, sum = 0, out = 0, s[256];
+    double max = -INFINITY, sum = 0, out = 0, s[256],
+           scale = n->attention.scale > 0 ? (double)n->attention.scale : 1 / sqrt((double)hd);
     for (int64_t j = 0; j < M; j++) {
         int seen = (!n->attention.causal || j <= i) &&
                    (!n->attention.mask || fv_get(n->attention.mask, b * M + j) > 0);
         s[j] = seen ? 0 : -INFINITY;
         for (int64_t d = 0; seen && d < hd; d++)
             s[j] += fv_get(q, (b * N + i) * H * hd + h * hd + d) *
-                    fv_get(k, (b * M + j) * K * hd + kh * hd + d) / sqrt((double)hd);
+                    fv_get(k, (b * M + j) * K * hd + kh * hd + d) * scale;
         max = FV__MAX(max, s[j]);
     }
     for (int64_t j = 0; j < M; j++) {
@@ -158,6 +159,7 @@ static void attention_is_the_formula(void) {
             /* sample 1 has no valid key at all */
             for (int64_t i = 0; i < M; i++) fv_set(mask, i, i % 3 == 0);
             if (way == 2 || way == 4) n.attention.mask = mask;
+            if (way == 4) n.attention.scale = 0.7f;
             fv_type type = bf16 ? FV_BF16 : FV_F32;
             fv_tensor *q = random_tensor(c, type, 1, 3, 2, N, H * hd),
                       *k = random_tensor(c, type, 2, 3, 2, M, K * hd),
@@ -247,6 +249,22 @@ static void misfits_are_refused(void) {
     }
 }
 
+/* A scale that is negative, infinite or no number would turn the softmax's largest score into its least. */
+static void odd_scales_are_refused(void) {
+    static const float odd[] = {-1, -1e-30f, NAN, INFINITY, -INFINITY};
+    for (int way = 0; way < 2 * FV__COUNT(odd); way++) {
+        fv_ctx *c = context(0, 1);
+        fv_attention_desc d;
+        memset(&d, 0, sizeof d);
+        d.num_heads = 2, d.scale = odd[way / 2];
+        fv_tensor *x = random_tensor(c, FV_F32, 1, 3, 2, 3, 12);
+        fv_tensor *y = way % 2 ? fv_attention_scores(c, x, NULL, &d) : fv_attention(c, x, NULL, NULL, &d);
+        CHECK(!y && fv_error(c) == FV_EUSAGE && strstr(fv_error_text(c), "scale"), "%g: %s", (double)d.scale,
+              fv_error_text(c));
+        fv_destroy(c);
+    }
+}
+
 /* A weight's gradient over so many rows that the product is cut along them, with the bias' gradient on the
  * way: against sums in double; added to what is there; the same bits for any number of threads. */
 static void long_gradient(int64_t rows, int64_t out, int64_t in, fv_type compute) {
@@ -307,6 +325,7 @@ int main(void) {
     RUN(precisions_and_isas_agree);
     RUN(threads_do_not_change_a_bit);
     RUN(misfits_are_refused);
+    RUN(odd_scales_are_refused);
     RUN(long_gradients);
     return REPORT();
 }

@@ -182,23 +182,23 @@ static int make_plan(report *p, const char *variants, const char *sweep) {
     return paired ? plan_paired_sweep(p, &named, &values) : plan_stage_sweep(p, &named, &values);
 }
 
-/* how many blocks the LLM has; 0 */
-static int blocks_of(const char *llm) {
+/* how many blocks the LLM has; 0, or the status to exit with */
+static int blocks_of(const char *llm, int *blocks) {
     fv_ctx *c = fv_create(NULL);
-    fv_weights *w = llm && c ? fv_weights_open(c, llm) : NULL;
-    int n = w ? (int)fv_weights_meta_number(w, "llama.block_count", 0) : 0;
+    fv_weights *w = fv_weights_open(c, llm);
+    int n = w ? (int)fv_weights_meta_number(w, "llama.block_count", 0) : 0, found = w && !n;
     char name[64];
-    while (w && !n && n < 1000) { /* safetensors: layers.0, layers.1, ... */
-        int found = 0;
-        for (int i = 0; i < fv_weights_count(w); i++) {
-            snprintf(name, sizeof name, "layers.%d.", n);
-            found |= strstr(fv_weights_at(w, i)->name, name) != NULL;
-        }
-        if (!found) break;
-        n++;
+    while (found && n < 1000) { /* safetensors: layers.0, layers.1, ... */
+        snprintf(name, sizeof name, "layers.%d.", n);
+        found = 0;
+        for (int i = 0; i < fv_weights_count(w) && !found; i++)
+            found = strstr(fv_weights_at(w, i)->name, name) != NULL;
+        n += found;
     }
-    fv_weights_close(c, w), fv_destroy(c);
-    return n;
+    if (w && n < 1) fv_fail(c, FV_EUSAGE, "%s: no blocks of a LLaMA model that could be counted", llm);
+    *blocks = n;
+    fv_weights_close(c, w);
+    return cli_end(c);
 }
 /* the demo's language model, for sweeps of its blocks; "" and the status to exit with */
 static int demo_llm(char path[4096]) {
@@ -442,7 +442,7 @@ int cmd_compare(int argc, char **argv) {
         if ((status = demo_llm(fetched))) return status;
         q.llm = fetched;
     }
-    p.blocks = of_blocks && q.llm ? blocks_of(q.llm) : 0;
+    if (of_blocks && q.llm && (status = blocks_of(q.llm, &p.blocks))) return status;
     if (sweep && !strcmp(sweep, "frozen.after_block") && (status = read_depth(&q, &p))) return status;
     if ((status = make_plan(&p, variants, sweep)) >= 0) return status;
     if ((status = arms_fit(&q, &p))) return status;

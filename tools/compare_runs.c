@@ -87,10 +87,21 @@ static void run_folder(const report *p, int i, int seed, char *dir, size_t n) {
     snprintf(dir, n, "%s/%s-%d", p->out, p->arm[i].name, seed);
 }
 
-/* of every run that is not there; `now`: what a run takes, where no run has finished yet */
-static double left_in_plan(const report *p, double now) {
+static void trial_folder(const report *p, int i, int k, char *dir, size_t n) {
+    snprintf(dir, n, "%s/tune/%s-%d", p->out, p->arm[i].name, k);
+}
+
+/* of every run and trial that is not there; `now`: what one takes, where none has finished yet */
+static double left_in_plan(const plan_bar *b, double now) {
+    const report *p = b->p;
     double left = 0;
     char dir[4300];
+    /* trials come first, arm by arm; one whose loss was not finite is done and has no result */
+    for (int k = b->done; k < p->arms * p->trials; k++) {
+        int i = k / p->trials;
+        trial_folder(p, i, k % p->trials, dir, sizeof dir);
+        if (!compare_exists(dir, "result.json")) left += expected(p, i) > 0 ? expected(p, i) : now;
+    }
     for (int s = 0; s < p->seeds; s++)
         for (int i = 0; i < p->arms; i++) {
             run_folder(p, i, s, dir, sizeof dir);
@@ -101,7 +112,7 @@ static double left_in_plan(const report *p, double now) {
 static void draw_bar(plan_bar *b, long long step, long long steps, double loss) {
     double share = steps > 0 ? (double)step / (double)steps : 0, spent = fv_now() - b->started,
            whole = share > 0.02 ? spent / share : 0;
-    double left = left_in_plan(b->p, whole) - spent, all = b->done + share;
+    double left = left_in_plan(b, whole) - spent, all = b->done + share;
     int full = (int)(30 * all / b->all);
     fprintf(stderr, "\r[%.*s%*s] run %d of %d, %s: step %lld/%lld, loss %.3f", full,
             "##############################", 30 - full, "", b->done + 1, b->all, b->what, step, steps, loss);
@@ -186,6 +197,10 @@ static double result_number(const char *dir, const char *key) { /* of DIR/result
     if (j) value = fv_json_number(j, key ? fv_json_get(j, fv_json_root(j), key) : first, NAN);
     fv_json_free(c, j), fv_destroy(c);
     return value;
+}
+static void note_time(arm *a, const char *dir) { /* where the run has finished */
+    double seconds = result_number(dir, "seconds");
+    if (seconds > 0) a->seconds += seconds, a->timed++;
 }
 static void headline_of(const char *dir, char *name, size_t n) {
     char path[4400];
@@ -287,7 +302,7 @@ static int tune_arm(report *p, int i, char **pass, int rest, plan_bar *b, int qu
     for (int k = 0; k < p->trials; k++) {
         a->lr_scale = trial_scale(p, k);
         snprintf(what, sizeof what, "tuning %s, lr x %.3g", a->name, a->lr_scale);
-        snprintf(dir, sizeof dir, "%s/tune/%s-%d", p->out, a->name, k);
+        trial_folder(p, i, k, dir, sizeof dir);
         b->what = what;
         /* a seed that no compared run has */
         int status =
@@ -295,6 +310,7 @@ static int tune_arm(report *p, int i, char **pass, int rest, plan_bar *b, int qu
         if (status && status != 5) return status; /* a loss that is not finite: this rate is too high */
         if (!status && !*headline) headline_of(dir, headline, sizeof headline);
         a->trial[k] = status ? NAN : result_number(dir, NULL);
+        note_time(a, dir);
         int better = report_less_is_better(headline) ? a->trial[k] < best : a->trial[k] > best;
         if (!isnan(a->trial[k]) && (isnan(best) || better)) best = a->trial[k], chosen = a->lr_scale;
         b->done++;
@@ -318,8 +334,7 @@ int compare_run_all(report *p, char **pass, int rest, int quiet) {
             int had = compare_exists(dir, "result.json");
             if (!had) status = train_one(p, i, s, dir, NULL, pass, rest, &b, quiet);
             if (status) break;
-            double seconds = result_number(dir, "seconds");
-            if (seconds > 0) a->seconds += seconds, a->timed++;
+            note_time(a, dir);
             if (!had) status = all_comparable(p);
         }
     return status;

@@ -28,10 +28,13 @@ static int help(void) {
            "model\n\ncommands:\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         printf("  %-10s %s\n", commands[i].name, commands[i].about);
-    printf("\nfv COMMAND --help tells more. Exit status: 0 ok, 1 a check failed, 2 wrong use, 3 malformed "
-           "input,\n"
-           "4 a file could not be read or written, 5 the loss is not finite, 6 not available here, 130 "
-           "interrupted.\n");
+    printf("\nfv COMMAND --help tells more. Of an option that comes twice the last one counts; the values of "
+           "--set "
+           "add up,\n"
+           "key by key. Exit status: 0 ok, 1 a check failed, 2 wrong use, 3 malformed input, 4 a file could "
+           "not be "
+           "read or\n"
+           "written, 5 the loss is not finite, 6 not available here, 130 interrupted.\n");
     return 0;
 }
 

@@ -24,7 +24,7 @@ typedef struct arm {
     char value[32];                                              /* of the sweep, as typed; "" without one */
     int sets, ref;                      /* ref: the arm it is compared with; its own number: with none */
     double lr_scale, trial[MAX_TRIALS]; /* tuning: what was chosen (0: nothing), what each trial came to */
-    double seconds;                     /* of its finished runs, all together */
+    double seconds;                     /* of its finished runs and trials, all together */
     int timed;                          /* how many those are */
     outcome *run[MAX_SEEDS];
     double mean, sd;        /* of the headline figure over seeds */

@@ -656,6 +656,7 @@ static double one_step(run *r, int64_t step, int size, int accum, int per_epoch,
 static void print_result(run *r, const figures *f, const figures *cost, int json) {
     fv_text t = {0};
     char name[32];
+    int hold = run_holdout(r);
     const char *v = text_of(&r->s, 't', "variant", "llm", name, sizeof name);
     if (json) {
         fv_text_add(r->c, &t, "{\"final\":true,\"task\":\"%s\",\"variant\":\"%s\",", r->task->name, v);
@@ -666,7 +667,7 @@ static void print_result(run *r, const figures *f, const figures *cost, int json
     } else {
         printf("variant %s: ", v);
         figures_print(f);
-        printf(" on %d %s; ", r->count[SPLIT_TEST], r->task->items);
+        printf(" on %d %s%s; ", hold ? hold : r->count[SPLIT_TEST], r->task->items, hold ? " held out" : "");
         figures_print(cost);
         printf("\n");
     }
