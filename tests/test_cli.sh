@@ -129,6 +129,9 @@ if [ $? != 6 ]; then # 6: built without stb_image
     grep -q 'the class "one" is none of the 2' "$T/stderr" && ok || bad "a class without training: $(cat "$T/stderr")"
     mv "$T/folders/test/one" "$T/folders/test/$(awk 'BEGIN { for (i = 0; i < 64; i++) printf "x" }')"
     unknown 'a name of 64 bytes' '63 bytes at most'
+    rm -r "$T/folders/test" && mv "$T/folders/train/1" "$T/folders/train/$(printf 'caf\351')" && cp -r "$T/folders/train" "$T/folders/test"
+    gives 2 $FV train image --data "$T/folders" --out "$T/x" $small --variant base --batch 1
+    grep -q 'is not UTF-8' "$T/stderr" && [ ! -e "$T/x" ] && ok || bad "a run that could not be read again is trained: $(cat "$T/stderr")"
 fi
 gives 2 $FV predict "$T/one"
 
