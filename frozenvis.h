@@ -522,8 +522,8 @@ FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t);
 /* fv_gradcheck -- compares gradients with central differences.
  *   f       builds a loss of one element from the tensors (f64, inputs or parameters), called many times
  *   t, n    the tensors to perturb; up to `samples` elements of each (0: all)
- *   ->      the largest error: |analytic-numeric| / max(1e-3, the tensor's largest gradient);
- *           negative on failure */
+ *   ->      the largest error: |analytic-numeric| / max(1e-3, the tensor's largest gradient), or NaN where
+ *           one is no number; negative on failure */
 typedef fv_tensor *(*fv_loss_fn)(fv_ctx *c, void *user, fv_tensor **t);
 FV_DEF double fv_gradcheck(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, int n, int samples);
 /* fv_profile -- what ops cost since fv_profile_reset(c, 1), a row for each op and pass: calls, seconds, and
@@ -3200,7 +3200,12 @@ FV__TARGET static void FV__FN(softmax_row)(void *row, int64_t n, int64_t room, d
     FV__T *stat = (FV__T *)stat_;
     double max = FV__FN(row_max)(row, n) * scale, sum = max;
     if (max > -INFINITY) sum = FV__FN(exp_row)((FV__T *)row, n, scale, max, 1);
-    else memset(row, 0, (size_t)room * sizeof(FV__T));
+    else {
+        const FV__T *x = (const FV__T *)row; /* row_max passes by what is no number */
+        for (int64_t i = 0; i < n; i++)
+            if (x[i] != x[i]) max = sum = (double)x[i];
+        memset(row, 0, (size_t)room * sizeof(FV__T));
+    }
     stat[0] = (FV__T)max, stat[1] = (FV__T)(sum > -INFINITY ? 1 / sum : sum != sum ? sum : 0);
     FV__FN(row_end)((FV__T *)row, n, room, half);
 }
@@ -5758,7 +5763,7 @@ FV_DEF double fv_gradcheck(fv_ctx *c, fv_loss_fn f, void *user, fv_tensor **t, i
             double down = fv__loss_value(c, f, user, t);
             fv_set(t[i], j, was);
             double error = fabs((up - down) / (2 * h) - at[j]) / scale;
-            if (!(error <= worst)) worst = error; /* a NaN stays */
+            if (!(error <= worst) && worst == worst) worst = error; /* a NaN stays */
         }
         at += count;
     }

@@ -132,8 +132,23 @@ if [ $? != 6 ]; then # 6: built without stb_image
     grep -q 'the class "one" is none of the 2' "$T/stderr" && ok || bad "a class without training: $(cat "$T/stderr")"
     mv "$T/folders/test/one" "$T/folders/test/$(awk 'BEGIN { for (i = 0; i < 64; i++) printf "x" }')"
     unknown 'a name of 64 bytes' '63 bytes at most'
+    rm -r "$T/folders/test" && mv "$T/folders/train/1" "$T/folders/train/$(printf 'caf\351')" && cp -r "$T/folders/train" "$T/folders/test"
+    gives 2 $FV train image --data "$T/folders" --out "$T/x" $small --variant base --batch 1
+    grep -q 'is not UTF-8' "$T/stderr" && [ ! -e "$T/x" ] && ok || bad "a run that could not be read again is trained: $(cat "$T/stderr")"
 fi
 gives 2 $FV predict "$T/one"
+# names in classes.txt: a line each, no two alike
+mkdir "$T/named" && cp "$D"/* "$T/named"
+named() { # named STATUS WORDS LINES: the run that is trained, or what is said of its names
+    printf "$3" >"$T/named/classes.txt"
+    rm -rf "$T/names"
+    gives "$1" $FV train image --data "$T/named" --out "$T/names" $small --variant base --batch 8 --epochs 0.1
+    cat "$T/names/config.json" 2>/dev/null | grep -q "$2" "$T/stderr" - && ok || bad "classes.txt, $2: $(cat "$T/stderr")"
+}
+named 0 '"class_names":\["left","right \\"half\\""\]' 'left\r\nright "half"\n'
+named 0 '"class_names":\["left","1"\]' 'left\n'
+named 2 'two classes are named "left"' 'left\nleft\n'
+named 2 '63 bytes at most' "$(awk 'BEGIN { for (i = 0; i < 64; i++) printf "x" }')\nright\n"
 
 # ---- bench step: the fields that are promised ----
 gives 0 $FV bench step --size tiny28 --frozen smollm2-135m --batch 1 --steps 1 --threads 1 --json

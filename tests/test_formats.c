@@ -212,7 +212,7 @@ static void quantised_blocks_are_gguf_pys(void) {
         if (!want || !fv_entry_read(c, w, e, FV_F32, a) || !fv_entry_read(c, g, want, FV_F32, b)) continue;
         double worst = 0, scale = 0;
         for (int64_t k = 0; k < e->count; k++)
-            worst = FV__MAX(worst, fabs((double)a[k] - (double)b[k])),
+            worst = test_worse(worst, fabs((double)a[k] - (double)b[k])),
             scale = FV__MAX(scale, fabs((double)b[k]));
         CHECK(worst <= 1e-6 * scale, "%s (%s): %g of %g", e->name, fv_entry_dtype(e), worst, scale);
     }

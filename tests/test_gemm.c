@@ -33,7 +33,7 @@ static double error_of(const float *out, fv_mat a, fv_mat b, int m, int n, int k
             for (int p = 0; p < k; p++)
                 s += fv__get(a.data, a.type, i * a.rs + p * a.cs) *
                      fv__get(b.data, b.type, p * b.rs + j * b.cs);
-            worst = FV__MAX(worst, fabs(s - (double)out[i * n + j]));
+            worst = test_worse(worst, fabs(s - (double)out[i * n + j]));
         }
     return worst / sqrt((double)k);
 }

@@ -31,7 +31,7 @@ static double worst(const fv_entry *e, const void *mine) {
     for (int64_t i = 0; i < e->count; i++) {
         double v = e->dtype == FV_D_U8 ? ((const uint8_t *)mine)[i] : (double)((const float *)mine)[i],
                d = fabs(v - number(e, i));
-        if (!(d <= most)) most = d;
+        most = test_worse(most, d);
     }
     return most;
 }

@@ -47,7 +47,7 @@ static void tokens(void) {
         double worst = 0, out[12], mine[576];
         for (int i = 0; i < n; i++) {
             CHECK(phase_of(x + i * d, d, mine), "memory");
-            for (int k = 0; k < d; k++) worst = fmax(worst, angle_between(mine[k], phase[i * d + k]));
+            for (int k = 0; k < d; k++) worst = test_worse(worst, angle_between(mine[k], phase[i * d + k]));
         }
         CHECK(worst < 1e-9, "%d channels: a phase is off by %g", d, worst);
         CHECK(token_magnitude(x, n, d, out), "memory");

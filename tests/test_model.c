@@ -251,7 +251,7 @@ static void folded(const char *stage) {
             memcpy(kept[fold][count], p->grad, (size_t)fv_numel(p) * sizeof(double));
             double worst = 0;
             for (int64_t i = 0; fold && i < fv_numel(p); i++)
-                worst = fmax(worst, fabs(kept[0][count][i] - kept[1][count][i]));
+                worst = test_worse(worst, fabs(kept[0][count][i] - kept[1][count][i]));
             CHECK(worst < 1e-12, "%s: gradient of %s differs by %g", stage, p->name, worst);
         }
         static int plain_ops;

@@ -169,9 +169,9 @@ static void attention_is_the_formula(void) {
             CHECK(y, "%s", fv_error_text(c));
             double worst = 0;
             for (int64_t i = 0; y && i < fv_numel(y); i++)
-                worst = FV__MAX(worst,
-                                fabs(fv_get(y, i) - plain_attention(q, k, v, &n, i / (N * H * hd),
-                                                                    i / (H * hd) % N, i / hd % H, i % hd)));
+                worst = test_worse(
+                    worst, fabs(fv_get(y, i) - plain_attention(q, k, v, &n, i / (N * H * hd),
+                                                               i / (H * hd) % N, i / hd % H, i % hd)));
             CHECK(worst < (bf16 ? 2e-2 : 3e-6), "%s way %d: %g", fv_isa_name((fv_isa)isa), way, worst);
             fv_destroy(c);
         }
@@ -212,7 +212,7 @@ static void precisions_and_isas_agree(void) {
             c = context(isa, 2);
             int64_t m = run_all(c, FV_F32, bf16 ? FV_BF16 : FV_F32, got);
             double worst = 0;
-            for (int64_t i = 0; i < n; i++) worst = FV__MAX(worst, fabs(want[i] - got[i]));
+            for (int64_t i = 0; i < n; i++) worst = test_worse(worst, fabs(want[i] - got[i]));
             CHECK(m == n && worst < scale * (bf16 ? 2e-2 : 2e-6), "%s bf16 %d: %g of %g %s",
                   fv_isa_name((fv_isa)isa), bf16, worst, scale, fv_error_text(c));
             fv_destroy(c);
@@ -299,7 +299,7 @@ static void long_gradient(int64_t rows, int64_t out, int64_t in, fv_type compute
                 for (int64_t r = 0; r < rows; r++)
                     sum += 2 * fv_get(g, r * out + o) * (i < in ? fv_get(x, r * in + i) : 1);
                 double got = (double)kept[threads - 1][i < in ? o * in + i : out * in + o];
-                if (!(fabs(got - sum) <= worst)) worst = fabs(got - sum);
+                worst = test_worse(worst, fabs(got - sum));
             }
         CHECK(worst < 2e-5 * sqrt((double)rows), "%d x %d x %d in %s, %d threads: off by %g", (int)out,
               (int)in, (int)rows, fv_type_name(compute), threads, worst);

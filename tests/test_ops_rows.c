@@ -148,9 +148,9 @@ static double difference(const results *a, const results *b) {
         for (int64_t i = 0; i < a->n[j]; i++) {
             double d = fabs(a->v[j][i] - b->v[j][i]);
             scale = FV__MAX(scale, fabs(a->v[j][i]));
-            if (!(d <= most)) most = d;
+            most = test_worse(most, d);
         }
-        if (!(most / scale <= worst)) worst = most / scale;
+        worst = test_worse(worst, most / scale);
     }
     return worst;
 }

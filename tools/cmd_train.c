@@ -157,12 +157,28 @@ static int load_init(run *r, const char *path) {
     return !fv_error(r->c);
 }
 
+/* config.json keeps paths and the names of classes, and JSON is UTF-8: with other bytes the run would be
+ * trained, and could not be read again */
+static int names_are_utf8(run *r) {
+    for (int i = -2; i < (r->class_names ? r->classes : 0) && !fv_error(r->c); i++) {
+        const char *what = i == -2 ? "the LLM's path" : i == -1 ? "the data's path" : "the class",
+                   *name = i == -2 ? r->llm_path : i == -1 ? r->data_path : r->class_names[i];
+        fv_text t = {NULL, 0, 0};
+        fv_text_json_string(r->c, &t, name);
+        fv_json *j = fv_json_parse(r->c, t.data, t.size, "");
+        if (fv_error(r->c) == FV_EFORMAT)
+            fv_clear_error(r->c), fv_fail(r->c, FV_EUSAGE, "%s \"%s\" is not UTF-8", what, name);
+        fv_json_free(r->c, j), fv_text_free(r->c, &t);
+    }
+    return !fv_error(r->c);
+}
+
 static int train(run *r, cli *a, const char *out, int save_every, group *g) {
     const char *data = cli_value(a, "--data");
     char words[4300];
     r->rank = g->rank, r->ranks = g->size;
     if (run_data(r, data) && run_llm(r, cli_value(a, "--llm"), !strcmp(data, "demo")) &&
-        r->task->open(r, r->data_path) && run_open_model(r) && plan(r) &&
+        r->task->open(r, r->data_path) && names_are_utf8(r) && run_open_model(r) && plan(r) &&
         load_init(r, cli_value(a, "--init"))) {
         r->profile = cli_value(a, "--profile") != NULL;
         int recompute = cli_value(a, "--recompute") != NULL;

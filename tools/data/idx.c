@@ -111,10 +111,13 @@ static void name_classes(fv_ctx *c, const char *dir, pictures *p) {
     FILE *f = fopen(path, "r");
     p->class_name = (char(*)[64])fv_alloc(c, (size_t)p->classes * sizeof *p->class_name);
     for (int i = 0; p->class_name && i < p->classes; i++) {
-        char *s = p->class_name[i];
+        char *s = p->class_name[i], line[256];
         snprintf(s, 64, "%d", i);
-        if (f && fgets(s, 64, f)) s[strcspn(s, "\r\n")] = 0;
-        else if (!f && strstr(dir, "fashion") && p->classes == 10) snprintf(s, 64, "%s", fashion[i]);
+        if (f && fgets(line, sizeof line, f)) {
+            line[strcspn(line, "\r\n")] = 0;
+            if (strlen(line) > 63) fv_fail(c, FV_EUSAGE, "%s: a class's name has 63 bytes at most", path);
+            snprintf(s, 64, "%.63s", line);
+        } else if (!f && strstr(dir, "fashion") && p->classes == 10) snprintf(s, 64, "%s", fashion[i]);
     }
     if (f) fclose(f);
 }

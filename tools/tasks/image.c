@@ -81,6 +81,9 @@ static int same_classes(run *r, const char *dir, pictures *p) {
         if (is[k] == r->classes)
             fv_fail(r->c, FV_EUSAGE, "%s: the class \"%s\" is none of the %d that are trained", dir,
                     p->class_name[k], r->classes);
+        for (int m = 0; m < k; m++)
+            if (is[m] == is[k])
+                fv_fail(r->c, FV_EUSAGE, "%s: two classes are named \"%s\"", dir, p->class_name[k]);
     }
     for (int i = 0; is && i < p->count; i++) p->label[i] = is[p->label[i]];
     fv_free(r->c, is);
