@@ -53,8 +53,8 @@ int cmd_train(int argc, char **argv);
 /* Whether fv train could begin with these words: its options, preset, keys and values, as far as they can be
  * judged without data and weights. 0, or the status to exit with, which was said. */
 int train_fits(int argc, char **argv);
-/* The depth of the encoder that fv train would make for these words, 0 where they do not say; 0, or the status
- * as above. */
+/* The depth of the encoder that fv train would make for these words, 0 where they do not say; 0, or the
+ * status as above. */
 int train_depth(int argc, char **argv, int *depth);
 /* "--epochs" for "epochs": the option of fv train that sets this key, over what --set says of it; NULL */
 const char *train_option(const char *key);
