@@ -331,7 +331,7 @@ static void test_special_values(void) {
         CHECK(isnan(OF(5)), "a NaN spreads over a row's norm, %s", p->name);
         CHECK(isnan(p->k->softmax_exp(x, V, 1, 0)), "a NaN stays in softmax, %s", p->name);
         for (int n = 1; n <= 40; n++)
-            for (int masked = 0; masked < 2; masked++) { /* scores that are no numbers, or none but the last */
+            for (int masked = 0; masked < 2; masked++) { /* scores that are no numbers, or only the last */
                 double row[64], stat[2];
                 for (int j = 0; j < n; j++) fv__set(row, p->type, j, masked && j + 1 < n ? -INFINITY : NAN);
                 p->k->softmax_row(row, n, 40, 1, stat, NULL);

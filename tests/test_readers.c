@@ -950,7 +950,7 @@ static void pictures_asked(void) {
 
 /* what VQAv2's and SQA3D's readers of answers refuse alike */
 #define NO_ANNOTATIONS                                                                                       \
-    "", "{", "[]", "{}", "{\"annotations\":3}", "{\"annotations\":[]}", "{\"annotations\":[3,4]}",            \
+    "", "{", "[]", "{}", "{\"annotations\":3}", "{\"annotations\":[]}", "{\"annotations\":[3,4]}",           \
         "{\"annotations\":[{},{}]}"
 #define TEN(x)                                                                                               \
     "[{\"answer\":\"" x                                                                                      \
