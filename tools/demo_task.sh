@@ -12,6 +12,8 @@ points | video) items=0-23 ;;
 volumes) items=0-17 ;;
 *) items=0-11 ;;
 esac
+# real parts where they can be had (379 MB, once), else generated shapes: fv train says which
+[ "$task" != points ] || sh tools/fetch.sh kicad-packages3d >/dev/null
 build/fv train "$task" --data demo --out "$run" --resume || exit $?
 rm -f "$run/predictions.part" # of a demo that was stopped: fv writes over nothing
 build/fv predict "$run" --items "$items" --png "$run/predictions.part" >/dev/null && mv "$run/predictions.part" "$run/predictions.png" || exit $?
