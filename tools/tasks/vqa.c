@@ -25,7 +25,7 @@ typedef struct vqa_data {
 
 static const char *presets[][2] = {
     {"demo-vqa", "arch=vqa dim=128 num_heads=4 text_depth=1 image_depth=2 fusion_depth=2 img_size=64 "
-                 "patch_size=8 in_chans=3 conv_stem=true batch_size=64 epochs=3 lr=3e-4 precision=bf16 "
+                 "patch_size=8 in_chans=3 conv_stem=true batch_size=64 epochs=2 lr=3e-4 precision=bf16 "
                  "warmup_epochs=0.5 weight_decay=0.05 clip_grad=1 hflip=1 shift=6"},
     {"vqav2", "arch=vqa dim=256 num_heads=8 text_depth=2 image_depth=4 fusion_depth=4 img_size=128 "
               "patch_size=16 in_chans=3 conv_stem=true batch_size=64 epochs=10 lr=3e-4 precision=bf16 "
