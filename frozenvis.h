@@ -3955,6 +3955,8 @@ static void fv__gemm_direct(fv__gemm *g, int pack_b) {
         g->direct_a = g->a.cs == 1 && g->a.rs > 2 && g->a.rs % 2 == 0 && g->kk % 2 == 0;
     else g->direct_a = g->a.cs == 1 || g->a.rs == 1;
     if (g->n > 2048 && g->kk > 768) g->direct_a = 0;
+    /* rows that are whole pages apart fall on the same few lines of a cache */
+    if (g->a.cs == 1 && g->a.rs * (int64_t)g->element % 4096 == 0 && g->n >= 256) g->direct_a = 0;
     g->direct_b = pack_b && !g->w && g->compute != FV_BF16 && g->b.cs == 1 && g->m <= 64;
     if (fv__a_by_columns(g) && pack_b && !g->w && g->b.cs == 1 && g->b.rs > 1 && !g->bias &&
         cells <= FV__SPLIT_C && g->kk >= 4 * FV__SLICE_K) {
