@@ -2240,8 +2240,8 @@ typedef struct fv__kernels {
     void (*adamw)(void *w, void *m, void *v, const void *g, int64_t n, const fv__adamw_step *s);
     /* gemm: see >>gemm. mr x nr is the tile one call of the micro-kernel computes */
     int mr, nr;
-    /* rows, cols: how much of the tile is wanted; where both are at most half of it, no more is computed.
-     * exact: no more is stored either, else out has room for all of the tile */
+    /* rows, cols: how much of the tile is wanted; where half of it, or a quarter of its rows, is enough, no
+     * more is computed. exact: no more is stored either, else out has room for all of the tile */
     void (*tile)(int64_t rows, int64_t cols, int exact, int64_t k, const void *a, int64_t rs, int64_t cs,
                  const void *b, int64_t ldb, const void *bias, const void *from, int64_t from_ld, void *out,
                  int64_t ld);
