@@ -32,6 +32,11 @@ said() { # counts; passes the status on
     head -n 30 "$T/said"
     return 1
 }
+# early MOMENT COMMAND...: with tests/early.c loaded before it
+early() {
+    [ -e "$T/early.so" ] || "${CC:-cc}" -D_GNU_SOURCE -shared -fPIC -o "$T/early.so" tests/early.c || return 1
+    (EARLY=$1 LD_PRELOAD=$T/early.so && export EARLY LD_PRELOAD && shift && "$@")
+}
 report() {
     echo "$passed passed, $failed failed, $skipped skipped"
     [ $failed = 0 ]

@@ -184,8 +184,6 @@ wait $pid
 
 grep -q "^fv: interrupted; $T/int can be resumed" "$T/stderr" && ok || bad "an interrupted run says: $(cat "$T/stderr")"
 # before there is one: while the data are looked for, and when the folder is made
-"${CC:-cc}" -D_GNU_SOURCE -shared -fPIC -o "$T/early.so" tests/early.c || bad 'no library to load before'
-early() { (EARLY=$1 LD_PRELOAD=$T/early.so && export EARLY LD_PRELOAD && shift && exec "$@"); }
 for moment in data-int mkdir-int; do
     # shellcheck disable=SC2086
     gives 130 early $moment $FV train image --data "$D" --out "$T/early" $usual --resume

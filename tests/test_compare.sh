@@ -90,13 +90,12 @@ struck SEGV run 6 'struck/base-0 was ended by signal 11: '
 struck INT run 130 'interrupted; .*struck/base-0 can be resumed'
 struck INT plan 130 'interrupted; .*struck/base-0 can be resumed'
 struck TERM plan 130 'interrupted; .*struck/base-0 can be resumed'
-expect 'a library to load before' "${CC:-cc}" -D_GNU_SOURCE -shared -fPIC -o "$T/early.so" tests/early.c
-for early in exec-fails exec-int; do
-    [ $early = exec-int ] && want=130 words='struck/base-0 was interrupted' || want=6 words='struck/base-0: a process could not be started'
-    (EARLY=$early LD_PRELOAD=$T/early.so compare "$T/struck" --variants base,linear --epochs 1) >/dev/null 2>"$T/said"
+for moment in exec-fails exec-int; do
+    [ $moment = exec-int ] && want=130 words='struck/base-0 was interrupted' || want=6 words='struck/base-0: a process could not be started'
+    early $moment compare "$T/struck" --variants base,linear --epochs 1 >/dev/null 2>"$T/said"
     got=$?
-    [ $got = $want ] && [ "$(wc -l <"$T/said")" = 1 ] && grep -q "^fv: .*$words" "$T/said" && ok || bad "$early: status $got, $(cat "$T/said")"
-    [ -e "$T/struck" ] && bad "$early: a plan of which nothing was begun left its folder" || ok
+    [ $got = $want ] && [ "$(wc -l <"$T/said")" = 1 ] && grep -q "^fv: .*$words" "$T/said" && ok || bad "$moment: status $got, $(cat "$T/said")"
+    [ -e "$T/struck" ] && bad "$moment: a plan of which nothing was begun left its folder" || ok
 done
 
 # ---- one seed: no interval anywhere ----

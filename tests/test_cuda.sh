@@ -129,8 +129,7 @@ several() {
             case $how in KILL) want=6 words='ended by signal 9$' ;; FIRST) want=130 words='can be resumed' ;; *) want=130 words='before the first checkpoint' ;; esac
             [ $status = $want ] && [ "$(wc -l <"$T/said")" = 1 ] && grep -q "^fv: .*$words" "$T/said" && ok || bad "while the others load, $how: exit $status, $(cat "$T/said")"
         done
-        expect 'a library to load before' "${CC:-cc}" -D_GNU_SOURCE -shared -fPIC -o "$T/early.so" tests/early.c
-        EARLY=deaf LD_PRELOAD=$T/early.so ends 6 'a process that is gone' "$@" train image --data "$D" --out "$T/deaf" $usual --epochs 1 --gpus 2
+        ends 6 'a process that is gone' early deaf "$@" train image --data "$D" --out "$T/deaf" $usual --epochs 1 --gpus 2
         grep -q 'a process is gone' "$T/said" && ok || bad "a process that is gone: $(cat "$T/said")"
     }
     unset FV_EMULATE_DEVICES

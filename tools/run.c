@@ -366,6 +366,12 @@ fv_tensor *run_loss(run *r, fv_tensor *y, const batch *b) {
 }
 
 /* ---- classification's measures ---- */
+static int rank_of(const float *score, int n, int label) {
+    int rank = 0;
+    if (label < 0 || label >= n) return n;
+    for (int k = 0; k < n; k++) rank += k != label && !(score[k] < score[label]); /* NaN is never the best */
+    return rank;
+}
 int run_rank(const fv_tensor *y, int row, int label) {
     int rank = 0;
     int64_t n = y->dim[1];
@@ -413,30 +419,41 @@ static double mean_area(run *r, const float *score, const int32_t *label, int n,
     return counted ? sum / counted : NAN;
 }
 
-int run_classes(run *r, int split, int from, int count, figures *f) {
-    int was = fv_no_grad(r->c, 1), training = fv_training(r->c, 0), classes = r->model->num_classes, done = 0,
-        step = 250;
-    double top1 = 0, top5 = 0, loss_sum = 0;
-    float *score = (float *)fv_alloc(r->c, (size_t)(count > 0 ? count : 1) * (size_t)classes * sizeof *score);
-    int32_t *label = (int32_t *)fv_alloc(r->c, (size_t)(count > 0 ? count : 1) * sizeof *label);
-    for (int at = from; label && at < from + count && !fv_error(r->c) && !interrupted; at += step) {
-        int32_t index[250];
-        int n = from + count - at < step ? from + count - at : step;
+int run_probabilities(run *r, int split, const int32_t *index, int n, float *p, int32_t *label,
+                      double *loss) {
+    int was = fv_no_grad(r->c, 1), training = fv_training(r->c, 0),
+        views = r->task->views ? r->task->views(r) : 1;
+    int64_t all = (int64_t)n * r->model->num_classes;
+    for (int64_t i = 0; i < all; i++) p[i] = 0;
+    if (loss) *loss = 0;
+    for (int v = 0; v < views && !fv_error(r->c) && !interrupted; v++) {
         batch b;
         fv_reset(r->c);
         memset(&b, 0, sizeof b), b.with_loss = 1;
+        fv_tensor *y = r->task->batch(r, split, index, n, -1 - v, &b) ? run_forward(r, &b) : NULL;
+        fv_tensor *one = y ? fv_cross_entropy(r->c, y, b.target[0], 0) : NULL,
+                  *say = one ? fv_softmax(r->c, y) : NULL;
+        for (int64_t i = 0; say && i < all; i++) p[i] += (float)(fv_get(say, i) / views);
+        for (int i = 0; say && label && i < n; i++) label[i] = ((const int32_t *)b.target[0]->data)[i];
+        if (say && loss) *loss += fv_get(one, 0) / views;
+    }
+    fv_no_grad(r->c, was), fv_training(r->c, training);
+    return !fv_error(r->c) && !interrupted;
+}
+int run_classes(run *r, int split, int from, int count, figures *f) {
+    int classes = r->model->num_classes, done = 0, step = r->task->views ? 32 : 250;
+    double top1 = 0, top5 = 0, loss_sum = 0, loss;
+    const size_t K = (size_t)classes, room = (size_t)(count > 0 ? count : 1);
+    float *score = (float *)fv_alloc(r->c, room * K * sizeof *score);
+    int32_t *label = (int32_t *)fv_alloc(r->c, room * sizeof *label);
+    for (int at = from; score && label && at < from + count; at += step) {
+        int32_t index[250];
+        int n = from + count - at < step ? from + count - at : step;
         for (int i = 0; i < n; i++) index[i] = at + i;
-        fv_tensor *y = r->task->batch(r, split, index, n, -1, &b) ? run_forward(r, &b) : NULL;
-        fv_tensor *loss = y ? fv_cross_entropy(r->c, y, b.target[0], 0) : NULL,
-                  *p = loss ? fv_softmax(r->c, y) : NULL;
-        if (!p) break;
-        loss_sum += fv_get(loss, 0) * n;
+        if (!run_probabilities(r, split, index, n, score + (size_t)done * K, label + done, &loss)) break;
+        loss_sum += loss * n;
         for (int i = 0; i < n; i++, done++) {
-            label[done] = ((const int32_t *)b.target[0]->data)[i];
-            int rank = run_rank(y, i, label[done]);
-            for (int k = 0; k < classes; k++)
-                score[(size_t)done * (size_t)classes + (size_t)k] =
-                    (float)fv_get(p, (int64_t)i * classes + k);
+            int rank = rank_of(score + (size_t)done * K, classes, label[done]);
             top1 += rank < 1, top5 += rank < 5;
             run_score(r, split, at + i, 100 * (rank < 1));
         }
@@ -449,7 +466,6 @@ int run_classes(run *r, int split, int from, int count, figures *f) {
     }
     fv_free(r->c, score);
     fv_free(r->c, label);
-    fv_no_grad(r->c, was), fv_training(r->c, training);
     return !fv_error(r->c);
 }
 

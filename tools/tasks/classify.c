@@ -43,7 +43,14 @@ int classify(run *r, fv_tensor *x, const char *file, int json) {
     if (y && !isfinite(fv_get(y, 0)))
         fv_fail(r->c, FV_ENONFINITE, "%s: the network's output is not finite", file);
     float *p = y ? (float *)fv_alloc(r->c, (size_t)fv_numel(y) * sizeof *p) : NULL;
-    if (p && fv_read(r->c, y, p)) print_prediction(r, file, p, json);
+    if (p && fv_read(r->c, y, p)) {
+        for (int64_t k = 0, K = y->dim[1]; k < K; k++) {
+            double sum = 0;
+            for (int64_t v = 0; v < y->dim[0]; v++) sum += (double)p[v * K + k];
+            p[k] = (float)(sum / (double)y->dim[0]);
+        }
+        print_prediction(r, file, p, json);
+    }
     fv_free(r->c, p);
     return !fv_error(r->c);
 }
@@ -54,18 +61,17 @@ int classify_sheet(run *r, const int32_t *index, int n, const char *png, int acr
                    int (*picture)(run *, canvas *, int32_t, double, double)) {
     if (n < across) across = n;
     canvas v = canvas_new(r->c, across * (side + 16) + 16, (n + across - 1) / across * (tall + 52) + 16);
-    int ok = v.rgb != NULL;
+    float *p = (float *)fv_alloc(r->c, (size_t)r->model->num_classes * sizeof *p);
+    int ok = v.rgb && p;
     for (int i = 0; i < n && ok; i++) {
         double x = 16 + i % across * (side + 16), top = 16 + i / across * (tall + 52);
         char text[160];
-        batch b;
-        memset(&b, 0, sizeof b), b.with_loss = 1;
-        fv_reset(r->c);
-        fv_tensor *y = r->task->batch(r, SPLIT_TEST, &index[i], 1, -1, &b) ? run_forward(r, &b) : NULL;
-        int best = 0, truth = y ? ((const int32_t *)b.target[0]->data)[0] : 0;
-        for (int k = 1; y && k < r->model->num_classes; k++)
-            if (fv_get(y, k) > fv_get(y, best)) best = k;
-        ok = y && picture(r, &v, index[i], x, top);
+        int32_t truth = 0;
+        int best = 0;
+        ok = p && run_probabilities(r, SPLIT_TEST, &index[i], 1, p, &truth, NULL) &&
+             picture(r, &v, index[i], x, top);
+        for (int k = 1; ok && k < r->model->num_classes; k++)
+            if (p[k] > p[best]) best = k;
         if (!ok) break;
         draw_text(&v, best < r->classes ? r->class_names[best] : "?", x + 2, top + tall + 18, 14,
                   best == truth ? 0x1a7f37 : 0xcf222e, side);
@@ -74,5 +80,6 @@ int classify_sheet(run *r, const int32_t *index, int n, const char *png, int acr
     }
     ok = ok && canvas_save(r->c, &v, png);
     canvas_free(r->c, &v);
+    fv_free(r->c, p);
     return ok;
 }

@@ -5,7 +5,8 @@
 #include "../draw.h"
 #include "task.h"
 
-/* Runs the network on one item, x [1,...], and prints its class, or the five best as JSON. 1 or 0. */
+/* Runs the network on an item's views, x [views,...], and prints the class of the mean, or the five best as
+ * JSON. 1 or 0. */
 int classify(run *r, fv_tensor *x, const char *file, int json);
 /* A sheet of n test items: `picture` draws item i into the box at x, y, which is `side` wide and `tall` high;
  * under it stand the class that is seen, green where it is right, red where not, and then the true one. Saved

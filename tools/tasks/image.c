@@ -213,5 +213,15 @@ static int image_draw(run *r, const int32_t *index, int n, const char *png) {
 
 extern const task task_image;
 const task task_image = {
-    "image",    "classes of pictures", "pictures",  presets, keys, 0,    "fashion-mnist", NULL,
-    image_open, image_close,           image_batch, NULL,    NULL, NULL, image_predict,   image_draw};
+    .name = "image",
+    .about = "classes of pictures",
+    .items = "pictures",
+    .presets = presets,
+    .keys = keys,
+    .fetch = "fashion-mnist",
+    .open = image_open,
+    .close = image_close,
+    .batch = image_batch,
+    .predict = image_predict,
+    .draw = image_draw,
+};

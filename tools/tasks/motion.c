@@ -521,11 +521,19 @@ static int motion_demo(run *r, const char *dir, char fetched[][4096]) {
 }
 
 extern const task task_motion;
-const task task_motion = {"motion",       "where a road user will be in 3 seconds",
-                          "scenes",       presets,
-                          keys,           0,
-                          NULL,           motion_demo,
-                          motion_open,    motion_close,
-                          motion_batch,   motion_loss,
-                          motion_measure, motion_baselines,
-                          motion_predict, motion_draw};
+const task task_motion = {
+    .name = "motion",
+    .about = "where a road user will be in 3 seconds",
+    .items = "scenes",
+    .presets = presets,
+    .keys = keys,
+    .demo = motion_demo,
+    .open = motion_open,
+    .close = motion_close,
+    .batch = motion_batch,
+    .loss = motion_loss,
+    .measure = motion_measure,
+    .baselines = motion_baselines,
+    .predict = motion_predict,
+    .draw = motion_draw,
+};

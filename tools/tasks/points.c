@@ -6,7 +6,8 @@
  *
  * Every object is sampled once to twice num_points (a mesh by area), moved to its centre and scaled into the
  * unit sphere. In training a random half of these is scaled (2/3 to 3/2 an axis) and shifted (0.2), as
- * Point-BERT does (stretch=0: not); rotate=1 turns it about the upright axis first. */
+ * Point-BERT does (stretch=0: not); rotate=1 turns it about the upright axis first. A test sees the first half, or with
+ * votes=V the mean of what is said of it and of V-1 random halves, turned likewise. */
 #include "../data/clouds.h"
 #include "../data/folder.h"
 #include "../data/h5.h"
@@ -28,12 +29,12 @@ static const char *presets[][2] = {
     {"demo-points", "arch=point_transformer trans_dim=128 depth=4 num_heads=4 num_group=32 group_size=24 "
                     "encoder_dims=128 num_points=512 batch_size=32 epochs=40 lr=4e-4 "
                     "warmup_epochs=1 weight_decay=0.05 label_smoothing=0.2 drop_rate=0.1 linear_init=xavier "
-                    "clip_grad=1 rotate=1 precision=bf16"},
+                    "clip_grad=1 rotate=1 votes=10 precision=bf16"},
     {"point-bert", "arch=point_transformer trans_dim=384 depth=12 num_heads=6 num_group=64 group_size=32 "
                    "encoder_dims=256 num_points=1024 batch_size=32 epochs=300 lr=5e-4 "
                    "warmup_epochs=10 weight_decay=0.05 label_smoothing=0.2 drop_path_rate=0.1"},
     {NULL, NULL}};
-static const char *const keys[] = {"rotate", "stretch", NULL};
+static const char *const keys[] = {"rotate", "stretch", "votes", NULL};
 
 /* room for `more` further clouds of a split */
 static int make_room(run *r, points_data *d, int split, int more) {
@@ -169,6 +170,8 @@ static int open_folders(run *r, points_data *d, const char *dir) {
     return !fv_error(r->c);
 }
 
+static int points_views(run *r) { return (int)number_of(&r->s, 't', "votes", 1); }
+
 static int points_open(run *r, const char *dir) {
     points_data *d = (points_data *)fv_alloc(r->c, sizeof *d);
     char training[4400];
@@ -176,6 +179,8 @@ static int points_open(run *r, const char *dir) {
     if (!d) return 0;
     d->points = (int)number_of(&r->s, 'm', "num_points", 1024);
     if (d->points < 1 || d->points > 1 << 20) return fv_fail(r->c, FV_EUSAGE, "num_points is %d", d->points);
+    if (points_views(r) < 1 || points_views(r) > 100)
+        return fv_fail(r->c, FV_EUSAGE, "votes is %d; it is 1 to 100", points_views(r));
     find_h5(r, dir, training, sizeof training);
     if (fv_error(r->c) || !(*training ? open_h5(r, d, training) : open_folders(r, d, dir))) return 0;
     if (!fv_error(r->c)) run_put_classes(r, r->classes);
@@ -196,41 +201,54 @@ static void points_close(run *r) {
     r->data = NULL;
 }
 
+/* N of src's 2N points: the first half or a random one, turned about the upright axis by a */
+static void half_of(const float *src, int64_t N, int random, float a, fv_rng *g, float *to) {
+    float u = cosf(a), v = sinf(a);
+    for (int64_t left = 2 * N, wanted = N; wanted; left--, src += 3) {
+        if (random && (int64_t)fv_rng_below(g, (uint32_t)left) >= wanted) continue;
+        to[0] = u * src[0] - v * src[1], to[1] = v * src[0] + u * src[1], to[2] = src[2], to += 3, wanted--;
+    }
+}
+/* Training and, in a test, each vote but the first see random halves, with rotate turned at random. */
+static void view_of(run *r, const float *src, int64_t N, int epoch, fv_rng *g, float *to) {
+    int random = epoch != -1, rotate = random && number_of(&r->s, 't', "rotate", 0) > 0;
+    float a = rotate ? fv_rng_uniform(g) * 6.28318531f : 0;
+    half_of(src, N, random, a, g, to);
+}
 static int points_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
     const points_data *d = (const points_data *)r->data;
     int64_t N = d->points, dim[3] = {n, N, 3}, count = n;
-    int rotate = epoch >= 0 && number_of(&r->s, 't', "rotate", 0) > 0,
-        stretch = number_of(&r->s, 't', "stretch", 1) > 0;
+    int stretch = epoch >= 0 && number_of(&r->s, 't', "stretch", 1) > 0;
     fv_tensor *x = fv_new(r->c, FV_F32, 3, dim), *label = fv_new(r->c, FV_I32, 1, &count);
     if (!x || !label) return 0;
     for (int i = 0; i < n; i++) {
         const float *src = d->cloud[split] + 6 * N * d->order[split][run_other(r, split, index[i])];
         float *to = (float *)x->data + 3 * N * i;
         fv_rng g = run_rng(r, epoch, index[i]);
-        float a = rotate ? fv_rng_uniform(&g) * 6.28318531f : 0, u = cosf(a), v = sinf(a);
-        int64_t left = 2 * N, wanted = N;
-        for (int64_t k = 0, at = 0; wanted; k++, left--) { /* in training a random half, else the first */
-            if (epoch >= 0 && (int64_t)fv_rng_below(&g, (uint32_t)left) >= wanted) continue;
-            const float *p = src + 3 * k;
-            to[3 * at] = u * p[0] - v * p[1], to[3 * at + 1] = v * p[0] + u * p[1], to[3 * at + 2] = p[2],
-                   at++, wanted--;
-        }
-        if (epoch >= 0 && stretch) fv_points_augment(&g, to, N);
+        view_of(r, src, N, epoch, &g, to);
+        if (stretch) fv_points_augment(&g, to, N);
         ((int32_t *)label->data)[i] = d->label[split][d->order[split][index[i]]];
     }
     b->input[0] = x, b->inputs = 1, b->target[0] = label, b->targets = 1, b->count = n;
     return 1;
 }
-
 static int points_predict(run *r, const char *file, int json) {
-    int64_t N = (int64_t)number_of(&r->s, 'm', "num_points", 1024), dim[3] = {1, N, 3};
+    int64_t N = (int64_t)number_of(&r->s, 'm', "num_points", 1024), dim[3] = {points_views(r), N, 3};
     mesh m;
     fv_rng g = {7, 0, 0};
     fv_tensor *x = fv_new(r->c, FV_F32, 3, dim);
-    if (!x || !mesh_read(r->c, file, &m)) return 0;
-    if (mesh_sample(r->c, &m, &g, N, (float *)x->data))
-        cloud_fit((float *)x->data, N), classify(r, x, file, json);
-    mesh_free(r->c, &m);
+    float *cloud = (float *)fv_alloc(r->c, (size_t)(6 * N) * sizeof *cloud);
+    if (x && cloud && mesh_read(r->c, file, &m)) {
+        int ok = mesh_sample(r->c, &m, &g, 2 * N, cloud);
+        if (ok) cloud_fit(cloud, 2 * N);
+        for (int v = 0; ok && v < dim[0]; v++) {
+            g = run_rng(r, -1 - v, 0);
+            view_of(r, cloud, N, -1 - v, &g, (float *)x->data + 3 * N * v);
+        }
+        if (ok) classify(r, x, file, json);
+        mesh_free(r->c, &m);
+    }
+    fv_free(r->c, cloud);
     return !fv_error(r->c);
 }
 
@@ -279,19 +297,19 @@ static int points_demo(run *r, const char *dir, char fetched[][4096]) {
 }
 
 extern const task task_points;
-const task task_points = {"points",
-                          "classes of point clouds and meshes",
-                          "clouds",
-                          presets,
-                          keys,
-                          0,
-                          "?kicad-packages3d",
-                          points_demo,
-                          points_open,
-                          points_close,
-                          points_batch,
-                          NULL,
-                          NULL,
-                          classify_chance,
-                          points_predict,
-                          points_draw};
+const task task_points = {
+    .name = "points",
+    .about = "classes of point clouds and meshes",
+    .items = "clouds",
+    .presets = presets,
+    .keys = keys,
+    .fetch = "?kicad-packages3d",
+    .demo = points_demo,
+    .open = points_open,
+    .close = points_close,
+    .batch = points_batch,
+    .baselines = classify_chance,
+    .predict = points_predict,
+    .draw = points_draw,
+    .views = points_views,
+};

@@ -438,19 +438,21 @@ static int retrieval_demo(run *r, const char *dir, char fetched[][4096]) {
 }
 
 extern const task task_retrieval;
-const task task_retrieval = {"retrieval",
-                             "pictures for texts, texts for pictures",
-                             "pictures",
-                             presets,
-                             keys,
-                             1,
-                             "emoji",
-                             retrieval_demo,
-                             retrieval_open,
-                             retrieval_close,
-                             retrieval_batch,
-                             retrieval_loss,
-                             retrieval_measure,
-                             retrieval_baselines,
-                             retrieval_predict,
-                             retrieval_draw};
+const task task_retrieval = {
+    .name = "retrieval",
+    .about = "pictures for texts, texts for pictures",
+    .items = "pictures",
+    .presets = presets,
+    .keys = keys,
+    .words = 1,
+    .fetch = "emoji",
+    .demo = retrieval_demo,
+    .open = retrieval_open,
+    .close = retrieval_close,
+    .batch = retrieval_batch,
+    .loss = retrieval_loss,
+    .measure = retrieval_measure,
+    .baselines = retrieval_baselines,
+    .predict = retrieval_predict,
+    .draw = retrieval_draw,
+};

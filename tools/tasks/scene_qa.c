@@ -347,11 +347,20 @@ static int scene_demo(run *r, const char *dir, char fetched[][4096]) {
 }
 
 extern const task task_scene_qa;
-const task task_scene_qa = {"scene-qa",    "situated questions about rooms",
-                            "questions",   presets,
-                            keys,          1,
-                            NULL,          scene_demo,
-                            scene_open,    scene_close,
-                            scene_batch,   scene_loss,
-                            scene_measure, scene_baselines,
-                            scene_predict, scene_draw};
+const task task_scene_qa = {
+    .name = "scene-qa",
+    .about = "situated questions about rooms",
+    .items = "questions",
+    .presets = presets,
+    .keys = keys,
+    .words = 1,
+    .demo = scene_demo,
+    .open = scene_open,
+    .close = scene_close,
+    .batch = scene_batch,
+    .loss = scene_loss,
+    .measure = scene_measure,
+    .baselines = scene_baselines,
+    .predict = scene_predict,
+    .draw = scene_draw,
+};

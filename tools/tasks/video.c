@@ -28,7 +28,7 @@ typedef struct video_data {
 
 static const char *presets[][2] = {
     {"demo-video", "arch=video_vit img_size=48 patch_size=8 num_frames=8 tubelet_size=2 in_chans=3 "
-                   "embed_dim=128 depth=4 num_heads=4 batch_size=32 epochs=16 lr=1e-3 warmup_epochs=1 "
+                   "embed_dim=128 depth=4 num_heads=4 batch_size=32 epochs=20 lr=1e-3 warmup_epochs=1 "
                    "weight_decay=0.05 linear_init=xavier clip_grad=1 precision=bf16 motion_only=1 shift=3"},
     {"videomae-small", "arch=video_vit img_size=224 patch_size=16 num_frames=16 tubelet_size=2 in_chans=3 "
                        "embed_dim=384 depth=12 num_heads=6 batch_size=8 epochs=40 lr=5e-4 warmup_epochs=5 "
@@ -242,86 +242,45 @@ static int sampled(run *r, const clip *v, int view, fv_rng *g, float *to) {
     return !g || augmented(r, T, S, g, to);
 }
 
-/* n clips, `views` views of each one after the other */
-static int views_batch(run *r, int split, const int32_t *index, int n, int views, int epoch, batch *b) {
+/* square frames have one crop, the middle one: number `view` of a test among all segments x crops */
+static int number_of_view(const clip *v, int view) { return v->width == v->height ? view * CROPS + 1 : view; }
+static int video_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
     const video_data *d = (const video_data *)r->data;
-    int64_t rows = (int64_t)n * views, dim[5] = {rows, 3, d->frames, d->size, d->size},
+    int64_t count = n, dim[5] = {n, 3, d->frames, d->size, d->size},
             each = 3 * (int64_t)d->frames * d->size * d->size;
-    fv_tensor *x = fv_new(r->c, FV_F32, 5, dim), *label = fv_new(r->c, FV_I32, 1, &rows);
+    fv_tensor *x = fv_new(r->c, FV_F32, 5, dim), *label = fv_new(r->c, FV_I32, 1, &count);
     for (int i = 0; i < n && x && label && !fv_error(r->c); i++) {
         clip v;
         fv_rng g = run_rng(r, epoch, index[i]);
         if (!clip_open(r->c, d->item[split][run_other(r, split, index[i])].path, &v)) return 0;
-        for (int k = 0; k < views; k++) {
-            /* square: the middle crop alone */
-            int view = views == SEGMENTS ? k * CROPS + 1 : views == 1 ? 1 : k;
-            if (!sampled(r, &v, view, epoch >= 0 ? &g : NULL, (float *)x->data + (i * views + k) * each))
-                break;
-            ((int32_t *)label->data)[i * views + k] = d->item[split][index[i]].label;
-        }
+        sampled(r, &v, epoch < 0 ? number_of_view(&v, -1 - epoch) : 0, epoch < 0 ? NULL : &g,
+                (float *)x->data + i * each);
+        ((int32_t *)label->data)[i] = d->item[split][index[i]].label;
         clip_close(r->c, &v);
     }
     b->input[0] = x, b->inputs = 1, b->target[0] = label, b->targets = 1, b->count = n;
     return !fv_error(r->c);
 }
-static int video_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
-    return views_batch(r, split, index, n, 1, epoch, b);
-}
-
-/* mean over the views of the probabilities of row i */
-static void mean_of(const fv_tensor *p, int i, int views, double *out) {
-    int64_t K = p->dim[1];
-    for (int64_t k = 0; k < K; k++) {
-        out[k] = 0;
-        for (int v = 0; v < views; v++) out[k] += fv_get(p, (i * views + v) * K + k) / views;
-    }
-}
-static int views_of(run *r, const char *path) {
-    clip v;
-    if (!clip_open(r->c, path, &v)) return 0;
-    int square = v.width == v.height;
-    clip_close(r->c, &v);
-    return square ? SEGMENTS : SEGMENTS * CROPS;
-}
-static int video_measure(run *r, int split, int from, int count, figures *f) {
+static int views_of(const clip *v) { return v->width == v->height ? SEGMENTS : SEGMENTS * CROPS; }
+static int video_views(run *r) {
     const video_data *d = (const video_data *)r->data;
-    int was = fv_no_grad(r->c, 1), training = fv_training(r->c, 0), K = r->model->num_classes,
-        views = count > 0 ? views_of(r, d->item[split][from].path) : 0, done = 0;
-    double top1 = 0, top5 = 0, loss = 0, *mean = (double *)fv_alloc(r->c, (size_t)K * sizeof *mean);
-    for (int at = from; mean && at < from + count && !fv_error(r->c) && !is_interrupted(); at += 16) {
-        int32_t index[16];
-        int n = from + count - at < 16 ? from + count - at : 16;
-        batch b;
-        fv_reset(r->c);
-        memset(&b, 0, sizeof b);
-        for (int i = 0; i < n; i++) index[i] = at + i;
-        fv_tensor *y = views_batch(r, split, index, n, views, -1, &b) ? run_forward(r, &b) : NULL;
-        if (y) y = fv_softmax(r->c, y->type == FV_F32 ? y : fv_cast(r->c, y, FV_F32));
-        for (int i = 0; i < n && y; i++, done++) {
-            int label = d->item[split][at + i].label, rank = 0;
-            mean_of(y, i, views, mean);
-            for (int k = 0; k < K; k++) rank += k != label && mean[k] >= mean[label];
-            run_score(r, split, at + i, 100 * (rank < 1)), top1 += rank < 1, top5 += rank < 5,
-                loss -= log(fmax(mean[label], 1e-30));
-        }
-    }
-    fv_free(r->c, mean);
-    if (done && !fv_error(r->c))
-        figure_add(f, "top1", 100 * top1 / done, "%"), figure_add(f, "top5", 100 * top5 / done, "%"),
-            figure_add(f, "loss", loss / done, "");
-    fv_no_grad(r->c, was), fv_training(r->c, training);
-    return !fv_error(r->c);
+    int split = r->count[SPLIT_TEST] ? SPLIT_TEST : SPLIT_TRAIN, views = 0;
+    clip v;
+    if (clip_open(r->c, d->item[split][0].path, &v)) views = views_of(&v), clip_close(r->c, &v);
+    return views;
 }
 
 static int video_predict(run *r, const char *file, int json) {
     int64_t T = (int64_t)number_of(&r->s, 'm', "num_frames", 16),
-            S = (int64_t)number_of(&r->s, 'm', "img_size", 224), dim[5] = {1, 3, T, S, S};
+            S = (int64_t)number_of(&r->s, 'm', "img_size", 224), dim[5] = {0, 3, T, S, S};
     clip v;
+    if (!clip_open(r->c, file, &v)) return 0;
+    dim[0] = views_of(&v);
     fv_tensor *x = fv_new(r->c, FV_F32, 5, dim);
-    if (!x || !clip_open(r->c, file, &v)) return 0;
-    int ok = sampled(r, &v, 1, NULL, (float *)x->data);
+    for (int k = 0; x && k < dim[0] && !fv_error(r->c); k++)
+        sampled(r, &v, number_of_view(&v, k), NULL, (float *)x->data + k * 3 * T * S * S);
     clip_close(r->c, &v);
-    return ok && classify(r, x, file, json);
+    return classify(r, x, file, json);
 }
 
 /* a film strip of six frames */
@@ -350,6 +309,19 @@ static int video_demo(run *r, const char *dir, char fetched[][4096]) {
 }
 
 extern const task task_video;
-const task task_video = {"video",       "classes of clips", "clips",       presets,     keys,        0,
-                         "emoji",       video_demo,         video_open,    video_close, video_batch, NULL,
-                         video_measure, classify_chance,    video_predict, video_draw};
+const task task_video = {
+    .name = "video",
+    .about = "classes of clips",
+    .items = "clips",
+    .presets = presets,
+    .keys = keys,
+    .fetch = "emoji",
+    .demo = video_demo,
+    .open = video_open,
+    .close = video_close,
+    .batch = video_batch,
+    .baselines = classify_chance,
+    .predict = video_predict,
+    .draw = video_draw,
+    .views = video_views,
+};

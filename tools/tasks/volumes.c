@@ -145,6 +145,16 @@ static int volumes_demo(run *r, const char *dir, char fetched[][4096]) {
 
 extern const task task_volumes;
 const task task_volumes = {
-    "volumes", "classes of volumes", "volumes",       presets,       keys,          0,
-    NULL,      volumes_demo,         volumes_open,    volumes_close, volumes_batch, NULL,
-    NULL,      classify_chance,      volumes_predict, volumes_draw};
+    .name = "volumes",
+    .about = "classes of volumes",
+    .items = "volumes",
+    .presets = presets,
+    .keys = keys,
+    .demo = volumes_demo,
+    .open = volumes_open,
+    .close = volumes_close,
+    .batch = volumes_batch,
+    .baselines = classify_chance,
+    .predict = volumes_predict,
+    .draw = volumes_draw,
+};

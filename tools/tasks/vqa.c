@@ -245,11 +245,20 @@ static int vqa_predict(run *r, const char *file, int json) {
 }
 
 extern const task task_vqa;
-const task task_vqa = {"vqa",       "answers to questions about pictures",
-                       "questions", presets,
-                       keys,        1,
-                       "easy-vqa",  NULL,
-                       vqa_open,    vqa_close,
-                       vqa_batch,   qa_loss,
-                       vqa_measure, vqa_baselines,
-                       vqa_predict, vqa_draw};
+const task task_vqa = {
+    .name = "vqa",
+    .about = "answers to questions about pictures",
+    .items = "questions",
+    .presets = presets,
+    .keys = keys,
+    .words = 1,
+    .fetch = "easy-vqa",
+    .open = vqa_open,
+    .close = vqa_close,
+    .batch = vqa_batch,
+    .loss = qa_loss,
+    .measure = vqa_measure,
+    .baselines = vqa_baselines,
+    .predict = vqa_predict,
+    .draw = vqa_draw,
+};
