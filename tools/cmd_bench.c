@@ -106,13 +106,14 @@ void bench_print_common(const bench *b) {
 }
 
 static int help(void) {
-    printf("usage: fv bench WHAT [options]\n\nBest and median of several runs, beside what this machine can "
-           "do.\n\nWHAT:\n");
+    printf("usage: fv bench WHAT [options]\n\n"
+           "Best and median of several runs, beside what this machine can do.\n\n"
+           "WHAT:\n");
     for (size_t i = 0; i < sizeof benches / sizeof *benches; i++)
         printf("  %-10s %s\n", benches[i].name, benches[i].about);
-    printf("\nfv bench WHAT --help tells more. `make bench` measures all that the README shows, in turns "
-           "with PyTorch and\n"
-           "onnxruntime where PEER_PYTHON (or python3) has them.\n");
+    printf("\n"
+           "fv bench WHAT --help tells more. `make bench` measures all that the README shows, in\n"
+           "turns with PyTorch and onnxruntime where PEER_PYTHON (or python3) has them.\n");
     return 0;
 }
 

@@ -24,17 +24,16 @@ static const struct {
 };
 
 static int help(void) {
-    printf("usage: fv COMMAND [options]\n\nvision encoders with a frozen block of a language "
-           "model\n\ncommands:\n");
+    printf("usage: fv COMMAND [options]\n\n"
+           "vision encoders with a frozen block of a language model\n\n"
+           "commands:\n");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         printf("  %-10s %s\n", commands[i].name, commands[i].about);
-    printf("\nfv COMMAND --help tells more. Of an option that comes twice the last one counts; the values of "
-           "--set "
-           "add up,\n"
-           "key by key. Exit status: 0 ok, 1 a check failed, 2 wrong use, 3 malformed input, 4 a file could "
-           "not be "
-           "read or\n"
-           "written, 5 the loss is not finite, 6 not available here, 130 interrupted.\n");
+    printf("\n"
+           "fv COMMAND --help tells more. Of an option that comes twice the last one counts; the values\n"
+           "of --set add up, key by key. Exit status: 0 ok, 1 a check failed, 2 wrong use, 3 malformed\n"
+           "input, 4 a file could not be read or written, 5 the loss is not finite, 6 not available\n"
+           "here, 130 interrupted.\n");
     return 0;
 }
 
