@@ -157,7 +157,7 @@ static void batches_and_figures(void) {
                   "question %d, word %d", i, k);
         for (int k = 0; k < K; k++) {
             double want = qa_earned(one, k);
-            row[k] = floorf(12 * fv_rng_uniform(&g)) / 4 - 1;
+            row[k] = floorf(12 * fv_rng_uniform(&g)) / 4 - (k == one->answer && i % 2 ? -5 : 1);
             CHECK(fabs(fv_get(b.target[0], i * K + k) - want) < 1e-6, "question %d: target %d", i, k);
             loss += (log(1 + exp((double)row[k])) - want * (double)row[k]) / N;
         }
@@ -177,7 +177,7 @@ static void batches_and_figures(void) {
         CHECK(fabs(f.at[i].value - 100 * want) < 1e-9, "%s: %g, plainly %g", f.at[i].name, f.at[i].value,
               100 * want);
     }
-    CHECK(!strcmp(f.at[1].name, "EM@10") && !strcmp(f.at[4].name, "EM@1_c") && near > 0 && near < N - 6,
+    CHECK(!strcmp(f.at[1].name, "EM@10") && !strcmp(f.at[4].name, "EM@1_c") && near < N - 6 && right[1] > 0,
           "the figures' names");
     fv_destroy(c);
 }
