@@ -159,6 +159,48 @@ static double dot(const fv_tensor *x, int a, int from, const fv_tensor *y, int b
         sum += fv_get(x, a * x->dim[1] + from + e) * fv_get(y, b * y->dim[1] + to + e);
     return sum;
 }
+/* the network's score of a pair, with --shuffle that of the picture half the split further on */
+static double pair_score(run *r, int32_t text, int32_t picture) {
+    fv_tensor *in[3], *y;
+    int n = ((retrieval_data *)r->data)->set.split[1].pictures;
+    picture = (picture + r->blind * n / 2) % n;
+    fv_reset(r->c);
+    y = inputs(r, 1, &text, 1, &picture, 1, -1, in) ? fv_model_forward_many(r->c, r->model, in, 3) : NULL;
+    return y ? fv_get(y, 0) : NAN;
+}
+/* the first five anew, by both scores, both ways; --shuffle ranks by the pictures of others */
+static void check_reranked(run *r, double temperature, float *own) {
+    enum { FIRST = 5 };
+    ranking k;
+    found top[TOP], before[TOP];
+    int n = ((retrieval_data *)r->data)->set.split[1].pictures;
+    if (!embed(r, 1, 0, n, &k)) CHECK(0, "%s", fv_error_text(r->c));
+    for (int way = 0; way < 2 && !fv_error(r->c); way++)
+        for (int which = 0; which < (way ? k.pictures : k.captions); which += 3) {
+            const float *q = way ? k.image + which * k.E : k.text + which * k.E;
+            int count = nearest(q, way ? k.text : k.image, way ? k.captions : k.pictures, k.E, before);
+            CHECK(search(r, &k, 1, 0, which, way, FIRST, top) == count, "%s", fv_error_text(r->c));
+            for (int i = 0; i < count; i++) {
+                int at = i < FIRST ? 0 : i;
+                while (at < FIRST && i < FIRST && before[at].which != top[i].which) at++;
+                if (i >= FIRST) CHECK(before[i].which == top[i].which, "what comes later stays");
+                else if (at == FIRST) CHECK(0, "one of the first five is none of them");
+                else {
+                    double both = (double)before[at].score / temperature +
+                                  pair_score(r, way ? top[i].which : which, way ? which : top[i].which);
+                    CHECK(fabs((double)top[i].score - both) < 1e-4, "%g instead of %g", (double)top[i].score,
+                          both);
+                    CHECK(!i || top[i - 1].score >= top[i].score, "the better first");
+                }
+            }
+        }
+    for (int i = 0; i < n * k.E && !fv_error(r->c); i++) {
+        int from = (i + r->blind * (n / 2) * k.E) % (n * k.E);
+        if (!r->blind) own[i] = k.image[i];
+        CHECK(fabsf(own[from] - k.image[i]) < 1e-5f, "shuffled: the embedding of another picture");
+    }
+    fv_free(r->c, k.image);
+}
 /* Of a batch: each picture's own caption, 15 that are not said of it, what else of the batch is; the loss of
  * these. Captions are told apart by their first word, some have the same text. */
 static void batches(void) {
@@ -178,6 +220,7 @@ static void batches(void) {
     batch b;
     int32_t index[N], own[N];
     double share_of[2] = {0, 0}, want = 0, guess = 0;
+    float image[PICTURES * E];
     memset(&r, 0, sizeof r), memset(&d, 0, sizeof d), memset(&b, 0, sizeof b), memset(word, 0, sizeof word);
     r.c = c, r.data = &d, d.q.filled = 1, d.size = S, d.text[1] = word, d.pixels[1] = pixels;
     s->picture = picture, s->caption = said, s->pictures = PICTURES;
@@ -192,7 +235,7 @@ static void batches(void) {
     }
     put_number(&r.s, 'm', "max_words", 6), put_number(&r.s, 'm', "vocab_size", 90);
     put_number(&r.s, 't', "match", MATCH), put_number(&r.s, 't', "contrast", 0.5);
-    put_number(&r.s, 't', "temperature", 0.2);
+    put_number(&r.s, 't', "temperature", 0.2), put_number(&r.s, 'm', "embed_dim", E);
     for (int i = 0; i < N; i++) index[i] = (3 * i + 1) % PICTURES;
     CHECK(retrieval_batch(&r, 1, index, N, -1, &b), "%s", fv_error_text(c));
     for (int part = 0; part < 2; part++) {
@@ -249,6 +292,7 @@ static void batches(void) {
     }
     CHECK(loss && fabs(fv_get(loss, 0) - want) < 1e-4, "loss %g instead of %g", loss ? fv_get(loss, 0) : NAN,
           want);
+    for (r.blind = 0; r.blind < 2 && loss; r.blind++) check_reranked(&r, 0.2, image);
     fv_destroy(c);
 }
 
