@@ -156,8 +156,7 @@ static void inputs_of_scenes(void) {
             one[i].at[k][0] = i == AGENT ? 0 : (float)(2 * i - 40);
             one[i].at[k][1] = i == AGENT ? (float)(k - 19) : 0;
         }
-    for (int i = 0; i < 15; i++)
-        point[i][0] = i < 12 ? 5 : -20, point[i][1] = (float)(i < 12 ? 2 * i : i);
+    for (int i = 0; i < 15; i++) point[i][0] = i < 12 ? 5 : -20, point[i][1] = (float)(i < 12 ? 2 * i : i);
     CHECK(scenes_batch(&r, &scene, &map, 1, &b), "%s", fv_error_text(c));
     for (int a = 0; a < AGENTS; a++) {
         int which = a ? OTHERS + 1 - a - (OTHERS + 1 - a <= AGENT) : AGENT;

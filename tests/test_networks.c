@@ -307,8 +307,8 @@ static void check_masked(const char *arch, const input *in, int inputs) {
     for (int pass = 0; pass < 3 && m; pass++) {
         /* at last with one more polyline, word, object, of which nothing is valid */
         for (int i = 0; i < inputs && pass == 2; i++)
-            more[i] = x[i]->type == FV_U8 || (i + 1 < inputs && x[i + 1]->type == FV_U8) ? one_more(c, x[i])
-                                                                                         : x[i];
+            more[i] =
+                x[i]->type == FV_U8 || (i + 1 < inputs && x[i + 1]->type == FV_U8) ? one_more(c, x[i]) : x[i];
         fv_tensor *y = fv_model_forward_many(c, m, pass < 2 ? x : more, inputs);
         CHECK(y, "%s", fv_error_text(c));
         for (int64_t i = 0; y && i < fv_numel(y) && i < 64; i++) {

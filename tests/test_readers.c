@@ -770,9 +770,9 @@ static void whole_roads(void) {
                   "step %d: %g, %g", i, (double)t.track[0].at[i][0], (double)t.track[0].at[i][1]);
         traffic_free(c, &t);
         int n = sprintf(text, "LANE_ID,X,Y,TURN_DIRECTION,IS_INTERSECTION,HAS_TRAFFIC_CONTROL%s", end[k]);
-        static const char *const line[] = {"7,1,2,LEFT,True,False",   "7,3,4,LEFT,True,False",
-                                           "8,5,6,RIGHT,False,True",  "8,7,8,RIGHT,False,True",
-                                           "8,9,8,RIGHT,False,True",  "9,1,1,NONE,False,False",
+        static const char *const line[] = {"7,1,2,LEFT,True,False",  "7,3,4,LEFT,True,False",
+                                           "8,5,6,RIGHT,False,True", "8,7,8,RIGHT,False,True",
+                                           "8,9,8,RIGHT,False,True", "9,1,1,NONE,False,False",
                                            "9,2,1,NONE,False,False"};
         for (int i = 0; i < 7; i++) n += sprintf(text + n, "%s%s", line[i], end[k]);
         CHECK(lanes_read(c, put("lanes.csv", text, (size_t)n), &m) && m.lanes == 3 && m.points == 7, "%s",
@@ -915,12 +915,11 @@ static void words(void) {
     /* without a test split val is it; every caption, in order, of its own picture */
     fv_ctx *c = fv_create(NULL);
     caption_set k;
-    static const char lines[] =
-        "{\"image\":\"a\",\"captions\":[\"x\",\"y\",\"z\"]}\r\n\n"
-        "{\"image\":\"b\",\"caption\":\"u\",\"split\":\"restval\"}\n"
-        "{\"image\":\"c\",\"caption\":\"v\",\"split\":\"val\"}\n"
-        "{\"image\":\"d\",\"caption\":\"w\",\"split\":\"unseen\"}\n"
-        "{\"image\":\"e\",\"caption\":\"t\",\"split\":\"test\"}\n";
+    static const char lines[] = "{\"image\":\"a\",\"captions\":[\"x\",\"y\",\"z\"]}\r\n\n"
+                                "{\"image\":\"b\",\"caption\":\"u\",\"split\":\"restval\"}\n"
+                                "{\"image\":\"c\",\"caption\":\"v\",\"split\":\"val\"}\n"
+                                "{\"image\":\"d\",\"caption\":\"w\",\"split\":\"unseen\"}\n"
+                                "{\"image\":\"e\",\"caption\":\"t\",\"split\":\"test\"}\n";
     for (int test = 0; test < 2; test++) {
         const char *stop = strstr(lines, "{\"image\":\"e");
         put("captions.jsonl", lines, test ? strlen(lines) : (size_t)(stop - lines));
