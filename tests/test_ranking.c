@@ -208,7 +208,9 @@ static void batches(void) {
     static char *const text[6] = {"a", "b", "c", "d", "e", "f"};
     static const char config[] = "{\"arch\":\"retrieval\",\"dim\":12,\"num_heads\":2,\"vocab_size\":90,"
                                  "\"max_words\":6,\"img_size\":6,\"patch_size\":3,\"embed_dim\":5}";
-    fv_ctx *c = fv_create(NULL);
+    fv_desc one_thread;
+    memset(&one_thread, 0, sizeof one_thread), one_thread.threads = 1; /* hundreds of small networks */
+    fv_ctx *c = fv_create(&one_thread);
     fv_rng g = {5, 5, 0};
     run r;
     retrieval_data d;
