@@ -114,6 +114,107 @@ static void trivial_answers(void) {
     fv_destroy(c);
 }
 
+/* at a fork the follower keeps straight on, and does not follow the lane of who comes the other way */
+static void fork_of_lanes(void) {
+    float point[9][2] = {{60, 0}, {-20, 0}, {-20, 0}, {20, 0}, {20, 0}, {24, 8}, {24, 60}, {20, 0}, {60, 0}},
+          future[FUTURE * 2];
+    lane of[4] = {{0, 2, 0, 0, 0}, {2, 2, 0, 0, 0}, {4, 3, 1, 1, 0}, {7, 2, 0, 1, 0}};
+    track one;
+    traffic t;
+    lane_map m;
+    memset(&one, 0, sizeof one), memset(&t, 0, sizeof t), memset(&m, 0, sizeof m);
+    t.track = &one, t.tracks = 1, t.steps = MOTION_SEEN, m.lane = of, m.lanes = 4, m.point = point;
+    for (int i = 0; i < MOTION_SEEN; i++) one.at[i][0] = (float)i - 19, one.seen[i] = 1;
+    lane_follower(&t, &m, future);
+    for (int i = 0; i < FUTURE; i++)
+        CHECK(fabsf(future[2 * i] - (float)(i + 1)) < 1e-3f && fabsf(future[2 * i + 1]) < 1e-3f,
+              "step %d: %g, %g", i, (double)future[2 * i], (double)future[2 * i + 1]);
+}
+
+/* what the network sees of a scene: the agent, then the others by distance; lanes in pieces; what was seen */
+static void inputs_of_scenes(void) {
+    enum { OTHERS = 11, AGENT = 4 };
+    static track one[OTHERS + 1];
+    float point[15][2];
+    lane of[2] = {{0, 12, 1, 0, 1}, {12, 3, -1, 1, 0}};
+    traffic t;
+    lane_map m;
+    batch b;
+    run r;
+    fv_ctx *c = fv_create(NULL);
+    const traffic *scene = &t;
+    const lane_map *map = &m;
+    memset(&t, 0, sizeof t), memset(&m, 0, sizeof m), memset(&b, 0, sizeof b), memset(&r, 0, sizeof r);
+    memset(one, 0, sizeof one);
+    r.c = c, t.track = one, t.tracks = OTHERS + 1, t.agent = AGENT, t.steps = MOTION_STEPS;
+    m.lane = of, m.lanes = 2, m.point = point;
+    /* the agent goes to +y, so that is ahead, and -x is to its left; the others stand there, the nearer ones
+     * later in the file */
+    for (int i = 0; i <= OTHERS; i++)
+        for (int k = 0; k < MOTION_STEPS; k++) {
+            one[i].seen[k] = i == AGENT || k % (i + 2) > 0;
+            one[i].at[k][0] = i == AGENT ? 0 : (float)(2 * i - 40);
+            one[i].at[k][1] = i == AGENT ? (float)(k - 19) : 0;
+        }
+    for (int i = 0; i < 15; i++) point[i][0] = i < 12 ? 5 : -20, point[i][1] = (float)(i < 12 ? 2 * i : i);
+    CHECK(scenes_batch(&r, &scene, &map, 1, &b), "%s", fv_error_text(c));
+    for (int a = 0; a < AGENTS; a++) {
+        int which = a ? OTHERS + 1 - a - (OTHERS + 1 - a <= AGENT) : AGENT;
+        for (int k = 0; k < VECTORS; k++) {
+            const float *x = (const float *)b.input[0]->data + (a * VECTORS + k) * 4;
+            int valid = one[which].seen[k] && one[which].seen[k + 1];
+            float ahead = a ? 0 : (float)(k - 18), left = a ? (float)(40 - 2 * which) : 0;
+            CHECK(((uint8_t *)b.input[1]->data)[a * VECTORS + k] == valid, "agent %d, step %d: seen", a, k);
+            CHECK(!valid || (fabsf(x[0] - ahead / 10) < 1e-5f && fabsf(x[1] - left / 10) < 1e-5f &&
+                             fabsf(x[2] - (a ? 0.f : 1.f)) < 1e-5f && fabsf(x[3]) < 1e-5f),
+                  "agent %d, step %d: %g, %g, %g, %g", a, k, (double)x[0], (double)x[1], (double)x[2],
+                  (double)x[3]);
+        }
+    }
+    for (int i = 0; i < LANES * POINTS; i++) { /* 9 + 2 vectors of the first lane, 2 of the other */
+        static const int pieces[3] = {9, 2, 2};
+        const float *x = (const float *)b.input[2]->data + i * 7;
+        int piece = i / POINTS, from = piece == 0 ? 0 : piece == 1 ? 9 : 12, second = piece == 2;
+        int valid = piece < 3 && i % POINTS < pieces[piece];
+        CHECK(((uint8_t *)b.input[3]->data)[i] == valid, "lane vector %d is valid or not", i);
+        if (!valid) continue;
+        const float *end = point[from + i % POINTS + 1];
+        CHECK(fabsf(x[0] - end[1] / 10) < 1e-5f && fabsf(x[1] + end[0] / 10) < 1e-5f &&
+                  fabsf(x[2] - (second ? 1.f : 2.f)) < 1e-5f && fabsf(x[4] - (second ? -1.f : 1.f)) < 1e-6f &&
+                  fabsf(x[5] - (second ? 1.f : 0.f)) < 1e-6f && fabsf(x[6] - (second ? 0.f : 1.f)) < 1e-6f,
+              "lane vector %d: %g, %g ... %g, %g, %g", i, (double)x[0], (double)x[1], (double)x[4],
+              (double)x[5], (double)x[6]);
+    }
+    for (int k = 0; k < FUTURE; k++)
+        CHECK(fabs(fv_get(b.target[0], 2 * k) - (k + 1)) < 1e-5 &&
+                  fabs(fv_get(b.target[0], 2 * k + 1)) < 1e-5,
+              "the future");
+    fv_destroy(c);
+}
+
+/* the network's rows become futures and probabilities, which are 1 together */
+static void futures(void) {
+    enum { B = 3, K = 4, N = 2 * FUTURE + 1 };
+    int64_t dim[3] = {B, K, N};
+    float future[K * FUTURE * 2], p[K];
+    fv_ctx *c = fv_create(NULL);
+    fv_rng g = {7, 7, 0};
+    fv_tensor *y = fv_new(c, FV_F32, 3, dim);
+    for (int64_t i = 0; i < fv_numel(y); i++) fv_set(y, i, 5 * (double)fv_rng_normal(&g));
+    for (int b = 0; b < B; b++) {
+        double all = 0;
+        CHECK(futures_of(y, b, future, p) == K, "all of them");
+        for (int k = 0; k < K; k++) all += exp(fv_get(y, (b * K + k) * N + N - 1));
+        for (int k = 0; k < K; k++) {
+            int64_t at = (b * K + k) * N;
+            CHECK(fabs((double)p[k] - exp(fv_get(y, at + N - 1)) / all) < 1e-6, "%g", (double)p[k]);
+            for (int i = 0; i < N - 1; i++)
+                CHECK(fabs((double)future[k * (N - 1) + i] - fv_get(y, at + i)) < 1e-6, "future %d", k);
+        }
+    }
+    fv_destroy(c);
+}
+
 /* the demo's scenes through the reader: nobody flies, two are never in one place, the agent drives on a
  * lane */
 static void generated_traffic(void) {
@@ -184,6 +285,9 @@ int main(void) {
     RUN(errors);
     RUN(ties_and_none);
     RUN(trivial_answers);
+    RUN(fork_of_lanes);
+    RUN(inputs_of_scenes);
+    RUN(futures);
     RUN(generated_traffic);
     RUN(paired_bootstrap);
     return REPORT();

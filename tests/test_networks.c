@@ -277,11 +277,23 @@ static void gradients_language(void) {
 }
 
 /* ---- what is masked has no influence ---- */
+/* x [B,P,...] with one more of dim 1: of a mask invalid, of the others anything */
+static fv_tensor *one_more(fv_ctx *c, const fv_tensor *x) {
+    int64_t dim[5], each = fv_numel(x) / x->dim[0] / x->dim[1], row = each * (x->dim[1] + 1);
+    memcpy(dim, x->dim, sizeof dim), dim[1]++;
+    fv_tensor *y = fv_constant(c, NULL, x->type, x->rank, dim);
+    for (int64_t k = 0; y && k < fv_numel(y); k++)
+        fv_set(y, k,
+               k % row < row - each ? fv_get(x, k / row * (row - each) + k % row)
+               : x->type == FV_U8   ? 0
+                                    : 3);
+    return y;
+}
 static void check_masked(const char *arch, const input *in, int inputs) {
     char config[1024];
     double before[64];
     fv_model_desc desc;
-    fv_tensor *x[4];
+    fv_tensor *x[4], *more[4];
     fv_ctx *c = fv_create(NULL);
     memset(&desc, 0, sizeof desc);
     desc.type = FV_F64;
@@ -292,14 +304,18 @@ static void check_masked(const char *arch, const input *in, int inputs) {
         if (m->params.at[i]->rank > 1) fv_init_normal(c, m->params.at[i], 0.3f, (uint64_t)(1000 + i));
     for (int i = 0; i < inputs; i++) x[i] = make_input(c, &in[i], i);
     fv_no_grad(c, 1);
-    for (int pass = 0; pass < 2 && m; pass++) {
-        fv_tensor *y = fv_model_forward_many(c, m, x, inputs);
+    for (int pass = 0; pass < 3 && m; pass++) {
+        /* at last with one more polyline, word, object, of which nothing is valid */
+        for (int i = 0; i < inputs && pass == 2; i++)
+            more[i] =
+                x[i]->type == FV_U8 || (i + 1 < inputs && x[i + 1]->type == FV_U8) ? one_more(c, x[i]) : x[i];
+        fv_tensor *y = fv_model_forward_many(c, m, pass < 2 ? x : more, inputs);
         CHECK(y, "%s", fv_error_text(c));
         for (int64_t i = 0; y && i < fv_numel(y) && i < 64; i++) {
             if (!pass) before[i] = fv_get(y, i);
             else
-                CHECK(fabs(fv_get(y, i) - before[i]) <= 0, "%s: output %d changes with what is masked", arch,
-                      (int)i);
+                CHECK(fabs(fv_get(y, i) - before[i]) <= (pass < 2 ? 0 : 1e-9),
+                      "%s: output %d changes with what is %s", arch, (int)i, pass < 2 ? "masked" : "padded");
         }
         /* what stands under a 0 of the mask that follows (text: before it) */
         for (int i = 0; i < inputs; i++) {
@@ -327,9 +343,101 @@ static void masked(void) {
     check_masked("\"arch\":\"vqa\",\"dim\":10,\"num_heads\":2,\"vocab_size\":11,\"max_words\":6,\"img_size\":"
                  "6,\"patch_size\":3,\"in_chans\":2",
                  text, 3);
+    check_masked("\"arch\":\"retrieval\",\"dim\":10,\"num_heads\":2,\"vocab_size\":11,\"max_words\":6,"
+                 "\"img_size\":6,\"patch_size\":3,\"in_chans\":2,\"embed_dim\":5",
+                 text, 3);
     check_masked("\"arch\":\"scene_qa\",\"dim\":10,\"num_heads\":2,\"vocab_size\":11,\"max_words\":6,"
                  "\"object_features\":7",
                  room, 4);
+}
+
+/* ---- the loss of motion, by hand: the future whose end is nearest, of equal ones the first ---- */
+static void motion_loss(void) {
+    enum { B = 5, K = 3, T = 4, N = 2 * T + 1 };
+    int64_t dim[3] = {B, K, N}, want[3] = {B, T, 2};
+    fv_ctx *c = fv_create(NULL);
+    fv_rng g = {6, 6, 0};
+    fv_tensor *y = fv_constant(c, NULL, FV_F64, 3, dim), *truth = fv_constant(c, NULL, FV_F32, 3, want);
+    double sum = 0;
+    for (int64_t i = 0; i < fv_numel(truth); i++) fv_set(truth, i, 2 * (double)fv_rng_normal(&g));
+    for (int64_t i = 0; i < fv_numel(y); i++) fv_set(y, i, 2 * (double)fv_rng_normal(&g));
+    for (int k = 1; k < 3; k++) /* three equal ends */
+        for (int i = 2; i < 4; i++) fv_set(y, k * N + N - i, fv_get(y, N - i));
+    for (int b = 0; b < B; b++) {
+        double least = INFINITY, all = 0;
+        int best = 0;
+        for (int k = 0; k < K; k++) {
+            int64_t at = (b * K + k) * N;
+            double far = hypot(fv_get(y, at + N - 3) - fv_get(truth, b * 2 * T + 2 * T - 2),
+                               fv_get(y, at + N - 2) - fv_get(truth, b * 2 * T + 2 * T - 1));
+            if (far < least) least = far, best = k;
+            all += exp(fv_get(y, at + N - 1));
+        }
+        CHECK(fv_motion_best(y, b, (const float *)truth->data + (b + 1) * 2 * T - 2) == best, "the nearest");
+        for (int i = 0; i < 2 * T; i++) {
+            double e = fabs(fv_get(y, (b * K + best) * N + i) - fv_get(truth, b * 2 * T + i));
+            sum += (e < 1 ? e * e / 2 : e - 0.5) / (B * 2 * T);
+        }
+        sum -= (fv_get(y, (b * K + best) * N + N - 1) - log(all)) / B;
+    }
+    fv_tensor *loss = fv_motion_loss(c, y, truth);
+    CHECK(loss && fabs(fv_get(loss, 0) - sum) < 1e-6, "%g instead of %g: %s", loss ? fv_get(loss, 0) : NAN,
+          sum, fv_error_text(c));
+    fv_destroy(c);
+}
+/* ---- retrieval: embeddings of length 1, several texts of a picture; a fusion layer's sides see each other
+ * as they were before it ---- */
+static void fusion(void) {
+    enum { E = 5, Y = 1 + 2 * E };
+    const char *config = "{\"arch\":\"retrieval\",\"dim\":10,\"num_heads\":2,\"vocab_size\":11,"
+                         "\"max_words\":6,\"img_size\":6,\"patch_size\":3,\"in_chans\":2,\"embed_dim\":5,"
+                         "\"fusion_depth\":1}";
+    const input in[3] = {{FV_I32, 2, {6, 5}, 11}, {FV_U8, 2, {6, 5}, 5}, {FV_F64, 4, {3, 2, 6, 6}, 0}};
+    double before[6 * Y];
+    fv_tensor *x[3];
+    fv_model_desc desc;
+    fv_ctx *c = fv_create(NULL);
+    memset(&desc, 0, sizeof desc), desc.type = FV_F64;
+    fv_model *m = fv_model_create(c, config, strlen(config), &desc);
+    CHECK(m, "%s", fv_error_text(c));
+    for (int i = 0; m && i < m->params.count; i++)
+        if (m->params.at[i]->rank > 1) fv_init_normal(c, m->params.at[i], 0.3f, (uint64_t)(1000 + i));
+    for (int i = 0; i < 3; i++) x[i] = make_input(c, &in[i], i);
+    fv_no_grad(c, 1);
+    fv_tensor *y = m ? fv_model_forward_many(c, m, x, 3) : NULL;
+    CHECK(y && y->dim[0] == 6 && y->dim[1] == Y, "%s", fv_error_text(c));
+    for (int i = 0; y && i < 6; i++)
+        for (int k = 0; k < 2; k++) {
+            double length = 0;
+            for (int e = 0; e < E; e++) length += pow(fv_get(y, i * Y + 1 + k * E + e), 2);
+            CHECK(fabs(length - 1) < 1e-5, "an embedding of length %g", sqrt(length));
+        }
+    for (int i = 0; y && i < 6 * Y; i++) before[i] = fv_get(y, i);
+    int64_t dim[4] = {6, 2, 6, 6}, each = 72;
+    fv_tensor *all = fv_constant(c, NULL, FV_F64, 4, dim); /* texts 2 i and 2 i + 1 are of picture i */
+    for (int64_t i = 0; i < fv_numel(all); i++) fv_set(all, i, fv_get(x[2], i / each / 2 * each + i % each));
+    x[2] = all, y = m ? fv_model_forward_many(c, m, x, 3) : NULL;
+    for (int i = 0; y && i < 6 * Y; i++)
+        CHECK(fabs(fv_get(y, i) - before[i]) < 1e-9, "output %d of repeated pictures", i);
+    for (int side = 0; side < 2 && m; side++) { /* the head sees one: the other's layer is nothing to it */
+        const char *other = side ? "fusion.0.text" : "fusion.0.image";
+        fv_tensor *head = fv_params_find(&m->params, "head.0.weight");
+        for (int64_t i = 0; head && i < fv_numel(head); i++)
+            fv_set(head, i, i % 20 / 10 == side ? 0.1 * (double)(i % 7) - 0.3 : 0);
+        for (int pass = 0; pass < 2; pass++) {
+            int changed = 0;
+            y = fv_model_forward_many(c, m, x, 3);
+            for (int i = 0; y && i < 6; i++) {
+                if (pass) CHECK(fabs(fv_get(y, i * Y) - before[i]) < 1e-12, "%s is seen at once", other);
+                before[i] = fv_get(y, i * Y);
+            }
+            for (int i = 0; i < m->params.count && !pass; i++)
+                if (!strncmp(m->params.at[i]->name, other, strlen(other)))
+                    fv_init_normal(c, m->params.at[i], 0.5f, (uint64_t)(7 + i)), changed++;
+            CHECK(head && (pass || changed > 4), "%d parameters of %s", changed, other);
+        }
+    }
+    fv_destroy(c);
 }
 
 /* ---- the networks as they are trained (f32 on every ISA, bf16) against the same in double ---- */
@@ -469,6 +577,8 @@ int main(void) {
     RUN(gradients_motion);
     RUN(gradients_language);
     RUN(masked);
+    RUN(motion_loss);
+    RUN(fusion);
     RUN(paths);
     RUN(refusals);
     return REPORT();

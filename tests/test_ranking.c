@@ -146,10 +146,163 @@ static void recalls(void) {
     fv_destroy(c);
 }
 
+/* cross-entropy of a row of scores against shares of its columns */
+static double cross_entropy(const double *score, const double *share, int n) {
+    double all = 0, sum = 0;
+    for (int k = 0; k < n; k++) all += exp(score[k]);
+    for (int k = 0; k < n; k++) sum += share[k] * (log(all) - score[k]);
+    return sum;
+}
+static double dot(const fv_tensor *x, int a, int from, const fv_tensor *y, int b, int to, int n) {
+    double sum = 0;
+    for (int e = 0; e < n; e++)
+        sum += fv_get(x, a * x->dim[1] + from + e) * fv_get(y, b * y->dim[1] + to + e);
+    return sum;
+}
+/* the network's score of a pair, with --shuffle that of the picture half the split further on */
+static double pair_score(run *r, int32_t text, int32_t picture) {
+    fv_tensor *in[3], *y;
+    int n = ((retrieval_data *)r->data)->set.split[1].pictures;
+    picture = (picture + r->blind * n / 2) % n;
+    fv_reset(r->c);
+    y = inputs(r, 1, &text, 1, &picture, 1, -1, in) ? fv_model_forward_many(r->c, r->model, in, 3) : NULL;
+    return y ? fv_get(y, 0) : NAN;
+}
+/* the first five anew, by both scores, both ways; --shuffle ranks by the pictures of others */
+static void check_reranked(run *r, double temperature, float *own) {
+    enum { FIRST = 5 };
+    ranking k;
+    found top[TOP], before[TOP];
+    int n = ((retrieval_data *)r->data)->set.split[1].pictures;
+    if (!embed(r, 1, 0, n, &k)) CHECK(0, "%s", fv_error_text(r->c));
+    for (int way = 0; way < 2 && !fv_error(r->c); way++)
+        for (int which = 0; which < (way ? k.pictures : k.captions); which += 3) {
+            const float *q = way ? k.image + which * k.E : k.text + which * k.E;
+            int count = nearest(q, way ? k.text : k.image, way ? k.captions : k.pictures, k.E, before);
+            CHECK(search(r, &k, 1, 0, which, way, FIRST, top) == count, "%s", fv_error_text(r->c));
+            for (int i = 0; i < count; i++) {
+                int at = i < FIRST ? 0 : i;
+                while (at < FIRST && i < FIRST && before[at].which != top[i].which) at++;
+                if (i >= FIRST) CHECK(before[i].which == top[i].which, "what comes later stays");
+                else if (at == FIRST) CHECK(0, "one of the first five is none of them");
+                else {
+                    double both = (double)before[at].score / temperature +
+                                  pair_score(r, way ? top[i].which : which, way ? which : top[i].which);
+                    CHECK(fabs((double)top[i].score - both) < 1e-4, "%g instead of %g", (double)top[i].score,
+                          both);
+                    CHECK(!i || top[i - 1].score >= top[i].score, "the better first");
+                }
+            }
+        }
+    for (int i = 0; i < n * k.E && !fv_error(r->c); i++) {
+        int from = (i + r->blind * (n / 2) * k.E) % (n * k.E);
+        if (!r->blind) own[i] = k.image[i];
+        CHECK(fabsf(own[from] - k.image[i]) < 1e-5f, "shuffled: the embedding of another picture");
+    }
+    fv_free(r->c, k.image);
+}
+/* Of a batch: each picture's own caption, 15 that are not said of it, what else of the batch is; the loss of
+ * these. Captions are told apart by their first word, some have the same text. */
+static void batches(void) {
+    enum { N = 10, MATCH = 4, S = 6, E = 5, PICTURES = 14 };
+    static char *const text[6] = {"a", "b", "c", "d", "e", "f"};
+    static const char config[] = "{\"arch\":\"retrieval\",\"dim\":12,\"num_heads\":2,\"vocab_size\":90,"
+                                 "\"max_words\":6,\"img_size\":6,\"patch_size\":3,\"embed_dim\":5}";
+    fv_desc one_thread;
+    memset(&one_thread, 0, sizeof one_thread), one_thread.threads = 1; /* hundreds of small networks */
+    fv_ctx *c = fv_create(&one_thread);
+    fv_rng g = {5, 5, 0};
+    run r;
+    retrieval_data d;
+    captioned picture[PICTURES];
+    caption said[3 * PICTURES];
+    static words word[3 * PICTURES];
+    static uint8_t pixels[PICTURES * S * S * 3];
+    caption_split *s = &d.set.split[1];
+    batch b;
+    int32_t index[N], own[N];
+    double share_of[2] = {0, 0}, want = 0, guess = 0;
+    float image[PICTURES * E];
+    memset(&r, 0, sizeof r), memset(&d, 0, sizeof d), memset(&b, 0, sizeof b), memset(word, 0, sizeof word);
+    r.c = c, r.data = &d, d.q.filled = 1, d.size = S, d.text[1] = word, d.pixels[1] = pixels;
+    s->picture = picture, s->caption = said, s->pictures = PICTURES;
+    for (int i = 0; i < PICTURES; i++) {
+        picture[i].first = s->captions, picture[i].captions = 1 + (int)fv_rng_below(&g, 3);
+        for (int k = 0; k < picture[i].captions; k++, s->captions++) {
+            said[s->captions].picture = i, said[s->captions].text = text[fv_rng_below(&g, 6)];
+            word[s->captions].count = 1 + s->captions % 4;
+            for (int w = 0; w < 4; w++) word[s->captions].word[w] = 1 + s->captions;
+        }
+        for (int k = 0; k < S * S * 3; k++) pixels[i * S * S * 3 + k] = (uint8_t)(17 * i + k % 7);
+    }
+    put_number(&r.s, 'm', "max_words", 6), put_number(&r.s, 'm', "vocab_size", 90);
+    put_number(&r.s, 't', "match", MATCH), put_number(&r.s, 't', "contrast", 0.5);
+    put_number(&r.s, 't', "temperature", 0.2), put_number(&r.s, 'm', "embed_dim", E);
+    for (int i = 0; i < N; i++) index[i] = (3 * i + 1) % PICTURES;
+    CHECK(retrieval_batch(&r, 1, index, N, -1, &b), "%s", fv_error_text(c));
+    for (int part = 0; part < 2; part++) {
+        int64_t n = part ? MATCH * TEXTS : N, L = b.input[3 * part]->dim[1];
+        CHECK(b.input[3 * part]->dim[0] == n && b.input[3 * part + 2]->dim[0] == (part ? MATCH : N), "sizes");
+        for (int i = 0; i < n; i++) {
+            int k = ((int32_t *)b.input[3 * part]->data)[i * L] - 1, of = index[part ? i / TEXTS : i];
+            if (!part) own[i] = k;
+            CHECK(part && i % TEXTS ? !is_said(s, of, said[k].text) : said[k].picture == of,
+                  "text %d: caption %d, picture %d", i, k, of);
+            CHECK(!part || i % TEXTS || k == own[i / TEXTS], "the same caption in both parts");
+            for (int w = 0; w < L; w++)
+                CHECK(((uint8_t *)b.input[3 * part + 1]->data)[i * L + w] == (w < word[k].count),
+                      "text %d: word %d's mask", i, w);
+        }
+        for (int i = 0; i < (part ? MATCH : N); i++) {
+            double first = pixels[index[i] * S * S * 3] / 127.5 - 1;
+            CHECK(fabs(fv_get(b.input[3 * part + 2], i * 3 * S * S) - first) < 1e-5, "picture %d", i);
+        }
+    }
+    for (int way = 0; way < 2; way++)
+        for (int i = 0; i < N; i++) {
+            int right[N], all = 0;
+            for (int k = 0; k < N; k++)
+                all += right[k] = is_said(s, index[way ? k : i], said[own[way ? i : k]].text);
+            share_of[way] = fmax(share_of[way], all);
+            for (int k = 0; k < N; k++)
+                CHECK(fabs(fv_get(b.target[1 + way], i * N + k) - right[k] / (double)all) < 1e-6,
+                      "target %d of %s %d", k, way ? "caption" : "picture", i);
+        }
+    CHECK(share_of[0] > 1 && share_of[1] > 1, "some captions are said of several pictures");
+    for (int i = 0; i < s->captions; i++)
+        for (int k = 0; k < PICTURES; k++) guess += is_said(s, k, said[i].text);
+    CHECK(fabs(chance(s) - 100 * guess / s->captions / PICTURES) < 1e-9, "chance %g %%", chance(s));
+    r.model = fv_model_create(c, config, strlen(config), NULL);
+    fv_no_grad(c, 1);
+    fv_tensor *y = r.model ? fv_model_forward_many(c, r.model, b.input, 3) : NULL,
+              *z = y ? fv_model_forward_many(c, r.model, b.input + 3, 3) : NULL,
+              *loss = z ? retrieval_loss(&r, y, &b) : NULL;
+    CHECK(loss, "%s", fv_error_text(c));
+    for (int i = 0; i < N && loss; i++) {
+        double score[TEXTS], first[TEXTS] = {1}, near[2][N], target[2][N];
+        for (int k = 0; k < TEXTS && i < MATCH; k++) {
+            int at = i * TEXTS + k;
+            score[k] = fv_get(z, at * z->dim[1]) + dot(z, at, 1, z, at, 1 + E, E) / 0.2;
+        }
+        if (i < MATCH) want += cross_entropy(score, first, TEXTS) / MATCH;
+        for (int way = 0; way < 2; way++) {
+            for (int k = 0; k < N; k++)
+                near[way][k] = dot(y, i, way ? 1 + E : 1, y, k, way ? 1 : 1 + E, E) / 0.2,
+                target[way][k] = fv_get(b.target[1 + way], i * N + k);
+            want += 0.25 * cross_entropy(near[way], target[way], N) / N;
+        }
+    }
+    CHECK(loss && fabs(fv_get(loss, 0) - want) < 1e-4, "loss %g instead of %g", loss ? fv_get(loss, 0) : NAN,
+          want);
+    for (r.blind = 0; r.blind < 2 && loss; r.blind++) check_reranked(&r, 0.2, image);
+    fv_destroy(c);
+}
+
 int main(void) {
     RUN(areas);
     RUN(ranks);
     RUN(embeddings);
     RUN(recalls);
+    RUN(batches);
     return REPORT();
 }

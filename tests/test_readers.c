@@ -723,6 +723,71 @@ static void clips(void) {
 }
 
 /* ---- motion ---- */
+/* 20 steps of the tracks a and b, the last first; `row`, when given, in place of a's at 3.7 s */
+static size_t whole_scene(char *text, const char *a, const char *b, const char *row, const char *end) {
+    char *at = text + sprintf(text, "TIMESTAMP,TRACK_ID,OBJECT_TYPE,X,Y,CITY_NAME%s", end);
+    for (int i = 19; i >= 0; i--) {
+        at += row && i == 7 ? sprintf(at, "%s", row)
+                            : sprintf(at, "%.1f,a,%s,%d,%d,PIT%s", 3 + i * 0.1, a, i, 20 + 2 * i, end);
+        at += sprintf(at, "%.1f,b,%s,7,8,PIT%s", 3 + i * 0.1, b, end);
+    }
+    return (size_t)(at - text);
+}
+/* scenes and lanes with nothing wrong but one thing, which is what they are refused for; every column */
+static void whole_roads(void) {
+    static const char *const row[] = {"",
+                                      "3.7,a,AGENT,nan,2,PIT\n",
+                                      "3.7,a,AGENT,7,-inf,PIT\n",
+                                      "3.7,a,AGENT,7,1e9,PIT\n",
+                                      "3.7,a,AGENT,7x,2,PIT\n",
+                                      "3.7,a,AGENT,7,,PIT\n",
+                                      "3.7,a,AGENT,7,2\n",
+                                      "3.7,a,AGENT,7,2,PIT,9\n",
+                                      "3.7,a,AGENT,7,2,PIT\n3.7,a,AGENT,7,2,PIT\n",
+                                      "3.7x,a,AGENT,7,2,PIT\n",
+                                      "nan,a,AGENT,7,2,PIT\n",
+                                      "3.75,a,AGENT,7,2,PIT\n3.7,a,AGENT,7,2,PIT\n",
+                                      "3.7,,OTHERS,7,2,PIT\n3.7,a,AGENT,7,2,PIT\n",
+                                      "\n3.7,a,AGENT,7,2,PIT\n",
+                                      "3.7,b,OTHERS,7,2,PIT\n3.7,a,AGENT,7,2,PIT\n"};
+    static const char *const end[] = {"\n", "\r\n"};
+    char text[4000];
+    fv_ctx *c = fv_create(NULL);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++)
+        refused(as_traffic, "bad.csv", text, whole_scene(text, "AGENT", "OTHERS", row[i], "\n"));
+    refused(as_traffic, "bad.csv", text, whole_scene(text, "AGENT", "AGENT", NULL, "\n"));
+    refused(as_traffic, "bad.csv", text, whole_scene(text, "AV", "OTHERS", NULL, "\n"));
+    for (int k = 0; k < 2; k++) {
+        traffic t;
+        lane_map m;
+        CHECK(traffic_read(c, put("a.csv", text, whole_scene(text, "AGENT", "AV", NULL, end[k])), &t) &&
+                  t.steps == 20 && t.tracks == 2 && t.agent == 0 && t.track[1].type == TRACK_AV &&
+                  !strcmp(t.city, "PIT"),
+              "a scene of 20 steps: %s", fv_error_text(c));
+        for (int i = 0; i < 20 && !fv_error(c); i++)
+            CHECK(t.track[0].seen[i] && fabsf(t.track[0].at[i][0] - (float)i) < 1e-6f &&
+                      fabsf(t.track[0].at[i][1] - (float)(20 + 2 * i)) < 1e-6f,
+                  "step %d: %g, %g", i, (double)t.track[0].at[i][0], (double)t.track[0].at[i][1]);
+        traffic_free(c, &t);
+        int n = sprintf(text, "LANE_ID,X,Y,TURN_DIRECTION,IS_INTERSECTION,HAS_TRAFFIC_CONTROL%s", end[k]);
+        static const char *const line[] = {"7,1,2,LEFT,True,False",  "7,3,4,LEFT,True,False",
+                                           "8,5,6,RIGHT,False,True", "8,7,8,RIGHT,False,True",
+                                           "8,9,8,RIGHT,False,True", "9,1,1,NONE,False,False",
+                                           "9,2,1,NONE,False,False"};
+        for (int i = 0; i < 7; i++) n += sprintf(text + n, "%s%s", line[i], end[k]);
+        CHECK(lanes_read(c, put("lanes.csv", text, (size_t)n), &m) && m.lanes == 3 && m.points == 7, "%s",
+              fv_error_text(c));
+        for (int i = 0; i < 3 && m.lanes == 3; i++)
+            CHECK(m.lane[i].first == (i ? 2 * i + i / 2 : 0) && m.lane[i].count == (i == 1 ? 3 : 2) &&
+                      m.lane[i].turn == (i == 0) - (i == 1) && m.lane[i].junction == (i == 0) &&
+                      m.lane[i].control == (i == 1),
+                  "lane %d: %d points, turn %d, junction %d, control %d", i, m.lane[i].count, m.lane[i].turn,
+                  m.lane[i].junction, m.lane[i].control);
+        CHECK(m.lanes == 3 && m.point[3][0] > 6.9f && m.point[3][1] > 7.9f, "lanes' points");
+        lanes_free(c, &m);
+    }
+    fv_destroy(c);
+}
 static void roads(void) {
 #define TOP "TIMESTAMP,TRACK_ID,OBJECT_TYPE,X,Y,CITY_NAME\n"
     static const char *const bad[] = {
@@ -767,6 +832,12 @@ static void roads(void) {
         LANE ",,,,,\n",
         LANE "1,1,1,NONE,False,False\n1,2,1,NONE,False,False\n3,1,1,NONE,False,False\n",
         LANE "1,1,1,NONE,False,False\n1,2,x,NONE,False,False\n",
+        LANE "1,1,1,NONE,False,False\n1,nan,1,NONE,False,False\n",
+        LANE "1,1,1,NONE,False,False\n1,2,-inf,NONE,False,False\n",
+        LANE "1,1,1,NONE,False,False\n1,2,1e12,NONE,False,False\n",
+        LANE "1,1,1,NONE,False,False\n1,2,,NONE,False,False\n",
+        LANE "1,1,1,NONE,False,False\n1,2,1,NONE,False\n",
+        LANE "1,1,1,NONE,False,False\n1,2,1,NONE,False,False,7\n",
         LANE "1,1",
         LANE "1",
         "\x1f\x8b",
@@ -841,27 +912,62 @@ static void words(void) {
                               "\"z\"],\"split\":\"test\"}\n";
     taken(as_captions, "captions.jsonl", two, strlen(two)),
         battered(as_captions, "captions.jsonl", two, strlen(two), 80);
+    /* without a test split val is it; every caption, in order, of its own picture */
+    fv_ctx *c = fv_create(NULL);
+    caption_set k;
+    static const char lines[] = "{\"image\":\"a\",\"captions\":[\"x\",\"y\",\"z\"]}\r\n\n"
+                                "{\"image\":\"b\",\"caption\":\"u\",\"split\":\"restval\"}\n"
+                                "{\"image\":\"c\",\"caption\":\"v\",\"split\":\"val\"}\n"
+                                "{\"image\":\"d\",\"caption\":\"w\",\"split\":\"unseen\"}\n"
+                                "{\"image\":\"e\",\"caption\":\"t\",\"split\":\"test\"}\n";
+    for (int test = 0; test < 2; test++) {
+        const char *stop = strstr(lines, "{\"image\":\"e");
+        put("captions.jsonl", lines, test ? strlen(lines) : (size_t)(stop - lines));
+        CHECK(captions_open(c, dir, &k), "%s", fv_error_text(c));
+        const caption_split *p = k.split;
+        CHECK(p[0].pictures == 2 && p[0].captions == 4 && p[1].pictures == 1 && p[2].pictures == 1,
+              "%d training pictures, %d test, %d unseen", p[0].pictures, p[1].pictures, p[2].pictures);
+        for (int i = 0; i < p[0].captions; i++)
+            CHECK(p[0].caption[i].text[0] == "xyzu"[i] && p[0].caption[i].picture == i / 3, "caption %d", i);
+        CHECK(p[1].pictures == 1 && strstr(p[1].picture[0].file, test ? "/e" : "/c"),
+              "val is the test where there is no other");
+        captions_close(c, &k);
+    }
     remove(file_of("captions.jsonl"));
     /* a cloud: two lumps become objects at their means */
     static const char lumps[] = "0 0 0 255 0 0\n0 0 0.2 255 0 0\n5 5 0 0 0 255\n";
-    fv_ctx *c = fv_create(NULL);
     scene s;
     put("cloud.xyz", lumps, strlen(lumps));
     CHECK(scene_read(c, file_of("cloud"), &s) && s.count == 3 && s.object[0].colour[0] > 0.99f, "%s",
           fv_error_text(c));
+    char pairs[8000], *to = pairs; /* twice as many points as objects */
+    for (int i = 0; i < SCENE_OBJECTS; i++)
+        to += sprintf(to, "%d 0 1 0 255 51\n%d.5 1 1 255 255 51\n", 10 * i, 10 * i);
+    put("pairs.xyz", pairs, (size_t)(to - pairs));
+    CHECK(scene_read(c, file_of("pairs"), &s) && s.count == SCENE_OBJECTS, "%s", fv_error_text(c));
+    for (int i = 0; i < s.count; i++) {
+        static const float want[9] = {0.25f, 0.5f, 1, 0.5f, 1, 0, 0.5f, 1, 0.2f};
+        const scene_object *o = &s.object[i];
+        for (int a = 0; a < 3; a++)
+            CHECK(fabsf((a ? o->centre[a] : fmodf(o->centre[0], 10)) - want[a]) < 1e-3f &&
+                      fabsf(o->size[a] - want[3 + a]) < 1e-3f && fabsf(o->colour[a] - want[6 + a]) < 1e-3f,
+                  "object %d, axis %d: centre %g, size %g, colour %g", i, a, (double)o->centre[a],
+                  (double)o->size[a], (double)o->colour[a]);
+    }
     /* Karpathy's and COCO's layout */
     static const char flickr[] =
         "{\"images\":[{\"filename\":\"1.jpg\",\"split\":\"train\",\"sentences\":[{\"raw\":\"a\"},{\"raw\":"
         "\"b\"}]},{\"filename\":\"2.jpg\",\"split\":\"val\",\"sentences\":[{\"raw\":\"c\"}]},"
-        "{\"filename\":\"3.jpg\",\"split\":\"test\",\"sentences\":[{\"raw\":\"d\"}]}]}";
+        "{\"filename\":\"3.jpg\",\"split\":\"test\",\"sentences\":[{\"raw\":\"d\"}]},{\"filename\":\"4.jpg\","
+        "\"filepath\":\"val2014\",\"split\":\"restval\",\"sentences\":[{\"raw\":\"e\"}]}]}";
     static const char coco[] = "{\"images\":[{\"id\":9,\"file_name\":\"x.jpg\"},{\"id\":4,\"file_name\":\"y."
                                "jpg\"}],\"annotations\":[{\"image_id\":9,\"caption\":\"one\"},{\"image_id\":"
                                "4,\"caption\":\"two\"},{\"image_id\":9,\"caption\":\"three\"}]}";
-    caption_set k;
     put("dataset_flickr30k.json", flickr, strlen(flickr));
     CHECK(captions_open(c, dir, &k), "%s", fv_error_text(c));
-    CHECK(k.split[0].pictures == 1 && k.split[0].captions == 2 && k.split[1].pictures == 1 &&
-              strstr(k.split[1].picture[0].file, "images/3.jpg"),
+    CHECK(k.split[0].pictures == 2 && k.split[0].captions == 3 && k.split[1].pictures == 1 &&
+              strstr(k.split[1].picture[0].file, "images/3.jpg") &&
+              strstr(k.split[0].picture[1].file, "/val2014/4.jpg"),
           "Karpathy's splits");
     captions_close(c, &k), remove(file_of("dataset_flickr30k.json"));
     mkdir(file_of("annotations"), 0777);
@@ -1116,6 +1222,12 @@ static void rooms_asked(void) {
     CHECK(l.count == 2 && !strcmp(l.item[0].answer, "a bed") &&
               fabsf(l.item[0].p.forward[0] + 0.96f) < 1e-6f && fabsf(l.item[0].p.forward[1] - 0.28f) < 1e-6f,
           "a pose is read");
+    const situated *one = l.item;
+    CHECK(one->p.at[0] > 0.9f && one->p.at[0] < 1.1f && one->p.at[1] > 1.9f && fabsf(one->p.at[2]) < 1e-6f &&
+              !strcmp(one->scene, "s0") && !strcmp(one->situation, "I sit.") &&
+              !strcmp(one->question, "What is left?") && !strcmp(one[1].scene, "s1") && !*one[1].situation &&
+              !strcmp(one[1].answer, "no"),
+          "where one stands, and the texts");
     sqa3d_free(c, &l), fv_destroy(c);
 }
 
@@ -1239,6 +1351,7 @@ int main(void) {
     RUN(arrays);
     RUN(clips);
     RUN(roads);
+    RUN(whole_roads);
     RUN(words);
     RUN(answers);
     RUN(pictures_asked);

@@ -147,6 +147,25 @@ static void plain_merges(void) {
     fv_destroy(c);
 }
 
+/* where words end: each digit by itself, a space (no other blank) with the word after it, 's and the like */
+static void words(void) {
+    static const struct {
+        const char *text;
+        int end;
+    } is[] = {{"12", 1},    {" 1", 1},    {"  1", 2},         {"a1", 1},  {" ab c", 3}, {"  ab", 1},
+              {"\tab", 1},  {"\nab", 1},  {"\302\240a", 2},   {" .a", 2}, {"...a", 3},  {"\342\200\257.", 3},
+              {"'ll b", 3}, {"ab'll", 2}, {" \303\251a.", 4}, {"'x", 1},  {"  ", 2},    {"\377a", 1}};
+    char data[4096];
+    fv_ctx *c = fv_create(NULL);
+    fv_weights *w = write_and_open(c, data, make_gguf(data, pairs, PAIRS));
+    fv_tokenizer *t = fv_tokenizer_create(c, w);
+    CHECK(t, "%s", fv_error_text(c));
+    for (size_t i = 0; t && i < sizeof is / sizeof *is; i++)
+        CHECK((int)fv__word_end(t, is[i].text, strlen(is[i].text)) == is[i].end, "\"%s\" ends at %d, not %d",
+              is[i].text, (int)fv__word_end(t, is[i].text, strlen(is[i].text)), is[i].end);
+    fv_destroy(c);
+}
+
 static void refusals(void) {
     static const char *const nothing[] = {"ab"}, *const unknown[] = {"a x"}, *const empty[] = {""};
     const char *const *merges[] = {nothing, unknown, empty};
@@ -169,6 +188,7 @@ static void refusals(void) {
 int main(void) {
     RUN(reference);
     RUN(plain_merges);
+    RUN(words);
     RUN(refusals);
     return REPORT();
 }

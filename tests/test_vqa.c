@@ -116,8 +116,102 @@ static void accuracy(void) {
     fv_destroy(c);
 }
 
+/* a batch's words, mask and targets; its loss; EM@10 and figures by type: all counted plainly */
+static void batches_and_figures(void) {
+    enum { N = 30, K = 14, MOST = 6, VOCABULARY = 9 };
+    static qa_item item[N];
+    qa_credit credit[2] = {{3, 1}, {5, 1 / 3.0f}};
+    fv_ctx *c = fv_create(NULL);
+    fv_rng g = {5, 5, 0};
+    fv_model m;
+    run r;
+    qa_set q;
+    batch b;
+    qa_sums got;
+    figures f;
+    int32_t index[N];
+    double loss = 0, near = 0, right[4] = {0}, of[4] = {0};
+    memset(&m, 0, sizeof m), memset(&r, 0, sizeof r), memset(&q, 0, sizeof q), memset(&b, 0, sizeof b);
+    memset(&got, 0, sizeof got), memset(&f, 0, sizeof f), memset(item, 0, sizeof item);
+    r.c = c, r.model = &m, m.num_classes = K, q.filled = 1, q.split[1].item = item, q.split[1].count = N;
+    put_number(&r.s, 'm', "max_words", MOST), put_number(&r.s, 'm', "vocab_size", VOCABULARY);
+    for (int i = 0; i < 3; i++) qa_type(&q, i == 0 ? "a" : i == 1 ? "b" : "c");
+    for (int i = 0; i < N; i++) {
+        item[i].answer = i % 5 ? (int)fv_rng_below(&g, K) : -1, item[i].words = 1 + i % 8;
+        item[i].type = i % 7 ? 0 : 1, item[i].kind = i % 3 ? 2 : -1, index[i] = N - 1 - i;
+        for (int k = 0; k < item[i].words; k++) item[i].word[k] = (int)fv_rng_below(&g, VOCABULARY + 3);
+        if (i % 4 == 1) item[i].credit = credit, item[i].credits = 2;
+    }
+    CHECK(qa_batch(&r, &q, 1, index, N, &b) && b.input[0]->dim[1] == MOST, "%s", fv_error_text(c));
+    int64_t dim[2] = {N, K};
+    fv_tensor *y = fv_new(c, FV_F32, 2, dim);
+    for (int i = 0; i < N; i++) {
+        const qa_item *one = &item[N - 1 - i];
+        float *row = (float *)y->data + i * K;
+        double earns;
+        int others = 0;
+        for (int k = 0; k < MOST; k++)
+            CHECK(((uint8_t *)b.input[1]->data)[i * MOST + k] == (k < one->words) &&
+                      ((int32_t *)b.input[0]->data)[i * MOST + k] ==
+                          (k < one->words && one->word[k] < VOCABULARY ? one->word[k] : 0),
+                  "question %d, word %d", i, k);
+        for (int k = 0; k < K; k++) {
+            double want = qa_earned(one, k);
+            row[k] = floorf(12 * fv_rng_uniform(&g)) / 4 - (k == one->answer && i % 2 ? -5 : 1);
+            CHECK(fabs(fv_get(b.target[0], i * K + k) - want) < 1e-6, "question %d: target %d", i, k);
+            loss += (log(1 + exp((double)row[k])) - want * (double)row[k]) / N;
+        }
+        for (int k = 0; k < K && one->answer >= 0; k++)
+            others += k != one->answer && row[k] >= row[one->answer];
+        add_question(&got, y, i, one, &earns);
+        near += one->answer >= 0 && others < 10;
+        for (int k = 0; k < 3; k++)
+            if (one->type == k || one->kind == k) right[k] += earns, of[k]++;
+        right[3] += earns, of[3]++;
+    }
+    fv_tensor *said = qa_loss(&r, y, &b);
+    CHECK(said && fabs(fv_get(said, 0) - loss) < 1e-4, "loss %g instead of %g", fv_get(said, 0), loss);
+    add_figures(&q, &got, "EM@1", "EM@10", &f);
+    for (int i = 0; i < 5; i++) {
+        double want = i == 1 ? near / N : i ? right[i - 2] / of[i - 2] : right[3] / N;
+        CHECK(fabs(f.at[i].value - 100 * want) < 1e-9, "%s: %g, plainly %g", f.at[i].name, f.at[i].value,
+              100 * want);
+    }
+    CHECK(!strcmp(f.at[1].name, "EM@10") && !strcmp(f.at[4].name, "EM@1_c") && near < N - 6 && right[1] > 0,
+          "the figures' names");
+    fv_destroy(c);
+}
+
+/* the answer said most to the same question, whatever the situation; the most frequent of all to others */
+static void question_alone(void) {
+    static const struct {
+        const char *text;
+        int answer;
+    } train[] = {{"p", 1}, {"p", 2}, {"p", 2}, {"q", 0}, {"r", 3}, {"r", 3}, {"r", 3}, {"r", 3}},
+      test[] = {{"p", 2}, {"p", 2}, {"p", 1}, {"q", 0}, {"z", 3}, {"z", 3}, {"z", 0}};
+    static qa_item item[2][8];
+    static char text[2][8][16];
+    fv_ctx *c = fv_create(NULL);
+    run r;
+    qa_set q;
+    figures f;
+    memset(&r, 0, sizeof r), memset(&q, 0, sizeof q), memset(&f, 0, sizeof f), memset(item, 0, sizeof item);
+    r.c = c, r.classes = 4;
+    for (int s = 0; s < 2; s++)
+        for (int i = 0; i < 8 - s; i++) {
+            snprintf(text[s][i], 16, "%s %s", s ? "I sit." : "I stand.", s ? test[i].text : train[i].text);
+            item[s][i].text = text[s][i], item[s][i].question = s ? 7 : 9;
+            item[s][i].answer = s ? test[i].answer : train[i].answer;
+        }
+    q.split[0].item = item[0], q.split[0].count = 8, q.split[1].item = item[1], q.split[1].count = 7;
+    CHECK(qa_baselines(&r, &q, &f) && fabs(f.at[0].value - 500 / 7.0) < 1e-9, "%g %%", f.at[0].value);
+    fv_destroy(c);
+}
+
 int main(void) {
     RUN(classes);
     RUN(accuracy);
+    RUN(batches_and_figures);
+    RUN(question_alone);
     return REPORT();
 }
