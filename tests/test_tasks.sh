@@ -40,9 +40,9 @@ task() {
     mkdir -p "$FROZENVIS_CACHE"
     [ -e "$llm" ] && ln -s "$cache/smollm2" "$FROZENVIS_CACHE/smollm2"
     made=$FROZENVIS_CACHE
-    task points base "$made/demo-points-1/test/mug/1.npy"
+    task points base "$made/demo-points-1/test/mug/1.npy" --set votes=1
     # votes change nothing but what a test sees: of one point again and again all see the same, of a mug not
-    for v in 1 5; do expect "points: votes=$v" "$FV" train points --data demo --variant base --limit 64 --batch 16 --epochs 1 --set votes=$v --quiet --out "$T/votes-$v"; done
+    for v in 1 5; do expect "points: votes=$v" "$FV" train points --data demo --variant base --limit 64 --batch 16 --epochs 1 --set votes=$v --set test_limit=64 --quiet --out "$T/votes-$v"; done
     awk 'BEGIN { for (i = 0; i < 64; i++) print "0.5 0.25 0.1" }' >"$T/dot.xyz"
     votes() { "$FV" predict "$T/votes-$1" "$2" --json 2>&1; }
     [ -n "$(votes 1 "$T/dot.xyz")" ] && [ "$(votes 1 "$T/dot.xyz")" = "$(votes 5 "$T/dot.xyz")" ] && ok || bad "votes: $(votes 1 "$T/dot.xyz") and $(votes 5 "$T/dot.xyz")"
@@ -62,10 +62,10 @@ task() {
         skip scene-qa 'the language model is not in the cache'
     fi
     # compare: two arms, two seeds; a finished plan is only read
-    expect 'compare' "$FV" compare points --data demo --variants base,linear --seeds 2 --limit 32 --batch 16 --epochs 1 --quiet --out "$T/cmp"
+    expect 'compare' "$FV" compare points --data demo --set votes=1 --variants base,linear --seeds 2 --limit 32 --batch 16 --epochs 1 --quiet --out "$T/cmp"
     [ "$(wc -l <"$T/cmp/results.jsonl")" = 4 ] && grep -q '95' "$T/cmp/report.html" && [ -s "$T/cmp/arms.svg" ] && ok || bad 'compare: results.jsonl, report.html and arms.svg'
     touch "$T/before"
-    expect 'compare --resume' "$FV" compare points --data demo --variants base,linear --seeds 2 --limit 32 --batch 16 --epochs 1 --quiet --out "$T/cmp" --resume --json
+    expect 'compare --resume' "$FV" compare points --data demo --set votes=1 --variants base,linear --seeds 2 --limit 32 --batch 16 --epochs 1 --quiet --out "$T/cmp" --resume --json
     [ "$(tail -n 1 "$T/said" | grep -c '"final":true')" = 1 ] && ok || bad 'compare --json: the last line is final'
     [ -z "$(find "$T/cmp" -name result.json -newer "$T/before")" ] && ok || bad 'compare --resume trained again'
     "$FV" compare points --sweep odd --out "$T/cmp2" --data demo >/dev/null 2>&1
