@@ -28,16 +28,19 @@ expect "the manual's program compiles" gcc -std=c99 $WARN -Werror -I. -o "$T/hel
 learns() { "$@" | awk '{ if (NR > 1 && $2 >= last) exit 1; last = $2 } END { exit !(NR == 3 && last < 0.5) }'; }
 expect "the manual's program learns" learns "$T/hello"
 
-# ---- a hello program compiles in under 5 s, on a machine of the kind PEERS' figures are from ----
-# No clock here: other machines and other work would fail it. What is compiled is counted: gcc 12's 64,000 instructions
-# for x86-64 took 4.4 s of such a machine, so 70,000 are the most that stay under 5 s.
+# ---- a hello program compiles in under 5 s on a machine of the kind PEERS' figures are from ----
+# No clock here: other machines and other work would fail it. What is compiled is counted, with the compiler for which it was
+# tried: gcc 12 on x86-64 took 4.4 s (processor time, best of three of `gcc -std=c99 -O2 hello.c`) for 64,000 instructions.
 small_enough() {
     gcc -std=c99 -O2 -I. -S -o "$T/hello.s" "$T/hello.c" || return 1
     grep -c '^	[a-z]' "$T/hello.s" >"$T/count"
     echo "$(cat "$T/count") instructions"
     [ "$(cat "$T/count")" -gt 20000 ] && [ "$(cat "$T/count")" -le 70000 ]
 }
-expect "a hello program is no more than gcc compiles in 5 s at -O2" small_enough
+case $(gcc -dumpversion)-$(gcc -dumpmachine) in
+12*-x86_64-*) expect "a hello program has no more instructions than gcc compiles in 5 s" small_enough ;;
+*) skip hello 'the count is of gcc 12 on x86-64' ;;
+esac
 
 # ---- units: one with the implementation, the others without; C and C++ mixed ----
 cat >"$T/main.c" <<'C'

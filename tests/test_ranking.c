@@ -59,6 +59,8 @@ static void ranks(void) {
                 for (int k = 0; k < dim[1]; k++) worse += v[k] < v[label];
                 CHECK(run_rank(y, row, label) == (int)dim[1] - 1 - worse, "rank %d of %d",
                       run_rank(y, row, label), (int)dim[1]);
+                CHECK(rank_of(v, (int)dim[1], label) == (int)dim[1] - 1 - worse, "rank %d of %d",
+                      rank_of(v, (int)dim[1], label), (int)dim[1]);
             }
         CHECK(run_rank(y, 0, -1) == dim[1] && run_rank(y, 0, (int)dim[1]) == dim[1],
               "a class that is none is never found");
@@ -298,11 +300,79 @@ static void batches(void) {
     fv_destroy(c);
 }
 
+static double figure_of(const figures *f, const char *name) {
+    for (int i = 0; i < f->count; i++)
+        if (!strcmp(f->at[i].name, name)) return f->at[i].value;
+    return NAN;
+}
+/* what a test says of items with several views: the mean of their probabilities */
+enum { ITEMS = 37, SEEN = 3, SIDE = 4, WAYS = 3 };
+static float view_pixels[ITEMS * SEEN * SIDE * SIDE];
+static int views_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
+    int64_t rows = (int64_t)n * SEEN, dim[4] = {rows, 1, SIDE, SIDE}, each = SEEN * SIDE * SIDE;
+    fv_tensor *x = fv_new(r->c, FV_F32, 4, dim), *label = fv_new(r->c, FV_I32, 1, &rows);
+    CHECK(split == SPLIT_TEST && epoch == -1, "as they are");
+    for (int i = 0; i < n && label; i++) {
+        memcpy((float *)x->data + i * each, view_pixels + index[i] * each, (size_t)each * sizeof(float));
+        for (int v = 0; v < SEEN; v++) ((int32_t *)label->data)[i * SEEN + v] = index[i] % WAYS;
+    }
+    b->input[0] = x, b->inputs = 1, b->target[0] = label, b->targets = 1, b->count = n;
+    return label != NULL;
+}
+static void views(void) {
+    static const char config[] =
+        "{\"arch\":\"vit\",\"img_size\":4,\"patch_size\":2,\"in_chans\":1,\"embed_dim\":8,"
+        "\"depth\":1,\"num_heads\":2,\"num_classes\":3}";
+    static const task seen = {.name = "seen", .batch = views_batch, .views = 1};
+    fv_ctx *c = fv_create(NULL);
+    fv_rng g = {9, 9, 0};
+    float score[ITEMS], p[ITEMS * WAYS];
+    double want_loss = 0, right = 0, loss = 0;
+    int32_t index[ITEMS], label[ITEMS];
+    run r;
+    figures f;
+    memset(&r, 0, sizeof r), memset(&f, 0, sizeof f);
+    r.c = c, r.task = &seen, r.count[SPLIT_TEST] = ITEMS, r.score = score;
+    r.model = fv_model_create(c, config, strlen(config), NULL);
+    for (int i = 0; i < ITEMS * SEEN * SIDE * SIDE; i++) view_pixels[i] = 4 * fv_rng_uniform(&g) - 2;
+    for (int i = 0; i < ITEMS; i++) index[i] = i;
+    CHECK(r.model && run_probabilities(&r, SPLIT_TEST, index, ITEMS, p, label, &loss) == SEEN, "%s",
+          fv_error_text(c));
+    for (int i = 0; i < ITEMS && r.model; i++) {
+        double want[WAYS] = {0};
+        int best = 0;
+        for (int v = 0; v < SEEN; v++) {
+            int64_t dim[4] = {1, 1, SIDE, SIDE};
+            double e[WAYS], sum = 0;
+            fv_reset(c), fv_no_grad(c, 1);
+            fv_tensor *y = fv_model_forward(
+                c, r.model, fv_input(c, FV_F32, 4, dim, view_pixels + (i * SEEN + v) * SIDE * SIDE, 0));
+            for (int k = 0; k < WAYS; k++) sum += e[k] = exp(fv_get(y, k));
+            for (int k = 0; k < WAYS; k++) want[k] += e[k] / sum / SEEN;
+        }
+        for (int k = 0; k < WAYS; k++) {
+            CHECK(fabs((double)p[i * WAYS + k] - want[k]) < 1e-5, "item %d: %g instead of %g", i,
+                  (double)p[i * WAYS + k], want[k]);
+            if (want[k] > want[best]) best = k;
+        }
+        CHECK(label[i] == i % WAYS, "item %d has label %d", i, label[i]);
+        right += best == i % WAYS, want_loss -= log(want[i % WAYS]) / ITEMS;
+    }
+    CHECK(fabs(loss - want_loss) < 1e-5, "loss %g instead of %g", loss, want_loss);
+    CHECK(run_classes(&r, SPLIT_TEST, 0, ITEMS, &f), "%s", fv_error_text(c));
+    CHECK(fabs(figure_of(&f, "top1") - 100 * right / ITEMS) < 1e-9, "top1 %g", figure_of(&f, "top1"));
+    CHECK(fabs(figure_of(&f, "loss") - want_loss) < 1e-5, "loss %g", figure_of(&f, "loss"));
+    view_pixels[(5 * SEEN + 2) * SIDE * SIDE] = NAN;
+    CHECK(!run_classes(&r, SPLIT_TEST, 0, ITEMS, &f) && fv_error(c) == FV_ENONFINITE, "NaN in one view");
+    fv_destroy(c);
+}
+
 int main(void) {
     RUN(areas);
     RUN(ranks);
     RUN(embeddings);
     RUN(recalls);
     RUN(batches);
+    RUN(views);
     return REPORT();
 }

@@ -394,7 +394,7 @@ static double area(scored *s, int n) {
     double rank_sum = 0, positives = 0;
     qsort(s, (size_t)n, sizeof *s, by_score);
     for (int i = 0, j; i < n; i = j) {
-        for (j = i; j < n && s[j].score <= s[i].score; j++)
+        for (j = i + 1; j < n && s[j].score <= s[i].score; j++)
             ;
         for (int k = i; k < j; k++)
             if (s[k].positive) rank_sum += 0.5 * (i + 1 + j), positives++;
@@ -421,42 +421,50 @@ static double mean_area(run *r, const float *score, const int32_t *label, int n,
 
 int run_probabilities(run *r, int split, const int32_t *index, int n, float *p, int32_t *label,
                       double *loss) {
-    int was = fv_no_grad(r->c, 1), training = fv_training(r->c, 0),
-        views = r->task->views ? r->task->views(r) : 1;
-    int64_t all = (int64_t)n * r->model->num_classes;
-    for (int64_t i = 0; i < all; i++) p[i] = 0;
-    if (loss) *loss = 0;
-    for (int v = 0; v < views && !fv_error(r->c) && !interrupted; v++) {
-        batch b;
-        fv_reset(r->c);
-        memset(&b, 0, sizeof b), b.with_loss = 1;
-        fv_tensor *y = r->task->batch(r, split, index, n, -1 - v, &b) ? run_forward(r, &b) : NULL;
-        fv_tensor *one = y ? fv_cross_entropy(r->c, y, b.target[0], 0) : NULL,
-                  *say = one ? fv_softmax(r->c, y) : NULL;
-        for (int64_t i = 0; say && i < all; i++) p[i] += (float)(fv_get(say, i) / views);
-        for (int i = 0; say && label && i < n; i++) label[i] = ((const int32_t *)b.target[0]->data)[i];
-        if (say && loss) *loss += fv_get(one, 0) / views;
+    int was = fv_no_grad(r->c, 1), training = fv_training(r->c, 0);
+    int64_t K = r->model->num_classes, V = 0;
+    batch b;
+    fv_reset(r->c);
+    memset(&b, 0, sizeof b), b.with_loss = 1;
+    fv_tensor *y = r->task->batch(r, split, index, n, -1, &b) ? run_forward(r, &b) : NULL;
+    fv_tensor *mean = y ? fv_cross_entropy(r->c, y, b.target[0], 0) : NULL,
+              *say = mean ? fv_softmax(r->c, y) : NULL;
+    if (say) V = say->dim[0] / n;
+    if (V && loss) *loss = V > 1 ? 0 : fv_get(mean, 0);
+    for (int64_t i = 0; V && i < n; i++) {
+        int32_t one = ((const int32_t *)b.target[0]->data)[i * V];
+        for (int64_t k = 0; k < K; k++) {
+            double sum = 0;
+            for (int64_t v = 0; v < V; v++) sum += fv_get(say, (i * V + v) * K + k);
+            if (!isfinite(sum)) fv_fail(r->c, FV_ENONFINITE, "the network's output is not finite");
+            p[i * K + k] = (float)(sum / (double)V);
+        }
+        if (label) label[i] = one;
+        if (loss && V > 1 && one >= 0 && one < K) *loss -= log(fmax((double)p[i * K + one], 1e-30)) / n;
     }
     fv_no_grad(r->c, was), fv_training(r->c, training);
-    return !fv_error(r->c) && !interrupted;
+    return fv_error(r->c) ? 0 : (int)V;
 }
 int run_classes(run *r, int split, int from, int count, figures *f) {
-    int classes = r->model->num_classes, done = 0, step = r->task->views ? 32 : 250;
+    int classes = r->model->num_classes, done = 0, step = r->task->views ? 1 : 250, views;
     double top1 = 0, top5 = 0, loss_sum = 0, loss;
     const size_t K = (size_t)classes, room = (size_t)(count > 0 ? count : 1);
     float *score = (float *)fv_alloc(r->c, room * K * sizeof *score);
     int32_t *label = (int32_t *)fv_alloc(r->c, room * sizeof *label);
-    for (int at = from; score && label && at < from + count; at += step) {
+    for (int at = from; score && label && at < from + count && !interrupted;) {
         int32_t index[250];
         int n = from + count - at < step ? from + count - at : step;
         for (int i = 0; i < n; i++) index[i] = at + i;
-        if (!run_probabilities(r, split, index, n, score + (size_t)done * K, label + done, &loss)) break;
+        views = run_probabilities(r, split, index, n, score + (size_t)done * K, label + done, &loss);
+        if (!views) break;
         loss_sum += loss * n;
         for (int i = 0; i < n; i++, done++) {
             int rank = rank_of(score + (size_t)done * K, classes, label[done]);
             top1 += rank < 1, top5 += rank < 5;
             run_score(r, split, at + i, 100 * (rank < 1));
         }
+        at += n;
+        if (r->task->views) step = views < 32 ? 32 / views : 1;
     }
     if (done && !fv_error(r->c)) {
         figure_add(f, "top1", 100 * top1 / done, "%");

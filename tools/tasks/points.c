@@ -6,8 +6,9 @@
  *
  * Every object is sampled once to twice num_points (a mesh by area), moved to its centre and scaled into the
  * unit sphere. In training a random half of these is scaled (2/3 to 3/2 an axis) and shifted (0.2), as
- * Point-BERT does (stretch=0: not); rotate=1 turns it about the upright axis first. A test sees the first half, or with
- * votes=V the mean of what is said of it and of V-1 random halves, turned likewise. */
+ * Point-BERT does (stretch=0: not); rotate=1 turns it about the upright axis first. A test sees the first
+ * half, or with votes=V the mean of the probabilities of it and of V-1 random halves, turned likewise;
+ * predict too. */
 #include "../data/clouds.h"
 #include "../data/folder.h"
 #include "../data/h5.h"
@@ -170,8 +171,12 @@ static int open_folders(run *r, points_data *d, const char *dir) {
     return !fv_error(r->c);
 }
 
-static int points_views(run *r) { return (int)number_of(&r->s, 't', "votes", 1); }
-
+/* how often a test looks at a cloud; 0 where that is refused */
+static int votes_of(run *r) {
+    double votes = number_of(&r->s, 't', "votes", 1);
+    return votes >= 1 && votes <= 100 ? (int)votes
+                                      : fv_fail(r->c, FV_EUSAGE, "votes is %g; it is 1 to 100", votes);
+}
 static int points_open(run *r, const char *dir) {
     points_data *d = (points_data *)fv_alloc(r->c, sizeof *d);
     char training[4400];
@@ -179,8 +184,7 @@ static int points_open(run *r, const char *dir) {
     if (!d) return 0;
     d->points = (int)number_of(&r->s, 'm', "num_points", 1024);
     if (d->points < 1 || d->points > 1 << 20) return fv_fail(r->c, FV_EUSAGE, "num_points is %d", d->points);
-    if (points_views(r) < 1 || points_views(r) > 100)
-        return fv_fail(r->c, FV_EUSAGE, "votes is %d; it is 1 to 100", points_views(r));
+    if (!votes_of(r)) return 0;
     find_h5(r, dir, training, sizeof training);
     if (fv_error(r->c) || !(*training ? open_h5(r, d, training) : open_folders(r, d, dir))) return 0;
     if (!fv_error(r->c)) run_put_classes(r, r->classes);
@@ -217,23 +221,25 @@ static void view_of(run *r, const float *src, int64_t N, int epoch, fv_rng *g, f
 }
 static int points_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
     const points_data *d = (const points_data *)r->data;
-    int64_t N = d->points, dim[3] = {n, N, 3}, count = n;
-    int stretch = epoch >= 0 && number_of(&r->s, 't', "stretch", 1) > 0;
-    fv_tensor *x = fv_new(r->c, FV_F32, 3, dim), *label = fv_new(r->c, FV_I32, 1, &count);
-    if (!x || !label) return 0;
-    for (int i = 0; i < n; i++) {
-        const float *src = d->cloud[split] + 6 * N * d->order[split][run_other(r, split, index[i])];
-        float *to = (float *)x->data + 3 * N * i;
-        fv_rng g = run_rng(r, epoch, index[i]);
-        view_of(r, src, N, epoch, &g, to);
+    int stretch = epoch >= 0 && number_of(&r->s, 't', "stretch", 1) > 0, V = epoch < 0 ? votes_of(r) : 1;
+    int64_t N = d->points, rows = (int64_t)n * V, dim[3] = {rows, N, 3};
+    fv_tensor *x = fv_new(r->c, FV_F32, 3, dim), *label = fv_new(r->c, FV_I32, 1, &rows);
+    if (!V || !x || !label) return 0;
+    for (int64_t row = 0; row < rows; row++) {
+        int32_t item = index[row / V];
+        int e = epoch < 0 ? -1 - (int)(row % V) : epoch;
+        const float *src = d->cloud[split] + 6 * N * d->order[split][run_other(r, split, item)];
+        float *to = (float *)x->data + 3 * N * row;
+        fv_rng g = run_rng(r, e, item);
+        view_of(r, src, N, e, &g, to);
         if (stretch) fv_points_augment(&g, to, N);
-        ((int32_t *)label->data)[i] = d->label[split][d->order[split][index[i]]];
+        ((int32_t *)label->data)[row] = d->label[split][d->order[split][item]];
     }
     b->input[0] = x, b->inputs = 1, b->target[0] = label, b->targets = 1, b->count = n;
     return 1;
 }
 static int points_predict(run *r, const char *file, int json) {
-    int64_t N = (int64_t)number_of(&r->s, 'm', "num_points", 1024), dim[3] = {points_views(r), N, 3};
+    int64_t N = (int64_t)number_of(&r->s, 'm', "num_points", 1024), dim[3] = {votes_of(r), N, 3};
     mesh m;
     fv_rng g = {7, 0, 0};
     fv_tensor *x = fv_new(r->c, FV_F32, 3, dim);
@@ -311,5 +317,5 @@ const task task_points = {
     .baselines = classify_chance,
     .predict = points_predict,
     .draw = points_draw,
-    .views = points_views,
+    .views = 1,
 };

@@ -54,8 +54,8 @@ typedef struct task {
      * the run's own. 1 or 0. */
     int (*open)(run *r, const char *dir);
     void (*close)(run *r);
-    /* Items `index[0..n)` of a split; epoch < 0: as they are (view -1 - epoch of each, where a task has
-     * views), else augmented as (seed, epoch, item) say. 1 or 0. */
+    /* Items `index[0..n)` of a split; epoch < 0: as they are, else augmented as (seed, epoch, item) say. 1 or
+     * 0. */
     int (*batch)(run *r, int split, const int32_t *index, int n, int epoch, batch *b);
     /* A mini-batch's loss, of what the network says. NULL: cross-entropy with label_smoothing against
      * target[0], i32 [B]. */
@@ -70,8 +70,9 @@ typedef struct task {
     int (*predict)(run *r, const char *file, int json);
     /* A picture of what is predicted for n test items, as PNG. 1 or 0. */
     int (*draw)(run *r, const int32_t *index, int n, const char *png);
-    /* Of how many views of a test item run_classes takes the mean of the probabilities. NULL: of one */
-    int (*views)(run *r);
+    /* 1: where epoch < 0, batch gives several views of each item, one after the other, in rows of their own;
+     * run_classes takes the mean of what is said of them */
+    int views;
 } task;
 
 /* A run in memory: made by fv train, eval and predict, and lent to the task's hooks. */
@@ -115,11 +116,12 @@ const task *task_named(const char *name);
 /* For the hooks: forward of b's inputs, loss of its targets */
 fv_tensor *run_forward(run *r, const batch *b);
 fv_tensor *run_loss(run *r, fv_tensor *y, const batch *b);
-/* top1, top5 (from 6 classes), auc (with two classes and more; one against rest, mean of the classes that are
- * there), loss */
+/* top1, top5 (100 % where there are no six classes), auc (one class against the rest, mean of the classes
+ * that are there), loss; of several views of an item, of the mean of their probabilities. FV_ENONFINITE
+ * where the network says NaN. */
 int run_classes(run *r, int split, int from, int count, figures *f);
-/* p [n*K]: the probabilities that the network gives n items, mean over the task's views; label [n] and the
- * mean loss too, where not NULL. 1 or 0. */
+/* p [n*K]: the probabilities that the network gives n items, mean over their views; label [n] and the mean
+ * loss too, where not NULL. How many views an item has, or 0. */
 int run_probabilities(run *r, int split, const int32_t *index, int n, float *p, int32_t *label, double *loss);
 /* How many other classes score at least as much as `label` in a row of y [B,K]: 0 is a right answer, ties and
  * NaN count against it; K when there is no such class. */

@@ -2,11 +2,12 @@
  * (paths from the folder of the list), or Something-Something's train.json, validation.json
  * ([{"id","template" or "label"}]), labels.json and videos/ID.webm (by ffmpeg), .y4m or a folder. Clips are
  * read when they are wanted, so that memory does not grow with the data. Frames are sampled sparsely: one of
- * each of num_frames equal parts, in training at random. Tests look at 2 such samples x 3 crops (one where
- * the frames are square) and take the mean of what is said. one_frame=1 shows one frame of the clip again and
- * again: what is left is what can be told without motion. motion_only=1 takes from each pixel its mean over
- * the frames: what does not move vanishes, so that small data suffice. In training shift=N moves a clip by up
- * to N pixels, colours=1 changes its channels round and turns light to dark. */
+ * each of num_frames equal parts, in training at random. Tests and predict look at 2 such samples x 3 crops
+ * (one where the frames of the first training clip are square) and take the mean of the probabilities; the
+ * measures are that mean's. one_frame=1 shows one frame of the clip again and again: what is left is what
+ * can be told without motion. motion_only=1 takes from each pixel its mean over the frames: what does not
+ * move vanishes, so that small data suffice. In training shift=N moves a clip by up to N pixels, colours=1
+ * changes its channels round and turns light to dark. */
 #include "../data/clips.h"
 #include "../data/folder.h"
 #include "classify.h"
@@ -23,7 +24,8 @@ typedef struct clip_item {
 } clip_item;
 typedef struct video_data {
     clip_item *item[2];
-    int room[2], class_room, size, frames;
+    int room[2], class_room, size, frames,
+        views; /* views: of a test clip, as many as the first training clip's */
 } video_data;
 
 static const char *presets[][2] = {
@@ -138,6 +140,9 @@ static int read_json(run *r, video_data *d, const char *dir, const char *file, i
     return !fv_error(r->c);
 }
 
+/* what a test sees of a clip: 2 segments, and of frames that are not square 3 crops of each */
+static int views_of(const clip *v) { return v->width == v->height ? SEGMENTS : SEGMENTS * CROPS; }
+
 static int video_open(run *r, const char *dir) {
     video_data *d = (video_data *)fv_alloc(r->c, sizeof *d);
     static const char *const csv[2] = {"train.csv", "val.csv"}, *const json[2] = {"train.json",
@@ -157,6 +162,10 @@ static int video_open(run *r, const char *dir) {
         if (!as_json) snprintf(path, sizeof path, "%s/%s", dir, csv[s]);
         if (!(as_json ? read_json(r, d, dir, path, s) : read_csv(r, d, dir, path, s))) return 0;
     }
+    clip first;
+    if (!clip_open(r->c, d->item[SPLIT_TRAIN][0].path, &first)) return 0;
+    d->views = views_of(&first);
+    clip_close(r->c, &first);
     return run_put_classes(r, r->classes);
 }
 static void video_close(run *r) {
@@ -242,32 +251,31 @@ static int sampled(run *r, const clip *v, int view, fv_rng *g, float *to) {
     return !g || augmented(r, T, S, g, to);
 }
 
-/* square frames have one crop, the middle one: number `view` of a test among all segments x crops */
-static int number_of_view(const clip *v, int view) { return v->width == v->height ? view * CROPS + 1 : view; }
+static int test_views(run *r, const clip *v, int views, float *to, int64_t each) {
+    int ok = 1; /* one crop: the middle one */
+    for (int k = 0; k < views && ok; k++)
+        ok = sampled(r, v, views == SEGMENTS ? k * CROPS + 1 : k, NULL, to + k * each);
+    return ok;
+}
 static int video_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
     const video_data *d = (const video_data *)r->data;
-    int64_t count = n, dim[5] = {n, 3, d->frames, d->size, d->size},
+    int views = epoch < 0 ? d->views : 1;
+    int64_t rows = (int64_t)n * views, dim[5] = {rows, 3, d->frames, d->size, d->size},
             each = 3 * (int64_t)d->frames * d->size * d->size;
-    fv_tensor *x = fv_new(r->c, FV_F32, 5, dim), *label = fv_new(r->c, FV_I32, 1, &count);
-    for (int i = 0; i < n && x && label && !fv_error(r->c); i++) {
+    fv_tensor *x = fv_new(r->c, FV_F32, 5, dim), *label = fv_new(r->c, FV_I32, 1, &rows);
+    for (int64_t i = 0; i < n && x && label && !fv_error(r->c); i++) {
         clip v;
         fv_rng g = run_rng(r, epoch, index[i]);
+        float *to = (float *)x->data + i * views * each;
         if (!clip_open(r->c, d->item[split][run_other(r, split, index[i])].path, &v)) return 0;
-        sampled(r, &v, epoch < 0 ? number_of_view(&v, -1 - epoch) : 0, epoch < 0 ? NULL : &g,
-                (float *)x->data + i * each);
-        ((int32_t *)label->data)[i] = d->item[split][index[i]].label;
+        if (epoch < 0) test_views(r, &v, views, to, each);
+        else sampled(r, &v, 0, &g, to);
+        for (int k = 0; k < views; k++)
+            ((int32_t *)label->data)[i * views + k] = d->item[split][index[i]].label;
         clip_close(r->c, &v);
     }
     b->input[0] = x, b->inputs = 1, b->target[0] = label, b->targets = 1, b->count = n;
     return !fv_error(r->c);
-}
-static int views_of(const clip *v) { return v->width == v->height ? SEGMENTS : SEGMENTS * CROPS; }
-static int video_views(run *r) {
-    const video_data *d = (const video_data *)r->data;
-    int split = r->count[SPLIT_TEST] ? SPLIT_TEST : SPLIT_TRAIN, views = 0;
-    clip v;
-    if (clip_open(r->c, d->item[split][0].path, &v)) views = views_of(&v), clip_close(r->c, &v);
-    return views;
 }
 
 static int video_predict(run *r, const char *file, int json) {
@@ -277,10 +285,9 @@ static int video_predict(run *r, const char *file, int json) {
     if (!clip_open(r->c, file, &v)) return 0;
     dim[0] = views_of(&v);
     fv_tensor *x = fv_new(r->c, FV_F32, 5, dim);
-    for (int k = 0; x && k < dim[0] && !fv_error(r->c); k++)
-        sampled(r, &v, number_of_view(&v, k), NULL, (float *)x->data + k * 3 * T * S * S);
+    int ok = x && test_views(r, &v, (int)dim[0], (float *)x->data, 3 * T * S * S);
     clip_close(r->c, &v);
-    return classify(r, x, file, json);
+    return ok && classify(r, x, file, json);
 }
 
 /* a film strip of six frames */
@@ -323,5 +330,5 @@ const task task_video = {
     .baselines = classify_chance,
     .predict = video_predict,
     .draw = video_draw,
-    .views = video_views,
+    .views = 1,
 };
