@@ -1456,8 +1456,9 @@ typedef struct fv__pool { /* memory of one step: chunks cut into spans; see >>me
     int chunks;
     size_t used, peak;
 } fv__pool;
-/* STEP: what ops make; HOST: on a GPU context, what the host fills or reads */
-enum { FV__POOL_STEP, FV__POOL_HOST, FV__POOLS };
+/* STEP: what ops make; on a GPU context, HOST: what the host fills or reads, INPUT: copies of it on the
+ * device */
+enum { FV__POOL_STEP, FV__POOL_HOST, FV__POOL_INPUT, FV__POOLS };
 
 struct fv_ctx {
     fv_desc desc;
@@ -1714,8 +1715,8 @@ static void fv__pool_reset(fv__pool *p) {
 
 FV_DEF fv_memory_info fv_memory(const fv_ctx *c) {
     fv_memory_info m = c->memory;
-    m.step_now = c->pool[FV__POOL_STEP].used + c->pool[FV__POOL_HOST].used;
-    m.step_peak = c->pool[FV__POOL_STEP].peak + c->pool[FV__POOL_HOST].peak;
+    m.step_now = m.step_peak = 0;
+    for (int i = 0; i < FV__POOLS; i++) m.step_now += c->pool[i].used, m.step_peak += c->pool[i].peak;
     return m;
 }
 
@@ -4211,8 +4212,11 @@ static int fv__device_put(fv_ctx *c, void *to, const void *from, size_t size) {
 static int fv__device_take(fv_ctx *c, void *to, const void *from, size_t size) {
     return (void)to, (void)from, (void)size, fv__device_open(c);
 }
-static int fv__device_copy_ahead(fv_ctx *c, void *to, const void *from, size_t size) {
+static int fv__device_copy(fv_ctx *c, void *to, const void *from, size_t size) {
     return (void)to, (void)from, (void)size, fv__device_open(c);
+}
+static fv__span *fv__device_copy_ahead(fv_ctx *c, const void *from, size_t size, size_t more) {
+    return (void)from, (void)size, (void)more, fv__device_open(c), (fv__span *)NULL;
 }
 static fv_ctx *fv__device_context(struct fv__device *d) { return (void)d, (fv_ctx *)NULL; }
 FV_DEF const char *fv_device_name(const fv_ctx *c) { return (void)c, "cpu"; }
@@ -4241,7 +4245,6 @@ struct fv__device {
     fv_ctx *c;
     cudaStream_t stream, copies; /* kernels; the input's copies, which run ahead of them */
     cudaEvent_t arrived, staged[2];
-    int copying;             /* copies were started that the kernels have not waited for yet */
     fv__device_block *block; /* all that was allocated */
     int blocks, capacity;
     char *stage; /* pinned, two halves in turn */
@@ -4281,7 +4284,7 @@ static int fv__cu_started(fv_ctx *c, const char *kernel) { return fv__cu_ok(c, c
 #define FV__START(c, grid, block, args, ...)                                                                 \
     do {                                                                                                     \
         if (!(c)->status) {                                                                                  \
-            FV__EMULATE(grid, block, __VA_ARGS__ args);                                                      \
+            FV__EMULATE((c)->device->stream, grid, block, __VA_ARGS__) args;                                 \
             fv__cu_started(c, #__VA_ARGS__);                                                                 \
         }                                                                                                    \
     } while (0)
@@ -4457,30 +4460,39 @@ static int fv__device_take(fv_ctx *c, void *to, const void *from, size_t size) {
         fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToHost, d->stream), "copying from it");
     return !c->status && fv__cu_ok(c, cudaStreamSynchronize(d->stream), "a kernel");
 }
-/* Pinned memory to the device on the stream of its own; the kernels started from here on wait for it. */
-static int fv__device_copy_ahead(fv_ctx *c, void *to, const void *from, size_t size) {
-    struct fv__device *d = c->device;
-    if (c->status) return 0;
-#ifdef __CUDACC__
-    if (d->capturing) /* in a recorded step it is a node like all others */
-        return !size || fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyHostToDevice, d->stream),
-                                  "copying to it");
-#endif
-    if (size)
-        fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyHostToDevice, d->copies), "copying to it");
-    if (!c->status) fv__cu_ok(c, cudaEventRecord(d->arrived, d->copies), "copying to it");
-    d->copying = 1;
-    return !c->status && fv__cu_ok(c, cudaStreamWaitEvent(d->stream, d->arrived, 0), "copying to it");
+/* Pinned memory to the device, in turn with the kernels. */
+static int fv__device_copy(fv_ctx *c, void *to, const void *from, size_t size) {
+    return !c->status &&
+           (!size || fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyHostToDevice, c->device->stream),
+                               "copying to it"));
 }
-/* A step ends: what it recorded is sent off, and its input may be overwritten once it was copied. */
+/* A copy of pinned memory on the device, with room for `more` bytes behind it, until fv_reset. It is made on
+ * a stream of its own: beside kernels that were started before, while those started from here on wait for it.
+ * No kernel knows its memory yet: nothing is freed in that pool before fv_reset, which waits for all of them;
+ * so a step's input never overlaps with the step before. In a recorded step the copy stands in turn with the
+ * kernels. */
+static fv__span *fv__device_copy_ahead(fv_ctx *c, const void *from, size_t size, size_t more) {
+    struct fv__device *d = c->device;
+    fv__span *to = fv__pool_take(c, FV__POOL_INPUT, size + more);
+    if (!to || !size) return to;
+#ifdef __CUDACC__
+    if (d->capturing) return fv__device_copy(c, to->data, from, size) ? to : NULL;
+#endif
+    if (!fv__cu_ok(c, cudaMemcpyAsync(to->data, from, size, cudaMemcpyHostToDevice, d->copies),
+                   "copying to it") ||
+        !fv__cu_ok(c, cudaEventRecord(d->arrived, d->copies), "copying to it") ||
+        !fv__cu_ok(c, cudaStreamWaitEvent(d->stream, d->arrived, 0), "copying to it"))
+        return NULL;
+    return to;
+}
+/* A step ends: what it recorded is sent off, and all is waited for, after an error too: its memory, the
+ * host's and the device's, is the next step's. */
 static void fv__device_reset(fv_ctx *c) {
     struct fv__device *d = c->device;
     if (!d) return;
     fv__device_flush(c);
-    if (!c->status)
-        fv__cu_ok(c, cudaStreamSynchronize(d->stream),
-                  "a kernel"); /* what the host fills next may still be on its way */
-    d->copying = 0;
+    cudaError_t copied = cudaStreamSynchronize(d->copies), done = cudaStreamSynchronize(d->stream);
+    if (!c->status && fv__cu_ok(c, copied, "copying to it")) fv__cu_ok(c, done, "a kernel");
     fv__device_record(c);
 }
 static fv_ctx *fv__device_context(struct fv__device *d) { return d->c; }
@@ -5427,8 +5439,9 @@ static fv_tensor *fv__make(fv_ctx *c, const fv__op *op, fv_tensor *const *src, i
 /* The copy on the device of a tensor that the host has filled. */
 static void fv__bring(fv_ctx *c, fv_tensor *t) {
     if (c->status || !t || t->device || t->packed || t->copied) return;
-    if (!t->copy_span) t->copy_span = fv__pool_alloc(c, fv__bytes(t));
-    t->copied = t->copy_span && fv__device_copy_ahead(c, t->copy_span->data, t->data, fv__bytes(t));
+    /* a new one each time: kernels may still read an older one */
+    t->copy_span = fv__device_copy_ahead(c, t->data, fv__bytes(t), 0);
+    t->copied = t->copy_span != NULL;
 }
 /* where an op's kernels find t's elements */
 static inline void *fv__elements(const fv_tensor *t) {
@@ -5492,7 +5505,7 @@ static void *fv__grad(fv_ctx *c, fv_tensor *t, int *first) {
 
 static void fv__drop_data(fv_ctx *c, fv_tensor *t) {
     fv__pool_free(c, t->data_span);
-    fv__pool_free(c, t->copy_span);
+    if (t->device) fv__pool_free(c, t->copy_span); /* the host's; one on the device stays until fv_reset */
     t->data_span = t->copy_span = NULL;
     t->data = NULL, t->copied = 0;
 }
@@ -5664,7 +5677,7 @@ FV_DEF void fv_backward_from(fv_ctx *c, fv_tensor *y, const void *grad) {
     size_t size = (size_t)fv_numel(y) * fv_type_size(fv_grad_type(y));
     /* stays until fv_reset: a recorded step copies it later */
     fv__span *s = c->device ? fv__host_alloc(c, size) : NULL;
-    if (s) memcpy(s->data, grad, size), fv__device_copy_ahead(c, g, s->data, size);
+    if (s) memcpy(s->data, grad, size), fv__device_copy(c, g, s->data, size);
     else if (!c->device) memcpy(g, grad, size);
     fv__backward_walk(c, y);
     fv__group_wait(c);
@@ -10394,15 +10407,13 @@ FV__KERNEL fv__ema_k(fv__cu_update u) {
     for (int64_t i = threadIdx.x; i < t.n; i += 256) t.a[i] = u.decay * t.a[i] + (1 - u.decay) * t.w[i];
 }
 
-/* The table, in host memory and on its way to the device; spans live until fv_reset, when their copy is done
- * for sure. */
+/* The table, in host memory and on its way to the device, with room for its chunks' sums behind it. */
 static int fv__cu_table(fv_ctx *c, const fv_params *p, const fv_optim *o, const fv_params *average,
-                        fv__cu_update *u, fv__span **span) {
+                        fv__cu_update *u) {
     int jobs = fv__sweep_jobs(p);
     size_t size = (size_t)(jobs + 1) * sizeof(fv__cu_chunk), parts = (size_t)(jobs + 2) * sizeof(double);
     fv__span *host = fv__host_alloc(c, size);
-    *span = fv__pool_alloc(c, size + parts);
-    if (!host || !*span) return 0;
+    if (!host) return 0;
     fv__cu_chunk *t = (fv__cu_chunk *)(void *)host->data;
     for (int j = 0; j < jobs; j++) {
         int64_t from = 0, n = 0;
@@ -10415,10 +10426,12 @@ static int fv__cu_table(fv_ctx *c, const fv_params *p, const fv_optim *o, const 
         t[j].m = o->m[i] + from, t[j].v = o->v[i] ? o->v[i] + from : NULL;
         t[j].decay = w->rank <= 1 || (w->flags & FV_NO_DECAY) ? 0 : o->desc.weight_decay;
     }
+    fv__span *s = fv__device_copy_ahead(c, t, size, parts);
+    if (!s) return 0;
     memset(u, 0, sizeof *u);
-    u->chunk = (const fv__cu_chunk *)(void *)(*span)->data, u->chunks = jobs;
-    u->part = (double *)(void *)((*span)->data + size), u->norm = u->part + jobs;
-    return fv__device_copy_ahead(c, (*span)->data, t, size);
+    u->chunk = (const fv__cu_chunk *)(void *)s->data, u->chunks = jobs;
+    u->part = (double *)(void *)(s->data + size), u->norm = u->part + jobs;
+    return 1;
 }
 static void fv__cu_norm_start(fv_ctx *c, const fv__cu_update *u) {
     if (u->chunks) FV__START(c, dim3((unsigned)u->chunks), dim3(256), (*u), fv__squares_k);
@@ -10426,21 +10439,18 @@ static void fv__cu_norm_start(fv_ctx *c, const fv__cu_update *u) {
 }
 static double fv__cu_grad_norm(fv_ctx *c, const fv_params *params) {
     fv__cu_update u;
-    fv__span *s;
     double norm = 0;
-    if (!fv__cu_table(c, params, NULL, NULL, &u, &s)) return 0;
+    if (!fv__cu_table(c, params, NULL, NULL, &u)) return 0;
     fv__cu_norm_start(c, &u);
     fv__device_take(c, &norm, u.norm, sizeof norm);
-    fv__pool_free(c, s);
     return norm;
 }
 /* the norm, the clipping and the update without a word to the host; then the norm for the caller */
 static double fv__cu_optim_step(fv_ctx *c, fv_optim *o, float lr) {
     const fv_optim_desc *d = &o->desc;
     fv__cu_update u;
-    fv__span *s;
     double norm = 0;
-    if (!fv__cu_table(c, o->params, o, NULL, &u, &s)) return 0;
+    if (!fv__cu_table(c, o->params, o, NULL, &u)) return 0;
     o->step++;
     u.sgd = d->kind == FV_SGD, u.b1 = d->beta1, u.b2 = d->beta2, u.eps = d->eps, u.lr = lr,
     u.clip = d->clip_grad;
@@ -10450,17 +10460,14 @@ static double fv__cu_optim_step(fv_ctx *c, fv_optim *o, float lr) {
     fv__cu_norm_start(c, &u);
     if (u.chunks) FV__START(c, dim3((unsigned)u.chunks), dim3(256), (u), fv__update_k);
     fv__device_take(c, &norm, u.norm, sizeof norm);
-    fv__pool_free(c, s);
     fv_zero_grad(o->params);
     return norm;
 }
 static void fv__cu_ema(fv_ctx *c, fv_params *average, const fv_params *params, float decay) {
     fv__cu_update u;
-    fv__span *s;
-    if (!fv__cu_table(c, params, NULL, average, &u, &s)) return;
+    if (!fv__cu_table(c, params, NULL, average, &u)) return;
     u.decay = decay;
     if (u.chunks) FV__START(c, dim3((unsigned)u.chunks), dim3(256), (u), fv__ema_k);
-    fv__pool_free(c, s);
 }
 #endif
 FV_DEF double fv_grad_norm(fv_ctx *c, const fv_params *params) {
