@@ -4892,15 +4892,24 @@ static const void *fv__lt_operand(fv_ctx *c, const fv_mat *m, fv_type type, int6
     return *copy ? (*copy)->data : NULL;
 }
 static cudaDataType_t fv__lt_type(fv_type t) { return t == FV_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
-static int fv__lt_layout(cublasLtMatrixLayout_t *l, fv_type t, int64_t rows, int64_t cols, int64_t ld,
-                         int64_t batch, int64_t step) {
+static int fv__lt_ok(fv_ctx *c, cublasStatus_t r) {
+    return r == CUBLAS_STATUS_SUCCESS ||
+           fv_fail(c, r == CUBLAS_STATUS_ALLOC_FAILED ? FV_ENOMEM : FV_EUNAVAILABLE,
+                   "device cuda:%d: a product by cuBLASLt: %s", c->desc.device_index,
+                   cublasLtGetStatusString(r));
+}
+static int fv__lt_layout(fv_ctx *c, cublasLtMatrixLayout_t *l, fv_type t, int64_t rows, int64_t cols,
+                         int64_t ld, int64_t batch, int64_t step) {
     int32_t count = (int32_t)batch;
-    return cublasLtMatrixLayoutCreate(l, fv__lt_type(t), (uint64_t)rows, (uint64_t)cols, ld) ==
-               CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count) ==
-               CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step,
-                                            sizeof step) == CUBLAS_STATUS_SUCCESS;
+    return fv__lt_ok(c, cublasLtMatrixLayoutCreate(l, fv__lt_type(t), (uint64_t)rows, (uint64_t)cols, ld)) &&
+           fv__lt_ok(c, cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count,
+                                                         sizeof count)) &&
+           fv__lt_ok(c, cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                                         &step, sizeof step));
+}
+static int fv__lt_set(fv_ctx *c, cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t what,
+                      const void *value, size_t size) {
+    return fv__lt_ok(c, cublasLtMatmulDescSetAttribute(desc, what, value, size));
 }
 static fv__lt_answer *fv__lt_asked(struct fv__device *d, const fv__lt_shape *s) {
     uint64_t h = 1469598103934665603u;
@@ -4913,69 +4922,72 @@ static fv__lt_answer *fv__lt_asked(struct fv__device *d, const fv__lt_shape *s) 
     a->known = 0;
     return a;
 }
-/* One product as described; 0 when the library has no way to do it. Only the bias is fused: the library's
- * GELU epilogues are the approximation by tanh, and ours is exact, by erf, as on the CPU. */
+/* Asks for an algorithm; that the library has none is an answer too, all else is an error. */
+static int fv__lt_ask(fv_ctx *c, fv__lt_answer *answer, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
+                      cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t out) {
+    cublasLtMatmulPreference_t preference = NULL;
+    cublasLtMatmulHeuristicResult_t found;
+    size_t room = FV__LT_WORKSPACE;
+    int n = 0,
+        ok = fv__lt_ok(c, cublasLtMatmulPreferenceCreate(&preference)) &&
+             fv__lt_ok(c, cublasLtMatmulPreferenceSetAttribute(
+                              preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room, sizeof room));
+    if (ok) {
+        cublasStatus_t r =
+            cublasLtMatmulAlgoGetHeuristic(c->device->lt, desc, a, b, out, out, preference, 1, &found, &n);
+        ok = r == CUBLAS_STATUS_NOT_SUPPORTED || fv__lt_ok(c, r);
+        answer->works = r == CUBLAS_STATUS_SUCCESS && n > 0 && found.state == CUBLAS_STATUS_SUCCESS;
+        if (answer->works) answer->algo = found.algo;
+    }
+    if (preference) cublasLtMatmulPreferenceDestroy(preference);
+    return ok;
+}
+/* One product as described; 0 when the library has no way to do it, or fails: then there is an error. Only
+ * the bias, of out's type, is fused: the library's GELU epilogues are the approximation by tanh, and ours is
+ * exact, by erf, as on the CPU. */
 static int fv__lt_run(fv_ctx *c, const fv__lt_shape *s, const void *a, const void *b, const void *bias,
                       const void *from, void *out) {
     struct fv__device *d = c->device;
     cublasLtMatmulDesc_t desc = NULL;
     cublasLtMatrixLayout_t la = NULL, lb = NULL, lo = NULL;
-    cublasLtMatmulPreference_t preference = NULL;
-    cublasLtMatmulHeuristicResult_t found;
     cublasOperation_t ta = s->b_turned ? CUBLAS_OP_T : CUBLAS_OP_N,
                       tb = s->a_turned ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasLtEpilogue_t epilogue = s->epilogue ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
     fv_type operand = (fv_type)s->operand, type = (fv_type)s->out;
+    int32_t bias_type = (int32_t)fv__lt_type(type);
     float one = 1, beta = s->accumulate ? 1.0f : 0.0f;
-    size_t room = FV__LT_WORKSPACE;
-    int n = 0,
-        ok = cublasLtMatmulDescCreate(&desc, s->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
-                                      CUDA_R_32F) == CUBLAS_STATUS_SUCCESS;
-    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta) ==
-                   CUBLAS_STATUS_SUCCESS;
-    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb) ==
-                   CUBLAS_STATUS_SUCCESS;
-    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
-                                              sizeof epilogue) == CUBLAS_STATUS_SUCCESS;
+    int ok =
+        fv__lt_ok(c, cublasLtMatmulDescCreate(
+                         &desc, s->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    ok = ok && fv__lt_set(c, desc, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta) &&
+         fv__lt_set(c, desc, CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb) &&
+         fv__lt_set(c, desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
     if (ok && s->epilogue)
-        ok = cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias) ==
-             CUBLAS_STATUS_SUCCESS;
-    ok = ok && fv__lt_layout(&la, operand, s->b_turned ? s->k : s->n, s->b_turned ? s->n : s->k, s->b_ld,
-                             s->batch, s->b_step);
-    ok = ok && fv__lt_layout(&lb, operand, s->a_turned ? s->m : s->k, s->a_turned ? s->k : s->m, s->a_ld,
-                             s->batch, s->a_step);
-    ok = ok && fv__lt_layout(&lo, type, s->n, s->m, s->n, s->batch, s->out_step);
+        ok = fv__lt_set(c, desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias) &&
+             fv__lt_set(c, desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias_type, sizeof bias_type);
+    ok = ok &&
+         fv__lt_layout(c, &la, operand, s->b_turned ? s->k : s->n, s->b_turned ? s->n : s->k, s->b_ld,
+                       s->batch, s->b_step) &&
+         fv__lt_layout(c, &lb, operand, s->a_turned ? s->m : s->k, s->a_turned ? s->k : s->m, s->a_ld,
+                       s->batch, s->a_step) &&
+         fv__lt_layout(c, &lo, type, s->n, s->m, s->n, s->batch, s->out_step);
     fv__lt_answer *answer = fv__lt_asked(d, s);
-    if (ok && !answer->known) {
-        ok = cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
-             cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room,
-                                                  sizeof room) == CUBLAS_STATUS_SUCCESS;
-        answer->works = ok &&
-                        cublasLtMatmulAlgoGetHeuristic(d->lt, desc, la, lb, lo, lo, preference, 1, &found,
-                                                       &n) == CUBLAS_STATUS_SUCCESS &&
-                        n > 0;
+    if (ok && !answer->known && (ok = fv__lt_ask(c, answer, desc, la, lb, lo)) != 0)
         answer->shape = *s, answer->known = 1;
-        if (answer->works) answer->algo = found.algo;
-    }
     ok = ok && answer->works &&
-         cublasLtMatmul(d->lt, desc, &one, b, la, a, lb, &beta, from, lo, out, lo, &answer->algo,
-                        d->workspace, room, d->stream) == CUBLAS_STATUS_SUCCESS;
-    if (preference) cublasLtMatmulPreferenceDestroy(preference);
+         fv__lt_ok(c, cublasLtMatmul(d->lt, desc, &one, b, la, a, lb, &beta, from, lo, out, lo, &answer->algo,
+                                     d->workspace, FV__LT_WORKSPACE, d->stream));
     if (lo) cublasLtMatrixLayoutDestroy(lo);
     if (lb) cublasLtMatrixLayoutDestroy(lb);
     if (la) cublasLtMatrixLayoutDestroy(la);
     if (desc) cublasLtMatmulDescDestroy(desc);
     return ok;
 }
-FV__KERNEL fv__add_bias_k(void *out, fv_type type, const float *bias, int64_t rows, int64_t cols) {
-    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < rows * cols) fv__put<float>(out, type, i, bias[i % cols], 1);
-}
 /* 1: done. Short inner dimensions are left to our kernel, whose order of roundings is PyTorch's: see
  * there. */
 static int fv__cu_gemm_lt(fv_ctx *c, const fv__cu_product *g) {
     fv__lt_shape s;
-    fv__span *ca = NULL, *cb = NULL;
+    fv__span *ca = NULL, *cb = NULL, *cbias = NULL;
     if (g->compute == FV_F64 || (g->k <= 16 && g->compute == FV_F32) || g->batch > INT32_MAX ||
         g->out_type == FV_F64)
         return 0;
@@ -4990,16 +5002,15 @@ static int fv__cu_gemm_lt(fv_ctx *c, const fv__cu_product *g) {
         return 0; /* a dim of 1 with both strides 1 */
     s.operand = (int)g->compute, s.out = (int)g->out_type, s.tf32 = c->desc.tf32 && g->compute == FV_F32;
     int joins = g->residual && g->residual_type == g->out_type; /* else it is added afterwards */
-    s.epilogue = g->bias && g->out_type == FV_F32, s.accumulate = g->add || joins;
+    s.epilogue = g->bias != NULL, s.accumulate = g->add || joins;
     const void *a = fv__lt_operand(c, &g->a, g->compute, g->m * g->k * (g->a_step ? g->batch : 1), &ca);
     const void *b = fv__lt_operand(c, &g->b, g->compute, g->n * g->k * (g->b_step ? g->batch : 1), &cb);
-    int ok = a && b && fv__lt_run(c, &s, a, b, g->bias, joins ? g->residual : g->out, g->out);
-    int64_t all = g->m * g->n * g->batch;
-    if (ok && g->bias && !s.epilogue)
-        FV__START(c, dim3((unsigned)FV__CEIL(all, (int64_t)256)), dim3(256),
-                  (g->out, g->out_type, (const float *)g->bias, all / g->n, g->n), fv__add_bias_k);
+    fv_mat row = fv__mat(g->bias, FV_F32, g->n, 1); /* the sum with it is rounded once, to out's type */
+    const void *bias = g->bias ? fv__lt_operand(c, &row, g->out_type, g->n, &cbias) : NULL;
+    int ok = a && b && !c->status && fv__lt_run(c, &s, a, b, bias, joins ? g->residual : g->out, g->out);
     if (ok && g->residual && !joins)
-        fv__cu_copy(c, g->out, g->out_type, g->residual, g->residual_type, all, 1);
+        fv__cu_copy(c, g->out, g->out_type, g->residual, g->residual_type, g->m * g->n * g->batch, 1);
+    fv__pool_free(c, cbias);
     fv__pool_free(c, cb);
     fv__pool_free(c, ca);
     return ok;
