@@ -4301,23 +4301,28 @@ static void fv__device_record(fv_ctx *c) {
     if (fv__cu_ok(c, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeRelaxed), "recording a step"))
         d->capturing = 1;
 }
+/* After an error what was recorded is thrown away, since a part of a step is none. */
 static int fv__device_flush(fv_ctx *c) {
     struct fv__device *d = c->device;
     cudaGraph_t graph = NULL;
     cudaGraphExecUpdateResultInfo info;
+    size_t nodes = 0;
     if (!d->capturing) return !c->status;
     d->capturing = 0;
     cudaError_t e = cudaStreamEndCapture(d->stream, &graph);
-    if (!fv__cu_ok(c, e, "a step's graph")) return 0;
-    if (d->graph && cudaGraphExecUpdate(d->graph, graph, &info) != cudaSuccess) {
-        cudaGetLastError(); /* that answer is no error of ours */
-        cudaGraphExecDestroy(d->graph);
-        d->graph = NULL;
+    if (e == cudaSuccess) e = cudaGraphGetNodes(graph, NULL, &nodes);
+    if (!c->status && e == cudaSuccess && nodes) {
+        if (d->graph && cudaGraphExecUpdate(d->graph, graph, &info) != cudaSuccess) {
+            cudaGetLastError(); /* that answer is no error of ours */
+            cudaGraphExecDestroy(d->graph);
+            d->graph = NULL;
+        }
+        if (!d->graph) e = cudaGraphInstantiate(&d->graph, graph, 0);
+        if (e == cudaSuccess) e = cudaGraphLaunch(d->graph, d->stream);
     }
-    if (!d->graph) e = cudaGraphInstantiate(&d->graph, graph, 0);
-    if (e == cudaSuccess) e = cudaGraphLaunch(d->graph, d->stream);
-    cudaGraphDestroy(graph);
-    return fv__cu_ok(c, e, "a step's graph");
+    if (graph) cudaGraphDestroy(graph);
+    cudaGetLastError(); /* a failed capture is told of here and not by the next kernel */
+    return !c->status && fv__cu_ok(c, e, "a step's graph");
 }
 #else
 static void fv__device_record(fv_ctx *c) { (void)c; }
@@ -4424,6 +4429,7 @@ static void fv__device_free(fv_ctx *c, void *p) {
     int i = d ? d->blocks - 1 : -1;
     while (i >= 0 && d->block[i].data != p) i--;
     if (i < 0 || !p) return;
+    fv__device_flush(c); /* a recorded step may use it */
     if (d->block[i].pinned) cudaFreeHost(p);
     else cudaFree(p);
     c->memory.now -= d->block[i].size;
@@ -4535,7 +4541,7 @@ FV_DEF int fv_group_join(fv_ctx *c, const fv_group_key *key, int rank, int size)
     if (c->status || !c->device || c->device->group)
         return fv_fail(c, FV_EUSAGE, "a group of GPUs: for a GPU's context, and one that is in none");
     fv__group *g = (fv__group *)fv_alloc(c, sizeof *g);
-    if (!g) return 0;
+    if (!g || !fv__device_flush(c)) return 0;
     memcpy(&id, key, sizeof id);
     g->rank = rank, g->size = size, c->device->group = g;
     c->desc.no_graph = 1; /* what NCCL does in a recorded step was never tried */
