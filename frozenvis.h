@@ -1648,15 +1648,17 @@ static int fv__pool_grow(fv_ctx *c, int pool, size_t size) {
     return 1;
 }
 
-/* size bytes, 64-byte aligned, undefined content, until fv__pool_free or fv_reset */
+/* size bytes of undefined content until fv__pool_free or fv_reset; aligned to 64 bytes, on a GPU context to
+ * 256, as cuBLASLt takes for granted when it chooses */
 static fv__span *fv__pool_take(fv_ctx *c, int pool, size_t size) {
     fv__pool *p = &c->pool[pool];
+    const size_t unit = c->device ? 256 : 64;
     if (c->status) return NULL;
     if (size > SIZE_MAX / 2) {
         fv__no_memory(c, size);
         return NULL;
     }
-    size = FV__MAX(FV__ROUND_UP(size, (size_t)64), (size_t)64);
+    size = FV__MAX(FV__ROUND_UP(size, unit), unit);
     for (int chunk = 0;; chunk++) {
         if (chunk == p->chunks && !fv__pool_grow(c, pool, size)) return NULL;
         fv__span *s = p->first_chunk[chunk];
@@ -4360,8 +4362,8 @@ static int fv__device_open(fv_ctx *c) {
     if (!c->status &&
         fv__cu_ok(c, cudaGetDeviceProperties(&p, c->desc.device_index), "tells nothing of itself"))
         snprintf(d->name, sizeof d->name, "%s", p.name);
-    if (!c->status) fv__cu_ok(c, cudaStreamCreate(&d->stream), "a stream");
-    if (!c->status) fv__cu_ok(c, cudaStreamCreate(&d->copies), "a stream");
+    if (!c->status) fv__cu_ok(c, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), "a stream");
+    if (!c->status) fv__cu_ok(c, cudaStreamCreateWithFlags(&d->copies, cudaStreamNonBlocking), "a stream");
     if (!c->status) fv__cu_ok(c, cudaEventCreateWithFlags(&d->arrived, cudaEventDisableTiming), "an event");
     for (int i = 0; i < 2 && !c->status; i++)
         fv__cu_ok(c, cudaEventCreateWithFlags(&d->staged[i], cudaEventDisableTiming), "an event");
@@ -4545,7 +4547,7 @@ FV_DEF int fv_group_join(fv_ctx *c, const fv_group_key *key, int rank, int size)
     memcpy(&id, key, sizeof id);
     g->rank = rank, g->size = size, c->device->group = g;
     c->desc.no_graph = 1; /* what NCCL does in a recorded step was never tried */
-    if (fv__cu_ok(c, cudaStreamCreate(&g->stream), "a stream") &&
+    if (fv__cu_ok(c, cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking), "a stream") &&
         fv__cu_ok(c, cudaEventCreateWithFlags(&g->whole, cudaEventDisableTiming), "an event") &&
         fv__cu_ok(c, cudaEventCreateWithFlags(&g->done, cudaEventDisableTiming), "an event"))
         fv__nccl_ok(c, ncclCommInitRank(&g->comm, size, id, rank), "joining");
@@ -9532,7 +9534,8 @@ static void fv__cu_permute(fv_ctx *c, int rank, const int64_t *dim, const int64_
     if (from_type == to_type && !add) q.size = fv_type_size(to_type);
     if (!q.n) return;
     int64_t panels = p.rank < 2 ? 0 : q.n / (q.dim[p.rank - 1] * q.dim[p.rank - 2]);
-    if (q.size && p.rank >= 2 && q.step[p.rank - 2] == 1 && panels < 65536 && q.dim[p.rank - 2] < 65536 * 32)
+    if (q.size && p.rank >= 2 && q.step[p.rank - 2] == 1 && panels <= 65535 &&
+        q.dim[p.rank - 2] <= 65535 * 32)
         FV__START(c,
                   dim3((unsigned)FV__CEIL(q.dim[p.rank - 1], (int64_t)32),
                        (unsigned)FV__CEIL(q.dim[p.rank - 2], (int64_t)32), (unsigned)panels),
@@ -10405,7 +10408,7 @@ FV__KERNEL fv__grad_norm_k(fv__cu_update u) {
 }
 FV__KERNEL fv__update_k(fv__cu_update u) {
     fv__cu_chunk t = u.chunk[blockIdx.x];
-    float scale = u.clip > 0 ? (float)fmin(1.0, (double)u.clip / (*u.norm + 1e-6)) : 1.0f,
+    float scale = u.clip > 0 ? (float)FV__MIN(1.0, (double)u.clip / (*u.norm + 1e-6)) : 1.0f,
           root = 1 / sqrtf(u.correct2), keep = 1 - u.lr * t.decay;
     for (int64_t i = threadIdx.x; t.g && i < t.n; i += 256) {
         float x = t.g[i] * scale;

@@ -112,7 +112,7 @@ typedef enum cudaError_t {
 } cudaError_t;
 typedef enum { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost } cudaMemcpyKind;
 typedef int cudaStream_t, cudaEvent_t;
-enum { cudaEventDisableTiming = 2 };
+enum { cudaEventDisableTiming = 2, cudaStreamNonBlocking = 1 };
 struct cudaDeviceProp {
     char name[256];
 };
@@ -136,7 +136,7 @@ static cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
     strcpy(p->name, "emulated");
     return cudaSuccess;
 }
-static cudaError_t cudaStreamCreate(cudaStream_t *s) {
+static cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) {
     *s = (int)emu_streams.size();
     emu_streams.emplace_back();
     return cudaSuccess;
