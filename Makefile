@@ -97,7 +97,7 @@ $(B)/cuda/nccl: FORCE
 test-cuda: all cuda
 	@NVCC='$(NVCC)' FV_CUDA=$(B)/cuda/fv sh tests/test_cuda.sh
 bench-cuda: cuda
-	@FV=$(B)/cuda/fv sh tools/bench_cuda.sh
+	@CC='$(CC)' FV='$(B)/cuda/fv' BENCH_OUT='$(B)/bench' sh tools/bench_cuda.sh
 
 # set-up may install what the build looks for: hence a make of its own after it
 test:
