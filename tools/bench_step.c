@@ -142,8 +142,7 @@ static void print_profile(step_work *s) {
 int bench_step(int argc, char **argv) {
     cli_option options[] = {BENCH_SHAPE_OPTIONS,
                             CLI_DEVICE,
-                            {"--no-graph", NULL, "on a GPU: kernels one by one", NULL},
-                            {"--tf32", NULL, "on a GPU: f32 products may round to TF32", NULL},
+                            CLI_GPU,
                             {"--batch", "N", "pictures a step (8)", NULL},
                             {"--infer", NULL, "without gradients", NULL},
                             {"--recompute", NULL, "less memory, more time; measures how much of each", NULL},
