@@ -37,7 +37,8 @@ void bench_sort(double *second, int n, double *best, double *median);
 void bench_peak(bench *b);
 /* The most memory this process had, in MB of 2^20 bytes. A parent's share is not in it. */
 long bench_peak_rss_mb(void);
-/* `"precision":"f32","threads":2,"isa":"avx512","peak_gflops":250.1`; on a GPU `"precision":"f32","device":..` */
+/* `"precision":"f32","threads":2,"isa":"avx512","peak_gflops":250.1`; on a GPU
+ * `"precision":"f32","device":"its name"` */
 void bench_print_common(const bench *b);
 /* GFLOP/s -> share of the peak of all threads */
 double bench_share(const bench *b, double gflops);

@@ -34,7 +34,8 @@ step() {
 step small llama-7b 64 bf16 1.0 0.9 0.7
 step small none 256 bf16 1.0 - 0.7
 step tiny28 none 128 f32 4.0 - 0.7
-awk -f tools/bench_json.awk -f tools/bench_cuda.awk -v what=json "$R" >"$OUT/cuda.ratios" && cat "$OUT/cuda.ratios" >>"$R"
-awk -f tools/bench_json.awk -f tools/bench_cuda.awk -v what=table "$R"
+made() { awk -f tools/bench_json.awk -f tools/bench_cuda.awk -v what="$1" "$R"; }
+made table
+made json >"$OUT/cuda.ratios" && cat "$OUT/cuda.ratios" >>"$R"
 rm -f "$OUT/cuda.ratios"
 echo "$R"

@@ -26,8 +26,8 @@ def timed(work, repeat):
 
 
 def serve(once, finally_=dict, **about):
-    """once(line) -> seconds; about, and what finally_() gives after it all: what the last line says beside the
-    memory"""
+    """once(line) -> seconds; about, and what finally_() gives after it all: what the last line says beside
+    the memory"""
     print("ready", flush=True)
     for line in sys.stdin:
         print(f"{once(line):.9f}", flush=True)
