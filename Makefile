@@ -50,7 +50,7 @@ help:
 	@echo 'make bench-growth  how cost grows with tokens, batch, blocks and threads: a table and a plot'
 	@echo 'make asan       build/asan/fv with the sanitizers and our assertions on'
 	@echo 'make cuda       build/cuda/fv, which computes on a GPU too (--device cuda); wants nvcc and cuBLASLt'
-	@echo 'make test-cuda  what can be checked on a GPU only; make bench-cuda: its speed'
+	@echo 'make test-cuda  what can be checked on a GPU only; make bench-cuda: its speed, beside PyTorch'
 	@echo 'make install    PREFIX=$(PREFIX): bin/fv, include/frozenvis.h; uninstall takes them away'
 	@echo 'make clean      removes build/'
 	@echo 'options         CC=clang  CFLAGS=-O3  NCCL=DIR  CBLAS=1  FROZENVIS_OPENMP=1  WERROR=1'
@@ -97,7 +97,7 @@ $(B)/cuda/nccl: FORCE
 test-cuda: all cuda
 	@NVCC='$(NVCC)' FV_CUDA=$(B)/cuda/fv sh tests/test_cuda.sh
 bench-cuda: cuda
-	@FV=$(B)/cuda/fv sh tools/bench_cuda.sh
+	@CC='$(CC)' FV='$(B)/cuda/fv' BENCH_OUT='$(B)/bench' sh tools/bench_cuda.sh
 
 # set-up may install what the build looks for: hence a make of its own after it
 test:

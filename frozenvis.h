@@ -1456,8 +1456,9 @@ typedef struct fv__pool { /* memory of one step: chunks cut into spans; see >>me
     int chunks;
     size_t used, peak;
 } fv__pool;
-/* STEP: what ops make; HOST: on a GPU context, what the host fills or reads */
-enum { FV__POOL_STEP, FV__POOL_HOST, FV__POOLS };
+/* STEP: what ops make; on a GPU context, HOST: what the host fills or reads, INPUT: copies of it on the
+ * device */
+enum { FV__POOL_STEP, FV__POOL_HOST, FV__POOL_INPUT, FV__POOLS };
 
 struct fv_ctx {
     fv_desc desc;
@@ -1647,15 +1648,17 @@ static int fv__pool_grow(fv_ctx *c, int pool, size_t size) {
     return 1;
 }
 
-/* size bytes, 64-byte aligned, undefined content, until fv__pool_free or fv_reset */
+/* size bytes of undefined content until fv__pool_free or fv_reset; aligned to 64 bytes, on a GPU context to
+ * 256, as cuBLASLt takes for granted when it chooses */
 static fv__span *fv__pool_take(fv_ctx *c, int pool, size_t size) {
     fv__pool *p = &c->pool[pool];
+    const size_t unit = c->device ? 256 : 64;
     if (c->status) return NULL;
     if (size > SIZE_MAX / 2) {
         fv__no_memory(c, size);
         return NULL;
     }
-    size = FV__MAX(FV__ROUND_UP(size, (size_t)64), (size_t)64);
+    size = FV__MAX(FV__ROUND_UP(size, unit), unit);
     for (int chunk = 0;; chunk++) {
         if (chunk == p->chunks && !fv__pool_grow(c, pool, size)) return NULL;
         fv__span *s = p->first_chunk[chunk];
@@ -1714,8 +1717,8 @@ static void fv__pool_reset(fv__pool *p) {
 
 FV_DEF fv_memory_info fv_memory(const fv_ctx *c) {
     fv_memory_info m = c->memory;
-    m.step_now = c->pool[FV__POOL_STEP].used + c->pool[FV__POOL_HOST].used;
-    m.step_peak = c->pool[FV__POOL_STEP].peak + c->pool[FV__POOL_HOST].peak;
+    m.step_now = m.step_peak = 0;
+    for (int i = 0; i < FV__POOLS; i++) m.step_now += c->pool[i].used, m.step_peak += c->pool[i].peak;
     return m;
 }
 
@@ -4211,8 +4214,11 @@ static int fv__device_put(fv_ctx *c, void *to, const void *from, size_t size) {
 static int fv__device_take(fv_ctx *c, void *to, const void *from, size_t size) {
     return (void)to, (void)from, (void)size, fv__device_open(c);
 }
-static int fv__device_copy_ahead(fv_ctx *c, void *to, const void *from, size_t size) {
+static int fv__device_copy(fv_ctx *c, void *to, const void *from, size_t size) {
     return (void)to, (void)from, (void)size, fv__device_open(c);
+}
+static fv__span *fv__device_copy_ahead(fv_ctx *c, const void *from, size_t size, size_t more) {
+    return (void)from, (void)size, (void)more, fv__device_open(c), (fv__span *)NULL;
 }
 static fv_ctx *fv__device_context(struct fv__device *d) { return (void)d, (fv_ctx *)NULL; }
 FV_DEF const char *fv_device_name(const fv_ctx *c) { return (void)c, "cpu"; }
@@ -4241,7 +4247,6 @@ struct fv__device {
     fv_ctx *c;
     cudaStream_t stream, copies; /* kernels; the input's copies, which run ahead of them */
     cudaEvent_t arrived, staged[2];
-    int copying;             /* copies were started that the kernels have not waited for yet */
     fv__device_block *block; /* all that was allocated */
     int blocks, capacity;
     char *stage; /* pinned, two halves in turn */
@@ -4281,7 +4286,7 @@ static int fv__cu_started(fv_ctx *c, const char *kernel) { return fv__cu_ok(c, c
 #define FV__START(c, grid, block, args, ...)                                                                 \
     do {                                                                                                     \
         if (!(c)->status) {                                                                                  \
-            FV__EMULATE(grid, block, __VA_ARGS__ args);                                                      \
+            FV__EMULATE((c)->device->stream, grid, block, __VA_ARGS__) args;                                 \
             fv__cu_started(c, #__VA_ARGS__);                                                                 \
         }                                                                                                    \
     } while (0)
@@ -4298,23 +4303,28 @@ static void fv__device_record(fv_ctx *c) {
     if (fv__cu_ok(c, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeRelaxed), "recording a step"))
         d->capturing = 1;
 }
+/* After an error what was recorded is thrown away, since a part of a step is none. */
 static int fv__device_flush(fv_ctx *c) {
     struct fv__device *d = c->device;
     cudaGraph_t graph = NULL;
     cudaGraphExecUpdateResultInfo info;
+    size_t nodes = 0;
     if (!d->capturing) return !c->status;
     d->capturing = 0;
     cudaError_t e = cudaStreamEndCapture(d->stream, &graph);
-    if (!fv__cu_ok(c, e, "a step's graph")) return 0;
-    if (d->graph && cudaGraphExecUpdate(d->graph, graph, &info) != cudaSuccess) {
-        cudaGetLastError(); /* that answer is no error of ours */
-        cudaGraphExecDestroy(d->graph);
-        d->graph = NULL;
+    if (e == cudaSuccess) e = cudaGraphGetNodes(graph, NULL, &nodes);
+    if (!c->status && e == cudaSuccess && nodes) {
+        if (d->graph && cudaGraphExecUpdate(d->graph, graph, &info) != cudaSuccess) {
+            cudaGetLastError(); /* that answer is no error of ours */
+            cudaGraphExecDestroy(d->graph);
+            d->graph = NULL;
+        }
+        if (!d->graph) e = cudaGraphInstantiate(&d->graph, graph, 0);
+        if (e == cudaSuccess) e = cudaGraphLaunch(d->graph, d->stream);
     }
-    if (!d->graph) e = cudaGraphInstantiate(&d->graph, graph, 0);
-    if (e == cudaSuccess) e = cudaGraphLaunch(d->graph, d->stream);
-    cudaGraphDestroy(graph);
-    return fv__cu_ok(c, e, "a step's graph");
+    if (graph) cudaGraphDestroy(graph);
+    cudaGetLastError(); /* a failed capture is told of here and not by the next kernel */
+    return !c->status && fv__cu_ok(c, e, "a step's graph");
 }
 #else
 static void fv__device_record(fv_ctx *c) { (void)c; }
@@ -4352,8 +4362,8 @@ static int fv__device_open(fv_ctx *c) {
     if (!c->status &&
         fv__cu_ok(c, cudaGetDeviceProperties(&p, c->desc.device_index), "tells nothing of itself"))
         snprintf(d->name, sizeof d->name, "%s", p.name);
-    if (!c->status) fv__cu_ok(c, cudaStreamCreate(&d->stream), "a stream");
-    if (!c->status) fv__cu_ok(c, cudaStreamCreate(&d->copies), "a stream");
+    if (!c->status) fv__cu_ok(c, cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking), "a stream");
+    if (!c->status) fv__cu_ok(c, cudaStreamCreateWithFlags(&d->copies, cudaStreamNonBlocking), "a stream");
     if (!c->status) fv__cu_ok(c, cudaEventCreateWithFlags(&d->arrived, cudaEventDisableTiming), "an event");
     for (int i = 0; i < 2 && !c->status; i++)
         fv__cu_ok(c, cudaEventCreateWithFlags(&d->staged[i], cudaEventDisableTiming), "an event");
@@ -4421,6 +4431,7 @@ static void fv__device_free(fv_ctx *c, void *p) {
     int i = d ? d->blocks - 1 : -1;
     while (i >= 0 && d->block[i].data != p) i--;
     if (i < 0 || !p) return;
+    fv__device_flush(c); /* a recorded step may use it */
     if (d->block[i].pinned) cudaFreeHost(p);
     else cudaFree(p);
     c->memory.now -= d->block[i].size;
@@ -4457,30 +4468,39 @@ static int fv__device_take(fv_ctx *c, void *to, const void *from, size_t size) {
         fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToHost, d->stream), "copying from it");
     return !c->status && fv__cu_ok(c, cudaStreamSynchronize(d->stream), "a kernel");
 }
-/* Pinned memory to the device on the stream of its own; the kernels started from here on wait for it. */
-static int fv__device_copy_ahead(fv_ctx *c, void *to, const void *from, size_t size) {
-    struct fv__device *d = c->device;
-    if (c->status) return 0;
-#ifdef __CUDACC__
-    if (d->capturing) /* in a recorded step it is a node like all others */
-        return !size || fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyHostToDevice, d->stream),
-                                  "copying to it");
-#endif
-    if (size)
-        fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyHostToDevice, d->copies), "copying to it");
-    if (!c->status) fv__cu_ok(c, cudaEventRecord(d->arrived, d->copies), "copying to it");
-    d->copying = 1;
-    return !c->status && fv__cu_ok(c, cudaStreamWaitEvent(d->stream, d->arrived, 0), "copying to it");
+/* Pinned memory to the device, in turn with the kernels. */
+static int fv__device_copy(fv_ctx *c, void *to, const void *from, size_t size) {
+    return !c->status &&
+           (!size || fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyHostToDevice, c->device->stream),
+                               "copying to it"));
 }
-/* A step ends: what it recorded is sent off, and its input may be overwritten once it was copied. */
+/* A copy of pinned memory on the device, with room for `more` bytes behind it, until fv_reset. It is made on
+ * a stream of its own: beside kernels that were started before, while those started from here on wait for it.
+ * No kernel knows its memory yet: nothing is freed in that pool before fv_reset, which waits for all of them;
+ * so a step's input never overlaps with the step before. In a recorded step the copy stands in turn with the
+ * kernels. */
+static fv__span *fv__device_copy_ahead(fv_ctx *c, const void *from, size_t size, size_t more) {
+    struct fv__device *d = c->device;
+    fv__span *to = fv__pool_take(c, FV__POOL_INPUT, size + more);
+    if (!to || !size) return to;
+#ifdef __CUDACC__
+    if (d->capturing) return fv__device_copy(c, to->data, from, size) ? to : NULL;
+#endif
+    if (!fv__cu_ok(c, cudaMemcpyAsync(to->data, from, size, cudaMemcpyHostToDevice, d->copies),
+                   "copying to it") ||
+        !fv__cu_ok(c, cudaEventRecord(d->arrived, d->copies), "copying to it") ||
+        !fv__cu_ok(c, cudaStreamWaitEvent(d->stream, d->arrived, 0), "copying to it"))
+        return NULL;
+    return to;
+}
+/* A step ends: what it recorded is sent off, and all is waited for, after an error too: its memory, the
+ * host's and the device's, is the next step's. */
 static void fv__device_reset(fv_ctx *c) {
     struct fv__device *d = c->device;
     if (!d) return;
     fv__device_flush(c);
-    if (!c->status)
-        fv__cu_ok(c, cudaStreamSynchronize(d->stream),
-                  "a kernel"); /* what the host fills next may still be on its way */
-    d->copying = 0;
+    cudaError_t copied = cudaStreamSynchronize(d->copies), done = cudaStreamSynchronize(d->stream);
+    if (!c->status && fv__cu_ok(c, copied, "copying to it")) fv__cu_ok(c, done, "a kernel");
     fv__device_record(c);
 }
 static fv_ctx *fv__device_context(struct fv__device *d) { return d->c; }
@@ -4523,11 +4543,11 @@ FV_DEF int fv_group_join(fv_ctx *c, const fv_group_key *key, int rank, int size)
     if (c->status || !c->device || c->device->group)
         return fv_fail(c, FV_EUSAGE, "a group of GPUs: for a GPU's context, and one that is in none");
     fv__group *g = (fv__group *)fv_alloc(c, sizeof *g);
-    if (!g) return 0;
+    if (!g || !fv__device_flush(c)) return 0;
     memcpy(&id, key, sizeof id);
     g->rank = rank, g->size = size, c->device->group = g;
     c->desc.no_graph = 1; /* what NCCL does in a recorded step was never tried */
-    if (fv__cu_ok(c, cudaStreamCreate(&g->stream), "a stream") &&
+    if (fv__cu_ok(c, cudaStreamCreateWithFlags(&g->stream, cudaStreamNonBlocking), "a stream") &&
         fv__cu_ok(c, cudaEventCreateWithFlags(&g->whole, cudaEventDisableTiming), "an event") &&
         fv__cu_ok(c, cudaEventCreateWithFlags(&g->done, cudaEventDisableTiming), "an event"))
         fv__nccl_ok(c, ncclCommInitRank(&g->comm, size, id, rank), "joining");
@@ -4880,15 +4900,24 @@ static const void *fv__lt_operand(fv_ctx *c, const fv_mat *m, fv_type type, int6
     return *copy ? (*copy)->data : NULL;
 }
 static cudaDataType_t fv__lt_type(fv_type t) { return t == FV_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
-static int fv__lt_layout(cublasLtMatrixLayout_t *l, fv_type t, int64_t rows, int64_t cols, int64_t ld,
-                         int64_t batch, int64_t step) {
+static int fv__lt_ok(fv_ctx *c, cublasStatus_t r) {
+    return r == CUBLAS_STATUS_SUCCESS ||
+           fv_fail(c, r == CUBLAS_STATUS_ALLOC_FAILED ? FV_ENOMEM : FV_EUNAVAILABLE,
+                   "device cuda:%d: a product by cuBLASLt: %s", c->desc.device_index,
+                   cublasLtGetStatusString(r));
+}
+static int fv__lt_layout(fv_ctx *c, cublasLtMatrixLayout_t *l, fv_type t, int64_t rows, int64_t cols,
+                         int64_t ld, int64_t batch, int64_t step) {
     int32_t count = (int32_t)batch;
-    return cublasLtMatrixLayoutCreate(l, fv__lt_type(t), (uint64_t)rows, (uint64_t)cols, ld) ==
-               CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count) ==
-               CUBLAS_STATUS_SUCCESS &&
-           cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &step,
-                                            sizeof step) == CUBLAS_STATUS_SUCCESS;
+    return fv__lt_ok(c, cublasLtMatrixLayoutCreate(l, fv__lt_type(t), (uint64_t)rows, (uint64_t)cols, ld)) &&
+           fv__lt_ok(c, cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count,
+                                                         sizeof count)) &&
+           fv__lt_ok(c, cublasLtMatrixLayoutSetAttribute(*l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET,
+                                                         &step, sizeof step));
+}
+static int fv__lt_set(fv_ctx *c, cublasLtMatmulDesc_t desc, cublasLtMatmulDescAttributes_t what,
+                      const void *value, size_t size) {
+    return fv__lt_ok(c, cublasLtMatmulDescSetAttribute(desc, what, value, size));
 }
 static fv__lt_answer *fv__lt_asked(struct fv__device *d, const fv__lt_shape *s) {
     uint64_t h = 1469598103934665603u;
@@ -4901,69 +4930,72 @@ static fv__lt_answer *fv__lt_asked(struct fv__device *d, const fv__lt_shape *s) 
     a->known = 0;
     return a;
 }
-/* One product as described; 0 when the library has no way to do it. Only the bias is fused: the library's
- * GELU epilogues are the approximation by tanh, and ours is exact, by erf, as on the CPU. */
+/* Asks for an algorithm; that the library has none is an answer too, all else is an error. */
+static int fv__lt_ask(fv_ctx *c, fv__lt_answer *answer, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
+                      cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t out) {
+    cublasLtMatmulPreference_t preference = NULL;
+    cublasLtMatmulHeuristicResult_t found;
+    size_t room = FV__LT_WORKSPACE;
+    int n = 0,
+        ok = fv__lt_ok(c, cublasLtMatmulPreferenceCreate(&preference)) &&
+             fv__lt_ok(c, cublasLtMatmulPreferenceSetAttribute(
+                              preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room, sizeof room));
+    if (ok) {
+        cublasStatus_t r =
+            cublasLtMatmulAlgoGetHeuristic(c->device->lt, desc, a, b, out, out, preference, 1, &found, &n);
+        ok = r == CUBLAS_STATUS_NOT_SUPPORTED || fv__lt_ok(c, r);
+        answer->works = r == CUBLAS_STATUS_SUCCESS && n > 0 && found.state == CUBLAS_STATUS_SUCCESS;
+        if (answer->works) answer->algo = found.algo;
+    }
+    if (preference) cublasLtMatmulPreferenceDestroy(preference);
+    return ok;
+}
+/* One product as described; 0 when the library has no way to do it, or fails: then there is an error. Only
+ * the bias, of out's type, is fused: the library's GELU epilogues are the approximation by tanh, and ours is
+ * exact, by erf, as on the CPU. */
 static int fv__lt_run(fv_ctx *c, const fv__lt_shape *s, const void *a, const void *b, const void *bias,
                       const void *from, void *out) {
     struct fv__device *d = c->device;
     cublasLtMatmulDesc_t desc = NULL;
     cublasLtMatrixLayout_t la = NULL, lb = NULL, lo = NULL;
-    cublasLtMatmulPreference_t preference = NULL;
-    cublasLtMatmulHeuristicResult_t found;
     cublasOperation_t ta = s->b_turned ? CUBLAS_OP_T : CUBLAS_OP_N,
                       tb = s->a_turned ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasLtEpilogue_t epilogue = s->epilogue ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
     fv_type operand = (fv_type)s->operand, type = (fv_type)s->out;
+    int32_t bias_type = (int32_t)fv__lt_type(type);
     float one = 1, beta = s->accumulate ? 1.0f : 0.0f;
-    size_t room = FV__LT_WORKSPACE;
-    int n = 0,
-        ok = cublasLtMatmulDescCreate(&desc, s->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
-                                      CUDA_R_32F) == CUBLAS_STATUS_SUCCESS;
-    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta) ==
-                   CUBLAS_STATUS_SUCCESS;
-    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb) ==
-                   CUBLAS_STATUS_SUCCESS;
-    ok = ok && cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
-                                              sizeof epilogue) == CUBLAS_STATUS_SUCCESS;
+    int ok =
+        fv__lt_ok(c, cublasLtMatmulDescCreate(
+                         &desc, s->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    ok = ok && fv__lt_set(c, desc, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta) &&
+         fv__lt_set(c, desc, CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb) &&
+         fv__lt_set(c, desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
     if (ok && s->epilogue)
-        ok = cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias) ==
-             CUBLAS_STATUS_SUCCESS;
-    ok = ok && fv__lt_layout(&la, operand, s->b_turned ? s->k : s->n, s->b_turned ? s->n : s->k, s->b_ld,
-                             s->batch, s->b_step);
-    ok = ok && fv__lt_layout(&lb, operand, s->a_turned ? s->m : s->k, s->a_turned ? s->k : s->m, s->a_ld,
-                             s->batch, s->a_step);
-    ok = ok && fv__lt_layout(&lo, type, s->n, s->m, s->n, s->batch, s->out_step);
+        ok = fv__lt_set(c, desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias) &&
+             fv__lt_set(c, desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias_type, sizeof bias_type);
+    ok = ok &&
+         fv__lt_layout(c, &la, operand, s->b_turned ? s->k : s->n, s->b_turned ? s->n : s->k, s->b_ld,
+                       s->batch, s->b_step) &&
+         fv__lt_layout(c, &lb, operand, s->a_turned ? s->m : s->k, s->a_turned ? s->k : s->m, s->a_ld,
+                       s->batch, s->a_step) &&
+         fv__lt_layout(c, &lo, type, s->n, s->m, s->n, s->batch, s->out_step);
     fv__lt_answer *answer = fv__lt_asked(d, s);
-    if (ok && !answer->known) {
-        ok = cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
-             cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room,
-                                                  sizeof room) == CUBLAS_STATUS_SUCCESS;
-        answer->works = ok &&
-                        cublasLtMatmulAlgoGetHeuristic(d->lt, desc, la, lb, lo, lo, preference, 1, &found,
-                                                       &n) == CUBLAS_STATUS_SUCCESS &&
-                        n > 0;
+    if (ok && !answer->known && (ok = fv__lt_ask(c, answer, desc, la, lb, lo)) != 0)
         answer->shape = *s, answer->known = 1;
-        if (answer->works) answer->algo = found.algo;
-    }
     ok = ok && answer->works &&
-         cublasLtMatmul(d->lt, desc, &one, b, la, a, lb, &beta, from, lo, out, lo, &answer->algo,
-                        d->workspace, room, d->stream) == CUBLAS_STATUS_SUCCESS;
-    if (preference) cublasLtMatmulPreferenceDestroy(preference);
+         fv__lt_ok(c, cublasLtMatmul(d->lt, desc, &one, b, la, a, lb, &beta, from, lo, out, lo, &answer->algo,
+                                     d->workspace, FV__LT_WORKSPACE, d->stream));
     if (lo) cublasLtMatrixLayoutDestroy(lo);
     if (lb) cublasLtMatrixLayoutDestroy(lb);
     if (la) cublasLtMatrixLayoutDestroy(la);
     if (desc) cublasLtMatmulDescDestroy(desc);
     return ok;
 }
-FV__KERNEL fv__add_bias_k(void *out, fv_type type, const float *bias, int64_t rows, int64_t cols) {
-    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < rows * cols) fv__put<float>(out, type, i, bias[i % cols], 1);
-}
 /* 1: done. Short inner dimensions are left to our kernel, whose order of roundings is PyTorch's: see
  * there. */
 static int fv__cu_gemm_lt(fv_ctx *c, const fv__cu_product *g) {
     fv__lt_shape s;
-    fv__span *ca = NULL, *cb = NULL;
+    fv__span *ca = NULL, *cb = NULL, *cbias = NULL;
     if (g->compute == FV_F64 || (g->k <= 16 && g->compute == FV_F32) || g->batch > INT32_MAX ||
         g->out_type == FV_F64)
         return 0;
@@ -4978,16 +5010,15 @@ static int fv__cu_gemm_lt(fv_ctx *c, const fv__cu_product *g) {
         return 0; /* a dim of 1 with both strides 1 */
     s.operand = (int)g->compute, s.out = (int)g->out_type, s.tf32 = c->desc.tf32 && g->compute == FV_F32;
     int joins = g->residual && g->residual_type == g->out_type; /* else it is added afterwards */
-    s.epilogue = g->bias && g->out_type == FV_F32, s.accumulate = g->add || joins;
+    s.epilogue = g->bias != NULL, s.accumulate = g->add || joins;
     const void *a = fv__lt_operand(c, &g->a, g->compute, g->m * g->k * (g->a_step ? g->batch : 1), &ca);
     const void *b = fv__lt_operand(c, &g->b, g->compute, g->n * g->k * (g->b_step ? g->batch : 1), &cb);
-    int ok = a && b && fv__lt_run(c, &s, a, b, g->bias, joins ? g->residual : g->out, g->out);
-    int64_t all = g->m * g->n * g->batch;
-    if (ok && g->bias && !s.epilogue)
-        FV__START(c, dim3((unsigned)FV__CEIL(all, (int64_t)256)), dim3(256),
-                  (g->out, g->out_type, (const float *)g->bias, all / g->n, g->n), fv__add_bias_k);
+    fv_mat row = fv__mat(g->bias, FV_F32, g->n, 1); /* the sum with it is rounded once, to out's type */
+    const void *bias = g->bias ? fv__lt_operand(c, &row, g->out_type, g->n, &cbias) : NULL;
+    int ok = a && b && !c->status && fv__lt_run(c, &s, a, b, bias, joins ? g->residual : g->out, g->out);
     if (ok && g->residual && !joins)
-        fv__cu_copy(c, g->out, g->out_type, g->residual, g->residual_type, all, 1);
+        fv__cu_copy(c, g->out, g->out_type, g->residual, g->residual_type, g->m * g->n * g->batch, 1);
+    fv__pool_free(c, cbias);
     fv__pool_free(c, cb);
     fv__pool_free(c, ca);
     return ok;
@@ -5427,8 +5458,9 @@ static fv_tensor *fv__make(fv_ctx *c, const fv__op *op, fv_tensor *const *src, i
 /* The copy on the device of a tensor that the host has filled. */
 static void fv__bring(fv_ctx *c, fv_tensor *t) {
     if (c->status || !t || t->device || t->packed || t->copied) return;
-    if (!t->copy_span) t->copy_span = fv__pool_alloc(c, fv__bytes(t));
-    t->copied = t->copy_span && fv__device_copy_ahead(c, t->copy_span->data, t->data, fv__bytes(t));
+    /* a new one each time: kernels may still read an older one */
+    t->copy_span = fv__device_copy_ahead(c, t->data, fv__bytes(t), 0);
+    t->copied = t->copy_span != NULL;
 }
 /* where an op's kernels find t's elements */
 static inline void *fv__elements(const fv_tensor *t) {
@@ -5492,7 +5524,7 @@ static void *fv__grad(fv_ctx *c, fv_tensor *t, int *first) {
 
 static void fv__drop_data(fv_ctx *c, fv_tensor *t) {
     fv__pool_free(c, t->data_span);
-    fv__pool_free(c, t->copy_span);
+    if (t->device) fv__pool_free(c, t->copy_span); /* the host's; one on the device stays until fv_reset */
     t->data_span = t->copy_span = NULL;
     t->data = NULL, t->copied = 0;
 }
@@ -5664,7 +5696,7 @@ FV_DEF void fv_backward_from(fv_ctx *c, fv_tensor *y, const void *grad) {
     size_t size = (size_t)fv_numel(y) * fv_type_size(fv_grad_type(y));
     /* stays until fv_reset: a recorded step copies it later */
     fv__span *s = c->device ? fv__host_alloc(c, size) : NULL;
-    if (s) memcpy(s->data, grad, size), fv__device_copy_ahead(c, g, s->data, size);
+    if (s) memcpy(s->data, grad, size), fv__device_copy(c, g, s->data, size);
     else if (!c->device) memcpy(g, grad, size);
     fv__backward_walk(c, y);
     fv__group_wait(c);
@@ -9502,7 +9534,8 @@ static void fv__cu_permute(fv_ctx *c, int rank, const int64_t *dim, const int64_
     if (from_type == to_type && !add) q.size = fv_type_size(to_type);
     if (!q.n) return;
     int64_t panels = p.rank < 2 ? 0 : q.n / (q.dim[p.rank - 1] * q.dim[p.rank - 2]);
-    if (q.size && p.rank >= 2 && q.step[p.rank - 2] == 1 && panels < 65536 && q.dim[p.rank - 2] < 65536 * 32)
+    if (q.size && p.rank >= 2 && q.step[p.rank - 2] == 1 && panels <= 65535 &&
+        q.dim[p.rank - 2] <= 65535 * 32)
         FV__START(c,
                   dim3((unsigned)FV__CEIL(q.dim[p.rank - 1], (int64_t)32),
                        (unsigned)FV__CEIL(q.dim[p.rank - 2], (int64_t)32), (unsigned)panels),
@@ -10375,7 +10408,7 @@ FV__KERNEL fv__grad_norm_k(fv__cu_update u) {
 }
 FV__KERNEL fv__update_k(fv__cu_update u) {
     fv__cu_chunk t = u.chunk[blockIdx.x];
-    float scale = u.clip > 0 ? (float)fmin(1.0, (double)u.clip / (*u.norm + 1e-6)) : 1.0f,
+    float scale = u.clip > 0 ? (float)FV__MIN(1.0, (double)u.clip / (*u.norm + 1e-6)) : 1.0f,
           root = 1 / sqrtf(u.correct2), keep = 1 - u.lr * t.decay;
     for (int64_t i = threadIdx.x; t.g && i < t.n; i += 256) {
         float x = t.g[i] * scale;
@@ -10394,15 +10427,13 @@ FV__KERNEL fv__ema_k(fv__cu_update u) {
     for (int64_t i = threadIdx.x; i < t.n; i += 256) t.a[i] = u.decay * t.a[i] + (1 - u.decay) * t.w[i];
 }
 
-/* The table, in host memory and on its way to the device; spans live until fv_reset, when their copy is done
- * for sure. */
+/* The table, in host memory and on its way to the device, with room for its chunks' sums behind it. */
 static int fv__cu_table(fv_ctx *c, const fv_params *p, const fv_optim *o, const fv_params *average,
-                        fv__cu_update *u, fv__span **span) {
+                        fv__cu_update *u) {
     int jobs = fv__sweep_jobs(p);
     size_t size = (size_t)(jobs + 1) * sizeof(fv__cu_chunk), parts = (size_t)(jobs + 2) * sizeof(double);
     fv__span *host = fv__host_alloc(c, size);
-    *span = fv__pool_alloc(c, size + parts);
-    if (!host || !*span) return 0;
+    if (!host) return 0;
     fv__cu_chunk *t = (fv__cu_chunk *)(void *)host->data;
     for (int j = 0; j < jobs; j++) {
         int64_t from = 0, n = 0;
@@ -10415,10 +10446,12 @@ static int fv__cu_table(fv_ctx *c, const fv_params *p, const fv_optim *o, const 
         t[j].m = o->m[i] + from, t[j].v = o->v[i] ? o->v[i] + from : NULL;
         t[j].decay = w->rank <= 1 || (w->flags & FV_NO_DECAY) ? 0 : o->desc.weight_decay;
     }
+    fv__span *s = fv__device_copy_ahead(c, t, size, parts);
+    if (!s) return 0;
     memset(u, 0, sizeof *u);
-    u->chunk = (const fv__cu_chunk *)(void *)(*span)->data, u->chunks = jobs;
-    u->part = (double *)(void *)((*span)->data + size), u->norm = u->part + jobs;
-    return fv__device_copy_ahead(c, (*span)->data, t, size);
+    u->chunk = (const fv__cu_chunk *)(void *)s->data, u->chunks = jobs;
+    u->part = (double *)(void *)(s->data + size), u->norm = u->part + jobs;
+    return 1;
 }
 static void fv__cu_norm_start(fv_ctx *c, const fv__cu_update *u) {
     if (u->chunks) FV__START(c, dim3((unsigned)u->chunks), dim3(256), (*u), fv__squares_k);
@@ -10426,21 +10459,18 @@ static void fv__cu_norm_start(fv_ctx *c, const fv__cu_update *u) {
 }
 static double fv__cu_grad_norm(fv_ctx *c, const fv_params *params) {
     fv__cu_update u;
-    fv__span *s;
     double norm = 0;
-    if (!fv__cu_table(c, params, NULL, NULL, &u, &s)) return 0;
+    if (!fv__cu_table(c, params, NULL, NULL, &u)) return 0;
     fv__cu_norm_start(c, &u);
     fv__device_take(c, &norm, u.norm, sizeof norm);
-    fv__pool_free(c, s);
     return norm;
 }
 /* the norm, the clipping and the update without a word to the host; then the norm for the caller */
 static double fv__cu_optim_step(fv_ctx *c, fv_optim *o, float lr) {
     const fv_optim_desc *d = &o->desc;
     fv__cu_update u;
-    fv__span *s;
     double norm = 0;
-    if (!fv__cu_table(c, o->params, o, NULL, &u, &s)) return 0;
+    if (!fv__cu_table(c, o->params, o, NULL, &u)) return 0;
     o->step++;
     u.sgd = d->kind == FV_SGD, u.b1 = d->beta1, u.b2 = d->beta2, u.eps = d->eps, u.lr = lr,
     u.clip = d->clip_grad;
@@ -10450,17 +10480,14 @@ static double fv__cu_optim_step(fv_ctx *c, fv_optim *o, float lr) {
     fv__cu_norm_start(c, &u);
     if (u.chunks) FV__START(c, dim3((unsigned)u.chunks), dim3(256), (u), fv__update_k);
     fv__device_take(c, &norm, u.norm, sizeof norm);
-    fv__pool_free(c, s);
     fv_zero_grad(o->params);
     return norm;
 }
 static void fv__cu_ema(fv_ctx *c, fv_params *average, const fv_params *params, float decay) {
     fv__cu_update u;
-    fv__span *s;
-    if (!fv__cu_table(c, params, NULL, average, &u, &s)) return;
+    if (!fv__cu_table(c, params, NULL, average, &u)) return;
     u.decay = decay;
     if (u.chunks) FV__START(c, dim3((unsigned)u.chunks), dim3(256), (u), fv__ema_k);
-    fv__pool_free(c, s);
 }
 #endif
 FV_DEF double fv_grad_norm(fv_ctx *c, const fv_params *params) {

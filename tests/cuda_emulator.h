@@ -10,9 +10,11 @@
  *   shared     __shared__ is a static variable
  *   tensor     nvcuda::wmma's 16x16x16 products of bf16: a warp makes them together; which thread holds what
  *   cores      is as odd here as on a GPU, and memory that the hardware would not take stops the program
+ *   streams    copies run as early as their stream allows, kernels and all that is asked after them as late:
+ *              when somebody waits for them
  *   memory     cudaMalloc's memory can be touched in a kernel only: from host code it is a segmentation
  *              fault, as on a GPU
- *   not here   cuBLASLt, graphs, and whatever a real GPU does at the same time */
+ *   not here   cuBLASLt, graphs, and other orders in which a real GPU may do things */
 #ifndef FV_CUDA_EMULATOR_H
 #define FV_CUDA_EMULATOR_H
 #ifndef __cplusplus
@@ -29,6 +31,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
+#include <deque>
+#include <functional>
+#include <utility>
 
 #define __global__
 #define __device__
@@ -67,6 +72,37 @@ static void emu_door(int open) {
         abort();
 }
 
+/* ---- streams: an order to copy is carried out at once where its stream has nothing to do, a kernel when
+ * somebody waits for it. So a copy into memory that kernels started before it still use, on another stream
+ * that does not wait for them, is found out. ---- */
+struct emu_stream {
+    std::deque<std::function<void()>> queue;
+    long asked, done; /* orders; those in between are in the queue */
+};
+struct emu_event {
+    int stream; /* 0: never recorded */
+    long at;    /* orders of the stream that were asked before it */
+};
+static std::deque<emu_stream> emu_streams(1); /* by number; a deque, whose elements stay where they are */
+static std::deque<emu_event> emu_events(1);
+static void emu_until(int stream, long at) {
+    emu_stream &s = emu_streams[(size_t)stream];
+    while (s.done < at) {
+        std::function<void()> order = std::move(s.queue.front());
+        s.queue.pop_front(), s.done++;
+        order();
+    }
+}
+static void emu_until(emu_event e) { emu_until(e.stream, e.at); }
+static void emu_until_all(void) {
+    for (size_t s = 0; s < emu_streams.size(); s++) emu_until((int)s, emu_streams[s].asked);
+}
+static void emu_ask(int stream, int late, std::function<void()> order) {
+    emu_stream &s = emu_streams[(size_t)stream];
+    s.queue.push_back(std::move(order)), s.asked++;
+    if (!late && s.queue.size() == 1) emu_until(stream, s.asked);
+}
+
 /* ---- the runtime's names, as far as the header uses them ---- */
 typedef enum cudaError_t {
     cudaSuccess,
@@ -76,7 +112,7 @@ typedef enum cudaError_t {
 } cudaError_t;
 typedef enum { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost } cudaMemcpyKind;
 typedef int cudaStream_t, cudaEvent_t;
-enum { cudaEventDisableTiming = 2 };
+enum { cudaEventDisableTiming = 2, cudaStreamNonBlocking = 1 };
 struct cudaDeviceProp {
     char name[256];
 };
@@ -100,14 +136,35 @@ static cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
     strcpy(p->name, "emulated");
     return cudaSuccess;
 }
-static cudaError_t cudaStreamCreate(cudaStream_t *s) { return *s = 1, cudaSuccess; }
-static cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-static cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-static cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
-static cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) { return *e = 1, cudaSuccess; }
+static cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) {
+    *s = (int)emu_streams.size();
+    emu_streams.emplace_back();
+    return cudaSuccess;
+}
+static cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+    emu_until(s, emu_streams[(size_t)s].asked);
+    return cudaSuccess;
+}
+static cudaError_t cudaStreamDestroy(cudaStream_t s) { return cudaStreamSynchronize(s); }
+static cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned) {
+    *e = (int)emu_events.size();
+    emu_events.push_back(emu_event{0, 0});
+    return cudaSuccess;
+}
 static cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
-static cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-static cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+static cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
+    emu_events[(size_t)e] = emu_event{s, emu_streams[(size_t)s].asked};
+    return cudaSuccess;
+}
+static cudaError_t cudaEventSynchronize(cudaEvent_t e) {
+    emu_until(emu_events[(size_t)e]);
+    return cudaSuccess;
+}
+static cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
+    emu_event at = emu_events[(size_t)e];
+    if (emu_streams[(size_t)at.stream].done < at.at) emu_ask(s, 1, [=]() { emu_until(at); });
+    return cudaSuccess;
+}
 static cudaError_t cudaMemGetInfo(size_t *left, size_t *all) {
     *all = (size_t)EMU_ARENA_MB << 20, *left = *all - emu_arena.used;
     return cudaSuccess;
@@ -127,24 +184,24 @@ static cudaError_t cudaMalloc(void **p, size_t size) {
     emu_arena.used += size;
     return cudaSuccess;
 }
-static cudaError_t cudaFree(void *) { return cudaSuccess; }
+static cudaError_t cudaFree(void *) { /* waits for the whole device */
+    emu_until_all();
+    return cudaSuccess;
+}
 static cudaError_t cudaMallocHost(void **p, size_t size) {
     return (*p = malloc(size)) ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 static cudaError_t cudaFreeHost(void *p) {
+    emu_until_all();
     free(p);
     return cudaSuccess;
 }
-static cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind, cudaStream_t) {
-    emu_door(1);
-    memcpy(to, from, n);
-    emu_door(0);
+static cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind, cudaStream_t s) {
+    emu_ask(s, 0, [=]() { emu_door(1), memcpy(to, from, n), emu_door(0); });
     return cudaSuccess;
 }
-static cudaError_t cudaMemsetAsync(void *to, int value, size_t n, cudaStream_t) {
-    emu_door(1);
-    memset(to, value, n);
-    emu_door(0);
+static cudaError_t cudaMemsetAsync(void *to, int value, size_t n, cudaStream_t s) {
+    emu_ask(s, 0, [=]() { emu_door(1), memset(to, value, n), emu_door(0); });
     return cudaSuccess;
 }
 
@@ -274,10 +331,20 @@ static void emu_launch(dim3 grid, dim3 block, emu_body_fn body, const void *call
     emu_door(0);
 }
 template <class F> static void emu_call(const void *call) { (*(const F *)call)(); }
-template <class F> static void emu_start(dim3 grid, dim3 block, const F &f) {
-    emu_launch(grid, block, emu_call<F>, &f);
+template <class... P> struct emu_kernel { /* takes a kernel's arguments, as they are when it is started */
+    int stream;
+    dim3 grid, block;
+    void (*kernel)(P...);
+    void operator()(P... p) const {
+        emu_kernel k = *this;
+        auto body = [=]() { k.kernel(p...); };
+        emu_ask(stream, 1, [=]() { emu_launch(k.grid, k.block, emu_call<decltype(body)>, &body); });
+    }
+};
+template <class... P> emu_kernel<P...> emu_start(int stream, dim3 grid, dim3 block, void (*kernel)(P...)) {
+    return emu_kernel<P...>{stream, grid, block, kernel};
 }
-#define FV__EMULATE(grid, block, ...) emu_start(grid, block, [=]() { __VA_ARGS__; })
+#define FV__EMULATE(stream, grid, block, ...) emu_start(stream, grid, block, __VA_ARGS__)
 
 /* ---- what a kernel calls ---- */
 static inline void __syncthreads(void) { emu_wait(2); }

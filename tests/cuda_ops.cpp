@@ -359,6 +359,28 @@ static void train(fv_ctx *c, fv_optim_kind kind, float clip, double *norm, float
     fv_free(c, p.at), fv_free(c, average.at);
     fv_param_free(c, w), fv_param_free(c, b), fv_param_free(c, aw), fv_param_free(c, idle);
 }
+/* A gradient that is no number makes the norm none, and clipping then all weights: on the CPU and here. */
+static void test_norm_that_is_none(void) {
+    float start[4] = {1, 2, 3, 4}, grad[4] = {1, 1, NAN, 1}, out[2][4];
+    int64_t two = 2;
+    for (int d = 0; d < 2; d++) {
+        fv_ctx *c = contexts[d];
+        fv_optim_desc desc;
+        fv_params p;
+        memset(&desc, 0, sizeof desc), memset(&p, 0, sizeof p);
+        desc.clip_grad = 1;
+        fv_clear_error(c), fv_reset(c), fv_training(c, 1);
+        fv_tensor *w[2] = {fv_param(c, "a", FV_F32, 1, &two), fv_param(c, "b", FV_F32, 1, &two)};
+        for (int i = 0; i < 2; i++) fv_write(c, w[i], start + 2 * i), fv_params_add(c, &p, w[i]);
+        fv_optim *o = fv_optim_create(c, &p, &desc);
+        fv_backward_from(c, fv_concat(c, w, 2, 0), grad);
+        double norm = fv_optim_step(c, o, 0.1f);
+        fv_read(c, w[0], out[d]), fv_read(c, w[1], out[d] + 2);
+        CHECK(norm != norm && !fv_error(c), "a norm of %g: %s", norm, fv_error_text(c));
+        for (int i = 0; i < 4; i++) CHECK(out[d][i] != out[d][i], "%s: weight %d is %g", d ? "GPU" : "CPU", i, (double)out[d][i]);
+        fv_optim_destroy(c, o), fv_free(c, p.at), fv_param_free(c, w[0]), fv_param_free(c, w[1]);
+    }
+}
 static void test_training(void) {
     static float out[2][76 * 19 + 16];
     double norm[2][5];
@@ -397,6 +419,43 @@ static void test_tensors(void) {
     fv_param_free(c, p);
     fv_reset(c);
     CHECK(!fv_error(c), "%s", fv_error_text(c));
+}
+
+/* An input that the host fills late is copied into memory of its own, not into what kernels that were started before still use. */
+static void test_copies(void) {
+    fv_ctx *c = contexts[1];
+    int64_t n = 1000;
+    float one[1000], y[1000];
+    for (int i = 0; i < n; i++) one[i] = 1;
+    fv_clear_error(c), fv_reset(c), fv_autocast(c, FV_F32);
+    int was = fv_no_grad(c, 1);
+    fv_tensor *x = fv_input(c, FV_F32, 1, &n, one, 0);
+    fv_scope s = fv_scope_begin(c);
+    fv_tensor *eight = fv_scope_end(c, s, fv_scale(c, fv_scale(c, fv_scale(c, x, 2), 2), 2)); /* what is 2 and 4 is dropped */
+    fv_tensor *late = fv_input(c, FV_F32, 1, &n, one, 0), *sum = fv_add(c, eight, late);
+    CHECK(fv_read(c, sum, y) && y[0] == 9 && y[999] == 9, "8 + 1 is %g", (double)y[0]);
+    fv_set(late, 999, 2), fv_set(late, 0, 3);
+    fv_tensor *first = fv_scale(c, sum, 2), *then = fv_add(c, first, late);
+    CHECK(fv_read(c, then, y) && y[0] == 21 && y[999] == 20, "18 + 3 is %g", (double)y[0]);
+    CHECK(!fv_error(c), "%s", fv_error_text(c));
+    fv_no_grad(c, was);
+}
+
+/* One row more than a grid of transposing blocks takes; and where memory on the device begins. */
+static void test_limits(void) {
+    fv_ctx *c = contexts[1];
+    int64_t dim[2] = {2, (int64_t)65535 * 32 + 1};
+    static const int order[2] = {1, 0};
+    fv_clear_error(c), fv_reset(c);
+    int was = fv_no_grad(c, 1);
+    fv_tensor *x = fv_new(c, FV_BF16, 2, dim), *y;
+    if (x) memset(x->data, 0, fv__bytes(x));
+    fv_set(x, dim[1] - 1, 2), fv_set(x, dim[1], 3);
+    y = fv_permute(c, x, order);
+    CHECK(y && fv_get(y, 2 * dim[1] - 2) == 2 && fv_get(y, 1) == 3, "%s", fv_error_text(c));
+    fv_reset(c), dim[1] = 1;
+    for (int i = 0; i < 3; i++) CHECK((y = fv_scale(c, fv_new(c, FV_BF16, 2, dim), 2)) && (uintptr_t)y->data % 256 == 0, "cuBLASLt wants 256 bytes");
+    fv_no_grad(c, was);
 }
 
 static fv_tensor *checked(fv_ctx *c, void *, fv_tensor **t) {
@@ -522,17 +581,20 @@ int main(int argc, char **argv) {
         printf("%s\n0 passed, 1 failed, 0 skipped\n", fv_error_text(contexts[1]));
         return 1;
     }
+    RUN(test_tensors);
+    RUN(test_copies);
+    RUN(test_limits);
     if (argc > 1) {
         only = argv[1];
         RUN(test_ops);
         return REPORT();
     }
-    RUN(test_tensors);
     RUN(test_ops);
 #ifndef FV_TEST_GPU
     RUN(test_tensor_cores);
 #endif
     RUN(test_training);
+    RUN(test_norm_that_is_none);
     RUN(test_gradcheck);
 #if defined(FROZENVIS_NCCL) && !defined(FV_TEST_GPU)
     RUN(test_group);

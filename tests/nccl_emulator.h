@@ -1,7 +1,7 @@
 /* nccl_emulator.h -- enough of NCCL for the group of frozenvis.h: processes of one machine that share a file
  * instead of GPUs that share links. Include it, with FROZENVIS_NCCL defined, after cuda_emulator.h. What is
- * asked for is done at once, so a gradient that was not whole yet gives a wrong average. A process that waits
- * five minutes for another one gives up. */
+ * asked for is done when all that its stream waits for is, and at once: a gradient that was not whole yet
+ * gives a wrong average. A process that waits five minutes for another one gives up. */
 #ifndef FV_NCCL_EMULATOR_H
 #define FV_NCCL_EMULATOR_H
 #include <fcntl.h>
@@ -73,8 +73,9 @@ static ncclResult_t ncclCommAbort(ncclComm_t c) { return ncclCommDestroy(c); }
 static ncclResult_t ncclGroupStart(void) { return ncclSuccess; }
 static ncclResult_t ncclGroupEnd(void) { return ncclSuccess; }
 static ncclResult_t ncclAllReduce(const void *from, void *to, size_t n, ncclDataType_t type, ncclRedOp_t,
-                                  ncclComm_t c, cudaStream_t) {
+                                  ncclComm_t c, cudaStream_t stream) {
     ncclResult_t r = ncclSuccess;
+    cudaStreamSynchronize(stream);
     emu_averages++;
     for (size_t at = 0; at < n && r == ncclSuccess; at += EMU_CHUNK) {
         size_t k = n - at < (size_t)EMU_CHUNK ? n - at : (size_t)EMU_CHUNK;

@@ -229,6 +229,35 @@ grep -q torch "$T/alone/results.jsonl" || [ -s "$T/stderr" ] && bad "PEER_PYTHON
 FV=$T/fv QUICK=1 BENCH_OUT=$T/out sh tools/bench_growth.sh >"$T/stdout" 2>"$T/stderr" </dev/null
 [ $? = 0 ] && [ "$(grep -c '^| tokens \|^| batch \|^| layers' "$T/out/growth.md")" = 4 ] && grep -q '</svg>' "$T/out/growth.svg" && ok || bad "bench_growth.sh: $(cat "$T/stderr" "$T/stdout")"
 
+# ---- make bench-cuda likewise: compiled PyTorch takes a second and a half; and where PyTorch or a GPU is missing ----
+cat >"$T/fv-cuda" <<'SH'
+#!/bin/sh
+case " $* " in *' --serve '*) echo ready; while read -r _; do echo 1.0; done ;; esac
+echo '{"bench":"step","device":"a GPU","batch":8,"peak_mb":30,"median_s":1}'
+SH
+cat >"$T/python-cuda" <<'SH'
+#!/bin/sh
+case " $* " in *' --device cuda'*) ;; *) exit 3 ;; esac
+seconds=2.0
+case " $* " in *' --compile '*) seconds=1.5 ;; esac
+echo ready; while read -r _; do echo $seconds; done
+echo '{"peer": "torch", "device": "cuda", "peak_mb": 40, "peak_rss_mb": 900}'
+SH
+printf '#!/bin/sh\necho "fv: device cuda:0: there is no CUDA device here" >&2\nexit 6\n' >"$T/fv-none"
+chmod +x "$T/fv-cuda" "$T/python-cuda" "$T/fv-none"
+bench_cuda() { REPS=2 BENCH_OUT=$T/cuda sh tools/bench_cuda.sh >"$T/stdout" 2>"$T/stderr" </dev/null; }
+FV=$T/fv-cuda PEER_PYTHON=$T/python-cuda bench_cuda
+[ $? = 0 ] && [ ! -s "$T/stderr" ] && ok || bad "bench_cuda.sh: $(cat "$T/stderr")"
+grep -q '^small + llama-7b, batch 64, bf16 *1.0000 *64.0 *2.0000 *2.00 (1.0) *1.5000 *1.50 (0.9) *30 *40 *0.75 (0.7)$' "$T/stdout" &&
+    grep -q '^tiny28, batch 128, f32 .* 2.00 (4.0) *1.5000 *1.50 (-) ' "$T/stdout" && grep -q 'on a GPU,' "$T/stdout" && ok || bad "bench_cuda.sh says: $(cat "$T/stdout")"
+[ "$(grep -c '"x_eager":2.000,"x_compile":1.500,"memory":0.750}$' "$T/cuda/cuda.jsonl")" = 3 ] && grep -q '"name":"compile","reps":2' "$T/cuda/cuda.jsonl" &&
+    ! grep -qv '^{.*}$' "$T/cuda/cuda.jsonl" && ok || bad "cuda.jsonl: $(cat "$T/cuda/cuda.jsonl")"
+FV=$T/fv-cuda PEER_PYTHON=false bench_cuda
+[ $? = 0 ] && [ "$(wc -l <"$T/stderr")" = 1 ] && grep -q 'no PyTorch' "$T/stderr" && grep -q '^small, batch 256, bf16 *1.0000 *256.0 *- *- (1.0) ' "$T/stdout" &&
+    ! grep -q 'eager"' "$T/cuda/cuda.jsonl" && ok || bad "bench_cuda.sh without PyTorch: $(cat "$T/stderr" "$T/stdout")"
+FV=$T/fv-none PEER_PYTHON=$T/python-cuda bench_cuda
+[ $? = 6 ] && [ "$(wc -l <"$T/stderr")" = 1 ] && [ ! -s "$T/stdout" ] && ok || bad "bench_cuda.sh without a GPU: $(cat "$T/stderr")"
+
 # ---- the peers' scripts are Python ----
 if has python3; then
     for f in tools/peers/*.py; do expect "$f is Python" python3 -B -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' "$f"; done

@@ -1,20 +1,23 @@
 #!/bin/sh
 # In bf16 each result's error is at most twice that of PyTorch's autocast on the same golden case (tests/golden/bf16_autocast.txt), with the
-# CPU's bf16 products where it has them and in their emulation.
+# CPU's bf16 products where it has them and in their emulation. With words, options of the trace: on a GPU (test_cuda.sh), where the errors
+# wanted are those of PyTorch on the CPU all the same.
 cd "$(dirname "$0")/.." || exit 1
 . tests/harness.sh
 FV=${FV:-build/fv}
-for isa in '' avx512 avx2; do
+[ $# = 0 ] && more='avx512 avx2' || more=
+[ $# = 0 ] && set -- --precision bf16
+for isa in '' $more; do
     [ -z "$isa" ] || FROZENVIS_ISA=$isa $FV bench gemm --m 8 --n 8 --k 8 >/dev/null 2>&1 || continue # not on this machine
     for case in $(awk '!/^#/ && !seen[$1]++ { print $1 }' tests/golden/bf16_autocast.txt); do
-        FROZENVIS_ISA=$isa $FV trace "tests/golden/$case.safetensors" --check --precision bf16 >"$T/ours" 2>&1 # ends with 1: f32's tolerance
+        FROZENVIS_ISA=$isa $FV trace "tests/golden/$case.safetensors" --check "$@" >"$T/ours" 2>&1 # ends with 1: f32's tolerance
         awk -v case="$case" '
             FILENAME != ARGV[1] { if ($3 == "of") ours[$1] = $2; next }
             /^#/ { next }
             $1 == case { theirs[$2] = $3; n++ }
             END { if (!n) { print "no result is listed for " case; exit 1 } }
             END { for (k in theirs) if (!(k in ours) || !(ours[k] <= 2 * theirs[k] + 2e-5)) { print k, ours[k], "and PyTorch", theirs[k]; bad = 1 } exit bad }' \
-            tests/golden/bf16_autocast.txt "$T/ours" >"$T/said" && ok || { bad "$case in bf16 ${isa:+with $isa}"; cat "$T/said"; }
+            tests/golden/bf16_autocast.txt "$T/ours" >"$T/said" && ok || { bad "$case, $* ${isa:+with $isa}"; cat "$T/said"; }
     done
 done
 report

@@ -55,18 +55,18 @@ training() {
         --batch 8 --lr 0.003 --seed 3 --save-every 7 --precision f32 --json --quiet'
     # shellcheck disable=SC2086
     {
-        expect 'trains on the CPU' "$@" train image --data "$D" --out "$T/cpu" $usual --epochs 8
-        expect 'trains on the GPU' "$@" train image --data "$D" --out "$T/gpu" $usual --epochs 8 --device cuda
-        follows "$T/cpu/log.jsonl" "$T/gpu/log.jsonl" 96
+        expect 'trains on the CPU' "$@" train image --data "$D" --out "$T/cpu" $usual --epochs 9
+        expect 'trains on the GPU' "$@" train image --data "$D" --out "$T/gpu" $usual --epochs 9 --device cuda
+        follows "$T/cpu/log.jsonl" "$T/gpu/log.jsonl" 100
         for k in cpu gpu; do # the half of it, and then the other half on the other device
             there='--device cuda' here=
             [ $k = cpu ] && there= here='--device cuda'
             expect "half of it ($k)" "$@" train image --data "$D" --out "$T/half-$k" $usual --epochs 4 $there
             rm -f "$T/half-$k/result.json" "$T/half-$k/model.safetensors"
-            sed -i 's/"epochs":4/"epochs":8/' "$T/half-$k/config.json"
-            expect "and the other half ($k)" "$@" train image --data "$D" --out "$T/half-$k" $usual --epochs 8 --resume $here
+            sed -i 's/"epochs":4/"epochs":9/' "$T/half-$k/config.json"
+            expect "and the other half ($k)" "$@" train image --data "$D" --out "$T/half-$k" $usual --epochs 9 --resume $here
         done
-        follows "$T/half-cpu/log.jsonl" "$T/half-gpu/log.jsonl" 96
+        follows "$T/half-cpu/log.jsonl" "$T/half-gpu/log.jsonl" 100
     }
     expect 'the GPU measures the CPU'\''s run' "$@" eval "$T/cpu" --device cuda --json
     cp "$T/said" "$T/there"
@@ -90,7 +90,7 @@ several() {
             expect "$k goes on" "$@" train image --data "$D" --out "$T/$k" $usual --epochs 2 $gpus --set ema=0.8 grad_accum=2 --resume
         done
         [ "$(wc -l <"$T/said")" = 1 ] && ok || bad "two GPUs, one result: $(cat "$T/said")"
-        follows "$T/one/log.jsonl" "$T/two/log.jsonl" 12 2e-6
+        follows "$T/one/log.jsonl" "$T/two/log.jsonl" 12 "${apart:-2e-6}"
         a=$(sed 's/"loss".*//' "$T/one/result.json") b=$(sed 's/"loss".*//' "$T/two/result.json")
         [ -n "$a" ] && [ "$a" = "$b" ] && ok || bad "one GPU measures $a, two $b"
         ends 2 'a batch that two cannot share' "$@" train image --data "$D" --out "$T/none" $usual --batch 9 --epochs 1 --gpus 2
@@ -143,16 +143,51 @@ refusals() { # the program without CUDA says so
     ends 2 'a device without a number' "$FV" trace tests/golden/block_llama_small.safetensors --check --device cuda:
 }
 
+# steps NAME COMMAND...: one training step of each task whose data can be made here or stand in the cache, and two test items
+steps() {
+    name=$1 cache=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/frozenvis}
+    shift
+    for t in image points volumes motion video retrieval vqa scene-qa; do
+        data=demo needs= why=
+        case $t in
+        image) data=$D ;;
+        video | retrieval) needs=emoji why='the emoji are not in the cache' ;;
+        vqa) needs=easy-vqa why='easy-vqa is not in the cache' ;;
+        scene-qa) needs=smollm2 why='the language model is not in the cache' ;;
+        esac
+        [ -z "$needs" ] || [ -e "$cache/$needs" ] || { skip "$name, $t" "$why"; continue; }
+        [ -z "$needs" ] || { mkdir -p "$T/cache" && ln -sfn "$cache/$needs" "$T/cache/$needs"; }
+        rm -rf "$T/step"
+        small='--set test_limit=2'
+        [ $t != image ] || small='--set img_size=8 patch_size=4 in_chans=1 embed_dim=64 depth=1 num_heads=2 hflip=0 test_limit=2'
+        # shellcheck disable=SC2086
+        expect "$name: a step of $t" env FROZENVIS_CACHE="$T/cache" "$@" train $t --data "$data" --out "$T/step" --variant base --limit 4 --batch 4 --epochs 1 --quiet --device cuda $small
+    done
+}
+
 on_gpu() {
     sanitizer=compute-sanitizer
     expect 'the ops compile' "${NVCC:-nvcc}" -x cu -std=c++17 -O2 -arch=native -DFV_TEST_GPU -I. -Itests -o "$T/ops" tests/cuda_ops.cpp -lcublasLt || return
     ops 'the ops on the GPU' "$T/ops"
     golden "$FV_CUDA"
+    ops 'golden cases in bf16' env FV="$FV_CUDA" sh tests/test_bf16.sh --device cuda --precision bf16
+    ops 'golden cases in TF32, no worse than bf16' env FV="$FV_CUDA" sh tests/test_bf16.sh --device cuda --tf32
     training "$FV_CUDA"
+    # shellcheck disable=SC2086
+    expect 'trains on the GPU, kernels one by one' "$FV_CUDA" train image --data "$D" --out "$T/plain" $usual --epochs 9 --device cuda --no-graph
+    follows "$T/gpu/log.jsonl" "$T/plain/log.jsonl" 100 1e-5
+    if [ "$(nvidia-smi -L 2>/dev/null | wc -l)" -ge 2 ] && grep -q yes "$(dirname "$FV_CUDA")/nccl" 2>/dev/null; then
+        CUDA_VISIBLE_DEVICES=0,1 apart=1e-3
+        export CUDA_VISIBLE_DEVICES
+        several "$FV_CUDA"
+        unset CUDA_VISIBLE_DEVICES
+    else
+        skip several 'it wants two GPUs and a program with NCCL'
+    fi
     has $sanitizer || { skip sanitizer 'compute-sanitizer is not installed'; return; }
     for tool in memcheck racecheck initcheck synccheck; do
         expect "$tool of the ops" $sanitizer --tool $tool --error-exitcode 9 "$T/ops"
-        expect "$tool of a step" $sanitizer --tool $tool --error-exitcode 9 "$FV_CUDA" trace tests/golden/image_small.safetensors --check --device cuda
+        steps "$tool" $sanitizer --tool $tool --error-exitcode 9 "$FV_CUDA"
     done
 }
 

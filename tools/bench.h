@@ -33,11 +33,12 @@ int bench_begin(bench *b, const cli *a, int threads, int runs);
  * stdin, printing seconds. Sets best and median. Nothing once the context has failed. */
 void bench_repeat(bench *b, bench_work work, void *data);
 void bench_sort(double *second, int n, double *best, double *median);
-/* Measures the peak again; the higher figure stays. */
+/* Measures the CPU's peak again; the higher figure stays. On a GPU there is none. */
 void bench_peak(bench *b);
 /* The most memory this process had, in MB of 2^20 bytes. A parent's share is not in it. */
 long bench_peak_rss_mb(void);
-/* `"precision":"f32","threads":2,"isa":"avx512","peak_gflops":250.1` */
+/* `"precision":"f32","threads":2,"isa":"avx512","peak_gflops":250.1`; on a GPU
+ * `"precision":"f32","device":"its name"` */
 void bench_print_common(const bench *b);
 /* GFLOP/s -> share of the peak of all threads */
 double bench_share(const bench *b, double gflops);

@@ -19,8 +19,10 @@ typedef struct step_work {
     uint64_t number;
 } step_work;
 typedef struct cost {
-    double best, median, rss_mb;
+    double best, median, mb;
 } cost; /* what a run without --recompute takes */
+
+static int on_gpu(const bench *b) { return fv_device_of(b->c) == FV_CUDA; }
 
 static double once(void *data, const char *line) {
     step_work *s = (step_work *)data;
@@ -39,6 +41,7 @@ static double once(void *data, const char *line) {
         fv_backward(c, fv_cross_entropy(c, y, label, 0));
         fv_optim_step(c, s->o, 1e-4f);
     }
+    fv_sync(c);
     return fv_now() - start;
 }
 
@@ -66,6 +69,11 @@ static void take_down(step_work *s) {
     fv_free(c, s->pictures);
 }
 
+/* The most memory of the process or, on a GPU, of the context: nearly all of it the device's. */
+static double peak_mb(const bench *b) {
+    return on_gpu(b) ? (double)(fv_memory(b->c).peak >> 20) : (double)bench_peak_rss_mb();
+}
+
 /* --recompute: the same run without it, in a process of its own, so that neither's memory is counted as the
  * other's */
 static cost without_recompute(step_work s, const cli *a) {
@@ -78,7 +86,7 @@ static cost without_recompute(step_work s, const cli *a) {
         bench b;
         s.recompute = s.profile = 0, s.b = &b;
         if (bench_begin(&b, a, 2, s.runs) < 0 && prepare(&s)) bench_repeat(&b, once, &s);
-        k.best = b.best, k.median = b.median, k.rss_mb = (double)bench_peak_rss_mb();
+        k.best = b.best, k.median = b.median, k.mb = peak_mb(&b);
         _exit(write(ends[1], &k, sizeof k) != (ssize_t)sizeof k);
     }
     close(ends[1]);
@@ -90,20 +98,24 @@ static cost without_recompute(step_work s, const cli *a) {
 
 static void print(const step_work *s, const cost *plain) {
     const bench *b = s->b;
-    double gflop = bench_shape_gflop(&s->shape, s->batch, s->infer), rss = (double)bench_peak_rss_mb();
+    double gflop = bench_shape_gflop(&s->shape, s->batch, s->infer), mb = peak_mb(b);
     double rate = b->best > 0 ? 1 / b->best : 0, share = bench_share(b, gflop * rate);
     double time_ratio = plain->median > 0 ? b->median / plain->median : 0,
-           memory_ratio = plain->rss_mb > 0 ? rss / plain->rss_mb : 0;
+           memory_ratio = plain->mb > 0 ? mb / plain->mb : 0;
+    const char *memory = on_gpu(b) ? "peak_mb" : "peak_rss_mb";
     if (!b->json) {
-        printf("%s, frozen %s, %d tokens, batch %d, %s, %d thread(s), inference %s: best %.5f s, median "
-               "%.5f s, %.1f images/s, %.0f MB, %.3f GFLOP, %.2f of the peak\n",
-               s->shape.size, s->shape.frozen, bench_shape_tokens(&s->shape), s->batch, fv_type_name(b->type),
-               b->threads, s->infer ? "true" : "false", b->best, b->median, s->batch * rate, rss, gflop,
-               share);
+        printf("%s, frozen %s, %d tokens, batch %d, %s, ", s->shape.size, s->shape.frozen,
+               bench_shape_tokens(&s->shape), s->batch, fv_type_name(b->type));
+        if (on_gpu(b)) printf("%s", fv_device_name(b->c));
+        else printf("%d thread(s)", b->threads);
+        printf(", inference %s: best %.5f s, median %.5f s, %.1f images/s, %.0f MB, %.3f GFLOP",
+               s->infer ? "true" : "false", b->best, b->median, s->batch * rate, mb, gflop);
+        if (on_gpu(b)) printf("\n");
+        else printf(", %.2f of the peak\n", share);
         if (s->recompute)
             printf("--recompute: %.2f times the time and %.2f times the memory of the same run without it "
                    "(%.0f MB)\n",
-                   time_ratio, memory_ratio, plain->rss_mb);
+                   time_ratio, memory_ratio, plain->mb);
         return;
     }
     printf("{\"bench\":\"step\",\"size\":\"%s\",\"frozen\":\"%s\",\"layers\":%d,\"tokens\":%d,\"batch\":%d,"
@@ -112,12 +124,13 @@ static void print(const step_work *s, const cost *plain) {
            s->infer ? "true" : "false");
     bench_print_common(b);
     if (s->recompute)
-        printf(",\"recompute\":true,\"plain_median_s\":%.5f,\"plain_peak_rss_mb\":%.0f,\"time_ratio\":%.3f,"
+        printf(",\"recompute\":true,\"plain_median_s\":%.5f,\"plain_%s\":%.0f,\"time_ratio\":%.3f,"
                "\"memory_ratio\":%.3f",
-               plain->median, plain->rss_mb, time_ratio, memory_ratio);
-    printf(",\"best_s\":%.5f,\"median_s\":%.5f,\"images_per_s\":%.2f,\"peak_rss_mb\":%.0f,\"gflop\":%.3f,"
-           "\"share\":%.3f}\n",
-           b->best, b->median, s->batch * rate, rss, gflop, share);
+               plain->median, memory, plain->mb, time_ratio, memory_ratio);
+    printf(",\"best_s\":%.5f,\"median_s\":%.5f,\"images_per_s\":%.2f,\"%s\":%.0f,\"gflop\":%.3f", b->best,
+           b->median, s->batch * rate, memory, mb, gflop);
+    if (on_gpu(b)) printf("}\n");
+    else printf(",\"share\":%.3f}\n", share);
 }
 
 static void print_profile(step_work *s) {
@@ -129,8 +142,7 @@ static void print_profile(step_work *s) {
 int bench_step(int argc, char **argv) {
     cli_option options[] = {BENCH_SHAPE_OPTIONS,
                             CLI_DEVICE,
-                            {"--no-graph", NULL, "on a GPU: kernels one by one", NULL},
-                            {"--tf32", NULL, "on a GPU: f32 products may round to TF32", NULL},
+                            CLI_GPU,
                             {"--batch", "N", "pictures a step (8)", NULL},
                             {"--infer", NULL, "without gradients", NULL},
                             {"--recompute", NULL, "less memory, more time; measures how much of each", NULL},

@@ -38,6 +38,10 @@ long cli_int(const cli *c, const char *name, long otherwise, long least, int *ba
  * settings; a wrong one sets *bad. */
 #define CLI_DEVICE                                                                                           \
     { "--device", "cpu|cuda[:N]", "where to compute; cpu unless said", NULL }
+#define CLI_GPU                                                                                              \
+    {"--no-graph", NULL, "on a GPU: kernels one by one", NULL}, {                                            \
+        "--tf32", NULL, "on a GPU: f32 products may round to TF32", NULL                                     \
+    }
 void cli_context(const cli *c, fv_desc *d, int *bad);
 /* Prints `fv: sentence` on stderr and returns the status. */
 int cli_fail(int status, const char *format, ...);

@@ -72,7 +72,7 @@ void bench_repeat(bench *b, bench_work work, void *data) {
 }
 
 void bench_peak(bench *b) {
-    double p = fv_error(b->c) ? 0 : fv_peak(b->c, b->type);
+    double p = fv_error(b->c) || fv_device_of(b->c) != FV_CPU ? 0 : fv_peak(b->c, b->type);
     b->peak = p > b->peak ? p : b->peak;
 }
 double bench_share(const bench *b, double gflops) { return b->peak > 0 ? gflops / b->peak / b->threads : 0; }
@@ -101,6 +101,11 @@ int bench_folder(fv_ctx *c, char *path, size_t n) {
 }
 
 void bench_print_common(const bench *b) {
+    if (fv_device_of(b->c) != FV_CPU) {
+        printf("\"precision\":\"%s\",\"device\":", fv_type_name(b->type));
+        cli_print_json_string(fv_device_name(b->c));
+        return;
+    }
     printf("\"precision\":\"%s\",\"threads\":%d,\"isa\":\"%s\",\"peak_gflops\":%.1f", fv_type_name(b->type),
            b->threads, fv_isa_name(fv_isa_of(b->c)), b->peak);
 }

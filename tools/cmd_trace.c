@@ -385,6 +385,7 @@ int cmd_trace(int argc, char **argv) {
         {"--llm", "FILE", "the LLM, when CASE does not hold the block itself", NULL},
         {"--precision", "f32|bf16", "default f32", NULL},
         CLI_DEVICE,
+        CLI_GPU,
         {"--threads", "N", "default: as many as the process may use", NULL},
         {NULL, NULL, NULL, NULL}};
     cli o = {"fv trace CASE.safetensors [--out FILE] [--check] [options]",

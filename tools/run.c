@@ -90,9 +90,10 @@ static void cache_folder(char *path, size_t n, const char *what) {
     else snprintf(path, n, "%s/.cache/frozenvis/%s", home ? home : "/tmp", what);
 }
 
-/* The path that tools/fetch.sh prints for a thing. The script lies beside the program's folder (build/fv) or
- * where make install put it. */
+/* The path that tools/fetch.sh prints for a thing. The script lies beside the program's folder (build/fv),
+ * where make install put it, or a folder further up (build/cuda/fv). */
 int run_fetch(run *r, const char *what, char *path) {
+    static const char *const places[] = {"tools", "share/frozenvis", "../tools"};
     char self[4096], script[4200];
     int pipes[2], status = 0;
     size_t used = 0;
@@ -102,8 +103,10 @@ int run_fetch(run *r, const char *what, char *path) {
         char *slash = strrchr(self, '/');
         if (slash) *slash = 0;
     }
-    snprintf(script, sizeof script, "%s/tools/fetch.sh", self);
-    if (access(script, R_OK)) snprintf(script, sizeof script, "%s/share/frozenvis/fetch.sh", self);
+    for (int i = 0; i < 3; i++) {
+        snprintf(script, sizeof script, "%s/%s/fetch.sh", self, places[i]);
+        if (!access(script, R_OK)) break;
+    }
     if (access(script, R_OK))
         return fv_fail(r->c, FV_EIO,
                        "tools/fetch.sh, which fetches %s, is not beside the program; give --data and --llm",

@@ -25,9 +25,10 @@ def timed(work, repeat):
     return (time.perf_counter() - start) / repeat
 
 
-def serve(once, **about):
-    """once(line) -> seconds; about: what the last line says beside the memory"""
+def serve(once, finally_=dict, **about):
+    """once(line) -> seconds; about, and what finally_() gives after it all: what the last line says beside
+    the memory"""
     print("ready", flush=True)
     for line in sys.stdin:
         print(f"{once(line):.9f}", flush=True)
-    print(json.dumps({**about, "peak_rss_mb": peak_rss_mb()}), flush=True)
+    print(json.dumps({**about, **finally_(), "peak_rss_mb": peak_rss_mb()}), flush=True)

@@ -3,9 +3,10 @@ vision transformer, with a frozen block of LLaMA's kind behind its last block. R
 matter.
 
 usage: step.py --size tiny28|tiny|small|base --frozen none|smollm2-135m|llama-7b --batch N
-               --precision f32|bf16 --threads N [--infer]
+               --precision f32|bf16 --threads N [--infer] [--device cuda] [--compile]
 Each line on stdin is answered by the seconds of one step. bf16 is autocast, with frozen weights in bf16 and
-trained ones in f32."""
+trained ones in f32. On a GPU a step's clock waits for it, and the last line tells the most memory of tensors
+after the first steps."""
 import argparse
 import time
 
@@ -114,28 +115,40 @@ def main():
     p.add_argument("--precision", choices=("f32", "bf16"), default="f32")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--infer", action="store_true")
+    p.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    p.add_argument("--compile", action="store_true")
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     size, half = SIZES[a.size], a.precision == "bf16"
     network = Network(size, FROZEN[a.frozen])
     if half and network.frozen is not None:
         network.frozen.to(torch.bfloat16)
+    network.to(a.device)
     optimizer = torch.optim.AdamW([w for w in network.parameters() if w.requires_grad], lr=1e-4)
     x, y = torch.randn(a.batch, size[2], size[0], size[0]), torch.arange(a.batch) % 10
+    x, y = x.to(a.device), y.to(a.device)
+    forward = torch.compile(network) if a.compile else network
+    wait = torch.cuda.synchronize if a.device == "cuda" else lambda: None
 
     def once(_):
         start = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=half), torch.set_grad_enabled(not a.infer):
-            out = network(x)
+        with torch.autocast(a.device, torch.bfloat16, enabled=half), torch.set_grad_enabled(not a.infer):
+            out = forward(x)
             loss = None if a.infer else F.cross_entropy(out.float(), y)
         if loss is not None:
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
+        wait()
         return time.perf_counter() - start
 
     once("")
-    serve.serve(once, peer="torch", **vars(a))
+    about = {"peer": "torch", **vars(a)}
+    if a.device == "cpu":
+        serve.serve(once, **about)
+        return
+    once(""), torch.cuda.reset_peak_memory_stats()
+    serve.serve(once, lambda: {"peak_mb": torch.cuda.max_memory_allocated() >> 20}, **about)
 
 
 if __name__ == "__main__":
