@@ -6,6 +6,7 @@
 #
 #   image      every variant, 5 seeds; the learning rate of each tuned with 3 trials on held-out items
 #   layers     each of the LLM's 30 blocks, one at a time (the paper's figure 2)
+#   few        base, llm, random and shuffled in the setting of `layers`, to hold its blocks against
 #   fraction   from 0.5 % to 10 % of the training pictures
 #   points video volumes motion vqa retrieval scene-qa   base, mlp, llm and random, 3 seeds
 #   scenes     emoji on busy backgrounds: heat maps and mIoU; probes of gradients, tokens and attention
@@ -43,6 +44,7 @@ part_layers() {
     [ -n "$toy" ] && sweep=layer=0,15,29
     compare layers image --preset demo-image --limit 4000 --epochs 3 --sweep $sweep --seeds "$(seeds 3)"
 }
+part_few() { compare few image --preset demo-image --limit 4000 --epochs 3 --variants base,llm,random,shuffled --seeds "$(seeds 3)"; }
 part_fraction() {
     compare fraction image --preset demo-image --limit 60000 --epochs 8 --batch 32 --variants base,mlp,llm,random --sweep fraction=0.005,0.02,0.05,0.1 --seeds "$(seeds 3)"
 }
@@ -117,6 +119,7 @@ summary() {
     picture image-effect "$out/image/effect.svg"
     table layers "image: which of the LLM's 30 blocks"
     picture layers "$out/layers/arms.svg"
+    table few "image: 4,000 training pictures, as in the sweep of blocks"
     table fraction "image: by the share of the training pictures"
     picture fraction "$out/fraction/effect.svg"
     for t in points video volumes motion vqa retrieval scene-qa; do table $t "$t"; done
@@ -134,10 +137,10 @@ summary() {
     fi
 }
 
-[ $# -gt 0 ] || set -- image layers fraction points video volumes motion vqa retrieval scene-qa scenes robust
+[ $# -gt 0 ] || set -- image layers few fraction points video volumes motion vqa retrieval scene-qa scenes robust
 for part in "$@"; do
     case $part in
-    image | layers | fraction | points | video | volumes | motion | vqa | retrieval | scenes | robust) "part_$part" ;;
+    image | layers | few | fraction | points | video | volumes | motion | vqa | retrieval | scenes | robust) "part_$part" ;;
     scene-qa) part_scene_qa ;;
     summary) ;;
     *) say "$part: no such part"; exit 2 ;;
