@@ -33,6 +33,7 @@ int bench_begin(bench *b, const cli *a, int threads, int runs);
  * stdin, printing seconds. Sets best and median. Nothing once the context has failed. */
 void bench_repeat(bench *b, bench_work work, void *data);
 void bench_sort(double *second, int n, double *best, double *median);
+int bench_on_gpu(const bench *b);
 /* Measures the CPU's peak again; the higher figure stays. On a GPU there is none. */
 void bench_peak(bench *b);
 /* The most memory this process had, in MB of 2^20 bytes. A parent's share is not in it. */

@@ -36,6 +36,5 @@ step small none 256 bf16 1.0 - 0.7
 step tiny28 none 128 f32 4.0 - 0.7
 made() { awk -f tools/bench_json.awk -f tools/bench_cuda.awk -v what="$1" "$R"; }
 made table
-made json >"$OUT/cuda.ratios" && cat "$OUT/cuda.ratios" >>"$R"
-rm -f "$OUT/cuda.ratios"
+ratios=$(made json) && printf '%s\n' "$ratios" >>"$R"
 echo "$R"

@@ -22,8 +22,6 @@ typedef struct cost {
     double best, median, mb;
 } cost; /* what a run without --recompute takes */
 
-static int on_gpu(const bench *b) { return fv_device_of(b->c) == FV_CUDA; }
-
 static double once(void *data, const char *line) {
     step_work *s = (step_work *)data;
     fv_ctx *c = s->b->c;
@@ -71,7 +69,7 @@ static void take_down(step_work *s) {
 
 /* The most memory of the process or, on a GPU, of the context: nearly all of it the device's. */
 static double peak_mb(const bench *b) {
-    return on_gpu(b) ? (double)(fv_memory(b->c).peak >> 20) : (double)bench_peak_rss_mb();
+    return bench_on_gpu(b) ? (double)(fv_memory(b->c).peak >> 20) : (double)bench_peak_rss_mb();
 }
 
 /* --recompute: the same run without it, in a process of its own, so that neither's memory is counted as the
@@ -102,15 +100,15 @@ static void print(const step_work *s, const cost *plain) {
     double rate = b->best > 0 ? 1 / b->best : 0, share = bench_share(b, gflop * rate);
     double time_ratio = plain->median > 0 ? b->median / plain->median : 0,
            memory_ratio = plain->mb > 0 ? mb / plain->mb : 0;
-    const char *memory = on_gpu(b) ? "peak_mb" : "peak_rss_mb";
+    const char *memory = bench_on_gpu(b) ? "peak_mb" : "peak_rss_mb";
     if (!b->json) {
         printf("%s, frozen %s, %d tokens, batch %d, %s, ", s->shape.size, s->shape.frozen,
                bench_shape_tokens(&s->shape), s->batch, fv_type_name(b->type));
-        if (on_gpu(b)) printf("%s", fv_device_name(b->c));
+        if (bench_on_gpu(b)) printf("%s", fv_device_name(b->c));
         else printf("%d thread(s)", b->threads);
         printf(", inference %s: best %.5f s, median %.5f s, %.1f images/s, %.0f MB, %.3f GFLOP",
                s->infer ? "true" : "false", b->best, b->median, s->batch * rate, mb, gflop);
-        if (on_gpu(b)) printf("\n");
+        if (bench_on_gpu(b)) printf("\n");
         else printf(", %.2f of the peak\n", share);
         if (s->recompute)
             printf("--recompute: %.2f times the time and %.2f times the memory of the same run without it "
@@ -129,7 +127,7 @@ static void print(const step_work *s, const cost *plain) {
                plain->median, memory, plain->mb, time_ratio, memory_ratio);
     printf(",\"best_s\":%.5f,\"median_s\":%.5f,\"images_per_s\":%.2f,\"%s\":%.0f,\"gflop\":%.3f", b->best,
            b->median, s->batch * rate, memory, mb, gflop);
-    if (on_gpu(b)) printf("}\n");
+    if (bench_on_gpu(b)) printf("}\n");
     else printf(",\"share\":%.3f}\n", share);
 }
 

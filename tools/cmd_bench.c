@@ -71,8 +71,9 @@ void bench_repeat(bench *b, bench_work work, void *data) {
     bench_sort(b->second, b->count, &b->best, &b->median);
 }
 
+int bench_on_gpu(const bench *b) { return fv_device_of(b->c) != FV_CPU; }
 void bench_peak(bench *b) {
-    double p = fv_error(b->c) || fv_device_of(b->c) != FV_CPU ? 0 : fv_peak(b->c, b->type);
+    double p = fv_error(b->c) || bench_on_gpu(b) ? 0 : fv_peak(b->c, b->type);
     b->peak = p > b->peak ? p : b->peak;
 }
 double bench_share(const bench *b, double gflops) { return b->peak > 0 ? gflops / b->peak / b->threads : 0; }
@@ -101,7 +102,7 @@ int bench_folder(fv_ctx *c, char *path, size_t n) {
 }
 
 void bench_print_common(const bench *b) {
-    if (fv_device_of(b->c) != FV_CPU) {
+    if (bench_on_gpu(b)) {
         printf("\"precision\":\"%s\",\"device\":", fv_type_name(b->type));
         cli_print_json_string(fv_device_name(b->c));
         return;

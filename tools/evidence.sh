@@ -39,12 +39,17 @@ part_image() { # part_image [--corrupt]
     compare image image --preset demo-image --limit 10000 --variants base,linear,mlp,llm,random,shuffled,finetune,scratch --seeds "$(seeds 5)" "$@"
 }
 part_robust() { part_image --corrupt; }
+little='--preset demo-image --limit 4000 --epochs 3' # of `layers` and `few`
 part_layers() {
     sweep=layer
     [ -n "$toy" ] && sweep=layer=0,15,29
-    compare layers image --preset demo-image --limit 4000 --epochs 3 --sweep $sweep --seeds "$(seeds 3)"
+    # shellcheck disable=SC2086
+    compare layers image $little --sweep $sweep --seeds "$(seeds 3)"
 }
-part_few() { compare few image --preset demo-image --limit 4000 --epochs 3 --variants base,llm,random,shuffled --seeds "$(seeds 3)"; }
+part_few() {
+    # shellcheck disable=SC2086
+    compare few image $little --variants base,llm,random,shuffled --seeds "$(seeds 3)"
+}
 part_fraction() {
     compare fraction image --preset demo-image --limit 60000 --epochs 8 --batch 32 --variants base,mlp,llm,random --sweep fraction=0.005,0.02,0.05,0.1 --seeds "$(seeds 3)"
 }

@@ -95,7 +95,7 @@ static void cache_folder(char *path, size_t n, const char *what) {
 int run_fetch(run *r, const char *what, char *path) {
     static const char *const places[] = {"tools", "share/frozenvis", "../tools"};
     char self[4096], script[4200];
-    int pipes[2], status = 0;
+    int pipes[2], status = 0, place = 0;
     size_t used = 0;
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     self[n > 0 ? n : 0] = 0;
@@ -103,11 +103,11 @@ int run_fetch(run *r, const char *what, char *path) {
         char *slash = strrchr(self, '/');
         if (slash) *slash = 0;
     }
-    for (int i = 0; i < 3; i++) {
-        snprintf(script, sizeof script, "%s/%s/fetch.sh", self, places[i]);
+    for (; place < 3; place++) {
+        snprintf(script, sizeof script, "%s/%s/fetch.sh", self, places[place]);
         if (!access(script, R_OK)) break;
     }
-    if (access(script, R_OK))
+    if (place == 3)
         return fv_fail(r->c, FV_EIO,
                        "tools/fetch.sh, which fetches %s, is not beside the program; give --data and --llm",
                        what);
@@ -369,12 +369,6 @@ fv_tensor *run_loss(run *r, fv_tensor *y, const batch *b) {
 }
 
 /* ---- classification's measures ---- */
-static int rank_of(const float *score, int n, int label) {
-    int rank = 0;
-    if (label < 0 || label >= n) return n;
-    for (int k = 0; k < n; k++) rank += k != label && !(score[k] < score[label]); /* NaN is never the best */
-    return rank;
-}
 int run_rank(const fv_tensor *y, int row, int label) {
     int rank = 0;
     int64_t n = y->dim[1];
@@ -422,6 +416,15 @@ static double mean_area(run *r, const float *score, const int32_t *label, int n,
     return counted ? sum / counted : NAN;
 }
 
+int run_mean(const fv_tensor *p, int64_t row, int64_t views, float *mean) {
+    int finite = 1;
+    for (int64_t k = 0, K = p->dim[1]; k < K; k++) {
+        double sum = 0;
+        for (int64_t v = 0; v < views; v++) sum += fv_get(p, (row + v) * K + k);
+        mean[k] = (float)(sum / (double)views), finite &= isfinite(mean[k]) != 0;
+    }
+    return finite;
+}
 int run_probabilities(run *r, int split, const int32_t *index, int n, float *p, int32_t *label,
                       double *loss) {
     int was = fv_no_grad(r->c, 1), training = fv_training(r->c, 0);
@@ -436,12 +439,8 @@ int run_probabilities(run *r, int split, const int32_t *index, int n, float *p, 
     if (V && loss) *loss = V > 1 ? 0 : fv_get(mean, 0);
     for (int64_t i = 0; V && i < n; i++) {
         int32_t one = ((const int32_t *)b.target[0]->data)[i * V];
-        for (int64_t k = 0; k < K; k++) {
-            double sum = 0;
-            for (int64_t v = 0; v < V; v++) sum += fv_get(say, (i * V + v) * K + k);
-            if (!isfinite(sum)) fv_fail(r->c, FV_ENONFINITE, "the network's output is not finite");
-            p[i * K + k] = (float)(sum / (double)V);
-        }
+        if (!run_mean(say, i * V, V, p + i * K))
+            fv_fail(r->c, FV_ENONFINITE, "the network's output is not finite");
         if (label) label[i] = one;
         if (loss && V > 1 && one >= 0 && one < K) *loss -= log(fmax((double)p[i * K + one], 1e-30)) / n;
     }
@@ -454,6 +453,7 @@ int run_classes(run *r, int split, int from, int count, figures *f) {
     const size_t K = (size_t)classes, room = (size_t)(count > 0 ? count : 1);
     float *score = (float *)fv_alloc(r->c, room * K * sizeof *score);
     int32_t *label = (int32_t *)fv_alloc(r->c, room * sizeof *label);
+    const fv_tensor said = {.type = FV_F32, .rank = 2, .dim = {(int64_t)room, classes}, .data = score};
     for (int at = from; score && label && at < from + count && !interrupted;) {
         int32_t index[250];
         int n = from + count - at < step ? from + count - at : step;
@@ -462,7 +462,7 @@ int run_classes(run *r, int split, int from, int count, figures *f) {
         if (!views) break;
         loss_sum += loss * n;
         for (int i = 0; i < n; i++, done++) {
-            int rank = rank_of(score + (size_t)done * K, classes, label[done]);
+            int rank = run_rank(&said, done, label[done]);
             top1 += rank < 1, top5 += rank < 5;
             run_score(r, split, at + i, 100 * (rank < 1));
         }

@@ -40,16 +40,10 @@ static void print_prediction(run *r, const char *file, const float *p, int json)
 int classify(run *r, fv_tensor *x, const char *file, int json) {
     fv_tensor *y = x ? fv_model_forward(r->c, r->model, x) : NULL;
     if (y) y = fv_softmax(r->c, y->type == FV_F32 ? y : fv_cast(r->c, y, FV_F32));
-    float *p = y ? (float *)fv_alloc(r->c, (size_t)fv_numel(y) * sizeof *p) : NULL;
-    if (p && fv_read(r->c, y, p)) {
-        for (int64_t k = 0, K = y->dim[1]; k < K; k++) {
-            double sum = 0;
-            for (int64_t v = 0; v < y->dim[0]; v++) sum += (double)p[v * K + k];
-            p[k] = (float)(sum / (double)y->dim[0]);
-            if (!isfinite(p[k])) fv_fail(r->c, FV_ENONFINITE, "%s: the network's output is not finite", file);
-        }
-        if (!fv_error(r->c)) print_prediction(r, file, p, json);
-    }
+    float *p = y ? (float *)fv_alloc(r->c, (size_t)y->dim[1] * sizeof *p) : NULL;
+    if (p && !run_mean(y, 0, y->dim[0], p))
+        fv_fail(r->c, FV_ENONFINITE, "%s: the network's output is not finite", file);
+    if (p && !fv_error(r->c)) print_prediction(r, file, p, json);
     fv_free(r->c, p);
     return !fv_error(r->c);
 }
@@ -67,7 +61,7 @@ int classify_sheet(run *r, const int32_t *index, int n, const char *png, int acr
         char text[160];
         int32_t truth = 0;
         int best = 0;
-        ok = p && run_probabilities(r, SPLIT_TEST, &index[i], 1, p, &truth, NULL) &&
+        ok = run_probabilities(r, SPLIT_TEST, &index[i], 1, p, &truth, NULL) &&
              picture(r, &v, index[i], x, top);
         for (int k = 1; ok && k < r->model->num_classes; k++)
             if (p[k] > p[best]) best = k;

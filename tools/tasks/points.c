@@ -177,6 +177,7 @@ static int votes_of(run *r) {
     return votes >= 1 && votes <= 100 ? (int)votes
                                       : fv_fail(r->c, FV_EUSAGE, "votes is %g; it is 1 to 100", votes);
 }
+
 static int points_open(run *r, const char *dir) {
     points_data *d = (points_data *)fv_alloc(r->c, sizeof *d);
     char training[4400];
@@ -205,19 +206,15 @@ static void points_close(run *r) {
     r->data = NULL;
 }
 
-/* N of src's 2N points: the first half or a random one, turned about the upright axis by a */
-static void half_of(const float *src, int64_t N, int random, float a, fv_rng *g, float *to) {
-    float u = cosf(a), v = sinf(a);
+/* N of src's 2N points. Training and, in a test, each vote but the first see random halves, with rotate
+ * turned at random about the upright axis; the first vote (epoch -1) sees the first half. */
+static void view_of(run *r, const float *src, int64_t N, int epoch, fv_rng *g, float *to) {
+    int random = epoch != -1, rotate = random && number_of(&r->s, 't', "rotate", 0) > 0;
+    float a = rotate ? fv_rng_uniform(g) * 6.28318531f : 0, u = cosf(a), v = sinf(a);
     for (int64_t left = 2 * N, wanted = N; wanted; left--, src += 3) {
         if (random && (int64_t)fv_rng_below(g, (uint32_t)left) >= wanted) continue;
         to[0] = u * src[0] - v * src[1], to[1] = v * src[0] + u * src[1], to[2] = src[2], to += 3, wanted--;
     }
-}
-/* Training and, in a test, each vote but the first see random halves, with rotate turned at random. */
-static void view_of(run *r, const float *src, int64_t N, int epoch, fv_rng *g, float *to) {
-    int random = epoch != -1, rotate = random && number_of(&r->s, 't', "rotate", 0) > 0;
-    float a = rotate ? fv_rng_uniform(g) * 6.28318531f : 0;
-    half_of(src, N, random, a, g, to);
 }
 static int points_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
     const points_data *d = (const points_data *)r->data;
@@ -238,6 +235,7 @@ static int points_batch(run *r, int split, const int32_t *index, int n, int epoc
     b->input[0] = x, b->inputs = 1, b->target[0] = label, b->targets = 1, b->count = n;
     return 1;
 }
+
 static int points_predict(run *r, const char *file, int json) {
     int64_t N = (int64_t)number_of(&r->s, 'm', "num_points", 1024), dim[3] = {votes_of(r), N, 3};
     mesh m;

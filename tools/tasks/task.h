@@ -120,6 +120,8 @@ fv_tensor *run_loss(run *r, fv_tensor *y, const batch *b);
  * that are there), loss; of several views of an item, of the mean of their probabilities. FV_ENONFINITE
  * where the network says NaN. */
 int run_classes(run *r, int split, int from, int count, figures *f);
+/* mean [K] of `views` rows of p [R,K], the first being `row`. Whether it is finite. */
+int run_mean(const fv_tensor *p, int64_t row, int64_t views, float *mean);
 /* p [n*K]: the probabilities that the network gives n items, mean over their views; label [n] and the mean
  * loss too, where not NULL. How many views an item has, or 0. */
 int run_probabilities(run *r, int split, const int32_t *index, int n, float *p, int32_t *label, double *loss);

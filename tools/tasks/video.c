@@ -24,8 +24,8 @@ typedef struct clip_item {
 } clip_item;
 typedef struct video_data {
     clip_item *item[2];
-    int room[2], class_room, size, frames,
-        views; /* views: of a test clip, as many as the first training clip's */
+    int room[2], class_room, size, frames;
+    int views; /* of a clip in a test: as many as the first training clip has */
 } video_data;
 
 static const char *presets[][2] = {
@@ -251,8 +251,9 @@ static int sampled(run *r, const clip *v, int view, fv_rng *g, float *to) {
     return !g || augmented(r, T, S, g, to);
 }
 
+/* all views of a clip, `each` numbers apart; where there is one crop, it is the middle one */
 static int test_views(run *r, const clip *v, int views, float *to, int64_t each) {
-    int ok = 1; /* one crop: the middle one */
+    int ok = 1;
     for (int k = 0; k < views && ok; k++)
         ok = sampled(r, v, views == SEGMENTS ? k * CROPS + 1 : k, NULL, to + k * each);
     return ok;
