@@ -422,6 +422,79 @@ static void parts(void) {
     fv_destroy(c);
 }
 
+/* mean count of bright voxels in the volumes of class k */
+static double bright(const medmnist *m, int k) {
+    int64_t one = m->images.count / m->images.dim[0], volumes = 0, many = 0;
+    for (int64_t i = 0; i < m->images.dim[0]; i++) {
+        if ((int)npy_value(&m->labels, i) != k) continue;
+        volumes++;
+        for (int64_t j = 0; j < one; j++) many += m->images.data[i * one + j] > 150;
+    }
+    return (double)many / (double)volumes;
+}
+static void part_volumes(void) {
+    static const char thin[] =
+        VRML "Shape { geometry IndexedFaceSet { coord Coordinate { point [0 0 0, 1 0 0, "
+             "0 .02 0] } coordIndex [0 1 2] } }";
+    char from[4096], to[4096], path[4400];
+    fv_ctx *c = fv_create(NULL);
+    snprintf(from, sizeof from, "%s", file_of("vparts")), snprintf(to, sizeof to, "%s", file_of("vmade"));
+    mkdir(from, 0777), mkdir(to, 0777), mkdir(file_of("vparts/box"), 0777),
+        mkdir(file_of("vparts/rod"), 0777), mkdir(file_of("vparts/rod2"), 0777);
+    for (int i = 0; i < 12; i++) {
+        snprintf(path, sizeof path, "vparts/%s/%c.wrl", i % 3 ? i % 3 == 1 ? "rod" : "rod2" : "box", 'a' + i);
+        i % 3 ? put(path, thin, strlen(thin))
+              : put(path, VRML "Shape { " TETRA " }", strlen(VRML "Shape { " TETRA " }"));
+    }
+    CHECK(part_volumes_write(c, to, from), "%s", fv_error_text(c));
+    for (int s = 0; s < 2; s++) {
+        medmnist m;
+        char name[3][64];
+        int n = s ? 30 : 120, right = 1;
+        CHECK(medmnist_find(c, to, path, sizeof path) && medmnist_open(c, path, s ? "test" : "train", 1, &m),
+              "%s", fv_error_text(c));
+        CHECK(m.classes == 3 && m.images.dim[0] == 3 * n && m.images.dim[1] == 28 && m.images.dim[3] == 28,
+              "%lld volumes of %d classes", (long long)m.images.dim[0], m.classes);
+        for (int i = 0; i < 3 * n; i++) right &= (int)npy_value(&m.labels, i) == i % 3;
+        CHECK(right, "labels");
+        CHECK(medmnist_names(c, &m, name) && !strcmp(name[0], "box") && !strcmp(name[1], "rod") &&
+                  !strcmp(name[2], "rod2"),
+              "%s %s %s", name[0], name[1], name[2]);
+        double box = bright(&m, 0), rod = bright(&m, 1);
+        CHECK(box > 2 * rod && rod > 20, "%g and %g bright voxels", box, rod);
+        medmnist_close(c, &m);
+    }
+    fv_destroy(c);
+}
+/* names of classes in an .npz that do not fit are refused */
+static void npz_names(void) {
+    static const struct {
+        int rows, width;
+        const char *last;
+        int good;
+    } row[] = {{2, 64, "b", 1}, {3, 64, "b", 1}, {1, 64, "b", 0},
+               {2, 63, "b", 0}, {2, 64, "", 0},  {2, 0, "b", 0}};
+    for (int i = 0; i < 6; i++) {
+        fv_ctx *c = fv_create(NULL);
+        npz_out z;
+        medmnist m;
+        char names[3 * 64] = "a", got[2][64];
+        uint8_t label[2] = {0, 1}, picture[2 * 4 * 4] = {0};
+        int64_t images[3] = {2, 4, 4}, column[2] = {2, 1}, dim[2] = {row[i].rows, row[i].width};
+        memset(&z, 0, sizeof z), snprintf(names + 64, 64, "%s", row[i].last);
+        if (!row[i].width) memset(names + 64, 'b', 64), dim[1] = 64; /* no end */
+        npz_put(c, &z, "train_images", picture, 3, images), npz_put(c, &z, "train_labels", label, 2, column);
+        npz_put(c, &z, "class_names", (const uint8_t *)names, 2, dim);
+        CHECK(npz_save(c, &z, file_of("names.npz")) && medmnist_open(c, file_of("names.npz"), "train", 0, &m),
+              "%s", fv_error_text(c));
+        int taken = medmnist_names(c, &m, got);
+        CHECK(taken == row[i].good && fv_error(c) == (taken ? 0 : FV_EFORMAT), "row %d: %s", i,
+              fv_error_text(c));
+        CHECK(!taken || (!strcmp(got[0], "a") && !strcmp(got[1], "b")), "row %d", i);
+        medmnist_close(c, &m), fv_destroy(c);
+    }
+}
+
 /* ---- HDF5 ---- */
 #ifdef HAVE_HDF5
 /* what is written; 0 stands for what is right: 4 clouds of 5 points and their classes */
@@ -1347,6 +1420,8 @@ int main(void) {
     RUN(meshes);
     RUN(vrml);
     RUN(parts);
+    RUN(part_volumes);
+    RUN(npz_names);
     RUN(scans);
     RUN(arrays);
     RUN(clips);

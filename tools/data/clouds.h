@@ -1,7 +1,7 @@
 /* clouds.h -- point clouds and meshes from files, and the shapes of the demos. */
 #ifndef FV_CLOUDS_H
 #define FV_CLOUDS_H
-#include "frozenvis.h"
+#include "npy.h"
 
 typedef struct mesh {
     int64_t points, faces;
@@ -39,11 +39,20 @@ typedef struct thing_source {
     float noise; /* once to three times that is added */
 } thing_source;
 int scene_of(fv_rng *r, const thing_source *from, int which, float *p);
+/* volume_of -- the thing as voxels out [28,28,28]: cut, turned, blurred, noisy (see shapes.c). volumes_put --
+ * n of them, things which[n] of classes label[n], as split `split` of an archive in MedMNIST's layout; item i
+ * is drawn by random stream `stream` + i. 1 or 0. */
+enum { VOLUME_SIDE = 28 };
+int volume_of(fv_rng *r, const thing_source *from, int which, uint8_t *out);
+int volumes_put(fv_ctx *c, npz_out *z, const char *split, const thing_source *from, uint64_t seed,
+                uint64_t stream, const int32_t *which, const uint8_t *label, int64_t n);
 
 /* clouds_write -- points' demo of generated shapes: train/KIND/N.npy and test/KIND/N.npy. parts_write -- the
- * same of real CAD parts, from folders of .wrl and .wrz files, each a class. volumes_write -- volumes' demo:
- * shapes3d.npz in MedMNIST's layout. Their settings stand in shapes.c and parts.c. 1 or 0. */
+ * same of real CAD parts, from folders of .wrl and .wrz files, each a class. volumes_write -- volumes' demo
+ * of the same shapes: shapes3d.npz in MedMNIST's layout; part_volumes_write -- of the same parts:
+ * parts3d.npz. Their settings stand in shapes.c and parts.c. 1 or 0. */
 int clouds_write(fv_ctx *c, const char *dir);
 int parts_write(fv_ctx *c, const char *dir, const char *parts);
 int volumes_write(fv_ctx *c, const char *dir);
+int part_volumes_write(fv_ctx *c, const char *dir, const char *parts);
 #endif

@@ -1,9 +1,10 @@
-/* parts.c -- the demo of points from real CAD parts: the folders of KiCad's library that tools/fetch.sh
- * kicad-packages3d keeps, each a class. The settings were fixed before the first training run.
+/* parts.c -- the demos of points and volumes from real CAD parts: the folders of KiCad's library that
+ * tools/fetch.sh kicad-packages3d keeps, each a class. The settings were fixed before the first training run.
  *
  * 120 training and 30 test clouds of each class, of 1,024 points, made as shapes.c makes those of generated
  * shapes: a part of the object cut away, background with another part in it, turned, and noise, but half as
- * much (0.005 to 0.015 of its size), as pins are thin. A class's parts take turns.
+ * much (0.005 to 0.015 of its size), as pins are thin. A class's parts take turns. As many volumes, made as
+ * shapes.c makes those.
  *
  * The split is by part, and near-duplicates stay on one side: parts whose names differ in numbers alone
  * (pins, pitch, size) are a family, and a family is either in training or in the test. Families are drawn for
@@ -11,7 +12,7 @@
  * training. What stands beside an object is a part of the same side of the split. */
 #include "clouds.h"
 #include "folder.h"
-#include "npy.h"
+#include "medmnist.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
@@ -103,16 +104,22 @@ static int from_side(void *of, fv_rng *r, int which, int64_t n, float *out) {
     const mesh cloud = {KEPT, 0, s->of->at[s->part[which]].xyz, NULL};
     return mesh_sample(s->of->c, &cloud, r, n, out);
 }
+/* where the parts of a class begin in a side, and how many: they stand together. 0: there is none */
+static int parts_of(const side *s, int kind, const char *class_name, int test, int *first) {
+    int n = 0;
+    for (int i = 0; i < s->count; i++)
+        if (s->of->at[s->part[i]].kind == kind) *first = n++ ? *first : i;
+    if (!n) fv_fail(s->of->c, FV_EFORMAT, "%s: no part for the %s", class_name, test ? "test" : "training");
+    return n;
+}
 static int write_kind(side *s, const char *folder, int kind, int test) {
     fv_ctx *c = s->of->c;
     const thing_source from = {s->count, from_side, s, 0.005f};
     int64_t dim[2] = {SCENE_POINTS, 3};
-    int first = 0, n = 0; /* the class's parts stand together */
+    int first = 0, n = parts_of(s, kind, folder, test, &first);
     char path[4500];
     float p[3 * SCENE_POINTS];
-    for (int i = 0; i < s->count; i++)
-        if (s->of->at[s->part[i]].kind == kind) first = n++ ? first : i;
-    if (!n) return fv_fail(c, FV_EFORMAT, "%s: no part for the %s", folder, test ? "test" : "training");
+    if (!n) return 0;
     if (mkdir(folder, 0777)) return fv_fail(c, FV_EIO, "%s: the folder cannot be made", folder);
     for (int i = 0; i < (test ? TEST : TRAIN) && !fv_error(c); i++) {
         fv_rng r = {SEED, (uint64_t)((test * 1000 + kind) * 1000 + i), 0};
@@ -121,13 +128,17 @@ static int write_kind(side *s, const char *folder, int kind, int test) {
     }
     return !fv_error(c);
 }
-static int write_side(const parts *s, const char *dir, char **name, int test) {
-    char path[4400];
+static side side_of(const parts *s, int test) {
     side one = {s, (int32_t *)fv_alloc(s->c, (size_t)(s->count + 1) * sizeof(int32_t)), 0};
-    snprintf(path, sizeof path, "%.4300s/%s", dir, test ? "test" : "train");
-    if (one.part && mkdir(path, 0777)) fv_fail(s->c, FV_EIO, "%s: the folder cannot be made", path);
     for (int i = 0; i < s->count && one.part; i++)
         if (s->at[i].test == test) one.part[one.count++] = i;
+    return one;
+}
+static int write_side(const parts *s, const char *dir, char **name, int test) {
+    char path[4400];
+    side one = side_of(s, test);
+    snprintf(path, sizeof path, "%.4300s/%s", dir, test ? "test" : "train");
+    if (one.part && mkdir(path, 0777)) fv_fail(s->c, FV_EIO, "%s: the folder cannot be made", path);
     for (int k = 0; k < s->kinds && !fv_error(s->c); k++) {
         snprintf(path, sizeof path, "%.4000s/%s/%.300s", dir, test ? "test" : "train", name[k]);
         write_kind(&one, path, k, test);
@@ -136,19 +147,59 @@ static int write_side(const parts *s, const char *dir, char **name, int test) {
     return !fv_error(s->c);
 }
 
-int parts_write(fv_ctx *c, const char *dir, const char *from) {
-    parts s;
+/* volume i of a side is of class i % kinds */
+static int put_side(const parts *s, npz_out *z, char **name, int test) {
+    side one = side_of(s, test);
+    const thing_source from = {one.count, from_side, &one, 0};
+    int each = test ? TEST : TRAIN, n = each * s->kinds;
+    int32_t *which = (int32_t *)fv_alloc(s->c, (size_t)n * sizeof *which);
+    uint8_t *label = (uint8_t *)fv_alloc(s->c, (size_t)n);
+    for (int k = 0; k < s->kinds && !fv_error(s->c); k++) {
+        int first = 0, count = parts_of(&one, k, name[k], test, &first);
+        for (int i = 0; i < each && count; i++)
+            which[i * s->kinds + k] = first + i % count, label[i * s->kinds + k] = (uint8_t)k;
+    }
+    if (!fv_error(s->c))
+        volumes_put(s->c, z, test ? "test" : "train", &from, SEED + 1, (uint64_t)test * 100000, which, label,
+                    n);
+    fv_free(s->c, one.part), fv_free(s->c, which), fv_free(s->c, label);
+    return !fv_error(s->c);
+}
+
+/* the parts in the folders of `from`, and the folders' names, owned by c */
+static char **read_parts(fv_ctx *c, const char *from, parts *s) {
     char path[4400];
     int n = 0;
-    memset(&s, 0, sizeof s), s.c = c;
+    memset(s, 0, sizeof *s), s->c = c;
     char **name = folder_list(c, from, "", 1, &n);
     for (int i = 0; i < n && !fv_error(c); i++) {
         snprintf(path, sizeof path, "%.4000s/%.300s", from, name[i]);
-        add_class(&s, path);
+        add_class(s, path);
     }
-    if (!fv_error(c) && n < 2) fv_fail(c, FV_EFORMAT, "%s: folders of parts are wanted, each a class", from);
+    if (!fv_error(c) && (n < 2 || n > 255))
+        fv_fail(c, FV_EFORMAT, "%s: 2 to 255 folders of parts are wanted, each a class", from);
+    return name;
+}
+static int free_parts(parts *s, char **name) {
+    for (int i = 0; i < s->count; i++) fv_free(s->c, s->at[i].xyz);
+    fv_free(s->c, s->at), fv_free(s->c, name);
+    return !fv_error(s->c);
+}
+int parts_write(fv_ctx *c, const char *dir, const char *from) {
+    parts s;
+    char **name = read_parts(c, from, &s);
     for (int test = 0; test < 2 && !fv_error(c); test++) write_side(&s, dir, name, test);
-    for (int i = 0; i < s.count; i++) fv_free(c, s.at[i].xyz);
-    fv_free(c, s.at), fv_free(c, name);
-    return !fv_error(c);
+    return free_parts(&s, name);
+}
+int part_volumes_write(fv_ctx *c, const char *dir, const char *from) {
+    parts s;
+    npz_out z;
+    char path[4400];
+    memset(&z, 0, sizeof z);
+    char **name = read_parts(c, from, &s);
+    for (int test = 0; test < 2 && !fv_error(c); test++) put_side(&s, &z, name, test);
+    if (!fv_error(c)) medmnist_put_names(c, &z, (const char *const *)name, s.kinds);
+    snprintf(path, sizeof path, "%.4300s/parts3d.npz", dir);
+    if (!fv_error(c)) npz_save(c, &z, path);
+    return free_parts(&s, name);
 }

@@ -18,7 +18,7 @@ static int from_medmnist(fv_ctx *c, const char *path, const char *split, picture
     if (!fv_error(c)) {
         memcpy(p->data, m.images.data, (size_t)m.images.count);
         for (int i = 0; i < p->count; i++) p->label[i] = (int32_t)npy_value(&m.labels, i);
-        for (int i = 0; i < p->classes; i++) snprintf(p->class_name[i], 64, "%d", i);
+        medmnist_names(c, &m, p->class_name);
     }
     medmnist_close(c, &m);
     return !fv_error(c);

@@ -9,13 +9,21 @@
  * of 4,096 points, a cut-out ball, turned about the upright axis, blurred over 3 voxels, with noise. Every
  * object has proportions of its own; test objects are none of the training objects. */
 #include "clouds.h"
-#include "npy.h"
+#include "medmnist.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
-enum { TRAIN = 150, VAL = 20, TEST = 40, POINTS = SCENE_POINTS, VOXEL_POINTS = 4096, SIDE = 28, PARTS = 24 };
+enum {
+    TRAIN = 150,
+    VAL = 20,
+    TEST = 40,
+    POINTS = SCENE_POINTS,
+    VOXEL_POINTS = 4096,
+    SIDE = VOLUME_SIDE,
+    PARTS = 24
+};
 const char *const shape_name[SHAPES] = {"box",   "sphere",   "cylinder", "cone", "torus",  "table",
                                         "chair", "stool",    "lamp",     "mug",  "bottle", "stairs",
                                         "arch",  "dumbbell", "bracket",  "bolt", "plane",  "shelf"};
@@ -266,11 +274,11 @@ int clouds_write(fv_ctx *c, const char *dir) {
 }
 
 /* ---- volumes ---- */
-static void volume_of(fv_rng *r, int kind, uint8_t *out) {
+int volume_of(fv_rng *r, const thing_source *from, int which, uint8_t *out) {
     float p[3 * VOXEL_POINTS];
     float grid[SIDE * SIDE * SIDE] = {0}, soft[SIDE * SIDE * SIDE], size = between(r, 9, 13),
                              blur = between(r, 0, 0.6f), noise = between(r, 0.05f, 0.2f), shift[3];
-    shape_sample(r, kind, VOXEL_POINTS, p);
+    if (!from->sample(from->of, r, which, VOXEL_POINTS, p)) return 0;
     turn(r, p, VOXEL_POINTS, 0.15f);
     int64_t n = cut(r, p, VOXEL_POINTS, between(r, 0.1f, 0.3f));
     for (int k = 0; k < 3; k++) shift[k] = SIDE / 2.0f + between(r, -1.5f, 1.5f);
@@ -298,27 +306,37 @@ static void volume_of(fv_rng *r, int kind, uint8_t *out) {
         float v = 200 * fminf(soft[i], 1) + 255 * noise * fabsf(fv_rng_normal(r));
         out[i] = (uint8_t)(v > 255 ? 255 : v);
     }
+    return 1;
+}
+int volumes_put(fv_ctx *c, npz_out *z, const char *split, const thing_source *from, uint64_t seed,
+                uint64_t stream, const int32_t *which, const uint8_t *label, int64_t n) {
+    char name[64];
+    int64_t dim[4] = {n, SIDE, SIDE, SIDE}, column[2] = {n, 1}, one = SIDE * SIDE * SIDE;
+    uint8_t *data = (uint8_t *)fv_alloc(c, (size_t)(n * one));
+    for (int64_t i = 0; i < n && data && !fv_error(c); i++) {
+        fv_rng r = {seed, stream + (uint64_t)i, 0};
+        volume_of(&r, from, which[i], data + i * one);
+    }
+    snprintf(name, sizeof name, "%s_images", split);
+    if (data && !fv_error(c)) npz_put(c, z, name, data, 4, dim);
+    snprintf(name, sizeof name, "%s_labels", split);
+    if (!fv_error(c)) npz_put(c, z, name, label, 2, column);
+    fv_free(c, data);
+    return !fv_error(c);
 }
 int volumes_write(fv_ctx *c, const char *dir) {
     static const char *const split[3] = {"train", "val", "test"};
     static const int each[3] = {TRAIN, VAL, TEST};
-    char name[64], path[4400];
+    const thing_source from = {SHAPES, one_shape, NULL, 0};
+    char path[4400];
+    int32_t which[SHAPES * TRAIN];
+    uint8_t label[SHAPES * TRAIN];
     npz_out z;
     memset(&z, 0, sizeof z);
-    for (int s = 0; s < 3; s++) {
-        int64_t n = (int64_t)each[s] * SHAPES, dim[4] = {n, SIDE, SIDE, SIDE}, column[2] = {n, 1},
-                one = SIDE * SIDE * SIDE;
-        uint8_t *data = (uint8_t *)fv_alloc(c, (size_t)(n * one)), *label = (uint8_t *)fv_alloc(c, (size_t)n);
-        for (int64_t i = 0; i < n && data && label; i++) {
-            fv_rng r = {2030, (uint64_t)(s * 100000 + i), 0};
-            label[i] = (uint8_t)(i % SHAPES), volume_of(&r, label[i], data + i * one);
-        }
-        snprintf(name, sizeof name, "%s_images", split[s]);
-        if (data && label) npz_put(c, &z, name, data, 4, dim);
-        snprintf(name, sizeof name, "%s_labels", split[s]);
-        if (data && label) npz_put(c, &z, name, label, 2, column);
-        fv_free(c, data), fv_free(c, label);
-    }
+    for (int i = 0; i < SHAPES * TRAIN; i++) which[i] = i % SHAPES, label[i] = (uint8_t)(i % SHAPES);
+    for (uint64_t s = 0; s < 3 && !fv_error(c); s++)
+        volumes_put(c, &z, split[s], &from, 2030, s * 100000, which, label, (int64_t)each[s] * SHAPES);
+    medmnist_put_names(c, &z, shape_name, SHAPES);
     snprintf(path, sizeof path, "%s/shapes3d.npz", dir);
     return npz_save(c, &z, path);
 }

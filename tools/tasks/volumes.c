@@ -1,5 +1,6 @@
 /* volumes: classes of volumes. Data: a MedMNIST 3D .npz, or a folder with one; training on its train split,
- * measures on its test split. */
+ * measures on its test split. The demo is made of the objects of points' demo: real CAD parts (data/parts.c)
+ * where tools/fetch.sh kicad-packages3d has been run, else generated shapes. */
 #include "../data/clouds.h"
 #include "../data/medmnist.h"
 #include "classify.h"
@@ -51,11 +52,7 @@ static int volumes_open(run *r, const char *dir) {
     if (!run_put_classes(r, classes)) return 0;
     if (r->class_names) return 1;
     r->classes = classes, r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)classes * 64);
-    int demo = classes == SHAPES && strstr(path, "shapes3d.npz") != NULL; /* the file has no names */
-    for (int i = 0; i < classes && r->class_names; i++)
-        demo ? snprintf(r->class_names[i], 64, "%s", shape_name[i])
-             : snprintf(r->class_names[i], 64, "%d", i);
-    return !fv_error(r->c);
+    return r->class_names && medmnist_names(r->c, &d->split[0], r->class_names);
 }
 static void volumes_close(run *r) {
     volumes_data *d = (volumes_data *)r->data;
@@ -139,8 +136,7 @@ static int volumes_draw(run *r, const int32_t *index, int n, const char *png) {
 }
 
 static int volumes_demo(run *r, const char *dir, char fetched[][4096]) {
-    (void)fetched;
-    return volumes_write(r->c, dir);
+    return *fetched[0] ? part_volumes_write(r->c, dir, fetched[0]) : volumes_write(r->c, dir);
 }
 
 extern const task task_volumes;
@@ -150,6 +146,7 @@ const task task_volumes = {
     .items = "volumes",
     .presets = presets,
     .keys = keys,
+    .fetch = "?kicad-packages3d",
     .demo = volumes_demo,
     .open = volumes_open,
     .close = volumes_close,
