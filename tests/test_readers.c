@@ -473,7 +473,7 @@ static void npz_names(void) {
         const char *last;
         int good;
     } row[] = {{2, 64, "b", 1}, {3, 64, "b", 1}, {1, 64, "b", 0},
-               {2, 63, "b", 0}, {2, 64, "", 0},  {2, 0, "b", 0}};
+               {2, 65, "b", 0}, {2, 64, "", 0},  {2, 0, "b", 0}};
     for (int i = 0; i < 6; i++) {
         fv_ctx *c = fv_create(NULL);
         npz_out z;
