@@ -10,7 +10,7 @@
 #   fraction   from 0.5 % to 10 % of the training pictures
 #   points video volumes motion vqa retrieval scene-qa   base, mlp, llm and random, 3 seeds
 #   scenes     emoji on busy backgrounds: heat maps and mIoU; probes of gradients, tokens and attention
-#   robust     the runs of `image` under corruptions
+#   robust     the runs of `few` under corruptions
 #
 # TOY=1 makes every part tiny, to see that it runs; its figures mean nothing.
 cd "$(dirname "$0")/.." || exit 1
@@ -34,11 +34,10 @@ compare() {
 }
 seeds() { [ -n "$toy" ] && echo 2 || echo "$1"; }
 
-part_image() { # part_image [--corrupt]
-    [ -n "$toy" ] || set -- "$@" --tune 3
+part_image() {
+    [ -n "$toy" ] || set -- --tune 3
     compare image image --preset demo-image --limit 10000 --variants base,linear,mlp,llm,random,shuffled,finetune,scratch --seeds "$(seeds 5)" "$@"
 }
-part_robust() { part_image --corrupt; }
 little='--preset demo-image --limit 4000 --epochs 3' # of `layers` and `few`
 part_layers() {
     sweep=layer
@@ -46,10 +45,11 @@ part_layers() {
     # shellcheck disable=SC2086
     compare layers image $little --sweep $sweep --seeds "$(seeds 3)"
 }
-part_few() {
+part_few() { # part_few [--corrupt]
     # shellcheck disable=SC2086
-    compare few image $little --variants base,llm,random,shuffled --seeds "$(seeds 3)"
+    compare few image $little --variants base,llm,random,shuffled --seeds "$(seeds 3)" "$@"
 }
+part_robust() { part_few --corrupt; }
 part_fraction() {
     compare fraction image --preset demo-image --limit 60000 --epochs 8 --batch 32 --variants base,mlp,llm,random --sweep fraction=0.005,0.02,0.05,0.1 --seeds "$(seeds 3)"
 }
