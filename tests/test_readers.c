@@ -166,6 +166,12 @@ static void meshes(void) {
     static const char *const bad_off[] = {"",
                                           "O",
                                           "OFX 1 0 0\n",
+                                          "OFX 1 0 0\n1 2 3\n",
+                                          "OFF 1 0 0\n1 2 3x\n",
+                                          "OFF nan 0 0\n1 2 3\n",
+                                          "OFF 1 0 x\n1 2 3\n",
+                                          "OFF 3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 nan\n",
+                                          "OFF 1 0 0\n1 2 1e20\n",
                                           "OFF",
                                           "OFF\n",
                                           "OFF\n1",
@@ -206,7 +212,25 @@ static void meshes(void) {
         HEAD "element vertex 1\n" XYZ3 "end_header\n1 2\n",
         HEAD "element vertex 1\n" XYZ3 "end_header\n1 2 x\n",
         HEAD "element vertex 1\n" XYZ3 "end_header\n1 2 inf\n",
+        HEAD "element vertex 1\n" XYZ3 "end_header\n1 2 1e20\n",
+        HEAD "element vertex\n" XYZ3 "end_header\n1 2 3\n",
+        HEAD "element vertex x\n" XYZ3 "end_header\n1 2 3\n",
+        HEAD "element vertex 1\nproperty odd\n" XYZ3 "end_header\n1 2 3\n",
+        HEAD "element vertex 1\nproperty odd red\n" XYZ3 "end_header\n7 1 2 3\n",
+        HEAD "element vertex 1\nproperty list odd int l\n" XYZ3 "end_header\n0 1 2 3\n",
+        HEAD "element vertex 1\nproperty list char odd l\n" XYZ3 "end_header\n0 1 2 3\n",
+        HEAD "property float w\nelement vertex 1\n" XYZ3 "end_header\n1 2 3\n",
+        "plx\nformat ascii 1.0\nelement vertex 1\n" XYZ3 "end_header\n1 2 3\n",
+        "ply\nelement vertex 1\n" XYZ3 "end_header\n1 2 3\n",
+        "ply\nformat odd 1.0\nelement vertex 1\n" XYZ3 "end_header\n1 2 3\n",
+        HEAD "element vertex 1\n" XYZ3
+             "element face 1\nproperty list uchar int vertex_indices\nend_header\n1 2 3\n3 0 0 -1\n",
+        HEAD "element vertex 1\n" XYZ3
+             "element face 1\nproperty list uchar int vertex_indices\nend_header\n1 2 3\nnan 0 0 0\n",
         HEAD "element vertex 0\n" XYZ3 "end_header\n",
+        HEAD "element vertex 1\nproperty float x\nproperty float x\nproperty float z\nend_header\n1 2 3\n",
+        HEAD "element vertex 1\nproperty list uchar int x\nproperty float y\nproperty float z\n"
+             "end_header\n1 1 2 3\n",
         HEAD "element vertex 1\n" XYZ3
              "element face 1\nproperty list uchar int vertex_indices\nend_header\n1 2 3\n3 0 0 1\n",
         HEAD "element vertex 1\n" XYZ3
@@ -223,7 +247,9 @@ static void meshes(void) {
         "--1 2 3", "1 2 3e",  "1 2 0x",     "1e99 2 3",     "1 2 3\n4 5 6\n7", "1 2 3\n4 nan 6", NULL};
     texts_refused(as_mesh, "bad.off", bad_off), texts_refused(as_mesh, "bad.ply", bad_ply),
         texts_refused(as_mesh, "bad.xyz", bad_xyz);
+    static const char noted[] = "OFF # counts\n" CUBE "# end\n";
     taken(as_mesh, "a.off", "OFF\n" CUBE, strlen("OFF\n" CUBE)),
+        taken(as_mesh, "a.off", noted, strlen(noted)),
         taken(as_mesh, "glued.off", "OFF" CUBE, strlen("OFF" CUBE));
     taken(as_mesh, "a.xyz", "# one\n1 2 3\n4,5,6 7\n", 20);
     battered(as_mesh, "cut.off", "OFF\n" CUBE, strlen("OFF\n" CUBE), 150);
@@ -285,6 +311,154 @@ static void meshes(void) {
     free(p), mesh_free(c, &two);
     for (int i = 0; i < 3; i++) mesh_free(c, &m[i]);
     fv_destroy(c);
+}
+
+/* evenly over a triangle: the second moments of its points' weights are 1/6 and 1/12; two triangles that lie
+ * askew, one with sides twice as long; colours behind a face's corners are passed over */
+static void surfaces(void) {
+    enum { N = 20000 };
+    static const char text[] =
+        "OFF 6 2 0\n0 0 0\n1 2 0.5\n-1 0.5 2\n10 0 0\n12 4 1\n8 1 4\n3 0 1 2 255 0 0\n3 3 4 5 7\n";
+    static float p[3 * N];
+    static const double edge[2][3] = {{1, 2, 0.5}, {-1, 0.5, 2}}; /* of the small one */
+    double moment[2][2] = {{0}}, mean[2] = {0}, large = 0;
+    fv_ctx *c = fv_create(NULL);
+    fv_rng g = {2, 6, 0};
+    mesh m;
+    CHECK(mesh_read(c, put("two.off", text, strlen(text)), &m) && m.faces == 2 &&
+              mesh_sample(c, &m, &g, N, p),
+          "%s", fv_error_text(c));
+    for (int i = 0; i < N; i++) {
+        int twice = p[3 * i] > 5;
+        double x[3], w[2], a = 0, b = 0, d = 0, u = 0, v = 0, off = 0;
+        for (int k = 0; k < 3; k++) {
+            x[k] = twice ? ((double)p[3 * i + k] - 10 * (k == 0)) / 2 : (double)p[3 * i + k];
+            a += edge[0][k] * edge[0][k], b += edge[0][k] * edge[1][k], d += edge[1][k] * edge[1][k];
+            u += edge[0][k] * x[k], v += edge[1][k] * x[k];
+        }
+        w[0] = (u * d - v * b) / (a * d - b * b), w[1] = (v * a - u * b) / (a * d - b * b);
+        for (int k = 0; k < 3; k++) off += fabs(x[k] - w[0] * edge[0][k] - w[1] * edge[1][k]);
+        CHECK(off < 1e-5 && w[0] > -1e-6 && w[1] > -1e-6 && w[0] + w[1] < 1 + 1e-6,
+              "point %d is on no triangle", i);
+        for (int k = 0; k < 2; k++) mean[k] += w[k] / N, moment[k][k] += w[k] * w[k] / N;
+        moment[0][1] += w[0] * w[1] / N, large += twice;
+    }
+    CHECK(fabs(large / N - 0.8) < 0.012, "the larger one, of four times the area, has %g", large / N);
+    for (int k = 0; k < 2; k++)
+        CHECK(fabs(mean[k] - 1.0 / 3) < 0.01 && fabs(moment[k][k] - 1.0 / 6) < 0.006, "weight %d: %g, %g", k,
+              mean[k], moment[k][k]);
+    CHECK(fabs(moment[0][1] - 1.0 / 12) < 0.004, "both weights: %g", moment[0][1]);
+    mesh_free(c, &m);
+    /* of a cloud each point once a round, in another order */
+    float cloud[3 * 7], out[3 * 24];
+    int count[7] = {0}, same = 0;
+    for (int i = 0; i < 21; i++) cloud[i] = (float)i;
+    const mesh points = {7, 0, cloud, NULL};
+    CHECK(mesh_sample(c, &points, &g, 24, out), "%s", fv_error_text(c));
+    for (int i = 0; i < 24; i++) {
+        int at = (int)out[3 * i] / 3;
+        CHECK(at >= 0 && at < 7 && !memcmp(out + 3 * i, cloud + 3 * at, 12) && count[at]++ == i / 7,
+              "point %d of round %d", at, i / 7);
+        same += at == i % 7;
+    }
+    CHECK(same < 18, "the order of the file");
+    /* fitted: the centre, then the farthest point, 3, 4 and 12 from it, at distance 1 */
+    float four[12] = {1 + 3, 2 + 4, 3 + 12, 1 - 3, 2 - 4, 3 - 12, 1 + 1, 2 - 1, 3, 1 - 1, 2 + 1, 3};
+    cloud_fit(four, 4);
+    for (int i = 0; i < 12; i++) {
+        static const double want[12] = {3, 4, 12, -3, -4, -12, 1, -1, 0, -1, 1, 0};
+        CHECK(fabs((double)four[i] - want[i] / 13) < 1e-6, "number %d is %g", i, (double)four[i]);
+    }
+    fv_destroy(c);
+}
+
+/* every type of a PLY's numbers, both ways round; another element before, lists and other names among the
+ * vertices */
+static void ply_types(void) {
+    static const struct {
+        const char *name;
+        int bytes, kind;
+        double value[3];
+    } of[] = {{"char", 1, 'i', {-3, 5, -100}},      {"int8", 1, 'i', {-3, 5, -100}},
+              {"uchar", 1, 'u', {3, 250, 100}},     {"uint8", 1, 'u', {3, 250, 100}},
+              {"short", 2, 'i', {-300, 5, 20000}},  {"int16", 2, 'i', {-300, 5, 20000}},
+              {"ushort", 2, 'u', {300, 65000, 1}},  {"uint16", 2, 'u', {300, 65000, 1}},
+              {"int", 4, 'i', {-70000, 5, 100000}}, {"int32", 4, 'i', {-70000, 5, 100000}},
+              {"uint", 4, 'u', {70000, 3e9, 1}},    {"uint32", 4, 'u', {70000, 3e9, 1}},
+              {"float", 4, 'f', {-0.5, 3, 1e6}},    {"float32", 4, 'f', {-0.5, 3, 1e6}},
+              {"double", 8, 'f', {-0.25, 3, 1e6}},  {"float64", 8, 'f', {-0.25, 3, 1e6}}};
+    uint8_t data[1024];
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+        for (int form = 0; form < 3; form++) {
+            fv_ctx *c = fv_create(NULL);
+            mesh m;
+            size_t n = (size_t)sprintf(
+                (char *)data,
+                "ply\r\nformat %s 1.0\r\nelement other 1\nproperty list char short what\n"
+                "element vertex 1\nproperty %s z\nproperty list uchar uchar x\nproperty %s x\n"
+                "property char xx\nproperty %s y\nend_header\n",
+                form == 0   ? "ascii"
+                : form == 1 ? "binary_little_endian"
+                            : "binary_big_endian",
+                of[i].name, of[i].name, of[i].name);
+            if (form == 0)
+                n += (size_t)sprintf((char *)data + n, "2 -7 8\n%g 1 9 %g 7 %g\n", of[i].value[2],
+                                     of[i].value[0], of[i].value[1]);
+            else {
+                memcpy(data + n, "\2abcd", 5), n += 5;
+                for (int k = 0; k < 3; k++) {
+                    int at = k == 0 ? 2 : k - 1;
+                    double v = of[i].value[at];
+                    float f = (float)v;
+                    uint64_t u = 0;
+                    uint32_t half;
+                    if (of[i].kind == 'f' && of[i].bytes == 8) memcpy(&u, &v, 8);
+                    else if (of[i].kind == 'f') memcpy(&half, &f, 4), u = half;
+                    else u = (uint64_t)(int64_t)v;
+                    for (int b = 0; b < of[i].bytes; b++)
+                        data[n++] = (uint8_t)(u >> 8 * (form == 1 ? b : of[i].bytes - 1 - b));
+                    memcpy(data + n, k == 0 ? "\1\11" : "\7", 2), n += k == 0 ? 2 : k == 1;
+                }
+            }
+            CHECK(mesh_read(c, put("types.ply", data, n), &m) && m.points == 1 && !m.faces, "%s: %s",
+                  of[i].name, fv_error_text(c));
+            for (int k = 0; k < 3 && m.xyz; k++)
+                CHECK(fabs((double)m.xyz[k] - of[i].value[k]) < 1e-6 * fabs(of[i].value[k]),
+                      "%s, form %d: %g", of[i].name, form, (double)m.xyz[k]);
+            mesh_free(c, &m), fv_destroy(c);
+        }
+    /* a polygon of 100 corners loses none of its triangles */
+    char *many = (char *)data;
+    for (int form = 0; form < 2; form++) {
+        fv_ctx *c = fv_create(NULL);
+        mesh m;
+        int n = sprintf(many, form ? HEAD "element vertex 3\n" XYZ3 "element face 1\nproperty list uchar int "
+                                          "vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\n100"
+                                   : "OFF 3 1 0\n0 0 0\n1 0 0\n0 1 0\n100");
+        for (int i = 0; i < 100; i++) n += sprintf(many + n, " %d", i % 3);
+        CHECK(mesh_read(c, put(form ? "many.ply" : "many.off", many, (size_t)n), &m) && m.faces == 98,
+              "%lld of 98: %s", (long long)m.faces, fv_error_text(c));
+        for (int i = 0; i < 98 && m.faces == 98; i++)
+            CHECK(m.face[3 * i] == 0 && m.face[3 * i + 1] == (i + 1) % 3 && m.face[3 * i + 2] == (i + 2) % 3,
+                  "triangle %d", i);
+        mesh_free(c, &m), fv_destroy(c);
+    }
+    /* a pentagon is a fan of three triangles */
+    static const char five[] = HEAD
+        "element vertex 5\n" XYZ3 "element face 2\nproperty uchar red\nproperty list uchar int vertex_index\n"
+        "end_header\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n0 0 1\n7 5 4 3 2 1 0\n7 2 0 1\n";
+    static const int32_t fan[9] = {4, 3, 2, 4, 2, 1, 4, 1, 0};
+    fv_ctx *c = fv_create(NULL);
+    mesh m;
+    CHECK(mesh_read(c, put("five.ply", five, strlen(five)), &m) && m.faces == 3 &&
+              !memcmp(m.face, fan, sizeof fan),
+          "a fan: %s", fv_error_text(c));
+    mesh_free(c, &m);
+    static const char xyz[] = "# x y z\n1 2 3\n\n4,5,6,7\r\n 7\t8 9 0.5\n";
+    CHECK(mesh_read(c, put("a.xyz", xyz, strlen(xyz)), &m) && m.points == 3, "%s", fv_error_text(c));
+    for (int i = 0; i < 9 && m.points == 3; i++)
+        CHECK(fabsf(m.xyz[i] - (float)(i + 1)) < 1e-6f, "number %d is %g", i, (double)m.xyz[i]);
+    mesh_free(c, &m), fv_destroy(c);
 }
 
 /* ---- VRML ---- */
@@ -1345,6 +1519,8 @@ int main(void) {
     snprintf(dir, sizeof dir, "%.2000s/fv-readers-XXXXXX", t ? t : "/tmp");
     if (!mkdtemp(dir)) return 1;
     RUN(meshes);
+    RUN(surfaces);
+    RUN(ply_types);
     RUN(vrml);
     RUN(parts);
     RUN(scans);
