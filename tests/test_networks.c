@@ -234,6 +234,68 @@ static void pooling_alone(void) {
     fv_destroy(c);
 }
 
+/* what a config leaves out: the released code's epsilon, and which biases there are */
+static void defaults(void) {
+    static const struct {
+        const char *config, *eps;
+        int rank;
+        int64_t dim[5];
+        const char *bias, *no_bias;
+    } of[] = {
+        {"\"arch\":\"point_transformer\",\"trans_dim\":6,\"depth\":1,\"num_heads\":2,\"num_group\":3,"
+         "\"group_size\":4,\"encoder_dims\":5,\"num_points\":12",
+         "1e-5",
+         3,
+         {1, 12, 3},
+         "blocks.blocks.0.attn.proj.bias",
+         "blocks.blocks.0.attn.qkv.bias"},
+        {"\"arch\":\"video_vit\",\"img_size\":4,\"patch_size\":2,\"num_frames\":2,\"embed_dim\":6,"
+         "\"depth\":1,\"num_heads\":2",
+         "1e-6",
+         5,
+         {1, 3, 2, 4, 4},
+         "blocks.0.attn.q_bias",
+         "blocks.0.gamma_1"},
+        {"\"arch\":\"vit3d\",\"image_size\":4,\"image_patch_size\":2,\"frames\":2,\"frame_patch_size\":2,"
+         "\"dim\":6,\"depth\":1,\"heads\":2,\"dim_head\":3,\"mlp_dim\":5",
+         "1e-5",
+         5,
+         {1, 1, 2, 4, 4},
+         "transformer.layers.0.0.to_out.0.bias",
+         "transformer.layers.0.0.to_qkv.bias"},
+        {"\"arch\":\"vivit\",\"image_size\":4,\"image_patch_size\":2,\"frames\":2,\"frame_patch_size\":2,"
+         "\"dim\":6,\"spatial_depth\":1,\"temporal_depth\":1,\"heads\":1,\"dim_head\":6,\"mlp_dim\":5",
+         "1e-5",
+         5,
+         {1, 1, 2, 4, 4},
+         "spatial_transformer.layers.0.1.net.1.bias",
+         "spatial_transformer.layers.0.0.to_out.0.weight"}};
+    for (int i = 0; i < FV__COUNT(of); i++) {
+        double said[3][3];
+        for (int turn = 0; turn < 3; turn++) { /* left out, said, eleven times that */
+            char config[512];
+            fv_model_desc desc;
+            fv_ctx *c = fv_create(NULL);
+            memset(&desc, 0, sizeof desc), desc.type = FV_F64;
+            snprintf(config, sizeof config, "{%s,\"num_classes\":3%s%s%s}", of[i].config,
+                     turn ? ",\"norm_eps\":" : "", turn == 2 ? "1" : "", turn ? of[i].eps : "");
+            fv_model *m = fv_model_create(c, config, strlen(config), &desc);
+            CHECK(m && fv_params_find(&m->params, of[i].bias) && !fv_params_find(&m->params, of[i].no_bias),
+                  "%s: %s", config, fv_error_text(c));
+            for (int k = 0; m && k < m->params.count; k++)
+                fv_init_normal(c, m->params.at[k], 0.2f, 60 + (uint64_t)k);
+            fv_tensor *x = fv_constant(c, NULL, FV_F64, of[i].rank, of[i].dim);
+            fv_init_normal(c, x, 0.05f, 3), fv_no_grad(c, 1);
+            fv_tensor *y = m ? fv_model_forward(c, m, x) : NULL;
+            for (int k = 0; k < 3; k++) said[turn][k] = y ? fv_get(y, k) : NAN;
+            fv_destroy(c);
+        }
+        CHECK(!memcmp(said[0], said[1], sizeof said[0]) && memcmp(said[0], said[2], sizeof said[0]),
+              "%.40s: %g, with its epsilon said %g, with eleven times that %g", of[i].config, said[0][0],
+              said[1][0], said[2][0]);
+    }
+}
+
 /* ---- whole networks in double ---- */
 /* U8: a mask with `below` valid at the start of each row; I32: ids below it */
 typedef struct input {
@@ -715,6 +777,7 @@ int main(void) {
     RUN(moved_clouds);
     RUN(sampled_frames);
     RUN(pooling_alone);
+    RUN(defaults);
     RUN(gradients_points);
     RUN(gradients_video);
     RUN(gradients_volumes);

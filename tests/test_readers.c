@@ -247,6 +247,7 @@ static void meshes(void) {
         HEAD "element vertex 1\n" XYZ3
              "element face 2\nproperty list uchar int vertex_indices\nend_header\n1 2 3\n3 0 0 0\n",
         "ply\nformat binary_little_endian 1.0\nelement vertex 1\n" XYZ3 "end_header\n1234567",
+        "ply\nformat binary_little_endian 1.0\nelement vertex 1\n" XYZ3 "end_header\n12345678901",
         NULL};
     static const char *const bad_xyz[] = {
         "",        "\n\n",    "1",          "1 2",          "1 2\n3",          "x y z",          "1 2 z",
@@ -434,6 +435,16 @@ static void ply_types(void) {
                       "%s, form %d: %g", of[i].name, form, (double)m.xyz[k]);
             mesh_free(c, &m), fv_destroy(c);
         }
+    /* a megabyte that tells of more than it can hold */
+    for (int form = 0; form < 2; form++) {
+        enum { ROOM = 1 << 20 };
+        char *large = (char *)malloc(ROOM);
+        memset(large, '7', ROOM);
+        int n =
+            sprintf(large, form ? HEAD "element vertex 1000000\n" XYZ3 "end_header\n" : "OFF 1000000 0 0\n");
+        large[n] = ' ', refused(as_mesh, form ? "bad.ply" : "bad.off", large, ROOM);
+        free(large);
+    }
     /* nine elements, 33 properties */
     for (int form = 0; form < 2; form++) {
         char *many = (char *)data;

@@ -1,8 +1,8 @@
-/* What the networks of points, video and volumes get of an item, through the tasks' own hooks and from files
- * written here: halves and votes of a cloud, segments and crops of a clip, voxels; what is random in training;
- * what predict says and what a picture shows.
- * link: tools/tasks/points.c tools/tasks/video.c tools/tasks/volumes.c tools/tasks/classify.c tools/settings.c
- * link: tools/profile.c tools/cli.c tools/draw.c tools/data/[a-z]*.c
+/* What the networks of points, video and volumes get of an item, through the tasks' own hooks and from
+ * files written here: halves and votes of a cloud, segments and crops of a clip, voxels; what is random in
+ * training; what predict says and what a picture shows.
+ * link: tools/tasks/points.c tools/tasks/video.c tools/tasks/volumes.c tools/tasks/classify.c
+ * link: tools/settings.c tools/profile.c tools/cli.c tools/draw.c tools/data/[a-z]*.c
  */
 #include "../tools/run.c"
 #include "data/clips.h"
@@ -57,8 +57,8 @@ static void put_box(const char *path, int i, int k) {
         corner_of(i, k, n % 8, p), fprintf(f, "%g %g %g\n", (double)p[0], (double)p[1], (double)p[2] + 7);
     if (f) fclose(f);
 }
-/* Which box the POINTS of a row are, 10 k + i; the least angle by which it can have been turned; how often each
- * corner is there, eight times at most. -1: none of them. */
+/* Which box the POINTS of a row are, 10 k + i; the least angle by which it can have been turned; how often
+ * each corner is there, eight times at most. -1: none of them. */
 static int box_of(const float *p, float *turned, int *times) {
     int box = -1;
     *turned = 9;
@@ -446,10 +446,20 @@ static void volumes(void) {
     for (int k = 0; k < 9; k++)
         CHECK(by[k / 3][k % 3] > 5, "axis %d, moved by %d: %d", k / 3, k % 3 - 1, by[k / 3][k % 3]);
     end(&r);
-    begin(&r, &task_volumes);
-    put_number(&r.s, 'm', "frames", DEEP), put_number(&r.s, 'm', "image_size", WIDE + 1);
-    CHECK(!r.task->open(&r, file_of("small.npz")) && fv_error(r.c) == FV_EUSAGE, "of another size");
-    end(&r);
+    for (int side = 0; side < 3; side++) { /* one side longer than the network wants */
+        static const char *const names[] = {"train_images", "train_labels", "test_images", "test_labels"};
+        static const uint8_t zeros[64];
+        int64_t dim[4] = {1, DEEP, WIDE, WIDE}, column[2] = {1, 1};
+        npz_out z;
+        memset(&z, 0, sizeof z), dim[1 + side]++;
+        begin(&r, &task_volumes);
+        for (int i = 0; i < 4; i++) npz_put(r.c, &z, names[i], zeros, i % 2 ? 2 : 4, i % 2 ? column : dim);
+        npz_save(r.c, &z, file_of("long.npz"));
+        put_number(&r.s, 'm', "frames", DEEP), put_number(&r.s, 'm', "image_size", WIDE);
+        CHECK(!r.task->open(&r, file_of("long.npz")) && fv_error(r.c) == FV_EUSAGE, "side %d is too long",
+              side);
+        end(&r);
+    }
 }
 
 /* ---- what is said of a file is what is said of the same as a test item; what a picture shows ---- */
