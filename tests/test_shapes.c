@@ -124,14 +124,14 @@ static void kinds(void) {
     CHECK(shaft > 0.1 && head > 0.02, "a bolt: %g below, %g above", shaft, head);
 }
 
-/* ---- scenes: of a sphere, of a pole, of a beam ---- */
+/* ---- scenes: of a sphere, of a pole, of a beam with most of its points at one end ---- */
 enum { SPHERE, POLE, BEAM };
 static int simple(void *of, fv_rng *r, int which, int64_t n, float *to) {
     int kind = *(const int *)of;
     (void)which;
     for (int64_t i = 0; i < n; i++) {
         float z = 1 - 2 * fv_rng_uniform(r), a = between(r, 0, 6.28318531f), s = sqrtf(1 - z * z);
-        to[3 * i] = kind == SPHERE ? s * cosf(a) : kind == BEAM ? z : 0;
+        to[3 * i] = kind == SPHERE ? s * cosf(a) : kind == BEAM && i % 5 > 2 ? 1 + z : 0;
         to[3 * i + 1] = kind == SPHERE ? s * sinf(a) : 0, to[3 * i + 2] = kind == BEAM ? 0 : z;
     }
     return 1;
@@ -225,8 +225,10 @@ static void scenes(void) {
             fv_rng r = {5, (uint64_t)turn, 0};
             scene_of(&r, &from, 0, p);
             int a = 0, b = 0;
-            for (int i = 1; i < OWN; i++)
-                a = away(p + 3 * i, (double[3]){0, 0, 9}) > away(p + 3 * a, (double[3]){0, 0, 9}) ? i : a;
+            const double above[3] = {0, 0, 9};
+            for (int i = 1; i < OWN && kind == POLE; i++)
+                if (away(p + 3 * i, above) > away(p + 3 * a, above)) a = i;
+            while (kind == BEAM && memcmp(p + 3 * a, p + 3 * a + 3, 3 * sizeof *p)) a++;
             double from_a[3] = {(double)p[3 * a], (double)p[3 * a + 1], (double)p[3 * a + 2]};
             for (int i = 1; i < OWN; i++) b = away(p + 3 * i, from_a) > away(p + 3 * b, from_a) ? i : b;
             double x = (double)p[3 * b] - from_a[0], y = (double)p[3 * b + 1] - from_a[1],
