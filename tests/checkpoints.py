@@ -1,6 +1,6 @@
-"""Files for test_convert.sh, with Python's own library: checkpoint CASE OUT.pth (what torch.save would write of a golden case's model), case CASE RUN OUT (the
-case with the weights and config of a converted run), data KIND DIR (a small data set). Exit status 0."""
-import io, json, os, pickle, struct, sys, types, zipfile, zlib
+"""Files for test_convert.sh, with Python's own library: checkpoint CASE OUT.pth [FAULT] (what torch.save would write of a golden case's model; what is wrong with it),
+case CASE RUN OUT (the case with the weights and config of a converted run), data KIND DIR (a small data set). Exit status 0."""
+import array, io, json, os, pickle, struct, sys, types, zipfile, zlib
 
 STORAGE = {"F32": "FloatStorage", "I64": "LongStorage"}
 
@@ -22,8 +22,32 @@ def save(path, meta, w):
     open(path, "wb").write(struct.pack("<Q", len(text)) + text + data)
 
 
-def checkpoint(case, out):
+def stored(i, shape, data, width):
+    """a tensor's storage as views have it, one after the other: as it is; with its first dimension innermost; further on in its storage"""
+    stride = [1] * len(shape)
+    for k in range(len(shape) - 2, -1, -1):
+        stride[k] = stride[k + 1] * shape[k + 1]
+    if i % 3 == 1 and len(shape) > 1 and data:
+        values = array.array("f" if width == 4 else "q", data)
+        row = len(values) // shape[0]
+        return b"".join(values[k::row].tobytes() for k in range(row)), 0, [1] + [shape[0] * n for n in stride[1:]]
+    return (b"\x55" * (7 * width) + data, 7, stride) if i % 3 == 2 else (data, 0, stride)
+
+
+def checkpoint(case, out, fault=""):
     w = {k[6:]: v for k, v in load(case)[1].items() if k.startswith("model.")}
+    for name in [k for k in w if k.endswith("running_var")]:
+        w[name.replace("running_var", "num_batches_tracked")] = ("I64", [], struct.pack("<q", 9))
+    if any(k.startswith("llama.layers.") for k in w):
+        w["llama.freqs_cis"] = ("F32", [2], bytes(8))
+    if fault == "layer31":
+        w = {k.replace("llama.layers.0.", "llama.layers.31."): v for k, v in w.items()}
+    if fault == "names":
+        w = {"x" + k: v for k, v in w.items()}
+    if fault == "missing":
+        w = {k: v for k, v in w.items() if k != "cls_token"}
+    if fault == "noblock":
+        w = {k: v for k, v in w.items() if not k.startswith("llama.")}
     for name in ("torch", "torch._utils"):
         sys.modules[name] = types.ModuleType(name)
     torch, utils = sys.modules["torch"], sys.modules["torch._utils"]
@@ -32,7 +56,7 @@ def checkpoint(case, out):
     _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
     utils._rebuild_tensor_v2 = _rebuild_tensor_v2
     kinds = {}
-    for n in STORAGE.values():
+    for n in list(STORAGE.values()) + ["ComplexFloatStorage", "BFloat16Storage"]:
         kinds[n] = type(n, (), {"__module__": "torch"})
         setattr(torch, n, kinds[n])
 
@@ -40,24 +64,41 @@ def checkpoint(case, out):
         def __init__(self, key, kind, count): self.key, self.kind, self.count = key, kind, count
 
     class Tensor:
-        def __init__(self, key, kind, shape, count): self.args = (key, kind, shape, count)
+        def __init__(self, *args): self.args = args
 
         def __reduce__(self):
-            key, kind, shape, count = self.args
-            stride = [1] * len(shape)
-            for i in range(len(shape) - 2, -1, -1):
-                stride[i] = stride[i + 1] * shape[i + 1]
-            return _rebuild_tensor_v2, (Stored(key, kind, count), 0, tuple(shape), tuple(stride), False, {})
+            key, kind, shape, count, offset, stride = self.args
+            return _rebuild_tensor_v2, (Stored(key, kind, count), offset, tuple(shape), tuple(stride), False, {})
 
     class Pickler(pickle.Pickler):
         def persistent_id(self, o):
-            return ("storage", kinds[STORAGE[o.kind]], o.key, "cpu", o.count) if isinstance(o, Stored) else None
+            return ("storage", kinds[o.kind], o.key, "cpu", o.count) if isinstance(o, Stored) else None
+    model, files = {}, {}
+    for i, (k, (kind, shape, data)) in enumerate(w.items()):
+        width = 4 if kind == "F32" else 8
+        data, offset, stride = stored(i, shape, data, width)
+        kind, files[str(i)] = STORAGE[kind], data
+        if i == 0 and fault == "past":
+            offset += 1
+        if i == 0 and fault == "negative":
+            offset, stride = len(data) // width, [-n for n in stride]
+        if i == 0 and fault == "more":
+            shape, stride = [10 ** 9], [0]
+        if i == 0 and fault == "type":
+            kind = "ComplexFloatStorage"
+        if fault == "bf16":
+            kind, files[str(i)], offset, stride = "BFloat16Storage", bytes(data[3::4] if width == 4 else data) * 2, 0, stored(0, shape, b"", 2)[2]
+        model["module." + k] = Tensor(str(i), kind, shape, len(data) // width, offset, stride)
     f = io.BytesIO()
-    Pickler(f, 2).dump({"model": {"module." + k: Tensor(str(i), v[0], v[1], len(v[2]) // 4) for i, (k, v) in enumerate(w.items())}, "epoch": 3, "args": types.SimpleNamespace(lr=1)})
+    Pickler(f, 2).dump([1, 2] if fault == "list" else {"epoch": 3} if fault == "none" else {"model": model, "epoch": 3, "args": types.SimpleNamespace(lr=1)})
     with zipfile.ZipFile(out, "w") as z:
-        z.writestr("archive/data.pkl", f.getvalue())
-        for i, v in enumerate(w.values()):
-            z.writestr("archive/data/%d" % i, v[2])
+        if fault != "pickle":
+            z.writestr("archive/data.pkl", f.getvalue())
+        if fault == "two":
+            z.writestr("other/data.pkl", f.getvalue())
+        for i, data in files.items():
+            if fault != "storage" or i != "0":
+                z.writestr("archive/data/" + i, data)
 
 
 def case(golden, run, out):

@@ -12,6 +12,7 @@ convert() { # convert TASK CASE key=value...
     [ -e "$T/data-$t" ] || [ "$t" = none ] || python3 tests/checkpoints.py data "$t" "$T/data-$t"
     expect "$n: converts" python3 tools/convert_checkpoint.py "$T/$n.pth" --out "$T/$n" --data "$T/data-$t" --set "$@" || return
     expect "$n: inspect reads it" "$FV" inspect "$T/$n/model.safetensors"
+    ! grep -q 'num_batches_tracked\|freqs' "$T/said" || bad "$n: counters and angles are no weights"
     python3 tests/checkpoints.py case "$g" "$T/$n" "$T/$n.case"
     expect "$n: computes the golden results" "$FV" trace "$T/$n.case" --out "$T/$n.out" --check
     [ "$t" = none ] && return
@@ -25,6 +26,28 @@ convert none vivit_llama dim_head=12 frozen.num_attention_heads=3 image_size=16 
 convert none vivit_cls_outside_nn dim_head=20 frozen.num_attention_heads=3 image_size=12 frames=6
 convert video video_llama num_heads=3 frozen.num_attention_heads=4 img_size=16 num_frames=4
 convert volumes vit3d_llama_inside dim_head=16 frozen.num_attention_heads=4 image_size=16 frames=8 frozen.residual=inside
+
+# which block of the LLM it was; 16-bit numbers stay as they are
+python3 tests/checkpoints.py checkpoint tests/golden/point_llama.safetensors "$T/31.pth" layer31
+expect 'block 31: converts' python3 tools/convert_checkpoint.py "$T/31.pth" --out "$T/31" --set num_heads=3 frozen.num_attention_heads=4 num_group=8 group_size=6 num_points=96
+grep -q '"layers": \[31\]' "$T/31/config.json" && ok || bad "block 31: $(cat "$T/31/config.json")"
+python3 tests/checkpoints.py case tests/golden/point_llama.safetensors "$T/31" "$T/31.case"
+expect 'block 31: computes the golden results' "$FV" trace "$T/31.case" --out "$T/31.out" --check
+python3 tests/checkpoints.py checkpoint tests/golden/point_small.safetensors "$T/half.pth" bf16
+expect 'bf16: converts' python3 tools/convert_checkpoint.py "$T/half.pth" --out "$T/half" --set num_heads=1 num_group=4 group_size=4 num_points=8
+expect 'bf16: inspect reads it' "$FV" inspect "$T/half/model.safetensors"
+grep -q -i 'bf16' "$T/said" && ! grep -q -i ' f16\| f32' "$T/said" && ok || bad "bf16: $(head -n 3 "$T/said")"
+# what the names do not tell takes the released code's value
+values() { # values CASE TEXT...: each stands in the config that is made without --set
+    n=$1
+    shift
+    python3 tools/convert_checkpoint.py "$T/$n.pth" --out "$T/plain-$n" >/dev/null 2>"$T/said"
+    for text; do grep -q "$text" "$T/plain-$n/config.json" && ok || bad "$n: no $text in $(cat "$T/said" "$T/plain-$n/config.json")"; done
+}
+python3 tests/checkpoints.py checkpoint tests/golden/video_layerscale.safetensors "$T/video_layerscale.pth"
+values point_llama '"num_group": 128' '"group_size": 32' '"num_points": 2048' '"rms_norm_eps": 1e-06'
+values video_llama '"img_size": 224' '"num_frames": 16' '"init_values": 0.0' '"qkv_bias": true'
+values video_layerscale '"init_values": 0.1'
 
 # what is refused, with one sentence and nothing left
 refused() { # refused STATUS WHAT FILE OPTIONS...
@@ -43,6 +66,12 @@ refused 3 'text' "$T/text.pth"
 refused 4 'missing' "$T/nowhere.pth"
 refused 2 'a patch that does not fit' "$T/vit3d_llama_inside.pth" --set image_size=15
 refused 2 'not key=value' "$T/image_llama.pth" --set num_heads
+for fault in 3:past 3:negative 3:more 3:type 3:pickle 3:two 3:storage 2:list 2:none 2:names 2:missing 2:noblock; do
+    python3 tests/checkpoints.py checkpoint tests/golden/point_llama.safetensors "$T/wrong.pth" ${fault#*:}
+    refused ${fault%:*} "${fault#*:}" "$T/wrong.pth"
+done
+refused 2 'a size that is a word' "$T/vit3d_llama_inside.pth" --set image_size=x
+refused 2 'no channel a head' "$T/vit3d_llama_inside.pth" --set dim_head=0
 python3 tools/convert_checkpoint.py "$T/image_llama.pth" --out "$T/image_llama" >/dev/null 2>&1
 [ $? = 2 ] && ok || bad 'an --out that exists is refused'
 report

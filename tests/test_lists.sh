@@ -11,7 +11,7 @@ cp "$d/a.y4m" "$d/b c.y4m"
 # opens CODE NAME: fv train reads the lists of $d and ends with CODE after one sentence at most
 opens() {
     rm -rf "$T/run"
-    "$FV" train video --data "$d" --out "$T/run" --variant base --threads 1 --quiet --batch 1 --epochs 1 \
+    env PATH="${SEEN:-$PATH}" "$FV" train video --data "$d" --out "$T/run" --variant base --threads 1 --quiet --batch 1 --epochs 1 \
         --set img_size=16 patch_size=16 num_frames=2 tubelet_size=2 embed_dim=8 depth=1 num_heads=1 >"$T/out" 2>"$T/said"
     got=$?
     [ $got = "$1" ] && [ "$(wc -l <"$T/said")" -le 1 ] && ok || bad "$2: exit status $got, not $1: $(head -c 300 "$T/said")"
@@ -19,10 +19,13 @@ opens() {
 lines() { printf "$1" >"$d/train.csv" && printf "$1" >"$d/val.csv"; }
 
 # ---- lists of lines ----
-for good in 'a.y4m;x\na.y4m;y\n' 'a.y4m,x\na.y4m,y' 'a.y4m x\na.y4m y\n' 'a.y4m\tx\r\na.y4m\ty\r\n' 'b c.y4m;x\n\na.y4m;y z\n' "$d/a.y4m; x\n$d/a.y4m; y\n"; do
+for good in 'a.y4m;x\na.y4m;y\n' 'a.y4m,x\na.y4m,y' 'a.y4m x\na.y4m y\n' 'a.y4m\tx\r\na.y4m\ty\r\n' 'b c.y4m;x\n\na.y4m;y z\n' 'b c.y4m x\na.y4m y\n' "$d/a.y4m; x\n$d/a.y4m; \ty  \n"; do
     lines "$good"
     opens 0 "$good"
 done
+grep -q '"class_names":\["x","y"\]' "$T/run/config.json" && ok || bad "blanks around classes: $(grep -o '"class_names.*' "$T/run/config.json")"
+# a frame beside the lists, which would make a clip of their folder
+printf '\211\120\116\107\015\012\032\012\000\000\000\015\111\110\104\122\000\000\000\020\000\000\000\020\010\000\000\000\000\072\230\240\275\000\000\000\015\111\104\101\124\170\332\143\140\030\005\310\000\000\001\020\000\001\177\315\003\265\000\000\000\000\111\105\116\104\256\102\140\202' >"$d/1.png"
 long=$(head -c 5000 /dev/zero | tr '\0' a)
 for bad in '' '\n' '\r\n' ' \n' '\n\n\n' 'a.y4m' 'a.y4m\n' 'a.y4m;' 'a.y4m;\n' ';x\n' ',x\n' ' x\n' ';\n' ',\n' 'a.y4m,\n' 'a.y4m \n' 'a.y4m;x\na.y4m\n' \
     'a.y4m;x\n;y\n' 'a.y4m;x\na.y4m;\n' "$long;x\n" "a.y4m;$long\n" 'a.y4m;x\r\na.y4m;\r\n'; do
@@ -38,6 +41,31 @@ lines 'a.y4m;x\na.y4m;y\n'
 printf 'YUV4MPEG2 W16 H16 C420\nFRAME\nshort' >"$d/cut.y4m" && lines 'cut.y4m;x\ncut.y4m;y\n'
 opens 3 'a clip that is cut short'
 
+# ---- what ffmpeg decodes: a file by its path, into a file that does not stay ----
+mkdir "$T/bin" "$T/temp" "$T/empty"
+cat >"$T/bin/ffmpeg" <<'SH'
+#!/bin/sh
+echo "$*" >>"$SAW"
+for out; do :; done
+/bin/cp "$GIVES" "$out"
+exit "$STATUS"
+SH
+chmod +x "$T/bin/ffmpeg"
+cp "$d/a.y4m" "$d/c d.mp4"
+lines 'c d.mp4;x\nc d.mp4;y\n'
+SAW=$T/saw GIVES=$d/a.y4m STATUS=0 TMPDIR_WAS=${TMPDIR:-/tmp} TMPDIR=$T/temp
+export SAW GIVES STATUS TMPDIR
+SEEN=$T/bin opens 0 'a clip by ffmpeg'
+grep -q -- "-i file:$d/c d.mp4 .*-pix_fmt yuv420p -f yuv4mpegpipe $T/temp/" "$SAW" && ok || bad "ffmpeg was called otherwise: $(head -n 1 "$SAW")"
+[ -z "$(ls "$T/temp")" ] && ok || bad "of ffmpeg remains $(ls "$T/temp")"
+STATUS=1
+SEEN=$T/bin opens 3 'ffmpeg fails'
+STATUS=0 GIVES=$d/cut.y4m
+SEEN=$T/bin opens 3 'ffmpeg gives half a clip'
+SEEN=$T/empty opens 6 'no ffmpeg'
+[ -z "$(ls "$T/temp")" ] && ok || bad "after failures remains $(ls "$T/temp")"
+GIVES=$d/a.y4m
+
 # ---- Something-Something ----
 mkdir "$d/videos" && cp "$d/a.y4m" "$d/videos/7.y4m" && mkdir "$d/videos/8"
 lists() { printf '%s' "$1" >"$d/train.json" && printf '%s' "$1" >"$d/validation.json"; }
@@ -45,10 +73,15 @@ one='{"id":"7","label":"moving a cup","template":"Moving [something]","placehold
 lists "[$one,{\"id\":\"7\",\"template\":\"Hiding [something]\"}]"
 opens 0 'a list of Something-Something'
 grep -q '"class_names":\["Moving something","Hiding something"\]' "$T/run/config.json" && ok || bad "classes: $(grep -o '"class_names.*' "$T/run/config.json")"
+cp "$d/a.y4m" "$d/videos/9.webm"
+lists '[{"id":"9","template":"x"},{"id":"7","template":"y"}]'
+SEEN=$T/bin opens 0 'a .webm by ffmpeg'
+grep -q "videos/9.webm" "$SAW" && ok || bad 'videos/ID.webm was not what ffmpeg got'
+TMPDIR=$TMPDIR_WAS
 deep=$(head -c 60 /dev/zero | tr '\0' '[')
 for bad in '' ' ' '{' '[' '{}' '[]' '3' 'null' '"x"' '[3]' '[null]' '[[]]' '[{}]' '[{"id":"7"}]' '[{"template":"x"}]' '[{"id":7,"template":"x"}]' \
     '[{"id":"7","template":3}]' '[{"id":"../7","template":"x"}]' '[{"id":"7","template":"x"},]' '[{"id":"7","template":"x"}' '[{"id":"7","template":"x"}] x' \
-    '[{"id":"7","id":"8","template":"x"}]' "[{'id':'7','template':'x'}]" '[{"id":"7","template":"x}]' "$deep" "[$one,{}]" "[$one $one]"; do
+    '[{"id":"7","id":"8","template":"x"}]' '{"a":{"id":"7","template":"x"}}' "[{'id':'7','template':'x'}]" '[{"id":"7","template":"x}]' "$deep" "[$one,{}]" "[$one $one]"; do
     lists "$bad"
     opens 3 "malformed JSON '$bad'"
 done

@@ -66,7 +66,9 @@ static void cloud_sampling(void) {
                 at = next;
             }
         }
-        for (int i = 0; i < B * G * 3; i++) q[i] = fv_rng_normal(&g) + 2;
+        /* every other centre is on the grid too: its distances are exact, equal ones go by number */
+        for (int i = 0; i < B * G * 3; i++)
+            q[i] = i / 3 % 2 ? fv_rng_normal(&g) + 2 : (float)fv_rng_below(&g, 5);
         CHECK(fv_knn(c, p, B, N, q, G, K, near), "%s", fv_error_text(c));
         for (int i = 0; i < B * G; i++) {
             int taken[N] = {0};
@@ -83,12 +85,214 @@ static void cloud_sampling(void) {
                 const float *x = p + (i / G * N + near[i * K + k]) * 3, *y = q + 3 * i;
                 float s = (x[0] - y[0]) * (x[0] - y[0]) + (x[1] - y[1]) * (x[1] - y[1]) +
                           (x[2] - y[2]) * (x[2] - y[2]);
-                CHECK(near[i * K + k] == best || fabsf(s - closest) < 1e-5f, "knn %d: %d, plainly %d", k,
-                      near[i * K + k], best);
+                CHECK(near[i * K + k] == best || (i % 2 && fabsf(s - closest) < 1e-5f),
+                      "knn %d: %d, plainly %d", k, near[i * K + k], best);
             }
         }
         CHECK(!fv_fps(c, p, B, N, N + 1, first) && fv_error(c) == FV_ESHAPE, "too many centres are refused");
+        fv_clear_error(c);
+        CHECK(!fv_knn(c, p, B, N, q, G, N + 1, near) && fv_error(c) == FV_ESHAPE,
+              "more neighbours than points are refused");
         fv_destroy(c);
+    }
+}
+
+/* what is random in training: scale and shift of a cloud's axes, the frames of a clip */
+static void moved_clouds(void) {
+    enum { TURNS = 4000 };
+    double least[6] = {9, 9, 9, 9, 9, 9}, most[6] = {-9, -9, -9, -9, -9, -9}, mean[6] = {0}, apart = 9;
+    fv_rng g = {4, 4, 0};
+    for (int turn = 0; turn < TURNS; turn++) {
+        float p[9] = {0, 0, 0, 1, 1, 1, 2, -3, 5};
+        fv_points_augment(&g, p, 3);
+        for (int k = 0; k < 6; k++) { /* scales, then shifts */
+            double v = k < 3 ? (double)(p[3 + k] - p[k]) : (double)p[k - 3];
+            least[k] = fmin(least[k], v), most[k] = fmax(most[k], v), mean[k] += v / TURNS;
+        }
+        for (int k = 0; k < 3; k++) {
+            double by = k == 0 ? 2 : k == 1 ? -3 : 5, v = (double)(p[3 + k] - p[k]);
+            CHECK(fabs((double)p[6 + k] - v * by - (double)p[k]) < 1e-5, "axis %d is not moved as one", k);
+            apart = fmin(apart, fabs(v - (double)(p[3 + (k + 1) % 3] - p[(k + 1) % 3])));
+        }
+    }
+    for (int k = 0; k < 6; k++) {
+        double low = k < 3 ? 2.0 / 3 : -0.2, high = k < 3 ? 1.5 : 0.2;
+        CHECK(least[k] > low - 1e-5 && least[k] < low + 0.002 && most[k] < high + 1e-5 &&
+                  most[k] > high - 0.002 && fabs(mean[k] - (low + high) / 2) < 0.02 * (high - low),
+              "number %d is %g to %g, %g in the mean", k, least[k], most[k], mean[k]);
+    }
+    CHECK(apart > 0, "two axes have one scale");
+}
+static void sampled_frames(void) {
+    static const int totals[] = {1, 3, 8, 12, 16, 97};
+    int32_t at[16];
+    fv_rng g = {4, 5, 0};
+    for (int k = 0; k < FV__COUNT(totals); k++)
+        for (int frames = 1; frames <= 16; frames *= 2)
+            for (int n = 1, total = totals[k]; n < 4; n++)
+                for (int view = 0; view < n; view++) {
+                    CHECK(fv_sample_frames(NULL, total, frames, view, n, at), "refused");
+                    for (int i = 0; i < frames; i++) { /* total (i + (view + 1/2) / n) / frames */
+                        int up = total * (2 * n * i + 2 * view + 1), down = 2 * n * frames;
+                        CHECK(at[i] == up / down || (up % down == 0 && at[i] == up / down - 1),
+                              "frame %d of %d out of %d, view %d of %d: %d", i, frames, total, view, n,
+                              at[i]);
+                    }
+                }
+    int seen[24] = {0};
+    for (int turn = 0; turn < 200; turn++) {
+        CHECK(fv_sample_frames(&g, 24, 6, 0, 1, at), "refused");
+        for (int i = 0; i < 6; i++) {
+            CHECK(at[i] / 4 == i, "frame %d comes from %d", i, at[i]);
+            if (at[i] >= 0 && at[i] < 24) seen[at[i]]++;
+        }
+    }
+    for (int i = 0; i < 24; i++)
+        CHECK(seen[i] > 25 && seen[i] < 80, "frame %d comes %d times of 200", i, seen[i]);
+    CHECK(!fv_sample_frames(&g, 0, 6, 0, 1, at) && !fv_sample_frames(&g, 6, 0, 0, 1, at), "none");
+}
+
+/* max_pool_only: the mini-PointNet, loop by loop, and the head over the tokens' maximum and mean */
+static double number_of(const fv_model *m, const char *name, const char *part, int64_t i) {
+    char key[96];
+    snprintf(key, sizeof key, "%s.%s", name, part);
+    const fv_tensor *t = fv_params_find(&m->params, key);
+    if (!t) t = fv_params_find(&m->buffers, key);
+    CHECK(t, "no %s", key);
+    return t ? fv_get(t, i) : NAN;
+}
+static void plain_linear(const fv_model *m, const char *name, const double *x, int in, double *y, int out) {
+    for (int o = 0; o < out; o++) {
+        y[o] = number_of(m, name, "bias", o);
+        for (int i = 0; i < in; i++) y[o] += number_of(m, name, "weight", (int64_t)o * in + i) * x[i];
+    }
+}
+static void plain_norm(const fv_model *m, const char *name, double *x,
+                       int n) { /* by the running statistics */
+    for (int i = 0; i < n; i++) {
+        double v = (x[i] - number_of(m, name, "running_mean", i)) /
+                   sqrt(number_of(m, name, "running_var", i) + 1e-5);
+        x[i] = fmax(0, v * number_of(m, name, "weight", i) + number_of(m, name, "bias", i));
+    }
+}
+static void pooling_alone(void) {
+    enum { N = 12, G = 3, K = 4, D = 3, E = 5 };
+    const char *config =
+        "{\"arch\":\"point_transformer\",\"trans_dim\":3,\"depth\":2,\"num_heads\":3,\"num_group\":"
+        "3,\"group_size\":4,\"encoder_dims\":5,\"num_points\":12,\"num_classes\":4,"
+        "\"max_pool_only\":true}";
+    static double h[K][512], both[512], more[512];
+    double token[E], t[D], sum[2 * D] = {0}, logits[4];
+    float p[N * 3], q[G * 3];
+    int32_t first[G], near[G * K];
+    int64_t dim[3] = {1, N, 3};
+    fv_model_desc desc;
+    memset(&desc, 0, sizeof desc), desc.type = FV_F64;
+    fv_ctx *c = fv_create(NULL);
+    fv_model *m = fv_model_create(c, config, strlen(config), &desc);
+    CHECK(m, "%s", fv_error_text(c));
+    for (int i = 0; m && i < m->params.count; i++) fv_init_normal(c, m->params.at[i], 0.3f, 40 + (uint64_t)i);
+    fv_rng g = {6, 2, 0};
+    for (int i = 0; m && i < m->buffers.count; i++)
+        for (int64_t k = 0; k < fv_numel(m->buffers.at[i]); k++)
+            fv_set(m->buffers.at[i], k, 0.1 + (double)fv_rng_uniform(&g));
+    fv_tensor *x = fv_constant(c, NULL, FV_F64, 3, dim);
+    for (int i = 0; i < 3 * N; i++) p[i] = fv_rng_normal(&g), fv_set(x, i, (double)p[i]);
+    fv_fps(c, p, 1, N, G, first);
+    for (int i = 0; i < G; i++) memcpy(q + 3 * i, p + 3 * first[i], 3 * sizeof *q);
+    fv_knn(c, p, 1, N, q, G, K, near);
+    for (int i = 0; i < G && m; i++) {
+        double most[256];
+        for (int k = 0; k < K; k++) {
+            double offset[3], low[128];
+            for (int a = 0; a < 3; a++) offset[a] = (double)p[3 * near[i * K + k] + a] - (double)q[3 * i + a];
+            plain_linear(m, "encoder.first_conv.0", offset, 3, low, 128);
+            plain_norm(m, "encoder.first_conv.1", low, 128);
+            plain_linear(m, "encoder.first_conv.3", low, 128, h[k], 256);
+            for (int o = 0; o < 256; o++) most[o] = k ? fmax(most[o], h[k][o]) : h[k][o];
+        }
+        for (int k = 0; k < K; k++) {
+            double e[E];
+            memcpy(both, most, sizeof most), memcpy(both + 256, h[k], sizeof most);
+            plain_linear(m, "encoder.second_conv.0", both, 512, more, 512);
+            plain_norm(m, "encoder.second_conv.1", more, 512);
+            plain_linear(m, "encoder.second_conv.3", more, 512, e, E);
+            for (int o = 0; o < E; o++) token[o] = k ? fmax(token[o], e[o]) : e[o];
+        }
+        plain_linear(m, "reduce_dim", token, E, t, D);
+        for (int o = 0; o < D; o++) sum[o] = i ? fmax(sum[o], t[o]) : t[o], sum[D + o] += t[o] / G;
+    }
+    fv_no_grad(c, 1);
+    fv_tensor *y = m ? fv_model_forward(c, m, x) : NULL;
+    CHECK(y, "%s", fv_error_text(c));
+    if (y) plain_linear(m, "cls_head_finetune.0", sum, 2 * D, more, 256);
+    for (int i = 0; i < 256; i++) more[i] = fmax(0, more[i]);
+    if (y) plain_linear(m, "cls_head_finetune.3", more, 256, logits, 4);
+    for (int i = 0; i < 4 && y; i++)
+        CHECK(fabs(fv_get(y, i) - logits[i]) < 1e-9, "logit %d is %g, plainly %g", i, fv_get(y, i),
+              logits[i]);
+    fv_destroy(c);
+}
+
+/* what a config leaves out: the released code's epsilon, and which biases there are */
+static void defaults(void) {
+    static const struct {
+        const char *config, *eps;
+        int rank;
+        int64_t dim[5];
+        const char *bias, *no_bias;
+    } of[] = {
+        {"\"arch\":\"point_transformer\",\"trans_dim\":6,\"depth\":1,\"num_heads\":2,\"num_group\":3,"
+         "\"group_size\":4,\"encoder_dims\":5,\"num_points\":12",
+         "1e-5",
+         3,
+         {1, 12, 3},
+         "blocks.blocks.0.attn.proj.bias",
+         "blocks.blocks.0.attn.qkv.bias"},
+        {"\"arch\":\"video_vit\",\"img_size\":4,\"patch_size\":2,\"num_frames\":2,\"embed_dim\":6,"
+         "\"depth\":1,\"num_heads\":2",
+         "1e-6",
+         5,
+         {1, 3, 2, 4, 4},
+         "blocks.0.attn.q_bias",
+         "blocks.0.gamma_1"},
+        {"\"arch\":\"vit3d\",\"image_size\":4,\"image_patch_size\":2,\"frames\":2,\"frame_patch_size\":2,"
+         "\"dim\":6,\"depth\":1,\"heads\":2,\"dim_head\":3,\"mlp_dim\":5",
+         "1e-5",
+         5,
+         {1, 1, 2, 4, 4},
+         "transformer.layers.0.0.to_out.0.bias",
+         "transformer.layers.0.0.to_qkv.bias"},
+        {"\"arch\":\"vivit\",\"image_size\":4,\"image_patch_size\":2,\"frames\":2,\"frame_patch_size\":2,"
+         "\"dim\":6,\"spatial_depth\":1,\"temporal_depth\":1,\"heads\":1,\"dim_head\":6,\"mlp_dim\":5",
+         "1e-5",
+         5,
+         {1, 1, 2, 4, 4},
+         "spatial_transformer.layers.0.1.net.1.bias",
+         "spatial_transformer.layers.0.0.to_out.0.weight"}};
+    for (int i = 0; i < FV__COUNT(of); i++) {
+        double said[3][3];
+        for (int turn = 0; turn < 3; turn++) { /* left out, said, eleven times that */
+            char config[512];
+            fv_model_desc desc;
+            fv_ctx *c = fv_create(NULL);
+            memset(&desc, 0, sizeof desc), desc.type = FV_F64;
+            snprintf(config, sizeof config, "{%s,\"num_classes\":3%s%s%s}", of[i].config,
+                     turn ? ",\"norm_eps\":" : "", turn == 2 ? "1" : "", turn ? of[i].eps : "");
+            fv_model *m = fv_model_create(c, config, strlen(config), &desc);
+            CHECK(m && fv_params_find(&m->params, of[i].bias) && !fv_params_find(&m->params, of[i].no_bias),
+                  "%s: %s", config, fv_error_text(c));
+            for (int k = 0; m && k < m->params.count; k++)
+                fv_init_normal(c, m->params.at[k], 0.2f, 60 + (uint64_t)k);
+            fv_tensor *x = fv_constant(c, NULL, FV_F64, of[i].rank, of[i].dim);
+            fv_init_normal(c, x, 0.05f, 3), fv_no_grad(c, 1);
+            fv_tensor *y = m ? fv_model_forward(c, m, x) : NULL;
+            for (int k = 0; k < 3; k++) said[turn][k] = y ? fv_get(y, k) : NAN;
+            fv_destroy(c);
+        }
+        CHECK(!memcmp(said[0], said[1], sizeof said[0]) && memcmp(said[0], said[2], sizeof said[0]),
+              "%.40s: %g, with its epsilon said %g, with eleven times that %g", of[i].config, said[0][0],
+              said[1][0], said[2][0]);
     }
 }
 
@@ -570,6 +774,10 @@ int main(void) {
     RUN(video_cases);
     RUN(volume_cases);
     RUN(cloud_sampling);
+    RUN(moved_clouds);
+    RUN(sampled_frames);
+    RUN(pooling_alone);
+    RUN(defaults);
     RUN(gradients_points);
     RUN(gradients_video);
     RUN(gradients_volumes);

@@ -304,7 +304,7 @@ static double figure_of(const figures *f, const char *name) {
     return NAN;
 }
 /* what a test says of items with several views: the mean of their probabilities */
-enum { ITEMS = 37, SEEN = 3, SIDE = 4, WAYS = 3 };
+enum { ITEMS = 37, SEEN = 3, SIDE = 4, WAYS = 7 };
 static float view_pixels[ITEMS * SEEN * SIDE * SIDE];
 static int views_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
     int64_t rows = (int64_t)n * SEEN, dim[4] = {rows, 1, SIDE, SIDE}, each = SEEN * SIDE * SIDE;
@@ -320,12 +320,12 @@ static int views_batch(run *r, int split, const int32_t *index, int n, int epoch
 static void views(void) {
     static const char config[] =
         "{\"arch\":\"vit\",\"img_size\":4,\"patch_size\":2,\"in_chans\":1,\"embed_dim\":8,"
-        "\"depth\":1,\"num_heads\":2,\"num_classes\":3}";
+        "\"depth\":1,\"num_heads\":2,\"num_classes\":7}";
     static const task seen = {.name = "seen", .batch = views_batch, .views = 1};
     fv_ctx *c = fv_create(NULL);
     fv_rng g = {9, 9, 0};
     float score[ITEMS], p[ITEMS * WAYS];
-    double want_loss = 0, right = 0, loss = 0;
+    double want_loss = 0, right = 0, five = 0, areas = 0, loss = 0;
     int32_t index[ITEMS], label[ITEMS];
     run r;
     figures f;
@@ -354,10 +354,28 @@ static void views(void) {
             if (want[k] > want[best]) best = k;
         }
         CHECK(label[i] == i % WAYS, "item %d has label %d", i, label[i]);
+        int better = 0;
+        for (int k = 0; k < WAYS; k++) better += want[k] > want[i % WAYS];
+        five += better < 5;
         right += best == i % WAYS, want_loss -= log(want[i % WAYS]) / ITEMS;
     }
     CHECK(fabs(loss - want_loss) < 1e-5, "loss %g instead of %g", loss, want_loss);
     CHECK(run_classes(&r, SPLIT_TEST, 0, ITEMS, &f), "%s", fv_error_text(c));
+    for (int k = 0; k < WAYS; k++) { /* pairs of an item of class k and another, by what is said of k */
+        double won = 0, pairs = 0;
+        for (int i = 0; i < ITEMS * ITEMS; i++) {
+            int a = i / ITEMS, b = i % ITEMS;
+            if (a % WAYS != k || b % WAYS == k) continue;
+            pairs++, won += p[a * WAYS + k] > p[b * WAYS + k]   ? 1
+                            : p[a * WAYS + k] < p[b * WAYS + k] ? 0
+                                                                : 0.5;
+        }
+        areas += won / pairs / WAYS;
+    }
+    CHECK(fabs(figure_of(&f, "top5") - 100 * five / ITEMS) < 1e-9 && five < ITEMS, "top5 %g",
+          figure_of(&f, "top5"));
+    CHECK(fabs(figure_of(&f, "auc") - 100 * areas) < 1e-4, "auc %g instead of %g", figure_of(&f, "auc"),
+          100 * areas);
     CHECK(fabs(figure_of(&f, "top1") - 100 * right / ITEMS) < 1e-9, "top1 %g", figure_of(&f, "top1"));
     CHECK(fabs(figure_of(&f, "loss") - want_loss) < 1e-5, "loss %g", figure_of(&f, "loss"));
     view_pixels[(5 * SEEN + 2) * SIDE * SIDE] = NAN;

@@ -13,6 +13,7 @@
 #include "data/questions.h"
 #include "data/scenes.h"
 #include "data/sqa3d.h"
+#include "draw.h"
 #include "test.h"
 #include <math.h>
 #include <stdio.h>
@@ -21,6 +22,10 @@
 #include <sys/stat.h>
 #ifdef HAVE_HDF5
 #include <hdf5.h>
+#endif
+#ifdef HAVE_ZLIB
+#include <zlib.h>
+#undef OF
 #endif
 
 static char dir[3000];
@@ -166,6 +171,12 @@ static void meshes(void) {
     static const char *const bad_off[] = {"",
                                           "O",
                                           "OFX 1 0 0\n",
+                                          "OFX 1 0 0\n1 2 3\n",
+                                          "OFF 1 0 0\n1 2 3x\n",
+                                          "OFF nan 0 0\n1 2 3\n",
+                                          "OFF 1 0 x\n1 2 3\n",
+                                          "OFF 3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 nan\n",
+                                          "OFF 1 0 0\n1 2 1e20\n",
                                           "OFF",
                                           "OFF\n",
                                           "OFF\n1",
@@ -206,7 +217,27 @@ static void meshes(void) {
         HEAD "element vertex 1\n" XYZ3 "end_header\n1 2\n",
         HEAD "element vertex 1\n" XYZ3 "end_header\n1 2 x\n",
         HEAD "element vertex 1\n" XYZ3 "end_header\n1 2 inf\n",
+        HEAD "element vertex 1\n" XYZ3 "end_header\n1 2 1e20\n",
+        HEAD "element vertex\n" XYZ3 "end_header\n1 2 3\n",
+        HEAD "element vertex x\n" XYZ3 "end_header\n1 2 3\n",
+        HEAD "element vertex 1\nproperty odd\n" XYZ3 "end_header\n1 2 3\n",
+        HEAD "element vertex 1\nproperty odd red\n" XYZ3 "end_header\n7 1 2 3\n",
+        HEAD "element vertex 1\nproperty list odd int l\n" XYZ3 "end_header\n0 1 2 3\n",
+        HEAD "element vertex 1\nproperty list char odd l\n" XYZ3 "end_header\n0 1 2 3\n",
+        HEAD "property float w\nelement vertex 1\n" XYZ3 "end_header\n1 2 3\n",
+        "plx\nformat ascii 1.0\nelement vertex 1\n" XYZ3 "end_header\n1 2 3\n",
+        "ply\nelement vertex 1\n" XYZ3 "end_header\n1 2 3\n",
+        "ply\nformat odd 1.0\nelement vertex 1\n" XYZ3 "end_header\n1 2 3\n",
+        HEAD "element vertex 1\n" XYZ3
+             "element face 1\nproperty list uchar int vertex_indices\nend_header\n1 2 3\n3 0 0 -1\n",
+        HEAD "element vertex 1\n" XYZ3
+             "element face 1\nproperty list uchar int vertex_indices\nend_header\n1 2 3\nnan 0 0 0\n",
         HEAD "element vertex 0\n" XYZ3 "end_header\n",
+        HEAD "element vertex 1\n" XYZ3 "element face 9223372036854775807\nproperty list uchar int "
+             "vertex_indices\nend_header\n1 2 3\n3 0 0 0\n",
+        HEAD "element vertex 1\nproperty float x\nproperty float x\nproperty float z\nend_header\n1 2 3\n",
+        HEAD "element vertex 1\nproperty list uchar int x\nproperty float y\nproperty float z\n"
+             "end_header\n1 1 2 3\n",
         HEAD "element vertex 1\n" XYZ3
              "element face 1\nproperty list uchar int vertex_indices\nend_header\n1 2 3\n3 0 0 1\n",
         HEAD "element vertex 1\n" XYZ3
@@ -216,6 +247,7 @@ static void meshes(void) {
         HEAD "element vertex 1\n" XYZ3
              "element face 2\nproperty list uchar int vertex_indices\nend_header\n1 2 3\n3 0 0 0\n",
         "ply\nformat binary_little_endian 1.0\nelement vertex 1\n" XYZ3 "end_header\n1234567",
+        "ply\nformat binary_little_endian 1.0\nelement vertex 1\n" XYZ3 "end_header\n12345678901",
         NULL};
     static const char *const bad_xyz[] = {
         "",        "\n\n",    "1",          "1 2",          "1 2\n3",          "x y z",          "1 2 z",
@@ -223,7 +255,9 @@ static void meshes(void) {
         "--1 2 3", "1 2 3e",  "1 2 0x",     "1e99 2 3",     "1 2 3\n4 5 6\n7", "1 2 3\n4 nan 6", NULL};
     texts_refused(as_mesh, "bad.off", bad_off), texts_refused(as_mesh, "bad.ply", bad_ply),
         texts_refused(as_mesh, "bad.xyz", bad_xyz);
+    static const char noted[] = "OFF # counts\n" CUBE "# end\n";
     taken(as_mesh, "a.off", "OFF\n" CUBE, strlen("OFF\n" CUBE)),
+        taken(as_mesh, "a.off", noted, strlen(noted)),
         taken(as_mesh, "glued.off", "OFF" CUBE, strlen("OFF" CUBE));
     taken(as_mesh, "a.xyz", "# one\n1 2 3\n4,5,6 7\n", 20);
     battered(as_mesh, "cut.off", "OFF\n" CUBE, strlen("OFF\n" CUBE), 150);
@@ -285,6 +319,174 @@ static void meshes(void) {
     free(p), mesh_free(c, &two);
     for (int i = 0; i < 3; i++) mesh_free(c, &m[i]);
     fv_destroy(c);
+}
+
+/* evenly over a triangle: the second moments of its points' weights are 1/6 and 1/12; two triangles that lie
+ * askew, one with sides twice as long; colours behind a face's corners are passed over */
+static void surfaces(void) {
+    enum { N = 20000 };
+    static const char text[] =
+        "OFF 6 2 0\n0 0 0\n1 2 0.5\n-1 0.5 2\n10 0 0\n12 4 1\n8 1 4\n3 0 1 2 255 0 0\n3 3 4 5 7\n";
+    static float p[3 * N];
+    static const double edge[2][3] = {{1, 2, 0.5}, {-1, 0.5, 2}}; /* of the small one */
+    double moment[2][2] = {{0}}, mean[2] = {0}, large = 0;
+    fv_ctx *c = fv_create(NULL);
+    fv_rng g = {2, 6, 0};
+    mesh m;
+    CHECK(mesh_read(c, put("two.off", text, strlen(text)), &m) && m.faces == 2 &&
+              mesh_sample(c, &m, &g, N, p),
+          "%s", fv_error_text(c));
+    for (int i = 0; i < N; i++) {
+        int twice = p[3 * i] > 5;
+        double x[3], w[2], a = 0, b = 0, d = 0, u = 0, v = 0, off = 0;
+        for (int k = 0; k < 3; k++) {
+            x[k] = twice ? ((double)p[3 * i + k] - 10 * (k == 0)) / 2 : (double)p[3 * i + k];
+            a += edge[0][k] * edge[0][k], b += edge[0][k] * edge[1][k], d += edge[1][k] * edge[1][k];
+            u += edge[0][k] * x[k], v += edge[1][k] * x[k];
+        }
+        w[0] = (u * d - v * b) / (a * d - b * b), w[1] = (v * a - u * b) / (a * d - b * b);
+        for (int k = 0; k < 3; k++) off += fabs(x[k] - w[0] * edge[0][k] - w[1] * edge[1][k]);
+        CHECK(off < 1e-5 && w[0] > -1e-6 && w[1] > -1e-6 && w[0] + w[1] < 1 + 1e-6,
+              "point %d is on no triangle", i);
+        for (int k = 0; k < 2; k++) mean[k] += w[k] / N, moment[k][k] += w[k] * w[k] / N;
+        moment[0][1] += w[0] * w[1] / N, large += twice;
+    }
+    CHECK(fabs(large / N - 0.8) < 0.012, "the larger one, of four times the area, has %g", large / N);
+    for (int k = 0; k < 2; k++)
+        CHECK(fabs(mean[k] - 1.0 / 3) < 0.01 && fabs(moment[k][k] - 1.0 / 6) < 0.006, "weight %d: %g, %g", k,
+              mean[k], moment[k][k]);
+    CHECK(fabs(moment[0][1] - 1.0 / 12) < 0.004, "both weights: %g", moment[0][1]);
+    mesh_free(c, &m);
+    /* of a cloud each point once a round, in another order */
+    float cloud[3 * 7], out[3 * 24];
+    int count[7] = {0}, same = 0;
+    for (int i = 0; i < 21; i++) cloud[i] = (float)i;
+    const mesh points = {7, 0, cloud, NULL};
+    CHECK(mesh_sample(c, &points, &g, 24, out), "%s", fv_error_text(c));
+    for (int i = 0; i < 24; i++) {
+        int at = (int)out[3 * i] / 3;
+        CHECK(at >= 0 && at < 7 && !memcmp(out + 3 * i, cloud + 3 * at, 12) && count[at]++ == i / 7,
+              "point %d of round %d", at, i / 7);
+        same += at == i % 7;
+    }
+    CHECK(same < 18, "the order of the file");
+    /* fitted: the centre, then the farthest point, 3, 4 and 12 from it, at distance 1 */
+    float four[12] = {1 + 3, 2 + 4, 3 + 12, 1 - 3, 2 - 4, 3 - 12, 1 + 1, 2 - 1, 3, 1 - 1, 2 + 1, 3};
+    cloud_fit(four, 4);
+    for (int i = 0; i < 12; i++) {
+        static const double want[12] = {3, 4, 12, -3, -4, -12, 1, -1, 0, -1, 1, 0};
+        CHECK(fabs((double)four[i] - want[i] / 13) < 1e-6, "number %d is %g", i, (double)four[i]);
+    }
+    fv_destroy(c);
+}
+
+/* every type of a PLY's numbers, both ways round; another element before, lists and other names among the
+ * vertices */
+static void ply_types(void) {
+    static const struct {
+        const char *name;
+        int bytes, kind;
+        double value[3];
+    } of[] = {{"char", 1, 'i', {-3, 5, -100}},      {"int8", 1, 'i', {-3, 5, -100}},
+              {"uchar", 1, 'u', {3, 250, 100}},     {"uint8", 1, 'u', {3, 250, 100}},
+              {"short", 2, 'i', {-300, 5, 20000}},  {"int16", 2, 'i', {-300, 5, 20000}},
+              {"ushort", 2, 'u', {300, 65000, 1}},  {"uint16", 2, 'u', {300, 65000, 1}},
+              {"int", 4, 'i', {-70000, 5, 100000}}, {"int32", 4, 'i', {-70000, 5, 100000}},
+              {"uint", 4, 'u', {70000, 3e9, 1}},    {"uint32", 4, 'u', {70000, 3e9, 1}},
+              {"float", 4, 'f', {-0.5, 3, 1e6}},    {"float32", 4, 'f', {-0.5, 3, 1e6}},
+              {"double", 8, 'f', {-0.25, 3, 1e6}},  {"float64", 8, 'f', {-0.25, 3, 1e6}}};
+    uint8_t data[1024];
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+        for (int form = 0; form < 3; form++) {
+            fv_ctx *c = fv_create(NULL);
+            mesh m;
+            size_t n = (size_t)sprintf(
+                (char *)data,
+                "ply\r\nformat %s 1.0\r\nelement other 1\nproperty list char short what\n"
+                "element vertex 1\nproperty %s z\nproperty list uchar uchar x\nproperty %s x\n"
+                "property char xx\nproperty %s y\nend_header\n",
+                form == 0   ? "ascii"
+                : form == 1 ? "binary_little_endian"
+                            : "binary_big_endian",
+                of[i].name, of[i].name, of[i].name);
+            if (form == 0)
+                n += (size_t)sprintf((char *)data + n, "2 -7 8\n%g 1 9 %g 7 %g\n", of[i].value[2],
+                                     of[i].value[0], of[i].value[1]);
+            else {
+                memcpy(data + n, "\2abcd", 5), n += 5;
+                for (int k = 0; k < 3; k++) {
+                    int at = k == 0 ? 2 : k - 1;
+                    double v = of[i].value[at];
+                    float f = (float)v;
+                    uint64_t u = 0;
+                    uint32_t half;
+                    if (of[i].kind == 'f' && of[i].bytes == 8) memcpy(&u, &v, 8);
+                    else if (of[i].kind == 'f') memcpy(&half, &f, 4), u = half;
+                    else u = (uint64_t)(int64_t)v;
+                    for (int b = 0; b < of[i].bytes; b++)
+                        data[n++] = (uint8_t)(u >> 8 * (form == 1 ? b : of[i].bytes - 1 - b));
+                    memcpy(data + n, k == 0 ? "\1\11" : "\7", 2), n += k == 0 ? 2 : k == 1;
+                }
+            }
+            CHECK(mesh_read(c, put("types.ply", data, n), &m) && m.points == 1 && !m.faces, "%s: %s",
+                  of[i].name, fv_error_text(c));
+            for (int k = 0; k < 3 && m.xyz; k++)
+                CHECK(fabs((double)m.xyz[k] - of[i].value[k]) < 1e-6 * fabs(of[i].value[k]),
+                      "%s, form %d: %g", of[i].name, form, (double)m.xyz[k]);
+            mesh_free(c, &m), fv_destroy(c);
+        }
+    /* a megabyte that tells of more than it can hold */
+    for (int form = 0; form < 2; form++) {
+        enum { ROOM = 1 << 20 };
+        char *large = (char *)malloc(ROOM);
+        memset(large, '7', ROOM);
+        int n =
+            sprintf(large, form ? HEAD "element vertex 1000000\n" XYZ3 "end_header\n" : "OFF 1000000 0 0\n");
+        large[n] = ' ', refused(as_mesh, form ? "bad.ply" : "bad.off", large, ROOM);
+        free(large);
+    }
+    /* nine elements, 33 properties */
+    for (int form = 0; form < 2; form++) {
+        char *many = (char *)data;
+        int n = sprintf(many, HEAD "element vertex 1\n" XYZ3);
+        for (int i = 0; i < (form ? 30 : 8); i++)
+            n += sprintf(many + n, form ? "property char c\n" : "element c 0\n");
+        n += sprintf(many + n, "end_header\n1 2 3");
+        for (int i = 0; i < 30; i++) n += sprintf(many + n, " 0");
+        refused(as_mesh, "bad.ply", many, (size_t)n);
+    }
+    /* a polygon of 100 corners loses none of its triangles */
+    char *many = (char *)data;
+    for (int form = 0; form < 2; form++) {
+        fv_ctx *c = fv_create(NULL);
+        mesh m;
+        int n = sprintf(many, form ? HEAD "element vertex 3\n" XYZ3 "element face 1\nproperty list uchar int "
+                                          "vertex_indices\nend_header\n0 0 0\n1 0 0\n0 1 0\n100"
+                                   : "OFF 3 1 0\n0 0 0\n1 0 0\n0 1 0\n100");
+        for (int i = 0; i < 100; i++) n += sprintf(many + n, " %d", i % 3);
+        CHECK(mesh_read(c, put(form ? "many.ply" : "many.off", many, (size_t)n), &m) && m.faces == 98,
+              "%lld of 98: %s", (long long)m.faces, fv_error_text(c));
+        for (int i = 0; i < 98 && m.faces == 98; i++)
+            CHECK(m.face[3 * i] == 0 && m.face[3 * i + 1] == (i + 1) % 3 && m.face[3 * i + 2] == (i + 2) % 3,
+                  "triangle %d", i);
+        mesh_free(c, &m), fv_destroy(c);
+    }
+    /* a pentagon is a fan of three triangles */
+    static const char five[] = HEAD
+        "element vertex 5\n" XYZ3 "element face 2\nproperty uchar red\nproperty list uchar int vertex_index\n"
+        "end_header\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n0 0 1\n7 5 4 3 2 1 0\n7 2 0 1\n";
+    static const int32_t fan[9] = {4, 3, 2, 4, 2, 1, 4, 1, 0};
+    fv_ctx *c = fv_create(NULL);
+    mesh m;
+    CHECK(mesh_read(c, put("five.ply", five, strlen(five)), &m) && m.faces == 3 &&
+              !memcmp(m.face, fan, sizeof fan),
+          "a fan: %s", fv_error_text(c));
+    mesh_free(c, &m);
+    static const char xyz[] = "# x y z\n1 2 3\n\n4,5,6,7\r\n 7\t8 9 0.5\n";
+    CHECK(mesh_read(c, put("a.xyz", xyz, strlen(xyz)), &m) && m.points == 3, "%s", fv_error_text(c));
+    for (int i = 0; i < 9 && m.points == 3; i++)
+        CHECK(fabsf(m.xyz[i] - (float)(i + 1)) < 1e-6f, "number %d is %g", i, (double)m.xyz[i]);
+    mesh_free(c, &m), fv_destroy(c);
 }
 
 /* ---- VRML ---- */
@@ -370,6 +572,34 @@ static void vrml(void) {
     box_is(VRML "Shape { geometry IndexedLineSet { coord DEF p Coordinate { point [0 0 0, 1 0 0, 0 1 0] } "
                 "coordIndex [0 1 2] } } Shape { geometry IndexedFaceSet { coord USE p coordIndex [0,1,2] } }",
            1, 0, 0, 0, 1, 1, 0);
+    /* turned about the other axes: +y comes to +z, +z to +x */
+    box_is(VRML "Transform { rotation 1 0 0 1.5707963 scale 1 2 3 children Shape { " TETRA " } }", 4, 0, -3,
+           0, 1, 0, 2);
+    box_is(VRML "Transform { rotation 0 1 0 1.5707963 scale 1 2 3 children Shape { " TETRA " } }", 4, 0, 0,
+           -1, 3, 2, 0);
+    box_is(
+        VRML
+        "Transform { scale 3 1 1 scaleOrientation 0 0 1 0.6435011 children Shape { geometry IndexedFaceSet { "
+        "coord Coordinate { point [0 0 0, 0.8 0.6 0, -0.6 0.8 0] } coordIndex [0,1,2] } } }",
+        1, -0.6f, 0, 0, 2.4f, 1.8f, 0);
+#ifdef HAVE_ZLIB
+    /* gzipped: as it is; cut, damaged, with more behind, telling another size */
+    static uint8_t packed[2000];
+    z_stream z;
+    memset(&z, 0, sizeof z);
+    z.next_in = (Bytef *)(uintptr_t)good, z.avail_in = sizeof good - 1, z.next_out = packed,
+    z.avail_out = sizeof packed - 8;
+    CHECK(deflateInit2(&z, 9, Z_DEFLATED, 31, 8, 0) == Z_OK && deflate(&z, Z_FINISH) == Z_STREAM_END, "zlib");
+    size_t n = z.total_out;
+    deflateEnd(&z);
+    taken(as_mesh, "a.wrz", packed, n), taken(as_mesh, "a.wrl", packed, n);
+    refused(as_mesh, "bad.wrz", packed, n - 1), refused(as_mesh, "bad.wrz", packed, n / 2);
+    memcpy(packed + n, packed + n - 4, 4), refused(as_mesh, "bad.wrz", packed, n + 4);
+    for (size_t at = n - 8; at < n; at += 3) /* the checksum, the size */
+        packed[at] ^= 0x41, refused(as_mesh, "bad.wrz", packed, n), packed[at] ^= 0x41;
+    packed[20] ^= 0x10, refused(as_mesh, "bad.wrz", packed, n), packed[20] ^= 0x10;
+    battered(as_mesh, "cut.wrz", packed, n, 100);
+#endif
     box_is(VRML "WorldInfo { title \"a } \\\" b\" } ROUTE a.b TO c.d DirectionalLight { } Shape { geometry "
                 "NULL } Shape { " TETRA " }",
            4, 0, 0, 0, 1, 1, 1);
@@ -662,6 +892,202 @@ static void malformed_archives(void) {
         fv_destroy(c);
     }
 }
+/* an array's bytes: a .npy of that version, header and data */
+static size_t npy_of(uint8_t *to, int version, const char *head, const void *data, size_t n) {
+    size_t length = strlen(head), at = version > 1 ? 12 : 10;
+    memcpy(to, "\x93NUMPY\0\0\0\0\0\0", 12), to[6] = (uint8_t)version;
+    to[8] = (uint8_t)length, to[9] = (uint8_t)(length >> 8);
+    memcpy(to + at, head, length), memcpy(to + at + length, data, n);
+    return at + length + n;
+}
+static const char *head_of(const char *type, const char *shape) {
+    static char text[2000];
+    snprintf(text, sizeof text, "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }\n", type, shape);
+    return text;
+}
+/* the types of numbers, both ways round, in the three versions of the format */
+static void numbers(void) {
+    static const struct {
+        const char *type, *bytes;
+        int n;
+        double value;
+    } of[] = {{"|u1", "\xfe", 1, 254},
+              {"|i1", "\xfe", 1, -2},
+              {"|b1", "\1", 1, 1},
+              {"<u2", "\xfe\xff", 2, 65534},
+              {"<i2", "\xfe\xff", 2, -2},
+              {">i2", "\xfe\xff", 2, -257},
+              {"=i2", "\2\1", 2, 258},
+              {">u4", "\xff\0\0\1", 4, 4278190081.0},
+              {"<i4", "\1\0\0\x80", 4, -2147483647},
+              {">i4", "\1\0\0\x80", 4, 16777344},
+              {"<i8", "\xfd\xff\xff\xff\xff\xff\xff\xff", 8, -3},
+              {">u8", "\x80\0\0\0\0\0\0\0", 8, 9223372036854775808.0},
+              {"<f4", "\0\0\x20\xc1", 4, -10},
+              {">f4", "\xc1\x20\0\0", 4, -10},
+              {"<f8", "\0\0\0\0\0\0\x24\xc0", 8, -10},
+              {">f8", "\xc0\x24\0\0\0\0\0\0", 8, -10}};
+    uint8_t data[2200], twice[16];
+    fv_ctx *c = fv_create(NULL);
+    npy a;
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+        for (int version = 1; version < 4; version++) {
+            memset(twice, 0, 8), memcpy(twice + of[i].n, of[i].bytes, (size_t)of[i].n);
+            size_t n = npy_of(data, version, head_of(of[i].type, "2,"), twice, 2 * (size_t)of[i].n);
+            CHECK(npy_parse(c, "a", data, n, &a) && a.rank == 1 && a.count == 2 &&
+                      fabs(npy_value(&a, 1) - of[i].value) < 1e-9 * fabs(of[i].value),
+                  "%s, version %d: %g %s", of[i].type, version, fv_error(c) ? 0 : npy_value(&a, 1),
+                  fv_error_text(c));
+            fv_clear_error(c);
+        }
+    /* four numbers a row, of which three are taken; what is not read */
+    static const float rows[8] = {1, 2, 3, 9, 4, 5, 6, 9}, wild[6] = {1, 2, 3, NAN, 5, 6},
+                       far[6] = {1, 2, 3, 4, 1e20f, 6};
+    mesh m;
+    CHECK(mesh_read(c, put("four.npy", data, npy_of(data, 1, head_of("<f4", "2, 4"), rows, 32)), &m) &&
+              m.points == 2 && m.xyz[3] > 3.9f && m.xyz[3] < 4.1f,
+          "rows of four: %s", fv_error_text(c));
+    mesh_free(c, &m), fv_destroy(c);
+    static const char *const odd[][2] = {{"<f2", "1, 3"},
+                                         {"<c8", "1, 3"},
+                                         {"<U4", "1, 3"},
+                                         {"<f4", "2, 3,"},
+                                         {"<f4", "6"},
+                                         {"<f4", "1, 3, 1"},
+                                         {"<f4", "3, 2"},
+                                         {"<f4", "0, 3"},
+                                         {"<f4", "1, -3"},
+                                         {"<i3", "1, 3"},
+                                         {"<f4", "1,1,1,1,1,1,1,1,3"}};
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
+        refused(as_mesh, "bad.npy", data,
+                npy_of(data, 1, head_of(odd[i][0], odd[i][1]), rows,
+                       i == 3   ? 20
+                       : i == 8 ? 32
+                                : 24));
+    refused(as_mesh, "bad.npy", data, npy_of(data, 1, head_of("<f4", "2, 3"), wild, 24));
+    refused(as_mesh, "bad.npy", data, npy_of(data, 1, head_of("<f4", "2, 3"), far, 24));
+    for (int version = 0; version < 5; version += 4)
+        refused(as_mesh, "bad.npy", data, npy_of(data, version, head_of("<f4", "2, 3"), rows, 24));
+    size_t n = npy_of(data, 1, head_of("<f4", "2, 3"), rows, 24);
+    data[1] = 'n', refused(as_mesh, "bad.npy", data, n);
+    n = npy_of(data, 1, head_of("<f4", "2, 3"), rows, 24), data[9] = 1, refused(as_mesh, "bad.npy", data, n);
+    char longer[1200]; /* a header of more than 1,023 bytes */
+    snprintf(longer, sizeof longer, "%-1100s\n", head_of("<f4", "2, 3"));
+    refused(as_mesh, "bad.npy", data, npy_of(data, 1, longer, rows, 24));
+}
+
+/* ---- archives made here, so that each of their numbers can be wrong ---- */
+static struct archive {
+    uint8_t body[4096], list[1024];
+    size_t n, listed;
+    int members;
+} zip;
+static void zip_number(uint8_t *to, uint32_t v, int bytes) {
+    for (int i = 0; i < bytes; i++) to[i] = (uint8_t)(v >> 8 * i);
+}
+static void zip_add(const char *name, int method, const void *packed, size_t n, size_t size) {
+    uint8_t *local = zip.body + zip.n, *entry = zip.list + zip.listed;
+    size_t length = strlen(name);
+    memset(local, 0, 30), memset(entry, 0, 46);
+    zip_number(local, 0x04034b50, 4), zip_number(local + 8, (uint32_t)method, 2);
+    zip_number(local + 18, (uint32_t)n, 4), zip_number(local + 22, (uint32_t)size, 4),
+        zip_number(local + 26, (uint32_t)length, 2);
+    memcpy(local + 30, name, length), memcpy(local + 30 + length, packed, n);
+    zip_number(entry, 0x02014b50, 4), zip_number(entry + 10, (uint32_t)method, 2);
+    zip_number(entry + 20, (uint32_t)n, 4), zip_number(entry + 24, (uint32_t)size, 4),
+        zip_number(entry + 28, (uint32_t)length, 2), zip_number(entry + 42, (uint32_t)zip.n, 4);
+    memcpy(entry + 46, name, length);
+    zip.n += 30 + length + n, zip.listed += 46 + length, zip.members++;
+}
+/* the whole archive into body; where the list and the end begin */
+static size_t zip_end(size_t *list) {
+    uint8_t *end = zip.body + (*list = zip.n) + zip.listed;
+    memcpy(zip.body + zip.n, zip.list, zip.listed), memset(end, 0, 22);
+    zip_number(end, 0x06054b50, 4), zip_number(end + 8, (uint32_t)zip.members, 2),
+        zip_number(end + 10, (uint32_t)zip.members, 2);
+    zip_number(end + 12, (uint32_t)zip.listed, 4), zip_number(end + 16, (uint32_t)zip.n, 4);
+    return (size_t)(end - zip.body) + 22;
+}
+static void archives(void) {
+    static const float p[6] = {1, 2, 3, 4, 5, 6};
+    static const char *const names[] = {"points.npy", "pos.npy", "xyz.npy", "data.npy", "arr_0.npy"};
+    uint8_t data[512];
+    size_t n = npy_of(data, 1, head_of("<f4", "2, 3"), p, 24), list, all;
+    for (int i = 0; i < 5; i++) { /* stored, under any of the names; another member before */
+        memset(&zip, 0, sizeof zip), zip_add("other.npy", 0, "odd", 3, 3), zip_add(names[i], 0, data, n, n);
+        all = zip_end(&list);
+        taken(as_mesh, "a.npz", zip.body, all);
+    }
+    /* each number wrong once: place in the list's entry (or -1 - place in the end's record), bytes, value */
+    static const struct {
+        int at, bytes;
+        uint32_t value;
+    } wrong[] = {{0, 4, 0x02014b51},  {10, 2, 12},          {20, 4, 0xffffffffu}, {20, 4, 7},
+                 {20, 4, 4000},       {24, 4, 3},           {28, 2, 4000},        {28, 2, 9},
+                 {30, 2, 4000},       {32, 2, 4000},        {42, 4, 4000},        {42, 4, 1},
+                 {42, 4, 0x7fffffff}, {46, 1, 'q'},         {52, 1, ','},         {-1, 4, 0x06054b51},
+                 {-13, 4, 4000},      {-13, 4, 0},          {-13, 4, 20},         {-17, 4, 4000},
+                 {-17, 4, 3},         {-17, 4, 0x80000000u}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        memset(&zip, 0, sizeof zip), zip_add("points.npy", 0, data, n, n), all = zip_end(&list);
+        zip_number(wrong[i].at < 0 ? zip.body + all - 22 - wrong[i].at - 1 : zip.body + list + wrong[i].at,
+                   wrong[i].value, wrong[i].bytes);
+        refused(as_mesh, "bad.npz", zip.body, all);
+    }
+    memset(&zip, 0, sizeof zip), zip_add("points.npy", 0, data, n, n), all = zip_end(&list);
+    zip.body[0] = 'Q', refused(as_mesh, "bad.npz", zip.body, all);
+    memset(&zip, 0, sizeof zip), zip_add("points.npz", 0, data, n, n), all = zip_end(&list);
+    refused(as_mesh, "bad.npz", zip.body, all);
+#ifdef HAVE_ZLIB
+    uint8_t packed[512];
+    z_stream z;
+    memset(&z, 0, sizeof z);
+    z.next_in = data, z.avail_in = (uInt)n, z.next_out = packed, z.avail_out = sizeof packed;
+    CHECK(deflateInit2(&z, 9, Z_DEFLATED, -15, 8, 0) == Z_OK && deflate(&z, Z_FINISH) == Z_STREAM_END,
+          "zlib");
+    size_t m = z.total_out;
+    deflateEnd(&z);
+    for (int turn = 5; turn >= 0; turn--) { /* a bomb; damaged; cut; other sizes; whole */
+        size_t told = turn == 1 ? n - 1 : turn == 2 ? n + 1 : turn == 5 ? 0x7f000000 : n;
+        memset(&zip, 0, sizeof zip), zip_add("points.npy", 8, packed, turn == 3 ? m - 1 : m, told);
+        if (turn == 4) zip.body[30 + 10 + 1] ^= 0x55;
+        all = zip_end(&list);
+        if (turn) refused(as_mesh, "bad.npz", zip.body, all);
+        else taken(as_mesh, "a.npz", zip.body, all);
+    }
+    battered(as_mesh, "cut.npz", zip.body, all, 100);
+#endif
+    /* MedMNIST's types, and its pictures */
+    static const struct {
+        const char *type, *shape;
+        double label[2];
+        int volumes, status, classes;
+    } of[] = {
+        {"|u1", "2, 2, 2, 2", {0, 6}, 1, FV_OK, 7},       {"|b1", "2, 2, 2, 2", {3, 0}, 1, FV_OK, 4},
+        {"|u1", "2, 4, 2", {0, 1}, 0, FV_OK, 2},          {"|u1", "2, 2, 1, 3", {0, 1}, 0, FV_OK, 2},
+        {"|u1", "2, 2, 1, 3", {0, 1}, 1, FV_EUSAGE, 0},   {"|u1", "2, 2, 2, 2", {0, 1}, 0, FV_EUSAGE, 0},
+        {"|i1", "2, 2, 2, 2", {0, 1}, 1, FV_EFORMAT, 0},  {"<u2", "2, 2, 2, 1", {0, 1}, 1, FV_EFORMAT, 0},
+        {"|u1", "2, 2, 2, 2", {0, -1}, 1, FV_EFORMAT, 0}, {"|u1", "2, 2, 2, 2", {65536, 1}, 1, FV_EFORMAT, 0},
+        {"|u1", "2, 2, 2, 2", {NAN, 1}, 1, FV_EFORMAT, 0}};
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        static const uint8_t zeros[16];
+        static const int32_t fair[2] = {1, 0};
+        fv_ctx *c = fv_create(NULL);
+        medmnist v;
+        memset(&zip, 0, sizeof zip);
+        n = npy_of(data, 1, head_of(of[i].type, of[i].shape), zeros, 16),
+        zip_add("test_images.npy", 0, data, n, n);
+        n = npy_of(data, 1, head_of("<i4", "2, 1"), fair, 8), zip_add("test_labels.npy", 0, data, n, n);
+        n = npy_of(data, 1, head_of("<f8", "2, 1"), of[i].label, 16);
+        zip_add("train_labels.npy", 0, data, n, n), all = zip_end(&list);
+        int ok = medmnist_open(c, put("med.npz", zip.body, all), "test", of[i].volumes, &v);
+        CHECK((int)fv_error(c) == of[i].status && (!ok || v.classes == of[i].classes), "MedMNIST %d: %s",
+              (int)i, fv_error_text(c));
+        if (ok) medmnist_close(c, &v);
+        fv_destroy(c);
+    }
+}
 static void arrays(void) {
     static const char *const header[] = {
         "{}",
@@ -793,6 +1219,105 @@ static void clips(void) {
     }
     clip_close(c, &v);
     fv_destroy(c);
+}
+
+/* ITU-R BT.601 of random planes, of 16 to 235 (240) and of 0 to 255, in each sampling and with odd sides */
+static void colours(void) {
+    enum { W = 5, H = 3 };
+    static const char *const kind[4] = {"Cmono", "C420mpeg2", "C422", "C444"};
+    uint8_t plane[3][W * H], rgb[3 * W * H];
+    char data[512];
+    fv_rng g = {3, 9, 0};
+    for (int turn = 0; turn < 16; turn++) {
+        int form = turn % 4, full = turn / 4 % 2, cw = form < 3 ? 3 : W, ch = form == 1 ? 2 : H;
+        fv_ctx *c = fv_create(NULL);
+        clip v;
+        size_t n = (size_t)sprintf(data, "YUV4MPEG2 W%d H%d %s%s\n", W, H, kind[form],
+                                   full ? " XCOLORRANGE=FULL" : "");
+        for (int f = 0; f < 2; f++) { /* the second is looked at */
+            n += (size_t)sprintf(data + n, "FRAME\n");
+            for (int k = 0; k < (form ? 3 : 1); k++) {
+                int size = k ? cw * ch : W * H;
+                for (int i = 0; i < size; i++)
+                    plane[k][i] =
+                        (uint8_t)(full ? fv_rng_below(&g, 256) : 16 + fv_rng_below(&g, k ? 225 : 220));
+                memcpy(data + n, plane[k], (size_t)size), n += (size_t)size;
+            }
+        }
+        CHECK(clip_open(c, put("colours.y4m", data, n), &v) && v.frames == 2 && clip_frame(c, &v, 1, rgb),
+              "%s: %s", kind[form], fv_error_text(c));
+        for (int i = 0; i < W * H; i++) {
+            int x = i % W, y = i / W, at = (form == 1 ? y / 2 : y) * cw + (form < 3 ? x / 2 : x);
+            double l = full ? plane[0][i] : (plane[0][i] - 16) / 219.0 * 255,
+                   b = !form  ? 0
+                       : full ? plane[1][at] - 128
+                              : (plane[1][at] - 128) / 224.0 * 255,
+                   r = !form  ? 0
+                       : full ? plane[2][at] - 128
+                              : (plane[2][at] - 128) / 224.0 * 255;
+            /* with Kr 0.299 and Kb 0.114 */
+            double want[3] = {l + 2 * (1 - 0.299) * r,
+                              l - 2 * 0.114 * (1 - 0.114) / 0.587 * b - 2 * 0.299 * (1 - 0.299) / 0.587 * r,
+                              l + 2 * (1 - 0.114) * b};
+            for (int k = 0; k < 3; k++)
+                CHECK(fabs(rgb[3 * i + k] - fmax(0, fmin(255, want[k]))) < 0.51,
+                      "%s, full %d: %d instead of %g", kind[form], full, rgb[3 * i + k], want[k]);
+        }
+        clip_close(c, &v), fv_destroy(c);
+    }
+    /* written: each 2x2 pixels share the mean of their colours */
+    fv_ctx *c = fv_create(NULL);
+    clip v;
+    static const uint8_t four[12] = {200, 60, 60, 100, 120, 90, 150, 100, 110, 110, 80, 140};
+    CHECK(y4m_write(c, file_of("four.y4m"), four, 1, 2, 2) && clip_open(c, file_of("four.y4m"), &v), "%s",
+          fv_error_text(c));
+    clip_frame(c, &v, 0, rgb);
+    double off[3] = {0, 0, 0}; /* chroma is the mean's: R - Y and B - Y are those of all four */
+    for (int i = 0; i < 4; i++) {
+        double was = 0.299 * four[3 * i] + 0.587 * four[3 * i + 1] + 0.114 * four[3 * i + 2],
+               is = 0.299 * rgb[3 * i] + 0.587 * rgb[3 * i + 1] + 0.114 * rgb[3 * i + 2];
+        CHECK(fabs(was - is) < 2, "brightness %g instead of %g", is, was);
+        off[0] += (four[3 * i] - was - rgb[3 * i] + is) / 4,
+            off[2] += (four[3 * i + 2] - was - rgb[3 * i + 2] + is) / 4;
+    }
+    CHECK(fabs(off[0]) < 1.5 && fabs(off[2]) < 1.5, "the colours' mean is off by %g, %g", off[0], off[2]);
+    clip_close(c, &v), fv_destroy(c);
+}
+/* a folder of frames, by number; a picture alone */
+static void frames(void) {
+#ifdef HAVE_STB
+    static const char *const name[] = {"f/10.png", "f/9.PNG", "f/2.png", "f/x.txt", "f/.1.png"};
+    uint8_t rgb[6 * 4 * 3];
+    fv_ctx *c = fv_create(NULL);
+    clip v;
+    mkdir(file_of("f"), 0777), mkdir(file_of("none"), 0777), put("none/x.txt", "x", 1);
+    for (int i = 0; i < 5; i++) {
+        canvas one = canvas_new(c, 6, 4);
+        draw_box(&one, 0, 0, 6, 4, (ink)(0x102030 * (unsigned)(i + 1)), 1);
+        CHECK(canvas_save(c, &one, file_of(name[i])), "%s", fv_error_text(c));
+        canvas_free(c, &one);
+    }
+    CHECK(clip_open(c, file_of("f"), &v) && v.frames == 3 && v.width == 6 && v.height == 4, "%s",
+          fv_error_text(c));
+    for (int i = 0; i < 3 && v.frames == 3; i++)
+        CHECK(clip_frame(c, &v, i, rgb) && rgb[0] == 0x10 * (3 - i) && rgb[71] == 0x30 * (3 - i),
+              "frame %d: %d", i, rgb[0]);
+    clip_close(c, &v);
+    CHECK(clip_open(c, file_of("f/9.PNG"), &v) && v.frames == 1 && clip_frame(c, &v, 0, rgb) &&
+              rgb[1] == 0x40,
+          "a picture: %s", fv_error_text(c));
+    clip_close(c, &v);
+    CHECK(!clip_open(c, file_of("none"), &v) && fv_error(c) == FV_EFORMAT, "a folder without frames");
+    fv_clear_error(c);
+    CHECK(!clip_open(c, file_of("nowhere"), &v) && fv_error(c) == FV_EIO, "no such folder");
+    fv_clear_error(c);
+    canvas other = canvas_new(c, 4, 6);
+    CHECK(canvas_save(c, &other, file_of("f/9.PNG")) && clip_open(c, file_of("f"), &v) &&
+              clip_frame(c, &v, 0, rgb),
+          "%s", fv_error_text(c));
+    CHECK(!clip_frame(c, &v, 1, rgb) && fv_error(c) == FV_EFORMAT, "a frame of another size");
+    clip_close(c, &v), fv_destroy(c);
+#endif
 }
 
 /* ---- motion ---- */
@@ -1418,13 +1943,19 @@ int main(void) {
     snprintf(dir, sizeof dir, "%.2000s/fv-readers-XXXXXX", t ? t : "/tmp");
     if (!mkdtemp(dir)) return 1;
     RUN(meshes);
+    RUN(surfaces);
+    RUN(ply_types);
     RUN(vrml);
     RUN(parts);
     RUN(part_volumes);
     RUN(npz_names);
     RUN(scans);
+    RUN(numbers);
+    RUN(archives);
     RUN(arrays);
     RUN(clips);
+    RUN(colours);
+    RUN(frames);
     RUN(roads);
     RUN(whole_roads);
     RUN(words);

@@ -51,10 +51,17 @@ static int make_room(fv_ctx *c, mesh *m, int64_t points, int64_t triangles) {
     m->face = triangles ? (int32_t *)fv_alloc(c, (size_t)(3 * triangles) * sizeof(int32_t)) : NULL;
     return !fv_error(c);
 }
+static int more_faces(fv_ctx *c, mesh *m, int64_t *room) {
+    int32_t *more = (int32_t *)fv_alloc(c, (size_t)(6 * *room) * sizeof *more);
+    if (!more) return 0;
+    memcpy(more, m->face, (size_t)(3 * m->faces) * sizeof *more);
+    fv_free(c, m->face), m->face = more, *room *= 2;
+    return 1;
+}
 /* corner k of a polygon of n: the triangles 0, k-1, k */
-static void corner(mesh *m, int64_t room, int64_t k, int32_t *first, int32_t *last, int32_t v) {
+static void corner(fv_ctx *c, mesh *m, int64_t *room, int64_t k, int32_t *first, int32_t *last, int32_t v) {
     if (k == 0) *first = v;
-    else if (k > 1 && m->faces < room) {
+    else if (k > 1 && (m->faces < *room || more_faces(c, m, room))) {
         int32_t *f = m->face + 3 * m->faces++;
         f[0] = *first, f[1] = *last, f[2] = v;
     }
@@ -69,7 +76,7 @@ static int read_off(fv_ctx *c, const char *path, const fv_file *f, mesh *m) {
     w.at += 3;
     int64_t points = next_count(&w, bytes / 6), faces = fv_error(c) ? 0 : next_count(&w, bytes / 6);
     if (!fv_error(c)) next_count(&w, INT64_MAX / 4);
-    int64_t room = bytes / 2; /* triangles that this many corners can make */
+    int64_t room = bytes / 2; /* triangles, to begin with */
     if (room > 4 * faces + 64) room = 4 * faces + 64;
     if (fv_error(c) || !make_room(c, m, points, room)) return 0;
     for (; m->points < points && !fv_error(c); m->points++)
@@ -78,7 +85,7 @@ static int read_off(fv_ctx *c, const char *path, const fv_file *f, mesh *m) {
         int64_t n = next_count(&w, 1000000);
         int32_t first = 0, last = 0;
         for (int64_t k = 0; k < n && !fv_error(c); k++)
-            corner(m, room, k, &first, &last, (int32_t)next_count(&w, points - 1));
+            corner(c, m, &room, k, &first, &last, (int32_t)next_count(&w, points - 1));
         while (!fv_error(c) && w.at < w.end && *w.at != '\n') w.at++; /* colours */
     }
     return !fv_error(c);
@@ -173,7 +180,7 @@ static double ply_value(ply *p, int bytes, int kind) {
     p->w.at += bytes;
     return npy_value(&one, 0);
 }
-static void ply_row(ply *p, const ply_element *e, mesh *m, int64_t room) {
+static void ply_row(ply *p, const ply_element *e, mesh *m, int64_t *room) {
     int vertex = !strcmp(e->name, "vertex"), face = !strcmp(e->name, "face");
     for (int k = 0; k < e->properties && !fv_error(p->w.c); k++) {
         const ply_property *q = &e->at[k];
@@ -186,7 +193,7 @@ static void ply_row(ply *p, const ply_element *e, mesh *m, int64_t room) {
             if (indices && !(v >= 0 && v < (double)m->points))
                 fv_fail(p->w.c, FV_EFORMAT, "%s: a face has the vertex %g, there are %lld", p->w.path, v,
                         (long long)m->points);
-            else if (indices) corner(m, room, i, &first, &last, (int32_t)v);
+            else if (indices) corner(p->w.c, m, room, i, &first, &last, (int32_t)v);
             else if (vertex && !q->list && q->name[0] >= 'x' && q->name[0] <= 'z' && !q->name[1])
                 m->xyz[3 * m->points + q->name[0] - 'x'] = (float)v;
         }
@@ -202,18 +209,20 @@ static int read_ply(fv_ctx *c, const char *path, const fv_file *f, mesh *m) {
     if (ply_header(p, f)) {
         for (int i = 0; i < p->elements; i++) {
             if (!strcmp(p->e[i].name, "vertex")) points += p->e[i].count;
-            for (int k = 0; !strcmp(p->e[i].name, "vertex") && k < p->e[i].properties; k++)
-                axes +=
-                    p->e[i].at[k].name[0] >= 'x' && p->e[i].at[k].name[0] <= 'z' && !p->e[i].at[k].name[1];
+            for (int k = 0; !strcmp(p->e[i].name, "vertex") && k < p->e[i].properties; k++) {
+                const ply_property *q = &p->e[i].at[k];
+                if (!q->list && q->name[0] >= 'x' && q->name[0] <= 'z' && !q->name[1])
+                    axes += (int64_t)1 << 10 * (q->name[0] - 'x'); /* how often each, ten bits wide */
+            }
             if (!strcmp(p->e[i].name, "face")) faces += p->e[i].count;
         }
         int64_t room = 4 * faces + 64 < (int64_t)f->size ? 4 * faces + 64 : (int64_t)f->size;
-        if (axes != 3) fv_fail(c, FV_EFORMAT, "%s: vertices without x, y and z", path);
+        if (axes != 0x100401) fv_fail(c, FV_EFORMAT, "%s: vertices without x, y and z", path);
         else if (points > (int64_t)f->size / 3)
             fv_fail(c, FV_EFORMAT, "%s: %lld vertices do not fit the file", path, (long long)points);
         else if (make_room(c, m, points, faces ? room : 0))
             for (int i = 0; i < p->elements; i++)
-                for (int64_t k = 0; k < p->e[i].count && !fv_error(c); k++) ply_row(p, &p->e[i], m, room);
+                for (int64_t k = 0; k < p->e[i].count && !fv_error(c); k++) ply_row(p, &p->e[i], m, &room);
     }
     fv_free(c, p);
     return !fv_error(c);
