@@ -86,6 +86,56 @@ grep -q ' on 16 pictures held out; ' "$T/stdout" && ok || bad "what is measured 
 gives 0 train "$T/memory" --recompute
 same "$T/one/model.safetensors" "$T/memory/model.safetensors"
 
+# ---- what the keys of training do: each alone changes what is trained, and some by a law that is known ----
+short() { # short OUT KEY=VALUE...: three steps without chance
+    out=$1
+    shift
+    rm -rf "$T/$out"
+    gives 0 train "$T/$out" --threads 1 --epochs 1 --limit 24 --set drop_rate=0 drop_path_rate=0 shift=0 "$@"
+}
+logged() { sed -n "s/.*\"$2\":\([-+.e0-9]*\).*/\1/p" "$T/$1/log.jsonl"; } # logged OUT KEY: a number a step
+near() { # near NAME A B: two numbers, to six digits
+    awk -v a="$2" -v b="$3" 'BEGIN { d = a - b; exit !(a != "" && b != "" && d * d <= 1e-10 + 1e-10 * a * a) }' && ok || bad "$1: $2 and $3"
+}
+short plain
+for key in optimizer=sgd beta1=0.5 beta2=0.5 eps=0.1 weight_decay=1 clip_grad=0.01 label_smoothing=0.2 warmup_epochs=0 min_lr=0.001 lr_scale=2 ema=0.5 \
+    fraction=0.2 holdout=80 drop_rate=0.3 drop_path_rate=0.9 shift=1 hflip=1 padding=1 jitter=0.5 erase=1 crop_scale=0.5 mixup=1 grad_accum=3 precision=bf16; do
+    short changed $key
+    cmp -s "$T/plain/model.safetensors" "$T/changed/model.safetensors" && bad "$key changes nothing" || ok
+done
+short sgd optimizer=sgd && short changed optimizer=sgd momentum=0
+cmp -s "$T/sgd/model.safetensors" "$T/changed/model.safetensors" && bad 'momentum changes nothing' || ok
+# a smoothed loss lies between the one of labels and the one of equal targets
+short unsmoothed label_smoothing=0 && short half label_smoothing=0.5 && short whole label_smoothing=1
+near 'half smoothed' "$(logged half loss | head -n 1)" "$(echo "$(logged unsmoothed loss | head -n 1) $(logged whole loss | head -n 1)" | awk '{ print ($1 + $2) / 2 }')"
+# two halves of a batch are the batch
+short parts grad_accum=2 --batch 4
+for key in loss grad_norm; do near "two halves, $key" "$(logged plain $key | head -n 1)" "$(logged parts $key | head -n 1)"; done
+# the rate: a line from a hundredth of it, then half a cosine down to the least one
+awk -F'"lr":' 'NR > 0 { sub(/,.*/, "", $2); t = (NR - 1 - 6) / 54; want = NR <= 6 ? 3e-5 + (3e-3 - 3e-5) * (NR - 1) / 6 : 1e-6 + (3e-3 - 1e-6) * (1 + cos(3.14159265 * t)) / 2
+    if ($2 - want > 1e-8 || want - $2 > 1e-8) { print NR, $2, want; bad = 1 } } END { exit bad || NR != 60 }' "$T/one/log.jsonl" >"$T/said" && ok || bad "the rates: $(head -n 3 "$T/said")"
+# nothing learnt, all items a step: the loss is the one that is measured on them; an average that hardly moves is the start
+mkdir "$T/twins" && cp "$D"/train* "$T/twins" && for f in "$D"/train*; do cp "$f" "$T/twins/t10k${f##*/train}"; done
+still='drop_rate=0 drop_path_rate=0 shift=0 lr=0 min_lr=0'
+# shellcheck disable=SC2086
+gives 0 train "$T/still" --data "$T/twins" --threads 1 --epochs 1 --batch 96 --lr 0 --json --set $still
+near 'the loss of training and of eval' "$(logged still loss)" "$(sed -n 's/.*"loss":\([.0-9]*\),.*/\1/p' "$T/stdout")"
+start=$(sed -n 's/.*"loss":\([.0-9]*\),.*/\1/p' "$T/stdout")
+gives 0 train "$T/slow" --data "$T/twins" --threads 1 --epochs 1 --json --set drop_rate=0 drop_path_rate=0 ema=0.9999999
+awk -v a="$(sed -n 's/.*"loss":\([.0-9]*\),.*/\1/p' "$T/stdout")" -v b="$start" 'BEGIN { exit !(a - b < 1e-3 && b - a < 1e-3) }' && ok || bad "an average that hardly moves: $(cat "$T/stdout")"
+# another order each epoch, other units dropped each step
+# shellcheck disable=SC2086
+gives 0 train "$T/still" --data "$T/twins" --resume --json --threads 1 --epochs 1 --batch 96 --lr 0 --set $still
+varies() { # varies NAME OPTIONS...: losses of a network that does not learn
+    name=$1
+    shift
+    rm -rf "$T/varies"
+    gives 0 train "$T/varies" --threads 1 --lr 0 --set $still "$@"
+    [ "$(logged varies loss | awk 'NR % 2' | sort -u | wc -l)" -gt 1 ] && ok || bad "$name: $(logged varies loss | tr '\n' ' ')"
+}
+varies 'the order of the epochs' --limit 8 --batch 4 --epochs 3
+varies 'the dropped units' --limit 1 --batch 1 --epochs 6 --set drop_rate=0.5
+
 # ---- the same figures from eval ----
 gives 0 $FV eval "$T/one" --json
 grep -q "\"top1\": *$top1[,}]" "$T/stdout" && ok || bad "eval says $(cat "$T/stdout"), training said top-1 $top1"
@@ -275,6 +325,30 @@ gives 2 train "$T/x" --init tests/golden/block_llama_gqa.safetensors
 gives 2 $FV extract tests/golden/block_llama_gqa.safetensors --layers 0 --out "$T/left.png"
 gives 2 $FV extract tests/golden/block_llama_gqa.safetensors --layers 7 --out "$T/x"
 gives 4 $FV trace tests/golden/block_llama_gqa.safetensors --out "$T/nothing/x"
+# what extract copies: the block's tensors and the final norm, of every other one none, and the settings; to the bit, or as bf16
+elsewhere=tests/golden/block_opt_gelu_elsewhere_numbered.safetensors
+tensors() { $FV inspect "$1" | awk -v as="${2:-F32}" '/ bytes$/ && NF == 5 { if ($2 == "F32" && as != "F32") { $2 = as; $4 /= 2 } print $1, $2, $3, $4 }' | sort; }
+gives 0 $FV extract $elsewhere --layers 0 --out "$T/block"
+tensors $elsewhere | grep 'layers\.0\.\|decoder\.final_layer_norm' >"$T/wanted"
+[ -s "$T/wanted" ] && tensors "$T/block" | cmp -s - "$T/wanted" && ok || bad "extract: $($FV inspect "$T/block")"
+$FV inspect "$T/block" | grep -q '^  config = {.*hidden_size' && ok || bad 'extract leaves the settings out'
+gives 0 $FV extract $elsewhere --layers 0 --out "$T/narrow" --dtype bf16
+tensors $elsewhere BF16 | grep 'layers\.0\.\|decoder\.final_layer_norm' >"$T/wanted"
+tensors "$T/narrow" | cmp -s - "$T/wanted" && ok || bad "extract --dtype bf16: $($FV inspect "$T/narrow")"
+gives 0 $FV extract tests/golden/block_three_numbered.safetensors --layers 5,1 --out "$T/two-blocks"
+[ "$($FV inspect "$T/two-blocks" | grep -o 'layers\.[0-9]*' | sort -u | tr '\n' ' ')" = 'layers.1 layers.5 ' ] && ok || bad "two blocks: $($FV inspect "$T/two-blocks")"
+llm=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/frozenvis}/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+if [ -e "$llm" ]; then # the block computes what PyTorch does with the whole model
+    gives 0 $FV extract "$llm" --layers 29 --out "$T/from-gguf"
+    gives 0 $FV trace tests/golden/block_smollm2_layer29.safetensors --check --llm "$T/from-gguf"
+else
+    skip extract 'the language model is not in the cache'
+fi
+# the sums of inspect are those of its lines; in JSON a line is a tensor
+$FV inspect $elsewhere | awk '/ bytes$/ && NF == 5 { n++; split(substr($3, 2), d, "[],]"); e = 1; for (i = 1; i in d && d[i] != ""; i++) e *= d[i]; elements += e; bytes += $4
+    size = $2 == "F32" ? 4 : $2 == "BF16" ? 2 : $2 == "BOOL" ? 1 : 0; if ($4 != size * e) bad = 1 }
+    / elements, / { said = $1 " " $3 " " $5 } END { exit bad || said != n " " elements " " bytes }' && ok || bad "inspect: $($FV inspect $elsewhere | tail -n 1)"
+[ "$($FV inspect $elsewhere --json | grep -c '^{"name":".*","dtype":"[A-Z0-9]*","shape":\[[0-9,]*\],"bytes":[0-9]*,"offset":[0-9]*}$')" = "$(tensors $elsewhere | wc -l)" ] && ok || bad 'inspect --json'
 printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n' >"$T/pointer.gguf"
 for command in "inspect" "trace --check" "extract --layers 0 --out $T/x" "tokenize --llm"; do gives 3 $FV $command "$T/pointer.gguf"; done
 
@@ -319,5 +393,4 @@ gives 2 $FV train image --data "$D" --out "$T/x" --config "$T/odd.json"
 # ---- a loss that is not finite: 5, and the last good checkpoint stays ----
 gives 5 train "$T/nan" --lr 1e30 --save-every 1
 grep -q 'step [0-9]' "$T/stderr" && ok || bad "the step is not named: $(cat "$T/stderr")"
-echo "$passed passed, $failed failed, 0 skipped"
-[ $failed = 0 ]
+report

@@ -83,6 +83,50 @@ static void packed_weights_serve_both_products(void) {
     }
 }
 
+/* Sums of either precision to f32 and bf16, with a bias, a residual of either type, added to what is there,
+ * in rows that lie apart: what is between them stays. */
+static void outputs_and_epilogues(const int *shape, int isa) {
+    fv_ctx *c = context(isa, 2);
+    int m = shape[0], n = shape[1], k = shape[2], ld = n + 3;
+    const float *a = numbers(c, (int64_t)m * k, 1, 1), *b = numbers(c, (int64_t)k * n, 2, 1),
+                *bias = numbers(c, n, 3, 0), *held = numbers(c, (int64_t)m * ld, 4, 1);
+    double *product = (double *)fv_alloc(c, (size_t)(m * n) * sizeof *product);
+    void *out = fv_alloc(c, (size_t)(m * ld) * 4), *half = fv_alloc(c, (size_t)(m * ld) * 2);
+    for (int i = 0; i < m; i++)
+        for (int p = 0; p < k; p++)
+            for (int j = 0; j < n; j++) product[i * n + j] += (double)a[i * k + p] * (double)b[p * n + j];
+    fv__convert(half, FV_BF16, held, FV_F32, m * ld);
+    for (int way = 0; way < 32; way++) {
+        fv_type compute = way & 1 ? FV_BF16 : FV_F32, type = way & 2 ? FV_BF16 : FV_F32;
+        int add = way >> 2 & 1;
+        fv__gemm g = fv__gemm_of(compute, m, n, k, fv__mat(a, FV_F32, k, 1), out, type, ld, add);
+        g.b = fv__mat(b, FV_F32, n, 1), g.bias = bias;
+        g.residual_type = way & 16 ? FV_BF16 : FV_F32;
+        if (way & 8) g.residual = way & 16 ? half : (const void *)held;
+        fv__convert(out, type, held, FV_F32, m * ld);
+        fv__gemm_run(c, &g);
+        double worst = 0;
+        int touched = 0;
+        for (int i = 0; i < m; i++)
+            for (int j = 0; j < ld; j++) {
+                double was = (double)held[i * ld + j], got = fv__get(out, type, i * ld + j);
+                touched |= j >= n && (got < was || got > was);
+                if (j >= n) continue;
+                double want = product[i * n + j] + (double)bias[j] + was * (add + (way >> 3 & 1));
+                double near = 3e-6 * sqrt((double)k) + (type == FV_BF16 ? fabs(want) / 256 : 1e-6);
+                worst = test_worse(worst, fabs(got - want) / near);
+            }
+        CHECK(worst < 1 && !touched, "%s, %dx%dx%d way %d: %g %d %s", fv_isa_name((fv_isa)isa), m, n, k, way,
+              worst, touched, fv_error_text(c));
+    }
+    fv_destroy(c);
+}
+static void every_output_and_epilogue(void) {
+    for (int isa = FV_ISA_SCALAR; isa <= FV_ISA_NEON; isa++)
+        for (int s = 0; s < FV__COUNT(shapes); s++)
+            if (fv_isa_available((fv_isa)isa)) outputs_and_epilogues(shapes[s], isa);
+}
+
 static void threads_do_not_change_a_bit(void) {
     enum { M = 413, N = 301, K = 700 };
     static float first[M * N], out[M * N];
@@ -108,6 +152,7 @@ static void types_that_do_not_fit_are_refused(void) {
 int main(void) {
     RUN(products_agree_on_every_isa);
     RUN(packed_weights_serve_both_products);
+    RUN(every_output_and_epilogue);
     RUN(threads_do_not_change_a_bit);
     RUN(types_that_do_not_fit_are_refused);
     return REPORT();

@@ -1,5 +1,5 @@
 /* test_kernels.c -- the row kernels of every ISA this CPU has, against formulas in double; exp and erf
- * against libm. */
+ * against libm; random numbers against known ones and the laws of their distributions. */
 #define FROZENVIS_IMPLEMENTATION
 #include "frozenvis.h"
 #include "test.h"
@@ -346,6 +346,67 @@ static void test_special_values(void) {
     }
 }
 
+/* ---- random numbers ---- */
+/* philox4x32-10: the known answers of Random123, https://github.com/DEShawResearch/random123 */
+static void test_random_words(void) {
+    static const uint64_t in[3][3] = {
+        {0, 0, 0},
+        {UINT64_MAX, UINT64_MAX, UINT64_MAX},
+        {0x299f31d0a4093822u, 0x0370734413198a2eu, 0x85a308d3243f6a88u}}; /* seed, stream, counter */
+    static const uint32_t want[3][4] = {{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
+                                        {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd},
+                                        {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}};
+    for (int i = 0; i < 3; i++) {
+        uint32_t out[4];
+        fv_philox(in[i][0], in[i][1], in[i][2], out);
+        CHECK(!memcmp(out, want[i], sizeof out), "%d: %08x %08x %08x %08x", i, (unsigned)out[0],
+              (unsigned)out[1], (unsigned)out[2], (unsigned)out[3]);
+    }
+    fv_rng r = {5, 6, 0};
+    for (uint64_t i = 0; i < 9; i++) {
+        uint32_t out[4];
+        fv_philox(5, 6, i / 4, out);
+        CHECK(fv_random_u32(5, 6, i) == out[i % 4] && fv_rng_u32(&r) == out[i % 4], "word %d", (int)i);
+    }
+}
+
+/* means of n draws lie within five of their standard deviations */
+enum { DRAWS = 40000 };
+static void expect_mean(const char *what, double sum, double mean, double variance) {
+    double off = fabs(sum / DRAWS - mean) / sqrt(variance / DRAWS);
+    CHECK(off < 5, "%s: %g, not %g", what, sum / DRAWS, mean);
+}
+static void test_random_laws(void) {
+    static const float alphas[] = {0.2f, 1, 3};
+    fv_rng r = {1, 2, 0};
+    double u1 = 0, u2 = 0, n1 = 0, n2 = 0, n4 = 0, both = 0, before = 0, low = 0, order[27] = {0};
+    for (int i = 0; i < DRAWS; i++) {
+        double u = fv_rng_uniform(&r), n = fv_rng_normal(&r);
+        CHECK(u >= 0 && u < 1, "%g", u);
+        u1 += u, u2 += u * u, n1 += n, n2 += n * n, n4 += n * n * n * n, both += n * before, before = n;
+        low += fv_rng_below(&r, 3u << 30) < 1u << 30; /* words left over would go to the lower ones */
+        int32_t a[3] = {0, 1, 2};
+        fv_rng_shuffle(&r, a, 3);
+        order[9 * a[0] + 3 * a[1] + a[2]]++;
+    }
+    expect_mean("uniform", u1, 0.5, 1 / 12.0), expect_mean("uniform squared", u2, 1 / 3.0, 4 / 45.0);
+    expect_mean("normal", n1, 0, 1), expect_mean("normal squared", n2, 1, 2);
+    expect_mean("normal^4", n4, 3, 96), expect_mean("two neighbours", both, 0, 1);
+    expect_mean("below a third", low, 1 / 3.0, 2 / 9.0);
+    for (int i = 0; i < 27; i++) { /* each order of three as often as the others */
+        int a = i / 9, b = i / 3 % 3, c = i % 3, fair = a != b && b != c && a != c;
+        expect_mean("an order", order[i], fair / 6.0, fair ? 5 / 36.0 : 1e-9);
+    }
+    for (int k = 0; k < 3; k++) {
+        double b1 = 0, b2 = 0, a = (double)alphas[k], v = 1 / (4 * (2 * a + 1));
+        for (int i = 0; i < DRAWS; i++) {
+            double b = fv_rng_beta(&r, alphas[k]);
+            b1 += b, b2 += (b - 0.5) * (b - 0.5);
+        }
+        expect_mean("beta", b1, 0.5, v), expect_mean("beta's variance", b2, v, 1 / 16.0 - v * v);
+    }
+}
+
 int main(void) {
     find_paths();
     RUN(test_elementwise);
@@ -356,5 +417,7 @@ int main(void) {
     RUN(test_gelu_error);
     RUN(test_adamw);
     RUN(test_special_values);
+    RUN(test_random_words);
+    RUN(test_random_laws);
     return REPORT();
 }

@@ -22,7 +22,7 @@ static fv_tensor *random_tensor(fv_ctx *c, fv_type type, uint64_t stream, int ra
 }
 
 typedef struct net {
-    int kind, transpose;
+    int kind, transpose, twice; /* twice: each gradient is added to one that is there */
     fv_attention_desc attention;
 } net;
 
@@ -37,8 +37,7 @@ static fv_tensor *weigh(fv_ctx *c, fv_tensor *y) {
     return fv_reshape(c, fv_linear(c, fv_reshape(c, y, 1, &n), w, NULL), 1, one);
 }
 
-static fv_tensor *loss(fv_ctx *c, void *user, fv_tensor **t) {
-    net *n = (net *)user;
+static fv_tensor *once(fv_ctx *c, const net *n, fv_tensor **t) {
     switch (n->kind) {
     case 0: return weigh(c, fv_linear(c, t[0], t[1], t[2]));
     case 1: return weigh(c, fv_linear_add(c, t[0], t[1], t[2], t[3]));
@@ -47,10 +46,17 @@ static fv_tensor *loss(fv_ctx *c, void *user, fv_tensor **t) {
     default: return weigh(c, fv_attention(c, t[0], NULL, NULL, &n->attention));
     }
 }
+static fv_tensor *loss(fv_ctx *c, void *user, fv_tensor **t) {
+    const net *n = (const net *)user;
+    fv_tensor *y = once(c, n, t);
+    return n->twice ? fv_add(c, y, once(c, n, t)) : y;
+}
 
 static void check(fv_ctx *c, net *n, fv_tensor **t, int count, const char *what) {
     double e = fv_gradcheck(c, loss, n, t, count, 40);
     CHECK(e >= 0 && e < 1e-6, "%s: %g %s", what, e, fv_error_text(c));
+    e = fv_gradcheck(c, loss, n, t, count, 1); /* over the gradients of before, which do not count */
+    CHECK(e >= 0 && e < 1e-6, "%s, again: %g %s", what, e, fv_error_text(c));
     for (int i = 0; i < count; i++) fv_param_free(c, t[i]);
     fv_reset(c);
 }
@@ -59,26 +65,26 @@ static void gradients_of_linear(void) {
     static const int size[][3] = {{1, 1, 1}, {3, 17, 50}, {17, 50, 3}, {50, 197, 17}};
     fv_ctx *c = context(0, 2);
     for (int s = 0; s < FV__COUNT(size); s++)
-        for (int kind = 0; kind < 2; kind++) {
+        for (int kind = 0; kind < 4; kind++) {
             net n;
             memset(&n, 0, sizeof n);
-            n.kind = kind;
+            n.kind = kind & 1, n.twice = kind >> 1;
             fv_tensor *t[4];
             t[0] = random_tensor(c, FV_F64, 1, 3, 1, size[s][0], size[s][2]);
             t[1] = random_tensor(c, FV_F64, 2, 2, size[s][1], size[s][2], 0);
             t[2] = random_tensor(c, FV_F64, 3, 1, size[s][1], 0, 0);
             t[3] = random_tensor(c, FV_F64, 4, 3, 1, size[s][0], size[s][1]);
-            check(c, &n, t, kind ? 4 : 4, "linear");
+            check(c, &n, t, 4, "linear");
         }
     fv_destroy(c);
 }
 
 static void gradients_of_matmul(void) {
     fv_ctx *c = context(0, 2);
-    for (int way = 0; way < 4; way++) {
+    for (int way = 0; way < 8; way++) {
         net n;
         memset(&n, 0, sizeof n);
-        n.kind = 2, n.transpose = way & 1;
+        n.kind = 2, n.transpose = way & 1, n.twice = way >> 2;
         fv_tensor *t[2];
         t[0] = random_tensor(c, FV_F64, 1, 3, 3, 17, 5);
         int64_t r = n.transpose ? 7 : 5, k = n.transpose ? 5 : 7;
@@ -102,7 +108,7 @@ static void gradients_of_attention(void) {
                 packed = way >= 6 && N == M;
             net n;
             memset(&n, 0, sizeof n);
-            n.kind = packed ? 4 : 3;
+            n.kind = packed ? 4 : 3, n.twice = way % 4 == 3;
             n.attention.num_heads = H, n.attention.num_kv_heads = K;
             if (way % 3 == 1) n.attention.causal = 1;
             if (way % 2) n.attention.rope_theta = 100, n.attention.rope_interleaved = way % 3 == 0;

@@ -56,6 +56,8 @@ static void schedule(void) {
     CHECK(fabs(fv_lr_cosine(55, 100, 10, 1, 0.1f, 0.01f) - 0.505) < 1e-6, "wrong");
     CHECK(fabs(fv_lr_cosine(100, 100, 10, 1, 0.1f, 0.01f) - 0.01) < 1e-7, "wrong");
     CHECK(fabs(fv_lr_cosine(0, 10, 0, 1, 0.1f, 0) - 1) < 1e-7, "wrong");
+    CHECK(fabs(fv_lr_cosine(150, 100, 10, 1, 0.1f, 0.01f) - 0.01) < 1e-7, "it rises after the end");
+    CHECK(fabs(fv_lr_cosine(10, 10, 10, 1, 0.1f, 0.01f) - 0.01) < 1e-7, "nothing but warm-up");
 }
 
 static void ema(void) {
@@ -85,12 +87,16 @@ static double norm_with(int threads) {
     for (int i = 0; i < 100003; i++) ((float *)w->grad)[i] = fv_random_normal(1, 2, (uint64_t)i);
     w->grad_set = 1;
     double norm = fv_grad_norm(c, &p);
+    fv_zero_grad(&p);
+    CHECK(fv_grad_norm(c, &p) == 0, "a gradient of before counts");
     fv_destroy(c);
     return norm;
 }
 static void norm_and_threads(void) {
     double one = norm_with(1);
-    CHECK(one > 300 && one < 330, "wrong");
+    double sum = 0;
+    for (int i = 0; i < 100003; i++) sum += pow((double)fv_random_normal(1, 2, (uint64_t)i), 2);
+    CHECK(fabs(one - sqrt(sum)) < 1e-6 * one, "%g and not %g", one, sqrt(sum));
     CHECK(one == norm_with(2) && one == norm_with(3), "wrong");
 }
 
