@@ -1217,8 +1217,8 @@ FV_DEF int64_t fv_frozen_numel(const fv_frozen *f);
 FV_DEF const fv_arch *fv_arch_find(const char *name);
 
 /* fv_sample_frames -- sparse sampling: the clip of `total` frames in `frames` equal parts, one frame of each:
- * at random (r), or, with r NULL, view `segment` of `segments` evenly spread in each part. index [frames]. 1,
- * or 0 when a count is none.
+ * at random (r), or, with r NULL, view `segment` of `segments`, that share of each part behind its start, as
+ * VideoMAE tests (a single view: the middle). index [frames]. 1, or 0 when a count is none.
  *   source  Wang et al., Temporal Segment Networks, arXiv:1608.00859 */
 FV_DEF int fv_sample_frames(fv_rng *r, int total, int frames, int segment, int segments, int32_t *index);
 /* fv_motion_loss -- y [B,K,2T+1] of the network motion, target f32 [B,T,2]: Huber loss (delta 1) of the
@@ -2970,8 +2970,7 @@ FV__TARGET static void FV__FN(tile)(int64_t rows, int64_t cols, int exact, int64
     int64_t to_ld = whole ? ld : FV__NR;
 #define FV__SOME(m, v) FV__FN(some_tile)(m, v, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld)
     if (rows <= (FV__MR + 3) / 4) FV__SOME((FV__MR + 3) / 4, FV__NRV);
-    else
-        switch ((cols <= FV__NR / 2) + 2 * (rows <= FV__MR / 2)) {
+    else switch ((cols <= FV__NR / 2) + 2 * (rows <= FV__MR / 2)) {
         case 0: FV__SOME(FV__MR, FV__NRV); break;
         case 1: FV__SOME(FV__MR, (FV__NRV + 1) / 2); break;
         case 2: FV__SOME((FV__MR + 1) / 2, FV__NRV); break;
@@ -3328,8 +3327,7 @@ FV__ALWAYS_INLINE FV__TARGET_BF16 static void fv__some_tile_bf16(const int rows,
             FV__OPAQUE(half);
             FV__UNROLL
             for (int j = 0; j < vectors; j++)
-                _mm256_storeu_si256((__m256i *)(void *)(half + j * 16),
-                                    (__m256i)_mm512_cvtneps_pbh(s[i][j]));
+                _mm256_storeu_si256((__m256i *)(void *)(half + j * 16), (__m256i)_mm512_cvtneps_pbh(s[i][j]));
         }
         return;
     }
@@ -3425,16 +3423,50 @@ FV__TARGET_BF16 static double fv__peak_bf16(int64_t n, void *sink) {
 
 /* this pass's table; the order is that of struct fv__kernels */
 /* clang-format off: not a line each */
-static const fv__kernels FV__FN(kernels) = {
-    FV__FN(add), FV__FN(sub), FV__FN(mul), FV__FN(muladd), FV__FN(axpy), FV__FN(scale), FV__FN(affine),
-    FV__FN(vec_exp), FV__FN(vec_erf), FV__FN(gelu), FV__FN(gelu_grad), FV__FN(silu), FV__FN(silu_grad),
-    FV__FN(relu), FV__FN(relu_grad), FV__FN(leaky_relu), FV__FN(leaky_relu_grad), FV__FN(swiglu),
-    FV__FN(swiglu_grad), FV__FN(sum), FV__FN(dot), FV__FN(max_into), FV__FN(row_max), FV__FN(softmax_exp),
-    FV__FN(exp_sum), FV__FN(softmax_grad), FV__FN(layernorm), FV__FN(rmsnorm), FV__FN(norm_grad),
-    FV__FN(norm_sums), FV__FN(adamw), FV__MR, FV__NR, FV__FN(tile), FV__FN(pack), FV__FN(pack_columns),
-    FV__FN(panel_sums), FV__FN(distances), FV__FN(softmax_row), FV__FN(softmax_again), FV__FN(score_grad),
-    FV__FN(from_bf16), FV__FN(to_bf16), FV__FN(peak)
-};
+static const fv__kernels FV__FN(kernels) = {FV__FN(add),
+                                            FV__FN(sub),
+                                            FV__FN(mul),
+                                            FV__FN(muladd),
+                                            FV__FN(axpy),
+                                            FV__FN(scale),
+                                            FV__FN(affine),
+                                            FV__FN(vec_exp),
+                                            FV__FN(vec_erf),
+                                            FV__FN(gelu),
+                                            FV__FN(gelu_grad),
+                                            FV__FN(silu),
+                                            FV__FN(silu_grad),
+                                            FV__FN(relu),
+                                            FV__FN(relu_grad),
+                                            FV__FN(leaky_relu),
+                                            FV__FN(leaky_relu_grad),
+                                            FV__FN(swiglu),
+                                            FV__FN(swiglu_grad),
+                                            FV__FN(sum),
+                                            FV__FN(dot),
+                                            FV__FN(max_into),
+                                            FV__FN(row_max),
+                                            FV__FN(softmax_exp),
+                                            FV__FN(exp_sum),
+                                            FV__FN(softmax_grad),
+                                            FV__FN(layernorm),
+                                            FV__FN(rmsnorm),
+                                            FV__FN(norm_grad),
+                                            FV__FN(norm_sums),
+                                            FV__FN(adamw),
+                                            FV__MR,
+                                            FV__NR,
+                                            FV__FN(tile),
+                                            FV__FN(pack),
+                                            FV__FN(pack_columns),
+                                            FV__FN(panel_sums),
+                                            FV__FN(distances),
+                                            FV__FN(softmax_row),
+                                            FV__FN(softmax_again),
+                                            FV__FN(score_grad),
+                                            FV__FN(from_bf16),
+                                            FV__FN(to_bf16),
+                                            FV__FN(peak)};
 /* clang-format on */
 
 #undef FV__UNROLL
@@ -14609,7 +14641,10 @@ static fv_tensor *fv__points_forward(fv_ctx *c, fv_model *m, fv_tensor *const *i
     x = x ? fv__points_tokens(c, v, x) : NULL;
     x = fv_linear(c, x, v->reduce.w, v->reduce.b);
     /* the mini-PointNet alone */
-    if (v->max_only && x) return fv__points_head(c, m, fv_max(c, x, 1), fv_mean(c, x, 1));
+    if (v->max_only) {
+        x = x ? fv_max(c, x, 1) : NULL;
+        return fv__points_head(c, m, x, x);
+    }
     fv_tensor *pos = fv_linear(c, fv_linear_act(c, centre, v->pos[0].w, v->pos[0].b, FV_ACT_GELU),
                                v->pos[1].w, v->pos[1].b);
     x = fv__prepend(c, v->cls_token, x), pos = fv__prepend(c, v->cls_pos, pos);
@@ -14794,7 +14829,7 @@ FV_DEF int fv_sample_frames(fv_rng *r, int total, int frames, int segment, int s
     for (int i = 0; i < frames; i++) {
         double from = (double)total * i / frames, to = (double)total * (i + 1) / frames;
         double at = r ? from + (double)fv_rng_uniform(r) * (to - from)
-                      : from + (to - from) * (segment + 0.5) / segments;
+                      : from + (to - from) * (segments > 1 ? (double)segment / segments : 0.5);
         index[i] = (int32_t)FV__MIN((int)at, total - 1);
     }
     return 1;
@@ -14973,14 +15008,17 @@ static fv_tensor *fv__vivit_forward(fv_ctx *c, fv_model *m, fv_tensor *const *in
     dim[0] = B * F, dim[1] = n, dim[2] = m->dim;
     x = x ? fv_reshape(c, x, 3, dim) : NULL; /* each frame by itself */
     if (v->token) x = fv__prepend(c, v->token, x);
-    for (int i = 0; i < v->depth && x; i++) x = fv__volume_block_forward(c, v, &v->block[i], x, 0);
+    const int blocks = v->depth + v->temporal_depth;
+    for (int i = 0; i < v->depth && x; i++)
+        x = fv__volume_block_forward(c, v, &v->block[i], x, fv__drop_of(c, m, i, blocks));
     x = x ? fv_layernorm(c, x, v->spatial_norm.w, v->spatial_norm.b, v->eps) : NULL;
     x = x ? (v->pool_mean ? fv_mean(c, x, 1) : fv__token(c, x, 0)) : NULL;
     dim[0] = B, dim[1] = F, dim[2] = m->dim;
     x = x ? fv_reshape(c, x, 3, dim) : NULL; /* a token a frame */
     if (v->temporal_token) x = fv__prepend(c, v->temporal_token, x);
     for (int i = 0; i < v->temporal_depth && x; i++)
-        x = fv__volume_block_forward(c, v, &v->block[v->depth + i], x, 0);
+        x = fv__volume_block_forward(c, v, &v->block[v->depth + i], x,
+                                     fv__drop_of(c, m, v->depth + i, blocks));
     x = x ? fv__stage(c, m, fv_layernorm(c, x, v->temporal_norm.w, v->temporal_norm.b, v->eps), NULL) : NULL;
     x = x ? (v->pool_mean ? fv_mean(c, x, 1) : fv__token(c, x, 0)) : NULL;
     fv_type was = fv_autocast(c, FV_F32);

@@ -279,10 +279,10 @@ static int read_vocabulary(run *r, const fv_json *j) {
 static int read_class_names(run *r, const fv_json *j) {
     fv_jnode names = fv_json_get(j, fv_json_root(j), "class_names");
     r->classes = fv_json_count(j, names);
-    if (r->classes) r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)r->classes * 64);
+    if (r->classes) r->class_names = (char(*)[CLASS_NAME])fv_alloc(r->c, (size_t)r->classes * CLASS_NAME);
     int i = 0;
     for (fv_jnode n = fv_json_first(j, names); n && r->class_names; n = fv_json_next(j, n))
-        snprintf(r->class_names[i++], 64, "%s", fv_json_string(j, n, "?"));
+        snprintf(r->class_names[i++], CLASS_NAME, "%s", fv_json_string(j, n, "?"));
     return !fv_error(r->c);
 }
 

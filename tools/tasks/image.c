@@ -107,9 +107,10 @@ static int image_open(run *r, const char *dir) {
     }
     if (!run_put_classes(r, classes)) return 0;
     if (!r->class_names) {
-        r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)classes * 64);
+        r->class_names = (char(*)[CLASS_NAME])fv_alloc(r->c, (size_t)classes * CLASS_NAME);
         if (r->class_names)
-            memcpy(r->class_names, d->split[0].class_name, (size_t)classes * 64), r->classes = classes;
+            memcpy(r->class_names, d->split[0].class_name, (size_t)classes * CLASS_NAME),
+                r->classes = classes;
     }
     return same_classes(r, dir, &d->split[0]) && same_classes(r, dir, &d->split[1]);
 }
