@@ -107,9 +107,10 @@ HOW IT WORKS
     linked with -lcublasLt; all other files stay C. A context with desc.device = FV_CUDA then computes there:
     results of ops and parameters lie in the device's memory (fv_read, fv_get copy them), what fv_new and
     fv_input give stays in host memory, yours to fill, and goes over when an op first uses it. Each op's
-    kernels stand beside its loops; an op that has none says so. Attention in bf16 runs on tensor cores for
-    heads 32, 48, ... 128 wide. With FROZENVIS_NCCL (link -lnccl) several GPUs of a machine share each batch:
-    fv_group_join.
+    kernels stand beside its loops; an op that has none says so. The host runs up to two steps ahead: with
+    fv_optim_step_async it waits for no result, and what it fills for the next step goes over meanwhile.
+    Attention in bf16 runs on tensor cores for heads 32, 48, ... 128 wide. With FROZENVIS_NCCL (link -lnccl)
+    several GPUs of a machine share each batch: fv_group_join.
 
 OPTIONS (macros, before the include of the implementation unless said otherwise)
     FROZENVIS_STATIC        all functions static
@@ -462,8 +463,8 @@ FV_DEF void fv_param_free(fv_ctx *c, fv_tensor *t);
 FV_DEF int fv_read(fv_ctx *c, const fv_tensor *t, void *to);
 FV_DEF int fv_write(fv_ctx *c, fv_tensor *t, const void *from);
 FV_DEF int fv_read_grad(fv_ctx *c, const fv_tensor *t, void *to);
-/* fv_get, fv_set -- element i (row-major) as a double: for printing and tests. On a GPU context ops see a host
- * tensor as it was when they were called, whatever fv_set and fv_write change afterwards; who writes to
+/* fv_get, fv_set -- element i (row-major) as a double: for printing and tests. On a GPU context ops see a
+ * host tensor as it was when they were called, whatever fv_set and fv_write change afterwards; who writes to
  * ->data by himself does it before the first op that reads it. */
 FV_DEF double fv_get(const fv_tensor *t, int64_t i);
 FV_DEF void fv_set(fv_tensor *t, int64_t i, double v);
@@ -687,13 +688,13 @@ FV_DEF double fv_grad_norm(fv_ctx *c, const fv_params *params);
 FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr);
 /* The same without waiting for a GPU: what the step came to is told later, in order. From the first step
  * on whose loss is not finite no update is made: parameters and moments stay as they were before it.
- *   fv_optim_loss        loss, one element, is (a part of) the step's: parts are added up. Before the
- *                        fv_reset after its fv_backward
+ *   fv_optim_loss        loss, of one element, is (a part of) the step's: parts are added up. Called before
+ *                        the fv_reset that ends its tape. errors  FV_ESHAPE
  *   fv_optim_step_async  note comes back with the result. In a group loss and note become their means over
- *                        it. errors  FV_EUSAGE: FV_OPTIM_AHEAD results wait already
- *   fv_optim_result      the oldest result, once. wait 0: one that needs no waiting: on the CPU any, on a
- *                        GPU that of a step after which fv_reset was called twice, which does not depend
- *                        on the speed of anything. -> 1, or 0: there is none, or there is an error */
+ *                        it. -> 1, or 0 and FV_EUSAGE: FV_OPTIM_AHEAD results wait already
+ *   fv_optim_result      the oldest result, once. wait 0: if it needs no waiting: on the CPU any, on a GPU
+ *                        that of a step after which fv_reset was called twice, whatever the speed of
+ *                        either. -> 1, or 0: there is none, or there is an error */
 typedef struct fv_step_result {
     double loss, norm, note; /* norm: of the gradients, before clipping */
 } fv_step_result;
@@ -993,6 +994,13 @@ typedef struct fv_mixup_desc {
  *   source   Zhang et al., arXiv:1710.09412; Yun et al., arXiv:1905.04899; timm's Mixup, mode batch */
 FV_DEF double fv_mixup(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, float *x, int batch, int channels,
                        int height, int width, const int32_t *labels, int classes, float *targets);
+/* fv_mixup_batch -- the same of a step's tensor where the context computes, on a GPU there: the same numbers.
+ *   x        f32 [batch,channels,height,width], from fv_new or fv_input; its content is not to be used
+ *            afterwards
+ *   targets  *targets: f32 [batch,classes], as above
+ *   ->       the mixed batch: x itself, on a GPU another tensor. NULL and FV_EUSAGE, FV_ESHAPE, FV_ENOMEM */
+FV_DEF fv_tensor *fv_mixup_batch(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, fv_tensor *x,
+                                 const int32_t *labels, int classes, fv_tensor **targets);
 /* fv_mixup_targets -- the targets alone, for a given lam. 1, or 0 and FV_ESHAPE. */
 FV_DEF int fv_mixup_targets(fv_ctx *c, const int32_t *labels, int batch, int classes, double lam,
                             float smoothing, float *targets);
@@ -13087,7 +13095,7 @@ FV_DEF int fv_mixup_targets(fv_ctx *c, const int32_t *labels, int batch, int cla
 typedef struct fv__mix_job {
     float *x;
     int batch, channels, h, w, box[4]; /* box: y0 y1 x0 x1 */
-    float lam;
+    float lam;                         /* negative: the box is exchanged */
 } fv__mix_job;
 
 /* Job i works on pair (i, batch-1-i): both at once, so that each is mixed with the other as it was. */
@@ -13124,29 +13132,77 @@ static double fv__cutmix_box(fv_rng *r, int h, int w, double lam, int box[4]) {
     return 1 - (double)(box[1] - box[0]) * (box[3] - box[2]) / ((double)h * w);
 }
 
-FV_DEF double fv_mixup(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, float *x, int batch, int channels,
-                       int height, int width, const int32_t *labels, int classes, float *targets) {
+#ifdef FROZENVIS_CUDA
+/* An element of the mixed batch a thread, from x as it was; the roundings are the CPU's. */
+FV__KERNEL fv__mix_k(fv__mix_job m, float *to) {
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, plane = (int64_t)m.h * m.w,
+            all = plane * m.channels, item = i / all, y = i % plane / m.w, x = i % m.w;
+    if (item >= m.batch) return;
+    float mine = m.x[i], other = m.x[(m.batch - 1 - item) * all + i % all];
+    int inside = y >= m.box[0] && y < m.box[1] && x >= m.box[2] && x < m.box[3];
+    if (m.lam < 0) to[i] = inside ? other : mine;
+    else to[i] = __fadd_rn(__fmul_rn(mine, m.lam), __fmul_rn(other, (float)(1 - (double)m.lam)));
+}
+#endif
+
+/* What is to be done with x, and the targets for it; lam, or -1 and an error. Where nothing is to be done the
+ * box is empty. */
+static double fv__mix_draw(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, fv__mix_job *m,
+                           const int32_t *labels, int classes, float *targets) {
     int mix = d->mixup_alpha > 0, cut = d->cutmix_alpha > 0;
     double lam = 1;
-    fv__mix_job m = {x, batch, channels, height, width, {0, 0, 0, 0}, 1};
-    if (fv_error(c) || !fv__picture_fits(c, "mixup", height, width, 1)) return -1;
-    if (channels < 1) return fv_fail(c, FV_ESHAPE, "mixup: %d channels", channels) - 1;
+    m->lam = -1;
+    if (fv_error(c) || !fv__picture_fits(c, "mixup", m->h, m->w, 1)) return -1;
+    if (m->channels < 1) return fv_fail(c, FV_ESHAPE, "mixup: %d channels", m->channels) - 1;
     if (!(d->mixup_alpha < 1e3f && d->cutmix_alpha < 1e3f && d->prob <= 1 && d->switch_prob <= 1))
         return fv_fail(c, FV_EUSAGE, "mixup: alphas %g and %g, prob %g, switch_prob %g",
                        (double)d->mixup_alpha, (double)d->cutmix_alpha, (double)d->prob,
                        (double)d->switch_prob) -
                1;
     /* checks before x changes */
-    if (!fv_mixup_targets(c, labels, batch, classes, 1, fv__or(d->smoothing, 0), targets)) return -1;
+    if (!fv_mixup_targets(c, labels, m->batch, classes, 1, fv__or(d->smoothing, 0), targets)) return -1;
     if ((mix || cut) && fv_rng_uniform(r) < fv__or(d->prob, 1)) {
         if (mix && cut) cut = fv_rng_uniform(r) < fv__or(d->switch_prob, 0.5f);
         lam = (double)fv_rng_beta(r, cut ? d->cutmix_alpha : d->mixup_alpha);
-        m.lam = cut ? -1 : (float)lam;
-        if (cut && lam < 1) lam = fv__cutmix_box(r, height, width, lam, m.box);
+        if (!cut && lam < 1) m->lam = (float)lam;
+        if (cut && lam < 1) lam = fv__cutmix_box(r, m->h, m->w, lam, m->box);
     }
     if (lam >= 1) return 1;
-    fv_parallel(c, (batch + 1) / 2, fv__mix_pair, &m);
-    return fv_mixup_targets(c, labels, batch, classes, lam, fv__or(d->smoothing, 0), targets) ? lam : -1;
+    return fv_mixup_targets(c, labels, m->batch, classes, lam, fv__or(d->smoothing, 0), targets) ? lam : -1;
+}
+
+FV_DEF double fv_mixup(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, float *x, int batch, int channels,
+                       int height, int width, const int32_t *labels, int classes, float *targets) {
+    fv__mix_job m = {x, batch, channels, height, width, {0, 0, 0, 0}, -1};
+    double lam = fv__mix_draw(c, d, r, &m, labels, classes, targets);
+    if (lam >= 0 && lam < 1) fv_parallel(c, (batch + 1) / 2, fv__mix_pair, &m);
+    return lam;
+}
+
+FV_DEF fv_tensor *fv_mixup_batch(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, fv_tensor *x,
+                                 const int32_t *labels, int classes, fv_tensor **targets) {
+    int64_t soft[2];
+    if (!fv__need(c, "mixup", x)) return NULL;
+    if (x->rank != 4 || x->type != FV_F32 || x->device || fv_numel(x) > INT32_MAX)
+        return fv__shape_fail(c, "mixup", x, NULL, "f32 [batch,channels,height,width] of the host is wanted"),
+               (fv_tensor *)NULL;
+    fv__mix_job m = {
+        (float *)x->data, (int)x->dim[0], (int)x->dim[1], (int)x->dim[2], (int)x->dim[3], {0, 0, 0, 0}, -1};
+    soft[0] = x->dim[0], soft[1] = FV__MAX(classes, 0);
+    *targets = fv_new(c, FV_F32, 2, soft);
+    double lam = *targets ? fv__mix_draw(c, d, r, &m, labels, classes, (float *)(*targets)->data) : -1;
+    if (lam < 0) return NULL;
+#ifdef FROZENVIS_CUDA
+    if (c->device) { /* one kernel whatever was drawn: a recorded step keeps its shape */
+        fv_tensor *y = fv__result(c, FV_F32, 4, x->dim);
+        fv__bring(c, x);
+        m.x = (float *)fv__elements(x);
+        if (y) FV__START(c, fv__grid_of(fv_numel(x)), dim3(256), (m, (float *)y->data), fv__mix_k);
+        return c->status ? NULL : y;
+    }
+#endif
+    if (lam < 1) fv_parallel(c, (m.batch + 1) / 2, fv__mix_pair, &m);
+    return x;
 }
 
 /* ======================================================================================================

@@ -447,6 +447,47 @@ static void test_copies(void) {
     fv_no_grad(c, was);
 }
 
+/* mixup and cutmix, or neither, as drawn: the very numbers of the CPU, pictures and targets, and of fv_mixup's */
+static void test_mixup(void) {
+    enum { B = 5, C = 3, H = 7, W = 9, K = 4, ALL = B * C * H * W };
+    static const fv_mixup_desc desc[] = {{0.8f, 0, 0, 0, 0}, {0, 1, 0, 0, 0.1f}, {0.4f, 1, 0.7f, 0, 0}, {0, 0, 0, 0, 0.1f}};
+    static float y[3][ALL], t[3][B * K];
+    int64_t dim[4] = {B, C, H, W};
+    int32_t labels[B] = {3, 0, 2, 2, 1};
+    int mixed = 0, cut = 0, plain = 0;
+    float *x = (float *)numbers(FV_F32, ALL, 6);
+    for (int k = 0; k < 4; k++)
+        for (uint64_t draw = 0; draw < 6; draw++) {
+            for (int d = 0; d < 3; d++) {
+                fv_ctx *c = contexts[d == 1];
+                fv_rng r = {11, draw, 0};
+                fv_clear_error(c), fv_reset(c);
+                if (d == 2) {
+                    memcpy(y[d], x, sizeof y[d]);
+                    fv_mixup(c, &desc[k], &r, y[d], B, C, H, W, labels, K, t[d]);
+                    continue;
+                }
+                fv_tensor *targets = NULL, *m = fv_mixup_batch(c, &desc[k], &r, fv_input(c, FV_F32, 4, dim, x, 0), labels, K, &targets);
+                CHECK(m && fv_read(c, m, y[d]) && fv_read(c, targets, t[d]), "%s", fv_error_text(c));
+                CHECK(!m || !m->device == (d == 0), "where it was mixed");
+            }
+            int moved = memcmp(y[0], x, sizeof y[0]) != 0, blended = 0;
+            for (int i = 0; i < C * H * W; i++) /* no number of cutmix is new */
+                blended |= y[0][i] != x[i] && y[0][i] != x[(B - 1) * C * H * W + i];
+            plain += !moved, mixed += blended, cut += moved && !blended;
+            CHECK(!memcmp(y[0], y[1], sizeof y[0]) && !memcmp(t[0], t[1], sizeof t[0]), "settings %d, draw %d", k, (int)draw);
+            CHECK(!memcmp(y[0], y[2], sizeof y[0]) && !memcmp(t[0], t[2], sizeof t[0]), "settings %d, draw %d: fv_mixup", k, (int)draw);
+        }
+    CHECK(cut > 4 && mixed + cut > 8 && plain > 4, "%d mixed, %d cut, %d neither", mixed, cut, plain);
+    for (int d = 0; d < 2; d++) {
+        fv_rng r = {11, 0, 0};
+        fv_tensor *targets, *m = fv_mixup_batch(contexts[d], desc, &r, fv_input(contexts[d], FV_F32, 4, dim, x, 0), labels, 3, &targets);
+        CHECK(!m && fv_error(contexts[d]) == FV_ESHAPE, "label 3 of 3 classes: %s", fv_error_text(contexts[d]));
+        fv_clear_error(contexts[d]);
+    }
+    free(x);
+}
+
 /* ---- steps that the host does not wait for ---- */
 enum { STEPS = 9, SIDE = 19, CLASSES = 7, ROWS = 11, WEIGHTS = CLASSES * (SIDE + 1) };
 /* `steps` of them, with other numbers each; step `none`'s input has a NaN. said: [STEPS]; out: [WEIGHTS] */
@@ -695,6 +736,7 @@ int main(int argc, char **argv) {
     }
     RUN(test_tensors);
     RUN(test_copies);
+    RUN(test_mixup);
     RUN(test_steps);
 #ifndef FV_TEST_GPU
     RUN(test_late);

@@ -645,7 +645,7 @@ static void new_epoch_order(run *r, int epoch) {
     fv_rng_shuffle(&g, r->order, r->order_count);
 }
 
-/* Steps, and how far the log is behind them: a GPU is not waited for, so it tells of a step two steps late. */
+/* Steps, and how far the log is behind them: a GPU is not waited for, so it tells of one two steps late. */
 typedef struct course {
     int size, accum, per_epoch;      /* items of a micro-batch, micro-batches of a step, steps */
     int64_t steps, warm, step, told; /* all, of warm-up; those begun and those in the log */
