@@ -3001,7 +3001,8 @@ FV__TARGET static void FV__FN(tile)(int64_t rows, int64_t cols, int exact, int64
     int64_t to_ld = whole ? ld : FV__NR;
 #define FV__SOME(m, v) FV__FN(some_tile)(m, v, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld)
     if (rows <= (FV__MR + 3) / 4) FV__SOME((FV__MR + 3) / 4, FV__NRV);
-    else switch ((cols <= FV__NR / 2) + 2 * (rows <= FV__MR / 2)) {
+    else
+        switch ((cols <= FV__NR / 2) + 2 * (rows <= FV__MR / 2)) {
         case 0: FV__SOME(FV__MR, FV__NRV); break;
         case 1: FV__SOME(FV__MR, (FV__NRV + 1) / 2); break;
         case 2: FV__SOME((FV__MR + 1) / 2, FV__NRV); break;
@@ -3358,7 +3359,8 @@ FV__ALWAYS_INLINE FV__TARGET_BF16 static void fv__some_tile_bf16(const int rows,
             FV__OPAQUE(half);
             FV__UNROLL
             for (int j = 0; j < vectors; j++)
-                _mm256_storeu_si256((__m256i *)(void *)(half + j * 16), (__m256i)_mm512_cvtneps_pbh(s[i][j]));
+                _mm256_storeu_si256((__m256i *)(void *)(half + j * 16),
+                                    (__m256i)_mm512_cvtneps_pbh(s[i][j]));
         }
         return;
     }
@@ -3454,50 +3456,16 @@ FV__TARGET_BF16 static double fv__peak_bf16(int64_t n, void *sink) {
 
 /* this pass's table; the order is that of struct fv__kernels */
 /* clang-format off: not a line each */
-static const fv__kernels FV__FN(kernels) = {FV__FN(add),
-                                            FV__FN(sub),
-                                            FV__FN(mul),
-                                            FV__FN(muladd),
-                                            FV__FN(axpy),
-                                            FV__FN(scale),
-                                            FV__FN(affine),
-                                            FV__FN(vec_exp),
-                                            FV__FN(vec_erf),
-                                            FV__FN(gelu),
-                                            FV__FN(gelu_grad),
-                                            FV__FN(silu),
-                                            FV__FN(silu_grad),
-                                            FV__FN(relu),
-                                            FV__FN(relu_grad),
-                                            FV__FN(leaky_relu),
-                                            FV__FN(leaky_relu_grad),
-                                            FV__FN(swiglu),
-                                            FV__FN(swiglu_grad),
-                                            FV__FN(sum),
-                                            FV__FN(dot),
-                                            FV__FN(max_into),
-                                            FV__FN(row_max),
-                                            FV__FN(softmax_exp),
-                                            FV__FN(exp_sum),
-                                            FV__FN(softmax_grad),
-                                            FV__FN(layernorm),
-                                            FV__FN(rmsnorm),
-                                            FV__FN(norm_grad),
-                                            FV__FN(norm_sums),
-                                            FV__FN(adamw),
-                                            FV__MR,
-                                            FV__NR,
-                                            FV__FN(tile),
-                                            FV__FN(pack),
-                                            FV__FN(pack_columns),
-                                            FV__FN(panel_sums),
-                                            FV__FN(distances),
-                                            FV__FN(softmax_row),
-                                            FV__FN(softmax_again),
-                                            FV__FN(score_grad),
-                                            FV__FN(from_bf16),
-                                            FV__FN(to_bf16),
-                                            FV__FN(peak)};
+static const fv__kernels FV__FN(kernels) = {
+    FV__FN(add), FV__FN(sub), FV__FN(mul), FV__FN(muladd), FV__FN(axpy), FV__FN(scale), FV__FN(affine),
+    FV__FN(vec_exp), FV__FN(vec_erf), FV__FN(gelu), FV__FN(gelu_grad), FV__FN(silu), FV__FN(silu_grad),
+    FV__FN(relu), FV__FN(relu_grad), FV__FN(leaky_relu), FV__FN(leaky_relu_grad), FV__FN(swiglu),
+    FV__FN(swiglu_grad), FV__FN(sum), FV__FN(dot), FV__FN(max_into), FV__FN(row_max), FV__FN(softmax_exp),
+    FV__FN(exp_sum), FV__FN(softmax_grad), FV__FN(layernorm), FV__FN(rmsnorm), FV__FN(norm_grad),
+    FV__FN(norm_sums), FV__FN(adamw), FV__MR, FV__NR, FV__FN(tile), FV__FN(pack), FV__FN(pack_columns),
+    FV__FN(panel_sums), FV__FN(distances), FV__FN(softmax_row), FV__FN(softmax_again), FV__FN(score_grad),
+    FV__FN(from_bf16), FV__FN(to_bf16), FV__FN(peak)
+};
 /* clang-format on */
 
 #undef FV__UNROLL
