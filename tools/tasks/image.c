@@ -172,15 +172,11 @@ static int image_batch(run *r, int split, const int32_t *index, int n, int epoch
     if (fv_error(r->c)) return 0;
     /* soft targets; label_smoothing is the loss's */
     if (epoch >= 0 && (key(r, "mixup") > 0 || key(r, "cutmix") > 0)) {
-        int64_t soft[2] = {n, r->model->num_classes};
         fv_mixup_desc m = {key(r, "mixup"), key(r, "cutmix"), key(r, "mix_prob"), 0, 0};
-        fv_tensor *t = fv_new(r->c, FV_F32, 2, soft);
         fv_rng g = run_rng(r, epoch, index[0]);
         g.stream ^= (uint64_t)1 << 40; /* apart from the pictures' own */
-        if (!t || fv_mixup(r->c, &m, &g, (float *)x->data, n, p->channels, S, S, (const int32_t *)y->data,
-                           r->model->num_classes, (float *)t->data) < 0)
-            return 0;
-        y = t;
+        x = fv_mixup_batch(r->c, &m, &g, x, (const int32_t *)y->data, r->model->num_classes, &y);
+        if (!x) return 0;
     }
     b->input[0] = x, b->inputs = 1, b->target[0] = y, b->targets = 1, b->count = n;
     return 1;
