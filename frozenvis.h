@@ -1241,7 +1241,34 @@ FV_DEF int64_t fv_frozen_numel(const fv_frozen *f);
 /* ======================================================================================================
  * >>encoders -- the networks, each made of public ops
  * ====================================================================================================== */
-/* fv_arch_find -- the network of that name ("vit"); NULL. */
+/* fv_arch_find -- the network of that name ("vit"); NULL. The networks, the keys of their configs with what
+ * holds where one is absent, and whose names their weights have (inputs: see fv_model_forward):
+ *   vit                img_size 224, patch_size 16, in_chans 3, embed_dim 384, depth 12, num_heads 6,
+ *                      mlp_ratio 4, qkv_bias true, class_token true, global_pool "token" ("avg"),
+ *                      norm_eps 1e-6
+ *                      source  Dosovitskiy et al., arXiv:2010.11929; timm
+ *   point_transformer  num_points 1024, num_group 64, group_size 32, encoder_dims 256, trans_dim 384, depth
+ *                      12, num_heads 6, mlp_ratio 4, qkv_bias false, norm_eps 1e-5, drop_rate 0.5,
+ *                      max_pool_only false (true: no transformer, the head sees the tokens' maximum)
+ *                      source  Yu et al., Point-BERT, arXiv:2111.14819
+ *   video_vit          img_size 224, patch_size 16, in_chans 3, num_frames 16, tubelet_size 2, embed_dim 384,
+ *                      depth 12, num_heads 6, mlp_ratio 4, qkv_bias true, init_values 0, global_pool "avg",
+ *                      norm_eps 1e-6
+ *                      source  Tong et al., VideoMAE, arXiv:2203.12602
+ *   vit3d, vivit       image_size 28, image_patch_size 7, frames 28, frame_patch_size 7, channels 1, dim
+ *                      1024, depth 6 (vivit: spatial_depth 6, temporal_depth 6), heads 8, dim_head 64,
+ *                      mlp_dim 2048, pool "cls" ("mean"), norm_eps 1e-5
+ *                      source  Lai et al., R-LLM, arXiv:2403.17343
+ *   motion             encoder "vectornet" ("mmtransformer"), dim 128, depth 1 (2), num_heads 2, mlp_ratio 4,
+ *                      subgraph_layers 3, agent_features 4, lane_features 7, observed_steps 19
+ *                      (mmtransformer's), modes 6, future_steps 30, scale 10, norm_eps 1e-5
+ *                      source  Gao et al., arXiv:2005.04259; Liu et al., arXiv:2103.11624; names: ours
+ *   vqa, retrieval,    dim 128, num_heads 4, mlp_ratio 4, vocab_size 49152, max_words 32, word_dim 0,
+ *   scene_qa           text_depth 1, image_depth 2, fusion_depth 2, norm_eps 1e-5; img_size 64, patch_size 8,
+ *                      in_chans 3, conv_stem false (scene_qa: object_features 9); retrieval: embed_dim 64
+ *                      source  Dou et al., METER, arXiv:2111.02387; names: ours
+ * All have num_classes 1000, drop_path_rate 0, drop_rate 0, linear_init "trunc_normal" ("xavier"), and
+ * frozen: the stage (>>frozen), null or absent for none. */
 FV_DEF const fv_arch *fv_arch_find(const char *name);
 
 /* fv_sample_frames -- sparse sampling: the clip of `total` frames in `frames` equal parts, one frame of each:

@@ -138,8 +138,9 @@ int idx_open(fv_ctx *c, const char *dir, const char *split, pictures *p) {
     if (x && y && n != d[0]) fv_fail(c, FV_EFORMAT, "%s: %u pictures but %u labels", dir, d[0], n);
     if (x && y && !fv_error(c)) {
         p->count = (int)n, p->height = (int)d[1], p->width = (int)d[2], p->channels = 1;
-        p->data = (uint8_t *)fv_alloc(c, ni - 16), p->label = (int32_t *)fv_alloc(c, n * sizeof *p->label);
-        if (p->label) memcpy(p->data, x, ni - 16);
+        p->data = p->own = (uint8_t *)fv_alloc(c, ni - 16),
+        p->label = (int32_t *)fv_alloc(c, n * sizeof *p->label);
+        if (p->label) memcpy(p->own, x, ni - 16);
         for (int i = 0; p->label && i < p->count; i++) {
             p->label[i] = y[i];
             if (y[i] >= p->classes) p->classes = y[i] + 1;

@@ -8,19 +8,16 @@
 #include <unistd.h>
 
 static int from_medmnist(fv_ctx *c, const char *path, const char *split, pictures *p) {
-    medmnist m;
-    if (!medmnist_open(c, path, split, 0, &m)) return 0;
-    p->count = (int)m.images.dim[0], p->height = (int)m.images.dim[1], p->width = (int)m.images.dim[2],
-    p->channels = m.images.rank == 4 ? 3 : 1, p->classes = m.classes;
-    p->data = (uint8_t *)fv_alloc(c, (size_t)m.images.count),
+    medmnist *m = &p->npz;
+    if (!medmnist_open(c, path, split, 0, m)) return memset(m, 0, sizeof *m), 0;
+    p->count = (int)m->images.dim[0], p->height = (int)m->images.dim[1], p->width = (int)m->images.dim[2],
+    p->channels = m->images.rank == 4 ? 3 : 1, p->classes = m->classes, p->data = m->images.data;
     p->label = (int32_t *)fv_alloc(c, (size_t)p->count * sizeof *p->label);
     p->class_name = (char(*)[CLASS_NAME])fv_alloc(c, (size_t)p->classes * CLASS_NAME);
     if (!fv_error(c)) {
-        memcpy(p->data, m.images.data, (size_t)m.images.count);
-        for (int i = 0; i < p->count; i++) p->label[i] = (int32_t)npy_value(&m.labels, i);
-        medmnist_names(c, &m, p->class_name);
+        for (int i = 0; i < p->count; i++) p->label[i] = (int32_t)npy_value(&m->labels, i);
+        medmnist_names(c, m, p->class_name);
     }
-    medmnist_close(c, &m);
     return !fv_error(c);
 }
 
@@ -47,7 +44,7 @@ static int from_folders(fv_ctx *c, const char *dir, int size, int channels, pict
             for (int i = 0; i < n && file && !fv_error(c); i++) {
                 if (!picture_named(file[i])) continue;
                 snprintf(path, sizeof path, "%.4300s/%.4300s", folder, file[i]);
-                if (pass) picture_fit(c, path, size, channels, p->data + (size_t)at * each), p->label[at] = k;
+                if (pass) picture_fit(c, path, size, channels, p->own + (size_t)at * each), p->label[at] = k;
                 at++;
             }
             fv_free(c, file);
@@ -55,7 +52,7 @@ static int from_folders(fv_ctx *c, const char *dir, int size, int channels, pict
         if (fv_error(c) || pass) break;
         if (!at) fv_fail(c, FV_EIO, "%s: no PNG or JPEG in the folders of its classes", dir);
         p->count = at, p->height = p->width = size, p->channels = channels, p->classes = classes;
-        p->data = (uint8_t *)fv_alloc(c, (size_t)at * each + 1),
+        p->data = p->own = (uint8_t *)fv_alloc(c, (size_t)at * each + 1),
         p->label = (int32_t *)fv_alloc(c, (size_t)at * sizeof *p->label + 1);
         p->class_name = (char(*)[CLASS_NAME])fv_alloc(c, (size_t)classes * CLASS_NAME + 1);
         for (int k = 0; k < classes && p->class_name; k++)
@@ -76,7 +73,8 @@ int pictures_open(fv_ctx *c, const char *dir, const char *split, int size, int c
 }
 
 void pictures_close(fv_ctx *c, pictures *p) {
-    fv_free(c, p->data);
+    if (*p->npz.path) medmnist_close(c, &p->npz);
+    fv_free(c, p->own);
     fv_free(c, p->label);
     fv_free(c, p->class_name);
     memset(p, 0, sizeof *p);

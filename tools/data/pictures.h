@@ -1,13 +1,14 @@
 /* pictures.h -- labelled pictures: one split of a data set, whatever its layout on the disk. */
 #ifndef FV_PICTURES_H
 #define FV_PICTURES_H
-#include "frozenvis.h"
-#include "names.h"
+#include "medmnist.h"
 
 typedef struct pictures {
     int count, classes;
     int height, width, channels;    /* of every picture */
-    uint8_t *data;                  /* [count,height,width,channels] */
+    const uint8_t *data;            /* [count,height,width,channels] */
+    uint8_t *own;                   /* the same where we made them; else they lie in */
+    medmnist npz;                   /* this file, which stays open */
     int32_t *label;                 /* [count], 0..classes-1 */
     char (*class_name)[CLASS_NAME]; /* [classes] */
 } pictures;
