@@ -1,6 +1,5 @@
 #!/bin/sh
-# In bf16 each result's error is at most twice that of PyTorch's autocast on the same golden case (tests/golden/bf16_autocast.txt), or what
-# SPEC grants f32 (of weights after ten steps of Adam more than 2e-5: it makes whole steps of the sign of gradients near zero), with the
+# In bf16 each result's error is at most twice that of PyTorch's autocast on the same golden case (tests/golden/bf16_autocast.txt), with the
 # CPU's bf16 products where it has them and in their emulation. With words, options of the trace: on a GPU (test_cuda.sh), where the errors
 # wanted are those of PyTorch on the CPU all the same.
 cd "$(dirname "$0")/.." || exit 1
@@ -20,11 +19,11 @@ for isa in '' $more; do
         # shellcheck disable=SC2086
         FROZENVIS_ISA=$isa $FV trace "tests/golden/$case.safetensors" --check $llm "$@" >"$T/ours" 2>&1 # ends with 1: f32's tolerance
         awk -v case="$case" '
-            FILENAME != ARGV[1] { if ($3 == "of") { ours[$1] = $2; exact[$1] = $4 } next }
+            FILENAME != ARGV[1] { if ($3 == "of") ours[$1] = $2; next }
             /^#/ { next }
             $1 == case { theirs[$2] = $3; n++ }
             END { if (!n) { print "no result is listed for " case; exit 1 } }
-            END { for (k in theirs) if (!(k in ours) || !(ours[k] <= 2 * theirs[k] || ours[k] <= exact[k] + 0)) { print k, ours[k], "and PyTorch", theirs[k]; bad = 1 } exit bad }' \
+            END { for (k in theirs) if (!(k in ours) || !(ours[k] <= 2 * theirs[k] + 2e-5)) { print k, ours[k], "and PyTorch", theirs[k]; bad = 1 } exit bad }' \
             tests/golden/bf16_autocast.txt "$T/ours" >"$T/said" && ok || { bad "$case, $* ${isa:+with $isa}"; cat "$T/said"; }
     done
 done
