@@ -226,8 +226,8 @@ static void meshes(void) {
         HEAD "element vertex 1\nproperty list char odd l\n" XYZ3 "end_header\n0 1 2 3\n",
         HEAD "property float w\nelement vertex 1\n" XYZ3 "end_header\n1 2 3\n",
         "plx\nformat ascii 1.0\nelement vertex 1\n" XYZ3 "end_header\n1 2 3\n",
-        "ply\nelement vertex 1\n" XYZ3 "end_header\n1 2 3\n",
-        "ply\nformat odd 1.0\nelement vertex 1\n" XYZ3 "end_header\n1 2 3\n",
+        "ply\nelement vertex 1\n" XYZ3 "end_header\n1 2 3 4 5 6 7\n",
+        "ply\nformat odd 1.0\nelement vertex 1\n" XYZ3 "end_header\n1 2 3 4 5 6 7\n",
         HEAD "element vertex 1\n" XYZ3
              "element face 1\nproperty list uchar int vertex_indices\nend_header\n1 2 3\n3 0 0 -1\n",
         HEAD "element vertex 1\n" XYZ3
@@ -322,11 +322,11 @@ static void meshes(void) {
 }
 
 /* evenly over a triangle: the second moments of its points' weights are 1/6 and 1/12; two triangles that lie
- * askew, one with sides twice as long; colours behind a face's corners are passed over */
+ * askew, one with sides twice as long and its axes changed round; colours behind corners are passed over */
 static void surfaces(void) {
     enum { N = 20000 };
     static const char text[] =
-        "OFF 6 2 0\n0 0 0\n1 2 0.5\n-1 0.5 2\n10 0 0\n12 4 1\n8 1 4\n3 0 1 2 255 0 0\n3 3 4 5 7\n";
+        "OFF 6 2 0\n0 0 0\n1 2 0.5\n-1 0.5 2\n10 0 0\n14 1 2\n11 4 -2\n3 0 1 2 255 0 0\n3 3 4 5 7\n";
     static float p[3 * N];
     static const double edge[2][3] = {{1, 2, 0.5}, {-1, 0.5, 2}}; /* of the small one */
     double moment[2][2] = {{0}}, mean[2] = {0}, large = 0;
@@ -340,7 +340,7 @@ static void surfaces(void) {
         int twice = p[3 * i] > 5;
         double x[3], w[2], a = 0, b = 0, d = 0, u = 0, v = 0, off = 0;
         for (int k = 0; k < 3; k++) {
-            x[k] = twice ? ((double)p[3 * i + k] - 10 * (k == 0)) / 2 : (double)p[3 * i + k];
+            x[k] = twice ? ((double)p[3 * i + (k + 2) % 3] - 10 * (k == 1)) / 2 : (double)p[3 * i + k];
             a += edge[0][k] * edge[0][k], b += edge[0][k] * edge[1][k], d += edge[1][k] * edge[1][k];
             u += edge[0][k] * x[k], v += edge[1][k] * x[k];
         }
@@ -984,19 +984,26 @@ static void archives(void) {
         else taken(as_mesh, "a.npz", zip.body, all);
     }
     battered(as_mesh, "cut.npz", zip.body, all, 100);
+    memset(&zip, 0, sizeof zip), zip_add("points.npy", 8, packed, m, n), all = zip_end(&list);
+    zip_number(zip.body + list + 20, 4000, 4), refused(as_mesh, "bad.npz", zip.body, all);
 #endif
     /* MedMNIST's types, and its pictures */
     static const struct {
         const char *type, *shape;
         double label[2];
         int volumes, status, classes;
-    } of[] = {
-        {"|u1", "2, 2, 2, 2", {0, 6}, 1, FV_OK, 7},       {"|b1", "2, 2, 2, 2", {3, 0}, 1, FV_OK, 4},
-        {"|u1", "2, 4, 2", {0, 1}, 0, FV_OK, 2},          {"|u1", "2, 2, 1, 3", {0, 1}, 0, FV_OK, 2},
-        {"|u1", "2, 2, 1, 3", {0, 1}, 1, FV_EUSAGE, 0},   {"|u1", "2, 2, 2, 2", {0, 1}, 0, FV_EUSAGE, 0},
-        {"|i1", "2, 2, 2, 2", {0, 1}, 1, FV_EFORMAT, 0},  {"<u2", "2, 2, 2, 1", {0, 1}, 1, FV_EFORMAT, 0},
-        {"|u1", "2, 2, 2, 2", {0, -1}, 1, FV_EFORMAT, 0}, {"|u1", "2, 2, 2, 2", {65536, 1}, 1, FV_EFORMAT, 0},
-        {"|u1", "2, 2, 2, 2", {NAN, 1}, 1, FV_EFORMAT, 0}};
+    } of[] = {{"|u1", "2, 2, 2, 2", {0, 6}, 1, FV_OK, 7},
+              {"|b1", "2, 2, 2, 2", {3, 0}, 1, FV_OK, 4},
+              {"|u1", "2, -4, -2", {0, 1}, 0, FV_EFORMAT, 0},
+              {"|u1", "2, 4, 2", {0, 1}, 0, FV_OK, 2},
+              {"|u1", "2, 2, 1, 3", {0, 1}, 0, FV_OK, 2},
+              {"|u1", "2, 2, 1, 3", {0, 1}, 1, FV_EUSAGE, 0},
+              {"|u1", "2, 2, 2, 2", {0, 1}, 0, FV_EUSAGE, 0},
+              {"|i1", "2, 2, 2, 2", {0, 1}, 1, FV_EFORMAT, 0},
+              {"<u2", "2, 2, 2, 1", {0, 1}, 1, FV_EFORMAT, 0},
+              {"|u1", "2, 2, 2, 2", {0, -1}, 1, FV_EFORMAT, 0},
+              {"|u1", "2, 2, 2, 2", {65536, 1}, 1, FV_EFORMAT, 0},
+              {"|u1", "2, 2, 2, 2", {NAN, 1}, 1, FV_EFORMAT, 0}};
     for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
         static const uint8_t zeros[16];
         static const int32_t fair[2] = {1, 0};
