@@ -986,6 +986,8 @@ static void archives(void) {
     battered(as_mesh, "cut.npz", zip.body, all, 100);
     memset(&zip, 0, sizeof zip), zip_add("points.npy", 8, packed, m, n), all = zip_end(&list);
     zip_number(zip.body + list + 20, 4000, 4), refused(as_mesh, "bad.npz", zip.body, all);
+    memset(&zip, 0, sizeof zip), zip_add("points.npy", 9, packed, m, n), all = zip_end(&list);
+    refused(as_mesh, "bad.npz", zip.body, all);
 #endif
     /* MedMNIST's types, and its pictures */
     static const struct {
@@ -1121,11 +1123,21 @@ static void clips(void) {
                                       "YUV4MPEG2 H2\nFRAME\n123456",
                                       "YUV4MPEG2 W2\nFRAME\n123456",
                                       "YUV4MPEG2 W99999 H99999\nFRAME\n123456",
+                                      "YUV4MPEG3 W2 H2 \nFRAME\n123456",
+                                      "YUV4MPEG2 W2 H0\nFRAME\n",
+                                      "YUV4MPEG2 W2 H-2\nFRAME\n",
+                                      Y4M "C411\nFRAME\n12345678",
                                       Y4M "C420p10\nFRAME\n123456",
                                       Y4M "C411\nFRAME\n123456",
                                       Y4M "Codd\nFRAME\n123456",
                                       NULL};
     texts_refused(as_clip, "bad.y4m", bad);
+    for (int tall = 0; tall < 2; tall++) { /* a side of over 16,384 */
+        static char large[17000];
+        memset(large, 'x', sizeof large);
+        int n = sprintf(large, "YUV4MPEG2 W%d H%d Cmono\nFRAME\n", tall ? 1 : 16385, tall ? 16385 : 1);
+        large[n] = 'x', refused(as_clip, "bad.y4m", large, (size_t)n + 16385);
+    }
     static const char *const good[] = {Y4M "\nFRAME\n123456",
                                        Y4M "C420jpeg F25:1 Ip A1:1\nFRAME\n123456FRAME\n123456",
                                        Y4M "C444\nFRAME\n123456789012",
@@ -1242,6 +1254,8 @@ static void frames(void) {
           "a picture: %s", fv_error_text(c));
     clip_close(c, &v);
     CHECK(!clip_open(c, file_of("none"), &v) && fv_error(c) == FV_EFORMAT, "a folder without frames");
+    fv_clear_error(c), mkdir(file_of("bare"), 0777);
+    CHECK(!clip_open(c, file_of("bare"), &v) && fv_error(c) == FV_EFORMAT, "a folder without anything");
     fv_clear_error(c);
     CHECK(!clip_open(c, file_of("nowhere"), &v) && fv_error(c) == FV_EIO, "no such folder");
     fv_clear_error(c);
