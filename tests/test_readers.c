@@ -679,7 +679,7 @@ static const char *put_h5(const char *name, const h5_case *k) {
     static char path[4200];
     float x[64];
     int32_t label[16];
-    hsize_t rank = (hsize_t)(k->rank ? k->rank : 3), dim[3] = {4, 5, 3},
+    hsize_t rank = (hsize_t)(k->rank ? k->rank : 3), dim[4] = {4, 5, 3, 1},
             labels[3] = {k->labels ? k->labels : 4, k->columns ? k->columns : 1, 1};
     snprintf(path, sizeof path, "%s", file_of(name));
     for (int i = 0; i < 3; i++) dim[i] = k->dim[i] ? k->dim[i] : dim[i];
@@ -736,6 +736,7 @@ static void scans(void) {
                                         {.special = VIRTUAL},
                                         {.rank = 1},
                                         {.rank = 2},
+                                        {.rank = 4},
                                         {.dim = {4, 5, 2}},
                                         {.dim = {4, 3, 4}},
                                         {.dim = {3, 5, 3}},
