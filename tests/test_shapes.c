@@ -110,23 +110,25 @@ static void kinds(void) {
         }
         CHECK(memcmp(p[0], p[1], sizeof p[0]), "two of one");
     }
-    /* parts get points by area: a bolt's head those of its surface and of the end of the shaft inside;
-     * heights are shares of the whole's, whatever it was stretched by */
-    double got = 0, want = 0;
+    /* parts get points by area: of a dumbbell's bar what is between the balls, and both balls alike; places
+     * are shares of the whole length, whatever it was stretched by */
+    double got = 0, want = 0, left = 0;
     for (int turn = 0; turn < 40; turn++) {
         fv_rng r = {8, (uint64_t)turn, 0}, again = r;
         float high = -9, low = 9;
         thing t;
-        shape_sample(&r, 15, 2000, p[0]), make(&again, 15, &t);
-        const part *shaft = &t.part[0], *head = &t.part[1];
-        double under = (double)(head->at[2] - head->c / 2), top = (double)(head->at[2] + head->c / 2),
-               inside = PI * (double)(shaft->a * head->c) + PI * (double)(shaft->a * shaft->a);
-        want += ((double)head->area + inside) / (double)(head->area + shaft->area) / 40;
-        for (int i = 0; i < 2000; i++) high = fmaxf(high, p[0][3 * i + 2]), low = fminf(low, p[0][3 * i + 2]);
-        for (int i = 0; i < 2000; i++)
-            got += ((double)((p[0][3 * i + 2] - low) / (high - low)) > under / top - 0.002) / 8e4;
+        shape_sample(&r, 13, 2000, p[0]), make(&again, 13, &t);
+        const part *bar = &t.part[0], *ball = &t.part[1];
+        double between_balls = (double)(bar->c - 2 * ball->a), length = (double)(bar->c + 2 * ball->a);
+        want += 2 * PI * (double)bar->a * between_balls / (double)(bar->area + 2 * ball->area) / 40;
+        for (int i = 0; i < 2000; i++) high = fmaxf(high, p[0][3 * i]), low = fminf(low, p[0][3 * i]);
+        for (int i = 0; i < 2000; i++) {
+            double at = (double)((p[0][3 * i] - low) / (high - low)) - 0.5;
+            got += (fabs(at) < between_balls / length / 2) / 8e4, left += (at < 0) / 8e4;
+        }
     }
-    CHECK(fabs(got - want) < 0.02, "heads of bolts have %g of the points, not %g", got, want);
+    CHECK(fabs(got - want) < 0.01 && fabs(left - 0.5) < 0.01,
+          "bars have %g of the points, not %g; %g are left", got, want, left);
 }
 
 /* ---- scenes: of a sphere, of a pole, of a beam with most of its points at one end ---- */
