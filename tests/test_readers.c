@@ -519,8 +519,8 @@ static void vrml(void) {
         VRML "Inline { url \"x\" }", VRML "PROTO a [ ] { Shape { " TETRA " } }", VRML "Shape { " TETRA,
         OF("", "coordIndex [0,1,2]"), OF(POINTS4, ""), OF(POINTS4, "coordIndex [0,1,4]"),
         OF(POINTS4, "coordIndex [0,1,-2]"), OF(POINTS4, "coordIndex [0,1,1.5]"),
-        OF(POINTS4, "coordIndex [0,1,x]"), OF(POINTS4, "coordIndex [0,1,-1]"),
-        OF(POINTS4, "coordIndex [0,1,2"), OF(POINTS4, "coordIndex 0"),
+        OF(POINTS4, "coordIndex [0,1,2,-2]"), OF(POINTS4, "coordIndex [0,1,x]"),
+        OF(POINTS4, "coordIndex [0,1,-1]"), OF(POINTS4, "coordIndex [0,1,2"), OF(POINTS4, "coordIndex 0"),
         OF("coord Coordinate { point [0 0 0, 1 0 0, 0 1] }", "coordIndex [0,1,1]"),
         OF("coord Coordinate { point [0 0 0, 1 0 0, 0 1 nan] }", "coordIndex [0,1,2]"),
         OF("coord Coordinate { point [0 0 0, 1 0 0, 0 1 x] }", "coordIndex [0,1,2]"),
@@ -531,6 +531,14 @@ static void vrml(void) {
         VRML "DEF a Group { children USE a }",
         VRML "Transform { translation 1 x 1 children Shape { " TETRA " } }",
         VRML "Transform { scale 1 1 children Shape { " TETRA " } }",
+        VRML "Transform { translation 1 1x 1 children Shape { " TETRA " } }",
+        VRML "Transform { scaleOrientation 0 0 nan 1 children Shape { " TETRA " } }",
+        OF("coord Coordinate { point [0 0 0, 1 0 0, 0 1 0x] }", "coordIndex [0,1,2]"),
+        OF("coord Normal { }", "") "Shape { " TETRA " }", VRML "Inline { url \"x\" } Shape { " TETRA " }",
+        VRML "PROTO a [ ] { Shape { " TETRA " } } Shape { " TETRA " }",
+        VRML "Shape { geometry Box { size 1 1 1 } } Shape { " TETRA " }",
+        VRML "DEF a Group { children [ Shape { " TETRA " } USE a ] }", VRML "[ ] Shape { " TETRA " }",
+        VRML "Shape { " TETRA " } \"no end",
         VRML "Transform { scale 1e14 1 1 children Transform { scale 1e14 1 1 children Shape { " TETRA
              " } } }",
         VRML "Group { children [ Shape { " TETRA " } }", VRML "Shape { appearance \"no end " TETRA " }",
@@ -547,6 +555,20 @@ static void vrml(void) {
              "} " TETRA " } ] } # end\nUSE s Shape { appearance Appearance { material USE m } " TETRA " }";
     texts_refused(as_mesh, "bad.wrl", bad);
     battered(as_mesh, "cut.wrl", good, strlen(good), 200);
+    /* a number of 200 letters; 70 groups in each other; 16,385 names */
+    enum { MANY = 16385, EACH = 16 };
+    char *many = (char *)malloc(MANY * EACH + 1000), *at = many;
+    at += sprintf(at, VRML "Shape { geometry IndexedFaceSet { " POINTS4 " coordIndex [0,1,2,");
+    for (int i = 0; i < 200; i++) *at++ = '0';
+    at += sprintf(at, "] } }"), refused(as_mesh, "bad.wrl", many, (size_t)(at - many));
+    at = many + sprintf(many, VRML);
+    for (int i = 0; i < 70; i++) at += sprintf(at, "Group { children ");
+    at += sprintf(at, "Shape { " TETRA " }");
+    for (int i = 0; i < 70; i++) *at++ = '}';
+    refused(as_mesh, "bad.wrl", many, (size_t)(at - many)),
+        at = many + sprintf(many, VRML "Shape { " TETRA " } ");
+    for (int i = 0; i < MANY; i++) at += sprintf(at, "DEF a Group { } ");
+    refused(as_mesh, "bad.wrl", many, (size_t)(at - many)), free(many);
     box_is(VRML "Shape { " TETRA " }", 4, 0, 0, 0, 1, 1, 1), box_is(good, 12, 0, 0, 0, 1, 1, 1);
     /* a square; an edge and a point are no face */
     box_is(OF(POINTS4, "coordIndex [0 1 2 3 -1, 0,1,-1, 2]"), 2, 0, 0, 0, 1, 1, 1);
@@ -619,6 +641,26 @@ static int clouds_in(fv_ctx *c, const char *folder) {
     fv_free(c, name);
     return n;
 }
+/* the share of a cloud's spread that lies along its longest direction, of its first 600 points (behind them
+ * stands the background) */
+static double longest(fv_ctx *c, const char *path) {
+    double mid[3] = {0}, a[3][3] = {{0}}, v[3] = {1, 0.7, 0.4}, length = 0;
+    mesh m;
+    CHECK(mesh_read(c, path, &m) && m.points == SCENE_POINTS, "%s", fv_error_text(c));
+    for (int i = 0; i < 1800 && m.xyz; i++) mid[i % 3] += (double)m.xyz[i] / 600;
+    for (int i = 0; i < 600 && m.xyz; i++)
+        for (int k = 0; k < 9; k++)
+            a[k / 3][k % 3] +=
+                ((double)m.xyz[3 * i + k / 3] - mid[k / 3]) * ((double)m.xyz[3 * i + k % 3] - mid[k % 3]);
+    for (int step = 0; step < 200; step++) {
+        double w[3] = {0, 0, 0};
+        for (int k = 0; k < 9; k++) w[k / 3] += a[k / 3][k % 3] * v[k % 3];
+        length = sqrt(w[0] * w[0] + w[1] * w[1] + w[2] * w[2]);
+        for (int k = 0; k < 3; k++) v[k] = w[k] / length;
+    }
+    mesh_free(c, &m);
+    return length / (a[0][0] + a[1][1] + a[2][2]);
+}
 static void parts(void) {
     static const char *const part[] = {"box/a1x2.wrl", "box/a10x3.5.wrl", "box/b_1.wrl", "box/c.wrl",
                                        "rod/d1.wrl",   "rod/d2.wrl",      "rod/e.wrl",   "rod/e1.wrl"};
@@ -629,12 +671,20 @@ static void parts(void) {
     mkdir(from, 0777), mkdir(to, 0777), mkdir(file_of("parts/box"), 0777), mkdir(file_of("parts/rod"), 0777);
     for (int i = 0; i < 8; i++) {
         snprintf(folder, sizeof folder, "parts/%s", part[i]);
-        put(folder, VRML "Shape { " TETRA " }", strlen(VRML "Shape { " TETRA " }"));
+        static const char plain[] = VRML "Shape { " TETRA " }",
+                          thin[] = VRML "Transform { scale 9 1 1 children Shape { " TETRA " } }";
+        put(folder, i < 4 ? plain : thin, strlen(i < 4 ? plain : thin));
     }
     CHECK(parts_write(c, to, from), "%s", fv_error_text(c));
     for (int i = 0; i < 4; i++) {
         snprintf(folder, sizeof folder, "%s/%s/%s", to, i / 2 ? "test" : "train", i % 2 ? "box" : "rod");
         CHECK(clouds_in(c, folder) == (i / 2 ? 30 : 120), "%s", folder);
+        for (int k = 1; k <= 20; k++) {
+            snprintf(folder, sizeof folder, "%s/%s/%s/%d.npy", to, i / 2 ? "test" : "train",
+                     i % 2 ? "box" : "rod", k);
+            double share = longest(c, folder);
+            CHECK(i % 2 ? share < 0.8 : share > 0.85, "%s: %g lie along it", folder, share);
+        }
     }
     /* names that differ in numbers alone stay together, so that such a class has nothing for the test */
     mkdir(one, 0777), mkdir(file_of("alike/box"), 0777), mkdir(file_of("alike/rod"), 0777),
@@ -646,6 +696,22 @@ static void parts(void) {
     CHECK(!parts_write(c, file_of("made2"), one) && strstr(fv_error_text(c), "no part for the test"), "%s",
           fv_error_text(c));
     fv_clear_error(c);
+    /* two families, each more than 30 % of its class; one whose parts are packed or not */
+    for (int packed = 0; packed < 2; packed++) {
+        snprintf(one, sizeof one, "%s", file_of(packed ? "packed" : "halves")), mkdir(one, 0777);
+        for (int k = 0; k < 2; k++) {
+            snprintf(folder, sizeof folder, "%s/%s", one, k ? "rod" : "box"), mkdir(folder, 0777);
+            for (int i = 0; i < 10; i++) {
+                snprintf(folder, sizeof folder, "%s/%s/%s%d.%s", packed ? "packed" : "halves",
+                         k ? "rod" : "box", packed || i % 2 ? "a" : "b", i, packed && i > 7 ? "wrz" : "wrl");
+                put(folder, VRML "Shape { " TETRA " }", strlen(VRML "Shape { " TETRA " }"));
+            }
+        }
+        snprintf(to, sizeof to, "%s", file_of(packed ? "made4" : "made5")), mkdir(to, 0777);
+        CHECK(!parts_write(c, to, one) && strstr(fv_error_text(c), "no part for the test"), "%s: %s", one,
+              fv_error_text(c));
+        fv_clear_error(c);
+    }
     mkdir(file_of("made3"), 0777);
     CHECK(!parts_write(c, file_of("made3"), file_of("alike/box")) && fv_error(c) == FV_EFORMAT,
           "one class alone");
