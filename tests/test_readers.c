@@ -561,6 +561,17 @@ static void vrml(void) {
     at += sprintf(at, VRML "Shape { geometry IndexedFaceSet { " POINTS4 " coordIndex [0,1,2,");
     for (int i = 0; i < 200; i++) *at++ = '0';
     at += sprintf(at, "] } }"), refused(as_mesh, "bad.wrl", many, (size_t)(at - many));
+    /* groups of groups, of which nothing is seen, a million times; 6,000 faces twenty times */
+    at = many + sprintf(many, VRML "Shape { " TETRA " } DEF a0 Group { } ");
+    for (int i = 1; i < 11; i++)
+        at += sprintf(at, "DEF a%d Group { children [USE a%d USE a%d USE a%d USE a%d] } ", i, i - 1, i - 1,
+                      i - 1, i - 1);
+    refused(as_mesh, "bad.wrl", many, (size_t)(at - many));
+    at = many + sprintf(many, VRML "DEF a Shape { geometry IndexedFaceSet { " POINTS4 " coordIndex [");
+    for (int i = 0; i < 6000; i++) at += sprintf(at, "0,1,2,-1,");
+    at += sprintf(at, "] } } ");
+    for (int i = 0; i < 20; i++) at += sprintf(at, "USE a ");
+    refused(as_mesh, "bad.wrl", many, (size_t)(at - many));
     at = many + sprintf(many, VRML);
     for (int i = 0; i < 70; i++) at += sprintf(at, "Group { children ");
     at += sprintf(at, "Shape { " TETRA " }");
