@@ -821,6 +821,10 @@ static void refusals(void) {
     refuse("{\"arch\":\"vit3d\",\"image_size\":30}", "image_patch_size");
     refuse("{\"arch\":\"vit3d\",\"temporal_depth\":3}", "temporal_depth");
     refuse("{\"arch\":\"vivit\",\"pool\":\"max\"}", "pool");
+    refuse(
+        "{\"arch\":\"vivit\",\"frozen\":{\"variant\":\"random\",\"hidden_size\":16,\"num_attention_heads\":2,"
+        "\"intermediate_size\":16,\"num_hidden_layers\":1,\"after_block\":1}}",
+        "vivit's stage");
     refuse("{\"arch\":\"motion\",\"dim\":9}", "num_heads");
     refuse("{\"arch\":\"motion\",\"encoder\":\"lstm\"}", "mmtransformer");
     refuse("{\"arch\":\"motion\",\"encoder\":\"mmtransformer\",\"depth\":0}", "depth");
