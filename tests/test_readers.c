@@ -630,6 +630,7 @@ static void vrml(void) {
     memcpy(packed + n, packed + n - 4, 4), refused(as_mesh, "bad.wrz", packed, n + 4);
     for (size_t at = n - 8; at < n; at += 3) /* the checksum, the size */
         packed[at] ^= 0x41, refused(as_mesh, "bad.wrz", packed, n), packed[at] ^= 0x41;
+    packed[n - 4]++, refused(as_mesh, "bad.wrz", packed, n), packed[n - 4]--; /* tells one byte more */
     packed[20] ^= 0x10, refused(as_mesh, "bad.wrz", packed, n), packed[20] ^= 0x10;
     battered(as_mesh, "cut.wrz", packed, n, 100);
 #endif
