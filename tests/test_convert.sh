@@ -69,6 +69,7 @@ refused 3 'not a zip' "$T/odd.pth"
 refused 3 'text' "$T/text.pth"
 refused 4 'missing' "$T/nowhere.pth"
 refused 2 'a patch that does not fit' "$T/vit3d_llama_inside.pth" --set image_size=15
+refused 2 'more patches than it has places for' "$T/vit3d_llama_inside.pth" --set image_size=32 frames=8
 refused 2 'not key=value' "$T/image_llama.pth" --set num_heads
 for fault in 3:past 3:negative 3:more 3:type 3:pickle 3:two 3:storage 2:list 2:none 2:names 2:missing 2:noblock; do
     python3 tests/checkpoints.py checkpoint tests/golden/point_llama.safetensors "$T/wrong.pth" ${fault#*:}
