@@ -47,6 +47,8 @@ def checkpoint(case, out, fault=""):
         w = {k.replace("llama.layers.0.", "llama.layers.31."): v for k, v in w.items()}
     if fault == "names":
         w = {"x" + k: v for k, v in w.items()}
+    if fault == "wide":  # a token of 384 numbers: six heads of 64
+        w["cls_token"] = ("F32", [1, 1, 384], bytes(4 * 384))
     if fault == "missing":
         w = {k: v for k, v in w.items() if k != "cls_token"}
     if fault == "noblock":
@@ -86,7 +88,7 @@ def checkpoint(case, out, fault=""):
         if i == 0 and fault == "negative":
             offset, stride = len(data) // width, [-n for n in stride]
         if i == 0 and fault == "more":
-            shape, stride = [10 ** 9], [0]
+            shape, stride = [len(data) // width + 1], [0]
         if i == 0 and fault == "type":
             kind = "ComplexFloatStorage"
         if fault == "bf16":

@@ -45,6 +45,10 @@ values() { # values CASE TEXT...: each stands in the config that is made without
     for text; do grep -q "$text" "$T/plain-$n/config.json" && ok || bad "$n: no $text in $(cat "$T/said" "$T/plain-$n/config.json")"; done
 }
 python3 tests/checkpoints.py checkpoint tests/golden/video_layerscale.safetensors "$T/video_layerscale.pth"
+python3 tests/checkpoints.py checkpoint tests/golden/point_small.safetensors "$T/wide.pth" wide
+values wide '"num_heads": 6'
+python3 tests/checkpoints.py checkpoint tests/golden/video_after_block_both.safetensors "$T/one.pth"
+values one '"tubelet_size": 1'
 values point_llama '"num_group": 128' '"group_size": 32' '"num_points": 2048' '"rms_norm_eps": 1e-06'
 values video_llama '"img_size": 224' '"num_frames": 16' '"init_values": 0.0' '"qkv_bias": true'
 values video_layerscale '"init_values": 0.1'
@@ -65,6 +69,7 @@ refused 3 'not a zip' "$T/odd.pth"
 refused 3 'text' "$T/text.pth"
 refused 4 'missing' "$T/nowhere.pth"
 refused 2 'a patch that does not fit' "$T/vit3d_llama_inside.pth" --set image_size=15
+refused 2 'more patches than it has places for' "$T/vit3d_llama_inside.pth" --set image_size=32 frames=8
 refused 2 'not key=value' "$T/image_llama.pth" --set num_heads
 for fault in 3:past 3:negative 3:more 3:type 3:pickle 3:two 3:storage 2:list 2:none 2:names 2:missing 2:noblock; do
     python3 tests/checkpoints.py checkpoint tests/golden/point_llama.safetensors "$T/wrong.pth" ${fault#*:}

@@ -296,6 +296,72 @@ static void defaults(void) {
     }
 }
 
+/* a block whose parameters are all 0 changes nothing: it adds to what comes in */
+static void empty_blocks(void) {
+    static const struct {
+        const char *config, *depth;
+        int rank;
+        int64_t dim[5];
+    } of[] = {
+        {"\"arch\":\"vit3d\",\"image_size\":4,\"image_patch_size\":2,\"frames\":2,\"frame_patch_size\":2,"
+         "\"dim\":6,"
+         "\"heads\":2,\"dim_head\":3,\"mlp_dim\":5",
+         "depth",
+         5,
+         {2, 1, 2, 4, 4}},
+        {"\"arch\":\"vit3d\",\"image_size\":4,\"image_patch_size\":2,\"frames\":2,\"frame_patch_size\":2,"
+         "\"dim\":6,"
+         "\"heads\":1,\"dim_head\":6,\"mlp_dim\":5",
+         "depth",
+         5,
+         {2, 1, 2, 4, 4}},
+        {"\"arch\":\"vivit\",\"image_size\":4,\"image_patch_size\":2,\"frames\":2,\"frame_patch_size\":2,"
+         "\"dim\":6,"
+         "\"temporal_depth\":0,\"heads\":1,\"dim_head\":6,\"mlp_dim\":5",
+         "spatial_depth",
+         5,
+         {2, 1, 2, 4, 4}},
+        {"\"arch\":\"vivit\",\"image_size\":4,\"image_patch_size\":2,\"frames\":2,\"frame_patch_size\":2,"
+         "\"dim\":6,"
+         "\"spatial_depth\":0,\"heads\":1,\"dim_head\":6,\"mlp_dim\":5",
+         "temporal_depth",
+         5,
+         {2, 1, 2, 4, 4}},
+        {"\"arch\":\"video_vit\",\"img_size\":4,\"patch_size\":2,\"num_frames\":2,\"embed_dim\":6,\"num_"
+         "heads\":2,"
+         "\"init_values\":0.5",
+         "depth",
+         5,
+         {2, 3, 2, 4, 4}}};
+    for (int i = 0; i < FV__COUNT(of); i++) {
+        fv_model *m[2];
+        fv_tensor *y[2];
+        fv_model_desc desc;
+        fv_ctx *c = fv_create(NULL);
+        memset(&desc, 0, sizeof desc), desc.type = FV_F64;
+        fv_tensor *x = fv_constant(c, NULL, FV_F64, of[i].rank, of[i].dim);
+        fv_init_normal(c, x, 1, 8), fv_no_grad(c, 1);
+        for (int depth = 0; depth < 2; depth++) {
+            char config[512];
+            snprintf(config, sizeof config, "{%s,\"num_classes\":3,\"%s\":%d}", of[i].config, of[i].depth,
+                     depth);
+            m[depth] = fv_model_create(c, config, strlen(config), &desc);
+            CHECK(m[depth], "%s: %s", config, fv_error_text(c));
+            for (int k = 0; m[depth] && k < m[depth]->params.count; k++) {
+                fv_tensor *p = m[depth]->params.at[k], *same = fv_params_find(&m[0]->params, p->name);
+                if (!depth) fv_init_normal(c, p, 0.5f, 30 + (uint64_t)k);
+                for (int64_t n = 0; depth && n < fv_numel(p); n++) fv_set(p, n, same ? fv_get(same, n) : 0);
+            }
+            y[depth] = m[depth] ? fv_model_forward(c, m[depth], x) : NULL;
+        }
+        CHECK(y[0] && y[1] && m[1]->params.count > m[0]->params.count, "%s", fv_error_text(c));
+        for (int k = 0; k < 6 && y[0] && y[1]; k++)
+            CHECK(fabs(fv_get(y[0], k) - fv_get(y[1], k)) < 1e-9, "%.40s: %g, without a block %g",
+                  of[i].config, fv_get(y[1], k), fv_get(y[0], k));
+        fv_destroy(c);
+    }
+}
+
 /* ---- whole networks in double ---- */
 /* U8: a mask with `below` valid at the start of each row; I32: ids below it */
 typedef struct input {
@@ -755,6 +821,10 @@ static void refusals(void) {
     refuse("{\"arch\":\"vit3d\",\"image_size\":30}", "image_patch_size");
     refuse("{\"arch\":\"vit3d\",\"temporal_depth\":3}", "temporal_depth");
     refuse("{\"arch\":\"vivit\",\"pool\":\"max\"}", "pool");
+    refuse(
+        "{\"arch\":\"vivit\",\"frozen\":{\"variant\":\"random\",\"hidden_size\":16,\"num_attention_heads\":2,"
+        "\"intermediate_size\":16,\"num_hidden_layers\":1,\"after_block\":1}}",
+        "vivit's stage");
     refuse("{\"arch\":\"motion\",\"dim\":9}", "num_heads");
     refuse("{\"arch\":\"motion\",\"encoder\":\"lstm\"}", "mmtransformer");
     refuse("{\"arch\":\"motion\",\"encoder\":\"mmtransformer\",\"depth\":0}", "depth");
@@ -778,6 +848,7 @@ int main(void) {
     RUN(sampled_frames);
     RUN(pooling_alone);
     RUN(defaults);
+    RUN(empty_blocks);
     RUN(gradients_points);
     RUN(gradients_video);
     RUN(gradients_volumes);

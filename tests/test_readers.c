@@ -226,8 +226,8 @@ static void meshes(void) {
         HEAD "element vertex 1\nproperty list char odd l\n" XYZ3 "end_header\n0 1 2 3\n",
         HEAD "property float w\nelement vertex 1\n" XYZ3 "end_header\n1 2 3\n",
         "plx\nformat ascii 1.0\nelement vertex 1\n" XYZ3 "end_header\n1 2 3\n",
-        "ply\nelement vertex 1\n" XYZ3 "end_header\n1 2 3\n",
-        "ply\nformat odd 1.0\nelement vertex 1\n" XYZ3 "end_header\n1 2 3\n",
+        "ply\nelement vertex 1\n" XYZ3 "end_header\n1 2 3 4 5 6 7\n",
+        "ply\nformat odd 1.0\nelement vertex 1\n" XYZ3 "end_header\n1 2 3 4 5 6 7\n",
         HEAD "element vertex 1\n" XYZ3
              "element face 1\nproperty list uchar int vertex_indices\nend_header\n1 2 3\n3 0 0 -1\n",
         HEAD "element vertex 1\n" XYZ3
@@ -322,11 +322,11 @@ static void meshes(void) {
 }
 
 /* evenly over a triangle: the second moments of its points' weights are 1/6 and 1/12; two triangles that lie
- * askew, one with sides twice as long; colours behind a face's corners are passed over */
+ * askew, one with sides twice as long and its axes changed round; colours behind corners are passed over */
 static void surfaces(void) {
     enum { N = 20000 };
     static const char text[] =
-        "OFF 6 2 0\n0 0 0\n1 2 0.5\n-1 0.5 2\n10 0 0\n12 4 1\n8 1 4\n3 0 1 2 255 0 0\n3 3 4 5 7\n";
+        "OFF 6 2 0\n0 0 0\n1 2 0.5\n-1 0.5 2\n10 0 0\n14 1 2\n11 4 -2\n3 0 1 2 255 0 0\n3 3 4 5 7\n";
     static float p[3 * N];
     static const double edge[2][3] = {{1, 2, 0.5}, {-1, 0.5, 2}}; /* of the small one */
     double moment[2][2] = {{0}}, mean[2] = {0}, large = 0;
@@ -340,7 +340,7 @@ static void surfaces(void) {
         int twice = p[3 * i] > 5;
         double x[3], w[2], a = 0, b = 0, d = 0, u = 0, v = 0, off = 0;
         for (int k = 0; k < 3; k++) {
-            x[k] = twice ? ((double)p[3 * i + k] - 10 * (k == 0)) / 2 : (double)p[3 * i + k];
+            x[k] = twice ? ((double)p[3 * i + (k + 2) % 3] - 10 * (k == 1)) / 2 : (double)p[3 * i + k];
             a += edge[0][k] * edge[0][k], b += edge[0][k] * edge[1][k], d += edge[1][k] * edge[1][k];
             u += edge[0][k] * x[k], v += edge[1][k] * x[k];
         }
@@ -519,8 +519,8 @@ static void vrml(void) {
         VRML "Inline { url \"x\" }", VRML "PROTO a [ ] { Shape { " TETRA " } }", VRML "Shape { " TETRA,
         OF("", "coordIndex [0,1,2]"), OF(POINTS4, ""), OF(POINTS4, "coordIndex [0,1,4]"),
         OF(POINTS4, "coordIndex [0,1,-2]"), OF(POINTS4, "coordIndex [0,1,1.5]"),
-        OF(POINTS4, "coordIndex [0,1,x]"), OF(POINTS4, "coordIndex [0,1,-1]"),
-        OF(POINTS4, "coordIndex [0,1,2"), OF(POINTS4, "coordIndex 0"),
+        OF(POINTS4, "coordIndex [0,1,2,-2]"), OF(POINTS4, "coordIndex [0,1,x]"),
+        OF(POINTS4, "coordIndex [0,1,-1]"), OF(POINTS4, "coordIndex [0,1,2"), OF(POINTS4, "coordIndex 0"),
         OF("coord Coordinate { point [0 0 0, 1 0 0, 0 1] }", "coordIndex [0,1,1]"),
         OF("coord Coordinate { point [0 0 0, 1 0 0, 0 1 nan] }", "coordIndex [0,1,2]"),
         OF("coord Coordinate { point [0 0 0, 1 0 0, 0 1 x] }", "coordIndex [0,1,2]"),
@@ -531,6 +531,14 @@ static void vrml(void) {
         VRML "DEF a Group { children USE a }",
         VRML "Transform { translation 1 x 1 children Shape { " TETRA " } }",
         VRML "Transform { scale 1 1 children Shape { " TETRA " } }",
+        VRML "Transform { translation 1 1x 1 children Shape { " TETRA " } }",
+        VRML "Transform { scaleOrientation 0 0 nan 1 children Shape { " TETRA " } }",
+        OF("coord Coordinate { point [0 0 0, 1 0 0, 0 1 0x] }", "coordIndex [0,1,2]"),
+        OF("coord Normal { }", "") "Shape { " TETRA " }", VRML "Inline { url \"x\" } Shape { " TETRA " }",
+        VRML "PROTO a [ ] { Shape { " TETRA " } } Shape { " TETRA " }",
+        VRML "Shape { geometry Box { size 1 1 1 } } Shape { " TETRA " }",
+        VRML "DEF a Group { children [ Shape { " TETRA " } USE a ] }", VRML "[ ] Shape { " TETRA " }",
+        VRML "Shape { " TETRA " } \"no end",
         VRML "Transform { scale 1e14 1 1 children Transform { scale 1e14 1 1 children Shape { " TETRA
              " } } }",
         VRML "Group { children [ Shape { " TETRA " } }", VRML "Shape { appearance \"no end " TETRA " }",
@@ -547,6 +555,31 @@ static void vrml(void) {
              "} " TETRA " } ] } # end\nUSE s Shape { appearance Appearance { material USE m } " TETRA " }";
     texts_refused(as_mesh, "bad.wrl", bad);
     battered(as_mesh, "cut.wrl", good, strlen(good), 200);
+    /* a number of 200 letters; 70 groups in each other; 16,385 names */
+    enum { MANY = 16385, EACH = 16 };
+    char *many = (char *)malloc(MANY * EACH + 1000), *at = many;
+    at += sprintf(at, VRML "Shape { geometry IndexedFaceSet { " POINTS4 " coordIndex [0,1,2,");
+    for (int i = 0; i < 200; i++) *at++ = '0';
+    at += sprintf(at, "] } }"), refused(as_mesh, "bad.wrl", many, (size_t)(at - many));
+    /* groups of groups, of which nothing is seen, a million times; 6,000 faces twenty times */
+    at = many + sprintf(many, VRML "Shape { " TETRA " } DEF a0 Group { } ");
+    for (int i = 1; i < 11; i++)
+        at += sprintf(at, "DEF a%d Group { children [USE a%d USE a%d USE a%d USE a%d] } ", i, i - 1, i - 1,
+                      i - 1, i - 1);
+    refused(as_mesh, "bad.wrl", many, (size_t)(at - many));
+    at = many + sprintf(many, VRML "DEF a Shape { geometry IndexedFaceSet { " POINTS4 " coordIndex [");
+    for (int i = 0; i < 6000; i++) at += sprintf(at, "0,1,2,-1,");
+    at += sprintf(at, "] } } ");
+    for (int i = 0; i < 20; i++) at += sprintf(at, "USE a ");
+    refused(as_mesh, "bad.wrl", many, (size_t)(at - many));
+    at = many + sprintf(many, VRML);
+    for (int i = 0; i < 70; i++) at += sprintf(at, "Group { children ");
+    at += sprintf(at, "Shape { " TETRA " }");
+    for (int i = 0; i < 70; i++) *at++ = '}';
+    refused(as_mesh, "bad.wrl", many, (size_t)(at - many)),
+        at = many + sprintf(many, VRML "Shape { " TETRA " } ");
+    for (int i = 0; i < MANY; i++) at += sprintf(at, "DEF a Group { } ");
+    refused(as_mesh, "bad.wrl", many, (size_t)(at - many)), free(many);
     box_is(VRML "Shape { " TETRA " }", 4, 0, 0, 0, 1, 1, 1), box_is(good, 12, 0, 0, 0, 1, 1, 1);
     /* a square; an edge and a point are no face */
     box_is(OF(POINTS4, "coordIndex [0 1 2 3 -1, 0,1,-1, 2]"), 2, 0, 0, 0, 1, 1, 1);
@@ -597,6 +630,7 @@ static void vrml(void) {
     memcpy(packed + n, packed + n - 4, 4), refused(as_mesh, "bad.wrz", packed, n + 4);
     for (size_t at = n - 8; at < n; at += 3) /* the checksum, the size */
         packed[at] ^= 0x41, refused(as_mesh, "bad.wrz", packed, n), packed[at] ^= 0x41;
+    packed[n - 4]++, refused(as_mesh, "bad.wrz", packed, n), packed[n - 4]--; /* tells one byte more */
     packed[20] ^= 0x10, refused(as_mesh, "bad.wrz", packed, n), packed[20] ^= 0x10;
     battered(as_mesh, "cut.wrz", packed, n, 100);
 #endif
@@ -619,6 +653,26 @@ static int clouds_in(fv_ctx *c, const char *folder) {
     fv_free(c, name);
     return n;
 }
+/* the share of a cloud's spread that lies along its longest direction, of its first 600 points (behind them
+ * stands the background) */
+static double longest(fv_ctx *c, const char *path) {
+    double mid[3] = {0}, a[3][3] = {{0}}, v[3] = {1, 0.7, 0.4}, length = 0;
+    mesh m;
+    CHECK(mesh_read(c, path, &m) && m.points == SCENE_POINTS, "%s", fv_error_text(c));
+    for (int i = 0; i < 1800 && m.xyz; i++) mid[i % 3] += (double)m.xyz[i] / 600;
+    for (int i = 0; i < 600 && m.xyz; i++)
+        for (int k = 0; k < 9; k++)
+            a[k / 3][k % 3] +=
+                ((double)m.xyz[3 * i + k / 3] - mid[k / 3]) * ((double)m.xyz[3 * i + k % 3] - mid[k % 3]);
+    for (int step = 0; step < 200; step++) {
+        double w[3] = {0, 0, 0};
+        for (int k = 0; k < 9; k++) w[k / 3] += a[k / 3][k % 3] * v[k % 3];
+        length = sqrt(w[0] * w[0] + w[1] * w[1] + w[2] * w[2]);
+        for (int k = 0; k < 3; k++) v[k] = w[k] / length;
+    }
+    mesh_free(c, &m);
+    return length / (a[0][0] + a[1][1] + a[2][2]);
+}
 static void parts(void) {
     static const char *const part[] = {"box/a1x2.wrl", "box/a10x3.5.wrl", "box/b_1.wrl", "box/c.wrl",
                                        "rod/d1.wrl",   "rod/d2.wrl",      "rod/e.wrl",   "rod/e1.wrl"};
@@ -629,12 +683,20 @@ static void parts(void) {
     mkdir(from, 0777), mkdir(to, 0777), mkdir(file_of("parts/box"), 0777), mkdir(file_of("parts/rod"), 0777);
     for (int i = 0; i < 8; i++) {
         snprintf(folder, sizeof folder, "parts/%s", part[i]);
-        put(folder, VRML "Shape { " TETRA " }", strlen(VRML "Shape { " TETRA " }"));
+        static const char plain[] = VRML "Shape { " TETRA " }",
+                          thin[] = VRML "Transform { scale 9 1 1 children Shape { " TETRA " } }";
+        put(folder, i < 4 ? plain : thin, strlen(i < 4 ? plain : thin));
     }
     CHECK(parts_write(c, to, from), "%s", fv_error_text(c));
     for (int i = 0; i < 4; i++) {
         snprintf(folder, sizeof folder, "%s/%s/%s", to, i / 2 ? "test" : "train", i % 2 ? "box" : "rod");
         CHECK(clouds_in(c, folder) == (i / 2 ? 30 : 120), "%s", folder);
+        for (int k = 1; k <= 20; k++) {
+            snprintf(folder, sizeof folder, "%s/%s/%s/%d.npy", to, i / 2 ? "test" : "train",
+                     i % 2 ? "box" : "rod", k);
+            double share = longest(c, folder);
+            CHECK(i % 2 ? share < 0.8 : share > 0.85, "%s: %g lie along it", folder, share);
+        }
     }
     /* names that differ in numbers alone stay together, so that such a class has nothing for the test */
     mkdir(one, 0777), mkdir(file_of("alike/box"), 0777), mkdir(file_of("alike/rod"), 0777),
@@ -646,6 +708,22 @@ static void parts(void) {
     CHECK(!parts_write(c, file_of("made2"), one) && strstr(fv_error_text(c), "no part for the test"), "%s",
           fv_error_text(c));
     fv_clear_error(c);
+    /* two families, each more than 30 % of its class; one whose parts are packed or not */
+    for (int packed = 0; packed < 2; packed++) {
+        snprintf(one, sizeof one, "%s", file_of(packed ? "packed" : "halves")), mkdir(one, 0777);
+        for (int k = 0; k < 2; k++) {
+            snprintf(folder, sizeof folder, "%s/%s", one, k ? "rod" : "box"), mkdir(folder, 0777);
+            for (int i = 0; i < 10; i++) {
+                snprintf(folder, sizeof folder, "%s/%s/%s%d.%s", packed ? "packed" : "halves",
+                         k ? "rod" : "box", packed || i % 2 ? "a" : "b", i, packed && i > 7 ? "wrz" : "wrl");
+                put(folder, VRML "Shape { " TETRA " }", strlen(VRML "Shape { " TETRA " }"));
+            }
+        }
+        snprintf(to, sizeof to, "%s", file_of(packed ? "made4" : "made5")), mkdir(to, 0777);
+        CHECK(!parts_write(c, to, one) && strstr(fv_error_text(c), "no part for the test"), "%s: %s", one,
+              fv_error_text(c));
+        fv_clear_error(c);
+    }
     mkdir(file_of("made3"), 0777);
     CHECK(!parts_write(c, file_of("made3"), file_of("alike/box")) && fv_error(c) == FV_EFORMAT,
           "one class alone");
@@ -752,7 +830,7 @@ static const char *put_h5(const char *name, const h5_case *k) {
     static char path[4200];
     float x[64];
     int32_t label[16];
-    hsize_t rank = (hsize_t)(k->rank ? k->rank : 3), dim[3] = {4, 5, 3},
+    hsize_t rank = (hsize_t)(k->rank ? k->rank : 3), dim[4] = {4, 5, 3, 1},
             labels[3] = {k->labels ? k->labels : 4, k->columns ? k->columns : 1, 1};
     snprintf(path, sizeof path, "%s", file_of(name));
     for (int i = 0; i < 3; i++) dim[i] = k->dim[i] ? k->dim[i] : dim[i];
@@ -809,6 +887,7 @@ static void scans(void) {
                                         {.special = VIRTUAL},
                                         {.rank = 1},
                                         {.rank = 2},
+                                        {.rank = 4},
                                         {.dim = {4, 5, 2}},
                                         {.dim = {4, 3, 4}},
                                         {.dim = {3, 5, 3}},
@@ -1057,19 +1136,28 @@ static void archives(void) {
         else taken(as_mesh, "a.npz", zip.body, all);
     }
     battered(as_mesh, "cut.npz", zip.body, all, 100);
+    memset(&zip, 0, sizeof zip), zip_add("points.npy", 8, packed, m, n), all = zip_end(&list);
+    zip_number(zip.body + list + 20, 4000, 4), refused(as_mesh, "bad.npz", zip.body, all);
+    memset(&zip, 0, sizeof zip), zip_add("points.npy", 9, packed, m, n), all = zip_end(&list);
+    refused(as_mesh, "bad.npz", zip.body, all);
 #endif
     /* MedMNIST's types, and its pictures */
     static const struct {
         const char *type, *shape;
         double label[2];
         int volumes, status, classes;
-    } of[] = {
-        {"|u1", "2, 2, 2, 2", {0, 6}, 1, FV_OK, 7},       {"|b1", "2, 2, 2, 2", {3, 0}, 1, FV_OK, 4},
-        {"|u1", "2, 4, 2", {0, 1}, 0, FV_OK, 2},          {"|u1", "2, 2, 1, 3", {0, 1}, 0, FV_OK, 2},
-        {"|u1", "2, 2, 1, 3", {0, 1}, 1, FV_EUSAGE, 0},   {"|u1", "2, 2, 2, 2", {0, 1}, 0, FV_EUSAGE, 0},
-        {"|i1", "2, 2, 2, 2", {0, 1}, 1, FV_EFORMAT, 0},  {"<u2", "2, 2, 2, 1", {0, 1}, 1, FV_EFORMAT, 0},
-        {"|u1", "2, 2, 2, 2", {0, -1}, 1, FV_EFORMAT, 0}, {"|u1", "2, 2, 2, 2", {65536, 1}, 1, FV_EFORMAT, 0},
-        {"|u1", "2, 2, 2, 2", {NAN, 1}, 1, FV_EFORMAT, 0}};
+    } of[] = {{"|u1", "2, 2, 2, 2", {0, 6}, 1, FV_OK, 7},
+              {"|b1", "2, 2, 2, 2", {3, 0}, 1, FV_OK, 4},
+              {"|u1", "2, -4, -2", {0, 1}, 0, FV_EFORMAT, 0},
+              {"|u1", "2, 4, 2", {0, 1}, 0, FV_OK, 2},
+              {"|u1", "2, 2, 1, 3", {0, 1}, 0, FV_OK, 2},
+              {"|u1", "2, 2, 1, 3", {0, 1}, 1, FV_EUSAGE, 0},
+              {"|u1", "2, 2, 2, 2", {0, 1}, 0, FV_EUSAGE, 0},
+              {"|i1", "2, 2, 2, 2", {0, 1}, 1, FV_EFORMAT, 0},
+              {"<u2", "2, 2, 2, 1", {0, 1}, 1, FV_EFORMAT, 0},
+              {"|u1", "2, 2, 2, 2", {0, -1}, 1, FV_EFORMAT, 0},
+              {"|u1", "2, 2, 2, 2", {65536, 1}, 1, FV_EFORMAT, 0},
+              {"|u1", "2, 2, 2, 2", {NAN, 1}, 1, FV_EFORMAT, 0}};
     for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
         static const uint8_t zeros[16];
         static const int32_t fair[2] = {1, 0};
@@ -1187,11 +1275,21 @@ static void clips(void) {
                                       "YUV4MPEG2 H2\nFRAME\n123456",
                                       "YUV4MPEG2 W2\nFRAME\n123456",
                                       "YUV4MPEG2 W99999 H99999\nFRAME\n123456",
+                                      "YUV4MPEG3 W2 H2 \nFRAME\n123456",
+                                      "YUV4MPEG2 W2 H0\nFRAME\n",
+                                      "YUV4MPEG2 W2 H-2\nFRAME\n",
+                                      Y4M "C411\nFRAME\n12345678",
                                       Y4M "C420p10\nFRAME\n123456",
                                       Y4M "C411\nFRAME\n123456",
                                       Y4M "Codd\nFRAME\n123456",
                                       NULL};
     texts_refused(as_clip, "bad.y4m", bad);
+    for (int tall = 0; tall < 2; tall++) { /* a side of over 16,384 */
+        static char large[17000];
+        memset(large, 'x', sizeof large);
+        int n = sprintf(large, "YUV4MPEG2 W%d H%d Cmono\nFRAME\n", tall ? 1 : 16385, tall ? 16385 : 1);
+        large[n] = 'x', refused(as_clip, "bad.y4m", large, (size_t)n + 16385);
+    }
     static const char *const good[] = {Y4M "\nFRAME\n123456",
                                        Y4M "C420jpeg F25:1 Ip A1:1\nFRAME\n123456FRAME\n123456",
                                        Y4M "C444\nFRAME\n123456789012",
@@ -1308,6 +1406,8 @@ static void frames(void) {
           "a picture: %s", fv_error_text(c));
     clip_close(c, &v);
     CHECK(!clip_open(c, file_of("none"), &v) && fv_error(c) == FV_EFORMAT, "a folder without frames");
+    fv_clear_error(c), mkdir(file_of("bare"), 0777);
+    CHECK(!clip_open(c, file_of("bare"), &v) && fv_error(c) == FV_EFORMAT, "a folder without anything");
     fv_clear_error(c);
     CHECK(!clip_open(c, file_of("nowhere"), &v) && fv_error(c) == FV_EIO, "no such folder");
     fv_clear_error(c);

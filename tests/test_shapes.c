@@ -4,6 +4,7 @@
  */
 #include "../tools/data/shapes.c"
 #include "test.h"
+#include <stdlib.h>
 
 enum { N = 40000 };
 static const double PI = 3.14159265358979;
@@ -109,19 +110,25 @@ static void kinds(void) {
         }
         CHECK(memcmp(p[0], p[1], sizeof p[0]), "two of one");
     }
-    /* parts get points by area: of a bolt the shaft's sides are narrow, the head above wide */
-    double shaft = 0, head = 0;
-    for (int turn = 0; turn < 20; turn++) {
-        fv_rng r = {8, (uint64_t)turn, 0};
-        float high = -9;
-        shape_sample(&r, 15, 2000, p[0]);
-        for (int i = 0; i < 2000; i++) high = fmaxf(high, p[0][3 * i + 2]);
-        for (int i = 0; i < 2000; i++)
-            if (p[0][3 * i + 2] > high - 0.05f)
-                head += hypot((double)p[0][3 * i], (double)p[0][3 * i + 1]) / 40000;
-            else if (p[0][3 * i + 2] < high - 0.7f) shaft += 1.0 / 40000;
+    /* parts get points by area: of a dumbbell's bar what is between the balls, and both balls alike; places
+     * are shares of the whole length, whatever it was stretched by */
+    double got = 0, want = 0, left = 0;
+    for (int turn = 0; turn < 40; turn++) {
+        fv_rng r = {8, (uint64_t)turn, 0}, again = r;
+        float high = -9, low = 9;
+        thing t;
+        shape_sample(&r, 13, 2000, p[0]), make(&again, 13, &t);
+        const part *bar = &t.part[0], *ball = &t.part[1];
+        double between_balls = (double)(bar->c - 2 * ball->a), length = (double)(bar->c + 2 * ball->a);
+        want += 2 * PI * (double)bar->a * between_balls / (double)(bar->area + 2 * ball->area) / 40;
+        for (int i = 0; i < 2000; i++) high = fmaxf(high, p[0][3 * i]), low = fminf(low, p[0][3 * i]);
+        for (int i = 0; i < 2000; i++) {
+            double at = (double)((p[0][3 * i] - low) / (high - low)) - 0.5;
+            got += (fabs(at) < between_balls / length / 2) / 8e4, left += (at < 0) / 8e4;
+        }
     }
-    CHECK(shaft > 0.1 && head > 0.02, "a bolt: %g below, %g above", shaft, head);
+    CHECK(fabs(got - want) < 0.01 && fabs(left - 0.5) < 0.01,
+          "bars have %g of the points, not %g; %g are left", got, want, left);
 }
 
 /* ---- scenes: of a sphere, of a pole, of a beam with most of its points at one end ---- */
@@ -272,6 +279,62 @@ static void voxels(void) {
     CHECK(high > 0.4 && high < 0.58 && low > 0.13 && low < 0.25, "%g to %g are dim", low, high);
 }
 
+/* blurred: the more, the more voxels beside the thing are half bright */
+static void blurred(void) {
+    static uint8_t v[SIDE * SIDE * SIDE];
+    double ratio[2] = {0}, turns[2] = {0};
+    for (int turn = 0; turn < 150; turn++) {
+        fv_rng r = {9, (uint64_t)turn, 0}, again = r;
+        double bright = 0, half = 0;
+        float blur = (between(&again, 9, 13), between(&again, 0, 0.6f)), noise = between(&again, 0.05f, 0.2f);
+        if (noise > 0.1f || (blur > 0.15f && blur < 0.45f)) continue;
+        volume_of(&r, 0, v);
+        for (int i = 0; i < SIDE * SIDE * SIDE; i++) bright += v[i] >= 160, half += v[i] >= 80 && v[i] < 160;
+        ratio[blur > 0.3f] += half / bright, turns[blur > 0.3f]++;
+    }
+    CHECK(turns[0] > 2 && turns[1] > 2 && ratio[1] / turns[1] > 3 * ratio[0] / turns[0] &&
+              ratio[1] / turns[1] > 0.2,
+          "%g half bright voxels a bright one, %g where there is little blur", ratio[1] / turns[1],
+          ratio[0] / turns[0]);
+}
+
+/* the file of the volumes' demo: as many as said, each kind what it is called */
+static void demos(void) {
+#ifndef __SANITIZE_ADDRESS__ /* a minute there */
+    char dir[2100], command[4400], path[2400];
+    const char *temp = getenv("TMPDIR");
+    snprintf(dir, sizeof dir, "%.2000s/shapes", temp ? temp : "/tmp");
+    snprintf(command, sizeof command, "rm -rf '%s' && mkdir -p '%s'", dir, dir);
+    fv_ctx *c = fv_create(NULL);
+    CHECK(!system(command) && volumes_write(c, dir), "%s", fv_error_text(c));
+    npz z;
+    npy volume, label;
+    snprintf(path, sizeof path, "%s/shapes3d.npz", dir);
+    CHECK(npz_open(c, path, &z) && npz_get(c, &z, "test_images", &volume) &&
+              npz_get(c, &z, "test_labels", &label) && volume.dim[0] == TEST * SHAPES &&
+              label.count == TEST * SHAPES,
+          "%s", fv_error_text(c));
+    double upright[SHAPES] = {0}; /* spread along the first axis beside that along the last */
+    for (int64_t i = 0; i < TEST * SHAPES && !fv_error(c); i++) {
+        const uint8_t *v = volume.data + i * SIDE * SIDE * SIDE;
+        double sum[2] = {0}, square[2] = {0}, count = 0;
+        for (int k = 0; k < SIDE * SIDE * SIDE; k++) {
+            int at[2] = {k / SIDE / SIDE, k % SIDE};
+            for (int a = 0; a < 2 && v[k] >= 160; a++) sum[a] += at[a], square[a] += at[a] * at[a];
+            count += v[k] >= 160;
+        }
+        for (int a = 0; a < 2; a++) square[a] -= sum[a] * sum[a] / count;
+        upright[(int)npy_value(&label, i)] += square[0] / square[1] / TEST;
+    }
+    CHECK(upright[15] > 1.4 && upright[10] > 1.4 && upright[4] < 0.5 && upright[16] < 0.6 && upright[1] < 1.3,
+          "bolt %g, bottle %g, torus %g, plane %g, sphere %g", upright[15], upright[10], upright[4],
+          upright[16], upright[1]);
+    npz_close(c, &z), fv_destroy(c);
+    snprintf(command, sizeof command, "rm -rf '%s'", dir);
+    CHECK(!system(command), "the folder goes");
+#endif
+}
+
 int main(void) {
     RUN(boxes);
     RUN(tubes);
@@ -279,5 +342,7 @@ int main(void) {
     RUN(kinds);
     RUN(scenes);
     RUN(voxels);
+    RUN(blurred);
+    RUN(demos);
     return REPORT();
 }

@@ -41,6 +41,8 @@ task() {
     [ -e "$llm" ] && ln -s "$cache/smollm2" "$FROZENVIS_CACHE/smollm2"
     made=$FROZENVIS_CACHE
     task points base "$made/demo-points-1/test/mug/1.npy" --set votes=1
+    of=$made/demo-points-1
+    [ "$(ls "$of/train/mug" | wc -l)" = 150 ] && [ "$(ls "$of/test/mug" | wc -l)" = 40 ] && ! cmp -s "$of/train/mug/1.npy" "$of/test/mug/1.npy" && ok || bad 'points: 150 and 40 mugs, all different'
     # votes change nothing but what a test sees: of one point again and again all see the same, of a mug not
     for v in 1 5; do expect "points: votes=$v" "$FV" train points --data demo --variant base --limit 64 --batch 16 --epochs 1 --set votes=$v --set test_limit=64 --quiet --out "$T/votes-$v"; done
     awk 'BEGIN { for (i = 0; i < 64; i++) print "0.5 0.25 0.1" }' >"$T/dot.xyz"
