@@ -107,9 +107,10 @@ HOW IT WORKS
     linked with -lcublasLt; all other files stay C. A context with desc.device = FV_CUDA then computes there:
     results of ops and parameters lie in the device's memory (fv_read, fv_get copy them), what fv_new and
     fv_input give stays in host memory, yours to fill, and goes over when an op first uses it. Each op's
-    kernels stand beside its loops; an op that has none says so. Attention in bf16 runs on tensor cores for
-    heads 32, 48, ... 128 wide. With FROZENVIS_NCCL (link -lnccl) several GPUs of a machine share each batch:
-    fv_group_join.
+    kernels stand beside its loops; an op that has none says so. The host runs up to two steps ahead: with
+    fv_optim_step_async it waits for no result, and what it fills for the next step goes over meanwhile.
+    Attention in bf16 runs on tensor cores for heads 32, 48, ... 128 wide. With FROZENVIS_NCCL (link -lnccl)
+    several GPUs of a machine share each batch: fv_group_join.
 
 OPTIONS (macros, before the include of the implementation unless said otherwise)
     FROZENVIS_STATIC        all functions static
@@ -259,7 +260,8 @@ FV_DEF fv_ctx *fv_create(const fv_desc *desc);
 /* fv_destroy -- frees all that the context owns. NULL is fine. */
 FV_DEF void fv_destroy(fv_ctx *c);
 /* fv_reset -- forgets every tensor made since the last reset (not parameters) and keeps the memory for the
- * next step. */
+ * next step. On a GPU context it does not wait for the step that ends, only for the one before that: what
+ * the host fills for the next step goes over while the GPU still computes. */
 FV_DEF void fv_reset(fv_ctx *c);
 
 /* fv_alloc -- zeroed bytes, 64-byte aligned, that live until fv_free or fv_destroy. NULL and FV_ENOMEM. */
@@ -431,7 +433,7 @@ struct fv_tensor {
     struct fv__span *data_span, *grad_span; /* the step memory it holds */
     /* GPU contexts: of host data the copy there; of data there the one that fv_get made here */
     struct fv__span *copy_span;
-    int copied;    /* copy_span is up to date */
+    struct fv__device *copied; /* copy_span is up to date, or a copy on its way; else NULL */
     int first_use; /* of a parameter, while fv_backward runs in a group: its first reader on the tape */
 };
 enum {
@@ -461,7 +463,9 @@ FV_DEF void fv_param_free(fv_ctx *c, fv_tensor *t);
 FV_DEF int fv_read(fv_ctx *c, const fv_tensor *t, void *to);
 FV_DEF int fv_write(fv_ctx *c, fv_tensor *t, const void *from);
 FV_DEF int fv_read_grad(fv_ctx *c, const fv_tensor *t, void *to);
-/* fv_get, fv_set -- element i (row-major) as a double: for printing and tests. */
+/* fv_get, fv_set -- element i (row-major) as a double: for printing and tests. On a GPU context ops see a
+ * host tensor as it was when they were called, whatever fv_set and fv_write change afterwards; who writes to
+ * ->data by himself does it before the first op that reads it. */
 FV_DEF double fv_get(const fv_tensor *t, int64_t i);
 FV_DEF void fv_set(fv_tensor *t, int64_t i, double v);
 /* fv_grad_type -- f64 for f64, bf16 for bf16 step tensors, f32 otherwise. */
@@ -670,8 +674,9 @@ typedef struct fv_optim_desc {
 typedef struct fv_optim {
     fv_optim_desc desc;
     fv_params *params;
-    float **m, **v; /* per parameter, f32 [numel], on a GPU context in its memory; v NULL for SGD */
-    int64_t step;   /* updates done */
+    float **m, **v;          /* per parameter, f32 [numel], on a GPU context in its memory; v NULL for SGD */
+    int64_t step;            /* updates done */
+    struct fv__later *later; /* of fv_optim_step_async */
 } fv_optim;
 /* fv_optim_create -- state for params (all f32). The list must outlive it. */
 FV_DEF fv_optim *fv_optim_create(fv_ctx *c, fv_params *params, const fv_optim_desc *desc);
@@ -681,6 +686,22 @@ FV_DEF double fv_grad_norm(fv_ctx *c, const fv_params *params);
 /* fv_optim_step -- clips by min(1, clip/(norm+1e-6)), updates every parameter that has a gradient, and
  * forgets the gradients. Returns the norm before clipping. source  Loshchilov and Hutter, arXiv:1711.05101 */
 FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr);
+/* The same without waiting for a GPU: what the step came to is told later, in order. From the first step
+ * on whose loss is not finite no update is made: parameters and moments stay as they were before it.
+ *   fv_optim_loss        loss, of one element, is (a part of) the step's: parts are added up. Called before
+ *                        the fv_reset that ends its tape. errors  FV_ESHAPE
+ *   fv_optim_step_async  note comes back with the result. In a group loss and note become their means over
+ *                        it. -> 1, or 0 and FV_EUSAGE: FV_OPTIM_AHEAD results wait already
+ *   fv_optim_result      the oldest result, once. wait 0: if it needs no waiting: on the CPU any, on a GPU
+ *                        that of a step after which fv_reset was called twice, whatever the speed of
+ *                        either. -> 1, or 0: there is none, or there is an error */
+typedef struct fv_step_result {
+    double loss, norm, note; /* norm: of the gradients, before clipping */
+} fv_step_result;
+enum { FV_OPTIM_AHEAD = 4 };
+FV_DEF void fv_optim_loss(fv_ctx *c, fv_optim *o, const fv_tensor *loss);
+FV_DEF int fv_optim_step_async(fv_ctx *c, fv_optim *o, float lr, double note);
+FV_DEF int fv_optim_result(fv_ctx *c, fv_optim *o, int wait, fv_step_result *result);
 FV_DEF void fv_zero_grad(fv_params *params);
 /* fv_lr_cosine -- linear warm-up from `start` to lr over `warmup` steps, then a half cosine down to `min` at
  * `steps`. */
@@ -973,6 +994,13 @@ typedef struct fv_mixup_desc {
  *   source   Zhang et al., arXiv:1710.09412; Yun et al., arXiv:1905.04899; timm's Mixup, mode batch */
 FV_DEF double fv_mixup(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, float *x, int batch, int channels,
                        int height, int width, const int32_t *labels, int classes, float *targets);
+/* fv_mixup_batch -- the same of a step's tensor where the context computes, on a GPU there: the same numbers.
+ *   x        f32 [batch,channels,height,width], from fv_new or fv_input; its content is not to be used
+ *            afterwards
+ *   targets  *targets: f32 [batch,classes], as above
+ *   ->       the mixed batch: x itself, on a GPU another tensor. NULL and FV_EUSAGE, FV_ESHAPE, FV_ENOMEM */
+FV_DEF fv_tensor *fv_mixup_batch(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, fv_tensor *x,
+                                 const int32_t *labels, int classes, fv_tensor **targets);
 /* fv_mixup_targets -- the targets alone, for a given lam. 1, or 0 and FV_ESHAPE. */
 FV_DEF int fv_mixup_targets(fv_ctx *c, const int32_t *labels, int batch, int classes, double lam,
                             float smoothing, float *targets);
@@ -1217,8 +1245,8 @@ FV_DEF int64_t fv_frozen_numel(const fv_frozen *f);
 FV_DEF const fv_arch *fv_arch_find(const char *name);
 
 /* fv_sample_frames -- sparse sampling: the clip of `total` frames in `frames` equal parts, one frame of each:
- * at random (r), or, with r NULL, view `segment` of `segments` evenly spread in each part. index [frames]. 1,
- * or 0 when a count is none.
+ * at random (r), or, with r NULL, view `segment` of `segments`, that share of each part behind its start, as
+ * VideoMAE tests (a single view: the middle). index [frames]. 1, or 0 when a count is none.
  *   source  Wang et al., Temporal Segment Networks, arXiv:1608.00859 */
 FV_DEF int fv_sample_frames(fv_rng *r, int total, int frames, int segment, int segments, int32_t *index);
 /* fv_motion_loss -- y [B,K,2T+1] of the network motion, target f32 [B,T,2]: Huber loss (delta 1) of the
@@ -1457,8 +1485,8 @@ typedef struct fv__pool { /* memory of one step: chunks cut into spans; see >>me
     size_t used, peak;
 } fv__pool;
 /* STEP: what ops make; on a GPU context, HOST: what the host fills or reads, INPUT: copies of it on the
- * device */
-enum { FV__POOL_STEP, FV__POOL_HOST, FV__POOL_INPUT, FV__POOLS };
+ * device; two of each in turn, so that a step can be filled while the GPU still has the one before */
+enum { FV__POOL_STEP, FV__POOL_HOST, FV__POOL_INPUT = FV__POOL_HOST + 2, FV__POOLS = FV__POOL_INPUT + 2 };
 
 struct fv_ctx {
     fv_desc desc;
@@ -1467,6 +1495,7 @@ struct fv_ctx {
     fv__block *blocks; /* everything taken from the allocator */
     fv_memory_info memory;
     fv__pool pool[FV__POOLS];
+    int turn;                  /* which of the two HOST and INPUT pools this step has; 0 on the CPU */
     struct fv__device *device; /* NULL: the CPU computes; see >>device */
     struct fv__workers *workers;
     fv_isa isa;
@@ -1627,11 +1656,11 @@ static void fv__device_reset(fv_ctx *c);
 
 static int fv__pool_grow(fv_ctx *c, int pool, size_t size) {
     fv__pool *p = &c->pool[pool];
+    int pinned = pool >= FV__POOL_HOST && pool < FV__POOL_INPUT;
     size = FV__MAX(FV__ROUND_UP(size, (size_t)1 << 21),
                    (size_t)(pool == FV__POOL_STEP ? FV__POOL_CHUNK : FV__HOST_CHUNK));
     if (p->chunks == FV__COUNT(p->first_chunk)) return fv__no_memory(c, size);
-    char *data =
-        (char *)(c->device ? fv__device_alloc(c, size, pool == FV__POOL_HOST) : fv__alloc_dirty(c, size));
+    char *data = (char *)(c->device ? fv__device_alloc(c, size, pinned) : fv__alloc_dirty(c, size));
     fv__span *s = data ? fv__span_new(c, pool, data, size, p->chunks) : NULL;
     if (!s) {
         if (c->device) fv__device_free(c, data);
@@ -1681,7 +1710,7 @@ static fv__span *fv__pool_take(fv_ctx *c, int pool, size_t size) {
 /* where ops compute, and where the host does: two pools on a GPU context, one and the same without */
 static fv__span *fv__pool_alloc(fv_ctx *c, size_t size) { return fv__pool_take(c, FV__POOL_STEP, size); }
 static fv__span *fv__host_alloc(fv_ctx *c, size_t size) {
-    return fv__pool_take(c, c->device ? FV__POOL_HOST : FV__POOL_STEP, size);
+    return fv__pool_take(c, c->device ? FV__POOL_HOST + c->turn : FV__POOL_STEP, size);
 }
 
 static void fv__pool_free(fv_ctx *c, fv__span *s) {
@@ -1754,7 +1783,9 @@ FV_DEF void fv_destroy(fv_ctx *c) {
 FV_DEF void fv_reset(fv_ctx *c) {
     fv__tape_clear(c);
     fv__device_reset(c);
-    for (int i = 0; i < FV__POOLS; i++) fv__pool_reset(&c->pool[i]);
+    fv__pool_reset(&c->pool[FV__POOL_STEP]);
+    fv__pool_reset(&c->pool[FV__POOL_HOST + c->turn]);
+    fv__pool_reset(&c->pool[FV__POOL_INPUT + c->turn]);
 }
 
 /* ---- platform: files (POSIX) ---- */
@@ -2970,8 +3001,7 @@ FV__TARGET static void FV__FN(tile)(int64_t rows, int64_t cols, int exact, int64
     int64_t to_ld = whole ? ld : FV__NR;
 #define FV__SOME(m, v) FV__FN(some_tile)(m, v, k, a, rs, cs, b, ldb, bias, first, from_ld, to, to_ld)
     if (rows <= (FV__MR + 3) / 4) FV__SOME((FV__MR + 3) / 4, FV__NRV);
-    else
-        switch ((cols <= FV__NR / 2) + 2 * (rows <= FV__MR / 2)) {
+    else switch ((cols <= FV__NR / 2) + 2 * (rows <= FV__MR / 2)) {
         case 0: FV__SOME(FV__MR, FV__NRV); break;
         case 1: FV__SOME(FV__MR, (FV__NRV + 1) / 2); break;
         case 2: FV__SOME((FV__MR + 1) / 2, FV__NRV); break;
@@ -3328,8 +3358,7 @@ FV__ALWAYS_INLINE FV__TARGET_BF16 static void fv__some_tile_bf16(const int rows,
             FV__OPAQUE(half);
             FV__UNROLL
             for (int j = 0; j < vectors; j++)
-                _mm256_storeu_si256((__m256i *)(void *)(half + j * 16),
-                                    (__m256i)_mm512_cvtneps_pbh(s[i][j]));
+                _mm256_storeu_si256((__m256i *)(void *)(half + j * 16), (__m256i)_mm512_cvtneps_pbh(s[i][j]));
         }
         return;
     }
@@ -3425,16 +3454,50 @@ FV__TARGET_BF16 static double fv__peak_bf16(int64_t n, void *sink) {
 
 /* this pass's table; the order is that of struct fv__kernels */
 /* clang-format off: not a line each */
-static const fv__kernels FV__FN(kernels) = {
-    FV__FN(add), FV__FN(sub), FV__FN(mul), FV__FN(muladd), FV__FN(axpy), FV__FN(scale), FV__FN(affine),
-    FV__FN(vec_exp), FV__FN(vec_erf), FV__FN(gelu), FV__FN(gelu_grad), FV__FN(silu), FV__FN(silu_grad),
-    FV__FN(relu), FV__FN(relu_grad), FV__FN(leaky_relu), FV__FN(leaky_relu_grad), FV__FN(swiglu),
-    FV__FN(swiglu_grad), FV__FN(sum), FV__FN(dot), FV__FN(max_into), FV__FN(row_max), FV__FN(softmax_exp),
-    FV__FN(exp_sum), FV__FN(softmax_grad), FV__FN(layernorm), FV__FN(rmsnorm), FV__FN(norm_grad),
-    FV__FN(norm_sums), FV__FN(adamw), FV__MR, FV__NR, FV__FN(tile), FV__FN(pack), FV__FN(pack_columns),
-    FV__FN(panel_sums), FV__FN(distances), FV__FN(softmax_row), FV__FN(softmax_again), FV__FN(score_grad),
-    FV__FN(from_bf16), FV__FN(to_bf16), FV__FN(peak)
-};
+static const fv__kernels FV__FN(kernels) = {FV__FN(add),
+                                            FV__FN(sub),
+                                            FV__FN(mul),
+                                            FV__FN(muladd),
+                                            FV__FN(axpy),
+                                            FV__FN(scale),
+                                            FV__FN(affine),
+                                            FV__FN(vec_exp),
+                                            FV__FN(vec_erf),
+                                            FV__FN(gelu),
+                                            FV__FN(gelu_grad),
+                                            FV__FN(silu),
+                                            FV__FN(silu_grad),
+                                            FV__FN(relu),
+                                            FV__FN(relu_grad),
+                                            FV__FN(leaky_relu),
+                                            FV__FN(leaky_relu_grad),
+                                            FV__FN(swiglu),
+                                            FV__FN(swiglu_grad),
+                                            FV__FN(sum),
+                                            FV__FN(dot),
+                                            FV__FN(max_into),
+                                            FV__FN(row_max),
+                                            FV__FN(softmax_exp),
+                                            FV__FN(exp_sum),
+                                            FV__FN(softmax_grad),
+                                            FV__FN(layernorm),
+                                            FV__FN(rmsnorm),
+                                            FV__FN(norm_grad),
+                                            FV__FN(norm_sums),
+                                            FV__FN(adamw),
+                                            FV__MR,
+                                            FV__NR,
+                                            FV__FN(tile),
+                                            FV__FN(pack),
+                                            FV__FN(pack_columns),
+                                            FV__FN(panel_sums),
+                                            FV__FN(distances),
+                                            FV__FN(softmax_row),
+                                            FV__FN(softmax_again),
+                                            FV__FN(score_grad),
+                                            FV__FN(from_bf16),
+                                            FV__FN(to_bf16),
+                                            FV__FN(peak)};
 /* clang-format on */
 
 #undef FV__UNROLL
@@ -4220,6 +4283,10 @@ static int fv__device_copy(fv_ctx *c, void *to, const void *from, size_t size) {
 static fv__span *fv__device_copy_ahead(fv_ctx *c, const void *from, size_t size, size_t more) {
     return (void)from, (void)size, (void)more, fv__device_open(c), (fv__span *)NULL;
 }
+static void fv__device_copied(struct fv__device *d) { (void)d; }
+static int fv__device_told(fv_ctx *c, int64_t resets, int wait) {
+    return (void)resets, (void)wait, !c->status;
+}
 static fv_ctx *fv__device_context(struct fv__device *d) { return (void)d, (fv_ctx *)NULL; }
 FV_DEF const char *fv_device_name(const fv_ctx *c) { return (void)c, "cpu"; }
 FV_DEF void fv_sync(fv_ctx *c) { (void)c; }
@@ -4247,6 +4314,9 @@ struct fv__device {
     fv_ctx *c;
     cudaStream_t stream, copies; /* kernels; the input's copies, which run ahead of them */
     cudaEvent_t arrived, staged[2];
+    cudaEvent_t ended[2];    /* a step of that turn was done */
+    int64_t resets;          /* so many steps have ended; what is asked now is the next one's */
+    int awaited;             /* kernels from here on wait for all copies so far */
     fv__device_block *block; /* all that was allocated */
     int blocks, capacity;
     char *stage; /* pinned, two halves in turn */
@@ -4259,8 +4329,7 @@ struct fv__device {
     void *workspace;
     struct fv__lt_answer *answer; /* [FV__LT_SHAPES] */
     int capturing;                /* what is started goes into a graph; see fv__device_flush */
-    int64_t steps;
-    cudaGraphExec_t graph;
+    cudaGraphExec_t graph[2];     /* by turn: one is changed while the other one may still run */
 #endif
 };
 
@@ -4292,14 +4361,23 @@ static int fv__cu_started(fv_ctx *c, const char *kernel) { return fv__cu_ok(c, c
     } while (0)
 #endif
 
+/* Kernels that are started from here on wait for the copies so far. */
+static int fv__device_await(fv_ctx *c) {
+    struct fv__device *d = c->device;
+    if (d->awaited) return 1;
+    d->awaited = 1;
+    return fv__cu_ok(c, cudaStreamWaitEvent(d->stream, d->arrived, 0), "copying to it");
+}
+
 /* ---- graphs: from the third step on, what a step starts is recorded and sent off in one piece: at the
- * step's end, or where the host wants a number. The recording is compared with the last one's executable
- * graph, which only takes over changed arguments (addresses are the same each step, since the pool is);
- * another shape of step gets a new one. ---- */
+ * step's end, or where the host wants a number. The recording is compared with the executable graph of the
+ * step before the last, which only takes over changed arguments (addresses are the same each second step,
+ * since the pools are); another shape of step gets a new one. Copies of the input are not recorded: they
+ * start at once, beside the step before, and the graph waits for them. ---- */
 #ifdef __CUDACC__
 static void fv__device_record(fv_ctx *c) {
     struct fv__device *d = c->device;
-    if (c->desc.no_graph || d->steps++ < 2 || c->status) return;
+    if (c->desc.no_graph || d->resets < 3 || c->status) return;
     if (fv__cu_ok(c, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeRelaxed), "recording a step"))
         d->capturing = 1;
 }
@@ -4313,14 +4391,16 @@ static int fv__device_flush(fv_ctx *c) {
     d->capturing = 0;
     cudaError_t e = cudaStreamEndCapture(d->stream, &graph);
     if (e == cudaSuccess) e = cudaGraphGetNodes(graph, NULL, &nodes);
+    if (!c->status) fv__device_await(c);
     if (!c->status && e == cudaSuccess && nodes) {
-        if (d->graph && cudaGraphExecUpdate(d->graph, graph, &info) != cudaSuccess) {
+        cudaGraphExec_t *g = &d->graph[c->turn];
+        if (*g && cudaGraphExecUpdate(*g, graph, &info) != cudaSuccess) {
             cudaGetLastError(); /* that answer is no error of ours */
-            cudaGraphExecDestroy(d->graph);
-            d->graph = NULL;
+            cudaGraphExecDestroy(*g);
+            *g = NULL;
         }
-        if (!d->graph) e = cudaGraphInstantiate(&d->graph, graph, 0);
-        if (e == cudaSuccess) e = cudaGraphLaunch(d->graph, d->stream);
+        if (!*g) e = cudaGraphInstantiate(g, graph, 0);
+        if (e == cudaSuccess) e = cudaGraphLaunch(*g, d->stream);
     }
     if (graph) cudaGraphDestroy(graph);
     cudaGetLastError(); /* a failed capture is told of here and not by the next kernel */
@@ -4357,7 +4437,7 @@ static int fv__device_open(fv_ctx *c) {
     if (c->status || !fv__device_check(c)) return 0;
     struct fv__device *d = (struct fv__device *)fv_alloc(c, sizeof *d);
     if (!d) return 0;
-    d->c = c, c->device = d;
+    d->c = c, c->device = d, d->awaited = 1;
     fv__cu_ok(c, cudaSetDevice(c->desc.device_index), "cannot be used");
     if (!c->status &&
         fv__cu_ok(c, cudaGetDeviceProperties(&p, c->desc.device_index), "tells nothing of itself"))
@@ -4366,7 +4446,8 @@ static int fv__device_open(fv_ctx *c) {
     if (!c->status) fv__cu_ok(c, cudaStreamCreateWithFlags(&d->copies, cudaStreamNonBlocking), "a stream");
     if (!c->status) fv__cu_ok(c, cudaEventCreateWithFlags(&d->arrived, cudaEventDisableTiming), "an event");
     for (int i = 0; i < 2 && !c->status; i++)
-        fv__cu_ok(c, cudaEventCreateWithFlags(&d->staged[i], cudaEventDisableTiming), "an event");
+        if (fv__cu_ok(c, cudaEventCreateWithFlags(&d->staged[i], cudaEventDisableTiming), "an event"))
+            fv__cu_ok(c, cudaEventCreateWithFlags(&d->ended[i], cudaEventDisableTiming), "an event");
     d->stage = (char *)fv__device_alloc(c, FV__STAGE, 1);
 #ifdef __CUDACC__
     d->workspace = fv__device_alloc(c, FV__LT_WORKSPACE, 0);
@@ -4385,13 +4466,16 @@ static void fv__device_close(fv_ctx *c) {
     if (d->stream) cudaStreamSynchronize(d->stream);
     if (d->copies) cudaStreamSynchronize(d->copies);
 #ifdef __CUDACC__
-    if (d->graph) cudaGraphExecDestroy(d->graph);
+    for (int i = 0; i < 2; i++)
+        if (d->graph[i]) cudaGraphExecDestroy(d->graph[i]);
     if (d->lt) cublasLtDestroy(d->lt);
 #endif
     while (d->blocks) fv__device_free(c, d->block[d->blocks - 1].data);
     if (d->arrived) cudaEventDestroy(d->arrived);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         if (d->staged[i]) cudaEventDestroy(d->staged[i]);
+        if (d->ended[i]) cudaEventDestroy(d->ended[i]);
+    }
     if (d->stream) cudaStreamDestroy(d->stream);
     if (d->copies) cudaStreamDestroy(d->copies);
     c->device = NULL;
@@ -4475,33 +4559,56 @@ static int fv__device_copy(fv_ctx *c, void *to, const void *from, size_t size) {
                                "copying to it"));
 }
 /* A copy of pinned memory on the device, with room for `more` bytes behind it, until fv_reset. It is made on
- * a stream of its own: beside kernels that were started before, while those started from here on wait for it.
- * No kernel knows its memory yet: nothing is freed in that pool before fv_reset, which waits for all of them;
- * so a step's input never overlaps with the step before. In a recorded step the copy stands in turn with the
- * kernels. */
+ * a stream of its own: beside kernels that were started before, those of the last step too, while those
+ * started from here on wait for it. No kernel knows its memory yet: nothing is freed in that pool before
+ * fv_reset, and the pool's turn comes again when the step that had it is done. */
 static fv__span *fv__device_copy_ahead(fv_ctx *c, const void *from, size_t size, size_t more) {
     struct fv__device *d = c->device;
-    fv__span *to = fv__pool_take(c, FV__POOL_INPUT, size + more);
+    fv__span *to = fv__pool_take(c, FV__POOL_INPUT + c->turn, size + more);
     if (!to || !size) return to;
-#ifdef __CUDACC__
-    if (d->capturing) return fv__device_copy(c, to->data, from, size) ? to : NULL;
-#endif
     if (!fv__cu_ok(c, cudaMemcpyAsync(to->data, from, size, cudaMemcpyHostToDevice, d->copies),
                    "copying to it") ||
-        !fv__cu_ok(c, cudaEventRecord(d->arrived, d->copies), "copying to it") ||
-        !fv__cu_ok(c, cudaStreamWaitEvent(d->stream, d->arrived, 0), "copying to it"))
+        !fv__cu_ok(c, cudaEventRecord(d->arrived, d->copies), "copying to it"))
         return NULL;
-    return to;
+    d->awaited = 0;
+#ifdef __CUDACC__
+    if (d->capturing) return to; /* the whole graph will wait */
+#endif
+    return fv__device_await(c) ? to : NULL;
 }
-/* A step ends: what it recorded is sent off, and all is waited for, after an error too: its memory, the
- * host's and the device's, is the next step's. */
+/* Waits until all copies so far are made: the host may change what they were made of. */
+static void fv__device_copied(struct fv__device *d) {
+    if (!d->c->status) fv__cu_ok(d->c, cudaEventSynchronize(d->arrived), "copying to it");
+}
+/* A step ends: what it recorded is sent off, and the step before it is waited for, whose memory, the host's
+ * and the device's, is the next one's. So the GPU has a step to do while the host prepares the next. What ops
+ * make lies in one pool for all steps: a stream's kernels run in order. After an error all is waited for. */
 static void fv__device_reset(fv_ctx *c) {
     struct fv__device *d = c->device;
     if (!d) return;
     fv__device_flush(c);
-    cudaError_t copied = cudaStreamSynchronize(d->copies), done = cudaStreamSynchronize(d->stream);
-    if (!c->status && fv__cu_ok(c, copied, "copying to it")) fv__cu_ok(c, done, "a kernel");
+    if (!c->status) fv__cu_ok(c, cudaEventRecord(d->ended[c->turn], d->stream), "an event");
+    c->turn ^= 1, d->resets++;
+    if (!c->status) fv__cu_ok(c, cudaEventSynchronize(d->ended[c->turn]), "a kernel");
+    if (c->status) cudaStreamSynchronize(d->copies), cudaStreamSynchronize(d->stream);
     fv__device_record(c);
+}
+/* Memory of the device to pinned memory, in turn with the kernels; see fv__device_told. */
+static int fv__device_send(fv_ctx *c, void *to, const void *from, size_t size) {
+    return !c->status &&
+           fv__cu_ok(c, cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToHost, c->device->stream),
+                     "copying from it");
+}
+/* Whether the step after so many fv_resets is done: two later it is, since fv_reset has waited for it.
+ * wait: waits for it if need be. The CPU is always done. */
+static int fv__device_told(fv_ctx *c, int64_t resets, int wait) {
+    struct fv__device *d = c->device;
+    if (!d || resets + 2 <= d->resets) return !c->status;
+    if (!wait || !fv__device_flush(c)) return 0;
+    return fv__cu_ok(c,
+                     resets == d->resets ? cudaStreamSynchronize(d->stream)
+                                         : cudaEventSynchronize(d->ended[c->turn ^ 1]),
+                     "a kernel");
 }
 static fv_ctx *fv__device_context(struct fv__device *d) { return d->c; }
 
@@ -4602,15 +4709,17 @@ static void fv__group_wait(fv_ctx *c) {
     if (!c->status && fv__cu_ok(c, cudaEventRecord(g->done, g->stream), "an event"))
         fv__cu_ok(c, cudaStreamWaitEvent(c->device->stream, g->done, 0), "an event");
 }
+/* n numbers in the device's memory become their means, in turn with the kernels */
+static int fv__group_average(fv_ctx *c, double *v, size_t n) {
+    if (c->status || !fv__grouped(c)) return !c->status;
+    fv__group *g = c->device->group;
+    return fv__nccl_ok(c, ncclAllReduce(v, v, n, ncclFloat64, ncclAvg, g->comm, c->device->stream), "a mean");
+}
 FV_DEF int fv_group_mean(fv_ctx *c, double *v, int n) {
     if (c->status || !fv__grouped(c)) return !c->status;
     fv__group *g = c->device->group;
-    size_t size = (size_t)FV__MIN(n, (int)FV__GROUP_MEANS) * sizeof *v;
-    return fv__device_put(c, g->mean, v, size) &&
-           fv__nccl_ok(c,
-                       ncclAllReduce(g->mean, g->mean, size / sizeof *v, ncclFloat64, ncclAvg, g->comm,
-                                     c->device->stream),
-                       "a mean") &&
+    size_t count = (size_t)FV__MIN(n, (int)FV__GROUP_MEANS), size = count * sizeof *v;
+    return fv__device_put(c, g->mean, v, size) && fv__group_average(c, g->mean, count) &&
            fv__device_take(c, v, g->mean, size);
 }
 #endif
@@ -5059,6 +5168,9 @@ static void fv__group_add(fv_ctx *c, void *grad, fv_type type, int64_t n) {
     (void)c, (void)grad, (void)type, (void)n;
 }
 static void fv__group_wait(fv_ctx *c) { (void)c; }
+#ifdef FROZENVIS_CUDA
+static int fv__group_average(fv_ctx *c, double *v, size_t n) { return (void)v, (void)n, !c->status; }
+#endif
 FV_DEF int fv_group_leave(fv_ctx *c) { return !c->status; }
 #endif
 FV_DEF fv_device fv_device_of(const fv_ctx *c) { return c->device ? FV_CUDA : FV_CPU; }
@@ -5214,6 +5326,12 @@ FV_DEF void fv_param_free(fv_ctx *c, fv_tensor *t) {
     fv_free(c, t);
 }
 
+/* t's elements are about to change: a copy of them that is on its way to a GPU is made first, and will be
+ * out of date */
+static void fv__will_change(fv_tensor *t) {
+    if (t->copied && !t->device) fv__device_copied(t->copied);
+    t->copied = NULL;
+}
 FV_DEF int fv_read(fv_ctx *c, const fv_tensor *t, void *to) {
     if (c->status || !t) return 0;
     if (t->device) return fv__device_take(c, to, t->data, fv__bytes(t));
@@ -5222,9 +5340,9 @@ FV_DEF int fv_read(fv_ctx *c, const fv_tensor *t, void *to) {
 }
 FV_DEF int fv_write(fv_ctx *c, fv_tensor *t, const void *from) {
     if (c->status || !t) return 0;
+    fv__will_change(t);
     if (t->device) return fv__device_put(c, t->data, from, fv__bytes(t));
     if (fv__bytes(t)) memcpy(t->data, from, fv__bytes(t));
-    t->copied = 0;
     return 1;
 }
 FV_DEF int fv_read_grad(fv_ctx *c, const fv_tensor *t, void *to) {
@@ -5247,7 +5365,7 @@ static void *fv__host_view(fv_ctx *c, const fv_tensor *t) {
 }
 static void fv__host_done(fv_ctx *c, fv_tensor *t, void *p, int changed) {
     if (p && changed && t->device) fv_write(c, t, p);
-    t->copied = 0;
+    t->copied = NULL;
     if (t->device) fv_free(c, p);
 }
 
@@ -5265,14 +5383,15 @@ FV_DEF double fv_get(const fv_tensor *t, int64_t i) {
                    : 0;
     if (!t->copied) {
         if (!t->copy_span) own->copy_span = fv__host_alloc(c, fv__bytes(t));
-        own->copied = t->copy_span && fv__device_take(c, t->copy_span->data, t->data, fv__bytes(t));
+        if (t->copy_span && fv__device_take(c, t->copy_span->data, t->data, fv__bytes(t)))
+            own->copied = t->device;
     }
     return t->copied ? fv__get(t->copy_span->data, t->type, i) : 0;
 }
 FV_DEF void fv_set(fv_tensor *t, int64_t i, double v) {
     double one[1];
     size_t size = fv_type_size(t->type);
-    t->copied = 0;
+    fv__will_change(t);
     if (!t->device) {
         fv__set(t->data, t->type, i, v);
         return;
@@ -5290,9 +5409,9 @@ static void fv__fill(fv_tensor *t, double (*f)(const fv_ctx *c, double a, uint64
     int64_t n = fv_numel(t);
     if (!t) return;
     if (t->device) c = fv__device_context(t->device);
+    fv__will_change(t);
     void *to = t->device ? fv__alloc_dirty(c, fv__bytes(t)) : t->data;
     for (int64_t i = 0; to && i < n; i++) fv__set(to, t->type, i, f(c, a, stream, i));
-    t->copied = 0;
     if (!t->device) return;
     if (to) fv_write(c, t, to);
     fv_free(c, to);
@@ -5460,7 +5579,7 @@ static void fv__bring(fv_ctx *c, fv_tensor *t) {
     if (c->status || !t || t->device || t->packed || t->copied) return;
     /* a new one each time: kernels may still read an older one */
     t->copy_span = fv__device_copy_ahead(c, t->data, fv__bytes(t), 0);
-    t->copied = t->copy_span != NULL;
+    if (t->copy_span) t->copied = c->device;
 }
 /* where an op's kernels find t's elements */
 static inline void *fv__elements(const fv_tensor *t) {
@@ -5526,7 +5645,7 @@ static void fv__drop_data(fv_ctx *c, fv_tensor *t) {
     fv__pool_free(c, t->data_span);
     if (t->device) fv__pool_free(c, t->copy_span); /* the host's; one on the device stays until fv_reset */
     t->data_span = t->copy_span = NULL;
-    t->data = NULL, t->copied = 0;
+    t->data = NULL, t->copied = NULL;
 }
 static void fv__drop_grad(fv_ctx *c, fv_tensor *t) {
     fv__pool_free(c, t->grad_span);
@@ -10289,9 +10408,36 @@ FV_DEF void fv_zero_grad(fv_params *params) {
     for (int i = 0; i < params->count; i++) params->at[i]->grad_set = 0;
 }
 
+/* What fv_optim_step_async knows and has not told. On a GPU `so_far` lies there, and results are copied from
+ * it into pinned memory. */
+typedef struct fv__verdict {
+    fv_step_result result; /* of the last step */
+    double loss, note;     /* of the step to come, so far */
+    int stopped;           /* a loss was not finite */
+} fv__verdict;
+typedef struct fv__later {
+    fv__verdict *so_far, *told; /* told: [FV_OPTIM_AHEAD], a ring */
+    int64_t asked, taken, resets[FV_OPTIM_AHEAD];
+} fv__later;
+static fv__later *fv__later_create(fv_ctx *c) {
+    fv__later *l = (fv__later *)fv_alloc(c, sizeof *l);
+    size_t size = FV_OPTIM_AHEAD * sizeof *l->told;
+    if (!l) return NULL;
+    l->so_far = (fv__verdict *)fv__lasting_alloc(c, sizeof *l->so_far);
+    l->told = (fv__verdict *)(c->device ? fv__device_alloc(c, size, 1) : fv_alloc(c, size));
+    return l;
+}
+static void fv__later_destroy(fv_ctx *c, fv__later *l) {
+    if (!l) return;
+    fv__lasting_free(c, l->so_far);
+    fv__lasting_free(c, l->told);
+    fv_free(c, l);
+}
+
 FV_DEF fv_optim *fv_optim_create(fv_ctx *c, fv_params *params, const fv_optim_desc *desc) {
     fv_optim *o = (fv_optim *)fv_alloc(c, sizeof *o);
     if (!o) return NULL;
+    o->later = fv__later_create(c);
     if (desc) o->desc = *desc;
     fv_optim_desc *d = &o->desc;
     d->beta1 = d->beta1 == 0 ? 0.9f : FV__MAX(d->beta1, 0.0f);
@@ -10319,9 +10465,17 @@ FV_DEF void fv_optim_destroy(fv_ctx *c, fv_optim *o) {
         if (o->m) fv__lasting_free(c, o->m[i]);
         if (o->v) fv__lasting_free(c, o->v[i]);
     }
+    fv__later_destroy(c, o->later);
     fv_free(c, o->m);
     fv_free(c, o->v);
     fv_free(c, o);
+}
+
+/* A step is complete: what is to be told of it, and whether it counts; then the next one begins. */
+FV__HD static inline void fv__judge(fv__verdict *v, double norm) {
+    v->result.loss = v->loss, v->result.norm = norm, v->result.note = v->note;
+    v->stopped |= !(v->loss - v->loss == 0); /* not finite */
+    v->loss = 0;
 }
 
 /* Work over all parameters at once: chunk number j of parameter i, in fixed chunks. */
@@ -10369,7 +10523,7 @@ static void fv__norm_job(void *arg, int job, int worker) {
 }
 
 #ifdef FROZENVIS_CUDA
-/* On a GPU each of the three passes is one launch over all parameters: the host writes a table of chunks, a
+/* On a GPU each of the passes is one launch over all parameters: the host writes a table of chunks, a
  * block takes one each. */
 typedef struct fv__cu_chunk {
     float *w, *g, *m, *v, *a; /* g NULL: no gradient came; a: the average */
@@ -10379,7 +10533,8 @@ typedef struct fv__cu_chunk {
 } fv__cu_chunk;
 typedef struct fv__cu_update {
     const fv__cu_chunk *chunk;
-    double *part, *norm; /* chunks' sums of squares; the gradients' norm */
+    double *part, *norm;  /* chunks' sums of squares; the gradients' norm */
+    fv__verdict *verdict; /* NULL: every step counts */
     int64_t chunks;
     float b1, b2, eps, lr, clip, correct1, correct2, momentum, decay;
     int sgd;
@@ -10399,15 +10554,22 @@ FV__KERNEL fv__squares_k(fv__cu_update u) {
     sum = fv__block_sum(sum, warp);
     if (!threadIdx.x) u.part[blockIdx.x] = sum;
 }
+FV__KERNEL fv__add_loss_k(fv__verdict *v, const void *loss, fv_type type, double note) {
+    if (loss) v->loss += fv__ld<double>(loss, type, 0);
+    else v->note = note;
+}
 FV__KERNEL fv__grad_norm_k(fv__cu_update u) {
     __shared__ double warp[8];
     double sum = 0;
     for (int64_t i = threadIdx.x; i < u.chunks; i += 256) sum += u.part[i];
     sum = fv__block_sum(sum, warp);
-    if (!threadIdx.x) *u.norm = sqrt(sum);
+    if (threadIdx.x) return;
+    *u.norm = sqrt(sum);
+    if (u.verdict) fv__judge(u.verdict, *u.norm);
 }
 FV__KERNEL fv__update_k(fv__cu_update u) {
     fv__cu_chunk t = u.chunk[blockIdx.x];
+    if (u.verdict && u.verdict->stopped) return;
     float scale = u.clip > 0 ? (float)FV__MIN(1.0, (double)u.clip / (*u.norm + 1e-6)) : 1.0f,
           root = 1 / sqrtf(u.correct2), keep = 1 - u.lr * t.decay;
     for (int64_t i = threadIdx.x; t.g && i < t.n; i += 256) {
@@ -10465,23 +10627,38 @@ static double fv__cu_grad_norm(fv_ctx *c, const fv_params *params) {
     fv__device_take(c, &norm, u.norm, sizeof norm);
     return norm;
 }
-/* the norm, the clipping and the update without a word to the host; then the norm for the caller */
-static double fv__cu_optim_step(fv_ctx *c, fv_optim *o, float lr) {
+static void fv__cu_optim_loss(fv_ctx *c, fv__verdict *v, const fv_tensor *loss, double note) {
+    fv__bring(c, (fv_tensor *)(uintptr_t)loss);
+    FV__START(c, dim3(1), dim3(1), (v, fv__elements(loss), loss ? loss->type : FV_F32, note), fv__add_loss_k);
+}
+/* The norm, the clipping and the update without a word to the host. verdict: whether the step counts, and
+ * what is to be told of it; NULL: it does, and its norm is wanted. */
+static double fv__cu_optim_step(fv_ctx *c, fv_optim *o, float lr, fv__verdict *verdict) {
     const fv_optim_desc *d = &o->desc;
     fv__cu_update u;
     double norm = 0;
     if (!fv__cu_table(c, o->params, o, NULL, &u)) return 0;
     o->step++;
     u.sgd = d->kind == FV_SGD, u.b1 = d->beta1, u.b2 = d->beta2, u.eps = d->eps, u.lr = lr,
-    u.clip = d->clip_grad;
+    u.clip = d->clip_grad, u.verdict = verdict;
     u.momentum = o->step > 1 ? d->momentum : 0;
     u.correct1 = (float)(1 - pow((double)d->beta1, (double)o->step));
     u.correct2 = (float)(1 - pow((double)d->beta2, (double)o->step));
     fv__cu_norm_start(c, &u);
     if (u.chunks) FV__START(c, dim3((unsigned)u.chunks), dim3(256), (u), fv__update_k);
-    fv__device_take(c, &norm, u.norm, sizeof norm);
+    if (!verdict) fv__device_take(c, &norm, u.norm, sizeof norm);
     fv_zero_grad(o->params);
     return norm;
+}
+/* The result goes to a place of its own in pinned memory, where the host finds it when the step is done. */
+static void fv__cu_optim_step_async(fv_ctx *c, fv_optim *o, float lr, double note) {
+    fv__later *l = o->later;
+    int at = (int)(l->asked % FV_OPTIM_AHEAD);
+    fv__cu_optim_loss(c, l->so_far, NULL, note);
+    fv__group_average(c, &l->so_far->loss, 2);
+    fv__cu_optim_step(c, o, lr, l->so_far);
+    fv__device_send(c, &l->told[at], l->so_far, sizeof *l->told);
+    l->resets[at] = c->device->resets;
 }
 static void fv__cu_ema(fv_ctx *c, fv_params *average, const fv_params *params, float decay) {
     fv__cu_update u;
@@ -10540,11 +10717,9 @@ static void fv__update_job(void *arg, int job, int worker) {
     else fv__sgd(s, w, g, s->o->m[i] + from, n, decay);
 }
 
-FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr) {
+/* verdict: as on a GPU, see fv__cu_optim_step */
+static double fv__optim_step(fv_ctx *c, fv_optim *o, float lr, fv__verdict *verdict) {
     fv__sweep s;
-#ifdef FROZENVIS_CUDA
-    if (c->device) return fv__cu_optim_step(c, o, lr);
-#endif
     double start = fv_now(), norm = fv_grad_norm(c, o->params);
     if (c->status) return norm;
     memset(&s, 0, sizeof s);
@@ -10553,11 +10728,56 @@ FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr) {
     if (o->desc.clip_grad > 0) s.scale = (float)FV__MIN(1.0, (double)o->desc.clip_grad / (norm + 1e-6));
     s.correct1 = (float)(1 - pow((double)o->desc.beta1, (double)o->step));
     s.correct2 = (float)(1 - pow((double)o->desc.beta2, (double)o->step));
-    fv_parallel(c, fv__sweep_jobs(o->params), fv__update_job, &s);
+    if (verdict) fv__judge(verdict, norm);
+    if (!verdict || !verdict->stopped) fv_parallel(c, fv__sweep_jobs(o->params), fv__update_job, &s);
     fv_zero_grad(o->params);
     if (c->tape->profiling)
         fv__profile_add(c, o->desc.kind == FV_SGD ? "sgd" : "adamw", FV_PASS_UPDATE, fv_now() - start, 0);
     return norm;
+}
+FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr) {
+#ifdef FROZENVIS_CUDA
+    if (c->device) return fv__cu_optim_step(c, o, lr, NULL);
+#endif
+    return fv__optim_step(c, o, lr, NULL);
+}
+
+FV_DEF void fv_optim_loss(fv_ctx *c, fv_optim *o, const fv_tensor *loss) {
+    if (!fv__need(c, "optim_loss", loss)) return;
+    if (fv_numel(loss) != 1) {
+        fv__shape_fail(c, "optim_loss", loss, NULL, "a loss has one element");
+        return;
+    }
+#ifdef FROZENVIS_CUDA
+    if (c->device) {
+        fv__cu_optim_loss(c, o->later->so_far, loss, 0);
+        return;
+    }
+#endif
+    o->later->so_far->loss += fv_get(loss, 0);
+}
+FV_DEF int fv_optim_step_async(fv_ctx *c, fv_optim *o, float lr, double note) {
+    fv__later *l = o->later;
+    if (c->status) return 0;
+    if (l->asked - l->taken == FV_OPTIM_AHEAD)
+        return fv_fail(c, FV_EUSAGE, "optim_step_async: %d results wait for fv_optim_result", FV_OPTIM_AHEAD);
+#ifdef FROZENVIS_CUDA
+    if (c->device) fv__cu_optim_step_async(c, o, lr, note);
+#endif
+    if (!c->device) {
+        l->so_far->note = note;
+        fv__optim_step(c, o, lr, l->so_far);
+        l->told[l->asked % FV_OPTIM_AHEAD] = *l->so_far;
+    }
+    l->asked += !c->status;
+    return !c->status;
+}
+FV_DEF int fv_optim_result(fv_ctx *c, fv_optim *o, int wait, fv_step_result *result) {
+    fv__later *l = o->later;
+    int at = (int)(l->taken % FV_OPTIM_AHEAD);
+    if (c->status || l->taken == l->asked || !fv__device_told(c, l->resets[at], wait)) return 0;
+    *result = l->told[at].result, l->taken++;
+    return 1;
 }
 
 FV_DEF float fv_lr_cosine(int64_t step, int64_t steps, int64_t warmup, float lr, float start, float min) {
@@ -12875,7 +13095,7 @@ FV_DEF int fv_mixup_targets(fv_ctx *c, const int32_t *labels, int batch, int cla
 typedef struct fv__mix_job {
     float *x;
     int batch, channels, h, w, box[4]; /* box: y0 y1 x0 x1 */
-    float lam;
+    float lam;                         /* negative: the box is exchanged */
 } fv__mix_job;
 
 /* Job i works on pair (i, batch-1-i): both at once, so that each is mixed with the other as it was. */
@@ -12912,29 +13132,77 @@ static double fv__cutmix_box(fv_rng *r, int h, int w, double lam, int box[4]) {
     return 1 - (double)(box[1] - box[0]) * (box[3] - box[2]) / ((double)h * w);
 }
 
-FV_DEF double fv_mixup(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, float *x, int batch, int channels,
-                       int height, int width, const int32_t *labels, int classes, float *targets) {
+#ifdef FROZENVIS_CUDA
+/* An element of the mixed batch a thread, from x as it was; the roundings are the CPU's. */
+FV__KERNEL fv__mix_k(fv__mix_job m, float *to) {
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, plane = (int64_t)m.h * m.w,
+            all = plane * m.channels, item = i / all, y = i % plane / m.w, x = i % m.w;
+    if (item >= m.batch) return;
+    float mine = m.x[i], other = m.x[(m.batch - 1 - item) * all + i % all];
+    int inside = y >= m.box[0] && y < m.box[1] && x >= m.box[2] && x < m.box[3];
+    if (m.lam < 0) to[i] = inside ? other : mine;
+    else to[i] = __fadd_rn(__fmul_rn(mine, m.lam), __fmul_rn(other, (float)(1 - (double)m.lam)));
+}
+#endif
+
+/* What is to be done with x, and the targets for it; lam, or -1 and an error. Where nothing is to be done the
+ * box is empty. */
+static double fv__mix_draw(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, fv__mix_job *m,
+                           const int32_t *labels, int classes, float *targets) {
     int mix = d->mixup_alpha > 0, cut = d->cutmix_alpha > 0;
     double lam = 1;
-    fv__mix_job m = {x, batch, channels, height, width, {0, 0, 0, 0}, 1};
-    if (fv_error(c) || !fv__picture_fits(c, "mixup", height, width, 1)) return -1;
-    if (channels < 1) return fv_fail(c, FV_ESHAPE, "mixup: %d channels", channels) - 1;
+    m->lam = -1;
+    if (fv_error(c) || !fv__picture_fits(c, "mixup", m->h, m->w, 1)) return -1;
+    if (m->channels < 1) return fv_fail(c, FV_ESHAPE, "mixup: %d channels", m->channels) - 1;
     if (!(d->mixup_alpha < 1e3f && d->cutmix_alpha < 1e3f && d->prob <= 1 && d->switch_prob <= 1))
         return fv_fail(c, FV_EUSAGE, "mixup: alphas %g and %g, prob %g, switch_prob %g",
                        (double)d->mixup_alpha, (double)d->cutmix_alpha, (double)d->prob,
                        (double)d->switch_prob) -
                1;
     /* checks before x changes */
-    if (!fv_mixup_targets(c, labels, batch, classes, 1, fv__or(d->smoothing, 0), targets)) return -1;
+    if (!fv_mixup_targets(c, labels, m->batch, classes, 1, fv__or(d->smoothing, 0), targets)) return -1;
     if ((mix || cut) && fv_rng_uniform(r) < fv__or(d->prob, 1)) {
         if (mix && cut) cut = fv_rng_uniform(r) < fv__or(d->switch_prob, 0.5f);
         lam = (double)fv_rng_beta(r, cut ? d->cutmix_alpha : d->mixup_alpha);
-        m.lam = cut ? -1 : (float)lam;
-        if (cut && lam < 1) lam = fv__cutmix_box(r, height, width, lam, m.box);
+        if (!cut && lam < 1) m->lam = (float)lam;
+        if (cut && lam < 1) lam = fv__cutmix_box(r, m->h, m->w, lam, m->box);
     }
     if (lam >= 1) return 1;
-    fv_parallel(c, (batch + 1) / 2, fv__mix_pair, &m);
-    return fv_mixup_targets(c, labels, batch, classes, lam, fv__or(d->smoothing, 0), targets) ? lam : -1;
+    return fv_mixup_targets(c, labels, m->batch, classes, lam, fv__or(d->smoothing, 0), targets) ? lam : -1;
+}
+
+FV_DEF double fv_mixup(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, float *x, int batch, int channels,
+                       int height, int width, const int32_t *labels, int classes, float *targets) {
+    fv__mix_job m = {x, batch, channels, height, width, {0, 0, 0, 0}, -1};
+    double lam = fv__mix_draw(c, d, r, &m, labels, classes, targets);
+    if (lam >= 0 && lam < 1) fv_parallel(c, (batch + 1) / 2, fv__mix_pair, &m);
+    return lam;
+}
+
+FV_DEF fv_tensor *fv_mixup_batch(fv_ctx *c, const fv_mixup_desc *d, fv_rng *r, fv_tensor *x,
+                                 const int32_t *labels, int classes, fv_tensor **targets) {
+    int64_t soft[2];
+    if (!fv__need(c, "mixup", x)) return NULL;
+    if (x->rank != 4 || x->type != FV_F32 || x->device || fv_numel(x) > INT32_MAX)
+        return fv__shape_fail(c, "mixup", x, NULL, "f32 [batch,channels,height,width] of the host is wanted"),
+               (fv_tensor *)NULL;
+    fv__mix_job m = {
+        (float *)x->data, (int)x->dim[0], (int)x->dim[1], (int)x->dim[2], (int)x->dim[3], {0, 0, 0, 0}, -1};
+    soft[0] = x->dim[0], soft[1] = FV__MAX(classes, 0);
+    *targets = fv_new(c, FV_F32, 2, soft);
+    double lam = *targets ? fv__mix_draw(c, d, r, &m, labels, classes, (float *)(*targets)->data) : -1;
+    if (lam < 0) return NULL;
+#ifdef FROZENVIS_CUDA
+    if (c->device) { /* one kernel whatever was drawn: a recorded step keeps its shape */
+        fv_tensor *y = fv__result(c, FV_F32, 4, x->dim);
+        fv__bring(c, x);
+        m.x = (float *)fv__elements(x);
+        if (y) FV__START(c, fv__grid_of(fv_numel(x)), dim3(256), (m, (float *)y->data), fv__mix_k);
+        return c->status ? NULL : y;
+    }
+#endif
+    if (lam < 1) fv_parallel(c, (m.batch + 1) / 2, fv__mix_pair, &m);
+    return x;
 }
 
 /* ======================================================================================================
@@ -14609,7 +14877,10 @@ static fv_tensor *fv__points_forward(fv_ctx *c, fv_model *m, fv_tensor *const *i
     x = x ? fv__points_tokens(c, v, x) : NULL;
     x = fv_linear(c, x, v->reduce.w, v->reduce.b);
     /* the mini-PointNet alone */
-    if (v->max_only && x) return fv__points_head(c, m, fv_max(c, x, 1), fv_mean(c, x, 1));
+    if (v->max_only) {
+        x = x ? fv_max(c, x, 1) : NULL;
+        return fv__points_head(c, m, x, x);
+    }
     fv_tensor *pos = fv_linear(c, fv_linear_act(c, centre, v->pos[0].w, v->pos[0].b, FV_ACT_GELU),
                                v->pos[1].w, v->pos[1].b);
     x = fv__prepend(c, v->cls_token, x), pos = fv__prepend(c, v->cls_pos, pos);
@@ -14794,7 +15065,7 @@ FV_DEF int fv_sample_frames(fv_rng *r, int total, int frames, int segment, int s
     for (int i = 0; i < frames; i++) {
         double from = (double)total * i / frames, to = (double)total * (i + 1) / frames;
         double at = r ? from + (double)fv_rng_uniform(r) * (to - from)
-                      : from + (to - from) * (segment + 0.5) / segments;
+                      : from + (to - from) * (segments > 1 ? (double)segment / segments : 0.5);
         index[i] = (int32_t)FV__MIN((int)at, total - 1);
     }
     return 1;
@@ -14973,14 +15244,17 @@ static fv_tensor *fv__vivit_forward(fv_ctx *c, fv_model *m, fv_tensor *const *in
     dim[0] = B * F, dim[1] = n, dim[2] = m->dim;
     x = x ? fv_reshape(c, x, 3, dim) : NULL; /* each frame by itself */
     if (v->token) x = fv__prepend(c, v->token, x);
-    for (int i = 0; i < v->depth && x; i++) x = fv__volume_block_forward(c, v, &v->block[i], x, 0);
+    const int blocks = v->depth + v->temporal_depth;
+    for (int i = 0; i < v->depth && x; i++)
+        x = fv__volume_block_forward(c, v, &v->block[i], x, fv__drop_of(c, m, i, blocks));
     x = x ? fv_layernorm(c, x, v->spatial_norm.w, v->spatial_norm.b, v->eps) : NULL;
     x = x ? (v->pool_mean ? fv_mean(c, x, 1) : fv__token(c, x, 0)) : NULL;
     dim[0] = B, dim[1] = F, dim[2] = m->dim;
     x = x ? fv_reshape(c, x, 3, dim) : NULL; /* a token a frame */
     if (v->temporal_token) x = fv__prepend(c, v->temporal_token, x);
     for (int i = 0; i < v->temporal_depth && x; i++)
-        x = fv__volume_block_forward(c, v, &v->block[v->depth + i], x, 0);
+        x = fv__volume_block_forward(c, v, &v->block[v->depth + i], x,
+                                     fv__drop_of(c, m, v->depth + i, blocks));
     x = x ? fv__stage(c, m, fv_layernorm(c, x, v->temporal_norm.w, v->temporal_norm.b, v->eps), NULL) : NULL;
     x = x ? (v->pool_mean ? fv_mean(c, x, 1) : fv__token(c, x, 0)) : NULL;
     fv_type was = fv_autocast(c, FV_F32);

@@ -11,7 +11,10 @@
  *   tensor     nvcuda::wmma's 16x16x16 products of bf16: a warp makes them together; which thread holds what
  *   cores      is as odd here as on a GPU, and memory that the hardware would not take stops the program
  *   streams    copies run as early as their stream allows, kernels and all that is asked after them as late:
- *              when somebody waits for them
+ *              when somebody waits for them. With FV_EMULATE_LATE in the environment (or emu_late) copies are
+ *              late too
+ *   waiting    emu_stalls counts how often the host waited until a stream had nothing left to do; the file
+ *              that FV_EMULATE_STALLS names gets the sum at the program's end
  *   memory     cudaMalloc's memory can be touched in a kernel only: from host code it is a segmentation
  *              fault, as on a GPU
  *   not here   cuBLASLt, graphs, and other orders in which a real GPU may do things */
@@ -74,7 +77,8 @@ static void emu_door(int open) {
 
 /* ---- streams: an order to copy is carried out at once where its stream has nothing to do, a kernel when
  * somebody waits for it. So a copy into memory that kernels started before it still use, on another stream
- * that does not wait for them, is found out. ---- */
+ * that does not wait for them, is found out. Where copies are late too, so is a kernel that does not wait for
+ * its input, and a host that fills memory again before it was copied. ---- */
 struct emu_stream {
     std::deque<std::function<void()>> queue;
     long asked, done; /* orders; those in between are in the queue */
@@ -94,8 +98,23 @@ static void emu_until(int stream, long at) {
     }
 }
 static void emu_until(emu_event e) { emu_until(e.stream, e.at); }
+static long emu_stalls;
+static int emu_late = getenv("FV_EMULATE_LATE") != NULL;
+static struct emu_report {
+    ~emu_report() {
+        const char *path = getenv("FV_EMULATE_STALLS");
+        FILE *f = path ? fopen(path, "w") : NULL;
+        if (f) fprintf(f, "%ld\n", emu_stalls), fclose(f);
+    }
+} emu_report_at_end;
+static void emu_host_waits(emu_event e) {
+    emu_stream &s = emu_streams[(size_t)e.stream];
+    int busy = !s.queue.empty();
+    emu_until(e);
+    emu_stalls += busy && s.queue.empty();
+}
 static void emu_until_all(void) {
-    for (size_t s = 0; s < emu_streams.size(); s++) emu_until((int)s, emu_streams[s].asked);
+    for (size_t s = 0; s < emu_streams.size(); s++) emu_host_waits(emu_event{(int)s, emu_streams[s].asked});
 }
 static void emu_ask(int stream, int late, std::function<void()> order) {
     emu_stream &s = emu_streams[(size_t)stream];
@@ -142,7 +161,7 @@ static cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) {
     return cudaSuccess;
 }
 static cudaError_t cudaStreamSynchronize(cudaStream_t s) {
-    emu_until(s, emu_streams[(size_t)s].asked);
+    emu_host_waits(emu_event{s, emu_streams[(size_t)s].asked});
     return cudaSuccess;
 }
 static cudaError_t cudaStreamDestroy(cudaStream_t s) { return cudaStreamSynchronize(s); }
@@ -157,7 +176,7 @@ static cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) {
     return cudaSuccess;
 }
 static cudaError_t cudaEventSynchronize(cudaEvent_t e) {
-    emu_until(emu_events[(size_t)e]);
+    emu_host_waits(emu_events[(size_t)e]);
     return cudaSuccess;
 }
 static cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned) {
@@ -197,11 +216,11 @@ static cudaError_t cudaFreeHost(void *p) {
     return cudaSuccess;
 }
 static cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, cudaMemcpyKind, cudaStream_t s) {
-    emu_ask(s, 0, [=]() { emu_door(1), memcpy(to, from, n), emu_door(0); });
+    emu_ask(s, emu_late, [=]() { emu_door(1), memcpy(to, from, n), emu_door(0); });
     return cudaSuccess;
 }
 static cudaError_t cudaMemsetAsync(void *to, int value, size_t n, cudaStream_t s) {
-    emu_ask(s, 0, [=]() { emu_door(1), memset(to, value, n), emu_door(0); });
+    emu_ask(s, emu_late, [=]() { emu_door(1), memset(to, value, n), emu_door(0); });
     return cudaSuccess;
 }
 

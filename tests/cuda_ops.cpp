@@ -437,9 +437,162 @@ static void test_copies(void) {
     fv_set(late, 999, 2), fv_set(late, 0, 3);
     fv_tensor *first = fv_scale(c, sum, 2), *then = fv_add(c, first, late);
     CHECK(fv_read(c, then, y) && y[0] == 21 && y[999] == 20, "18 + 3 is %g", (double)y[0]);
+    fv_tensor *before = fv_scale(c, late, 2); /* sees what was there when it was called */
+    fv_set(late, 0, 5);
+    CHECK(fv_read(c, before, y) && y[0] == 6, "2 * 3 is %g", (double)y[0]);
+    before = fv_scale(c, late, 2);
+    fv_write(c, late, one);
+    CHECK(fv_read(c, before, y) && y[0] == 10, "2 * 5 is %g", (double)y[0]);
     CHECK(!fv_error(c), "%s", fv_error_text(c));
     fv_no_grad(c, was);
 }
+
+/* mixup and cutmix, or neither, as drawn: the very numbers of the CPU, pictures and targets, and of fv_mixup's */
+static void test_mixup(void) {
+    enum { B = 5, C = 3, H = 7, W = 9, K = 4, ALL = B * C * H * W };
+    static const fv_mixup_desc desc[] = {{0.8f, 0, 0, 0, 0}, {0, 1, 0, 0, 0.1f}, {0.4f, 1, 0.7f, 0, 0}, {0, 0, 0, 0, 0.1f}};
+    static float y[3][ALL], t[3][B * K];
+    int64_t dim[4] = {B, C, H, W};
+    int32_t labels[B] = {3, 0, 2, 2, 1};
+    int mixed = 0, cut = 0, plain = 0;
+    float *x = (float *)numbers(FV_F32, ALL, 6);
+    for (int k = 0; k < 4; k++)
+        for (uint64_t draw = 0; draw < 6; draw++) {
+            for (int d = 0; d < 3; d++) {
+                fv_ctx *c = contexts[d == 1];
+                fv_rng r = {11, draw, 0};
+                fv_clear_error(c), fv_reset(c);
+                if (d == 2) {
+                    memcpy(y[d], x, sizeof y[d]);
+                    fv_mixup(c, &desc[k], &r, y[d], B, C, H, W, labels, K, t[d]);
+                    continue;
+                }
+                fv_tensor *targets = NULL, *m = fv_mixup_batch(c, &desc[k], &r, fv_input(c, FV_F32, 4, dim, x, 0), labels, K, &targets);
+                CHECK(m && fv_read(c, m, y[d]) && fv_read(c, targets, t[d]), "%s", fv_error_text(c));
+                CHECK(!m || !m->device == (d == 0), "where it was mixed");
+            }
+            int moved = memcmp(y[0], x, sizeof y[0]) != 0, blended = 0;
+            for (int i = 0; i < C * H * W; i++) /* no number of cutmix is new */
+                blended |= y[0][i] != x[i] && y[0][i] != x[(B - 1) * C * H * W + i];
+            plain += !moved, mixed += blended, cut += moved && !blended;
+            CHECK(!memcmp(y[0], y[1], sizeof y[0]) && !memcmp(t[0], t[1], sizeof t[0]), "settings %d, draw %d", k, (int)draw);
+            CHECK(!memcmp(y[0], y[2], sizeof y[0]) && !memcmp(t[0], t[2], sizeof t[0]), "settings %d, draw %d: fv_mixup", k, (int)draw);
+        }
+    CHECK(cut > 4 && mixed + cut > 8 && plain > 4, "%d mixed, %d cut, %d neither", mixed, cut, plain);
+    for (int d = 0; d < 2; d++) {
+        fv_rng r = {11, 0, 0};
+        fv_tensor *targets, *m = fv_mixup_batch(contexts[d], desc, &r, fv_input(contexts[d], FV_F32, 4, dim, x, 0), labels, 3, &targets);
+        CHECK(!m && fv_error(contexts[d]) == FV_ESHAPE, "label 3 of 3 classes: %s", fv_error_text(contexts[d]));
+        fv_clear_error(contexts[d]);
+    }
+    free(x);
+}
+
+/* ---- steps that the host does not wait for ---- */
+enum { STEPS = 9, SIDE = 19, CLASSES = 7, ROWS = 11, WEIGHTS = CLASSES * (SIDE + 1) };
+/* `steps` of them, with other numbers each; step `none`'s input has a NaN. said: [STEPS]; out: [WEIGHTS] */
+static void steps_ahead(fv_ctx *c, int steps, int none, int accum, fv_step_result *said, float *out) {
+    int64_t wd[2] = {CLASSES, SIDE}, xd[2] = {ROWS, SIDE}, n = ROWS;
+    int told = 0, gpu = fv_device_of(c) == FV_CUDA;
+    fv_params p;
+    fv_optim_desc d;
+    memset(&p, 0, sizeof p), memset(&d, 0, sizeof d), memset(said, 0, STEPS * sizeof *said);
+    fv_clear_error(c), fv_reset(c), fv_training(c, 1), fv_autocast(c, FV_F32);
+    fv_tensor *w = fv_param(c, "w", FV_F32, 2, wd), *b = fv_param(c, "b", FV_F32, 1, wd);
+    fv_params_add(c, &p, w), fv_params_add(c, &p, b);
+    fv_init_trunc_normal(c, w, 0.5f, 3);
+    d.clip_grad = 0.05f;
+    fv_optim *o = fv_optim_create(c, &p, &d);
+    fv_step_result r;
+    CHECK(!fv_optim_result(c, o, 1, &r), "a result before the first step");
+#ifndef FV_TEST_GPU
+    long stalls = 0;
+#endif
+    for (int step = 0; step < steps; step++) {
+#ifndef FV_TEST_GPU
+        if (step == 4) stalls = emu_stalls;
+#endif
+        for (int a = 0; a < accum; a++) {
+            fv_reset(c);
+            float *x = (float *)numbers(FV_F32, ROWS * SIDE, (uint64_t)(step * accum + a));
+            if (step == none && a == 0) x[40] = NAN;
+            fv_tensor *in = fv_input(c, FV_F32, 2, xd, x, 0), *label = fv_new(c, FV_I32, 1, &n);
+            for (int i = 0; i < ROWS; i++) ((int32_t *)label->data)[i] = (step + 3 * i) % CLASSES;
+            free(x);
+            fv_tensor *loss = fv_cross_entropy(c, fv_linear(c, in, w, b), label, 0);
+            fv_backward(c, loss);
+            fv_optim_loss(c, o, loss);
+        }
+        fv_optim_step_async(c, o, 0.1f, 10.0 * step);
+        while (fv_optim_result(c, o, 0, &r)) said[told++] = r;
+        int known = !gpu ? step + 1 : accum > 1 ? step : step > 1 ? step - 1 : 0;
+        CHECK(told == known, "%d results are known after %d steps of %d, and %d wanted", told, step + 1, accum, known);
+    }
+#ifndef FV_TEST_GPU
+    CHECK(emu_stalls == stalls || steps < 5, "the GPU had nothing to do %ld times in %d steps", emu_stalls - stalls, steps - 4);
+#endif
+    while (fv_optim_result(c, o, 1, &r)) said[told++] = r;
+    CHECK(told == steps && !fv_optim_result(c, o, 1, &r), "%d results of %d steps", told, steps);
+    fv_read(c, w, out), fv_read(c, b, out + CLASSES * SIDE);
+    CHECK(!fv_error(c), "%s", fv_error_text(c));
+    for (int i = 0; i < FV_OPTIM_AHEAD; i++) CHECK(fv_optim_step_async(c, o, 0, 0), "%s", fv_error_text(c));
+    CHECK(!fv_optim_step_async(c, o, 0, 0) && fv_error(c) == FV_EUSAGE, "more steps ahead than there is room for");
+    fv_clear_error(c);
+    fv_optim_destroy(c, o), fv_free(c, p.at), fv_param_free(c, w), fv_param_free(c, b);
+}
+static double apart(double a, double b) { return a != a && b != b ? 0 : fabs(a - b) / (1e-3 + fabs(a)); }
+static void test_steps(void) {
+    static float out[2][WEIGHTS], stopped[2][WEIGHTS];
+    fv_step_result said[2][STEPS], unused[STEPS];
+    for (int accum = 1; accum < 3; accum++)
+        for (int none = -1; none < 4; none += 4) { /* never, and in step 3 */
+            for (int d = 0; d < 2; d++) steps_ahead(contexts[d], STEPS, none, accum, said[d], out[d]);
+            for (int i = 0; i < STEPS; i++) {
+                double e = test_worse(apart(said[0][i].loss, said[1][i].loss), apart(said[0][i].norm, said[1][i].norm));
+                CHECK(e < 1e-5 && said[1][i].note > 10 * i - 1 && said[1][i].note < 10 * i + 1, "step %d: losses %g %g, norms %g %g, note %g", i, said[0][i].loss,
+                      said[1][i].loss, said[0][i].norm, said[1][i].norm, said[1][i].note);
+                for (int d = 0; d < 2; d++) CHECK((said[d][i].loss != said[d][i].loss) == (i == none), "step %d: a loss of %g", i, said[d][i].loss);
+            }
+            double e = difference(out[0], out[1], FV_F32, WEIGHTS);
+            CHECK(e < 5e-5, "weights: %g", e);
+            for (int d = 0; d < 2 && none > 0; d++) { /* nothing moved from there on */
+                steps_ahead(contexts[d], none, -1, accum, unused, stopped[d]);
+                CHECK(!memcmp(stopped[d], out[d], sizeof out[d]), "a step counted after a loss that is none");
+            }
+        }
+}
+#ifndef FV_TEST_GPU
+/* The next step's input goes over while the kernels of this one are still to run; that one's after next waits. */
+static void test_overlap(void) {
+    fv_ctx *c = contexts[1];
+    const emu_stream *kernels = &emu_streams[(size_t)c->device->stream], *copies = &emu_streams[(size_t)c->device->copies];
+    int64_t n = 1000;
+    float x[1000], y[1000];
+    long asked[4];
+    fv_clear_error(c), fv_reset(c), fv_sync(c);
+    int was = fv_no_grad(c, 1);
+    for (int step = 0; step < 4; step++) {
+        for (int i = 0; i < n; i++) x[i] = (float)(step + i);
+        fv_reset(c);
+        CHECK(step < 2 || kernels->done >= asked[step - 2], "step %d's memory is used again before it is done", step - 2);
+        fv_tensor *sum = fv_add(c, fv_input(c, FV_F32, 1, &n, x, 0), fv_input(c, FV_F32, 1, &n, x, 0));
+        CHECK(copies->done == copies->asked, "step %d's input waits for something", step);
+        CHECK(!step || kernels->done < asked[step - 1], "step %d was waited for", step - 1);
+        asked[step] = kernels->asked;
+        if (step == 3) CHECK(fv_read(c, sum, y) && y[0] == 6 && y[999] == 2004, "2 * 3 is %g", (double)y[0]);
+    }
+    CHECK(!fv_error(c), "%s", fv_error_text(c));
+    fv_no_grad(c, was);
+}
+static void test_late(void) { /* copies too */
+    int was = emu_late;
+    emu_late = 1;
+    test_tensors(), test_copies(), test_steps();
+    emu_late = 0;
+    test_overlap(), test_copies(), test_steps();
+    emu_late = was;
+}
+#endif
 
 /* One row more than a grid of transposing blocks takes; and where memory on the device begins. */
 static void test_limits(void) {
@@ -583,6 +736,11 @@ int main(int argc, char **argv) {
     }
     RUN(test_tensors);
     RUN(test_copies);
+    RUN(test_mixup);
+    RUN(test_steps);
+#ifndef FV_TEST_GPU
+    RUN(test_late);
+#endif
     RUN(test_limits);
     if (argc > 1) {
         only = argv[1];

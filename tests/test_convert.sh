@@ -22,8 +22,8 @@ convert() { # convert TASK CASE key=value...
 convert image image_llama num_heads=3 frozen.num_attention_heads=4
 convert points point_llama num_heads=3 frozen.num_attention_heads=4 num_group=8 group_size=6 num_points=96
 convert none point_llama_only_mlp num_heads=2 frozen.num_attention_heads=3 num_group=6 group_size=5 num_points=64 frozen.only_mlp=true
-convert none vivit_llama dim_head=12 frozen.num_attention_heads=3 image_size=16 frames=6 channels=3
-convert none vivit_cls_outside_nn dim_head=20 frozen.num_attention_heads=3 image_size=12 frames=6
+convert volumes-6-16 vivit_llama dim_head=12 frozen.num_attention_heads=3 image_size=16 frames=6 channels=3 frozen.residual=none
+convert volumes-6-12 vivit_cls_outside_nn dim_head=20 frozen.num_attention_heads=3 image_size=12 frames=6 frozen.residual=outside_nn
 convert video video_llama num_heads=3 frozen.num_attention_heads=4 img_size=16 num_frames=4
 convert volumes vit3d_llama_inside dim_head=16 frozen.num_attention_heads=4 image_size=16 frames=8 frozen.residual=inside
 
@@ -70,6 +70,8 @@ for fault in 3:past 3:negative 3:more 3:type 3:pickle 3:two 3:storage 2:list 2:n
     python3 tests/checkpoints.py checkpoint tests/golden/point_llama.safetensors "$T/wrong.pth" ${fault#*:}
     refused ${fault%:*} "${fault#*:}" "$T/wrong.pth"
 done
+refused 2 'no residual mode' "$T/vit3d_llama_inside.pth" --set dim_head=16 frozen.num_attention_heads=4 image_size=16 frames=8
+grep -q 'frozen.residual=' "$T/said" && ok || bad "no residual mode: $(cat "$T/said")"
 refused 2 'a size that is a word' "$T/vit3d_llama_inside.pth" --set image_size=x
 refused 2 'no channel a head' "$T/vit3d_llama_inside.pth" --set dim_head=0
 python3 tools/convert_checkpoint.py "$T/image_llama.pth" --out "$T/image_llama" >/dev/null 2>&1

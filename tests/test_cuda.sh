@@ -75,6 +75,30 @@ training() {
     [ -n "$a" ] && [ "$a" = "$b" ] && ok || bad "the GPU says $a, the CPU $b"
 }
 
+# Steps that the host does not wait for: what they come to is the CPU's, at whatever pace copies go; a loss that is not finite ends
+# the run with the same words, log and checkpoint; and twice the steps find the GPU idle no more often (the emulator counts).
+ahead() {
+    rich='--limit 96 --set grad_accum=2 ema=0.8 clip_grad=0.5 mixup=0.4 cutmix=1 mix_prob=0.6 --save-every 1000'
+    # shellcheck disable=SC2086
+    {
+        expect 'mixes on the CPU' "$@" train image --data "$D" --out "$T/rich-cpu" $usual $rich --epochs 2
+        for n in 1 2; do
+            expect "mixes on the GPU, $n epochs" env FV_EMULATE_STALLS="$T/stalls$n" "$@" train image --data "$D" --out "$T/rich$n" $usual $rich --epochs $n --device cuda
+        done
+        follows "$T/rich-cpu/log.jsonl" "$T/rich2/log.jsonl" 12
+        expect 'mixes with late copies' env FV_EMULATE_LATE=1 "$@" train image --data "$D" --out "$T/late" $usual $rich --epochs 2 --device cuda
+        cmp -s "$T/rich2/log.jsonl" "$T/late/log.jsonl" && cmp -s "$T/rich2/model.safetensors" "$T/late/model.safetensors" && ok || bad 'the pace of copies shows'
+        grep -q '^[1-9]' "$T/stalls1" 2>/dev/null && cmp -s "$T/stalls1" "$T/stalls2" && ok || bad "the GPU was idle $(cat "$T/stalls1" "$T/stalls2" | tr '\n' ' ')times in 6 and 12 steps"
+        for every in 1 1000; do
+            for d in cpu cuda; do
+                ends 5 "a loss that is not finite, $d" "$@" train image --data "$D" --out "$T/bad-$d-$every" $usual --epochs 2 --lr 1e30 --set optimizer=sgd --save-every $every --device $d
+                { cat "$T/said" "$T/bad-$d-$every/latest" && wc -l <"$T/bad-$d-$every/log.jsonl"; } >"$T/bad-$d" 2>/dev/null
+            done
+            cmp -s "$T/bad-cpu" "$T/bad-cuda" && grep -q 'not finite at step [2-9]' "$T/bad-cpu" && ok || bad "a loss that is not finite: $(cat "$T/bad-cpu" "$T/bad-cuda")"
+        done
+    }
+}
+
 # Two GPUs share each batch: the same steps as one has, dropout's masks included, from the first and from a checkpoint on; and what ends it.
 several() {
     FV_EMULATE_DEVICES=2
@@ -206,10 +230,10 @@ fi
 mkdir -p $O
 if expect 'the ops compile for the emulator' emulated $group -o $O/ops tests/cuda_ops.cpp -lm -lpthread; then
     ops 'the ops, emulated' $O/ops
-    FV_EMULATE_BACKWARDS=1
-    export FV_EMULATE_BACKWARDS
-    ops 'the ops, emulated, threads in reverse' $O/ops
-    unset FV_EMULATE_BACKWARDS
+    FV_EMULATE_BACKWARDS=1 FV_EMULATE_LATE=1
+    export FV_EMULATE_BACKWARDS FV_EMULATE_LATE
+    ops 'the ops, emulated, threads in reverse, copies late' $O/ops
+    unset FV_EMULATE_BACKWARDS FV_EMULATE_LATE
 fi
 # the manual's program on a GPU: the same lines but the one that makes the context
 manual_program | sed 's/fv_ctx \*c = fv_create(NULL);/fv_desc d = {}; d.device = FV_CUDA; fv_ctx *c = fv_create(\&d); fv_group_key k;\
@@ -224,6 +248,7 @@ if expect 'fv with an emulated GPU' emulated $group -x c++ -include tests/cuda_e
     expect 'fv with an emulated GPU links' "$CXX" -o $O/fv $O/frozenvis.o $(find build/obj/tools -name '*.o' ! -name frozenvis.o) ${HAVE_LIBS:-$(sed -n 's/^HAVE_LIBS *:*= *//p' build/config.mk)} -lm -lpthread; then
     golden $O/fv
     training $O/fv
+    ahead $O/fv
     several $O/fv
     for n in 0 -1 -2; do
         FV_EMULATE_DEVICES=$n

@@ -73,6 +73,27 @@ one='{"id":"7","label":"moving a cup","template":"Moving [something]","placehold
 lists "[$one,{\"id\":\"7\",\"template\":\"Hiding [something]\"}]"
 opens 0 'a list of Something-Something'
 grep -q '"class_names":\["Moving something","Hiding something"\]' "$T/run/config.json" && ok || bad "classes: $(grep -o '"class_names.*' "$T/run/config.json")"
+# labels.json numbers the classes; two templates that differ in their last words alone are two classes
+slide="Putting something that can't roll onto a slanted surface, so it s"
+lists "[$one,{\"id\":\"7\",\"template\":\"${slide}lides down\"},{\"id\":\"7\",\"template\":\"${slide}tays where it is\"}]"
+opens 0 'templates of over 63 bytes'
+grep -q "\"class_names\":\[\"Moving something\",\"${slide}lides down\",\"${slide}tays where it is\"\]" "$T/run/config.json" && ok || bad "long classes: $(grep -o '"class_names.*' "$T/run/config.json")"
+printf '{"Moving something":"1","%s":"2","%s":"0","Nothing":"3"}' "${slide}lides down" "${slide}tays where it is" >"$d/labels.json"
+opens 0 labels.json
+grep -q "\"class_names\":\[\"${slide}tays where it is\",\"Moving something\",\"${slide}lides down\",\"Nothing\"\]" "$T/run/config.json" && ok || bad "numbered classes: $(grep -o '"class_names.*' "$T/run/config.json")"
+# a run whose classes are called by these numbers
+before=$("$FV" eval "$T/run" --json) && sed 's/"class_names":\[[^]]*\]/"class_names":["0","1","2","3"]/' "$T/run/config.json" >"$T/config" && mv "$T/config" "$T/run/config.json"
+[ "$before" = "$("$FV" eval "$T/run" --json)" ] && ok || bad "classes called by their numbers: $("$FV" eval "$T/run" --json 2>&1)"
+rm -rf "$T/numbered" && cp -r "$T/run" "$T/numbered"
+for wrong in '' '[]' '{}' '{"Moving something":0}' '{"Moving something":"1"}' '{"Moving something":"0","x":"0"}' '{"Moving something":"0","x":"2"}' '{"Moving something":"0"' '"0"'; do
+    printf '%s' "$wrong" >"$d/labels.json"
+    opens 3 "labels.json $wrong"
+done
+printf '{"Another":"0"}' >"$d/labels.json"
+opens 2 'a template that labels.json has not'
+rm "$d/labels.json"
+"$FV" eval "$T/numbered" --json >/dev/null 2>&1
+[ $? = 2 ] && ok || bad 'classes by numbers without labels.json'
 cp "$d/a.y4m" "$d/videos/9.webm"
 lists '[{"id":"9","template":"x"},{"id":"7","template":"y"}]'
 SEEN=$T/bin opens 0 'a .webm by ffmpeg'

@@ -132,8 +132,8 @@ static void sampled_frames(void) {
             for (int n = 1, total = totals[k]; n < 4; n++)
                 for (int view = 0; view < n; view++) {
                     CHECK(fv_sample_frames(NULL, total, frames, view, n, at), "refused");
-                    for (int i = 0; i < frames; i++) { /* total (i + (view + 1/2) / n) / frames */
-                        int up = total * (2 * n * i + 2 * view + 1), down = 2 * n * frames;
+                    for (int i = 0; i < frames; i++) { /* total (i + view / n) / frames; one: its middle */
+                        int up = total * (2 * n * i + (n > 1 ? 2 * view : 1)), down = 2 * n * frames;
                         CHECK(at[i] == up / down || (up % down == 0 && at[i] == up / down - 1),
                               "frame %d of %d out of %d, view %d of %d: %d", i, frames, total, view, n,
                               at[i]);
@@ -152,7 +152,7 @@ static void sampled_frames(void) {
     CHECK(!fv_sample_frames(&g, 0, 6, 0, 1, at) && !fv_sample_frames(&g, 6, 0, 0, 1, at), "none");
 }
 
-/* max_pool_only: the mini-PointNet, loop by loop, and the head over the tokens' maximum and mean */
+/* max_pool_only: the mini-PointNet, loop by loop, and the head over the tokens' maximum alone */
 static double number_of(const fv_model *m, const char *name, const char *part, int64_t i) {
     char key[96];
     snprintf(key, sizeof key, "%s.%s", name, part);
@@ -220,7 +220,7 @@ static void pooling_alone(void) {
             for (int o = 0; o < E; o++) token[o] = k ? fmax(token[o], e[o]) : e[o];
         }
         plain_linear(m, "reduce_dim", token, E, t, D);
-        for (int o = 0; o < D; o++) sum[o] = i ? fmax(sum[o], t[o]) : t[o], sum[D + o] += t[o] / G;
+        for (int o = 0; o < D; o++) sum[o] = sum[D + o] = i ? fmax(sum[o], t[o]) : t[o];
     }
     fv_no_grad(c, 1);
     fv_tensor *y = m ? fv_model_forward(c, m, x) : NULL;

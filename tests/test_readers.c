@@ -679,7 +679,7 @@ static void part_volumes(void) {
     CHECK(part_volumes_write(c, to, from), "%s", fv_error_text(c));
     for (int s = 0; s < 2; s++) {
         medmnist m;
-        char name[3][64];
+        char name[3][CLASS_NAME];
         int n = s ? 30 : 120, right = 1;
         CHECK(medmnist_find(c, to, path, sizeof path) && medmnist_open(c, path, s ? "test" : "train", 1, &m),
               "%s", fv_error_text(c));
@@ -702,17 +702,17 @@ static void npz_names(void) {
         int rows, width;
         const char *last;
         int good;
-    } row[] = {{2, 64, "b", 1}, {3, 64, "b", 1}, {1, 64, "b", 0},
-               {2, 65, "b", 0}, {2, 64, "", 0},  {2, 0, "b", 0}};
+    } row[] = {{2, CLASS_NAME, "b", 1},     {3, CLASS_NAME, "b", 1}, {1, CLASS_NAME, "b", 0},
+               {2, CLASS_NAME + 1, "b", 0}, {2, CLASS_NAME, "", 0},  {2, 0, "b", 0}};
     for (int i = 0; i < 6; i++) {
         fv_ctx *c = fv_create(NULL);
         npz_out z;
         medmnist m;
-        char names[3 * 64] = "a", got[2][64];
+        char names[3 * CLASS_NAME] = "a", got[2][CLASS_NAME];
         uint8_t label[2] = {0, 1}, picture[2 * 4 * 4] = {0};
         int64_t images[3] = {2, 4, 4}, column[2] = {2, 1}, dim[2] = {row[i].rows, row[i].width};
-        memset(&z, 0, sizeof z), snprintf(names + 64, 64, "%s", row[i].last);
-        if (!row[i].width) memset(names + 64, 'b', 64), dim[1] = 64; /* no end */
+        memset(&z, 0, sizeof z), snprintf(names + CLASS_NAME, CLASS_NAME, "%s", row[i].last);
+        if (!row[i].width) memset(names + CLASS_NAME, 'b', CLASS_NAME), dim[1] = CLASS_NAME; /* no end */
         npz_put(c, &z, "train_images", picture, 3, images), npz_put(c, &z, "train_labels", label, 2, column);
         npz_put(c, &z, "class_names", (const uint8_t *)names, 2, dim);
         CHECK(npz_save(c, &z, file_of("names.npz")) && medmnist_open(c, file_of("names.npz"), "train", 0, &m),

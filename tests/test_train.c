@@ -12,7 +12,18 @@ static const double after_adamw[9] = {0.471392542,  -1.02450955,  1.98070717,   
 static const double after_sgd[9] = {0.4529908,    -1.01892626,  1.97960424,   0.285061806, 0.0355998129,
                                     -0.740035832, 0.0723639801, -0.172079682, 0.304398119};
 
-static void against_torch(const fv_optim_desc *desc, const double *want) {
+/* a step by fv_optim_step_async with a loss given in two halves; -> its norm */
+static double told_later(fv_ctx *c, fv_optim *o, double loss) {
+    fv_step_result r = {0, 0, 0};
+    float half = (float)(loss / 2);
+    for (int i = 0; i < 2; i++) fv_optim_loss(c, o, fv_input(c, FV_F32, 0, NULL, &half, 0));
+    CHECK(fv_optim_step_async(c, o, 0.01f, 7) && fv_optim_result(c, o, 0, &r), "%s", fv_error_text(c));
+    CHECK(r.note > 6.9 && r.note < 7.1, "the note is %g", r.note);
+    CHECK(loss < INFINITY ? fabs(r.loss - loss) < 1e-6 : r.loss >= INFINITY, "the loss is %g", r.loss);
+    CHECK(!fv_optim_result(c, o, 1, &r), "a result comes once");
+    return r.norm;
+}
+static void against_torch(const fv_optim_desc *desc, const double *want, int later) {
     fv_ctx *c = fv_create(NULL);
     fv_params p;
     int64_t dim[2] = {2, 3}, three[1] = {3};
@@ -28,8 +39,12 @@ static void against_torch(const fv_optim_desc *desc, const double *want) {
         for (int i = 0; i < 6; i++) ((float *)w->grad)[i] = (float)(sin(i + s) * (s + 1));
         for (int i = 0; i < 3; i++) ((float *)b->grad)[i] = (float)cos(2 * i + s);
         w->grad_set = b->grad_set = 1;
-        norm = fv_optim_step(c, o, 0.01f);
+        norm = later ? told_later(c, o, s) : fv_optim_step(c, o, 0.01f);
         CHECK(!w->grad_set && !b->grad_set, "wrong");
+    }
+    for (int s = 0; s < 2 && later; s++) { /* after a loss that is not finite nothing moves any more */
+        w->grad_set = b->grad_set = 1;
+        told_later(c, o, s ? 1 : (double)INFINITY);
     }
     CHECK(fabs(norm - 8.951920509338379) < 1e-5, "%.9g", norm);
     for (int i = 0; i < 9; i++) {
@@ -42,11 +57,11 @@ static void against_torch(const fv_optim_desc *desc, const double *want) {
 }
 static void adamw(void) {
     fv_optim_desc d = {FV_ADAMW, 0.9f, 0.95f, 1e-6f, 0, 0.1f, 1.5f};
-    against_torch(&d, after_adamw);
+    for (int later = 0; later < 2; later++) against_torch(&d, after_adamw, later);
 }
 static void sgd(void) {
     fv_optim_desc d = {FV_SGD, 0, 0, 0, 0.9f, 0.1f, 1.5f};
-    against_torch(&d, after_sgd);
+    for (int later = 0; later < 2; later++) against_torch(&d, after_sgd, later);
 }
 
 static void schedule(void) {

@@ -240,14 +240,15 @@ static void load_film(fv_ctx *c, const char *name, int *w, int *h) {
     for (int f = 0; f < FRAMES; f++) {
         clip_frame(c, &v, f, raw);
         if (less == S) memcpy(film[f], raw, (size_t)(*w * *h * 3));
-        else fv_image_resize(c, raw, v.height, v.width, 3, film[f], *h, *w, FV_BICUBIC);
+        else fv_image_resize(c, raw, v.height, v.width, 3, film[f], *h, *w, FV_BILINEAR);
     }
     clip_close(c, &v);
 }
 /* the value of channel k at x, y of a crop of frame f; what is beyond the crop is its border */
 static double value(int w, int f, int k, int x, int y, int dx, int dy) {
+    static const double mean[3] = {0.485, 0.456, 0.406}, deviation[3] = {0.229, 0.224, 0.225};
     x = x < 0 ? 0 : x >= S ? S - 1 : x, y = y < 0 ? 0 : y >= S ? S - 1 : y;
-    return (film[f][3 * ((y + dy) * w + x + dx) + k] / 255.0 - 0.45) / 0.225;
+    return (film[f][3 * ((y + dy) * w + x + dx) + k] / 255.0 - mean[k]) / deviation[k];
 }
 static int same_frame(const float *p, int w, int t, int f, int dx, int dy, const int *order, double sign,
                       int mx, int my) {
@@ -304,16 +305,18 @@ static void video(void) {
         CHECK(label_of(&b, 0) == 0, "shuffled: the class stays");
         end(&r);
     }
-    /* square clips are the rule: of a wide one the middle crop, in both segments */
-    open_video(&r, "square.y4m", "square.y4m", "wide.y4m"), load_film(r.c, "wide.y4m", &w, &h);
-    batch b = batch_of(&r, 1, 0, 1, -1);
-    CHECK(b.input[0]->dim[0] == 2, "two views");
-    for (int k = 0; k < 2; k++) check_view((const float *)b.input[0]->data + k * VIEW, w, k, 8, 0, "middle");
+    /* a square clip beside a wide one: the same crop three times */
+    open_video(&r, "square.y4m", "square.y4m", "wide.y4m"), load_film(r.c, "square.y4m", &w, &h);
+    batch b = batch_of(&r, 1, 0, 2, -1);
+    CHECK(b.input[0]->dim[0] == 12, "six views each");
+    for (int k = 0; k < 6; k++)
+        check_view((const float *)b.input[0]->data + (6 + k) * VIEW, w, k / 3, 0, 0, "square");
+    load_film(r.c, "wide.y4m", &w, &h);
     put_number(&r.s, 't', "one_frame", 1);
     b = batch_of(&r, 1, 0, 1, -1);
-    for (int t = 0; t < 2 * T; t++)
-        CHECK(same_frame((const float *)b.input[0]->data + t / T * VIEW, w, t % T, FRAMES / 2, 8, 0, NULL, 1,
-                         0, 0),
+    for (int t = 0; t < 6 * T; t++)
+        CHECK(same_frame((const float *)b.input[0]->data + t / T * VIEW, w, t % T, FRAMES / 2, t / T % 3 * 8,
+                         0, NULL, 1, 0, 0),
               "one frame, again and again");
     put_number(&r.s, 't', "one_frame", 0), put_number(&r.s, 't', "motion_only", 1);
     b = batch_of(&r, 1, 0, 1, -1);
@@ -321,8 +324,8 @@ static void video(void) {
         int k = i / (T * S * S), t = i / (S * S) % T, y = i / S % S, x = i % S;
         double mean = 0;
         for (int m = 0; m < T; m++) mean += value(w, 2 * m, k, x, y, 8, 0) / T;
-        CHECK(fabs(fv_get(b.input[0], i) - value(w, 2 * t, k, x, y, 8, 0) + mean) < 1e-4, "what moves: %d",
-              i);
+        CHECK(fabs(fv_get(b.input[0], VIEW + i) - value(w, 2 * t, k, x, y, 8, 0) + mean) < 1e-4,
+              "what moves: %d", i);
     }
     end(&r);
     /* training: a frame of each part, a crop anywhere */

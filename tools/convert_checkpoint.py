@@ -6,7 +6,8 @@
 
 Nothing but Python's own library is used, and no code of the pickle is run: names it wants that are not tensors become empty objects.
 The model's config is read off the names and shapes. What these don't tell takes the released code's value: 64 channels a head (128 in the LLM),
-pictures of 224 and clips of 16 frames, 128 groups of 32 out of 2048 points, volumes of 28; --set says otherwise (also frozen.residual and frozen.only_mlp, which leave no trace in the names). The LLM's block is taken from
+pictures of 224 and clips of 16 frames, 128 groups of 32 out of 2048 points, volumes of 28; --set says otherwise (also frozen.residual and frozen.only_mlp, which leave no trace in the names: R-LLM's
+volumes have llama_dim_dim_mapper whether it is used or not, so for them frozen.residual has to be said). The LLM's block is taken from
 the .pth when it is in there, else from --llm. Exit status: 0; 2 wrong usage or not a network of ours; 3 malformed; 4 not read or written."""
 import argparse, json, os, pickle, re, struct, sys, zipfile
 
@@ -191,7 +192,10 @@ def frozen(w, said, llm, layers):
         elif layers:
             f["layers"] = [int(x) for x in layers.split(",")]
         if "llama_dim_dim_mapper.weight" in w:
-            f["residual"] = "outside_nn"
+            if "frozen.residual" not in said:
+                stop(2, "the names do not tell which residual connection it was trained with; --set frozen.residual=none, inside, outside, both or outside_nn does")
+            if said["frozen.residual"] != "outside_nn":
+                del w["llama_dim_dim_mapper.weight"]
         f["variant"] = "llm"
     for k in [k for k in said if k.startswith("frozen.")]:
         f[k[7:]] = said.pop(k)

@@ -279,10 +279,10 @@ static int read_vocabulary(run *r, const fv_json *j) {
 static int read_class_names(run *r, const fv_json *j) {
     fv_jnode names = fv_json_get(j, fv_json_root(j), "class_names");
     r->classes = fv_json_count(j, names);
-    if (r->classes) r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)r->classes * 64);
+    if (r->classes) r->class_names = (char(*)[CLASS_NAME])fv_alloc(r->c, (size_t)r->classes * CLASS_NAME);
     int i = 0;
     for (fv_jnode n = fv_json_first(j, names); n && r->class_names; n = fv_json_next(j, n))
-        snprintf(r->class_names[i++], 64, "%s", fv_json_string(j, n, "?"));
+        snprintf(r->class_names[i++], CLASS_NAME, "%s", fv_json_string(j, n, "?"));
     return !fv_error(r->c);
 }
 
@@ -645,39 +645,58 @@ static void new_epoch_order(run *r, int epoch) {
     fv_rng_shuffle(&g, r->order, r->order_count);
 }
 
-/* a micro-batch's loss; with --gpus the mean of all parts, and all processes stop at the same step */
-static double read_loss(run *r, const fv_tensor *loss, int64_t step) {
-    double said[2] = {fv_get(loss, 0), interrupted};
-    fv_group_mean(r->c, said, 2);
-    r->stop |= said[1] > 0;
-    if (!isfinite(said[0]))
-        fv_fail(r->c, FV_ENONFINITE, "the loss is not finite at step %lld; the last checkpoint is kept",
-                (long long)step + 1);
-    return said[0];
+/* Steps, and how far the log is behind them: a GPU is not waited for, so it tells of one two steps late. */
+typedef struct course {
+    int size, accum, per_epoch;      /* items of a micro-batch, micro-batches of a step, steps */
+    int64_t steps, warm, step, told; /* all, of warm-up; those begun and those in the log */
+    double start;
+    run_progress show;
+    FILE *log;
+} course;
+
+static float rate_of(const run *r, const course *w, int64_t step) {
+    double lr = number_of(&r->s, 't', "lr", 1e-3) * number_of(&r->s, 't', "lr_scale", 1);
+    return fv_lr_cosine(step, w->steps, w->warm, (float)lr, (float)lr * 0.01f,
+                        (float)number_of(&r->s, 't', "min_lr", 1e-6));
 }
 
-/* All micro-batches of a step, or with --gpus this process's part of each; -> the sum of their losses but the
- * last one's, which is not read yet */
-static double one_step(run *r, int64_t step, int size, int accum, int per_epoch, fv_tensor **last) {
-    double sum = 0;
-    int epoch = (int)(step / per_epoch), part = size / r->ranks,
-        at = (int)(step % per_epoch) * size * accum + r->rank * part;
-    for (int a = 0; a < accum && !fv_error(r->c); a++) {
+/* The log's lines of the steps that are known: of all with `wait`, for a checkpoint or a measurement, to
+ * which all processes of --gpus come at the same step; so they stop at the same one too. */
+static void tell(run *r, fv_optim *o, course *w, int wait) {
+    fv_step_result f;
+    while (fv_optim_result(r->c, o, wait, &f)) {
+        int64_t step = w->told++;
+        r->stop |= f.note > 0;
+        if (!isfinite(f.loss)) {
+            fv_fail(r->c, FV_ENONFINITE, "the loss is not finite at step %lld; the last checkpoint is kept",
+                    (long long)w->told);
+            return;
+        }
+        fprintf(w->log, "{\"step\":%lld,\"epoch\":%d,\"loss\":%.6f,\"lr\":%.6g,\"grad_norm\":%.5g}\n",
+                (long long)w->told, (int)(step / w->per_epoch), f.loss, (double)rate_of(r, w, step), f.norm);
+        progress(w->told, w->steps, w->start, f.loss, r->rank ? PROGRESS_NONE : w->show);
+    }
+}
+
+/* All micro-batches of a step, or with --gpus this process's part of each, and the update. */
+static void one_step(run *r, fv_optim *o, const course *w) {
+    int epoch = (int)(w->step / w->per_epoch), part = w->size / r->ranks,
+        at = (int)(w->step % w->per_epoch) * w->size * w->accum + r->rank * part;
+    for (int a = 0; a < w->accum && !fv_error(r->c); a++) {
         batch b;
         memset(&b, 0, sizeof b), b.with_loss = 1;
         fv_reset(r->c);
-        fv_seed(r->c, (uint64_t)number_of(&r->s, 't', "seed", 0), (uint64_t)(step * accum + a));
+        fv_seed(r->c, (uint64_t)number_of(&r->s, 't', "seed", 0), (uint64_t)(w->step * w->accum + a));
         double start = fv_now();
-        int made = r->task->batch(r, SPLIT_TRAIN, r->order + at + a * size, part, epoch, &b);
+        int made = r->task->batch(r, SPLIT_TRAIN, r->order + at + a * w->size, part, epoch, &b);
         r->data_seconds += fv_now() - start;
         fv_tensor *y = made ? run_forward(r, &b) : NULL, *loss = run_loss(r, y, &b);
-        if (loss && accum > 1) loss = fv_scale(r->c, loss, 1.0f / (float)accum);
-        if (!loss) break;
+        if (loss && w->accum > 1) loss = fv_scale(r->c, loss, 1.0f / (float)w->accum);
+        if (!loss) return;
         fv_backward(r->c, loss);
-        if (a + 1 < accum) sum += read_loss(r, loss, step);
-        *last = loss;
+        fv_optim_loss(r->c, o, loss);
     }
-    return sum;
+    fv_optim_step_async(r->c, o, rate_of(r, w, w->step), interrupted);
 }
 
 static void print_result(run *r, const figures *f, const figures *cost, int json) {
@@ -814,56 +833,52 @@ static int stopping(const run *r) { return r->ranks > 1 ? r->stop : interrupted;
 
 void run_train(run *r, const char *out, int save_every, int json, run_progress show) {
     const settings *s = &r->s;
-    int size = (int)number_of(s, 't', "batch_size", 128), accum = (int)number_of(s, 't', "grad_accum", 1),
-        epoch = -1;
-    int per_epoch = r->order_count / (size * accum), eval_every = (int)number_of(s, 't', "eval_every", 0);
-    int64_t steps = (int64_t)(number_of(s, 't', "epochs", 1) * per_epoch),
-            warm = (int64_t)(number_of(s, 't', "warmup_epochs", 0) * per_epoch);
-    if (steps < 1) {
+    course w;
+    memset(&w, 0, sizeof w);
+    w.size = (int)number_of(s, 't', "batch_size", 128), w.accum = (int)number_of(s, 't', "grad_accum", 1);
+    w.per_epoch = r->order_count / (w.size * w.accum);
+    w.steps = (int64_t)(number_of(s, 't', "epochs", 1) * w.per_epoch);
+    w.warm = (int64_t)(number_of(s, 't', "warmup_epochs", 0) * w.per_epoch);
+    int epoch = -1, eval_every = (int)number_of(s, 't', "eval_every", 0);
+    if (w.steps < 1) {
         fv_fail(r->c, FV_EUSAGE, "epochs %g: not one step of %d %s", number_of(s, 't', "epochs", 1),
-                size * accum, r->task->items);
+                w.size * w.accum, r->task->items);
         return;
     }
     fv_params average, kept;
     memset(&average, 0, sizeof average), memset(&kept, 0, sizeof kept);
     fv_optim *o = make_optim(r);
-    int64_t step = o && make_average(r, &average, &kept)
-                       ? fv_checkpoint_load(r->c, out, &r->model->params, &kept, o)
-                       : -1,
-            first = step;
+    int64_t first = o && make_average(r, &average, &kept)
+                        ? fv_checkpoint_load(r->c, out, &r->model->params, &kept, o)
+                        : -1;
     float decay = (float)number_of(s, 't', "ema", 0);
     /* the first process writes */
-    FILE *log = step < 0 ? NULL : r->rank ? fopen("/dev/null", "w") : open_log(r, out, step);
-    double start = fv_now(), lr = number_of(s, 't', "lr", 1e-3) * number_of(s, 't', "lr_scale", 1), seen = 0,
-           spent = 0;
+    w.log = first < 0 ? NULL : r->rank ? fopen("/dev/null", "w") : open_log(r, out, first);
+    double seen = 0, spent = 0;
+    w.start = fv_now(), w.step = w.told = first, w.show = show;
     fv_training(r->c, 1);
     fv_autocast(r->c, r->bf16 ? FV_BF16 : FV_F32);
-    while (log && step < steps && !stopping(r) && !fv_error(r->c)) {
-        if ((int)(step / per_epoch) != epoch) new_epoch_order(r, epoch = (int)(step / per_epoch));
-        fv_tensor *last = NULL;
-        double t = fv_now(), loss = one_step(r, step, size, accum, per_epoch, &last);
-        if (fv_error(r->c)) break;
-        float rate = fv_lr_cosine(step, steps, warm, (float)lr, (float)lr * 0.01f,
-                                  (float)number_of(s, 't', "min_lr", 1e-6));
-        double norm = fv_optim_step(r->c, o, rate);
-        /* after the update: a GPU does all of a step in one go, and is waited for once */
-        loss += read_loss(r, last, step);
-        if (fv_error(r->c)) break;
+    while (w.log && w.step < w.steps && !stopping(r) && !fv_error(r->c)) {
+        if ((int)(w.step / w.per_epoch) != epoch) new_epoch_order(r, epoch = (int)(w.step / w.per_epoch));
+        double t = fv_now();
+        one_step(r, o, &w);
         if (average.count) fv_ema(r->c, &average, &r->model->params, decay);
-        step++, seen += size * accum, spent += fv_now() - t;
-        fprintf(log, "{\"step\":%lld,\"epoch\":%d,\"loss\":%.6f,\"lr\":%.6g,\"grad_norm\":%.5g}\n",
-                (long long)step, epoch, loss, (double)rate, norm);
-        if (eval_every > 0 && !r->rank && step < steps && step % ((int64_t)eval_every * per_epoch) == 0)
-            log_measures(r, log, step);
-        progress(step, steps, start, loss, r->rank ? PROGRESS_NONE : show);
-        if (!r->rank && (step == steps || (save_every > 0 && step % save_every == 0))) {
-            fflush(log);
-            fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, step);
-        }
+        if (fv_error(r->c)) break;
+        w.step++, seen += w.size * w.accum;
+        int last = w.step == w.steps, save = last || (save_every > 0 && w.step % save_every == 0),
+            measure = eval_every > 0 && !last && w.step % ((int64_t)eval_every * w.per_epoch) == 0;
+        tell(r, o, &w, save || measure);
+        spent += fv_now() - t;
+        if (fv_error(r->c) || r->rank) continue;
+        if (measure) log_measures(r, w.log, w.step);
+        if (!save) continue;
+        fflush(w.log);
+        fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, w.step);
     }
-    if (stopping(r) && !r->rank && log && !fv_error(r->c) && step > first)
-        fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, step);
-    if (log && fclose(log)) fv_fail(r->c, FV_EIO, "%s/log.jsonl: cannot be written", out);
+    if (w.log) tell(r, o, &w, 1); /* those after which it was stopped */
+    if (stopping(r) && !r->rank && w.log && !fv_error(r->c) && w.step > first)
+        fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, w.step);
+    if (w.log && fclose(w.log)) fv_fail(r->c, FV_EIO, "%s/log.jsonl: cannot be written", out);
     fv_optim_destroy(r->c, o);
     fv_group_leave(r->c); /* with --gpus: what follows is the first process's alone */
     r->step_seconds = spent;
@@ -874,5 +889,5 @@ void run_train(run *r, const char *out, int save_every, int json, run_progress s
     free_average(r, &average, &kept);
     if (stopping(r)) interrupted = 1;
     if (!interrupted && !r->rank && !fv_error(r->c))
-        finish(r, out, fv_now() - start, spent > 0 ? seen / spent : 0, json);
+        finish(r, out, fv_now() - w.start, spent > 0 ? seen / spent : 0, json);
 }

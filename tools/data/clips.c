@@ -2,6 +2,7 @@
 #include "clips.h"
 #include "folder.h"
 #include "pictures.h"
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -168,13 +169,14 @@ static int ffmpeg_open(fv_ctx *c, clip *v) {
     pid_t child = fork();
     if (child == 0) {
         char input[4500];
+        setpgid(0, 0); /* Ctrl-C is for us: the step that wants this clip is finished */
         snprintf(input, sizeof input, "file:%s", v->path); /* a name, never a protocol or an option */
         if (!freopen("/dev/null", "r", stdin) || !freopen("/dev/null", "w", stderr)) _exit(126);
         execlp("ffmpeg", "ffmpeg", "-v", "error", "-y", "-i", input, "-an", "-pix_fmt", "yuv420p", "-f",
                "yuv4mpegpipe", temp, (char *)NULL);
         _exit(127);
     }
-    if (child > 0) waitpid(child, &status, 0);
+    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {}
     int ok = 0;
     if (child < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 127))
         fv_fail(c, FV_EUNAVAILABLE,

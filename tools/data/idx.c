@@ -109,15 +109,17 @@ static void name_classes(fv_ctx *c, const char *dir, pictures *p) {
     char path[4096];
     snprintf(path, sizeof path, "%s/classes.txt", dir);
     FILE *f = fopen(path, "r");
-    p->class_name = (char(*)[64])fv_alloc(c, (size_t)p->classes * sizeof *p->class_name);
+    p->class_name = (char(*)[CLASS_NAME])fv_alloc(c, (size_t)p->classes * sizeof *p->class_name);
     for (int i = 0; p->class_name && i < p->classes; i++) {
         char *s = p->class_name[i], line[256];
-        snprintf(s, 64, "%d", i);
+        snprintf(s, CLASS_NAME, "%d", i);
         if (f && fgets(line, sizeof line, f)) {
             line[strcspn(line, "\r\n")] = 0;
-            if (strlen(line) > 63) fv_fail(c, FV_EUSAGE, "%s: a class's name has 63 bytes at most", path);
-            snprintf(s, 64, "%.63s", line);
-        } else if (!f && strstr(dir, "fashion") && p->classes == 10) snprintf(s, 64, "%s", fashion[i]);
+            if (strlen(line) >= CLASS_NAME)
+                fv_fail(c, FV_EUSAGE, "%s: a class's name has %d bytes at most", path, CLASS_NAME - 1);
+            snprintf(s, CLASS_NAME, "%.127s", line);
+        } else if (!f && strstr(dir, "fashion") && p->classes == 10)
+            snprintf(s, CLASS_NAME, "%s", fashion[i]);
     }
     if (f) fclose(f);
 }

@@ -71,25 +71,27 @@ void medmnist_close(fv_ctx *c, medmnist *m) {
     if (m->file.file.data) npz_close(c, &m->file);
 }
 
-int medmnist_names(fv_ctx *c, const medmnist *m, char (*name)[64]) {
+int medmnist_names(fv_ctx *c, const medmnist *m, char (*name)[CLASS_NAME]) {
     npy a;
-    for (int i = 0; i < m->classes; i++) snprintf(name[i], 64, "%d", i);
+    for (int i = 0; i < m->classes; i++) snprintf(name[i], CLASS_NAME, "%d", i);
     if (!npz_has(&m->file, "class_names")) return 1;
     if (!npz_head(c, &m->file, "class_names", &a)) return 0;
-    int fits = a.kind == 'u' && a.bytes == 1 && a.rank == 2 && a.dim[0] >= m->classes && a.dim[1] == 64;
+    int fits =
+        a.kind == 'u' && a.bytes == 1 && a.rank == 2 && a.dim[0] >= m->classes && a.dim[1] == CLASS_NAME;
     if (fits && !npz_get(c, &m->file, "class_names", &a)) return 0;
-    for (int i = 0; i < m->classes && fits; i++) fits = a.data[64 * i] && !a.data[64 * i + 63];
-    if (fits) memcpy(name, a.data, 64 * (size_t)m->classes);
+    for (int i = 0; i < m->classes && fits; i++)
+        fits = a.data[CLASS_NAME * i] && !a.data[CLASS_NAME * i + CLASS_NAME - 1];
+    if (fits) memcpy(name, a.data, CLASS_NAME * (size_t)m->classes);
     npy_free(c, &a);
-    return fits || fv_fail(c, FV_EFORMAT, "%s: class_names is no u8 array [%d,64] of names of up to 63 bytes",
-                           m->path, m->classes);
+    return fits || fv_fail(c, FV_EFORMAT, "%s: class_names is no u8 array [%d,%d] of names", m->path,
+                           m->classes, CLASS_NAME);
 }
 int medmnist_put_names(fv_ctx *c, npz_out *z, const char *const *name, int n) {
-    int64_t dim[2] = {n, 64};
-    char(*row)[64] = (char(*)[64])fv_alloc(c, 64 * (size_t)n);
+    int64_t dim[2] = {n, CLASS_NAME};
+    char(*row)[CLASS_NAME] = (char(*)[CLASS_NAME])fv_alloc(c, CLASS_NAME * (size_t)n);
     for (int i = 0; i < n && row; i++)
-        if (snprintf(row[i], 64, "%s", name[i]) > 63)
-            fv_fail(c, FV_EFORMAT, "%s: the name of a class has at most 63 bytes", name[i]);
+        if (snprintf(row[i], CLASS_NAME, "%s", name[i]) >= CLASS_NAME)
+            fv_fail(c, FV_EFORMAT, "%s: the name of a class has at most %d bytes", name[i], CLASS_NAME - 1);
     if (row && !fv_error(c)) npz_put(c, z, "class_names", (const uint8_t *)row, 2, dim);
     fv_free(c, row);
     return !fv_error(c);

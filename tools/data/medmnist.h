@@ -2,6 +2,7 @@
  * volumes [N,D,H,W], all u8. */
 #ifndef FV_MEDMNIST_H
 #define FV_MEDMNIST_H
+#include "names.h"
 #include "npy.h"
 
 typedef struct medmnist {
@@ -19,9 +20,9 @@ int medmnist_find(fv_ctx *c, const char *path, char *out, size_t n);
 int medmnist_open(fv_ctx *c, const char *path, const char *split, int volumes, medmnist *m);
 void medmnist_close(fv_ctx *c, medmnist *m);
 
-/* medmnist_names -- what the m->classes classes are called, into name [classes,64]: the rows of the array
- * class_names (u8 [classes,64], which MedMNIST's own files have not), else their numbers.
+/* medmnist_names -- what the m->classes classes are called, into name [classes,CLASS_NAME]: the rows of
+ * the array class_names (u8 of that shape, which MedMNIST's own files have not), else their numbers.
  * medmnist_put_names -- adds that array. 1, or 0 and FV_EFORMAT (too few, or too long). */
-int medmnist_names(fv_ctx *c, const medmnist *m, char (*name)[64]);
+int medmnist_names(fv_ctx *c, const medmnist *m, char (*name)[CLASS_NAME]);
 int medmnist_put_names(fv_ctx *c, npz_out *z, const char *const *name, int n);
 #endif

@@ -14,7 +14,7 @@ static int from_medmnist(fv_ctx *c, const char *path, const char *split, picture
     p->channels = m.images.rank == 4 ? 3 : 1, p->classes = m.classes;
     p->data = (uint8_t *)fv_alloc(c, (size_t)m.images.count),
     p->label = (int32_t *)fv_alloc(c, (size_t)p->count * sizeof *p->label);
-    p->class_name = (char(*)[64])fv_alloc(c, (size_t)p->classes * 64);
+    p->class_name = (char(*)[CLASS_NAME])fv_alloc(c, (size_t)p->classes * CLASS_NAME);
     if (!fv_error(c)) {
         memcpy(p->data, m.images.data, (size_t)m.images.count);
         for (int i = 0; i < p->count; i++) p->label[i] = (int32_t)npy_value(&m.labels, i);
@@ -37,8 +37,8 @@ static int from_folders(fv_ctx *c, const char *dir, int size, int channels, pict
     char **name = folder_list(c, dir, "", 1, &classes);
     if (name && !classes) fv_fail(c, FV_EIO, "%s: no folder of a class", dir);
     for (int k = 0; k < classes; k++) /* names travel with the run, and tell which class is which */
-        if (strlen(name[k]) > 63)
-            fv_fail(c, FV_EUSAGE, "%s/%s: a class's name has 63 bytes at most", dir, name[k]);
+        if (strlen(name[k]) >= CLASS_NAME)
+            fv_fail(c, FV_EUSAGE, "%s/%s: a class's name has %d bytes at most", dir, name[k], CLASS_NAME - 1);
     for (int pass = 0; pass < 2 && !fv_error(c); pass++) {
         int at = 0;
         for (int k = 0; k < classes && !fv_error(c); k++) {
@@ -57,8 +57,9 @@ static int from_folders(fv_ctx *c, const char *dir, int size, int channels, pict
         p->count = at, p->height = p->width = size, p->channels = channels, p->classes = classes;
         p->data = (uint8_t *)fv_alloc(c, (size_t)at * each + 1),
         p->label = (int32_t *)fv_alloc(c, (size_t)at * sizeof *p->label + 1);
-        p->class_name = (char(*)[64])fv_alloc(c, (size_t)classes * 64 + 1);
-        for (int k = 0; k < classes && p->class_name; k++) snprintf(p->class_name[k], 64, "%.63s", name[k]);
+        p->class_name = (char(*)[CLASS_NAME])fv_alloc(c, (size_t)classes * CLASS_NAME + 1);
+        for (int k = 0; k < classes && p->class_name; k++)
+            snprintf(p->class_name[k], CLASS_NAME, "%.127s", name[k]);
     }
     fv_free(c, name);
     return !fv_error(c);

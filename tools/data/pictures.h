@@ -2,13 +2,14 @@
 #ifndef FV_PICTURES_H
 #define FV_PICTURES_H
 #include "frozenvis.h"
+#include "names.h"
 
 typedef struct pictures {
     int count, classes;
-    int height, width, channels; /* of every picture */
-    uint8_t *data;               /* [count,height,width,channels] */
-    int32_t *label;              /* [count], 0..classes-1 */
-    char (*class_name)[64];      /* [classes] */
+    int height, width, channels;    /* of every picture */
+    uint8_t *data;                  /* [count,height,width,channels] */
+    int32_t *label;                 /* [count], 0..classes-1 */
+    char (*class_name)[CLASS_NAME]; /* [classes] */
 } pictures;
 
 /* pictures_open -- split "train" or "test" of a data set. Owned by c. What DIR holds decides:

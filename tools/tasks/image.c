@@ -107,9 +107,10 @@ static int image_open(run *r, const char *dir) {
     }
     if (!run_put_classes(r, classes)) return 0;
     if (!r->class_names) {
-        r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)classes * 64);
+        r->class_names = (char(*)[CLASS_NAME])fv_alloc(r->c, (size_t)classes * CLASS_NAME);
         if (r->class_names)
-            memcpy(r->class_names, d->split[0].class_name, (size_t)classes * 64), r->classes = classes;
+            memcpy(r->class_names, d->split[0].class_name, (size_t)classes * CLASS_NAME),
+                r->classes = classes;
     }
     return same_classes(r, dir, &d->split[0]) && same_classes(r, dir, &d->split[1]);
 }
@@ -171,15 +172,11 @@ static int image_batch(run *r, int split, const int32_t *index, int n, int epoch
     if (fv_error(r->c)) return 0;
     /* soft targets; label_smoothing is the loss's */
     if (epoch >= 0 && (key(r, "mixup") > 0 || key(r, "cutmix") > 0)) {
-        int64_t soft[2] = {n, r->model->num_classes};
         fv_mixup_desc m = {key(r, "mixup"), key(r, "cutmix"), key(r, "mix_prob"), 0, 0};
-        fv_tensor *t = fv_new(r->c, FV_F32, 2, soft);
         fv_rng g = run_rng(r, epoch, index[0]);
         g.stream ^= (uint64_t)1 << 40; /* apart from the pictures' own */
-        if (!t || fv_mixup(r->c, &m, &g, (float *)x->data, n, p->channels, S, S, (const int32_t *)y->data,
-                           r->model->num_classes, (float *)t->data) < 0)
-            return 0;
-        y = t;
+        x = fv_mixup_batch(r->c, &m, &g, x, (const int32_t *)y->data, r->model->num_classes, &y);
+        if (!x) return 0;
     }
     b->input[0] = x, b->inputs = 1, b->target[0] = y, b->targets = 1, b->count = n;
     return 1;

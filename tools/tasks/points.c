@@ -110,10 +110,10 @@ static void name_classes(run *r, int n) {
     static const char *const scan[15] = {"bag",  "bin",     "box",  "cabinet", "chair",
                                          "desk", "display", "door", "shelf",   "table",
                                          "bed",  "pillow",  "sink", "sofa",    "toilet"};
-    r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)n * 64);
+    r->class_names = (char(*)[CLASS_NAME])fv_alloc(r->c, (size_t)n * CLASS_NAME);
     if (r->class_names) r->classes = n;
     for (int i = 0; i < r->classes; i++)
-        snprintf(r->class_names[i], 64, n == 15 ? "%s" : "%.0sclass %d", n == 15 ? scan[i] : "", i);
+        snprintf(r->class_names[i], CLASS_NAME, n == 15 ? "%s" : "%.0sclass %d", n == 15 ? scan[i] : "", i);
 }
 static int add_h5(run *r, points_data *d, int split, const char *path) {
     h5 h;
@@ -141,6 +141,21 @@ static int open_h5(run *r, points_data *d, const char *training) {
 }
 
 /* ---- folders ---- */
+/* whether test/ has only classes that the run knows */
+static int none_besides(run *r, const char *dir) {
+    char path[4300];
+    int n;
+    snprintf(path, sizeof path, "%s/test", dir);
+    char **name = folder_list(r->c, path, "", 1, &n);
+    for (int i = 0; i < n && !fv_error(r->c); i++) {
+        int label = 0;
+        while (label < r->classes && strcmp(r->class_names[label], name[i])) label++;
+        if (label == r->classes)
+            fv_fail(r->c, FV_EUSAGE, "%s/%s: the class is not among the training clouds'", path, name[i]);
+    }
+    fv_free(r->c, name);
+    return !fv_error(r->c);
+}
 static int open_folders(run *r, points_data *d, const char *dir) {
     char path[4300], classes[4300];
     int n;
@@ -150,21 +165,26 @@ static int open_folders(run *r, points_data *d, const char *dir) {
     char **name = folder_list(r->c, classes, "", 1, &n);
     if (name && !n) fv_fail(r->c, FV_EIO, "%s: no folder of a class", classes);
     if (name && !r->class_names) {
-        r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)(n + 1) * 64), r->classes = n;
-        for (int i = 0; i < n && r->class_names; i++) snprintf(r->class_names[i], 64, "%.63s", name[i]);
+        r->class_names = (char(*)[CLASS_NAME])fv_alloc(r->c, (size_t)(n + 1) * CLASS_NAME), r->classes = n;
+        for (int i = 0; i < n && !fv_error(r->c); i++)
+            if (snprintf(r->class_names[i], CLASS_NAME, "%s", name[i]) >= CLASS_NAME)
+                fv_fail(r->c, FV_EUSAGE, "%s/%s: a class's name has %d bytes at most", classes, name[i],
+                        CLASS_NAME - 1);
     }
     for (int s = 0; s < 2 && !fv_error(r->c); s++)
         for (int i = 0; i < n && !fv_error(r->c); i++) {
             int label = 0;
-            while (label < r->classes && strncmp(r->class_names[label], name[i], 63)) label++;
-            if (label == r->classes)
+            while (label < r->classes && strcmp(r->class_names[label], name[i])) label++;
+            if (label == r->classes) {
                 fv_fail(r->c, FV_EUSAGE, "%s: the run knows no class %s", classes, name[i]);
+                break;
+            }
             snprintf(path, sizeof path, by_split ? "%.2000s/%s/%.1000s" : "%.2000s/%.1s%.1000s/%s", dir,
                      by_split ? (s ? "test" : "train") : "", name[i], s ? "test" : "train");
-            if (!fv_error(r->c)) add_folder(r, d, s, path, label);
+            add_folder(r, d, s, path, label);
         }
     fv_free(r->c, name);
-    return !fv_error(r->c);
+    return !fv_error(r->c) && (!by_split || none_besides(r, dir));
 }
 
 /* how often a test looks at a cloud; 0 where that is refused */

@@ -63,10 +63,15 @@ static int class_of(run *r, qa_set *q, const char *answer, int learn) {
     for (int i = 0; i < r->classes; i++)
         if (!strcmp(r->class_names[i], answer)) return i;
     if (!learn) return -1;
-    char(*more)[64] = (char(*)[64])grow(r->c, r->class_names, r->classes, &q->class_room, 64);
+    if (strlen(answer) >= CLASS_NAME)
+        return fv_fail(r->c, FV_EUSAGE, "%s: the answer \"%.40s...\" has over %d bytes", r->data_path, answer,
+                       CLASS_NAME - 1),
+               -1;
+    char(*more)[CLASS_NAME] =
+        (char(*)[CLASS_NAME])grow(r->c, r->class_names, r->classes, &q->class_room, CLASS_NAME);
     if (!more) return -1;
     r->class_names = more;
-    snprintf(r->class_names[r->classes], 64, "%s", answer);
+    snprintf(r->class_names[r->classes], CLASS_NAME, "%s", answer);
     return r->classes++;
 }
 int qa_type(qa_set *q, const char *name) {

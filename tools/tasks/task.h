@@ -9,6 +9,7 @@
 #ifndef FV_TASK_H
 #define FV_TASK_H
 #include "frozenvis.h"
+#include "../data/names.h"
 #include "settings.h"
 
 enum { SPLIT_TRAIN, SPLIT_TEST, BATCH_PARTS = 12 };
@@ -84,9 +85,9 @@ struct run {
     char llm_path[4096]; /* "": none */
     fv_model *model;
     int bf16;
-    void *data;              /* the task's own */
-    int count[2];            /* items of SPLIT_TRAIN and SPLIT_TEST */
-    char (*class_names)[64]; /* [classes], or NULL; freed with the run */
+    void *data;                      /* the task's own */
+    int count[2];                    /* items of SPLIT_TRAIN and SPLIT_TEST */
+    char (*class_names)[CLASS_NAME]; /* [classes], or NULL; freed with the run */
     int classes;
     /* [words]: the tokens that the training texts have; number i of the network is token vocabulary[i-1], 0
      * any other */

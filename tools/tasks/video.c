@@ -1,10 +1,12 @@
 /* video: classes of clips. Data: train.csv and val.csv, lines `path;label`, `path,label` or `path label`
  * (paths from the folder of the list), or Something-Something's train.json, validation.json
- * ([{"id","template" or "label"}]), labels.json and videos/ID.webm (by ffmpeg), .y4m or a folder. Clips are
- * read when they are wanted, so that memory does not grow with the data. Frames are sampled sparsely: one of
- * each of num_frames equal parts, in training at random. Tests and predict look at 2 such samples x 3 crops
- * (one where the frames of the first training clip are square) and take the mean of the probabilities; the
- * measures are that mean's. one_frame=1 shows one frame of the clip again and again: what is left is what
+ * ([{"id","template"}]) and videos/ID.webm (by ffmpeg), .y4m or a folder; its labels.json ({"template":"17"})
+ * numbers the classes, without it they are numbered as they come. A run whose classes are called 0, 1, 2
+ * (a converted checkpoint) is held against these numbers. Clips are read when they are wanted, so that memory
+ * does not grow with the data. Frames are sampled sparsely: one of each of num_frames equal parts, in training
+ * at random. Tests and predict look at 2 such samples x 3 crops (one where frames are square) and take the
+ * mean of the probabilities; the measures are that mean's. Frames are resized bilinearly and normalised as
+ * VideoMAE does it. one_frame=1 shows one frame of the clip again and again: what is left is what
  * can be told without motion. motion_only=1 takes from each pixel its mean over the frames: what does not
  * move vanishes, so that small data suffice. In training shift=N moves a clip by up to N pixels, colours=1
  * changes its channels round and turns light to dark. */
@@ -25,7 +27,8 @@ typedef struct clip_item {
 typedef struct video_data {
     clip_item *item[2];
     int room[2], class_room, size, frames;
-    int views; /* of a clip in a test: as many as the first training clip has */
+    fv_json *numbers; /* labels.json, or NULL */
+    int numbered;     /* the run's classes are called 0, 1, 2, ... */
 } video_data;
 
 static const char *presets[][2] = {
@@ -46,18 +49,59 @@ static void *grown(fv_ctx *c, void *old, int count, int *room, size_t size) {
     if (p) *room = more;
     return p;
 }
-static int class_of(run *r, video_data *d, const char *label, int learn) {
-    for (int i = 0; i < r->classes; i++)
-        if (!strncmp(r->class_names[i], label, 63)) return i;
-    if (!learn)
-        return fv_fail(r->c, FV_EUSAGE, "%s: the class \"%.60s\" is not among the training clips'",
-                       r->data_path, label),
-               -1;
-    char(*more)[64] = (char(*)[64])grown(r->c, r->class_names, r->classes, &d->class_room, 64);
+/* the number that labels.json gives a class */
+static fv_jnode number_in(const video_data *d, const char *label) {
+    return fv_json_get(d->numbers, fv_json_root(d->numbers), label);
+}
+static int add_class(run *r, video_data *d, const char *label) {
+    char(*more)[CLASS_NAME] =
+        (char(*)[CLASS_NAME])grown(r->c, r->class_names, r->classes, &d->class_room, CLASS_NAME);
     if (!more) return -1;
     r->class_names = more;
-    snprintf(r->class_names[r->classes], 64, "%.63s", label);
+    if (snprintf(more[r->classes], CLASS_NAME, "%s", label) >= CLASS_NAME)
+        return fv_fail(r->c, FV_EUSAGE, "%s: a class's name has %d bytes at most: \"%s\"", r->data_path,
+                       CLASS_NAME - 1, label),
+               -1;
     return r->classes++;
+}
+static int class_of(run *r, video_data *d, const char *label, int learn) {
+    const char *name = label;
+    if (d->numbers && d->numbered) name = fv_json_string(d->numbers, number_in(d, label), "?");
+    for (int i = 0; i < r->classes; i++)
+        if (!strcmp(r->class_names[i], name)) return i;
+    if (!learn || d->numbers)
+        return fv_fail(r->c, FV_EUSAGE, "%s: the class \"%.100s\" is not %s", r->data_path, label,
+                       d->numbers ? "in labels.json" : "among the training clips'"),
+               -1;
+    return add_class(r, d, label);
+}
+/* labels.json, where it is there: the names of the classes in the order of their numbers */
+static int read_labels(run *r, video_data *d, const char *dir) {
+    char path[4400];
+    snprintf(path, sizeof path, "%.4300s/labels.json", dir);
+    d->numbered = r->model != NULL;
+    for (int i = 0; i < r->classes; i++) {
+        char number[16];
+        snprintf(number, sizeof number, "%d", i);
+        d->numbered &= !strcmp(r->class_names[i], number);
+    }
+    if (access(path, F_OK)) return 1;
+    if (!(d->numbers = fv_json_open(r->c, path))) return 0;
+    fv_jnode root = fv_json_root(d->numbers);
+    int n = fv_json_type(d->numbers, root) == FV_JSON_OBJECT ? fv_json_count(d->numbers, root) : 0, found = 0;
+    for (int k = 0; k < n && !fv_error(r->c); k++, found = 0) {
+        char number[16];
+        snprintf(number, sizeof number, "%d", k);
+        for (fv_jnode e = fv_json_first(d->numbers, root); e; e = fv_json_next(d->numbers, e)) {
+            if (strcmp(fv_json_string(d->numbers, e, "?"), number)) continue;
+            if (!found++ && !r->model) add_class(r, d, fv_json_key(d->numbers, e));
+        }
+        if (found != 1 && !fv_error(r->c))
+            fv_fail(r->c, FV_EFORMAT, "%s: {\"template\":\"0\",...} is wanted, each of %d numbers once", path,
+                    n);
+    }
+    if (!n) fv_fail(r->c, FV_EFORMAT, "%s: {\"template\":\"0\",...} is wanted", path);
+    return !fv_error(r->c);
 }
 static int add_clip(run *r, video_data *d, int split, const char *path, const char *label) {
     clip_item *more =
@@ -108,7 +152,7 @@ static int read_csv(run *r, video_data *d, const char *dir, const char *file, in
 }
 
 /* Something-Something: [{"id":"74225","template":"Pushing [something] ..."}]; the template without brackets
- * is the class */
+ * is the class, and so labels.json writes it */
 static int read_json(run *r, video_data *d, const char *dir, const char *file, int split) {
     static const char *const form[] = {".webm", ".y4m", ".mp4", ""};
     char path[4400], label[256];
@@ -156,16 +200,13 @@ static int video_open(run *r, const char *dir) {
         return fv_fail(r->c, FV_EUSAGE, "video: in_chans is 3");
     if (d->frames > MOST_FRAMES || d->frames < 1)
         return fv_fail(r->c, FV_EUSAGE, "video: num_frames is 1 to %d", MOST_FRAMES);
+    if (!read_labels(r, d, dir)) return 0;
     for (int s = 0; s < 2; s++) {
         snprintf(path, sizeof path, "%s/%s", dir, json[s]);
         int as_json = !access(path, F_OK);
         if (!as_json) snprintf(path, sizeof path, "%s/%s", dir, csv[s]);
         if (!(as_json ? read_json(r, d, dir, path, s) : read_csv(r, d, dir, path, s))) return 0;
     }
-    clip first;
-    if (!clip_open(r->c, d->item[SPLIT_TRAIN][0].path, &first)) return 0;
-    d->views = views_of(&first);
-    clip_close(r->c, &first);
     return run_put_classes(r, r->classes);
 }
 static void video_close(run *r) {
@@ -174,14 +215,15 @@ static void video_close(run *r) {
         for (int i = 0; i < r->count[s]; i++) fv_free(r->c, d->item[s][i].path);
         fv_free(r->c, d->item[s]);
     }
-    fv_free(r->c, d);
+    fv_json_free(r->c, d->numbers), fv_free(r->c, d);
     r->data = NULL;
 }
 
 /* The frames `index` of a clip, its shorter side made S, crop `crop` of CROPS along the longer (rng:
- * anywhere) -> f32 [3,T,S,S], (v/255 - 0.45) / 0.225 as VideoMAE has it */
+ * anywhere) -> f32 [3,T,S,S], less the mean of ImageNet's channels, by their deviation */
 static int view_of(run *r, const clip *v, const int32_t *index, int T, int S, int crop, fv_rng *g,
                    float *to) {
+    static const float mean[3] = {0.485f, 0.456f, 0.406f}, deviation[3] = {0.229f, 0.224f, 0.225f};
     int shorter = v->width < v->height ? v->width : v->height,
         w = v->width == shorter ? S : (int)((int64_t)v->width * S / shorter),
         h = v->height == shorter ? S : (int)((int64_t)v->height * S / shorter);
@@ -198,13 +240,13 @@ static int view_of(run *r, const clip *v, const int32_t *index, int T, int S, in
             continue;
         }
         if (!clip_frame(r->c, v, index[t], raw) ||
-            (fit != raw && !fv_image_resize(r->c, raw, v->height, v->width, 3, fit, h, w, FV_BICUBIC)))
+            (fit != raw && !fv_image_resize(r->c, raw, v->height, v->width, 3, fit, h, w, FV_BILINEAR)))
             break;
         for (int k = 0; k < 3; k++)
             for (int y = 0; y < S; y++)
                 for (int x = 0; x < S; x++)
                     to[(((int64_t)k * T + t) * S + y) * S + x] =
-                        ((float)fit[3 * ((y + dy) * w + x + dx) + k] / 255 - 0.45f) / 0.225f;
+                        ((float)fit[3 * ((y + dy) * w + x + dx) + k] / 255 - mean[k]) / deviation[k];
     }
     if (fit != raw) fv_free(r->c, fit);
     fv_free(r->c, raw);
@@ -251,7 +293,7 @@ static int sampled(run *r, const clip *v, int view, fv_rng *g, float *to) {
     return !g || augmented(r, T, S, g, to);
 }
 
-/* all views of a clip, `each` numbers apart; where there is one crop, it is the middle one */
+/* `views` views of a clip, `each` numbers apart; where there is one crop, it is the middle one */
 static int test_views(run *r, const clip *v, int views, float *to, int64_t each) {
     int ok = 1;
     for (int k = 0; k < views && ok; k++)
@@ -260,21 +302,28 @@ static int test_views(run *r, const clip *v, int views, float *to, int64_t each)
 }
 static int video_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
     const video_data *d = (const video_data *)r->data;
-    int views = epoch < 0 ? d->views : 1;
+    int views = 1;
+    clip *v = (clip *)fv_alloc(r->c, (size_t)n * sizeof *v);
+    int opened = 0;
+    while (v && opened < n &&
+           clip_open(r->c, d->item[split][run_other(r, split, index[opened])].path, &v[opened]))
+        opened++;
+    /* one clip that is not square gives all of them three crops, which for square ones are the same */
+    for (int i = 0; i < opened && epoch < 0; i++)
+        if (views_of(&v[i]) > views) views = views_of(&v[i]);
     int64_t rows = (int64_t)n * views, dim[5] = {rows, 3, d->frames, d->size, d->size},
             each = 3 * (int64_t)d->frames * d->size * d->size;
     fv_tensor *x = fv_new(r->c, FV_F32, 5, dim), *label = fv_new(r->c, FV_I32, 1, &rows);
     for (int64_t i = 0; i < n && x && label && !fv_error(r->c); i++) {
-        clip v;
         fv_rng g = run_rng(r, epoch, index[i]);
         float *to = (float *)x->data + i * views * each;
-        if (!clip_open(r->c, d->item[split][run_other(r, split, index[i])].path, &v)) return 0;
-        if (epoch < 0) test_views(r, &v, views, to, each);
-        else sampled(r, &v, 0, &g, to);
+        if (epoch < 0) test_views(r, &v[i], views, to, each);
+        else sampled(r, &v[i], 0, &g, to);
         for (int k = 0; k < views; k++)
             ((int32_t *)label->data)[i * views + k] = d->item[split][index[i]].label;
-        clip_close(r->c, &v);
     }
+    for (int i = 0; i < opened; i++) clip_close(r->c, &v[i]);
+    fv_free(r->c, v);
     b->input[0] = x, b->inputs = 1, b->target[0] = label, b->targets = 1, b->count = n;
     return !fv_error(r->c);
 }

@@ -1,5 +1,5 @@
 /* volumes: classes of volumes. Data: a MedMNIST 3D .npz, or a folder with one; training on its train split,
- * measures on its test split. The demo is made of the objects of points' demo: real CAD parts (data/parts.c)
+ * measures on its test split. A network of several channels (R-LLM's have 3) sees the volume in each. The demo is made of the objects of points' demo: real CAD parts (data/parts.c)
  * where tools/fetch.sh kicad-packages3d has been run, else generated shapes. */
 #include "../data/clouds.h"
 #include "../data/medmnist.h"
@@ -26,6 +26,7 @@ static const char *presets[][2] = {
     {NULL, NULL}};
 static const char *const keys[] = {"hflip", "shift", NULL};
 
+static int channels(run *r) { return (int)number_of(&r->s, 'm', "channels", 1); }
 static int volumes_open(run *r, const char *dir) {
     volumes_data *d = (volumes_data *)fv_alloc(r->c, sizeof *d);
     char path[4400];
@@ -38,11 +39,10 @@ static int volumes_open(run *r, const char *dir) {
         classes = d->split[0].classes;
     for (int s = 0; s < 2; s++) {
         const int64_t *dim = d->split[s].images.dim;
-        if (dim[1] != F || dim[2] != H || dim[3] != H || number_of(&r->s, 'm', "channels", 1) > 1)
+        if (dim[1] != F || dim[2] != H || dim[3] != H)
             return fv_fail(r->c, FV_EUSAGE,
-                           "%s: volumes of %lldx%lldx%lld with 1 channel, the network wants frames=%d "
-                           "image_size=%d channels=1",
-                           path, (long long)dim[1], (long long)dim[2], (long long)dim[3], F, H);
+                           "%s: volumes of %lldx%lldx%lld, the network wants frames=%d image_size=%d", path,
+                           (long long)dim[1], (long long)dim[2], (long long)dim[3], F, H);
         r->count[s] = (int)dim[0];
     }
     if (r->model && classes > r->model->num_classes)
@@ -51,7 +51,7 @@ static int volumes_open(run *r, const char *dir) {
     d->size[0] = F, d->size[1] = d->size[2] = H;
     if (!run_put_classes(r, classes)) return 0;
     if (r->class_names) return 1;
-    r->classes = classes, r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)classes * 64);
+    r->classes = classes, r->class_names = (char(*)[CLASS_NAME])fv_alloc(r->c, (size_t)classes * CLASS_NAME);
     return r->class_names && medmnist_names(r->c, &d->split[0], r->class_names);
 }
 static void volumes_close(run *r) {
@@ -63,15 +63,15 @@ static void volumes_close(run *r) {
 
 static int volumes_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
     const volumes_data *d = (const volumes_data *)r->data;
-    int F = d->size[0], H = d->size[1], W = d->size[2],
+    int F = d->size[0], H = d->size[1], W = d->size[2], C = channels(r),
         most = epoch >= 0 ? (int)number_of(&r->s, 't', "shift", 0) : 0,
         flip = epoch >= 0 && number_of(&r->s, 't', "hflip", 0) > 0;
-    int64_t dim[5] = {n, 1, F, H, W}, count = n, each = (int64_t)F * H * W;
+    int64_t dim[5] = {n, C, F, H, W}, count = n, each = (int64_t)F * H * W;
     fv_tensor *x = fv_new(r->c, FV_F32, 5, dim), *label = fv_new(r->c, FV_I32, 1, &count);
     if (!x || !label) return 0;
     for (int i = 0; i < n; i++) {
         const uint8_t *src = d->split[split].images.data + each * run_other(r, split, index[i]);
-        float *to = (float *)x->data + each * i;
+        float *to = (float *)x->data + each * C * i;
         fv_rng g = run_rng(r, epoch, index[i]);
         int mirror = flip && (fv_rng_u32(&g) & 1), move[3] = {0, 0, 0};
         for (int k = 0; k < 3 && most; k++) move[k] = (int)fv_rng_below(&g, (uint32_t)(2 * most + 1)) - most;
@@ -82,6 +82,7 @@ static int volumes_batch(run *r, int split, const int32_t *index, int n, int epo
                         in = u >= 0 && u < F && v >= 0 && v < H && w >= 0 && w < W;
                     *to++ = in ? (float)src[((int64_t)u * H + v) * W + w] / 127.5f - 1 : -1;
                 }
+        for (int k = 1; k < C; k++, to += each) memcpy(to, to - each, (size_t)each * sizeof *to);
         ((int32_t *)label->data)[i] = (int32_t)npy_value(&d->split[split].labels, index[i]);
     }
     b->input[0] = x, b->inputs = 1, b->target[0] = label, b->targets = 1, b->count = n;
@@ -91,7 +92,7 @@ static int volumes_batch(run *r, int split, const int32_t *index, int n, int epo
 /* fv predict RUN FILE.npy: one volume [D,H,W] of u8 */
 static int volumes_predict(run *r, const char *file, int json) {
     int H = (int)number_of(&r->s, 'm', "image_size", 28), F = (int)number_of(&r->s, 'm', "frames", 28);
-    int64_t dim[5] = {1, 1, F, H, H};
+    int64_t dim[5] = {1, channels(r), F, H, H};
     fv_file f;
     npy a;
     if (!fv_file_open(r->c, file, &f)) return 0;
@@ -100,7 +101,8 @@ static int volumes_predict(run *r, const char *file, int json) {
             fv_fail(r->c, FV_EUSAGE, "%s: a u8 array [%d,%d,%d] is wanted", file, F, H, H);
         else {
             fv_tensor *x = fv_new(r->c, FV_F32, 5, dim);
-            for (int64_t i = 0; i < a.count && x; i++) ((float *)x->data)[i] = (float)a.data[i] / 127.5f - 1;
+            for (int64_t i = 0; i < a.count * dim[1] && x; i++)
+                ((float *)x->data)[i] = (float)a.data[i % a.count] / 127.5f - 1;
             classify(r, x, file, json);
         }
     }

@@ -58,9 +58,11 @@ static int choose_classes(run *r, const question_set *s) {
     qsort(t, (size_t)n, sizeof *t, more_said);
     while (used < n && used < most && t[used].count) used++;
     qsort(t, (size_t)used, sizeof *t, came_first);
-    r->class_names = (char(*)[64])fv_alloc(r->c, (size_t)used * 64), r->classes = used;
+    r->class_names = (char(*)[CLASS_NAME])fv_alloc(r->c, (size_t)used * CLASS_NAME), r->classes = used;
     for (int i = 0; i < used && r->class_names; i++)
-        snprintf(r->class_names[i], 64, "%s", s->answers.text[t[i].answer]);
+        if (snprintf(r->class_names[i], CLASS_NAME, "%s", s->answers.text[t[i].answer]) >= CLASS_NAME)
+            fv_fail(r->c, FV_EUSAGE, "%s: the answer \"%.40s...\" has over %d bytes", r->data_path,
+                    r->class_names[i], CLASS_NAME - 1);
     fv_free(r->c, t);
     return !fv_error(r->c);
 }
