@@ -50,7 +50,7 @@ static int decimal(const char *p, size_t n, double *v) {
 static double next_number(words *w, int row) {
     double v = 0;
     size_t n = next_word(w, row);
-    return decimal(w->word, n, &v) ? v : (wrong(w, "a number is wanted"), 0);
+    return decimal(w->word, n, &v) ? v : wrong(w, "a number is wanted");
 }
 static int64_t next_count(words *w, int row, int64_t most) {
     size_t n = next_word(w, row), i = 0;
@@ -74,8 +74,7 @@ static int make_room(fv_ctx *c, const char *path, mesh *m, int64_t points) {
     return !fv_error(c);
 }
 static float coordinate(const words *w, double v) {
-    if (!(fabs(v) < 1e15)) wrong(w, "a coordinate is under 1e15");
-    return (float)v;
+    return fabs(v) < 1e15 ? (float)v : (float)wrong(w, "a coordinate is under 1e15");
 }
 
 /* Polygons become triangles. A first walk over the file counts them; only when all of it has proved good is
@@ -244,11 +243,11 @@ static double ply_value(ply *p, int row, ply_type t) {
     if (p->format == 't') {
         double v = next_number(w, row), most = ldexp(1, 8 * t.bytes - (t.kind == 'i'));
         if (t.kind != 'f' && !(v >= (t.kind == 'i' ? -most : 0) && v < most && v <= floor(v)))
-            wrong(w, "a whole number of the property's type is wanted");
+            return wrong(w, "a whole number of the property's type is wanted");
         return v;
     }
     w->word = w->at;
-    if (w->end - w->at < t.bytes) return wrong(w, "cut short"), 0;
+    if (w->end - w->at < t.bytes) return wrong(w, "cut short");
     memset(&one, 0, sizeof one);
     one.kind = (char)t.kind, one.bytes = t.bytes, one.big = p->format == 'b';
     one.data = (const uint8_t *)w->at, w->at += t.bytes;
@@ -331,8 +330,9 @@ static int read_npz(fv_ctx *c, const char *path, mesh *m) {
     npy a;
     if (!npz_open(c, path, &z)) return 0;
     int k = 0;
-    while (k < 4 && !npz_has(&z, name[k])) k++;
-    if (npz_head(c, &z, name[k], &a) && is_cloud(c, path, &a) && npz_get(c, &z, name[k], &a))
+    while (k < 5 && !npz_has(&z, name[k])) k++;
+    if (k == 5) fv_fail(c, FV_EFORMAT, "%s: no points, pos, xyz, data or arr_0 in the archive", path);
+    else if (npz_head(c, &z, name[k], &a) && is_cloud(c, path, &a) && npz_get(c, &z, name[k], &a))
         take_array(c, path, &a, m), npy_free(c, &a);
     npz_close(c, &z);
     return !fv_error(c);
