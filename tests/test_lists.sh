@@ -161,4 +161,25 @@ case ${HAVE_FLAGS:-} in
     skip 'pairs of .h5' 'libhdf5 is not installed'
     ;;
 esac
+
+# ---- clouds in folders: ModelNet40's CLASS/train, endings in capitals, a class that the run does not know ----
+net=$T/net
+for class in bed night_stand; do
+    for split in train test; do
+        mkdir -p "$net/$class/$split"
+        printf 'OFF3 1 0\n0 0 0\n1 0 0\n0 %d 2\n3 0 1 2\n' "${#class}" >"$net/$class/$split/${class}_1.off"
+        cp "$net/$class/$split/${class}_1.off" "$net/$class/$split/${class}_2.OFF"
+        printf '0 0 0\n1 0 %d\n0 1 0\n' "${#class}" >"$net/$class/$split/${class}_3.XYZ"
+        echo 'not a cloud' >"$net/$class/$split/readme.md"
+    done
+done
+points 0 "$net"
+grep -q '"class_names":\["bed","night_stand"\]' "$T/run/config.json" && ok || bad "ModelNet40's classes: $(grep -o '"class_names.*' "$T/run/config.json")"
+expect 'the same run is measured' "$FV" eval "$T/run"
+rm "$net"/*/*/*.off && points 0 "$net" # those in capitals alone
+echo '1 2 x' >"$net/bed/train/bed_4.XYZ"
+points 3 "$net"
+grep -q 'bed_4.XYZ: line 1:' "$T/said" && ok || bad "the damaged cloud is not named: $(cat "$T/said")"
+rm "$net/bed/train/bed_4.XYZ" && rm "$net"/bed/test/*.*
+points 4 "$net"
 report

@@ -13,61 +13,84 @@
 enum { MONO, C420, C422, C444 };
 
 /* ---- y4m ---- */
-static int y4m_header(fv_ctx *c, clip *v) {
-    const char *p = (const char *)v->file.data, *end = p + v->file.size,
-               *line = v->file.size ? (const char *)memchr(p, '\n', v->file.size < 4096 ? v->file.size : 4096)
-                                    : NULL;
-    char text[4096];
-    if (v->file.size < 10 || memcmp(p, "YUV4MPEG2 ", 10) || !line)
-        return fv_fail(c, FV_EFORMAT, "%s: byte 0: no YUV4MPEG2 header", v->path);
-    memcpy(text, p, (size_t)(line - p)), text[line - p] = 0;
-    v->kind = C420;
-    for (char *t = text + 10, *next; t && *t; t = next) {
+/* what a number of digits alone says, if it is 1 to 16384, else 0 */
+static int side_of(const char *t) {
+    int v = 0;
+    while (*t >= '0' && *t <= '9' && v <= 16384) v = 10 * v + (*t++ - '0');
+    return *t || v > 16384 ? 0 : v;
+}
+static int colours_of(const char *t) {
+    static const struct {
+        const char *name;
+        int kind;
+    } of[] = {{"C420", C420}, {"C420jpeg", C420}, {"C420mpeg2", C420}, {"C420paldv", C420},
+              {"C422", C422}, {"C444", C444},     {"Cmono", MONO}};
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+        if (!strcmp(t, of[i].name)) return of[i].kind;
+    return -1;
+}
+/* the header's words, each once: sides and colours; rates, shapes of pixels and remarks are passed over */
+static int y4m_words(fv_ctx *c, clip *v, char *text) {
+    int colours = 0;
+    for (char *t = text, *next; t; t = next) {
+        int *side = *t == 'W' ? &v->width : *t == 'H' ? &v->height : NULL;
         next = strchr(t, ' ');
         if (next) *next++ = 0;
-        if (*t == 'W') v->width = atoi(t + 1);
-        else if (*t == 'H') v->height = atoi(t + 1);
-        else if (!strcmp(t, "XCOLORRANGE=FULL")) v->full_range = 1;
-        else if (*t == 'C') {
-            v->kind = !strncmp(t, "C420", 4) ? C420
-                      : !strcmp(t, "C422")   ? C422
-                      : !strcmp(t, "C444")   ? C444
-                      : !strcmp(t, "Cmono")  ? MONO
-                                             : -1;
-            if (v->kind < 0 || strstr(t, "p1"))
-                return fv_fail(c, FV_EFORMAT,
-                               "%s: the colours \"%.20s\" are not read: 8 bits of 420, 422, 444 or mono are",
-                               v->path, t);
-        }
+        if (side && (*side || !(*side = side_of(t + 1))))
+            return fv_fail(c, FV_EFORMAT, "%s: \"%.20s\" in the header is no side of 1 to 16384, told once",
+                           v->path, t);
+        if (*t == 'C' && (colours++ || (v->kind = colours_of(t)) < 0))
+            return fv_fail(c, FV_EFORMAT,
+                           "%s: the colours \"%.20s\" are not read: 8 bits of 420, 422, 444 or mono are",
+                           v->path, t);
+        if (*t && !strchr("WHCFIAX", *t))
+            return fv_fail(c, FV_EFORMAT, "%s: \"%.20s\" in the header is unknown", v->path, t);
+        if (!strcmp(t, "XCOLORRANGE=FULL")) v->full_range = 1;
     }
-    if (v->width < 1 || v->height < 1 || v->width > 16384 || v->height > 16384)
-        return fv_fail(c, FV_EFORMAT, "%s: a picture of %dx%d", v->path, v->width, v->height);
-    size_t w = (size_t)v->width, h = (size_t)v->height, cw = v->kind == C444 ? w : (w + 1) / 2,
-           ch = v->kind == C420 ? (h + 1) / 2 : h, at = (size_t)(line + 1 - p);
-    size_t bytes = w * h + (v->kind == MONO ? 0 : 2 * cw * ch);
-    const char *frame = p + at,
-               *stop = frame < end
-                           ? (const char *)memchr(frame, '\n',
-                                                  (size_t)(end - frame) < 256 ? (size_t)(end - frame) : 256)
-                           : NULL;
-    if (!stop || stop - frame < 5 || memcmp(frame, "FRAME", 5))
-        return fv_fail(c, FV_EFORMAT, "%s: byte %lld: FRAME is wanted", v->path, (long long)at);
-    v->first = (size_t)(stop + 1 - p), v->stride = bytes + (size_t)(stop + 1 - frame);
-    v->frames = (int)((v->file.size - at) / v->stride);
-    if (v->frames < 1 || (v->file.size - at) % v->stride)
-        return fv_fail(c, FV_EFORMAT, "%s: frames of %lld bytes do not fill the file: it is cut short",
-                       v->path, (long long)v->stride);
-    for (int i = 0; i < v->frames; i++) /* frames of equal headers, so that any can be found */
-        if (memcmp(p + at + (size_t)i * v->stride, frame, (size_t)(stop + 1 - frame)))
-            return fv_fail(c, FV_EFORMAT, "%s: frame %d: FRAME is wanted at byte %lld", v->path, i,
-                           (long long)(at + (size_t)i * v->stride));
+    return (v->width && v->height) ||
+           fv_fail(c, FV_EFORMAT, "%s: the header tells no width or no height", v->path);
+}
+/* where each frame's pixels begin, behind a line FRAME, which may tell more: counted first, then kept */
+static int y4m_frames(fv_ctx *c, clip *v, size_t from, size_t bytes) {
+    const uint8_t *p = v->file.data;
+    for (int keep = 0; keep < 2; keep++) {
+        size_t at = from;
+        for (v->frames = 0; at < v->file.size || !v->frames; v->frames++) {
+            size_t left = v->file.size - at;
+            const uint8_t *stop = (const uint8_t *)memchr(p + at, '\n', left < 256 ? left : 256);
+            if (!stop || stop < p + at + 5 || memcmp(p + at, "FRAME", 5) ||
+                (p[at + 5] != ' ' && p[at + 5] != '\n'))
+                return fv_fail(c, FV_EFORMAT, "%s: byte %lld: FRAME is wanted", v->path, (long long)at);
+            at = (size_t)(stop + 1 - p);
+            if (bytes > v->file.size - at || v->frames == INT32_MAX)
+                return fv_fail(c, FV_EFORMAT, "%s: byte %lld: a frame has %lld bytes: it is cut short",
+                               v->path, (long long)at, (long long)bytes);
+            if (keep) v->at[v->frames] = at;
+            at += bytes;
+        }
+        if (!keep && !(v->at = (size_t *)fv_alloc(c, (size_t)v->frames * sizeof *v->at))) return 0;
+    }
     return 1;
+}
+static int y4m_open(fv_ctx *c, clip *v, const char *file) {
+    char text[4096];
+    if (!fv_file_open(c, file, &v->file)) return 0;
+    const char *p = (const char *)v->file.data;
+    const char *line = (const char *)memchr(p, '\n', v->file.size < sizeof text ? v->file.size : sizeof text);
+    size_t n = line ? (size_t)(line - p) : 0;
+    if (n < 10 || memcmp(p, "YUV4MPEG2 ", 10) || memchr(p, 0, n))
+        return fv_fail(c, FV_EFORMAT, "%s: byte 0: no YUV4MPEG2 header", v->path);
+    memcpy(text, p, n), text[n] = 0, v->kind = C420;
+    if (!y4m_words(c, v, text + 10)) return 0;
+    size_t w = (size_t)v->width, h = (size_t)v->height, cw = v->kind == C444 ? w : (w + 1) / 2,
+           ch = v->kind == C420 ? (h + 1) / 2 : h;
+    return y4m_frames(c, v, n + 1, w * h + (v->kind == MONO ? 0 : 2 * cw * ch));
 }
 static uint8_t byte_of(double v) { return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v + 0.5); }
 static void y4m_frame(const clip *v, int i, uint8_t *rgb) { /* ITU-R BT.601 */
     size_t w = (size_t)v->width, h = (size_t)v->height, cw = v->kind == C444 ? w : (w + 1) / 2,
            ch = v->kind == C420 ? (h + 1) / 2 : h;
-    const uint8_t *Y = v->file.data + v->first + (size_t)i * v->stride, *U = Y + w * h, *V = U + cw * ch;
+    const uint8_t *Y = v->file.data + v->at[i], *U = Y + w * h, *V = U + cw * ch;
     double gain = v->full_range ? 1 : 255.0 / 219, lift = v->full_range ? 0 : 16,
            chroma = v->full_range ? 1 : 255.0 / 224;
     for (size_t y = 0; y < h; y++)
@@ -80,7 +103,6 @@ static void y4m_frame(const clip *v, int i, uint8_t *rgb) { /* ITU-R BT.601 */
             p[2] = byte_of(l + 1.772 * b);
         }
 }
-static int y4m_open(fv_ctx *c, clip *v) { return fv_file_open(c, v->path, &v->file) && y4m_header(c, v); }
 
 int y4m_write(fv_ctx *c, const char *path, const uint8_t *rgb, int n, int h, int w) {
     char head[64];
@@ -136,7 +158,7 @@ static int folder_open(fv_ctx *c, clip *v) {
 
 /* decodes into a temporary y4m, which is unlinked as soon as it is open */
 static int ffmpeg_open(fv_ctx *c, clip *v) {
-    char name[] = "/tmp/fv-clip-XXXXXX", shown[4400];
+    char name[] = "/tmp/fv-clip-XXXXXX";
     const char *dir = getenv("TMPDIR");
     char in_dir[4400];
     snprintf(in_dir, sizeof in_dir, "%.4000s/fv-clip-XXXXXX", dir && *dir ? dir : "/tmp");
@@ -155,18 +177,14 @@ static int ffmpeg_open(fv_ctx *c, clip *v) {
         _exit(127);
     }
     while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {}
-    snprintf(shown, sizeof shown, "%s", v->path);
     int ok = 0;
     if (child < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 127))
         fv_fail(c, FV_EUNAVAILABLE,
-                "%s: .y4m, folders of frames and pictures are read; for anything else install ffmpeg", shown);
+                "%s: .y4m, folders of frames and pictures are read; for anything else install ffmpeg",
+                v->path);
     else if (!WIFEXITED(status) || WEXITSTATUS(status))
-        fv_fail(c, FV_EFORMAT, "%s: ffmpeg cannot decode it", shown);
-    else {
-        snprintf(v->path, sizeof v->path, "%s", temp);
-        ok = y4m_open(c, v);
-        snprintf(v->path, sizeof v->path, "%s", shown);
-    }
+        fv_fail(c, FV_EFORMAT, "%s: ffmpeg cannot decode it", v->path);
+    else ok = y4m_open(c, v, temp);
     unlink(temp);
     return ok;
 }
@@ -178,10 +196,13 @@ int clip_open(fv_ctx *c, const char *path, clip *v) {
     snprintf(v->path, sizeof v->path, "%.4390s", path);
     if (stat(path, &st)) ok = fv_fail(c, FV_EIO, "%s: no such clip", path);
     else if (S_ISDIR(st.st_mode)) ok = folder_open(c, v);
-    else if (ends(path, ".y4m")) ok = y4m_open(c, v);
+    else if (ends(path, ".y4m")) ok = y4m_open(c, v, path);
     else if (is_picture(path))
         ok = (v->still = picture_load(c, path, &v->width, &v->height)) != NULL, v->frames = 1;
     else ok = ffmpeg_open(c, v);
+    if (ok && (v->width / 100 > v->height || v->height / 100 > v->width))
+        ok = fv_fail(c, FV_EFORMAT, "%s: frames of %dx%d pixels: a side over 100 times the other is not read",
+                     path, v->width, v->height);
     if (!ok) clip_close(c, v);
     return ok;
 }
@@ -202,6 +223,6 @@ int clip_frame(fv_ctx *c, const clip *v, int i, uint8_t *rgb) {
 }
 void clip_close(fv_ctx *c, clip *v) {
     if (v->file.data) fv_file_close(c, &v->file);
-    fv_free(c, v->name), fv_free(c, v->still);
+    fv_free(c, v->at), fv_free(c, v->name), fv_free(c, v->still);
     memset(v, 0, sizeof *v);
 }

@@ -6,7 +6,7 @@
 typedef struct clip {
     int frames, width, height;
     fv_file file;         /* y4m */
-    size_t first, stride; /* of its frames */
+    size_t *at;           /* where its frames' pixels begin */
     int kind, full_range; /* chroma */
     char **name;          /* a folder's pictures */
     char path[4400];
@@ -14,8 +14,8 @@ typedef struct clip {
 } clip;
 
 /* clip_open -- FILE.y4m (420, 422, 444, mono; 8 bits), a folder of PNG and JPEG frames in the order of their
- * names, a picture (one frame), or, by ffmpeg where it is installed, anything else. 1, or 0 and FV_EIO,
- * FV_EFORMAT, FV_EUNAVAILABLE (no ffmpeg). */
+ * names, a picture (one frame), or, by ffmpeg where it is installed, anything else; a side is at
+ * most 100 times the other. 1, or 0 and FV_EIO, FV_EFORMAT, FV_EUNAVAILABLE (no ffmpeg). */
 int clip_open(fv_ctx *c, const char *path, clip *v);
 /* frame i as u8 [height,width,3]. 1 or 0. */
 int clip_frame(fv_ctx *c, const clip *v, int i, uint8_t *rgb);

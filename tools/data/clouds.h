@@ -11,9 +11,11 @@ typedef struct mesh {
 
 /* mesh_read -- OFF (counts glued to the header too), PLY (ascii, binary little and big endian), VRML 2.0
  * (.wrl, .wrz; see vrml.c), NPY [N,3 or more], NPZ (its first of points, pos, xyz, data), XYZ (text, three
- * numbers or more a line), by the ending of the name. Polygons become triangles. Owned by c. 1, or 0 and
- * FV_EIO, FV_EFORMAT, FV_EUNAVAILABLE. */
+ * numbers or more a line), by the ending of the name. A vertex and a face have a line each. Polygons become
+ * triangles; a file of vertices alone is a cloud, and one whose faces have no area is refused. Owned by c.
+ * 1, or 0 and FV_EIO, FV_EFORMAT, FV_EUNAVAILABLE. mesh_named -- whether a name ends so, in capitals too. */
 int mesh_read(fv_ctx *c, const char *path, mesh *m);
+int mesh_named(const char *name);
 int vrml_parse(fv_ctx *c, const char *path, const uint8_t *data, size_t size, mesh *m); /* of mesh_read */
 void mesh_free(fv_ctx *c, mesh *m);
 /* mesh_sample -- n points of it: on the surface, evenly by area; of a cloud, different ones as long as there

@@ -12,9 +12,10 @@ int medmnist_find(fv_ctx *c, const char *path, char *out, size_t n) {
     int count;
     char **name = folder_list(c, path, ".npz", 0, &count);
     if (!name) return fv_clear_error(c), 0;
-    if (count) snprintf(out, n, "%s/%s", path, name[0]);
+    if (count == 1) snprintf(out, n, "%s/%s", path, name[0]);
     fv_free(c, name);
-    return count > 0;
+    if (count > 1) fv_fail(c, FV_EUSAGE, "%s: %d .npz files are there; name one as --data FILE", path, count);
+    return count == 1;
 }
 
 static int greatest(fv_ctx *c, const npz *z, const char *split) {
@@ -32,16 +33,17 @@ static int greatest(fv_ctx *c, const npz *z, const char *split) {
     return most;
 }
 
+static const char *member(char *name, const char *split, const char *what) {
+    return snprintf(name, 64, "%.20s_%s", split, what), name;
+}
 int medmnist_open(fv_ctx *c, const char *path, const char *split, int volumes, medmnist *m) {
     static const char *const splits[3] = {"train", "val", "test"};
     char name[64];
     memset(m, 0, sizeof *m);
     snprintf(m->path, sizeof m->path, "%s", path);
     if (!npz_open(c, path, &m->file)) return 0;
-    snprintf(name, sizeof name, "%s_images", split);
-    npz_get(c, &m->file, name, &m->images);
-    snprintf(name, sizeof name, "%s_labels", split);
-    if (!fv_error(c)) npz_get(c, &m->file, name, &m->labels);
+    npz_head(c, &m->file, member(name, split, "images"), &m->images);
+    npz_head(c, &m->file, member(name, split, "labels"), &m->labels);
     int rank = m->images.rank, colour = rank == 4 && m->images.dim[3] == 3, picture = rank == 3 || colour;
     if (fv_error(c)) (void)0;
     else if (m->images.bytes != 1 || (m->images.kind != 'u' && m->images.kind != 'b') ||
@@ -55,6 +57,8 @@ int medmnist_open(fv_ctx *c, const char *path, const char *split, int volumes, m
     else if (m->labels.count != m->images.dim[0] || !m->images.count)
         fv_fail(c, FV_EUSAGE, "%s: %lld labels for %lld %s_images: one class each is wanted", path,
                 (long long)m->labels.count, (long long)m->images.dim[0], split);
+    else if (npz_get(c, &m->file, member(name, split, "images"), &m->images))
+        npz_get(c, &m->file, member(name, split, "labels"), &m->labels);
     for (int i = 0; i < 3 && !fv_error(c); i++) {
         int most = greatest(c, &m->file, splits[i]);
         if (most + 1 > m->classes) m->classes = most + 1;
@@ -71,9 +75,10 @@ int medmnist_names(fv_ctx *c, const medmnist *m, char (*name)[CLASS_NAME]) {
     npy a;
     for (int i = 0; i < m->classes; i++) snprintf(name[i], CLASS_NAME, "%d", i);
     if (!npz_has(&m->file, "class_names")) return 1;
-    if (!npz_get(c, &m->file, "class_names", &a)) return 0;
+    if (!npz_head(c, &m->file, "class_names", &a)) return 0;
     int fits =
         a.kind == 'u' && a.bytes == 1 && a.rank == 2 && a.dim[0] >= m->classes && a.dim[1] == CLASS_NAME;
+    if (fits && !npz_get(c, &m->file, "class_names", &a)) return 0;
     for (int i = 0; i < m->classes && fits; i++)
         fits = a.data[CLASS_NAME * i] && !a.data[CLASS_NAME * i + CLASS_NAME - 1];
     if (fits) memcpy(name, a.data, CLASS_NAME * (size_t)m->classes);

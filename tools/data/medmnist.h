@@ -12,7 +12,7 @@ typedef struct medmnist {
     char path[4400];
 } medmnist;
 
-/* The .npz in a folder, or the file itself; 0 when there is none (no error). */
+/* The .npz in a folder, or the file itself; 0 when there is none (no error), or several (FV_EUSAGE). */
 int medmnist_find(fv_ctx *c, const char *path, char *out, size_t n);
 /* Opens split "train", "val" or "test"; volumes: 1 wants [N,D,H,W], 0 pictures. Labels are one column of
  * classes. The images stay in the file where they are stored. classes: the greatest label of all splits + 1.

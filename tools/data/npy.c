@@ -13,53 +13,91 @@ static uint32_t little(const uint8_t *p, int n) {
 }
 
 /* ---- .npy: magic, version, length of a header that is a Python dict, then the data ---- */
-static const char *after(const char *text, const char *key) {
-    const char *p = strstr(text, key);
-    if (!p) return NULL;
-    for (p += strlen(key); *p == ' ' || *p == ':'; p++)
-        ;
-    return p;
-}
-static int header(fv_ctx *c, const char *name, const char *text, size_t left, npy *a) {
-    const char *type = after(text, "'descr'"), *order = after(text, "'fortran_order'"),
-               *shape = after(text, "'shape'");
-    if (!type || !order || !shape || *shape != '(')
-        return fv_fail(c, FV_EFORMAT, "%s: the .npy header lacks descr, fortran_order or shape", name);
-    if (strncmp(order, "False", 5))
-        return fv_fail(c, FV_EFORMAT, "%s: in Fortran order; numpy.ascontiguousarray turns it", name);
-    a->kind = type[0] == '\'' && strchr("<>|=", type[1]) ? type[2] : 0;
-    a->big = type[1] == '>', a->bytes = a->kind ? atoi(type + 3) : 0;
-    if (!a->kind || !strchr("fiub", a->kind) ||
-        !(a->bytes == 1 || a->bytes == 2 || a->bytes == 4 || a->bytes == 8) ||
-        (a->kind == 'f' && a->bytes < 4))
-        return fv_fail(c, FV_EFORMAT, "%s: elements of type %.12s are not read", name, type);
-    a->count = 1, a->rank = 0;
-    for (shape++; *shape && *shape != ')';) {
-        char *end;
-        long long n = strtoll(shape, &end, 10);
-        if (end == shape || n < 0 || a->rank == 8 || (n && a->count > INT64_MAX / n))
-            return fv_fail(c, FV_EFORMAT, "%s: the shape is not read", name);
-        a->dim[a->rank++] = n, a->count *= n;
-        for (shape = end; *shape == ',' || *shape == ' '; shape++)
-            ;
-    }
-    if ((uint64_t)a->count > left / (size_t)a->bytes)
-        return fv_fail(c, FV_EFORMAT, "%s: %lld elements of %d bytes are told, there are %lld bytes", name,
-                       (long long)a->count, a->bytes, (long long)left);
+typedef struct scan {
+    const char *at, *end;
+} scan;
+/* blanks, then `text`: 1, and the scan stands behind it */
+static int take(scan *s, const char *text) {
+    size_t n = strlen(text);
+    while (s->at < s->end && (*s->at == ' ' || *s->at == '\n')) s->at++;
+    if ((size_t)(s->end - s->at) < n || memcmp(s->at, text, n)) return 0;
+    s->at += n;
     return 1;
 }
-int npy_parse(fv_ctx *c, const char *name, const uint8_t *bytes, size_t size, npy *a) {
-    char text[1024];
+static int take_digits(scan *s, int64_t *v) {
+    int n = 0;
+    take(s, "");
+    for (*v = 0; s->at < s->end && *s->at >= '0' && *s->at <= '9' && n < 18; n++)
+        *v = 10 * *v + (*s->at++ - '0');
+    return n > 0;
+}
+/* '<f4' and its like */
+static int take_type(scan *s, npy *a) {
+    static const char order[] = "<>|=", kind[] = "fiub";
+    char text[5];
+    if (!take(s, "'") || s->end - s->at < 4) return 0;
+    memcpy(text, s->at, 4), text[4] = 0;
+    a->kind = text[1], a->big = text[0] == '>', a->bytes = text[2] - '0';
+    if (strlen(text) < 4 || text[3] != '\'' || !strchr(order, text[0]) || !strchr(kind, a->kind) ||
+        (a->bytes != 1 && a->bytes != 2 && a->bytes != 4 && a->bytes != 8) ||
+        (a->kind == 'f' && a->bytes < 4) || (a->kind == 'b' && a->bytes > 1))
+        return 0;
+    s->at += 4;
+    return 1;
+}
+/* (), (2,) or (2, 3) and so on */
+static int take_shape(scan *s, npy *a) {
+    int more = 1;
+    if (!take(s, "(")) return 0;
+    for (a->count = 1, a->rank = 0; !take(s, ")"); a->rank++) {
+        int64_t n;
+        if (!more || a->rank == 8 || !take_digits(s, &n) || (n && a->count > INT64_MAX / n)) return 0;
+        a->dim[a->rank] = n, a->count *= n, more = take(s, ",");
+    }
+    return a->rank != 1 || more; /* (2) is a number */
+}
+static int header(fv_ctx *c, const char *name, scan s, size_t data, npy *a) {
+    const char *start = s.at;
+    int seen = 0, closed = 0, good = take(&s, "{");
+    while (good && !(closed = take(&s, "}"))) {
+        int key = take(&s, "'descr'") ? 1 : take(&s, "'fortran_order'") ? 2 : take(&s, "'shape'") ? 4 : 0;
+        good = key && !(seen & key) && take(&s, ":"), seen |= key;
+        if (good && key == 1 && !take_type(&s, a))
+            return fv_fail(c, FV_EFORMAT, "%s: header, byte %lld: elements of type %.*s are not read", name,
+                           (long long)(s.at - start), (int)(s.end - s.at < 12 ? s.end - s.at : 12), s.at);
+        if (good && key == 2 && take(&s, "True"))
+            return fv_fail(c, FV_EFORMAT, "%s: in Fortran order; numpy.ascontiguousarray turns it", name);
+        if (good && key == 2) good = take(&s, "False");
+        if (good && key == 4) good = take_shape(&s, a);
+        good = good && (take(&s, ",") || (s.at < s.end && *s.at == '}'));
+    }
+    take(&s, "");
+    if (!closed || seen != 7 || s.at < s.end)
+        return fv_fail(
+            c, FV_EFORMAT,
+            "%s: header, byte %lld: {'descr': ..., 'fortran_order': False, 'shape': (...)} is wanted", name,
+            (long long)(s.at - start));
+    if (data % (size_t)a->bytes || (uint64_t)a->count != data / (size_t)a->bytes)
+        return fv_fail(c, FV_EFORMAT, "%s: %lld elements of %d bytes are told, there are %lld bytes", name,
+                       (long long)a->count, a->bytes, (long long)data);
+    return 1;
+}
+/* the first n bytes of an array of `size` bytes: its header is among them */
+enum { HEADER = 1024, HEADER_AT = 12 };
+static int parse(fv_ctx *c, const char *name, const uint8_t *bytes, size_t n, size_t size, npy *a) {
     memset(a, 0, sizeof *a);
-    if (size < 10 || memcmp(bytes, "\x93NUMPY", 6))
+    if (n < 10 || memcmp(bytes, "\x93NUMPY", 6))
         return fv_fail(c, FV_EFORMAT, "%s: no .npy array at byte 0", name);
-    size_t start = bytes[6] >= 2 ? 12 : 10,
-           length = size < start ? size : little(bytes + 8, bytes[6] >= 2 ? 4 : 2);
-    if (bytes[6] < 1 || bytes[6] > 3 || size < start || length > size - start || length >= sizeof text)
+    size_t start = bytes[6] >= 2 ? HEADER_AT : HEADER_AT - 2,
+           length = n < start ? n : little(bytes + 8, bytes[6] >= 2 ? 4 : 2);
+    if (bytes[6] < 1 || bytes[6] > 3 || n < start || length > n - start || length >= HEADER)
         return fv_fail(c, FV_EFORMAT, "%s: the .npy header is cut short or too long", name);
-    memcpy(text, bytes + start, length), text[length] = 0;
+    scan s = {(const char *)bytes + start, (const char *)bytes + start + length};
     a->data = bytes + start + length;
-    return header(c, name, text, size - start - length, a);
+    return header(c, name, s, size - start - length, a);
+}
+int npy_parse(fv_ctx *c, const char *name, const uint8_t *bytes, size_t size, npy *a) {
+    return parse(c, name, bytes, size, size, a);
 }
 double npy_value(const npy *a, int64_t i) {
     uint8_t b[8];
@@ -87,7 +125,7 @@ void npy_free(fv_ctx *c, npy *a) { fv_free(c, a->owned), memset(a, 0, sizeof *a)
 /* ---- .npz: a zip archive ---- */
 typedef struct member {
     const uint8_t *name, *data;
-    uint32_t name_length, packed, size, method;
+    uint32_t name_length, packed, size, method, flags, sum;
 } member;
 
 /* the directory's next entry at *at; 0 at the end, -1 where it does not hold together */
@@ -96,8 +134,9 @@ static int next_member(const npz *z, size_t *at, size_t end, member *m) {
     size_t total = z->file.size;
     if (*at >= end) return 0;
     if (end - *at < 46 || little(p, 4) != 0x02014b50) return -1;
-    m->method = little(p + 10, 2), m->packed = little(p + 20, 4), m->size = little(p + 24, 4),
-    m->name_length = little(p + 28, 2), m->name = p + 46;
+    m->flags = little(p + 8, 2), m->method = little(p + 10, 2), m->sum = little(p + 16, 4),
+    m->packed = little(p + 20, 4), m->size = little(p + 24, 4), m->name_length = little(p + 28, 2),
+    m->name = p + 46;
     size_t next = 46 + (size_t)m->name_length + little(p + 30, 2) + little(p + 32, 2),
            local = little(p + 42, 4);
     if (next > end - *at || m->packed == 0xffffffffu || local > total || total - local < 30 ||
@@ -121,12 +160,15 @@ static int directory(const npz *z, size_t *at, size_t *end) {
     }
     return 0;
 }
+/* how many members have that name; -1 where the directory does not hold together */
 static int find(const npz *z, const char *name, member *m) {
     size_t at, end, n = strlen(name);
-    int more = directory(z, &at, &end) ? 1 : -1;
-    while (more > 0 && (more = next_member(z, &at, end, m)) > 0)
-        if (m->name_length == n + 4 && !memcmp(m->name, name, n) && !memcmp(m->name + n, ".npy", 4)) return 1;
-    return more;
+    int found = 0, more = directory(z, &at, &end) ? 1 : -1;
+    member one;
+    while (more > 0 && (more = next_member(z, &at, end, &one)) > 0)
+        if (one.name_length == n + 4 && !memcmp(one.name, name, n) && !memcmp(one.name + n, ".npy", 4))
+            *m = one, found++;
+    return more < 0 ? -1 : found;
 }
 int npz_open(fv_ctx *c, const char *path, npz *z) {
     member m;
@@ -142,42 +184,91 @@ int npz_has(const npz *z, const char *name) {
     member m;
     return find(z, name, &m) > 0;
 }
-static int inflated(fv_ctx *c, const char *name, const member *m, npy *a) {
+static uint32_t crc_of(uint32_t sum, const uint8_t *p, size_t n) {
 #ifdef HAVE_ZLIB
-    z_stream s;
-    if (m->size / 1100 > m->packed + 64)
-        return fv_fail(c, FV_EFORMAT, "%s: %u bytes cannot hold %u", name, m->packed, m->size);
-    uint8_t *out = (uint8_t *)fv_alloc(c, (size_t)m->size + 1);
-    if (!out) return 0;
-    memset(&s, 0, sizeof s);
-    s.next_in = (Bytef *)(uintptr_t)m->data, s.avail_in = m->packed, s.next_out = out, s.avail_out = m->size;
-    int ok = inflateInit2(&s, -15) == Z_OK && inflate(&s, Z_FINISH) == Z_STREAM_END && s.total_out == m->size;
-    inflateEnd(&s);
-    if (!ok) fv_fail(c, FV_EFORMAT, "%s: the deflated data are damaged", name);
-    if (ok && npy_parse(c, name, out, m->size, a)) {
-        a->owned = out;
-        return 1;
-    }
-    fv_free(c, out);
-    return 0;
+    return (uint32_t)crc32(sum, p, (uInt)n);
 #else
-    (void)m, (void)a;
+    static const uint32_t of[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
+                                    0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+                                    0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+    uint32_t v = ~sum;
+    for (size_t i = 0; i < n; i++) {
+        v ^= p[i];
+        v = v >> 4 ^ of[v & 15], v = v >> 4 ^ of[v & 15];
+    }
+    return ~v;
+#endif
+}
+#ifdef HAVE_ZLIB
+/* Inflates the first n bytes into out; with `all` looks at what follows too, and at the checksum. 1: it is
+ * what the directory tells. */
+static int inflated(const member *m, uint8_t *out, size_t n, int all) {
+    uint8_t rest[16384];
+    z_stream s;
+    size_t done = 0;
+    uint32_t sum = 0;
+    memset(&s, 0, sizeof s);
+    s.next_in = (Bytef *)(uintptr_t)m->data, s.avail_in = m->packed;
+    int more = inflateInit2(&s, -15);
+    while (more == Z_OK && done <= m->size && (all || done < n)) {
+        uint8_t *to = done < n ? out + done : rest;
+        uInt room = done < n ? (uInt)(n - done) : (uInt)sizeof rest;
+        s.next_out = to, s.avail_out = room, more = inflate(&s, Z_NO_FLUSH);
+        done += room - s.avail_out;
+        if (all) sum = crc_of(sum, to, room - s.avail_out);
+    }
+    inflateEnd(&s);
+    return all ? more == Z_STREAM_END && done == m->size && sum == m->sum && !s.avail_in : done == n;
+}
+#else
+static int inflated(const member *m, uint8_t *out, size_t n, int all) {
+    (void)m, (void)out, (void)n, (void)all;
+    return 0;
+}
+#endif
+/* the member that is meant, and its header: of a deflated one only the beginning is inflated */
+static int head_of(fv_ctx *c, const npz *z, const char *name, char *full, member *m, npy *a) {
+    uint8_t begin[HEADER_AT + HEADER];
+    snprintf(full, 4300, "%s: %.100s", z->path, name);
+    memset(a, 0, sizeof *a);
+    int found = find(z, name, m);
+    if (found != 1)
+        return fv_fail(c, FV_EFORMAT,
+                       found > 1 ? "%s is %d times in the archive" : "%s is not in the archive", full, found);
+    if (m->flags & 1) return fv_fail(c, FV_EFORMAT, "%s: encrypted, which is not read", full);
+    if (m->method == 0) return npy_parse(c, full, m->data, m->size, a);
+    if (m->method != 8)
+        return fv_fail(c, FV_EFORMAT, "%s: packed by method %u; stored and deflated members are read", full,
+                       m->method);
+#ifndef HAVE_ZLIB
     return fv_fail(
         c, FV_EUNAVAILABLE,
-        "%s: deflated, and this program was built without zlib: install zlib1g-dev and build again", name);
+        "%s: deflated, and this program was built without zlib: install zlib1g-dev and build again", full);
 #endif
+    if (m->size / 1100 > m->packed + 64) /* deflate makes 1032 bytes of one at most */
+        return fv_fail(c, FV_EFORMAT, "%s: %u bytes cannot hold %u", full, m->packed, m->size);
+    size_t n = m->size < sizeof begin ? m->size : sizeof begin;
+    if (!inflated(m, begin, n, 0)) return fv_fail(c, FV_EFORMAT, "%s: the deflated data are damaged", full);
+    return parse(c, full, begin, n, m->size, a);
+}
+int npz_head(fv_ctx *c, const npz *z, const char *name, npy *a) {
+    char full[4300];
+    member m;
+    int ok = head_of(c, z, name, full, &m, a);
+    a->data = NULL;
+    return ok;
 }
 int npz_get(fv_ctx *c, const npz *z, const char *name, npy *a) {
     char full[4300];
     member m;
-    snprintf(full, sizeof full, "%s: %.100s", z->path, name);
-    memset(a, 0, sizeof *a);
-    if (find(z, name, &m) <= 0) return fv_fail(c, FV_EFORMAT, "%s is not in the archive", full);
-    if (m.method == 0) return npy_parse(c, full, m.data, m.size, a);
-    if (m.method != 8)
-        return fv_fail(c, FV_EFORMAT, "%s: packed by method %u; stored and deflated members are read", full,
-                       m.method);
-    return inflated(c, full, &m, a);
+    if (!head_of(c, z, name, full, &m, a)) return 0;
+    int whole = m.method ? inflated(&m, NULL, 0, 1) : crc_of(0, m.data, m.size) == m.sum;
+    if (!whole) return fv_fail(c, FV_EFORMAT, "%s: damaged: its data are not those of its checksum", full);
+    if (!m.method) return 1;
+    uint8_t *out = (uint8_t *)fv_alloc(c, (size_t)m.size + 1); /* all of it is good */
+    if (out && inflated(&m, out, m.size, 0) && npy_parse(c, full, out, m.size, a)) return a->owned = out, 1;
+    fv_free(c, out);
+    return fv_fail(c, FV_ENOMEM, "%s: no memory to inflate it", full);
 }
 void npz_close(fv_ctx *c, npz *z) { fv_file_close(c, &z->file); }
 
@@ -219,21 +310,13 @@ int npy_write(fv_ctx *c, const char *path, const float *data, int rank, const in
     fv_text_free(c, &t);
     return ok;
 }
-static uint32_t crc_of(const uint8_t *p, size_t n) {
-    uint32_t v = 0xffffffffu;
-    for (size_t i = 0; i < n; i++) {
-        v ^= p[i];
-        for (int k = 0; k < 8; k++) v = v >> 1 ^ (0xedb88320u & (0u - (v & 1)));
-    }
-    return ~v;
-}
 int npz_put(fv_ctx *c, npz_out *z, const char *name, const uint8_t *data, int rank, const int64_t *dim) {
     fv_text t = {NULL, 0, 0};
     size_t n = 1, at = z->body.size, length = strlen(name) + 4;
     for (int i = 0; i < rank; i++) n *= (size_t)dim[i];
     put_header(c, &t, "|u1", rank, dim), put_bytes(c, &t, data, n);
     if (fv_error(c)) return 0;
-    uint32_t sum = crc_of((const uint8_t *)t.data, t.size);
+    uint32_t sum = crc_of(0, (const uint8_t *)t.data, t.size);
     for (int in_directory = 0; in_directory < 2; in_directory++) {
         fv_text *to = in_directory ? &z->directory : &z->body;
         put_number(c, to, in_directory ? 0x02014b50 : 0x04034b50, 4);

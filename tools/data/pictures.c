@@ -66,6 +66,7 @@ int pictures_open(fv_ctx *c, const char *dir, const char *split, int size, int c
     char path[4400], folder[4400];
     memset(p, 0, sizeof *p);
     if (medmnist_find(c, dir, path, sizeof path)) return from_medmnist(c, path, split, p);
+    if (fv_error(c)) return 0;
     snprintf(folder, sizeof folder, "%s/%s", dir, split);
     if (access(folder, F_OK) && !strcmp(split, "test")) snprintf(folder, sizeof folder, "%s/val", dir);
     if (!access(folder, F_OK)) return from_folders(c, folder, size, channels, p);

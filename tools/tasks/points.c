@@ -71,18 +71,14 @@ static int add_file(run *r, points_data *d, int split, const char *path, int lab
     return !fv_error(r->c);
 }
 static int add_folder(run *r, points_data *d, int split, const char *folder, int label) {
-    static const char *const ending[] = {".off", ".ply", ".wrl", ".wrz", ".npy", ".npz", ".xyz", ".txt"};
     char path[8800];
     int n, before = r->count[split];
     char **name = folder_list(r->c, folder, "", 0, &n);
-    for (int i = 0; i < n && !fv_error(r->c); i++)
-        for (int k = 0; k < 8; k++) {
-            size_t length = strlen(name[i]);
-            if (length < 5 || strcmp(name[i] + length - 4, ending[k])) continue;
-            snprintf(path, sizeof path, "%.4300s/%.4300s", folder, name[i]);
-            add_file(r, d, split, path, label);
-            break;
-        }
+    for (int i = 0; i < n && !fv_error(r->c); i++) {
+        if (!mesh_named(name[i])) continue;
+        snprintf(path, sizeof path, "%.4300s/%.4300s", folder, name[i]);
+        add_file(r, d, split, path, label);
+    }
     fv_free(r->c, name);
     if (!fv_error(r->c) && r->count[split] == before)
         fv_fail(r->c, FV_EIO, "%s: no .off, .ply, .wrl, .npy, .npz or .xyz file", folder);
