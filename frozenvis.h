@@ -687,7 +687,7 @@ FV_DEF double fv_grad_norm(fv_ctx *c, const fv_params *params);
  * forgets the gradients. Returns the norm before clipping. source  Loshchilov and Hutter, arXiv:1711.05101 */
 FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr);
 /* The same without waiting for a GPU: what the step came to is told later, in order. From the first step
- * on whose loss is not finite no update is made: parameters and moments stay as they were before it.
+ * on whose loss or norm is not finite no update is made: parameters and moments stay as they were before.
  *   fv_optim_loss        loss, of one element, is (a part of) the step's: parts are added up. Called before
  *                        the fv_reset that ends its tape. errors  FV_ESHAPE
  *   fv_optim_step_async  note comes back with the result. In a group loss and note become their means over
@@ -1302,7 +1302,8 @@ FV_DEF int fv_model_pack(fv_ctx *c, fv_model *m, fv_type type);
  * >>train -- checkpoints that survive a kill at any instant
  * ====================================================================================================== */
 /* fv_checkpoint_save -- DIR/checkpoints/step-N/{model,optimizer}.safetensors and trainer_state.json, then
- * DIR/latest, replaced atomically; older checkpoints are removed after that. errors  FV_EIO, FV_ENOMEM */
+ * DIR/latest, replaced atomically; older checkpoints are removed after that. Numbers that are not finite are
+ * never saved: then the older checkpoint stays. errors  FV_EIO, FV_ENOMEM, FV_ENONFINITE */
 FV_DEF int fv_checkpoint_save(fv_ctx *c, const char *dir, const fv_params *params, const fv_params *buffers,
                               const fv_optim *o, int64_t step);
 /* fv_checkpoint_load -- the newest whole one: parameters, buffers, moments. Returns its step, 0 when there is
@@ -10413,7 +10414,7 @@ FV_DEF void fv_zero_grad(fv_params *params) {
 typedef struct fv__verdict {
     fv_step_result result; /* of the last step */
     double loss, note;     /* of the step to come, so far */
-    int stopped;           /* a loss was not finite */
+    int stopped;           /* a loss or a norm was not finite */
 } fv__verdict;
 typedef struct fv__later {
     fv__verdict *so_far, *told; /* told: [FV_OPTIM_AHEAD], a ring */
@@ -10474,7 +10475,7 @@ FV_DEF void fv_optim_destroy(fv_ctx *c, fv_optim *o) {
 /* A step is complete: what is to be told of it, and whether it counts; then the next one begins. */
 FV__HD static inline void fv__judge(fv__verdict *v, double norm) {
     v->result.loss = v->loss, v->result.norm = norm, v->result.note = v->note;
-    v->stopped |= !(v->loss - v->loss == 0); /* not finite */
+    v->stopped |= !(v->loss - v->loss == 0) || !(norm - norm == 0); /* not finite */
     v->loss = 0;
 }
 
@@ -16248,10 +16249,26 @@ static void fv__checkpoint_remove(const char *dir, int64_t step) {
     }
 }
 
+/* One sum of all elements times 0: NaN where one is not finite. */
+static int fv__all_finite(fv_ctx *c, const fv_params *p, int64_t step, int64_t before) {
+    for (int i = 0; p && i < p->count && !c->status; i++) {
+        fv_tensor *t = p->at[i];
+        float sum = 0, *x = t->type == FV_F32 ? (float *)fv__host_view(c, t) : NULL;
+        for (int64_t k = 0; x && k < fv_numel(t); k++) sum += x[k] * 0;
+        if (x) fv__host_done(c, t, x, 0);
+        if (!(sum == 0))
+            fv_fail(c, FV_ENONFINITE, "\"%.120s\" is not finite after step %lld, which is not saved; %s", t->name,
+                    (long long)step,
+                    before > 0 ? "the last checkpoint is kept" : "there is no checkpoint yet");
+    }
+    return !c->status;
+}
+
 FV_DEF int fv_checkpoint_save(fv_ctx *c, const char *dir, const fv_params *params, const fv_params *buffers,
                               const fv_optim *o, int64_t step) {
     char at[4096], path[4200], text[64];
     int64_t before = fv__latest(c, dir);
+    if (!fv__all_finite(c, params, step, before) || !fv__all_finite(c, buffers, step, before)) return 0;
     snprintf(path, sizeof path, "%s/checkpoints", dir);
     snprintf(at, sizeof at, "%s/checkpoints/step-%lld", dir, (long long)step);
     if (c->status || !fv__make_folder(c, path) || !fv__make_folder(c, at)) return 0;

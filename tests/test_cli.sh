@@ -393,4 +393,19 @@ gives 2 $FV train image --data "$D" --out "$T/x" --config "$T/odd.json"
 # ---- a loss that is not finite: 5, and the last good checkpoint stays ----
 gives 5 train "$T/nan" --lr 1e30 --save-every 1
 grep -q 'step [0-9]' "$T/stderr" && ok || bad "the step is not named: $(cat "$T/stderr")"
+# the same of a gradient; its step changes and saves nothing, so that what is there is still a model
+diverge='--set optimizer=sgd clip_grad=1 warmup_epochs=0 drop_rate=0 drop_path_rate=0 shift=0 depth=1 --seed 1 --lr 1e3'
+gives 5 train "$T/inf" $diverge --epochs 3 --save-every 1 --threads 1
+grep -q 'is not finite at step [0-9]' "$T/stderr" && ok || bad "the step is not named: $(cat "$T/stderr")"
+awk '/nan|inf/ { bad = 1 } !/^\{"step":[0-9]+,.*\}$/ { bad = 1 } END { exit bad || !NR }' "$T/inf/log.jsonl" && ok || bad "the log: $(tail -n 2 "$T/inf/log.jsonl")"
+last=$(cat "$T/inf/latest")
+[ "$last" = "step-$(wc -l <"$T/inf/log.jsonl")" ] && grep -q 'the last checkpoint is kept' "$T/stderr" && ok || bad "the checkpoint is $last: $(cat "$T/stderr")"
+numbers() { od -An -v -tf4 -j $((8 + $(od -An -tu4 -N 4 "$1"))) "$1"; } # of a safetensors file
+numbers "$T/inf/checkpoints/$last/model.safetensors" >"$T/numbers"
+[ "$(wc -l <"$T/numbers")" -gt 100 ] && ! grep -q 'nan\|inf' "$T/numbers" && ok || bad "the checkpoint that is kept has $(grep -c 'nan\|inf' "$T/numbers") lines of no numbers"
+gives 5 train "$T/inf2" $diverge --epochs 3 --threads 1
+grep -q 'at step [0-9]*; there is no checkpoint yet' "$T/stderr" && [ ! -e "$T/inf2/latest" ] && ok || bad "without a checkpoint: $(cat "$T/stderr")"
+steps=$(awk -v n="$(($(wc -l <"$T/inf/log.jsonl") + 1))" 'BEGIN { print n / 12 }') # the last step's update is made, and what comes of it measured
+gives 5 train "$T/inf3" $diverge --epochs "$steps" --threads 1
+grep -q 'not finite at step [0-9]' "$T/stderr" && ok || bad "where the end is not finite, the step is not named: $(cat "$T/stderr")"
 report

@@ -647,6 +647,7 @@ static void new_epoch_order(run *r, int epoch) {
 
 /* Steps, and how far the log is behind them: a GPU is not waited for, so it tells of one two steps late. */
 typedef struct course {
+    const char *out;
     int size, accum, per_epoch;      /* items of a micro-batch, micro-batches of a step, steps */
     int64_t steps, warm, step, told; /* all, of warm-up; those begun and those in the log */
     double start;
@@ -660,6 +661,23 @@ static float rate_of(const run *r, const course *w, int64_t step) {
                         (float)number_of(&r->s, 't', "min_lr", 1e-6));
 }
 
+/* what is said of a number that is none: which, where, and what is left of the run */
+static void not_finite(run *r, const course *w, const char *what, int64_t step) {
+    char path[4200];
+    snprintf(path, sizeof path, "%s/latest", w->out);
+    fv_fail(r->c, FV_ENONFINITE, "%s at step %lld; %s", what, (long long)step,
+            access(path, F_OK) ? "there is no checkpoint yet; a lower --lr may help"
+                               : "the last checkpoint is kept");
+}
+/* An error of that kind without a step gets it, and what is left. */
+static void name_step(run *r, const course *w) {
+    char what[512];
+    if (fv_error(r->c) != FV_ENONFINITE) return;
+    snprintf(what, sizeof what, "%s", fv_error_text(r->c));
+    fv_clear_error(r->c);
+    not_finite(r, w, what, w->step);
+}
+
 /* The log's lines of the steps that are known: of all with `wait`, for a checkpoint or a measurement, to
  * which all processes of --gpus come at the same step; so they stop at the same one too. */
 static void tell(run *r, fv_optim *o, course *w, int wait) {
@@ -667,9 +685,9 @@ static void tell(run *r, fv_optim *o, course *w, int wait) {
     while (fv_optim_result(r->c, o, wait, &f)) {
         int64_t step = w->told++;
         r->stop |= f.note > 0;
-        if (!isfinite(f.loss)) {
-            fv_fail(r->c, FV_ENONFINITE, "the loss is not finite at step %lld; the last checkpoint is kept",
-                    (long long)w->told);
+        if (!isfinite(f.loss) || !isfinite(f.norm)) {
+            not_finite(r, w, isfinite(f.loss) ? "the gradient is not finite" : "the loss is not finite",
+                       w->told);
             return;
         }
         fprintf(w->log, "{\"step\":%lld,\"epoch\":%d,\"loss\":%.6f,\"lr\":%.6g,\"grad_norm\":%.5g}\n",
@@ -835,6 +853,7 @@ void run_train(run *r, const char *out, int save_every, int json, run_progress s
     const settings *s = &r->s;
     course w;
     memset(&w, 0, sizeof w);
+    w.out = out;
     w.size = (int)number_of(s, 't', "batch_size", 128), w.accum = (int)number_of(s, 't', "grad_accum", 1);
     w.per_epoch = r->order_count / (w.size * w.accum);
     w.steps = (int64_t)(number_of(s, 't', "epochs", 1) * w.per_epoch);
@@ -870,7 +889,7 @@ void run_train(run *r, const char *out, int save_every, int json, run_progress s
         tell(r, o, &w, save || measure);
         spent += fv_now() - t;
         if (fv_error(r->c) || r->rank) continue;
-        if (measure) log_measures(r, w.log, w.step);
+        if (measure) log_measures(r, w.log, w.step), name_step(r, &w);
         if (!save) continue;
         fflush(w.log);
         fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, w.step);
@@ -889,5 +908,5 @@ void run_train(run *r, const char *out, int save_every, int json, run_progress s
     free_average(r, &average, &kept);
     if (stopping(r)) interrupted = 1;
     if (!interrupted && !r->rank && !fv_error(r->c))
-        finish(r, out, fv_now() - w.start, spent > 0 ? seen / spent : 0, json);
+        finish(r, out, fv_now() - w.start, spent > 0 ? seen / spent : 0, json), name_step(r, &w);
 }
