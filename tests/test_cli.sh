@@ -180,12 +180,55 @@ if [ $? != 6 ]; then # 6: built without stb_image
     unknown 'a class of the test that the run has not' 'the class "one" is none of the 2'
     gives 2 $FV train image --data "$T/folders" --out "$T/x" $small --variant base --batch 1
     grep -q 'the class "one" is none of the 2' "$T/stderr" && ok || bad "a class without training: $(cat "$T/stderr")"
-    mv "$T/folders/test/one" "$T/folders/test/$(awk 'BEGIN { for (i = 0; i < 64; i++) printf "x" }')"
-    unknown 'a name of 64 bytes' '63 bytes at most'
+    mv "$T/folders/test/one" "$T/folders/test/$(awk 'BEGIN { for (i = 0; i < 128; i++) printf "x" }')"
+    unknown 'a name of 128 bytes' '127 bytes at most'
     rm -r "$T/folders/test" && mv "$T/folders/train/1" "$T/folders/train/$(printf 'caf\351')" && cp -r "$T/folders/train" "$T/folders/test"
     gives 2 $FV train image --data "$T/folders" --out "$T/x" $small --variant base --batch 1
     grep -q 'is not UTF-8' "$T/stderr" && [ ! -e "$T/x" ] && ok || bad "a run that could not be read again is trained: $(cat "$T/stderr")"
+    # the first or last N of class folders are of all classes: where they are trained on, held out, or measured
+    for split in train test; do for n in 1 2 3 4 5 6 7 8; do
+        mkdir -p "$T/sorted/$split/left" "$T/sorted/$split/right"
+        png "$T/sorted/$split/left/$n.png" $((140 + n)) $((60 + n)) && png "$T/sorted/$split/right/$n.png" $((60 + n)) $((140 + n))
+    done; done
+    sorted() { # sorted OUT OPTIONS...
+        out=$T/sorted-$1
+        shift
+        # shellcheck disable=SC2086
+        gives 0 $FV train image --data "$T/sorted" --out "$out" $small --variant base --batch 4 --epochs 40 --lr 0.003 --threads 1 --json --set shift=0 drop_rate=0 drop_path_rate=0 "$@"
+    }
+    sorted limit --limit 8
+    grep -q '"top1":100' "$T/stdout" && ok || bad "half of the training pictures: $(cat "$T/stdout")"
+    sorted holdout --set holdout=8
+    grep -q '"top1":100.*"auc":100' "$T/stdout" && ok || bad "half held out: $(cat "$T/stdout")"
+    gives 0 $FV eval "$T/sorted-limit" --limit 8 --json
+    grep -q '"auc":[0-9]' "$T/stdout" && ok || bad "half of the test pictures: $(cat "$T/stdout")"
+    # what is missing is named
+    lacks() { # lacks STATUS WORDS
+        # shellcheck disable=SC2086
+        gives "$1" $FV train image --data "$T/sorted" --out "$T/x" $small --variant base --batch 4
+        grep -q "$2" "$T/stderr" && [ ! -e "$T/x" ] && ok || bad "without $2: $(cat "$T/stderr")"
+    }
+    mkdir "$T/sorted/train/none"
+    lacks 4 'train/none: no PNG or JPEG'
+    rmdir "$T/sorted/train/none" && mv "$T/sorted/test" "$T/sorted/other"
+    lacks 4 'neither test/ nor val/'
 fi
+# the limit of the default preset is said where it cuts a user's own data, and only there
+mkdir "$T/many"
+{ printf "\000\000\010\003$(be32 30001)$(be32 8)$(be32 8)" && head -c $((30001 * 64)) /dev/zero; } >"$T/many/train-images-idx3-ubyte"
+{ printf "\000\000\010\001$(be32 30001)" && head -c 30001 /dev/zero | tr '\000' '\001'; } >"$T/many/train-labels-idx1-ubyte"
+cp "$D"/t10k* "$T/many"
+cut() { # cut NAME WORDS OPTIONS...: what is said, "" for nothing
+    name=$1 words=$2
+    shift 2
+    rm -rf "$T/cut-data"
+    gives 0 $FV train image --data "$T/many" --out "$T/cut-data" --variant base --set img_size=8 patch_size=4 embed_dim=16 depth=1 num_heads=2 --batch 5000 --epochs 1 --threads 1 --lr 0 "$@"
+    if [ "$words" ]; then grep -q "^fv: .*$words" "$T/stderr"; else [ ! -s "$T/stderr" ]; fi && ok || bad "$name: $(cat "$T/stderr")"
+}
+cut 'the default preset' '30000 of 30001 pictures; --limit 0 takes all'
+cut 'a limit of the user' '' --limit 10000
+cut 'all' '' --limit 0
+cut 'a preset that is named' '' --preset demo-image
 gives 2 $FV predict "$T/one"
 # names in classes.txt: a line each, no two alike
 mkdir "$T/named" && cp "$D"/* "$T/named"
@@ -198,7 +241,7 @@ named() { # named STATUS WORDS LINES: the run that is trained, or what is said o
 named 0 '"class_names":\["left","right \\"half\\""\]' 'left\r\nright "half"\n'
 named 0 '"class_names":\["left","1"\]' 'left\n'
 named 2 'two classes are named "left"' 'left\nleft\n'
-named 2 '63 bytes at most' "$(awk 'BEGIN { for (i = 0; i < 64; i++) printf "x" }')\nright\n"
+named 2 '127 bytes at most' "$(awk 'BEGIN { for (i = 0; i < 128; i++) printf "x" }')\nright\n"
 
 # ---- bench step: the fields that are promised ----
 gives 0 $FV bench step --size tiny28 --frozen smollm2-135m --batch 1 --steps 1 --threads 1 --json

@@ -107,6 +107,7 @@ struct run {
     /* --gpus: which of so many processes this is; each takes its part of every batch. 0, 1: alone */
     int rank, ranks;
     int stop;                          /* one of them was interrupted */
+    int limit_unsaid;                  /* the key limit is the default preset's, and the data the user's */
     int profile;                       /* print where the time of the steps went */
     double step_seconds, data_seconds; /* of all steps; of these, spent on making batches */
 };
