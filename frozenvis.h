@@ -13651,6 +13651,14 @@ static void fv__parse_activation(fv_ctx *c, const fv_json *j, fv_jnode node, int
         fv_fail(c, FV_EUSAGE, "config: frozen.activation_function is \"%.40s\"; it can be relu or gelu", act);
 }
 
+/* Two names of one number: both may be there if they say the same. */
+static int fv__twice_alike(fv_ctx *c, const fv_json *j, fv_jnode node, const char *a, const char *b) {
+    double x = fv_json_number(j, fv_json_get(j, node, a), NAN),
+           y = fv_json_number(j, fv_json_get(j, node, b), NAN);
+    if (!(x < y || x > y)) return 1;
+    return fv_fail(c, FV_EUSAGE, "config: frozen.%s is %g, and frozen.%s is %g: one is wanted", a, x, b, y);
+}
+
 FV_DEF int fv_frozen_config_parse(fv_ctx *c, const fv_json *j, fv_jnode node, int strict,
                                   fv_frozen_config *g) {
     memset(g, 0, sizeof *g);
@@ -13660,6 +13668,13 @@ FV_DEF int fv_frozen_config_parse(fv_ctx *c, const fv_json *j, fv_jnode node, in
     if (strict) fv__parse_stage_keys(c, j, node, g);
     const int most = 1 << 20;
     int ffn = fv__json_int(c, j, node, "ffn_dim", 0, 1, most);
+    if (strict && !fv__twice_alike(c, j, node, "intermediate_size", "ffn_dim")) return 0;
+    if (strict && !fv__twice_alike(c, j, node, "rms_norm_eps", "layer_norm_eps")) return 0;
+    if (strict && !(fv__json_float(c, j, node, "rms_norm_eps", 1) > 0 &&
+                    fv__json_float(c, j, node, "layer_norm_eps", 1) > 0))
+        return fv__wrong_value(c, "frozen.rms_norm_eps (layer_norm_eps)", "above 0");
+    if (strict && !(fv__json_float(c, j, node, "rope_theta", 1) > 0))
+        return fv__wrong_value(c, "frozen.rope_theta", "above 0");
     g->hidden_size = fv__json_int(c, j, node, "hidden_size", 0, 1, most);
     g->num_attention_heads = fv__json_int(c, j, node, "num_attention_heads", 0, 1, most);
     g->num_key_value_heads = fv__json_int(c, j, node, "num_key_value_heads", 0, 1, most);
@@ -13933,11 +13948,35 @@ static fv_json *fv__llm_json(fv_ctx *c, const fv_weights *llm) {
     return json;
 }
 
+/* Whether a config.json is of a model whose blocks are those that we compute: other families have the same
+ * tensor names, and another activation, biases or norms. What is not said is taken to fit. */
+static int fv__hf_family(fv_ctx *c, const fv_json *j, fv_llm_arch arch, const char *path) {
+    static const char *const families[] = {"llama", "mistral", "llava", "opt", NULL},
+                             *const silu[] = {"silu", "swish", NULL}, *const act[] = {"relu", "gelu", NULL};
+    const int opt = arch == FV_OPT;
+    const char *key = opt ? "activation_function" : "hidden_act", *type, *f;
+    fv_jnode root = fv_json_root(j);
+    type = fv_json_string(j, fv_json_get(j, root, "model_type"), opt ? "opt" : "llama");
+    f = fv_json_string(j, fv_json_get(j, root, key), opt ? "relu" : "silu");
+    if (!fv__in_list(type, families) || !strcmp(type, "opt") != opt)
+        return fv_fail(c, FV_EUSAGE, "%s: its config.json says model_type \"%.40s\"; %s", path, type,
+                       opt ? "frozen.arch opt takes opt" : "blocks are taken from llama, mistral and opt");
+    if (!fv__in_list(f, opt ? act : silu))
+        return fv_fail(c, FV_EUSAGE, "%s: its config.json says %s \"%.40s\"; the block is computed with %s",
+                       path, key, f, opt ? "relu or gelu" : "silu");
+    if (!opt && (fv_json_bool(j, fv_json_get(j, root, "attention_bias"), 0) ||
+                 fv_json_bool(j, fv_json_get(j, root, "mlp_bias"), 0)))
+        return fv_fail(c, FV_EUSAGE,
+                       "%s: its config.json says that its blocks have biases; LLaMA's have none", path);
+    return 1;
+}
+
 static int fv__config_from_hf(fv_ctx *c, fv_frozen_config *g, fv_weights *llm) {
     fv_frozen_config own;
     fv_json *json = fv__llm_json(c, llm);
     if (!json) return !c->status;
-    int ok = fv_frozen_config_parse(c, json, fv_json_root(json), 0, &own);
+    int ok = fv__hf_family(c, json, g->arch, fv_weights_path(llm)) &&
+             fv_frozen_config_parse(c, json, fv_json_root(json), 0, &own);
     fv_json_free(c, json);
     if (!ok) return 0;
     if (own.rope_scaled && g->rope)
@@ -16233,7 +16272,10 @@ static int64_t fv__latest(fv_ctx *c, const char *dir) {
     memcpy(text, f.data, FV__MIN(f.size, sizeof text - 1));
     fv_file_close(c, &f);
     long long step = 0;
-    if (sscanf(text, "step-%lld", &step) == 1 && step > 0) return step;
+    int end = 0;
+    if (sscanf(text, "step-%lld%n", &step, &end) == 1 && step > 0 && text[5] >= '0' && text[5] <= '9' &&
+        (!text[end] || !strcmp(text + end, "\n")))
+        return step;
     fv_fail(c, FV_EFORMAT, "%s: does not name a checkpoint", path);
     return -1;
 }
@@ -16257,8 +16299,8 @@ static int fv__all_finite(fv_ctx *c, const fv_params *p, int64_t step, int64_t b
         for (int64_t k = 0; x && k < fv_numel(t); k++) sum += x[k] * 0;
         if (x) fv__host_done(c, t, x, 0);
         if (!(sum == 0))
-            fv_fail(c, FV_ENONFINITE, "\"%.120s\" is not finite after step %lld, which is not saved; %s", t->name,
-                    (long long)step,
+            fv_fail(c, FV_ENONFINITE, "\"%.120s\" is not finite after step %lld, which is not saved; %s",
+                    t->name, (long long)step,
                     before > 0 ? "the last checkpoint is kept" : "there is no checkpoint yet");
     }
     return !c->status;
@@ -16298,7 +16340,10 @@ FV_DEF int64_t fv_checkpoint_load(fv_ctx *c, const char *dir, fv_params *params,
     if (!c->status) fv__moments(c, path, o, 0);
     snprintf(path, sizeof path, "%s/checkpoints/step-%lld/trainer_state.json", dir, (long long)step);
     fv_json *j = c->status ? NULL : fv_json_open(c, path);
-    o->step = fv_json_int(j, fv_json_get(j, fv_json_root(j), "updates"), 0);
+    o->step = fv_json_int(j, fv_json_get(j, fv_json_root(j), "updates"), -1);
+    if (j && (o->step < 0 || fv_json_int(j, fv_json_get(j, fv_json_root(j), "step"), -1) != step))
+        fv_fail(c, FV_EFORMAT, "%s: \"step\" must be %lld, and \"updates\" a whole number of at least 0",
+                path, (long long)step);
     fv_json_free(c, j);
     return c->status ? -1 : step;
 }

@@ -157,8 +157,11 @@ if [ $? != 6 ]; then # 6: built without stb_image
     [ "$(awk '{ printf "%s", $2 }' "$T/stdout")" = 01 ] && ok || bad "predictions: $(cat "$T/stdout")"
     gives 0 $FV predict "$T/one" "$T/right.png" --json
     grep -q '"class":"1","probability":[01]\.[0-9]*,"top5":\[{' "$T/stdout" && ok || bad "JSON prediction: $(cat "$T/stdout")"
+    [ "$(grep -c '"final":true}$' "$T/stdout")" = 1 ] && gives 0 $FV predict "$T/one" "$T/left.png" "$T/right.png" --json
+    [ "$(wc -l <"$T/stdout")" = 2 ] && [ "$(grep -n '"final":true' "$T/stdout" | cut -d: -f1)" = 2 ] && ok || bad "the last prediction is not final: $(cat "$T/stdout")"
     head -c 60 "$T/left.png" >"$T/cut.png"
     gives 3 $FV predict "$T/one" "$T/cut.png"
+    grep -q 'cut.png: .*damaged or cut short$' "$T/stderr" && ok || bad "a PNG that is cut: $(cat "$T/stderr")"
     gives 3 $FV predict "$T/one" "$T/one/config.json"
     printf '\211PNG\r\n\032\n\000\000\000\015IHDR\000\000\116\040\000\000\116\040\010\000\000\000\000\000\000\000\000' >"$T/forged.png" # 20000x20000
     gives 3 $FV predict "$T/one" "$T/forged.png"
@@ -239,7 +242,21 @@ named() { # named STATUS WORDS LINES: the run that is trained, or what is said o
     cat "$T/names/config.json" 2>/dev/null | grep -q "$2" "$T/stderr" - && ok || bad "classes.txt, $2: $(cat "$T/stderr")"
 }
 named 0 '"class_names":\["left","right \\"half\\""\]' 'left\r\nright "half"\n'
-named 0 '"class_names":\["left","1"\]' 'left\n'
+named 0 '"class_names":\["left","right"\]' 'left\nright\n\n\n'
+named 2 '1 names, and the labels are of 2 classes' 'left\n'
+named 2 '3 names, and the labels are of 2 classes' 'left\nright\nmiddle\n'
+# Fashion-MNIST's names are for a folder of that name, and for both splits though the test lacks a class
+tens() { # tens FOLDER: ten classes in training, nine in the test
+    mkdir -p "$T/$1" && cp "$D"/* "$T/$1"
+    { printf "\000\000\010\001$(be32 96)" && awk 'BEGIN { for (i = 0; i < 96; i++) printf "%c", i % 10 + 48 }' | tr 0-9 '\000-\011'; } >"$T/$1/train-labels-idx1-ubyte"
+    { printf "\000\000\010\001$(be32 40)" && awk 'BEGIN { for (i = 0; i < 40; i++) printf "%c", i % 9 + 48 }' | tr 0-9 '\000-\011'; } >"$T/$1/t10k-labels-idx1-ubyte"
+    # shellcheck disable=SC2086
+    gives 0 $FV train image --data "$T/$1" --out "$T/tens-$2" $small --variant base --batch 8 --epochs 0.1
+    grep -q "\"class_names\":\[\"$3\",\"" "$T/tens-$2/config.json" && ok || bad "class names of $1: $(cat "$T/tens-$2/config.json")"
+}
+tens fashion-mnist own T-shirt/top
+tens my-old-fashioned-digits other 0
+tens fashion-mnist/mine inside 0
 named 2 'two classes are named "left"' 'left\nleft\n'
 named 2 '127 bytes at most' "$(awk 'BEGIN { for (i = 0; i < 128; i++) printf "x" }')\nright\n"
 
@@ -427,6 +444,21 @@ gives 0 $FV train image --data "$D" --out "$T/over" --config "$T/bare.json" --pr
 grep -q '"warmup_epochs":1[,}]' "$T/over/config.json" && grep -q '"img_size":8' "$T/over/config.json" && ok || bad "a config over a preset: $(cat "$T/over/config.json")"
 stage='--set frozen.hidden_size=8'
 gives 0 $FV train image --data "$D" --out "$T/linear" --config "$T/bare.json" --variant linear $stage --batch 8 --threads 1
+# the variant by its name in the stage
+for by in '--set frozen.variant=linear' "--config $T/inside.json"; do
+    echo '{"img_size":8,"patch_size":4,"in_chans":1,"embed_dim":16,"depth":2,"num_heads":2,"frozen":{"variant":"linear"}}' >"$T/inside.json"
+    rm -rf "$T/by-name"
+    gives 0 $FV train image --data "$D" --out "$T/by-name" $small $by $stage --batch 8 --epochs 0.1 --threads 1
+    grep -q '"train":{.*"variant":"linear"' "$T/by-name/config.json" && ok || bad "$by: $(cat "$T/by-name/config.json")"
+done
+# the blocks that are used are written down, though nobody names them, and looked at when the run is opened again
+two_blocks="--llm tests/golden/image_llama_2layers_avgpool.safetensors --set frozen.hidden_size=48 frozen.num_attention_heads=3 frozen.intermediate_size=128"
+gives 0 $FV train image --data "$D" --out "$T/blocks" $small $two_blocks --batch 8 --epochs 0.1 --threads 1
+grep -q '"llm":{"path":"/.*image_llama_2layers_avgpool.safetensors","layers":\[1\],"sha256":"[0-9a-f]\{64\}"}' "$T/blocks/config.json" && ok || bad "the blocks are not written down: $(cat "$T/blocks/config.json")"
+gives 0 $FV eval "$T/blocks" --threads 1
+sed 's/"layers":\[1\]/"layers":[0]/' "$T/blocks/config.json" >"$T/said" && cp "$T/said" "$T/blocks/config.json"
+gives 2 $FV eval "$T/blocks" --threads 1
+grep -q 'the blocks are not those' "$T/stderr" && ok || bad "other blocks: $(cat "$T/stderr")"
 echo '{"model":{"frozen":null},"train":{"variant":"llm"}}' >"$T/odd.json"
 gives 2 $FV train image --data "$D" --out "$T/x" --config "$T/odd.json"
 grep -q '"frozen": null' "$T/stderr" && ok || bad "a config at odds with itself: $(cat "$T/stderr")"

@@ -35,11 +35,6 @@ static int read_options(cli *a, run *r, int *bad) {
     return !*bad;
 }
 
-static int known_variant(const settings *s) {
-    char name[32];
-    return fv_variant_parse(text_of(s, 't', "variant", "?", name, sizeof name)) >= 0;
-}
-
 static int finished(const char *out) {
     char path[4200];
     snprintf(path, sizeof path, "%s/result.json", out);
@@ -104,7 +99,7 @@ static int put_preset(run *r, const char *name, int config) {
  * r->c */
 static int read_settings(run *r, cli *a, char sets[][256], int set_count, int *bad) {
     const char *config = cli_value(a, "--config"), *preset = cli_value(a, "--preset");
-    char names[512], variant[64];
+    char names[512];
     if (!put_preset(r, preset, config != NULL)) {
         preset_names(r->task, names, sizeof names);
         *bad = cli_fail(2, "--preset %s: unknown; one of %s", preset, names);
@@ -122,15 +117,10 @@ static int read_settings(run *r, cli *a, char sets[][256], int set_count, int *b
         put_number(&r->s, 't', "limit", limit);
         r->limit_unsaid = strcmp(cli_text(a, "--data", ""), "demo") != 0;
     }
-    if (*r->s.wrong) *bad = cli_fail(2, "%s: %s", config ? config : "--set", r->s.wrong);
-    if (!*bad && unknown_key(&r->s))
-        *bad = cli_fail(2, "training key \"%s\": the task %s has none of that name", unknown_key(&r->s),
-                        r->task->name);
-    if (!*bad && bad_value(&r->s, names, sizeof names)) *bad = cli_fail(2, "%s", names);
-    if (!value_of(&r->s, 't', "variant", NULL)) put_text(&r->s, "variant=llm");
-    if (!*bad && !known_variant(&r->s))
+    if (settings_fault(&r->s, names, sizeof names))
         *bad =
-            cli_fail(2, "variant %s: unknown", text_of(&r->s, 't', "variant", "?", variant, sizeof variant));
+            *r->s.wrong ? cli_fail(2, "%s: %s", config ? config : "--set", names) : cli_fail(2, "%s", names);
+    if (!value_of(&r->s, 't', "variant", NULL)) put_text(&r->s, "variant=llm");
     return !*bad;
 }
 
@@ -240,8 +230,9 @@ static const cli_option table[] = {
      NULL},
     {"--set", "KEY=VALUE", "any key of model, training or frozen.KEY; many are fine", NULL},
     {"--init", "FILE", "start from these weights (safetensors)", NULL},
-    {"--llm", "FILE", "the language model: GGUF or safetensors", NULL},
-    {"--layers", "N[,N]", "which blocks (default: the last)", NULL},
+    {"--llm", "FILE", "the language model: GGUF or safetensors; base, linear and mlp take no block of it",
+     NULL},
+    {"--layers", "N[,N]", "which blocks (default: the last), where the variant has any", NULL},
     {"--variant", "NAME", "base linear mlp llm random shuffled finetune scratch", NULL},
     {"--residual", "MODE", "none inside outside both outside_nn", NULL},
     {"--epochs", "N", "passes over the training items", NULL},
@@ -368,6 +359,7 @@ int cmd_train(int argc, char **argv) {
     if (status >= 0) return status;
     int resume = cli_value(&q.a, "--resume") != NULL;
     if (!resume && cli_taken(q.out, "--resume goes on with it")) return 2;
+    if (resume && cli_foreign(q.out, "config.json")) return 2;
     if (resume && finished(q.out)) return say_finished(q.out, cli_value(&q.a, "--json") != NULL);
     group g;
     run_die_on_signals(q.out);

@@ -220,7 +220,7 @@ static void picture(fv_ctx *c, const report *p, fv_text *t) {
     snprintf(path, sizeof path, "%s/predictions.png", p->out);
     if (access(path, F_OK) || !fv_file_open(c, path, &f)) return;
     fv_text_add(c, t,
-                "<h2>What %s predicts</h2><p>Test items 0 to 11, seed 0.</p><img alt='predictions' "
+                "<h2>What %s predicts</h2><p>The first test items, seed 0.</p><img alt='predictions' "
                 "src='data:image/png;base64,",
                 p->arm[shown].name);
     base64(c, t, f.data, f.size);
