@@ -687,7 +687,7 @@ FV_DEF double fv_grad_norm(fv_ctx *c, const fv_params *params);
  * forgets the gradients. Returns the norm before clipping. source  Loshchilov and Hutter, arXiv:1711.05101 */
 FV_DEF double fv_optim_step(fv_ctx *c, fv_optim *o, float lr);
 /* The same without waiting for a GPU: what the step came to is told later, in order. From the first step
- * on whose loss is not finite no update is made: parameters and moments stay as they were before it.
+ * on whose loss or norm is not finite no update is made: parameters and moments stay as they were before.
  *   fv_optim_loss        loss, of one element, is (a part of) the step's: parts are added up. Called before
  *                        the fv_reset that ends its tape. errors  FV_ESHAPE
  *   fv_optim_step_async  note comes back with the result. In a group loss and note become their means over
@@ -1329,7 +1329,8 @@ FV_DEF int fv_model_pack(fv_ctx *c, fv_model *m, fv_type type);
  * >>train -- checkpoints that survive a kill at any instant
  * ====================================================================================================== */
 /* fv_checkpoint_save -- DIR/checkpoints/step-N/{model,optimizer}.safetensors and trainer_state.json, then
- * DIR/latest, replaced atomically; older checkpoints are removed after that. errors  FV_EIO, FV_ENOMEM */
+ * DIR/latest, replaced atomically; older checkpoints are removed after that. Numbers that are not finite are
+ * never saved: then the older checkpoint stays. errors  FV_EIO, FV_ENOMEM, FV_ENONFINITE */
 FV_DEF int fv_checkpoint_save(fv_ctx *c, const char *dir, const fv_params *params, const fv_params *buffers,
                               const fv_optim *o, int64_t step);
 /* fv_checkpoint_load -- the newest whole one: parameters, buffers, moments. Returns its step, 0 when there is
@@ -10440,7 +10441,7 @@ FV_DEF void fv_zero_grad(fv_params *params) {
 typedef struct fv__verdict {
     fv_step_result result; /* of the last step */
     double loss, note;     /* of the step to come, so far */
-    int stopped;           /* a loss was not finite */
+    int stopped;           /* a loss or a norm was not finite */
 } fv__verdict;
 typedef struct fv__later {
     fv__verdict *so_far, *told; /* told: [FV_OPTIM_AHEAD], a ring */
@@ -10501,7 +10502,7 @@ FV_DEF void fv_optim_destroy(fv_ctx *c, fv_optim *o) {
 /* A step is complete: what is to be told of it, and whether it counts; then the next one begins. */
 FV__HD static inline void fv__judge(fv__verdict *v, double norm) {
     v->result.loss = v->loss, v->result.norm = norm, v->result.note = v->note;
-    v->stopped |= !(v->loss - v->loss == 0); /* not finite */
+    v->stopped |= !(v->loss - v->loss == 0) || !(norm - norm == 0); /* not finite */
     v->loss = 0;
 }
 
@@ -13677,6 +13678,14 @@ static void fv__parse_activation(fv_ctx *c, const fv_json *j, fv_jnode node, int
         fv_fail(c, FV_EUSAGE, "config: frozen.activation_function is \"%.40s\"; it can be relu or gelu", act);
 }
 
+/* Two names of one number: both may be there if they say the same. */
+static int fv__twice_alike(fv_ctx *c, const fv_json *j, fv_jnode node, const char *a, const char *b) {
+    double x = fv_json_number(j, fv_json_get(j, node, a), NAN),
+           y = fv_json_number(j, fv_json_get(j, node, b), NAN);
+    if (!(x < y || x > y)) return 1;
+    return fv_fail(c, FV_EUSAGE, "config: frozen.%s is %g, and frozen.%s is %g: one is wanted", a, x, b, y);
+}
+
 FV_DEF int fv_frozen_config_parse(fv_ctx *c, const fv_json *j, fv_jnode node, int strict,
                                   fv_frozen_config *g) {
     memset(g, 0, sizeof *g);
@@ -13686,6 +13695,13 @@ FV_DEF int fv_frozen_config_parse(fv_ctx *c, const fv_json *j, fv_jnode node, in
     if (strict) fv__parse_stage_keys(c, j, node, g);
     const int most = 1 << 20;
     int ffn = fv__json_int(c, j, node, "ffn_dim", 0, 1, most);
+    if (strict && !fv__twice_alike(c, j, node, "intermediate_size", "ffn_dim")) return 0;
+    if (strict && !fv__twice_alike(c, j, node, "rms_norm_eps", "layer_norm_eps")) return 0;
+    if (strict && !(fv__json_float(c, j, node, "rms_norm_eps", 1) > 0 &&
+                    fv__json_float(c, j, node, "layer_norm_eps", 1) > 0))
+        return fv__wrong_value(c, "frozen.rms_norm_eps (layer_norm_eps)", "above 0");
+    if (strict && !(fv__json_float(c, j, node, "rope_theta", 1) > 0))
+        return fv__wrong_value(c, "frozen.rope_theta", "above 0");
     g->hidden_size = fv__json_int(c, j, node, "hidden_size", 0, 1, most);
     g->num_attention_heads = fv__json_int(c, j, node, "num_attention_heads", 0, 1, most);
     g->num_key_value_heads = fv__json_int(c, j, node, "num_key_value_heads", 0, 1, most);
@@ -13959,11 +13975,35 @@ static fv_json *fv__llm_json(fv_ctx *c, const fv_weights *llm) {
     return json;
 }
 
+/* Whether a config.json is of a model whose blocks are those that we compute: other families have the same
+ * tensor names, and another activation, biases or norms. What is not said is taken to fit. */
+static int fv__hf_family(fv_ctx *c, const fv_json *j, fv_llm_arch arch, const char *path) {
+    static const char *const families[] = {"llama", "mistral", "llava", "opt", NULL},
+                             *const silu[] = {"silu", "swish", NULL}, *const act[] = {"relu", "gelu", NULL};
+    const int opt = arch == FV_OPT;
+    const char *key = opt ? "activation_function" : "hidden_act", *type, *f;
+    fv_jnode root = fv_json_root(j);
+    type = fv_json_string(j, fv_json_get(j, root, "model_type"), opt ? "opt" : "llama");
+    f = fv_json_string(j, fv_json_get(j, root, key), opt ? "relu" : "silu");
+    if (!fv__in_list(type, families) || !strcmp(type, "opt") != opt)
+        return fv_fail(c, FV_EUSAGE, "%s: its config.json says model_type \"%.40s\"; %s", path, type,
+                       opt ? "frozen.arch opt takes opt" : "blocks are taken from llama, mistral and opt");
+    if (!fv__in_list(f, opt ? act : silu))
+        return fv_fail(c, FV_EUSAGE, "%s: its config.json says %s \"%.40s\"; the block is computed with %s",
+                       path, key, f, opt ? "relu or gelu" : "silu");
+    if (!opt && (fv_json_bool(j, fv_json_get(j, root, "attention_bias"), 0) ||
+                 fv_json_bool(j, fv_json_get(j, root, "mlp_bias"), 0)))
+        return fv_fail(c, FV_EUSAGE,
+                       "%s: its config.json says that its blocks have biases; LLaMA's have none", path);
+    return 1;
+}
+
 static int fv__config_from_hf(fv_ctx *c, fv_frozen_config *g, fv_weights *llm) {
     fv_frozen_config own;
     fv_json *json = fv__llm_json(c, llm);
     if (!json) return !c->status;
-    int ok = fv_frozen_config_parse(c, json, fv_json_root(json), 0, &own);
+    int ok = fv__hf_family(c, json, g->arch, fv_weights_path(llm)) &&
+             fv_frozen_config_parse(c, json, fv_json_root(json), 0, &own);
     fv_json_free(c, json);
     if (!ok) return 0;
     if (own.rope_scaled && g->rope)
@@ -16259,7 +16299,10 @@ static int64_t fv__latest(fv_ctx *c, const char *dir) {
     memcpy(text, f.data, FV__MIN(f.size, sizeof text - 1));
     fv_file_close(c, &f);
     long long step = 0;
-    if (sscanf(text, "step-%lld", &step) == 1 && step > 0) return step;
+    int end = 0;
+    if (sscanf(text, "step-%lld%n", &step, &end) == 1 && step > 0 && text[5] >= '0' && text[5] <= '9' &&
+        (!text[end] || !strcmp(text + end, "\n")))
+        return step;
     fv_fail(c, FV_EFORMAT, "%s: does not name a checkpoint", path);
     return -1;
 }
@@ -16275,10 +16318,26 @@ static void fv__checkpoint_remove(const char *dir, int64_t step) {
     }
 }
 
+/* One sum of all elements times 0: NaN where one is not finite. */
+static int fv__all_finite(fv_ctx *c, const fv_params *p, int64_t step, int64_t before) {
+    for (int i = 0; p && i < p->count && !c->status; i++) {
+        fv_tensor *t = p->at[i];
+        float sum = 0, *x = t->type == FV_F32 ? (float *)fv__host_view(c, t) : NULL;
+        for (int64_t k = 0; x && k < fv_numel(t); k++) sum += x[k] * 0;
+        if (x) fv__host_done(c, t, x, 0);
+        if (!(sum == 0))
+            fv_fail(c, FV_ENONFINITE, "\"%.120s\" is not finite after step %lld, which is not saved; %s",
+                    t->name, (long long)step,
+                    before > 0 ? "the last checkpoint is kept" : "there is no checkpoint yet");
+    }
+    return !c->status;
+}
+
 FV_DEF int fv_checkpoint_save(fv_ctx *c, const char *dir, const fv_params *params, const fv_params *buffers,
                               const fv_optim *o, int64_t step) {
     char at[4096], path[4200], text[64];
     int64_t before = fv__latest(c, dir);
+    if (!fv__all_finite(c, params, step, before) || !fv__all_finite(c, buffers, step, before)) return 0;
     snprintf(path, sizeof path, "%s/checkpoints", dir);
     snprintf(at, sizeof at, "%s/checkpoints/step-%lld", dir, (long long)step);
     if (c->status || !fv__make_folder(c, path) || !fv__make_folder(c, at)) return 0;
@@ -16308,7 +16367,10 @@ FV_DEF int64_t fv_checkpoint_load(fv_ctx *c, const char *dir, fv_params *params,
     if (!c->status) fv__moments(c, path, o, 0);
     snprintf(path, sizeof path, "%s/checkpoints/step-%lld/trainer_state.json", dir, (long long)step);
     fv_json *j = c->status ? NULL : fv_json_open(c, path);
-    o->step = fv_json_int(j, fv_json_get(j, fv_json_root(j), "updates"), 0);
+    o->step = fv_json_int(j, fv_json_get(j, fv_json_root(j), "updates"), -1);
+    if (j && (o->step < 0 || fv_json_int(j, fv_json_get(j, fv_json_root(j), "step"), -1) != step))
+        fv_fail(c, FV_EFORMAT, "%s: \"step\" must be %lld, and \"updates\" a whole number of at least 0",
+                path, (long long)step);
     fv_json_free(c, j);
     return c->status ? -1 : step;
 }

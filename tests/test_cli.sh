@@ -157,8 +157,11 @@ if [ $? != 6 ]; then # 6: built without stb_image
     [ "$(awk '{ printf "%s", $2 }' "$T/stdout")" = 01 ] && ok || bad "predictions: $(cat "$T/stdout")"
     gives 0 $FV predict "$T/one" "$T/right.png" --json
     grep -q '"class":"1","probability":[01]\.[0-9]*,"top5":\[{' "$T/stdout" && ok || bad "JSON prediction: $(cat "$T/stdout")"
+    [ "$(grep -c '"final":true}$' "$T/stdout")" = 1 ] && gives 0 $FV predict "$T/one" "$T/left.png" "$T/right.png" --json
+    [ "$(wc -l <"$T/stdout")" = 2 ] && [ "$(grep -n '"final":true' "$T/stdout" | cut -d: -f1)" = 2 ] && ok || bad "the last prediction is not final: $(cat "$T/stdout")"
     head -c 60 "$T/left.png" >"$T/cut.png"
     gives 3 $FV predict "$T/one" "$T/cut.png"
+    grep -q 'cut.png: .*damaged or cut short$' "$T/stderr" && ok || bad "a PNG that is cut: $(cat "$T/stderr")"
     gives 3 $FV predict "$T/one" "$T/one/config.json"
     printf '\211PNG\r\n\032\n\000\000\000\015IHDR\000\000\116\040\000\000\116\040\010\000\000\000\000\000\000\000\000' >"$T/forged.png" # 20000x20000
     gives 3 $FV predict "$T/one" "$T/forged.png"
@@ -180,12 +183,55 @@ if [ $? != 6 ]; then # 6: built without stb_image
     unknown 'a class of the test that the run has not' 'the class "one" is none of the 2'
     gives 2 $FV train image --data "$T/folders" --out "$T/x" $small --variant base --batch 1
     grep -q 'the class "one" is none of the 2' "$T/stderr" && ok || bad "a class without training: $(cat "$T/stderr")"
-    mv "$T/folders/test/one" "$T/folders/test/$(awk 'BEGIN { for (i = 0; i < 64; i++) printf "x" }')"
-    unknown 'a name of 64 bytes' '63 bytes at most'
+    mv "$T/folders/test/one" "$T/folders/test/$(awk 'BEGIN { for (i = 0; i < 128; i++) printf "x" }')"
+    unknown 'a name of 128 bytes' '127 bytes at most'
     rm -r "$T/folders/test" && mv "$T/folders/train/1" "$T/folders/train/$(printf 'caf\351')" && cp -r "$T/folders/train" "$T/folders/test"
     gives 2 $FV train image --data "$T/folders" --out "$T/x" $small --variant base --batch 1
     grep -q 'is not UTF-8' "$T/stderr" && [ ! -e "$T/x" ] && ok || bad "a run that could not be read again is trained: $(cat "$T/stderr")"
+    # the first or last N of class folders are of all classes: where they are trained on, held out, or measured
+    for split in train test; do for n in 1 2 3 4 5 6 7 8; do
+        mkdir -p "$T/sorted/$split/left" "$T/sorted/$split/right"
+        png "$T/sorted/$split/left/$n.png" $((140 + n)) $((60 + n)) && png "$T/sorted/$split/right/$n.png" $((60 + n)) $((140 + n))
+    done; done
+    sorted() { # sorted OUT OPTIONS...
+        out=$T/sorted-$1
+        shift
+        # shellcheck disable=SC2086
+        gives 0 $FV train image --data "$T/sorted" --out "$out" $small --variant base --batch 4 --epochs 40 --lr 0.003 --threads 1 --json --set shift=0 drop_rate=0 drop_path_rate=0 "$@"
+    }
+    sorted limit --limit 8
+    grep -q '"top1":100' "$T/stdout" && ok || bad "half of the training pictures: $(cat "$T/stdout")"
+    sorted holdout --set holdout=8
+    grep -q '"top1":100.*"auc":100' "$T/stdout" && ok || bad "half held out: $(cat "$T/stdout")"
+    gives 0 $FV eval "$T/sorted-limit" --limit 8 --json
+    grep -q '"auc":[0-9]' "$T/stdout" && ok || bad "half of the test pictures: $(cat "$T/stdout")"
+    # what is missing is named
+    lacks() { # lacks STATUS WORDS
+        # shellcheck disable=SC2086
+        gives "$1" $FV train image --data "$T/sorted" --out "$T/x" $small --variant base --batch 4
+        grep -q "$2" "$T/stderr" && [ ! -e "$T/x" ] && ok || bad "without $2: $(cat "$T/stderr")"
+    }
+    mkdir "$T/sorted/train/none"
+    lacks 4 'train/none: no PNG or JPEG'
+    rmdir "$T/sorted/train/none" && mv "$T/sorted/test" "$T/sorted/other"
+    lacks 4 'neither test/ nor val/'
 fi
+# the limit of the default preset is said where it cuts a user's own data, and only there
+mkdir "$T/many"
+{ printf "\000\000\010\003$(be32 30001)$(be32 8)$(be32 8)" && head -c $((30001 * 64)) /dev/zero; } >"$T/many/train-images-idx3-ubyte"
+{ printf "\000\000\010\001$(be32 30001)" && head -c 30001 /dev/zero | tr '\000' '\001'; } >"$T/many/train-labels-idx1-ubyte"
+cp "$D"/t10k* "$T/many"
+cut() { # cut NAME WORDS OPTIONS...: what is said, "" for nothing
+    name=$1 words=$2
+    shift 2
+    rm -rf "$T/cut-data"
+    gives 0 $FV train image --data "$T/many" --out "$T/cut-data" --variant base --set img_size=8 patch_size=4 embed_dim=16 depth=1 num_heads=2 --batch 5000 --epochs 1 --threads 1 --lr 0 "$@"
+    if [ "$words" ]; then grep -q "^fv: .*$words" "$T/stderr"; else [ ! -s "$T/stderr" ]; fi && ok || bad "$name: $(cat "$T/stderr")"
+}
+cut 'the default preset' '30000 of 30001 pictures; --limit 0 takes all'
+cut 'a limit of the user' '' --limit 10000
+cut 'all' '' --limit 0
+cut 'a preset that is named' '' --preset demo-image
 gives 2 $FV predict "$T/one"
 # names in classes.txt: a line each, no two alike
 mkdir "$T/named" && cp "$D"/* "$T/named"
@@ -196,9 +242,23 @@ named() { # named STATUS WORDS LINES: the run that is trained, or what is said o
     cat "$T/names/config.json" 2>/dev/null | grep -q "$2" "$T/stderr" - && ok || bad "classes.txt, $2: $(cat "$T/stderr")"
 }
 named 0 '"class_names":\["left","right \\"half\\""\]' 'left\r\nright "half"\n'
-named 0 '"class_names":\["left","1"\]' 'left\n'
+named 0 '"class_names":\["left","right"\]' 'left\nright\n\n\n'
+named 2 '1 names, and the labels are of 2 classes' 'left\n'
+named 2 '3 names, and the labels are of 2 classes' 'left\nright\nmiddle\n'
+# Fashion-MNIST's names are for a folder of that name, and for both splits though the test lacks a class
+tens() { # tens FOLDER: ten classes in training, nine in the test
+    mkdir -p "$T/$1" && cp "$D"/* "$T/$1"
+    { printf "\000\000\010\001$(be32 96)" && awk 'BEGIN { for (i = 0; i < 96; i++) printf "%c", i % 10 + 48 }' | tr 0-9 '\000-\011'; } >"$T/$1/train-labels-idx1-ubyte"
+    { printf "\000\000\010\001$(be32 40)" && awk 'BEGIN { for (i = 0; i < 40; i++) printf "%c", i % 9 + 48 }' | tr 0-9 '\000-\011'; } >"$T/$1/t10k-labels-idx1-ubyte"
+    # shellcheck disable=SC2086
+    gives 0 $FV train image --data "$T/$1" --out "$T/tens-$2" $small --variant base --batch 8 --epochs 0.1
+    grep -q "\"class_names\":\[\"$3\",\"" "$T/tens-$2/config.json" && ok || bad "class names of $1: $(cat "$T/tens-$2/config.json")"
+}
+tens fashion-mnist own T-shirt/top
+tens my-old-fashioned-digits other 0
+tens fashion-mnist/mine inside 0
 named 2 'two classes are named "left"' 'left\nleft\n'
-named 2 '63 bytes at most' "$(awk 'BEGIN { for (i = 0; i < 64; i++) printf "x" }')\nright\n"
+named 2 '127 bytes at most' "$(awk 'BEGIN { for (i = 0; i < 128; i++) printf "x" }')\nright\n"
 
 # ---- bench step: the fields that are promised ----
 gives 0 $FV bench step --size tiny28 --frozen smollm2-135m --batch 1 --steps 1 --threads 1 --json
@@ -384,6 +444,21 @@ gives 0 $FV train image --data "$D" --out "$T/over" --config "$T/bare.json" --pr
 grep -q '"warmup_epochs":1[,}]' "$T/over/config.json" && grep -q '"img_size":8' "$T/over/config.json" && ok || bad "a config over a preset: $(cat "$T/over/config.json")"
 stage='--set frozen.hidden_size=8'
 gives 0 $FV train image --data "$D" --out "$T/linear" --config "$T/bare.json" --variant linear $stage --batch 8 --threads 1
+# the variant by its name in the stage
+for by in '--set frozen.variant=linear' "--config $T/inside.json"; do
+    echo '{"img_size":8,"patch_size":4,"in_chans":1,"embed_dim":16,"depth":2,"num_heads":2,"frozen":{"variant":"linear"}}' >"$T/inside.json"
+    rm -rf "$T/by-name"
+    gives 0 $FV train image --data "$D" --out "$T/by-name" $small $by $stage --batch 8 --epochs 0.1 --threads 1
+    grep -q '"train":{.*"variant":"linear"' "$T/by-name/config.json" && ok || bad "$by: $(cat "$T/by-name/config.json")"
+done
+# the blocks that are used are written down, though nobody names them, and looked at when the run is opened again
+two_blocks="--llm tests/golden/image_llama_2layers_avgpool.safetensors --set frozen.hidden_size=48 frozen.num_attention_heads=3 frozen.intermediate_size=128"
+gives 0 $FV train image --data "$D" --out "$T/blocks" $small $two_blocks --batch 8 --epochs 0.1 --threads 1
+grep -q '"llm":{"path":"/.*image_llama_2layers_avgpool.safetensors","layers":\[1\],"sha256":"[0-9a-f]\{64\}"}' "$T/blocks/config.json" && ok || bad "the blocks are not written down: $(cat "$T/blocks/config.json")"
+gives 0 $FV eval "$T/blocks" --threads 1
+sed 's/"layers":\[1\]/"layers":[0]/' "$T/blocks/config.json" >"$T/said" && cp "$T/said" "$T/blocks/config.json"
+gives 2 $FV eval "$T/blocks" --threads 1
+grep -q 'the blocks are not those' "$T/stderr" && ok || bad "other blocks: $(cat "$T/stderr")"
 echo '{"model":{"frozen":null},"train":{"variant":"llm"}}' >"$T/odd.json"
 gives 2 $FV train image --data "$D" --out "$T/x" --config "$T/odd.json"
 grep -q '"frozen": null' "$T/stderr" && ok || bad "a config at odds with itself: $(cat "$T/stderr")"
@@ -393,4 +468,19 @@ gives 2 $FV train image --data "$D" --out "$T/x" --config "$T/odd.json"
 # ---- a loss that is not finite: 5, and the last good checkpoint stays ----
 gives 5 train "$T/nan" --lr 1e30 --save-every 1
 grep -q 'step [0-9]' "$T/stderr" && ok || bad "the step is not named: $(cat "$T/stderr")"
+# the same of a gradient; its step changes and saves nothing, so that what is there is still a model
+diverge='--set optimizer=sgd clip_grad=1 warmup_epochs=0 drop_rate=0 drop_path_rate=0 shift=0 depth=1 --seed 1 --lr 1e3'
+gives 5 train "$T/inf" $diverge --epochs 3 --save-every 1 --threads 1
+grep -q 'is not finite at step [0-9]' "$T/stderr" && ok || bad "the step is not named: $(cat "$T/stderr")"
+awk '/nan|inf/ { bad = 1 } !/^\{"step":[0-9]+,.*\}$/ { bad = 1 } END { exit bad || !NR }' "$T/inf/log.jsonl" && ok || bad "the log: $(tail -n 2 "$T/inf/log.jsonl")"
+last=$(cat "$T/inf/latest")
+[ "$last" = "step-$(wc -l <"$T/inf/log.jsonl")" ] && grep -q 'the last checkpoint is kept' "$T/stderr" && ok || bad "the checkpoint is $last: $(cat "$T/stderr")"
+numbers() { od -An -v -tf4 -j $((8 + $(od -An -tu4 -N 4 "$1"))) "$1"; } # of a safetensors file
+numbers "$T/inf/checkpoints/$last/model.safetensors" >"$T/numbers"
+[ "$(wc -l <"$T/numbers")" -gt 100 ] && ! grep -q 'nan\|inf' "$T/numbers" && ok || bad "the checkpoint that is kept has $(grep -c 'nan\|inf' "$T/numbers") lines of no numbers"
+gives 5 train "$T/inf2" $diverge --epochs 3 --threads 1
+grep -q 'at step [0-9]*; there is no checkpoint yet' "$T/stderr" && [ ! -e "$T/inf2/latest" ] && ok || bad "without a checkpoint: $(cat "$T/stderr")"
+steps=$(awk -v n="$(($(wc -l <"$T/inf/log.jsonl") + 1))" 'BEGIN { print n / 12 }') # the last step's update is made, and what comes of it measured
+gives 5 train "$T/inf3" $diverge --epochs "$steps" --threads 1
+grep -q 'not finite at step [0-9]' "$T/stderr" && ok || bad "where the end is not finite, the step is not named: $(cat "$T/stderr")"
 report

@@ -37,6 +37,14 @@ figures() { sed 's/"images_per_s".*//' "$1"; } # of results.jsonl, without what 
 
 # ---- a plan, its page, and the same again ----
 expect 'three arms, two seeds' compare "$T/a" --variants base,linear,scratch --seeds 2 --epochs 2
+# loss (its mean over seeds) and peak memory (the greatest) are in every table
+awk 'NR == 1 && /loss  *trained  *frozen  *items.s  *peak MB/ { head = 1 } head && /^(base|linear|scratch) / && $(NF - 4) > 0 && $NF >= 1 { n++ } END { exit n != 3 }' "$T/said" && ok ||
+    bad "no loss or peak memory in the table: $(cat "$T/said")"
+awk -F'|' 'FNR == NR && match($0, /"loss":[.0-9]*/) { x = substr($0, RSTART + 7, RLENGTH - 7); match($0, /"peak_memory_mb":[.0-9]*/); m = substr($0, RSTART + 17, RLENGTH - 17)
+        a = $0; sub(/.*"arm":"/, "", a); sub(/".*/, "", a); loss[a] += x / 2; if (m + 0 > peak[a] + 0) peak[a] = m; next }
+    { gsub(/ /, "") } FNR == 1 && $7 == "loss" && $11 == "peakMB" { head = 1 } head && $2 in loss && ($7 - loss[$2]) ^ 2 < 1e-6 && ($11 - peak[$2]) ^ 2 < 0.3 { n++ } END { exit n != 3 }' \
+    "$T/a/results.jsonl" "$T/a/table.md" && ok || bad "loss and peak memory in table.md: $(cat "$T/a/table.md" "$T/a/results.jsonl")"
+grep -q '<th>loss<th>.*<th>peak MB' "$T/a/report.html" && ok || bad 'no peak memory on the page'
 for f in results.jsonl table.md effect.svg arms.svg curves.svg report.html; do
     [ -s "$T/a/$f" ] && ok || bad "compare wrote no $f"
 done
@@ -45,6 +53,7 @@ done
 grep -q '<script\|http://[^w]\|https://' "$T/a/report.html" && bad 'report.html is not self-contained' || ok
 expect 'the same plan elsewhere' compare "$T/b" --variants base,linear,scratch --seeds 2 --epochs 2 --json
 [ "$(tail -n 1 "$T/said" | grep -c '"low":.*"high":.*"final":true')" = 1 ] && ok || bad 'compare --json: interval and final line'
+[ "$(grep -c '"loss":[0-9.]*,.*"images_per_s":[0-9.]*,"peak_memory_mb":[0-9.]*,' "$T/said")" = 3 ] && ok || bad "compare --json: loss and peak memory: $(cat "$T/said")"
 figures "$T/a/results.jsonl" >"$T/1" && figures "$T/b/results.jsonl" >"$T/2"
 cmp -s "$T/1" "$T/2" && ok || bad 'a rerun gives other numbers'
 

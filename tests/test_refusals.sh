@@ -106,10 +106,51 @@ awk 'BEGIN { printf "{\"model\":{"; for (i = 0; i < 200; i++) printf "%s\"k%d\":
 refused 2 nonsense train --set=nonsense=1 # as --set nonsense=1
 refused 2 'items a step' train --batch 1000000 --set grad_accum=1000000
 for f in list object array quote words many; do refused 2 "$f.json\|lr is null" train --config $f.json; done
+# ---- what means nothing is refused, wherever it stands ----
+echo '{"model":{"img_size":8},"trian":{"lr":1}}' >trian.json
+echo '{"model":{"img_size":8,"extra":{"a":1}}}' >extra.json
+echo '{"img_size":8,"extra":{"a":1}}' >bare.json
+echo '{"img_size":8,"train":{"lr":1,"learning":1}}' >rate.json
+echo '{"model":{"frozen":{"variant":"linear","hidden_size":8}},"train":{"variant":"mlp"}}' >two.json
+refused 2 'trian.json: "trian"' train --config trian.json
+refused 2 'extra.json: "extra"' train --config extra.json
+refused 2 'bare.json: "extra"' train --config bare.json
+refused 2 'learning' train --config rate.json
+refused 2 'two.json: "frozen.variant"' train --config two.json
+for idle in classes=5 task=points data=x format=pt llm=x frozen.file=x frozen.sha256=x frozen.weights=x; do refused 2 'has no effect' train --set $idle; done
+refused 2 'frozen.rms_norm_eps' train --set frozen.rms_norm_eps=0
+refused 2 'frozen.rope_theta' train --set frozen.rope_theta=-1
+refused 2 'frozen.ffn_dim is 32' train --set frozen.intermediate_size=16 frozen.ffn_dim=32
+refused 2 'frozen.layer_norm_eps is 0.1' train --set frozen.rms_norm_eps=0.01 frozen.layer_norm_eps=0.1
+refused 2 'from 0 to 0.9999999 is wanted' train --set ema=1
+refused 4 'no-llm' train --llm no-llm
+# ---- --resume is for a run's own folder: what a user has there stays ----
+mkdir theirs && echo mine >theirs/model.safetensors && echo mine >theirs/log.jsonl
+refused 2 'theirs holds files and no config.json' train --out theirs --resume
+refused 2 'theirs holds files and no plan.txt' compare --out theirs --resume
+mkdir killed && echo '{' >killed/config.json.tmp-77 # a run that was killed before its config had its name
+expect 'a run that had hardly begun' train --out killed --resume --epochs 1 --threads 1
+mkdir empty-one && expect 'an empty folder' train --out empty-one --resume --epochs 1 --threads 1
 # shellcheck disable=SC2086
 expect 'numbers in other spellings' "$FV" train image --data "$D" --out spelt --variant base --set img_size=0x8 patch_size=4. in_chans=01 embed_dim=+16 depth=2 num_heads=2 seed=12345678901 \
     --lr .003 --epochs 1 --threads 1 --batch 8
 expect 'are JSON in config.json' "$FV" eval spelt --threads 1
+# a run whose config.json was changed: the sentence names the file and the key
+reopened() { # reopened STATUS WORDS SED
+    rm -rf odd && cp -r spelt odd && sed "$3" spelt/config.json >odd/config.json
+    cmp -s spelt/config.json odd/config.json && bad "nothing was changed: $3"
+    refused "$1" "$2" "$FV" eval odd --threads 1
+}
+reopened 3 'odd/config.json: "trian"' 's/"task":"image"/"task":"image","trian":{}/'
+reopened 3 'odd/config.json: .*"learning"' 's/"train":{/"train":{"learning":1,/'
+reopened 3 'odd/config.json: lr is "x"' 's/"lr":0.003/"lr":"x"/'
+reopened 3 'odd/config.json: "extra"' 's/"model":{/"model":{"extra":{"a":1},/'
+reopened 3 'odd/config.json: "model"' 's/"model":{[^}]*}/"model":5/'
+reopened 3 'odd/config.json: "frozen": null' 's/"variant":"base"/"variant":"fancy"/'
+reopened 2 'odd/config.json: 1 class_names, and num_classes is 2' 's/"class_names":\["0",/"class_names":[/'
+reopened 3 'odd/config.json: class_names, number 1' 's/"class_names":\["0","1"/"class_names":["0",1/'
+reopened 3 'odd/config.json: "class_names"' 's/"class_names":\[[^]]*\]/"class_names":5/'
+rm -rf odd
 # a run goes on with what it was begun with; anything else is refused, and the run stays as it is
 begun() { # shellcheck disable=SC2086
     "$FV" train image --data "$D" --out begun --variant base --set $shape --batch 8 --epochs 1 --threads 1 --save-every 4 "$@"
@@ -124,6 +165,19 @@ refused 2 'ema was absent .* and is 0.9 now' begun --resume --set ema=0.9
 refused 2 'drop_rate was absent .* and is 0.2 now' begun --resume --set drop_rate=0.2
 refused 2 'variant was "base" .* and is "linear" now' begun --resume --variant linear --set frozen.hidden_size=8
 refused 2 'data set was .* 40 test items' begun --resume --data "$T/data2"
+stops() { # stops WORDS: `odd`, whose checkpoint says something else, is not gone on with; config.json is written again
+    begun --out odd --resume >"$T/said" 2>"$T/wrong"
+    [ $? = 3 ] && [ "$(wc -l <"$T/wrong")" = 1 ] && grep -q "^fv: .*$1" "$T/wrong" && [ ! -e odd/result.json ] && ok || bad "not 3 and \"$1\": $(cat "$T/wrong")"
+    rm -rf odd
+}
+for latest in 'step-12 and more' 'step--5' 'step-' 5; do
+    cp -r begun odd && echo "$latest" >odd/latest
+    stops 'odd/latest: does not name a checkpoint'
+done
+for state in '{}' '{"step":12}' '{"step":12,"updates":-5}' '{"step":12,"updates":"x"}' '{"step":11,"updates":12}' '[]'; do
+    cp -r begun odd && echo "$state" >"odd/checkpoints/$(cat begun/latest)/trainer_state.json"
+    stops 'trainer_state.json: "step" must be 12'
+done
 mv "$D" "$T/moved"
 expect 'the same data elsewhere' begun --resume --data "$T/moved"
 mv "$T/moved" "$D"

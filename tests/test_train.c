@@ -64,6 +64,35 @@ static void sgd(void) {
     for (int later = 0; later < 2; later++) against_torch(&d, after_sgd, later);
 }
 
+/* a finite loss with a gradient that is not: nothing moves, and the norm tells */
+static void gradient_that_is_none(void) {
+    for (int kind = 0; kind < 2; kind++) {
+        fv_ctx *c = fv_create(NULL);
+        fv_params p;
+        fv_optim_desc d;
+        int64_t dim[1] = {3};
+        fv_step_result r = {0, 0, 0};
+        float loss = 1;
+        memset(&p, 0, sizeof p), memset(&d, 0, sizeof d);
+        d.kind = kind ? FV_SGD : FV_ADAMW, d.clip_grad = 1;
+        fv_tensor *b = fv_param(c, "b", FV_F32, 1, dim);
+        fv_params_add(c, &p, b), memcpy(b->data, start_b, sizeof start_b);
+        fv_optim *o = fv_optim_create(c, &p, &d);
+        float *g = (float *)fv_alloc(c, sizeof start_b);
+        b->grad = g;
+        for (int s = 0; s < 2; s++) { /* the second one is sound, and comes too late */
+            g[0] = g[2] = 1, g[1] = s ? 1 : NAN, b->grad_set = 1;
+            fv_optim_loss(c, o, fv_input(c, FV_F32, 0, NULL, &loss, 0));
+            CHECK(fv_optim_step_async(c, o, 0.1f, 0) && fv_optim_result(c, o, 1, &r), "%s", fv_error_text(c));
+            CHECK(r.loss == 1 && isfinite(r.norm) == (s == 1), "loss %g, norm %g", r.loss, r.norm);
+            CHECK(!memcmp(b->data, start_b, sizeof start_b), "the parameters have moved");
+            CHECK(o->m[0][0] == 0 && o->m[0][1] == 0, "the moments have moved");
+        }
+        fv_optim_destroy(c, o);
+        fv_destroy(c);
+    }
+}
+
 static void schedule(void) {
     CHECK(fabs(fv_lr_cosine(0, 100, 10, 1, 0.1f, 0.01f) - 0.1) < 1e-7, "wrong");
     CHECK(fabs(fv_lr_cosine(5, 100, 10, 1, 0.1f, 0.01f) - 0.55) < 1e-6, "wrong");
@@ -202,6 +231,20 @@ static void resume(void) {
     end_trainer(&a), end_trainer(&b), end_trainer(&d);
 }
 
+/* what is not finite is not saved, and what was saved stays */
+static void never_saved(void) {
+    trainer a = new_trainer(1);
+    if (!a.o) return;
+    ((float *)a.m->params.at[1]->data)[0] = INFINITY;
+    CHECK(!fv_checkpoint_save(a.c, folder(), &a.m->params, &a.m->buffers, a.o, 8) &&
+              fv_error(a.c) == FV_ENONFINITE && strstr(fv_error_text(a.c), "step 8"),
+          "%s", fv_error_text(a.c));
+    CHECK(exists("checkpoints/step-6/model.safetensors") && !exists("checkpoints/step-8"), "wrong files");
+    fv_clear_error(a.c);
+    CHECK(fv_checkpoint_load(a.c, folder(), &a.m->params, &a.m->buffers, a.o) == 6, "%s", fv_error_text(a.c));
+    end_trainer(&a);
+}
+
 /* what a kill in the middle of a save leaves: a half-made newer folder that `latest` does not name */
 static void half_a_checkpoint(void) {
     trainer a = new_trainer(1);
@@ -226,10 +269,12 @@ static void half_a_checkpoint(void) {
 int main(void) {
     RUN(adamw);
     RUN(sgd);
+    RUN(gradient_that_is_none);
     RUN(schedule);
     RUN(ema);
     RUN(norm_and_threads);
     RUN(resume);
+    RUN(never_saved);
     RUN(half_a_checkpoint);
     return REPORT();
 }

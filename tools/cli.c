@@ -1,10 +1,12 @@
 #define _GNU_SOURCE /* lstat */
 #include "cli.h"
+#include <dirent.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static void print_help(const cli *c) {
     printf("usage: %s\n\n%s\n", c->usage, c->about);
@@ -106,6 +108,23 @@ int cli_fail(int status, const char *format, ...) {
 int cli_taken(const char *path, const char *advice) {
     struct stat s;
     return lstat(path, &s) ? 0 : cli_fail(2, "%s exists and is left as it is; %s", path, advice);
+}
+
+int cli_foreign(const char *path, const char *file) {
+    char at[4400];
+    int holds = 0;
+    size_t n = strlen(file);
+    DIR *d = opendir(path);
+    snprintf(at, sizeof at, "%s/%s", path, file);
+    if (access(at, F_OK))
+        for (struct dirent *e; d && !holds && (e = readdir(d)) != NULL;)
+            holds = strcmp(e->d_name, ".") && strcmp(e->d_name, "..") &&
+                    (strncmp(e->d_name, file, n) || strncmp(e->d_name + n, ".tmp-", 5));
+    if (d) closedir(d);
+    return holds ? cli_fail(2,
+                            "%s holds files and no %s: nothing that --resume could go on with, left as it is",
+                            path, file)
+                 : 0;
 }
 
 int cli_end(fv_ctx *c) {

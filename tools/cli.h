@@ -49,6 +49,9 @@ int cli_fail(int status, const char *format, ...);
  * the path leads to something, or is a link that leads nowhere, says so with `advice` on what to do ("another
  * --png is wanted") and returns 2; else 0. */
 int cli_taken(const char *path, const char *advice);
+/* Before --resume writes into a folder that is none of ours: it holds something, and not `file`, which is
+ * written before all else (or the beginnings of it). Says so and returns 2; else 0. */
+int cli_foreign(const char *path, const char *file);
 /* The context's error, if there is one: prints it, destroys the context, and returns its exit status; 0
  * otherwise. */
 int cli_end(fv_ctx *c);

@@ -283,14 +283,28 @@ static int corrupt_all(report *p, const char *threads, int quiet) {
         }
     return 0;
 }
-static void draw_predictions(const report *p) {
-    char picture[4400], dir[4300];
+/* how many test items the run in this folder has; 0: it does not say */
+static int test_items(const char *dir) {
+    char path[4400];
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    fv_ctx *c = fv_create(NULL);
+    fv_json *j = c ? fv_json_open(c, path) : NULL;
+    fv_jnode items = j ? fv_json_get(j, fv_json_root(j), "items") : 0;
+    int n = items ? (int)fv_json_int(j, fv_json_get(j, items, "test"), 0) : 0;
+    fv_json_free(c, j);
+    fv_destroy(c);
+    return n;
+}
+static int draw_predictions(const report *p) { /* 0, or the status to exit with */
+    char picture[4400], dir[4300], items[32];
     int i = report_pictured(p);
-    if (!task_named(p->task)->draw || compare_exists(p->out, "predictions.png")) return;
+    if (!task_named(p->task)->draw || compare_exists(p->out, "predictions.png")) return 0;
     snprintf(dir, sizeof dir, "%s/%s-0", p->out, p->arm[i].name),
         snprintf(picture, sizeof picture, "%s/predictions.png", p->out);
-    const char *draw[] = {NULL, "predict", dir, "--items", "0-11", "--png", picture, NULL};
-    compare_run_self((char **)(uintptr_t)draw, "/dev/null");
+    int n = test_items(dir);
+    snprintf(items, sizeof items, "0-%d", n > 0 && n < 12 ? n - 1 : 11);
+    const char *draw[] = {NULL, "predict", dir, "--items", items, "--png", picture, NULL};
+    return compare_run_self((char **)(uintptr_t)draw, "/dev/null");
 }
 
 static int print_help(void) {
@@ -363,7 +377,8 @@ static int options_fit(const request *q, const report *p) {
         return cli_fail(2, "--tune %d: at most %d learning rates are possible", p->trials, MAX_TRIALS);
     if (p->corrupt && !corrupt_task(p->task))
         return cli_fail(2, "--corrupt: the task %s has no pictures that can be corrupted", p->task);
-    return !cli_value(&q->own, "--resume") && cli_taken(p->out, "--resume goes on with it") ? 2 : -1;
+    if (!cli_value(&q->own, "--resume")) return cli_taken(p->out, "--resume goes on with it") ? 2 : -1;
+    return !any_run(p) && cli_foreign(p->out, "plan.txt") ? 2 : -1;
 }
 /* Whether nothing that goes on to fv train takes the place of a value of the sweep; 0, or 2 after saying
  * so. */
@@ -449,8 +464,9 @@ int cmd_compare(int argc, char **argv) {
         return status;
     }
     if (p.corrupt && (status = corrupt_all(&p, q.threads, quiet))) return status;
-    draw_predictions(&p);
+    int drawn = draw_predictions(&p); /* it has said what is wrong; the figures are told all the same */
     fv_ctx *c = fv_create(NULL);
     if (c) report_write(c, &p, cli_value(&q.own, "--json") != NULL);
-    return cli_end(c);
+    status = cli_end(c);
+    return status ? status : drawn;
 }

@@ -175,7 +175,7 @@ int cmd_predict(int argc, char **argv) {
         {"--data", "DIR|demo", "other data than the run's", NULL},
         CLI_DEVICE,
         {"--threads", "N", "all cores unless said", NULL},
-        {"--json", NULL, "a JSON line for each file", NULL},
+        {"--json", NULL, "a JSON line for each file, the last with \"final\": true", NULL},
         {NULL, NULL, NULL, NULL}};
     cli a = {"fv predict RUN FILE... | fv predict RUN --items 0-19 --png OUT.png",
              "Says what the network sees in each file, or draws what it sees in test items.",
@@ -202,7 +202,7 @@ int cmd_predict(int argc, char **argv) {
             fv_fail(r.c, FV_EUNAVAILABLE, "the task %s predicts test items only: --items 0-19", r.task->name);
         for (int i = 1; i < a.count && !fv_error(r.c); i++) {
             fv_reset(r.c);
-            r.task->predict(&r, a.words[i], cli_value(&a, "--json") != NULL);
+            r.task->predict(&r, a.words[i], !cli_value(&a, "--json") ? 0 : i + 1 < a.count ? 1 : 2);
         }
         if (items && !fv_error(r.c)) draw_items(&r, items, png);
     }

@@ -35,11 +35,6 @@ static int read_options(cli *a, run *r, int *bad) {
     return !*bad;
 }
 
-static int known_variant(const settings *s) {
-    char name[32];
-    return fv_variant_parse(text_of(s, 't', "variant", "?", name, sizeof name)) >= 0;
-}
-
 static int finished(const char *out) {
     char path[4200];
     snprintf(path, sizeof path, "%s/result.json", out);
@@ -98,31 +93,34 @@ static int put_preset(run *r, const char *name, int config) {
     return 0;
 }
 
+/* JSON that no user can have typed: the limit is the default preset's, which was made for the demo */
+#define UNSAID "unsaid"
 /* preset or config file, --set, direct options: each over the one before; 0: a status was said, in *bad or in
  * r->c */
 static int read_settings(run *r, cli *a, char sets[][256], int set_count, int *bad) {
     const char *config = cli_value(a, "--config"), *preset = cli_value(a, "--preset");
-    char names[512], variant[64];
+    char names[512];
     if (!put_preset(r, preset, config != NULL)) {
         preset_names(r->task, names, sizeof names);
         *bad = cli_fail(2, "--preset %s: unknown; one of %s", preset, names);
         return 0;
     }
+    double limit = number_of(&r->s, 't', "limit", 0);
+    if (limit > 0 && !preset) put(&r->s, 't', "limit", UNSAID);
     fv_json *j = config ? fv_json_open(r->c, config) : NULL;
     if (j) put_json(&r->s, j);
     fv_json_free(r->c, j);
     for (int i = 0; i < set_count && !*bad; i++)
         if (!put_text(&r->s, sets[i])) *bad = cli_fail(2, "--set %s: KEY=VALUE is wanted", sets[i]);
     if (*bad || !read_options(a, r, bad) || fv_error(r->c)) return 0;
-    if (*r->s.wrong) *bad = cli_fail(2, "%s: %s", config ? config : "--set", r->s.wrong);
-    if (!*bad && unknown_key(&r->s))
-        *bad = cli_fail(2, "training key \"%s\": the task %s has none of that name", unknown_key(&r->s),
-                        r->task->name);
-    if (!*bad && bad_value(&r->s, names, sizeof names)) *bad = cli_fail(2, "%s", names);
-    if (!value_of(&r->s, 't', "variant", NULL)) put_text(&r->s, "variant=llm");
-    if (!*bad && !known_variant(&r->s))
+    if (!strcmp(value_of(&r->s, 't', "limit", ""), UNSAID)) {
+        put_number(&r->s, 't', "limit", limit);
+        r->limit_unsaid = strcmp(cli_text(a, "--data", ""), "demo") != 0;
+    }
+    if (settings_fault(&r->s, names, sizeof names))
         *bad =
-            cli_fail(2, "variant %s: unknown", text_of(&r->s, 't', "variant", "?", variant, sizeof variant));
+            *r->s.wrong ? cli_fail(2, "%s: %s", config ? config : "--set", names) : cli_fail(2, "%s", names);
+    if (!value_of(&r->s, 't', "variant", NULL)) put_text(&r->s, "variant=llm");
     return !*bad;
 }
 
@@ -139,7 +137,12 @@ static int plan(run *r) {
     if (!(fraction > 0 && fraction <= 1))
         return fv_fail(r->c, FV_EUSAGE, "fraction %g: above 0, up to 1", fraction);
     r->order_count = (int)(fraction * r->order_count);
-    if (limit > 0 && limit < r->order_count) r->order_count = limit;
+    if (limit > 0 && limit < r->order_count) {
+        if (r->limit_unsaid && !r->rank)
+            fprintf(stderr, "fv: the default preset trains on %d of %d %s; --limit 0 takes all\n", limit,
+                    r->order_count, r->task->items);
+        r->order_count = limit;
+    }
     int batch_size = (int)number_of(&r->s, 't', "batch_size", 128);
     if (batch_size % r->ranks)
         return fv_fail(r->c, FV_EUSAGE, "%d GPUs cannot share batches of %d equally", r->ranks, batch_size);
@@ -161,8 +164,12 @@ static int load_init(run *r, const char *path) {
  * trained, and could not be read again */
 static int names_are_utf8(run *r) {
     for (int i = -2; i < (r->class_names ? r->classes : 0) && !fv_error(r->c); i++) {
-        const char *what = i == -2 ? "the LLM's path" : i == -1 ? "the data's path" : "the class",
-                   *name = i == -2 ? r->llm_path : i == -1 ? r->data_path : r->class_names[i];
+        const char *what = i == -2   ? "the LLM's path"
+                           : i == -1 ? "the data's path"
+                                     : "the class",
+                   *name = i == -2   ? r->llm_path
+                           : i == -1 ? r->data_path
+                                     : r->class_names[i];
         fv_text t = {NULL, 0, 0};
         fv_text_json_string(r->c, &t, name);
         fv_json *j = fv_json_parse(r->c, t.data, t.size, "");
@@ -223,8 +230,9 @@ static const cli_option table[] = {
      NULL},
     {"--set", "KEY=VALUE", "any key of model, training or frozen.KEY; many are fine", NULL},
     {"--init", "FILE", "start from these weights (safetensors)", NULL},
-    {"--llm", "FILE", "the language model: GGUF or safetensors", NULL},
-    {"--layers", "N[,N]", "which blocks (default: the last)", NULL},
+    {"--llm", "FILE", "the language model: GGUF or safetensors; base, linear and mlp take no block of it",
+     NULL},
+    {"--layers", "N[,N]", "which blocks (default: the last), where the variant has any", NULL},
     {"--variant", "NAME", "base linear mlp llm random shuffled finetune scratch", NULL},
     {"--residual", "MODE", "none inside outside both outside_nn", NULL},
     {"--epochs", "N", "passes over the training items", NULL},
@@ -233,7 +241,7 @@ static const cli_option table[] = {
     {"--seed", "N", "of everything random", NULL},
     {"--precision", "f32|bf16", "f32 unless said", NULL},
     {"--threads", "N", "all cores unless said", NULL},
-    {"--limit", "N", "first N training items", NULL},
+    {"--limit", "N", "first N training items (of class folders: mixed); 0: all", NULL},
     {"--save-every", "N", "steps between checkpoints (default 100)", NULL},
     {"--resume", NULL, "go on where the run's folder stands, with what it was begun with", NULL},
     {"--recompute", NULL, "less memory, more time: fv bench step --recompute says how much", NULL},
@@ -351,6 +359,7 @@ int cmd_train(int argc, char **argv) {
     if (status >= 0) return status;
     int resume = cli_value(&q.a, "--resume") != NULL;
     if (!resume && cli_taken(q.out, "--resume goes on with it")) return 2;
+    if (resume && cli_foreign(q.out, "config.json")) return 2;
     if (resume && finished(q.out)) return say_finished(q.out, cli_value(&q.a, "--json") != NULL);
     group g;
     run_die_on_signals(q.out);

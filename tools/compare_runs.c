@@ -223,10 +223,11 @@ static int read_config(fv_ctx *c, const char *dir, run_config *k) {
     fv_json *j = fv_json_open(c, path);
     if (!j) return 0;
     put_json(&k->s, j);
+    if (*k->s.wrong) fv_fail(c, FV_EFORMAT, "%s: %s", path, k->s.wrong);
     snprintf(k->data, sizeof k->data, "%s", fv_json_string(j, fv_json_get(j, fv_json_root(j), "data"), ""));
     run_items(j, k->items, sizeof k->items);
     fv_json_free(c, j);
-    return 1;
+    return !fv_error(c);
 }
 /* the variant, its seed, its tuned learning rate and its own settings may differ; everything else is the
  * same */

@@ -115,43 +115,49 @@ static void meaning(fv_ctx *c, const report *p, fv_text *t) {
 }
 
 /* ---- tables ---- */
-static double speed_of(const report *p, const arm *a) {
-    double sum = 0;
-    for (int s = 0; s < p->seeds; s++) sum += a->run[s]->speed / p->seeds;
-    return sum;
+static void loss_text(const cost *k, char text[32]) {
+    snprintf(text, 32, isnan(k->loss) ? "" : "%.3f", k->loss);
 }
 static void table(fv_ctx *c, const report *p, fv_text *t) {
     fv_text_add(
         c, t,
         "<table><tr><th>arm<th>%s<th>sd<th>difference<th>95 %% interval<th>loss<th>trained<th>frozen<th>"
-        "items/s%s</tr>\n",
+        "items/s<th>peak MB%s</tr>\n",
         p->headline, p->trials ? "<th>lr &times;" : "");
     for (int i = 0; i < p->arms; i++) {
         const arm *a = &p->arm[i];
         const outcome *o = a->run[0];
+        const cost k = report_cost(p, a);
+        char loss[32];
+        loss_text(&k, loss);
         fv_text_add(c, t, "<tr><td>%s<td>%.2f<td>", a->name, a->mean);
         if (p->seeds > 1) fv_text_add(c, t, "%.2f", a->sd);
         if (a->ref != i) fv_text_add(c, t, "<td class='%s'>%+.2f", class_of(report_verdict(p, a)), a->diff);
         else fv_text_add(c, t, "<td>");
         if (!isnan(a->low)) fv_text_add(c, t, "<td>%+.2f to %+.2f", a->low, a->high);
         else fv_text_add(c, t, "<td>");
-        fv_text_add(c, t, "<td>%.3f<td>%.0f<td>%.0f<td>%.0f", o->loss, o->trained, o->frozen, speed_of(p, a));
+        fv_text_add(c, t, "<td>%s<td>%.0f<td>%.0f<td>%.0f<td>%.0f", loss, o->trained, o->frozen, k.speed,
+                    k.mb);
         if (p->trials) fv_text_add(c, t, "<td>%.3g", a->lr_scale);
         fv_text_add(c, t, "</tr>\n");
     }
     fv_text_add(c, t,
-                "</table>\n<p><small>sd: over seeds. loss: of seed 0 on the test split. trained, frozen: "
-                "parameters. items/s: in training, here.</small></p>\n");
+                "</table>\n<p><small>sd: over seeds. loss: on the test split. trained, frozen: "
+                "parameters. items/s: in training, here. peak MB: of memory, the greatest of all "
+                "seeds.</small></p>\n");
 }
 void table_markdown(fv_ctx *c, const report *p, fv_text *t) {
     fv_text_add(
         c, t,
-        "| arm | %s | sd | difference | 95 %% interval | trained | frozen | items/s |%s%s\n|---|---|---|"
-        "---|---|---|---|---|%s%s\n",
+        "| arm | %s | sd | difference | 95 %% interval | loss | trained | frozen | items/s | peak MB |%s%s\n"
+        "|---|---|---|---|---|---|---|---|---|---|%s%s\n",
         p->headline, p->trials ? " lr x |" : "", p->corrupt ? " mCE |" : "", p->trials ? "---|" : "",
         p->corrupt ? "---|" : "");
     for (int i = 0; i < p->arms; i++) {
         const arm *a = &p->arm[i];
+        const cost k = report_cost(p, a);
+        char loss[32];
+        loss_text(&k, loss);
         fv_text_add(c, t, "| %s | %.2f | ", a->name, a->mean);
         if (p->seeds > 1) fv_text_add(c, t, "%.2f | ", a->sd);
         else fv_text_add(c, t, "| ");
@@ -159,7 +165,8 @@ void table_markdown(fv_ctx *c, const report *p, fv_text *t) {
         else fv_text_add(c, t, "| ");
         if (!isnan(a->low)) fv_text_add(c, t, "%+.2f to %+.2f | ", a->low, a->high);
         else fv_text_add(c, t, "| ");
-        fv_text_add(c, t, "%.0f | %.0f | %.0f |", a->run[0]->trained, a->run[0]->frozen, speed_of(p, a));
+        fv_text_add(c, t, "%s | %.0f | %.0f | %.0f | %.0f |", loss, a->run[0]->trained, a->run[0]->frozen,
+                    k.speed, k.mb);
         if (p->trials) fv_text_add(c, t, " %.3g |", a->lr_scale);
         if (p->corrupt) fv_text_add(c, t, isnan(a->mce) ? " n/a |" : " %.1f |", a->mce);
         fv_text_add(c, t, "\n");
@@ -213,7 +220,7 @@ static void picture(fv_ctx *c, const report *p, fv_text *t) {
     snprintf(path, sizeof path, "%s/predictions.png", p->out);
     if (access(path, F_OK) || !fv_file_open(c, path, &f)) return;
     fv_text_add(c, t,
-                "<h2>What %s predicts</h2><p>Test items 0 to 11, seed 0.</p><img alt='predictions' "
+                "<h2>What %s predicts</h2><p>The first test items, seed 0.</p><img alt='predictions' "
                 "src='data:image/png;base64,",
                 p->arm[shown].name);
     base64(c, t, f.data, f.size);

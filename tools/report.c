@@ -69,7 +69,9 @@ static outcome *read_run(fv_ctx *c, report *p, const arm *a, int seed, fv_text *
     if (!j) return NULL;
     fv_jnode first = fv_json_first(j, fv_json_root(j));
     if (!*p->headline && first) snprintf(p->headline, sizeof p->headline, "%.31s", fv_json_key(j, first));
-    o->headline = number(j, p->headline), o->loss = number(j, "loss"), o->speed = number(j, "images_per_s");
+    fv_jnode loss = fv_json_get(j, fv_json_root(j), "loss"); /* some tasks have none */
+    o->headline = number(j, p->headline), o->loss = fv_json_number(j, loss, NAN),
+    o->speed = number(j, "images_per_s");
     o->mb = number(j, "peak_memory_mb"), o->trained = number(j, "trainable_parameters"),
     o->frozen = number(j, "frozen_parameters");
     fv_json_free(c, j);
@@ -185,14 +187,18 @@ static void compute(fv_ctx *c, report *p) {
 }
 
 /* ---- the table ---- */
-static double mean_speed(const report *p, const arm *a) {
-    double sum = 0;
-    for (int s = 0; s < p->seeds; s++) sum += a->run[s]->speed / p->seeds;
-    return sum;
+cost report_cost(const report *p, const arm *a) {
+    cost k = {0, 0, 0};
+    for (int s = 0; s < p->seeds; s++) {
+        k.speed += a->run[s]->speed / p->seeds, k.loss += a->run[s]->loss / p->seeds;
+        if (a->run[s]->mb > k.mb) k.mb = a->run[s]->mb;
+    }
+    return k;
 }
 static void print_json(const report *p) {
     for (int i = 0; i < p->arms; i++) {
         const arm *a = &p->arm[i];
+        const cost k = report_cost(p, a);
         printf("{\"arm\":\"%s\",\"variant\":\"%s\",\"%s\":%.6g,\"seeds\":%d", a->name, a->variant,
                p->headline, a->mean, p->seeds);
         if (p->seeds > 1) printf(",\"sd\":%.6g", a->sd);
@@ -200,23 +206,26 @@ static void print_json(const report *p) {
         if (!isnan(a->low)) printf(",\"low\":%.6g,\"high\":%.6g", a->low, a->high);
         if (p->corrupt) printf(isnan(a->mce) ? ",\"mce\":null" : ",\"mce\":%.6g", a->mce);
         if (p->trials) printf(",\"lr_scale\":%.6g", a->lr_scale);
-        printf(
-            ",\"trainable_parameters\":%.0f,\"frozen_parameters\":%.0f,\"images_per_s\":%.6g,\"final\":%s}\n",
-            a->run[0]->trained, a->run[0]->frozen, mean_speed(p, a), i + 1 == p->arms ? "true" : "false");
+        if (strcmp(p->headline, "loss")) printf(isnan(k.loss) ? ",\"loss\":null" : ",\"loss\":%.6g", k.loss);
+        printf(",\"trainable_parameters\":%.0f,\"frozen_parameters\":%.0f,\"images_per_s\":%.6g,"
+               "\"peak_memory_mb\":%.6g,\"final\":%s}\n",
+               a->run[0]->trained, a->run[0]->frozen, k.speed, k.mb, i + 1 == p->arms ? "true" : "false");
     }
 }
 static void print_table(const report *p) {
-    printf("%-22s %9s %7s %10s %19s %9s %9s %8s", "arm", p->headline, "sd", "difference", "95 % interval",
-           "trained", "frozen", "items/s");
+    printf("%-22s %9s %7s %10s %19s %8s %9s %9s %8s %8s", "arm", p->headline, "sd", "difference",
+           "95 % interval", "loss", "trained", "frozen", "items/s", "peak MB");
     printf("%s%s\n", p->trials ? "   lr x" : "", p->corrupt ? "    mCE" : "");
     for (int i = 0; i < p->arms; i++) {
         const arm *a = &p->arm[i];
-        char between[64] = "-", diff[32] = "-", sd[32] = "-";
+        const cost k = report_cost(p, a);
+        char between[64] = "-", diff[32] = "-", sd[32] = "-", loss[32] = "-";
+        if (!isnan(k.loss)) snprintf(loss, sizeof loss, "%.4f", k.loss);
         if (a->ref != i) snprintf(diff, sizeof diff, "%+.3f", a->diff);
         if (p->seeds > 1) snprintf(sd, sizeof sd, "%.3f", a->sd);
         if (!isnan(a->low)) snprintf(between, sizeof between, "%+.3f .. %+.3f", a->low, a->high);
-        printf("%-22s %9.3f %7s %10s %19s %9.0f %9.0f %8.0f", a->name, a->mean, sd, diff, between,
-               a->run[0]->trained, a->run[0]->frozen, mean_speed(p, a));
+        printf("%-22s %9.3f %7s %10s %19s %8s %9.0f %9.0f %8.0f %8.0f", a->name, a->mean, sd, diff, between,
+               loss, a->run[0]->trained, a->run[0]->frozen, k.speed, k.mb);
         if (p->trials) printf(" %6.3g", a->lr_scale);
         if (p->corrupt) printf(isnan(a->mce) ? "    n/a" : " %6.1f", a->mce);
         printf("\n");

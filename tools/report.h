@@ -57,6 +57,12 @@ void report_write(fv_ctx *c, report *p, int json);
 int report_less_is_better(const char *headline);
 /* the arm whose predictions the page shows: the first of the variant llm, else the last */
 int report_pictured(const report *p);
+/* Of an arm's runs: items a second in training and loss on the test split, means over seeds (loss NAN: the task
+ * has none); the greatest peak of memory, in MB. */
+typedef struct cost {
+    double speed, loss, mb;
+} cost;
+cost report_cost(const report *p, const arm *a);
 /* -1 worse than its reference, 1 better, 0 no difference shown (or no interval): what the interval allows to
  * say */
 int report_verdict(const report *p, const arm *a);

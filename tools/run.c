@@ -219,6 +219,8 @@ static int wants_llm(const run *r) {
 int run_llm(run *r, const char *llm, int demo) {
     char full[4096];
     int wanted = r->task->words || wants_llm(r);
+    if (!fv_error(r->c) && llm && access(llm, R_OK)) /* though the variant may want none of it */
+        return fv_fail(r->c, FV_EIO, "%s: cannot be opened: %s", llm, strerror(errno));
     if (fv_error(r->c) || (is_text(&r->s, 't', "variant", "base") && !r->task->words)) return !fv_error(r->c);
     if (llm) snprintf(r->llm_path, sizeof r->llm_path, "%s", realpath(llm, full) ? full : llm);
     else if (demo) return run_fetch(r, "smollm2", r->llm_path);
@@ -276,18 +278,41 @@ static int read_vocabulary(run *r, const fv_json *j) {
     return !fv_error(r->c);
 }
 
-static int read_class_names(run *r, const fv_json *j) {
+/* as many names as the network has classes, or none: of tasks without, and of checkpoints of others */
+static int read_class_names(run *r, const fv_json *j, const char *path) {
     fv_jnode names = fv_json_get(j, fv_json_root(j), "class_names");
+    int i = 0, wanted = (int)number_of(&r->s, 'm', "num_classes", -1);
     r->classes = fv_json_count(j, names);
+    if (names && fv_json_type(j, names) != FV_JSON_ARRAY)
+        return fv_fail(r->c, FV_EFORMAT, "%s: \"class_names\": a list of strings is wanted", path);
+    if (wanted >= 0 && r->classes && r->classes != wanted)
+        return fv_fail(r->c, FV_EUSAGE, "%s: %d class_names, and num_classes is %d", path, r->classes,
+                       wanted);
     if (r->classes) r->class_names = (char(*)[CLASS_NAME])fv_alloc(r->c, (size_t)r->classes * CLASS_NAME);
-    int i = 0;
-    for (fv_jnode n = fv_json_first(j, names); n && r->class_names; n = fv_json_next(j, n))
-        snprintf(r->class_names[i++], CLASS_NAME, "%s", fv_json_string(j, n, "?"));
+    for (fv_jnode n = fv_json_first(j, names); n && r->class_names; n = fv_json_next(j, n)) {
+        const char *name = fv_json_string(j, n, NULL);
+        if (!name || strlen(name) >= CLASS_NAME)
+            return fv_fail(r->c, FV_EFORMAT,
+                           "%s: class_names, number %d: a string of at most %d bytes is wanted", path, i,
+                           CLASS_NAME - 1);
+        snprintf(r->class_names[i++], CLASS_NAME, "%s", name);
+    }
     return !fv_error(r->c);
 }
 
+/* The blocks are those of the training; runs of before do not say which these were. */
+static void same_layers(run *r, const fv_json *j, fv_jnode list) {
+    const fv_frozen *f = fv_error(r->c) || !r->model ? NULL : r->model->frozen;
+    int same = f && fv_json_count(j, list) == f->config.num_layers;
+    for (int i = 0; same && i < f->config.num_layers; i++)
+        same = fv_json_int(j, fv_json_at(j, list, i), -1) == f->config.layers[i];
+    if (f && list && !same)
+        fv_fail(r->c, FV_EUSAGE, "%s: the blocks are not those of the training, which config.json lists",
+                r->llm_path);
+}
+
 fv_json *run_reopen(run *r, const char *dir, const char *data) {
-    char path[4200];
+    char path[4200], why[512];
     snprintf(path, sizeof path, "%s/config.json", dir);
     fv_json *j = fv_error(r->c) ? NULL : fv_json_open(r->c, path);
     if (!j) return NULL;
@@ -300,9 +325,11 @@ fv_json *run_reopen(run *r, const char *dir, const char *data) {
                (fv_json *)NULL;
     r->s.task_keys = r->task->keys;
     put_json(&r->s, j);
+    if (settings_fault(&r->s, why, sizeof why))
+        return fv_json_free(r->c, j), fv_fail(r->c, FV_EFORMAT, "%s: %s", path, why), (fv_json *)NULL;
     snprintf(r->llm_path, sizeof r->llm_path, "%s", fv_json_string(j, fv_json_get(j, llm, "path"), ""));
     if (!data) data = fv_json_string(j, fv_json_get(j, root, "data"), "");
-    read_class_names(r, j);
+    read_class_names(r, j, path);
     read_vocabulary(r, j);
     if (!*data) snprintf(r->data_path, sizeof r->data_path, "%s", "");
     else run_data(r, data);
@@ -311,6 +338,7 @@ fv_json *run_reopen(run *r, const char *dir, const char *data) {
         fv_fail(r->c, FV_EUSAGE,
                 "%s: the language model is not the one of the training: its tensors' SHA-256 differs",
                 r->llm_path);
+    same_layers(r, j, fv_json_get(j, llm, "layers"));
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
     fv_weights *w = fv_error(r->c) ? NULL : fv_weights_open(r->c, path);
     if (w) fv_model_load(r->c, r->model, w, "");
@@ -352,6 +380,8 @@ fv_rng run_rng(const run *r, int epoch, int32_t item) {
                 0};
     return g;
 }
+
+const char *run_list_end(int json) { return json > 1 ? "],\"final\":true}" : json ? "]}" : ""; }
 
 /* half the split further on: another item, and a permutation of the split */
 int32_t run_other(const run *r, int split, int32_t item) {
@@ -512,6 +542,14 @@ static int digest_of_test(run *r, char hex[65]) {
     for (int i = 0; i < 32; i++) snprintf(hex + 2 * i, 3, "%02x", (unsigned)digest[i]);
     return 1;
 }
+/* which blocks of the file are in the stage, though nobody named them: ,"layers":[29] */
+static void layers_text(run *r, fv_text *t) {
+    const fv_frozen *f = r->model->frozen;
+    if (!f || !*fv_frozen_hash(f)) return;
+    for (int i = 0; i < f->config.num_layers; i++)
+        fv_text_add(r->c, t, i ? ",%d" : ",\"layers\":[%d", f->config.layers[i]);
+    fv_text_add(r->c, t, "]");
+}
 static int config_text(run *r, fv_text *t) {
     char digest[65];
     if (fv_error(r->c) || !digest_of_test(r, digest)) return 0;
@@ -526,6 +564,7 @@ static int config_text(run *r, fv_text *t) {
     if (*r->llm_path) {
         fv_text_add(r->c, t, ",\"llm\":{\"path\":");
         fv_text_json_string(r->c, t, r->llm_path);
+        layers_text(r, t);
         fv_text_add(r->c, t, ",\"sha256\":\"%s\"}", r->model->frozen ? fv_frozen_hash(r->model->frozen) : "");
     }
     fv_text_add(r->c, t, ",\"class_names\":[");
@@ -572,6 +611,7 @@ static int same_config(run *r, const char *out, const fv_json *was, const fv_jso
     char items[2][192];
     memset(&before, 0, sizeof before), memset(&after, 0, sizeof after);
     put_json(&before, was), put_json(&after, now);
+    if (*before.wrong) return fv_fail(r->c, FV_EFORMAT, "%s/config.json: %s", out, before.wrong);
     run_items(was, items[0], sizeof items[0]), run_items(now, items[1], sizeof items[1]);
     return unchanged(r, out, "the task", fv_json_string(was, fv_json_get(was, a, "task"), ""),
                      r->task->name) &&
@@ -647,6 +687,7 @@ static void new_epoch_order(run *r, int epoch) {
 
 /* Steps, and how far the log is behind them: a GPU is not waited for, so it tells of one two steps late. */
 typedef struct course {
+    const char *out;
     int size, accum, per_epoch;      /* items of a micro-batch, micro-batches of a step, steps */
     int64_t steps, warm, step, told; /* all, of warm-up; those begun and those in the log */
     double start;
@@ -660,6 +701,23 @@ static float rate_of(const run *r, const course *w, int64_t step) {
                         (float)number_of(&r->s, 't', "min_lr", 1e-6));
 }
 
+/* what is said of a number that is none: which, where, and what is left of the run */
+static void not_finite(run *r, const course *w, const char *what, int64_t step) {
+    char path[4200];
+    snprintf(path, sizeof path, "%s/latest", w->out);
+    fv_fail(r->c, FV_ENONFINITE, "%s at step %lld; %s", what, (long long)step,
+            access(path, F_OK) ? "there is no checkpoint yet; a lower --lr may help"
+                               : "the last checkpoint is kept");
+}
+/* An error of that kind without a step gets it, and what is left. */
+static void name_step(run *r, const course *w) {
+    char what[512];
+    if (fv_error(r->c) != FV_ENONFINITE) return;
+    snprintf(what, sizeof what, "%s", fv_error_text(r->c));
+    fv_clear_error(r->c);
+    not_finite(r, w, what, w->step);
+}
+
 /* The log's lines of the steps that are known: of all with `wait`, for a checkpoint or a measurement, to
  * which all processes of --gpus come at the same step; so they stop at the same one too. */
 static void tell(run *r, fv_optim *o, course *w, int wait) {
@@ -667,9 +725,9 @@ static void tell(run *r, fv_optim *o, course *w, int wait) {
     while (fv_optim_result(r->c, o, wait, &f)) {
         int64_t step = w->told++;
         r->stop |= f.note > 0;
-        if (!isfinite(f.loss)) {
-            fv_fail(r->c, FV_ENONFINITE, "the loss is not finite at step %lld; the last checkpoint is kept",
-                    (long long)w->told);
+        if (!isfinite(f.loss) || !isfinite(f.norm)) {
+            not_finite(r, w, isfinite(f.loss) ? "the gradient is not finite" : "the loss is not finite",
+                       w->told);
             return;
         }
         fprintf(w->log, "{\"step\":%lld,\"epoch\":%d,\"loss\":%.6f,\"lr\":%.6g,\"grad_norm\":%.5g}\n",
@@ -835,6 +893,7 @@ void run_train(run *r, const char *out, int save_every, int json, run_progress s
     const settings *s = &r->s;
     course w;
     memset(&w, 0, sizeof w);
+    w.out = out;
     w.size = (int)number_of(s, 't', "batch_size", 128), w.accum = (int)number_of(s, 't', "grad_accum", 1);
     w.per_epoch = r->order_count / (w.size * w.accum);
     w.steps = (int64_t)(number_of(s, 't', "epochs", 1) * w.per_epoch);
@@ -870,7 +929,7 @@ void run_train(run *r, const char *out, int save_every, int json, run_progress s
         tell(r, o, &w, save || measure);
         spent += fv_now() - t;
         if (fv_error(r->c) || r->rank) continue;
-        if (measure) log_measures(r, w.log, w.step);
+        if (measure) log_measures(r, w.log, w.step), name_step(r, &w);
         if (!save) continue;
         fflush(w.log);
         fv_checkpoint_save(r->c, out, &r->model->params, &kept, o, w.step);
@@ -889,5 +948,5 @@ void run_train(run *r, const char *out, int save_every, int json, run_progress s
     free_average(r, &average, &kept);
     if (stopping(r)) interrupted = 1;
     if (!interrupted && !r->rank && !fv_error(r->c))
-        finish(r, out, fv_now() - w.start, spent > 0 ? seen / spent : 0, json);
+        finish(r, out, fv_now() - w.start, spent > 0 ? seen / spent : 0, json), name_step(r, &w);
 }

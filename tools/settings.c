@@ -5,9 +5,10 @@
 #include <string.h>
 
 /* What every task knows of training: a number from least to most (w: a whole one), or one of two words.
- * holdout: that many training items (below 1: that share), the last ones, are not trained on and measured in
- * place of the test split; test_limit: the first N test items are measured; lr_scale: a factor on lr, for
- * tuning. */
+ * limit: the first N training items; fraction: that share of them; holdout: that many training items (below 1:
+ * that share), the last ones, are not trained on and measured in place of the test split; test_limit: the first
+ * N test items are measured. Items come as the data's files list them; those of class folders (image, points)
+ * are mixed before, always in the same way. lr_scale: a factor on lr, for tuning. */
 static const struct {
     const char *key;
     char kind;
@@ -128,7 +129,8 @@ int put_text(settings *s, const char *text) {
         snprintf(value, sizeof value, "%s", v);
     else snprintf(value, sizeof value, "\"%s\"", v);
     char section = !strncmp(key, "frozen.", 7) ? 'f' : is_train_key(s, key) ? 't' : 'm';
-    put(s, section, section == 'f' ? key + 7 : key, value);
+    if (!strcmp(key, "frozen.variant")) put(s, 't', "variant", value); /* one thing, two names */
+    else put(s, section, section == 'f' ? key + 7 : key, value);
     return 1;
 }
 
@@ -178,27 +180,45 @@ static void put_node(settings *s, const fv_json *j, fv_jnode n, char section) {
     else refuse(s, key, "no setting has such a name or value");
 }
 
+/* What a config.json may hold at its top, beside a model's settings: a run's has all of it. */
+static const char *const top_keys[] = {"task", "model",       "train",      "data", "items",
+                                       "llm",  "class_names", "vocabulary", NULL};
+static void put_model(settings *s, const fv_json *j, fv_jnode model) {
+    for (fv_jnode n = fv_json_first(j, model); n; n = fv_json_next(j, n)) {
+        fv_json_kind kind = fv_json_type(j, n);
+        const char *key = fv_json_key(j, n);
+        if (!strcmp(key, "train") && model == fv_json_root(j)) continue; /* of a bare config */
+        if (!strcmp(key, "frozen") && kind == FV_JSON_OBJECT)
+            for (fv_jnode f = fv_json_first(j, n); f; f = fv_json_next(j, f)) put_node(s, j, f, 'f');
+        else if (!strcmp(key, "frozen") && kind == FV_JSON_NULL) put(s, 't', "variant", "\"base\"");
+        else if (!strcmp(key, "frozen")) refuse(s, key, "an object of settings or null is wanted");
+        else if (kind == FV_JSON_OBJECT) refuse(s, key, "no setting is an object");
+        else put_node(s, j, n, 'm');
+    }
+}
+/* The variant may stand in the stage, too: there it is the training's, unless both say another. */
+static void put_variant(settings *s, const fv_json *j, fv_jnode stage, fv_jnode train) {
+    const char *inside = fv_json_string(j, fv_json_get(j, stage, "variant"), NULL),
+               *beside = fv_json_string(j, fv_json_get(j, train, "variant"), inside);
+    if (stage && fv_json_type(j, stage) == FV_JSON_NULL && !is_text(s, 't', "variant", "base"))
+        refuse(s, "frozen", "null, and yet the variant beside it is not base");
+    if (!inside) return;
+    if (strcmp(inside, beside)) refuse(s, "frozen.variant", "the variant beside it is another");
+    else put(s, 't', "variant", value_of(s, 'f', "variant", "\"\""));
+}
 void put_json(settings *s, const fv_json *j) {
     fv_jnode root = fv_json_root(j), model = fv_json_get(j, root, "model"),
              train = fv_json_get(j, root, "train");
-    int none = 0;
+    for (fv_jnode n = fv_json_first(j, root); n && model; n = fv_json_next(j, n))
+        if (!among(top_keys, fv_json_key(j, n))) refuse(s, fv_json_key(j, n), "no such key beside \"model\"");
     if (!model) model = root;
     if (fv_json_type(j, model) != FV_JSON_OBJECT) refuse(s, "model", "an object of settings is wanted");
     if (train && fv_json_type(j, train) != FV_JSON_OBJECT)
         refuse(s, "train", "an object of settings is wanted");
     if (*s->wrong) return;
-    for (fv_jnode n = fv_json_first(j, model); n; n = fv_json_next(j, n)) {
-        fv_json_kind kind = fv_json_type(j, n);
-        int stage = !strcmp(fv_json_key(j, n), "frozen");
-        if (stage && kind == FV_JSON_OBJECT)
-            for (fv_jnode f = fv_json_first(j, n); f; f = fv_json_next(j, f)) put_node(s, j, f, 'f');
-        else if (stage && kind == FV_JSON_NULL) put(s, 't', "variant", "\"base\""), none = 1;
-        else if (stage) refuse(s, "frozen", "an object of settings or null is wanted");
-        else if (kind != FV_JSON_OBJECT) put_node(s, j, n, 'm');
-    }
+    put_model(s, j, model);
     for (fv_jnode n = fv_json_first(j, train); n; n = fv_json_next(j, n)) put_node(s, j, n, 't');
-    if (none && !is_text(s, 't', "variant", "base"))
-        refuse(s, "frozen", "null, and yet the variant beside it is not base");
+    put_variant(s, j, fv_json_get(j, model, "frozen"), train);
 }
 
 const char *value_of(const settings *s, char section, const char *key, const char *otherwise) {
@@ -224,13 +244,26 @@ const char *text_of(const settings *s, char section, const char *key, const char
     return buffer;
 }
 
-const char *unknown_key(const settings *s) {
-    for (int i = 0; i < s->count; i++)
-        if (s->at[i].section == 't' && !is_train_key(s, s->at[i].key)) return s->at[i].key;
-    return NULL;
+/* What the library knows, since files of others hold it, and what means nothing here */
+static int idle_key(const setting *s) {
+    static const char *const model[] = {"train", "data", "classes", "format", "task", "llm", NULL},
+                             *const stage[] = {"weights", "sha256", "file", NULL};
+    return s->section != 't' && among(s->section == 'f' ? stage : model, s->key);
+}
+static int unknown_key(const settings *s, char *why, size_t n) {
+    for (int i = 0; i < s->count; i++) {
+        const char *key = s->at[i].key;
+        if (s->at[i].section == 't' && !is_train_key(s, key))
+            return snprintf(why, n, "training key \"%s\": the task has none of that name", key), 1;
+        if (idle_key(&s->at[i]))
+            return snprintf(why, n, "key \"%s%s\": it has no effect here",
+                            s->at[i].section == 'f' ? "frozen." : "", key),
+                   1;
+    }
+    return 0;
 }
 
-int bad_value(const settings *s, char *why, size_t n) {
+static int bad_value(const settings *s, char *why, size_t n) {
     for (int i = 0; i < s->count; i++) {
         const char *v = s->at[i].value;
         int k = train_key(s->at[i].key), number = *v != '"' && *v != '[' && strcmp(v, "null"),
@@ -252,11 +285,21 @@ int bad_value(const settings *s, char *why, size_t n) {
         if (x >= train_keys[k].least && x <= train_keys[k].most &&
             (train_keys[k].kind == 'n' || x == floor(x)))
             continue;
-        return snprintf(why, n, "%s is %.60s: a %snumber from %g to %g is wanted", s->at[i].key, v,
+        return snprintf(why, n, "%s is %.60s: a %snumber from %.9g to %.9g is wanted", s->at[i].key, v,
                         train_keys[k].kind == 'w' ? "whole " : "", train_keys[k].least, train_keys[k].most),
                1;
     }
     return 0;
+}
+
+int settings_fault(const settings *s, char *why, size_t n) {
+    char name[64];
+    if (*s->wrong) return snprintf(why, n, "%s", s->wrong), 1;
+    if (unknown_key(s, why, n) || bad_value(s, why, n)) return 1;
+    if (fv_variant_parse(text_of(s, 't', "variant", "llm", name, sizeof name)) >= 0 &&
+        *value_of(s, 't', "variant", "\"") == '"')
+        return 0;
+    return snprintf(why, n, "variant %.60s: unknown", value_of(s, 't', "variant", "")), 1;
 }
 
 void section_json(fv_ctx *c, fv_text *t, const settings *s, char section) {

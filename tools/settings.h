@@ -23,7 +23,7 @@ void put_number(settings *s, char section, const char *key, double value);
 /* "a=1 b=2", as presets are written */
 void put_words(settings *s, const char *words);
 /* {"model":{..., "frozen":{...}}, "train":{...}}, or a bare model config as the golden cases have; "frozen":
- * null is the variant base */
+ * null is the variant base, and frozen.variant the training's variant */
 void put_json(settings *s, const fv_json *j);
 
 const char *value_of(const settings *s, char section, const char *key, const char *otherwise); /* JSON */
@@ -32,11 +32,9 @@ int is_text(const settings *s, char section, const char *key, const char *text);
 /* the text of a string value, in at most n bytes */
 const char *text_of(const settings *s, char section, const char *key, const char *otherwise, char *buffer,
                     size_t n);
-/* The first training key that neither every task nor this one knows; NULL: none. A config file may carry
- * any. */
-const char *unknown_key(const settings *s);
-/* 1 and a sentence when a training key has a value that it cannot have */
-int bad_value(const settings *s, char *why, size_t n);
+/* 1 and a sentence when something could not be kept, a key is none of the task's or has no effect here, or a
+ * training key has a value that it cannot have. What the model's keys are the library says. */
+int settings_fault(const settings *s, char *why, size_t n);
 
 void section_json(fv_ctx *c, fv_text *t, const settings *s, char section);
 void model_json(fv_ctx *c, fv_text *t, const settings *s);

@@ -102,25 +102,45 @@ static const uint8_t *check_idx(fv_ctx *c, const char *dir, const char *name, co
     return p + head;
 }
 
-/* the names in classes.txt, one a line; else Fashion-MNIST's for its own folder; else the numbers */
-static void name_classes(fv_ctx *c, const char *dir, pictures *p) {
+/* Fashion-MNIST is known by its own folder's name: tools/fetch.sh's, or that of Debian's package. */
+static int is_fashion(const char *dir) {
+    static const char *const known[] = {"fashion-mnist", "dataset-fashion-mnist"};
+    size_t end = strlen(dir), from;
+    while (end && dir[end - 1] == '/') end--;
+    for (from = end; from && dir[from - 1] != '/';) from--;
+    for (int i = 0; i < 2; i++)
+        if (end - from == strlen(known[i]) && !strncmp(dir + from, known[i], end - from)) return 1;
+    return 0;
+}
+/* The names in classes.txt, one a line: as many as the training labels have classes, since a split for tests
+ * may lack the last ones. */
+static void read_names(fv_ctx *c, const char *path, FILE *f, int test, pictures *p) {
+    char line[256];
+    int n = 0, blank = 0; /* blank lines at the end are none */
+    for (; !fv_error(c) && fgets(line, sizeof line, f); n++) {
+        line[strcspn(line, "\r\n")] = 0;
+        if (strlen(line) >= CLASS_NAME)
+            fv_fail(c, FV_EUSAGE, "%s: a class's name has %d bytes at most", path, CLASS_NAME - 1);
+        blank = *line ? 0 : blank + 1;
+        if (n < p->classes) snprintf(p->class_name[n], CLASS_NAME, "%.127s", line);
+    }
+    n -= blank;
+    if (!fv_error(c) && (n < p->classes || (n > p->classes && !test)))
+        fv_fail(c, FV_EUSAGE, "%s: %d names, and the labels are of %d classes", path, n, p->classes);
+}
+/* the names in classes.txt; else Fashion-MNIST's for its own folder; else the numbers */
+static void name_classes(fv_ctx *c, const char *dir, int test, pictures *p) {
     static const char *const fashion[] = {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
                                           "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
     char path[4096];
+    int known = is_fashion(dir) && p->classes <= 10;
     snprintf(path, sizeof path, "%s/classes.txt", dir);
     FILE *f = fopen(path, "r");
     p->class_name = (char(*)[CLASS_NAME])fv_alloc(c, (size_t)p->classes * sizeof *p->class_name);
-    for (int i = 0; p->class_name && i < p->classes; i++) {
-        char *s = p->class_name[i], line[256];
-        snprintf(s, CLASS_NAME, "%d", i);
-        if (f && fgets(line, sizeof line, f)) {
-            line[strcspn(line, "\r\n")] = 0;
-            if (strlen(line) >= CLASS_NAME)
-                fv_fail(c, FV_EUSAGE, "%s: a class's name has %d bytes at most", path, CLASS_NAME - 1);
-            snprintf(s, CLASS_NAME, "%.127s", line);
-        } else if (!f && strstr(dir, "fashion") && p->classes == 10)
-            snprintf(s, CLASS_NAME, "%s", fashion[i]);
-    }
+    for (int i = 0; p->class_name && i < p->classes; i++)
+        if (known) snprintf(p->class_name[i], CLASS_NAME, "%s", fashion[i]);
+        else snprintf(p->class_name[i], CLASS_NAME, "%d", i);
+    if (f && p->class_name) read_names(c, path, f, test, p);
     if (f) fclose(f);
 }
 
@@ -145,7 +165,7 @@ int idx_open(fv_ctx *c, const char *dir, const char *split, pictures *p) {
             p->label[i] = y[i];
             if (y[i] >= p->classes) p->classes = y[i] + 1;
         }
-        name_classes(c, dir, p);
+        name_classes(c, dir, strcmp(split, "train") != 0, p);
     }
     fv_free(c, a);
     fv_free(c, b);

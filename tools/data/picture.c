@@ -29,7 +29,7 @@ static uint8_t *load(fv_ctx *c, const char *path, int size, int channels, int *w
     else if ((double)*w * *h > 1100.0 * (double)f.size + 1e6) /* deflate makes 1032 bytes of one at most */
         fv_fail(c, FV_EFORMAT, "%s: %dx%d pixels cannot be in %zu bytes: damaged", path, *w, *h, f.size);
     else if (!(pixels = stbi_load_from_memory(f.data, (int)f.size, w, h, &n, channels)))
-        fv_fail(c, FV_EFORMAT, "%s: damaged or cut short: %s", path, stbi_failure_reason());
+        fv_fail(c, FV_EFORMAT, "%s: damaged or cut short", path); /* stb_image's own words say no more */
     fv_file_close(c, &f);
     return pixels;
 }

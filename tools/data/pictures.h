@@ -16,7 +16,9 @@ typedef struct pictures {
 /* pictures_open -- split "train" or "test" of a data set. Owned by c. What DIR holds decides:
  *   IDX files as Fashion-MNIST's, plain or .gz, as large as they are (idx_open);
  *   a MedMNIST .npz, or the path of one;
- *   train/CLASS/ and test/CLASS/ (or val/) with PNG and JPEG files, resized to size x size x channels.
+ *   train/CLASS/ and test/CLASS/ (or val/) with PNG and JPEG files, resized to size x size x channels. Files
+ *   lie there class by class: they are mixed, always in the same way, so that the first or last N are of all
+ *   classes. A class's folder without a picture is refused.
  * Returns 1, or 0 and c's error: FV_EIO (not there), FV_EFORMAT, FV_EUNAVAILABLE (.gz without zlib, pictures
  * without stb_image). */
 int pictures_open(fv_ctx *c, const char *dir, const char *split, int size, int channels, pictures *p);

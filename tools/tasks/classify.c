@@ -29,7 +29,7 @@ static void print_prediction(run *r, const char *file, const float *p, int json)
             fv_text_json_string(r->c, &t, k < r->classes ? r->class_names[k] : "?");
             fv_text_add(r->c, &t, ",\"probability\":%.6f%s", (double)p[k], i < 0 ? "" : "}");
         }
-        fv_text_add(r->c, &t, "]}");
+        fv_text_add(r->c, &t, "%s", run_list_end(json));
     } else
         fv_text_add(r->c, &t, "%s  %s  %.4f", file, top[0] < r->classes ? r->class_names[top[0]] : "?",
                     (double)p[top[0]]);

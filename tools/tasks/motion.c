@@ -419,7 +419,7 @@ static int motion_predict(run *r, const char *file, int json) {
                 fv_text_add(r->c, &text, "]}");
             }
         }
-        if (!fv_error(r->c)) printf("%s%s\n", text.data, json ? "]}" : "");
+        if (!fv_error(r->c)) printf("%s%s\n", text.data, run_list_end(json));
         fv_text_free(r->c, &text), fv_free(r->c, future);
     }
     if (m) lanes_free(r->c, &read);

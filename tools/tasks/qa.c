@@ -249,7 +249,7 @@ int qa_print(run *r, const char *file, const fv_tensor *y, int one, int json) {
             fv_text_add(r->c, &t, ",\"probability\":%.6f%s", p, i < 0 ? "" : "}");
         } else fv_text_add(r->c, &t, "  %s  %.4f", name, p);
     }
-    if (!fv_error(r->c)) printf("%s%s\n", t.data, json ? "]}" : "");
+    if (!fv_error(r->c)) printf("%s%s\n", t.data, run_list_end(json));
     fv_text_free(r->c, &t);
     return !fv_error(r->c);
 }

@@ -384,7 +384,7 @@ static int retrieval_predict(run *r, const char *file, int json) {
             if (json) fv_text_json_string(r->c, &t, text);
             else fv_text_add(r->c, &t, "%s", text);
         }
-        if (!fv_error(r->c)) printf("%s%s\n", t.data, json ? "]}" : "");
+        if (!fv_error(r->c)) printf("%s%s\n", t.data, run_list_end(json));
         fv_text_free(r->c, &t);
     }
     memcpy(place, kept, each);

@@ -66,8 +66,8 @@ typedef struct task {
     /* What does not come from the network (trivial answers, blind baselines), for the table after training.
      * NULL: nothing. */
     int (*baselines)(run *r, figures *f);
-    /* fv predict RUN FILE: prints one line, or one JSON object. NULL: only test items are predicted. 1 or
-     * 0. */
+    /* fv predict RUN FILE: prints one line, or one JSON object with a list at its end (json 1; 2: the last
+     * one; see run_list_end). NULL: only test items are predicted. 1 or 0. */
     int (*predict)(run *r, const char *file, int json);
     /* A picture of what is predicted for n test items, as PNG. 1 or 0. */
     int (*draw)(run *r, const int32_t *index, int n, const char *png);
@@ -107,6 +107,7 @@ struct run {
     /* --gpus: which of so many processes this is; each takes its part of every batch. 0, 1: alone */
     int rank, ranks;
     int stop;                          /* one of them was interrupted */
+    int limit_unsaid;                  /* the key limit is the default preset's, and the data the user's */
     int profile;                       /* print where the time of the steps went */
     double step_seconds, data_seconds; /* of all steps; of these, spent on making batches */
 };
@@ -129,6 +130,8 @@ int run_probabilities(run *r, int split, const int32_t *index, int n, float *p, 
 /* How many other classes score at least as much as `label` in a row of y [B,K]: 0 is a right answer, ties and
  * NaN count against it; K when there is no such class. */
 int run_rank(const fv_tensor *y, int row, int label);
+/* What ends a prediction's JSON, the last one's too; "" where json is 0 */
+const char *run_list_end(int json);
 /* The rng of an item in an epoch, from the run's seed */
 fv_rng run_rng(const run *r, int epoch, int32_t item);
 /* The item whose input is measured for `item`: itself, or with r->blind another one of the split */
