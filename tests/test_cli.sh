@@ -121,6 +121,7 @@ still='drop_rate=0 drop_path_rate=0 shift=0 lr=0 min_lr=0'
 gives 0 train "$T/still" --data "$T/twins" --threads 1 --epochs 1 --batch 96 --lr 0 --json --set $still
 near 'the loss of training and of eval' "$(logged still loss)" "$(sed -n 's/.*"loss":\([.0-9]*\),.*/\1/p' "$T/stdout")"
 start=$(sed -n 's/.*"loss":\([.0-9]*\),.*/\1/p' "$T/stdout")
+sed 's/.*"top1": *//; s/,.*//' "$T/stdout" | awk '{ exit !($1 < 95) }' && ok || bad "top-1 of what has learnt nothing: $(cat "$T/stdout")"
 gives 0 train "$T/slow" --data "$T/twins" --threads 1 --epochs 1 --json --set drop_rate=0 drop_path_rate=0 ema=0.9999999
 awk -v a="$(sed -n 's/.*"loss":\([.0-9]*\),.*/\1/p' "$T/stdout")" -v b="$start" 'BEGIN { exit !(a - b < 1e-3 && b - a < 1e-3) }' && ok || bad "an average that hardly moves: $(cat "$T/stdout")"
 # another order each epoch, other units dropped each step
@@ -344,6 +345,21 @@ if [ -e "$llm" ]; then # the block computes what PyTorch does with the whole mod
 else
     skip extract 'the language model is not in the cache'
 fi
+# a run asks for the very block that it was trained with
+cp tests/golden/block_llama_gqa.safetensors "$T/llm"
+block="--variant llm --llm $T/llm --epochs 1 --threads 1 --set frozen.num_attention_heads=6 frozen.num_key_value_heads=2"
+# shellcheck disable=SC2086
+gives 0 train "$T/with" $block
+gives 0 $FV eval "$T/with"
+cp "$T/with/config.json" "$T/before"
+at=$($FV inspect "$T/llm" --json | sed -n 's/.*mlp.down_proj.*"offset":\([0-9]*\)}$/\1/p')
+printf '\101' | dd of="$T/llm" bs=1 seek="$at" conv=notrunc 2>/dev/null
+gives 2 $FV eval "$T/with"
+grep -q 'SHA-256 differs' "$T/stderr" && ok || bad "another block: $(cat "$T/stderr")"
+rm "$T/with/result.json"
+# shellcheck disable=SC2086
+gives 2 train "$T/with" $block --resume
+grep -q "SHA-256 of the language model's tensors was" "$T/stderr" && cmp -s "$T/with/config.json" "$T/before" && ok || bad "resumed with another block: $(cat "$T/stderr")"
 # the sums of inspect are those of its lines; in JSON a line is a tensor
 $FV inspect $elsewhere | awk '/ bytes$/ && NF == 5 { n++; split(substr($3, 2), d, "[],]"); e = 1; for (i = 1; i in d && d[i] != ""; i++) e *= d[i]; elements += e; bytes += $4
     size = $2 == "F32" ? 4 : $2 == "BF16" ? 2 : $2 == "BOOL" ? 1 : 0; if ($4 != size * e) bad = 1 }
