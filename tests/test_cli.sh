@@ -79,6 +79,10 @@ for path in "$rich --set ema=0.9 --save-every 2" '--set optimizer=sgd momentum=0
     done
     gives 0 train "$T/cut-path" --resume $path
     same "$T/path/model.safetensors" "$T/cut-path/model.safetensors"
+    # as if killed after the last checkpoint
+    rm "$T/path/result.json" "$T/path/model.safetensors"
+    gives 0 train "$T/path" --resume $path
+    same "$T/path/model.safetensors" "$T/cut-path/model.safetensors"
     rm -rf "$T/path" "$T/cut-path"
 done
 gives 0 train "$T/held" --set holdout=16 --epochs 1

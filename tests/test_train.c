@@ -239,6 +239,17 @@ static void half_a_checkpoint(void) {
     CHECK(fv_checkpoint_save(a.c, folder(), &a.m->params, &a.m->buffers, a.o, 9), "%s", fv_error_text(a.c));
     CHECK(fv_checkpoint_load(a.c, folder(), &a.m->params, &a.m->buffers, a.o) == 9 && a.o->step == 6, "%s",
           fv_error_text(a.c));
+    /* a tensor of another shape, and one that is not there */
+    fv_params other;
+    int64_t dim[2] = {4, 16};
+    memset(&other, 0, sizeof other);
+    snprintf(path, sizeof path, "%s/checkpoints/step-9/model.safetensors", folder());
+    fv_params_add(a.c, &other, fv_param(a.c, "head.weight", FV_F32, 2, dim));
+    CHECK(!fv_params_load(a.c, path, &other, NULL) && fv_error(a.c) == FV_EUSAGE, "a head of 4 classes");
+    fv_clear_error(a.c), dim[0] = 3;
+    other.at[0] = fv_param(a.c, "head.weights", FV_F32, 2, dim);
+    CHECK(!fv_params_load(a.c, path, &other, NULL) && fv_error(a.c) == FV_EUSAGE, "no such tensor");
+    fv_clear_error(a.c);
     snprintf(path, sizeof path, "%s/latest", folder());
     CHECK(fv_write_file(a.c, path, "nonsense\n", 9), "not written");
     CHECK(fv_checkpoint_load(a.c, folder(), &a.m->params, &a.m->buffers, a.o) == -1 &&
