@@ -383,6 +383,8 @@ cp -r "$D" "$T/broken"
 good=$D D=$T/broken
 head -c 500 "$good/train-images-idx3-ubyte" >"$D/train-images-idx3-ubyte"
 gives 3 train "$T/x"
+{ cat "$good/train-images-idx3-ubyte" && printf x; } >"$D/train-images-idx3-ubyte"
+gives 3 train "$T/x"
 cp "$good/train-images-idx3-ubyte" "$D/"
 cp "$good/t10k-labels-idx1-ubyte" "$D/train-labels-idx1-ubyte"
 gives 3 train "$T/x"

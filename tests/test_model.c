@@ -441,6 +441,13 @@ static void stage_defaults(void) {
     CHECK(fv_frozen_config_from_llm(c, &g, w) && g.num_layers == 1 && g.layers[0] == 5, "block %d of %d %s",
           g.layers[0], g.num_layers, fv_error_text(c));
     fv_weights_close(c, w);
+    for (int arch = FV_LLAMA; arch <= FV_OPT; arch++) {
+        memset(&g, 0, sizeof g);
+        g.arch = (fv_llm_arch)arch, g.num_attention_heads = 6;
+        fv__config_defaults(&g);
+        CHECK(fabsf(g.rms_norm_eps - (arch == FV_OPT ? 1e-5f : 1e-6f)) < 1e-12f && g.num_key_value_heads == 6,
+              "eps %g, %d key heads", (double)g.rms_norm_eps, g.num_key_value_heads);
+    }
     enum { D = 5, WIDE = 7 };
     double hidden[WIDE], mean = 0, var = 0;
     int64_t dim[3] = {1, 1, D};
