@@ -340,6 +340,9 @@ $FV inspect "$T/block" | grep -q '^  config = {.*hidden_size' && ok || bad 'extr
 gives 0 $FV extract $elsewhere --layers 0 --out "$T/narrow" --dtype bf16
 tensors $elsewhere BF16 | grep 'layers\.0\.\|decoder\.final_layer_norm' >"$T/wanted"
 tensors "$T/narrow" | cmp -s - "$T/wanted" && ok || bad "extract --dtype bf16: $($FV inspect "$T/narrow")"
+gives 0 $FV extract "$T/narrow" --layers 0 --out "$T/narrow-again" # what is bf16 already is copied as it is
+gives 0 $FV extract "$T/narrow" --layers 0 --out "$T/narrow-anew" --dtype bf16
+same "$T/narrow-again" "$T/narrow-anew"
 gives 0 $FV extract tests/golden/block_three_numbered.safetensors --layers 5,1 --out "$T/two-blocks"
 [ "$($FV inspect "$T/two-blocks" | grep -o 'layers\.[0-9]*' | sort -u | tr '\n' ' ')" = 'layers.1 layers.5 ' ] && ok || bad "two blocks: $($FV inspect "$T/two-blocks")"
 llm=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/frozenvis}/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
