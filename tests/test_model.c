@@ -403,8 +403,8 @@ static void loading(void) {
 
 /* random keeps mean and std of each matrix, shuffled its numbers; both are the same again for the same
  * seed */
-/* Blocks that are trained start from the very numbers of the file: rope's pairs lie otherwise in them, and yet
- * they compute what PyTorch's do. */
+/* Blocks that are trained start from the very numbers of the file: rope's pairs lie otherwise in them, and
+ * yet they compute what PyTorch's do. */
 static void finetuning_starts_from_the_block(void) {
     fv_ctx *c = fv_create(NULL);
     fv_weights *w = fv_weights_open(c, "tests/golden/block_llama_rope_causal.safetensors");
