@@ -79,6 +79,10 @@ for path in "$rich --set ema=0.9 --save-every 2" '--set optimizer=sgd momentum=0
     done
     gives 0 train "$T/cut-path" --resume $path
     same "$T/path/model.safetensors" "$T/cut-path/model.safetensors"
+    # as if killed after the last checkpoint
+    rm "$T/path/result.json" "$T/path/model.safetensors"
+    gives 0 train "$T/path" --resume $path
+    same "$T/path/model.safetensors" "$T/cut-path/model.safetensors"
     rm -rf "$T/path" "$T/cut-path"
 done
 gives 0 train "$T/held" --set holdout=16 --epochs 1
@@ -121,6 +125,7 @@ still='drop_rate=0 drop_path_rate=0 shift=0 lr=0 min_lr=0'
 gives 0 train "$T/still" --data "$T/twins" --threads 1 --epochs 1 --batch 96 --lr 0 --json --set $still
 near 'the loss of training and of eval' "$(logged still loss)" "$(sed -n 's/.*"loss":\([.0-9]*\),.*/\1/p' "$T/stdout")"
 start=$(sed -n 's/.*"loss":\([.0-9]*\),.*/\1/p' "$T/stdout")
+sed 's/.*"top1": *//; s/,.*//' "$T/stdout" | awk '{ exit !($1 < 95) }' && ok || bad "top-1 of what has learnt nothing: $(cat "$T/stdout")"
 gives 0 train "$T/slow" --data "$T/twins" --threads 1 --epochs 1 --json --set drop_rate=0 drop_path_rate=0 ema=0.9999999
 awk -v a="$(sed -n 's/.*"loss":\([.0-9]*\),.*/\1/p' "$T/stdout")" -v b="$start" 'BEGIN { exit !(a - b < 1e-3 && b - a < 1e-3) }' && ok || bad "an average that hardly moves: $(cat "$T/stdout")"
 # another order each epoch, other units dropped each step
@@ -395,6 +400,9 @@ $FV inspect "$T/block" | grep -q '^  config = {.*hidden_size' && ok || bad 'extr
 gives 0 $FV extract $elsewhere --layers 0 --out "$T/narrow" --dtype bf16
 tensors $elsewhere BF16 | grep 'layers\.0\.\|decoder\.final_layer_norm' >"$T/wanted"
 tensors "$T/narrow" | cmp -s - "$T/wanted" && ok || bad "extract --dtype bf16: $($FV inspect "$T/narrow")"
+gives 0 $FV extract "$T/narrow" --layers 0 --out "$T/narrow-again" # what is bf16 already is copied as it is
+gives 0 $FV extract "$T/narrow" --layers 0 --out "$T/narrow-anew" --dtype bf16
+same "$T/narrow-again" "$T/narrow-anew"
 gives 0 $FV extract tests/golden/block_three_numbered.safetensors --layers 5,1 --out "$T/two-blocks"
 [ "$($FV inspect "$T/two-blocks" | grep -o 'layers\.[0-9]*' | sort -u | tr '\n' ' ')" = 'layers.1 layers.5 ' ] && ok || bad "two blocks: $($FV inspect "$T/two-blocks")"
 llm=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/frozenvis}/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
@@ -404,6 +412,21 @@ if [ -e "$llm" ]; then # the block computes what PyTorch does with the whole mod
 else
     skip extract 'the language model is not in the cache'
 fi
+# a run asks for the very block that it was trained with
+cp tests/golden/block_llama_gqa.safetensors "$T/llm"
+block="--variant llm --llm $T/llm --epochs 1 --threads 1 --set frozen.num_attention_heads=6 frozen.num_key_value_heads=2"
+# shellcheck disable=SC2086
+gives 0 train "$T/with" $block
+gives 0 $FV eval "$T/with"
+cp "$T/with/config.json" "$T/before"
+at=$($FV inspect "$T/llm" --json | sed -n 's/.*mlp.down_proj.*"offset":\([0-9]*\)}$/\1/p')
+printf '\101' | dd of="$T/llm" bs=1 seek="$at" conv=notrunc 2>/dev/null
+gives 2 $FV eval "$T/with"
+grep -q 'SHA-256 differs' "$T/stderr" && ok || bad "another block: $(cat "$T/stderr")"
+rm "$T/with/result.json"
+# shellcheck disable=SC2086
+gives 2 train "$T/with" $block --resume
+grep -q "SHA-256 of the language model's tensors was" "$T/stderr" && cmp -s "$T/with/config.json" "$T/before" && ok || bad "resumed with another block: $(cat "$T/stderr")"
 # the sums of inspect are those of its lines; in JSON a line is a tensor
 $FV inspect $elsewhere | awk '/ bytes$/ && NF == 5 { n++; split(substr($3, 2), d, "[],]"); e = 1; for (i = 1; i in d && d[i] != ""; i++) e *= d[i]; elements += e; bytes += $4
     size = $2 == "F32" ? 4 : $2 == "BF16" ? 2 : $2 == "BOOL" ? 1 : 0; if ($4 != size * e) bad = 1 }
@@ -422,6 +445,8 @@ gives 3 train "$T/x" --config "$T/broken.json"
 cp -r "$D" "$T/broken"
 good=$D D=$T/broken
 head -c 500 "$good/train-images-idx3-ubyte" >"$D/train-images-idx3-ubyte"
+gives 3 train "$T/x"
+{ cat "$good/train-images-idx3-ubyte" && printf x; } >"$D/train-images-idx3-ubyte"
 gives 3 train "$T/x"
 cp "$good/train-images-idx3-ubyte" "$D/"
 cp "$good/t10k-labels-idx1-ubyte" "$D/train-labels-idx1-ubyte"

@@ -325,6 +325,12 @@ static void test_special_values(void) {
         CHECK(OF(1) == INFINITY && isnan(OF(2)) && OF(3) == 0 && OF(4) > 9e29, "silu %s", p->name);
         p->k->relu(y, x, V);
         CHECK(OF(0) == 0 && OF(1) == INFINITY && isnan(OF(2)) && OF(3) == 0, "relu %s", p->name);
+        double ones[V + 16];
+        for (int j = 0; j < V; j++) fv__set(ones, p->type, j, 1);
+        p->k->relu_grad(y, x, ones, V); /* PyTorch's slopes at 0 */
+        CHECK(OF(0) == 0 && OF(1) == 1 && OF(5) == 0 && OF(6) == 0, "relu's slope, %s", p->name);
+        p->k->leaky_relu_grad(y, x, ones, 0.25, V);
+        CHECK(OF(0) == 0.25 && OF(1) == 1 && OF(5) == 0.25, "leaky_relu's slope, %s", p->name);
         CHECK(isnan(p->k->sum(x, V)) && isnan(p->k->dot(x, x, V)), "a NaN stays in the sums of %s", p->name);
         double stats[2];
         p->k->layernorm(y, x, NULL, NULL, V, 1e-5, stats);
@@ -343,6 +349,35 @@ static void test_special_values(void) {
                       "%d scores, all masked: 1/sum is %g, %s", n, fv__get(stat, p->type, 1), p->name);
             }
 #undef OF
+    }
+}
+
+/* f32 to bf16: no other bf16 is nearer, of two as near the even one; a NaN stays one, whatever its bits */
+static void test_bf16(void) {
+    enum { N = 2003 };
+    static float x[N];
+    static uint16_t h[N + GUARD];
+    for (int i = 0; i < N; i++) {
+        uint32_t bits = fv_random_u32(3, 4, (uint64_t)i);
+        if (i % 4 == 1) bits = (bits & 0xffff0000u) | 0x8000u;      /* halfway between two */
+        if (i % 16 == 2) bits = 0x7f800000u | (bits & 0x8000ffffu); /* NaN or, rarely, infinity */
+        memcpy(&x[i], &bits, sizeof bits);
+    }
+    for (int i = 0; i < path_count; i++) {
+        const path *p = &paths[i];
+        if (p->type != FV_F32) continue;
+        p->k->to_bf16(h, x, N);
+        for (int j = 0; j < N; j++) {
+            double v = (double)x[j], r = (double)fv__bf16_to(h[j]),
+                   below = (double)fv__bf16_to((uint16_t)(h[j] - 1)),
+                   above = (double)fv__bf16_to((uint16_t)(h[j] + 1)), off = fabs(r - v);
+            int even = !(h[j] & 1);
+            if (isnan(v)) CHECK(isnan(r), "%s: a NaN becomes %04x", p->name, h[j]);
+            else if (isfinite(r) && (h[j] & 0x7fff) && isfinite(below) && isfinite(above))
+                CHECK(even ? fabs(below - v) >= off && fabs(above - v) >= off
+                           : fabs(below - v) > off && fabs(above - v) > off,
+                      "%s: %a becomes %a", p->name, v, r);
+        }
     }
 }
 
@@ -417,6 +452,7 @@ int main(void) {
     RUN(test_gelu_error);
     RUN(test_adamw);
     RUN(test_special_values);
+    RUN(test_bf16);
     RUN(test_random_words);
     RUN(test_random_laws);
     return REPORT();

@@ -59,15 +59,29 @@ static void check_golden(const char *name, const char *llm) {
     }
 }
 static void image_cases(void) {
-    static const char *const name[] = {"image_llama_2layers_avgpool", "image_llama_residual_inside",
-                                       "image_llama_residual_outside", "image_small", "image_timm"};
-    for (int i = 0; i < 5; i++) check_golden(name[i], NULL);
+    static const char *const name[] = {"image_llama_2layers_avgpool",
+                                       "image_llama_residual_inside",
+                                       "image_llama_residual_outside",
+                                       "image_small",
+                                       "image_timm",
+                                       "image_no_class_token_both",
+                                       "image_single_class"};
+    for (int i = 0; i < 7; i++) check_golden(name[i], NULL);
 }
 static void block_cases(void) {
-    static const char *const name[] = {"block_llama_gqa",    "block_llama_mask", "block_llama_rope_causal",
-                                       "block_llama_small",  "block_opt",        "block_opt_bidirectional",
-                                       "block_opt_postnorm", "block_opt_small"};
-    for (int i = 0; i < 8; i++) check_golden(name[i], NULL);
+    static const char *const name[] = {"block_llama_gqa",
+                                       "block_llama_mask",
+                                       "block_llama_rope_causal",
+                                       "block_llama_small",
+                                       "block_opt",
+                                       "block_opt_bidirectional",
+                                       "block_opt_postnorm",
+                                       "block_opt_small",
+                                       "block_numbered_masked_rope_causal",
+                                       "block_three_numbered",
+                                       "block_opt_gelu_elsewhere_numbered",
+                                       "block_opt_relu_masked_causal"};
+    for (int i = 0; i < 12; i++) check_golden(name[i], NULL);
 }
 static void train_case(void) { check_golden("train_image_llama", NULL); }
 
@@ -237,6 +251,9 @@ static void folded(const char *stage) {
         if (!m) break;
         for (int i = 0; i < m->params.count; i++)
             if (m->params.at[i]->rank > 1) fv_init_normal(c, m->params.at[i], 0.3f, (uint64_t)(1000 + i));
+        for (int i = 0; i < m->frozen->config.num_layers; i++) /* drawn ones have norms of 1 */
+            for (int64_t j = 0; j < 36; j++)
+                fv_set(m->frozen->layer[i].w[FV_LLM_NORM1], j, 0.5 + 0.25 * (double)(j % 5));
         fv_reset(c);
         fv_tensor *x = fv_new(c, FV_F64, 4, dim), *y;
         for (int64_t i = 0; i < fv_numel(x); i++) fv_set(x, i, (double)fv_random_normal(1, 2, (uint64_t)i));
@@ -310,6 +327,9 @@ static void refusals(void) {
     refuse("{\"img_size\":32,\"patch_size\":16,\"frozen\":{\"hidden_size\":64,\"num_attention_heads\":5,"
            "\"intermediate_size\":9}}",
            FV_EUSAGE, "num_attention_heads");
+    refuse("{\"img_size\":32,\"patch_size\":16,\"frozen\":{\"hidden_size\":64,\"num_attention_heads\":4,"
+           "\"intermediate_size\":9,\"variant\":\"scratch\",\"layers\":[2,1,2]}}",
+           FV_EUSAGE, "block 2 twice");
     refuse(
         "{\"img_size\":32,\"patch_size\":16,\"depth\":2,\"frozen\":{\"hidden_size\":64,\"after_block\":2}}",
         FV_EUSAGE, "after_block");
@@ -383,6 +403,78 @@ static void loading(void) {
 
 /* random keeps mean and std of each matrix, shuffled its numbers; both are the same again for the same
  * seed */
+/* Blocks that are trained start from the very numbers of the file: rope's pairs lie otherwise in them, and
+ * yet they compute what PyTorch's do. */
+static void finetuning_starts_from_the_block(void) {
+    fv_ctx *c = fv_create(NULL);
+    fv_weights *w = fv_weights_open(c, "tests/golden/block_llama_rope_causal.safetensors");
+    const char *text = fv_weights_meta_string(w, "config", "");
+    fv_json *j = fv_json_parse(c, text, strlen(text), "config");
+    const fv_entry *in = fv_weights_find(w, "input"), *out = fv_weights_find(w, "output");
+    float *x = (float *)fv_alloc(c, (size_t)in->count * 4),
+          *want = (float *)fv_alloc(c, (size_t)out->count * 4);
+    fv_frozen_desc desc;
+    fv_params params;
+    memset(&desc, 0, sizeof desc), memset(&params, 0, sizeof params);
+    fv_frozen_config_parse(c, j, fv_json_get(j, fv_json_root(j), "frozen"), 1, &desc.config);
+    fv_entry_read(c, w, in, FV_F32, x), fv_entry_read(c, w, out, FV_F32, want);
+    desc.config.variant = FV_VARIANT_FINETUNE, desc.llm = w;
+    fv_frozen *f = fv_frozen_create(c, &desc, &params);
+    fv_tensor *y = f ? fv_llm_blocks(c, f, fv_input(c, FV_F32, in->rank, in->dim, x, 0), NULL) : NULL;
+    CHECK(y && params.count > 0 && fv_frozen_numel(f) == 0, "%s", fv_error_text(c));
+    double worst = 0, scale = 0;
+    for (int64_t i = 0; y && i < out->count; i++) {
+        worst = test_worse(worst, fabs(fv_get(y, i) - (double)want[i]));
+        scale = FV__MAX(scale, fabs((double)want[i]));
+    }
+    CHECK(worst < 2e-5 * scale, "off by %g of %g", worst, scale);
+    fv_destroy(c);
+}
+
+/* Without a list of layers it is the file's last block; the MLP in the stage's place is LN(gelu(F1 z)), with
+ * PyTorch's eps. */
+static void stage_defaults(void) {
+    fv_ctx *c = fv_create(NULL);
+    fv_weights *w = fv_weights_open(c, "tests/golden/block_three_numbered.safetensors");
+    fv_frozen_config g;
+    memset(&g, 0, sizeof g);
+    CHECK(fv_frozen_config_from_llm(c, &g, w) && g.num_layers == 1 && g.layers[0] == 5, "block %d of %d %s",
+          g.layers[0], g.num_layers, fv_error_text(c));
+    fv_weights_close(c, w);
+    for (int arch = FV_LLAMA; arch <= FV_OPT; arch++) {
+        memset(&g, 0, sizeof g);
+        g.arch = (fv_llm_arch)arch, g.num_attention_heads = 6;
+        fv__config_defaults(&g);
+        CHECK(fabsf(g.rms_norm_eps - (arch == FV_OPT ? 1e-5f : 1e-6f)) < 1e-12f && g.num_key_value_heads == 6,
+              "eps %g, %d key heads", (double)g.rms_norm_eps, g.num_key_value_heads);
+    }
+    enum { D = 5, WIDE = 7 };
+    double hidden[WIDE], mean = 0, var = 0;
+    int64_t dim[3] = {1, 1, D};
+    fv_frozen_desc desc;
+    fv_params params;
+    memset(&desc, 0, sizeof desc), memset(&params, 0, sizeof params);
+    desc.config.variant = FV_VARIANT_MLP, desc.config.hidden_size = WIDE, desc.dim = D, desc.type = FV_F64;
+    fv_frozen *f = fv_frozen_create(c, &desc, &params);
+    fv_tensor *z = fv_new(c, FV_F64, 3, dim);
+    for (int i = 0; i < D; i++) fv_set(z, i, 0.1 * i - 0.15);
+    fv_tensor *y = f ? fv_frozen_forward(c, f, z, NULL) : NULL;
+    CHECK(y, "%s", fv_error_text(c));
+    for (int i = 0; y && i < WIDE; i++) {
+        double sum = 0;
+        for (int k = 0; k < D; k++) sum += fv_get(f->mapper1, i * D + k) * fv_get(z, k);
+        hidden[i] = sum * (1 + erf(sum / sqrt(2))) / 2, mean += hidden[i] / WIDE;
+    }
+    for (int i = 0; i < WIDE; i++) var += (hidden[i] - mean) * (hidden[i] - mean) / WIDE;
+    for (int k = 0; y && k < D; k++) {
+        double sum = 0;
+        for (int i = 0; i < WIDE; i++)
+            sum += fv_get(f->mapper2, k * WIDE + i) * (hidden[i] - mean) / sqrt(var + 1e-5);
+        CHECK(fabs(fv_get(y, k) - sum) < 1e-6 * fabs(sum) + 1e-12, "%d: %g, not %g", k, fv_get(y, k), sum);
+    }
+    fv_destroy(c);
+}
+
 static void variants(void) {
     for (int variant = FV_VARIANT_RANDOM; variant <= FV_VARIANT_SHUFFLED; variant++) {
         float x[1000], y[1000];
@@ -422,5 +514,7 @@ int main(void) {
     RUN(position_embedding);
     RUN(loading);
     RUN(variants);
+    RUN(finetuning_starts_from_the_block);
+    RUN(stage_defaults);
     return REPORT();
 }

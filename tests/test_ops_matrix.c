@@ -100,9 +100,10 @@ static void gradients_of_attention(void) {
                                   {17, 17, 6, 2, 10},
                                   {50, 50, 3, 3, 4},
                                   {197, 197, 1, 1, 8},
-                                  {17, 50, 4, 2, 6}};
+                                  {17, 50, 4, 2, 6},
+                                  {300, 300, 2, 1, 4}}; /* queries in two tiles */
     for (int s = 0; s < FV__COUNT(size); s++)
-        for (int way = 0; way < 12; way++) {
+        for (int way = size[s][0] > 256 ? 9 : 0; way < 12; way++) {
             fv_ctx *c = context(0, 2);
             int N = size[s][0], M = size[s][1], H = size[s][2], K = size[s][3], hd = size[s][4],
                 packed = way >= 6 && N == M;
@@ -132,7 +133,7 @@ static double plain_attention(const fv_tensor *q, const fv_tensor *k, const fv_t
                               int64_t b, int64_t i, int64_t h, int64_t e) {
     int64_t N = q->dim[1], M = k->dim[1], H = n->attention.num_heads, K = n->attention.num_kv_heads,
             hd = q->dim[2] / H, kh = h / (H / K);
-    double max = -INFINITY, sum = 0, out = 0, s[256],
+    double max = -INFINITY, sum = 0, out = 0, s[320],
            scale = n->attention.scale > 0 ? (double)n->attention.scale : 1 / sqrt((double)hd);
     for (int64_t j = 0; j < M; j++) {
         int seen = (!n->attention.causal || j <= i) &&
@@ -153,14 +154,17 @@ static double plain_attention(const fv_tensor *q, const fv_tensor *k, const fv_t
 
 static void attention_is_the_formula(void) {
     for (int isa = FV_ISA_SCALAR; isa <= FV_ISA_NEON; isa++)
-        for (int way = 0; way < 6; way++) {
+        for (int way = 0; way < 7; way++) {
             if (!fv_isa_available((fv_isa)isa)) continue;
             fv_ctx *c = context(isa, 2);
-            int64_t N = way < 3 ? 50 : 197, M = N, H = 6, K = 2, hd = 10, dim[2] = {2, M};
-            int bf16 = way == 5;
+            int tiles = way == 6, bf16 = way == 5; /* queries in two tiles */
+            int64_t N = way < 3 ? 50 : 197, H = 6, K = 2, hd = 10;
+            if (tiles) N = 300, H = 2, K = 1, hd = 4;
+            int64_t M = N, dim[2] = {2, M};
             net n;
             memset(&n, 0, sizeof n);
-            n.attention.num_heads = (int)H, n.attention.num_kv_heads = (int)K, n.attention.causal = way == 1;
+            n.attention.num_heads = (int)H, n.attention.num_kv_heads = (int)K,
+            n.attention.causal = way == 1 || tiles;
             fv_tensor *mask = fv_constant(c, NULL, FV_U8, 2, dim);
             /* sample 1 has no valid key at all */
             for (int64_t i = 0; i < M; i++) fv_set(mask, i, i % 3 == 0);

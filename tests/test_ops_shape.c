@@ -607,6 +607,34 @@ static void accumulation(void) {
     fv_destroy(c);
 }
 
+/* what is given back is used again, neighbours as one; what is held is counted, and may be limited */
+static void memory_is_counted(void) {
+    fv_ctx *c = context(1);
+    for (int order = 0; order < 2; order++) {
+        fv__span *a = fv__pool_alloc(c, 1000), *b = fv__pool_alloc(c, 1000), *last = fv__pool_alloc(c, 1000);
+        char *at = a->data;
+        fv__pool_free(c, order ? a : b), fv__pool_free(c, order ? b : a);
+        CHECK(fv_memory(c).step_now == 1024, "%zu", fv_memory(c).step_now);
+        a = fv__pool_alloc(c, 2000);
+        CHECK(a->data == at, "the room of two neighbours is not one");
+        fv__pool_free(c, a), fv__pool_free(c, last);
+    }
+    fv_memory_info m = fv_memory(c);
+    CHECK(m.step_now == 0 && m.step_peak == 3 * 1024, "%zu, at most %zu", m.step_now, m.step_peak);
+    void *p = fv_alloc(c, 1 << 20);
+    size_t held = fv_memory(c).now - m.now, peak = fv_memory(c).peak;
+    CHECK(held >= 1 << 20 && held < (1 << 20) + 256 && peak >= fv_memory(c).now, "%zu", held);
+    fv_free(c, p);
+    CHECK(fv_memory(c).now == m.now && fv_memory(c).peak == peak, "%zu", fv_memory(c).now);
+    fv_destroy(c);
+    fv_desc d;
+    memset(&d, 0, sizeof d);
+    d.memory_limit = 5 << 20;
+    c = fv_create(&d);
+    CHECK(fv_alloc(c, 3 << 20) && !fv_alloc(c, 3 << 20) && fv_error(c) == FV_ENOMEM, "%s", fv_error_text(c));
+    fv_destroy(c);
+}
+
 static void memory_stays(void) {
     fv_ctx *c = context(2);
     static const int64_t dims[4][3] = {{1, 1, 96}, {1, 101, 96}, {50, 96, 1}, {96, 1, 1}},
@@ -689,6 +717,7 @@ int main(void) {
     RUN(scopes_free_memory);
     RUN(recomputation_bounds_memory);
     RUN(accumulation);
+    RUN(memory_is_counted);
     RUN(memory_stays);
     RUN(shape_errors);
     return REPORT();

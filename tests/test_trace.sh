@@ -64,6 +64,7 @@ zeros='\0\0\0\0\0\0\0\0' nan='\0\0\300\177\0\0\0\0'
 case_file "$T/case" "$(entry output '[1,1,2]' 48,56)" "$zeros" && checks 0 'a result that agrees'
 case_file "$T/case" "$(entry output '[1,1,2]' 48,56)" "$nan" && checks 1 'a result that is NaN in the case'
 case_file "$T/case" "$(entry output '[2,1]' 48,56)" "$zeros" && checks 1 'a result of another shape'
+case_file "$T/case" "$(entry output '[1,2,1]' 48,56)" "$zeros" && checks 1 'a result of as many dims, but others'
 case_file "$T/case" "$(entry output '[1,1,2]' 48,56)$(entry logits '[2]' 56,64)" "$zeros$zeros" && checks 1 'a result that is not produced'
 case_file "$T/case" '' '' && checks 1 'nothing to compare'
 grep -q 'nothing to compare' "$T/out" && ok || bad "nothing to compare is not said: $(cat "$T/out")"

@@ -93,6 +93,40 @@ static void gradient_that_is_none(void) {
     }
 }
 
+/* A gradient of 0 leaves the decay alone: what is asked to have none, and vectors, stay as they are. A norm
+ * below the limit is not clipped. */
+static void decay_and_clipping(void) {
+    for (int kind = FV_ADAMW; kind <= FV_SGD; kind++) {
+        fv_optim_desc d = {(fv_optim_kind)kind, 0.9f, 0.95f, 1e-6f, 0.9f, 0.5f, 100};
+        fv_ctx *c = fv_create(NULL);
+        fv_params p;
+        int64_t dim[2] = {2, 3};
+        memset(&p, 0, sizeof p);
+        for (int k = 0; k < 3; k++) {
+            fv_tensor *t = fv_param(c, "t", FV_F32, k == 2 ? 1 : 2, dim);
+            fv_init_fill(t, 2), fv_params_add(c, &p, t);
+            t->grad = fv_alloc(c, sizeof start_w), t->grad_set = 1;
+        }
+        p.at[1]->flags |= FV_NO_DECAY;
+        fv_optim *o = fv_optim_create(c, &p, &d);
+        CHECK(fv_optim_step(c, o, 0.1f) == 0, "a norm of nothing");
+        CHECK(fabs(fv_get(p.at[0], 5) - 2 * (1 - 0.1 * 0.5)) < 1e-6, "decayed to %g", fv_get(p.at[0], 5));
+        CHECK(fv_get(p.at[1], 5) == 2 && fv_get(p.at[2], 1) == 2, "decayed, and should not");
+        fv_optim_destroy(c, o);
+        d.weight_decay = -1, d.momentum = -1; /* none */
+        o = fv_optim_create(c, &p, &d);
+        for (int i = 0; i < 6; i++) ((float *)p.at[1]->grad)[i] = 0.25f;
+        p.at[1]->grad_set = 1;
+        fv_optim_step(c, o, 0.1f);
+        double want = kind == FV_SGD ? 2 - 0.1 * 0.25 : 2 - 0.1; /* the first step of AdamW has length lr */
+        CHECK(fabs(fv_get(p.at[1], 3) - want) < 1e-5, "%g, not %g", fv_get(p.at[1], 3), want);
+        if (kind == FV_ADAMW)
+            CHECK(fabs((double)o->m[1][3] - 0.025) < 1e-7, "clipped: %g", (double)o->m[1][3]);
+        fv_optim_destroy(c, o);
+        fv_destroy(c);
+    }
+}
+
 static void schedule(void) {
     CHECK(fabs(fv_lr_cosine(0, 100, 10, 1, 0.1f, 0.01f) - 0.1) < 1e-7, "wrong");
     CHECK(fabs(fv_lr_cosine(5, 100, 10, 1, 0.1f, 0.01f) - 0.55) < 1e-6, "wrong");
@@ -109,12 +143,16 @@ static void ema(void) {
     fv_params p, q;
     int64_t dim[1] = {40000}; /* more than one chunk */
     memset(&p, 0, sizeof p), memset(&q, 0, sizeof q);
-    fv_tensor *w = fv_param(c, "w", FV_F32, 1, dim), *a = fv_constant(c, "w", FV_F32, 1, dim);
-    fv_init_fill(w, 3), fv_init_fill(a, 1);
-    fv_params_add(c, &p, w), fv_params_add(c, &q, a);
+    for (int k = 0; k < 3; k++) {
+        fv_tensor *w = fv_param(c, "w", FV_F32, 1, dim), *a = fv_constant(c, "w", FV_F32, 1, dim);
+        fv_init_fill(w, 3 + 4 * k), fv_init_fill(a, 1);
+        fv_params_add(c, &p, w), fv_params_add(c, &q, a);
+    }
     fv_ema(c, &q, &p, 0.75f);
-    for (int i = 0; i < 40000; i += 1999) CHECK(fv_get(a, i) == 1.5, "wrong");
-    CHECK(fv_get(a, 39999) == 1.5 && fv_get(w, 39999) == 3, "wrong");
+    for (int k = 0; k < 3; k++)
+        for (int i = 0; i < 40000; i++)
+            CHECK(fv_get(q.at[k], i) == 1.5 + k && fv_get(p.at[k], i) == 3 + 4 * k, "%d of %d: %g", i, k,
+                  fv_get(q.at[k], i));
     fv_destroy(c);
 }
 
@@ -219,6 +257,7 @@ static void resume(void) {
     train_steps(&b, 3, 6);
     CHECK(!same_bits(&a, &b), "wrong");
     CHECK(fv_checkpoint_save(b.c, folder(), &b.m->params, &b.m->buffers, b.o, 6), "%s", fv_error_text(b.c));
+    CHECK(fv_checkpoint_save(b.c, folder(), &b.m->params, &b.m->buffers, b.o, 6), "%s", fv_error_text(b.c));
     CHECK(exists("checkpoints/step-6/model.safetensors") &&
               exists("checkpoints/step-6/optimizer.safetensors"),
           "not saved");
@@ -258,6 +297,17 @@ static void half_a_checkpoint(void) {
     CHECK(fv_checkpoint_save(a.c, folder(), &a.m->params, &a.m->buffers, a.o, 9), "%s", fv_error_text(a.c));
     CHECK(fv_checkpoint_load(a.c, folder(), &a.m->params, &a.m->buffers, a.o) == 9 && a.o->step == 6, "%s",
           fv_error_text(a.c));
+    /* a tensor of another shape, and one that is not there */
+    fv_params other;
+    int64_t dim[2] = {4, 16};
+    memset(&other, 0, sizeof other);
+    snprintf(path, sizeof path, "%s/checkpoints/step-9/model.safetensors", folder());
+    fv_params_add(a.c, &other, fv_param(a.c, "head.weight", FV_F32, 2, dim));
+    CHECK(!fv_params_load(a.c, path, &other, NULL) && fv_error(a.c) == FV_EUSAGE, "a head of 4 classes");
+    fv_clear_error(a.c), dim[0] = 3;
+    other.at[0] = fv_param(a.c, "head.weights", FV_F32, 2, dim);
+    CHECK(!fv_params_load(a.c, path, &other, NULL) && fv_error(a.c) == FV_EUSAGE, "no such tensor");
+    fv_clear_error(a.c);
     snprintf(path, sizeof path, "%s/latest", folder());
     CHECK(fv_write_file(a.c, path, "nonsense\n", 9), "not written");
     CHECK(fv_checkpoint_load(a.c, folder(), &a.m->params, &a.m->buffers, a.o) == -1 &&
@@ -270,6 +320,7 @@ int main(void) {
     RUN(adamw);
     RUN(sgd);
     RUN(gradient_that_is_none);
+    RUN(decay_and_clipping);
     RUN(schedule);
     RUN(ema);
     RUN(norm_and_threads);
