@@ -27,11 +27,12 @@ static void point_cases(void) {
     check_golden("point_llama"), check_golden("point_llama_only_mlp"), check_golden("point_small");
 }
 static void video_cases(void) {
-    check_golden("video_llama"), check_golden("video_layerscale"), check_golden("video_small");
+    check_golden("video_llama"), check_golden("video_layerscale"), check_golden("video_small"),
+        check_golden("video_after_block_both");
 }
 static void volume_cases(void) {
     check_golden("vit3d_llama_inside"), check_golden("vit3d_small"), check_golden("vivit_llama"),
-        check_golden("vivit_cls_outside_nn");
+        check_golden("vivit_cls_outside_nn"), check_golden("vit3d_outside_nn");
 }
 
 /* ---- sampling of points, against the plain way ---- */
