@@ -28,7 +28,7 @@ grep -q '"class_names":\["x","y"\]' "$T/run/config.json" && ok || bad "blanks ar
 printf '\211\120\116\107\015\012\032\012\000\000\000\015\111\110\104\122\000\000\000\020\000\000\000\020\010\000\000\000\000\072\230\240\275\000\000\000\015\111\104\101\124\170\332\143\140\030\005\310\000\000\001\020\000\001\177\315\003\265\000\000\000\000\111\105\116\104\256\102\140\202' >"$d/1.png"
 long=$(head -c 5000 /dev/zero | tr '\0' a)
 for bad in '' '\n' '\r\n' ' \n' '\n\n\n' 'a.y4m' 'a.y4m\n' 'a.y4m;' 'a.y4m;\n' ';x\n' ',x\n' ' x\n' ';\n' ',\n' 'a.y4m,\n' 'a.y4m \n' 'a.y4m;x\na.y4m\n' \
-    'a.y4m;x\n;y\n' 'a.y4m;x\na.y4m;\n' "$long;x\n" "a.y4m;$long\n" 'a.y4m;x\r\na.y4m;\r\n'; do
+    'a.y4m;x\n;y\n' 'a.y4m;x\na.y4m;\n' 'a.y4m;x\000\na.y4m;y\n' "$long;x\n" "a.y4m;$long\n" 'a.y4m;x\r\na.y4m;\r\n'; do
     lines "$bad"
     opens 3 "malformed lines '$(printf %.30s "$bad")'"
 done

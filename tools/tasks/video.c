@@ -128,6 +128,7 @@ static int read_csv(run *r, video_data *d, const char *dir, const char *file, in
         size_t n = (size_t)((stop ? stop : end) - at);
         number++;
         if (n >= sizeof line) fv_fail(r->c, FV_EFORMAT, "%s: line %d is too long", file, number);
+        else if (memchr(at, 0, n)) fv_fail(r->c, FV_EFORMAT, "%s: line %d has a zero byte", file, number);
         else {
             memcpy(line, at, n), line[n] = 0;
             while (n && (line[n - 1] == '\r' || line[n - 1] == ' ')) line[--n] = 0;
