@@ -13958,7 +13958,7 @@ static int fv__hf_family(fv_ctx *c, const fv_json *j, fv_llm_arch arch, const ch
     fv_jnode root = fv_json_root(j);
     type = fv_json_string(j, fv_json_get(j, root, "model_type"), opt ? "opt" : "llama");
     f = fv_json_string(j, fv_json_get(j, root, key), opt ? "relu" : "silu");
-    if (!fv__in_list(type, families) || !strcmp(type, "opt") != opt)
+    if (!fv__in_list(type, families) || (strcmp(type, "opt") == 0) != opt)
         return fv_fail(c, FV_EUSAGE, "%s: its config.json says model_type \"%.40s\"; %s", path, type,
                        opt ? "frozen.arch opt takes opt" : "blocks are taken from llama, mistral and opt");
     if (!fv__in_list(f, opt ? act : silu))
