@@ -198,7 +198,7 @@ static void test_inverse_rms(void) {
     for (int i = 0; i < 25; i++) {
         int rows = sizes[i / 5], columns = sizes[i % 5];
         fv_tensor *x = tensor(c, FV_F64, rows, columns, 1, 1), *y;
-        float eps = i % 2 ? 1e-6f : 0.5f;
+        float eps = columns < 17 ? 0.5f : 1e-6f; /* alone, a number near 0 is no place for differences */
         y = fv_inverse_rms(c, x, eps);
         for (int64_t r = 0; y && r < rows; r++) {
             double square = 0;
