@@ -405,6 +405,20 @@ gives 0 $FV extract "$T/narrow" --layers 0 --out "$T/narrow-anew" --dtype bf16
 same "$T/narrow-again" "$T/narrow-anew"
 gives 0 $FV extract tests/golden/block_three_numbered.safetensors --layers 5,1 --out "$T/two-blocks"
 [ "$($FV inspect "$T/two-blocks" | grep -o 'layers\.[0-9]*' | sort -u | tr '\n' ' ')" = 'layers.1 layers.5 ' ] && ok || bad "two blocks: $($FV inspect "$T/two-blocks")"
+# what could not be used again is not written: a block that lacks a tensor, settings that are broken
+three=tests/golden/block_three_numbered.safetensors
+LC_ALL=C sed 's/layers\.3\.mlp\.gate_proj/layers.3.mlp.gate_prox/' $three >"$T/damaged.safetensors"
+[ "$(wc -c <"$T/damaged.safetensors")" = "$(wc -c <$three)" ] && ! cmp -s "$T/damaged.safetensors" $three || bad 'the name was not changed'
+gives 2 $FV extract "$T/damaged.safetensors" --layers 1,3 --out "$T/x"
+grep -q 'block 3 is not whole: there is no .*layers.3.mlp.gate_proj' "$T/stderr" && [ ! -e "$T/x" ] && ok || bad "a block without gate_proj: $(cat "$T/stderr")"
+gives 0 $FV extract "$T/damaged.safetensors" --layers 1,5 --out "$T/undamaged"
+mkdir "$T/hf" && header='{"layers.0.mlp.down_proj.weight":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}}'
+{ printf "\\$(printf '%03o' ${#header})\\0\\0\\0\\0\\0\\0\\0" && printf '%s\0\0\0\0' "$header"; } >"$T/hf/model.safetensors"
+echo '{not json' >"$T/hf/config.json"
+gives 3 $FV extract "$T/hf/model.safetensors" --layers 0 --out "$T/x"
+grep -q 'hf/config.json' "$T/stderr" && [ ! -e "$T/x" ] && ok || bad "broken settings: $(cat "$T/stderr")"
+echo '{"model_type":"llama"}' >"$T/hf/config.json"
+gives 0 $FV extract "$T/hf/model.safetensors" --layers 0 --out "$T/unbroken"
 llm=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/frozenvis}/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 if [ -e "$llm" ]; then # the block computes what PyTorch does with the whole model
     gives 0 $FV extract "$llm" --layers 29 --out "$T/from-gguf"

@@ -65,6 +65,18 @@ expect 'more seeds and arms' compare "$T/a" --variants base,linear,scratch,mlp -
 [ "$(find "$T/a" -name result.json -newer "$T/before" | wc -l)" = 6 ] && ok || bad 'not exactly the missing runs were trained'
 refused 'an existing folder' 'exists' compare "$T/a" --variants base,linear --epochs 2
 
+# a picture that cannot be drawn is no success; the table is there all the same
+cp -r "$T/b" "$T/undrawn" && rm "$T/undrawn/predictions.png" "$T"/undrawn/*-0/model.safetensors
+compare "$T/undrawn" --variants base,linear,scratch --seeds 2 --epochs 2 --resume >"$T/said" 2>"$T/wrong"
+got=$?
+[ $got = 4 ] && grep -q '^fv: .*model.safetensors' "$T/wrong" && grep -q '^scratch ' "$T/said" && ok || bad "without its picture: status $got: $(cat "$T/said" "$T/wrong")"
+# few test items: the picture shows what there is
+mkdir "$T/few" && D=$T/few
+idx train 16 1 && idx t10k 5 2
+# shellcheck disable=SC2086
+expect 'five test items' "$FV" compare image --data "$T/few" --out "$T/five" $usual --variants base --epochs 1
+[ -s "$T/five/predictions.png" ] && ok || bad 'five test items are not drawn'
+
 # ---- killed at once, with the run in progress; resumed to the same bytes ----
 expect 'a longer plan' compare "$T/whole" --variants base,linear --seeds 2 --epochs 30
 compare "$T/killed" --variants base,linear --seeds 2 --epochs 30 --save-every 5 >/dev/null 2>&1 &

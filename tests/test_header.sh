@@ -18,6 +18,7 @@ for std in c99 c11 c17 c++11 c++17; do
     done
 done
 
+has gcc || { skip 'what gcc says' 'no gcc here'; report; exit; }
 # ---- with -O0 and -O3 too, since users choose (at -O0 gcc's own intrinsics, macros there, trip -Wconversion) ----
 silently "gcc -O0" gcc -std=c99 -O0 -Wall -Wextra -pedantic -I. -c -o "$T/o.o" "$T/impl.c"
 silently "gcc -O3" gcc -std=c99 $WARN -O3 -I. -c -o "$T/o.o" "$T/impl.c"

@@ -499,6 +499,127 @@ static void variants(void) {
     }
 }
 
+/* ---- language models in Hugging Face's layout, made here ---- */
+static const char *llm_folder(void) {
+    static char path[1024];
+    const char *t = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/fv_test_model_%ld", t ? t : "/tmp", (long)getpid());
+    mkdir(path, 0777);
+    return path;
+}
+/* model.safetensors of the tensors `names` with dims [rows[i], cols[i]] (cols 0: a vector), and config.json
+ * beside it; -> bytes of the tensors */
+static size_t write_llm(const char *const *names, const int64_t (*dim)[2], int n, const char *config) {
+    fv_ctx *c = fv_create(NULL);
+    fv_save_entry e[16];
+    char path[2048];
+    size_t bytes = 0;
+    memset(e, 0, sizeof e);
+    for (int i = 0; i < n; i++) {
+        int64_t count = dim[i][0] * (dim[i][1] ? dim[i][1] : 1);
+        float *x = (float *)fv_alloc(c, (size_t)count * sizeof *x);
+        for (int64_t k = 0; k < count; k++) x[k] = 0.1f * fv_random_normal(5, (uint64_t)i, (uint64_t)k);
+        e[i].name = names[i], e[i].dtype = FV_D_F32, e[i].rank = dim[i][1] ? 2 : 1, e[i].dim = dim[i],
+        e[i].data = x, bytes += (size_t)count * sizeof *x;
+    }
+    snprintf(path, sizeof path, "%s/model.safetensors", llm_folder());
+    fv_safetensors_write(c, path, e, n, NULL);
+    snprintf(path, sizeof path, "%s/config.json", llm_folder());
+    fv_write_file(c, path, config, strlen(config));
+    CHECK(!fv_error(c), "%s", fv_error_text(c));
+    for (int i = 0; i < n; i++) fv_free(c, (void *)(uintptr_t)e[i].data);
+    fv_destroy(c);
+    return bytes;
+}
+/* other families have LLaMA's names, and blocks that compute something else */
+static void foreign_models(void) {
+    static const struct {
+        const char *config;
+        fv_llm_arch arch;
+        const char *says; /* NULL: it is taken */
+    } cases[] = {
+        {"{\"model_type\":\"llama\",\"hidden_act\":\"silu\",\"attention_bias\":false}", FV_LLAMA, NULL},
+        {"{\"model_type\":\"mistral\",\"hidden_act\":\"swish\"}", FV_LLAMA, NULL},
+        {"{}", FV_LLAMA, NULL},
+        {"{\"model_type\":null,\"hidden_act\":null}", FV_LLAMA, NULL},
+        {"{\"model_type\":\"gemma\",\"hidden_act\":\"gelu_pytorch_tanh\"}", FV_LLAMA, "\"gemma\""},
+        {"{\"model_type\":\"qwen2\",\"hidden_act\":\"silu\"}", FV_LLAMA, "\"qwen2\""},
+        {"{\"model_type\":\"llama\",\"hidden_act\":\"gelu\"}", FV_LLAMA, "hidden_act \"gelu\""},
+        {"{\"model_type\":\"llama\",\"attention_bias\":true}", FV_LLAMA, "biases"},
+        {"{\"model_type\":\"opt\",\"activation_function\":\"gelu\"}", FV_OPT, NULL},
+        {"{}", FV_OPT, NULL},
+        {"{\"model_type\":\"opt\",\"activation_function\":\"gelu_new\"}", FV_OPT, "\"gelu_new\""},
+        {"{\"model_type\":\"llama\"}", FV_OPT, "\"llama\""},
+    };
+    static const char *const name[2][1] = {{"model.layers.0.mlp.down_proj.weight"},
+                                           {"model.decoder.layers.0.fc2.weight"}};
+    static const int64_t dim[1][2] = {{8, 16}};
+    char path[2048];
+    for (int i = 0; i < FV__COUNT(cases); i++) {
+        write_llm(name[cases[i].arch == FV_OPT], dim, 1, cases[i].config);
+        fv_ctx *c = fv_create(NULL);
+        fv_frozen_config g;
+        memset(&g, 0, sizeof g);
+        g.arch = cases[i].arch;
+        snprintf(path, sizeof path, "%s/model.safetensors", llm_folder());
+        fv_weights *w = fv_weights_open(c, path);
+        int ok = w && fv_frozen_config_from_llm(c, &g, w);
+        if (!cases[i].says) CHECK(ok && g.hidden_size == 8, "%s: %s", cases[i].config, fv_error_text(c));
+        else
+            CHECK(!ok && fv_error(c) == FV_EUSAGE && strstr(fv_error_text(c), cases[i].says), "%s: %s",
+                  cases[i].config, fv_error_text(c));
+        fv_weights_close(c, w);
+        fv_destroy(c);
+    }
+}
+/* A frozen block of a mapped file costs the context its packed copy, which pads rows to tiles, and no more. */
+static void mapped_block_memory(void) {
+    static const char *const name[] = {
+        "model.layers.0.input_layernorm.weight",  "model.layers.0.post_attention_layernorm.weight",
+        "model.layers.0.self_attn.q_proj.weight", "model.layers.0.self_attn.k_proj.weight",
+        "model.layers.0.self_attn.v_proj.weight", "model.layers.0.self_attn.o_proj.weight",
+        "model.layers.0.mlp.gate_proj.weight",    "model.layers.0.mlp.up_proj.weight",
+        "model.layers.0.mlp.down_proj.weight"};
+    static const int64_t dim[][2] = {{384, 0},   {384, 0},    {384, 384},  {384, 384}, {384, 384},
+                                     {384, 384}, {1152, 384}, {1152, 384}, {384, 1152}};
+    size_t own = write_llm(name, dim, 9, "{\"num_attention_heads\":6}");
+    char path[2048];
+    fv_ctx *c = fv_create(NULL);
+    fv_frozen_desc desc;
+    fv_params none;
+    memset(&desc, 0, sizeof desc), memset(&none, 0, sizeof none);
+    snprintf(path, sizeof path, "%s/model.safetensors", llm_folder());
+    desc.llm = fv_weights_open(c, path);
+    size_t before = fv_memory(c).now, mapped = fv_memory(c).mapped;
+    fv_frozen *f = desc.llm ? fv_frozen_create(c, &desc, &none) : NULL;
+    CHECK(f, "%s", fv_error_text(c));
+    size_t held = fv_memory(c).now - before;
+    CHECK(held <= own + own / 16 + 65536, "%zu bytes are held for a block of %zu", held, own);
+    CHECK(fv_memory(c).peak - before <= own + own / 3 + 65536, "%zu bytes at most for a block of %zu",
+          fv_memory(c).peak - before, own); /* a matrix on its way into its copy may stand beside it */
+    CHECK(mapped >= own && fv_memory(c).mapped == mapped, "%zu bytes are mapped, then %zu", mapped,
+          fv_memory(c).mapped);
+    size_t first = 0;
+    for (int step = 0; step < 3 && f; step++) {
+        int64_t tokens[3] = {2, 5, 384};
+        fv_tensor *x = fv_new(c, FV_F32, 3, tokens);
+        if (x) fv_init_fill(x, 1), x->flags |= FV_NEEDS_GRAD;
+        fv_tensor *y = fv_llm_blocks(c, f, x, NULL);
+        float *g = y ? (float *)fv_alloc(c, (size_t)fv_numel(y) * sizeof *g) : NULL;
+        if (g) fv_backward_from(c, y, g);
+        CHECK(g && x->grad_set, "%s", fv_error_text(c));
+        fv_free(c, g);
+        fv_reset(c);
+        if (!step) first = fv_memory(c).now;
+    }
+    CHECK(fv_memory(c).now == first, "%zu bytes after a step, %zu after three", first, fv_memory(c).now);
+    fv_frozen_destroy(c, f);
+    fv_weights_close(c, desc.llm);
+    fv_destroy(c);
+    remove(path), snprintf(path, sizeof path, "%s/config.json", llm_folder()), remove(path);
+    rmdir(llm_folder());
+}
+
 int main(void) {
     RUN(block_cases);
     RUN(image_cases);
@@ -516,5 +637,7 @@ int main(void) {
     RUN(variants);
     RUN(finetuning_starts_from_the_block);
     RUN(stage_defaults);
+    RUN(foreign_models);
+    RUN(mapped_block_memory);
     return REPORT();
 }

@@ -43,6 +43,7 @@ static fv_tensor *once(fv_ctx *c, const net *n, fv_tensor **t) {
     case 1: return weigh(c, fv_linear_add(c, t[0], t[1], t[2], t[3]));
     case 2: return weigh(c, fv_matmul(c, t[0], t[1], n->transpose));
     case 3: return weigh(c, fv_attention(c, t[0], t[1], t[2], &n->attention));
+    case 5: return weigh(c, fv_linear_act(c, t[0], t[1], t[2], (fv_act)n->transpose));
     default: return weigh(c, fv_attention(c, t[0], NULL, NULL, &n->attention));
     }
 }
@@ -91,6 +92,43 @@ static void gradients_of_matmul(void) {
         t[1] = way & 2 ? random_tensor(c, FV_F64, 2, 2, r, k, 0) : random_tensor(c, FV_F64, 2, 3, 3, r, k);
         check(c, &n, t, 2, "matmul");
     }
+    fv_destroy(c);
+}
+
+/* dims that are no multiple of a vector or of a kernel's tile: [2,m,k] [k,n] or [2,k,n], and transposed */
+static void odd_gradients_of_matmul(void) {
+    static const int size[][3] = {{1, 1, 1},     {3, 17, 50}, {17, 50, 3},
+                                  {50, 197, 17}, {197, 3, 1}, {1, 197, 50}};
+    fv_ctx *c = context(0, 2);
+    for (int s = 0; s < FV__COUNT(size); s++)
+        for (int way = 0; way < 4; way++) {
+            net n;
+            memset(&n, 0, sizeof n);
+            n.kind = 2, n.transpose = way & 1;
+            fv_tensor *t[2];
+            int64_t r = size[s][n.transpose ? 2 : 1], k = size[s][n.transpose ? 1 : 2];
+            t[0] = random_tensor(c, FV_F64, 1, 3, 2, size[s][0], size[s][1]);
+            t[1] =
+                way & 2 ? random_tensor(c, FV_F64, 2, 2, r, k, 0) : random_tensor(c, FV_F64, 2, 3, 2, r, k);
+            check(c, &n, t, 2, "matmul at odd shapes");
+        }
+    fv_destroy(c);
+}
+/* a linear layer with its activation in one op */
+static void gradients_of_linear_act(void) {
+    static const int size[][3] = {{1, 1, 1}, {3, 17, 50}, {17, 50, 3}, {50, 197, 17}};
+    fv_ctx *c = context(0, 2);
+    for (int s = 0; s < FV__COUNT(size); s++)
+        for (int way = 0; way < 8; way++) {
+            net n;
+            memset(&n, 0, sizeof n);
+            n.kind = 5, n.transpose = way & 3, n.twice = way >> 2;
+            fv_tensor *t[3];
+            t[0] = random_tensor(c, FV_F64, 1, 3, 1, size[s][0], size[s][2]);
+            t[1] = random_tensor(c, FV_F64, 2, 2, size[s][1], size[s][2], 0);
+            t[2] = random_tensor(c, FV_F64, 3, 1, size[s][1], 0, 0);
+            check(c, &n, t, 3, "linear_act");
+        }
     fv_destroy(c);
 }
 
@@ -330,6 +368,8 @@ static void long_gradients(void) {
 int main(void) {
     RUN(gradients_of_linear);
     RUN(gradients_of_matmul);
+    RUN(odd_gradients_of_matmul);
+    RUN(gradients_of_linear_act);
     RUN(gradients_of_attention);
     RUN(attention_is_the_formula);
     RUN(precisions_and_isas_agree);

@@ -180,6 +180,34 @@ static void test_gradients(void) {
     fv_destroy(c);
 }
 
+/* inverse_rms gives a number a row, [...,1] */
+static fv_tensor *loss_of_inverse_rms(fv_ctx *c, void *user, fv_tensor **t) {
+    fv_tensor *y = fv_inverse_rms(c, t[0], *(const float *)user);
+    fv_tensor *target = y ? fv_new(c, FV_F64, y->rank, y->dim) : NULL;
+    for (int64_t i = 0; target && i < fv_numel(target); i++) fv_set(target, i, 3 * number(8, i));
+    return fv_huber(c, y, target, 1.5f);
+}
+static void test_inverse_rms(void) {
+    static const int sizes[] = {1, 3, 17, 50, 197};
+    fv_ctx *c = context(FV_ISA_BEST, 2);
+    for (int i = 0; i < 25; i++) {
+        int rows = sizes[i / 5], columns = sizes[i % 5];
+        fv_tensor *x = tensor(c, FV_F64, rows, columns, 1, 1), *y;
+        float eps = columns < 17 ? 0.5f : 1e-6f; /* alone, a number near 0 is no place for differences */
+        y = fv_inverse_rms(c, x, eps);
+        for (int64_t r = 0; y && r < rows; r++) {
+            double square = 0;
+            for (int64_t k = 0; k < columns; k++) square += pow(fv_get(x, r * columns + k), 2) / columns;
+            CHECK(fabs(fv_get(y, r) * sqrt(square + (double)eps) - 1) < 1e-9, "%dx%d: %g", rows, columns,
+                  fv_get(y, r));
+        }
+        double error = fv_gradcheck(c, loss_of_inverse_rms, &eps, &x, 1, 60);
+        CHECK(error >= 0 && error < 1e-6, "%dx%d: %g %s", rows, columns, error, fv_error_text(c));
+        fv_reset(c);
+    }
+    fv_destroy(c);
+}
+
 /* ---- f32 and bf16 against f64, on every ISA ---- */
 static void test_types(void) {
     for (int isa = FV_ISA_SCALAR; isa <= FV_ISA_NEON; isa++) {
@@ -534,6 +562,7 @@ static void test_misuse(void) {
 
 int main(void) {
     RUN(test_gradients);
+    RUN(test_inverse_rms);
     RUN(test_types);
     RUN(test_threads);
     RUN(test_pytorch);

@@ -289,6 +289,17 @@ static fv_tensor *f_dropout(fv_ctx *c, void *u, fv_tensor **t) {
     return loss_of(c, fv_add(c, t[0], fv_drop_path(c, fv_dropout(c, t[0], 0.3f), 0.5f)));
 }
 
+/* the last two thirds of the rows: what lies behind a start that no vector is aligned to */
+static fv_tensor *f_slice_odd(fv_ctx *c, void *u, fv_tensor **t) {
+    int64_t n = t[0]->dim[2];
+    (void)u;
+    return loss_of(c, fv_slice(c, t[0], 2, n / 3, n - n / 3));
+}
+static fv_tensor *f_concat_last(fv_ctx *c, void *u, fv_tensor **t) {
+    (void)u;
+    return loss_of(c, fv_concat(c, t, 2, 2));
+}
+
 /* x, with a gradient that is no number at its first element */
 static int spoilt_shape(fv_ctx *c, fv_tensor *y) {
     (void)c;
@@ -352,6 +363,49 @@ static void gradients(void) {
     CHECK(worst >= 0 && worst < 1e-7, "gather: %g", worst);
     worst = fv_gradcheck(c, f_spoilt, NULL, &table, 1, 0);
     CHECK(isnan(worst) && !fv_error(c), "a gradient that is no number: %g %s", worst, fv_error_text(c));
+    fv_destroy(c);
+}
+
+/* the same ops where dims are 1, 3, 17, 50, 197: no multiple of any vector, and over a kernel's blocks. b: which
+ * dims of the second operand are 1 */
+static void odd_gradients(void) {
+    static const int64_t size[][3] = {{1, 3, 17},   {3, 17, 50},  {17, 50, 1},  {50, 1, 197},
+                                      {197, 17, 3}, {1, 197, 50}, {17, 3, 197}, {1, 1, 1}};
+    static const struct {
+        const char *name;
+        fv_loss_fn f;
+        int b;
+    } cases[] = {{"add", f_add, 0},          {"add rows", f_add, 6},    {"sub", f_sub, 0},
+                 {"sub columns", f_sub, 1},  {"mul", f_mul, 0},         {"mul middle", f_mul, 2},
+                 {"mul one", f_mul, 7},      {"permute", f_permute, 7}, {"concat", f_concat, 0},
+                 {"last", f_concat_last, 0}, {"slice", f_slice_odd, 7}, {"reduce", f_reduce, 7},
+                 {"dropout", f_dropout, 7}};
+    fv_ctx *c = context(2);
+    fv_training(c, 1);
+    fv_seed(c, 3, 4);
+    for (int s = 0; s < FV__COUNT(size); s++)
+        for (int k = 0; k < FV__COUNT(cases); k++) {
+            fv_tensor *t[2];
+            int64_t b[3];
+            for (int i = 0; i < 3; i++) b[i] = cases[k].b >> i & 1 ? 1 : size[s][i];
+            t[0] = fv_param(c, NULL, FV_F64, 3, size[s]), t[1] = fv_param(c, NULL, FV_F64, 3, b);
+            for (int i = 0; i < 2; i++) fv_init_normal(c, t[i], 1, (uint64_t)(100 + 2 * k + i));
+            double worst = fv_gradcheck(c, cases[k].f, NULL, t, 2, 30);
+            CHECK(worst >= 0 && worst < 1e-6, "%s of %dx%dx%d: %g %s", cases[k].name, (int)size[s][0],
+                  (int)size[s][1], (int)size[s][2], worst, fv_error_text(c));
+            fv_param_free(c, t[0]), fv_param_free(c, t[1]);
+            fv_reset(c);
+        }
+    for (int s = 0; s < FV__COUNT(size); s++) {
+        int64_t rows[2], n[1] = {17};
+        rows[0] = size[s][0], rows[1] = size[s][2];
+        fv_tensor *table = fv_param(c, NULL, FV_F64, 2, rows), *index = fv_constant(c, NULL, FV_I32, 1, n);
+        for (int i = 0; i < 17; i++) fv_set(index, i, i * 5 % (int)rows[0]);
+        fv_init_normal(c, table, 1, 99);
+        double worst = fv_gradcheck(c, f_gather, index, &table, 1, 60);
+        CHECK(worst >= 0 && worst < 1e-6, "gather of %dx%d: %g", (int)rows[0], (int)rows[1], worst);
+        fv_reset(c);
+    }
     fv_destroy(c);
 }
 
@@ -708,6 +762,7 @@ int main(void) {
     RUN(slices_and_gathers);
     RUN(reductions);
     RUN(gradients);
+    RUN(odd_gradients);
     RUN(bf16_gradients);
     RUN(thread_counts);
     RUN(thread_counts_of_sums);

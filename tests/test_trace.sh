@@ -24,9 +24,25 @@ for isa in scalar avx2 avx512 avx512bf16 neon; do
     done
 done
 
-for case in tests/golden/image_llama.safetensors tests/golden/train_image_llama.safetensors tests/golden/block_llama_gqa.safetensors; do
-    for n in 1 2 3; do $FV trace $case --out "$T/$n.safetensors" --threads $n >/dev/null || bad "$case with $n threads"; rm -f "$T/x"; mv "$T/$n.safetensors" "$T/t$n"; done
-    if cmp -s "$T/t1" "$T/t2" && cmp -s "$T/t1" "$T/t3"; then ok; else bad "$case: 1, 2 and 3 threads differ"; fi
+# every image, block and training case with 1, 2 and 3 threads on the default ISA, and three of them on each other one
+same_bits() { # same_bits ISA CASE: "" is the default
+    llm=
+    case $2 in *smollm2*)
+        [ -f "$LLM" ] || { skipped=$((skipped + 1)); echo "skipped $2: the language model is not in the cache"; return; }
+        llm="--llm $LLM" ;;
+    esac
+    for n in 1 2 3; do
+        rm -f "$T/t$n"
+        # shellcheck disable=SC2086
+        env ${1:+FROZENVIS_ISA=$1} $FV trace "$2" --out "$T/t$n" --threads $n $llm >/dev/null || bad "$1 $2 with $n threads"
+    done
+    if [ -s "$T/t1" ] && cmp -s "$T/t1" "$T/t2" && cmp -s "$T/t1" "$T/t3"; then ok; else bad "$1 $2: 1, 2 and 3 threads differ"; fi
+}
+for case in tests/golden/image_*.safetensors tests/golden/block_*.safetensors tests/golden/train_*.safetensors; do same_bits '' "$case"; done
+for isa in scalar avx2 avx512 avx512bf16 neon; do
+    FROZENVIS_ISA=$isa $FV bench gemm --m 8 --n 8 --k 8 >/dev/null 2>&1
+    [ $? = 6 ] && continue # not on this machine
+    for case in image_llama train_image_llama block_llama_gqa; do same_bits $isa tests/golden/$case.safetensors; done
 done
 
 # a result with one byte changed must fail, and a file cut short must be refused
@@ -73,6 +89,13 @@ $FV trace "$T/case" --out "$T/case" >/dev/null 2>&1
 [ $? = 2 ] && cmp -s "$T/case" "$T/before" && ok || bad 'a case was written over'
 $FV trace "$T/case" --out "$T/results" >/dev/null 2>&1 && $FV inspect "$T/results" >"$T/out"
 grep -q '^output' "$T/out" && grep -q '^grad_input' "$T/out" && ok || bad "not every result was written: $(cat "$T/out")"
+
+# a result that is NaN fails, though it is only written
+case_file "$T/case" '' ''
+size=$(wc -c <"$T/case")
+printf "$nan" | dd of="$T/case" bs=1 seek=$((size - 16)) conv=notrunc 2>/dev/null # the input
+$FV trace "$T/case" --out "$T/nan" >/dev/null 2>"$T/out"
+[ $? = 1 ] && grep -q '^fv: .*result output is not finite' "$T/out" && ok || bad "a NaN result that is written: $(cat "$T/out")"
 
 $FV trace "$T/none.safetensors" --check >/dev/null 2>&1
 [ $? = 4 ] && ok || bad "a missing file was not refused with 4"

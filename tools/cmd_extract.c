@@ -25,6 +25,41 @@ static int is_final_norm(const char *name) {
     return 0;
 }
 
+/* the name with another block's number in its place; how long what stands before the number is */
+static int renumbered(const char *name, int block, char *out, size_t n) {
+    const char *p = strstr(name, "layers.");
+    int start = (int)((p ? p + 7 : name + 4) - name);
+    snprintf(out, n, "%.*s%d%.200s", start, name, block, name + start + strspn(name + start, "0123456789"));
+    return start;
+}
+/* Whether block n lacks the tensor `name` of another block of its model, which all others have. */
+static int lacks(const fv_weights *w, const char *name, int n, char *missing, size_t size) {
+    char other[512];
+    int start = renumbered(name, n, missing, size), there = 0;
+    if (fv_weights_find(w, missing)) return 0;
+    for (int i = 0; i < fv_weights_count(w); i++) {
+        const char *one = fv_weights_at(w, i)->name;
+        int at = strncmp(one, name, (size_t)start) ? -1 : layer_of(one);
+        there |= at == n; /* else it is another model's list of blocks: a vision tower's */
+        if (at < 0 || at == n) continue;
+        renumbered(name, at, other, sizeof other);
+        if (!fv_weights_find(w, other)) return 0;
+    }
+    return there;
+}
+/* A block that lacks what all others of its model have is damaged: it could not be used. */
+static int is_whole(fv_ctx *c, const fv_weights *w, int block) {
+    char missing[512];
+    for (int i = 0; i < fv_weights_count(w); i++) {
+        const char *name = fv_weights_at(w, i)->name;
+        if (layer_of(name) < 0 || layer_of(name) == block) continue;
+        if (lacks(w, name, block, missing, sizeof missing))
+            return fv_fail(c, FV_EUSAGE, "%s: block %d is not whole: there is no %s", fv_weights_path(w),
+                           block, missing);
+    }
+    return 1;
+}
+
 enum { MAX_LAYERS = 64 };
 static int parse_layers(const char *s, int *layer) {
     int n = 0;
@@ -56,8 +91,10 @@ static void settings(fv_ctx *c, const fv_weights *w, fv_text *t) {
     if (given) return;
     snprintf(beside, sizeof beside, "%.*sconfig.json", slash ? (int)(slash - path) + 1 : 0, path);
     fv_file f;
-    if (!fv_weights_is_gguf(w) && access(beside, R_OK) == 0 && fv_file_open(c, beside, &f)) {
-        if (f.size < 1 << 20) fv_text_add(c, t, "%.*s", (int)f.size, (const char *)f.data);
+    if (!fv_weights_is_gguf(w) && access(beside, F_OK) == 0) {
+        fv_json_free(c, fv_json_open(c, beside)); /* a file with broken settings could not be opened again */
+        if (fv_error(c) || !fv_file_open(c, beside, &f)) return;
+        fv_text_add(c, t, "%.*s", (int)f.size, (const char *)f.data);
         fv_file_close(c, &f);
         return;
     }
@@ -129,6 +166,7 @@ int cmd_extract(int argc, char **argv) {
     }
     for (int k = 0; take && k < n; k++)
         if (!found[k]) fv_fail(c, FV_EUSAGE, "%s has no block %d", a.words[0], layer[k]);
+    for (int k = 0; take && k < n && !fv_error(c); k++) is_whole(c, w, layer[k]);
     if (take && !fv_error(c)) copy_out(c, w, take, count, dtype != NULL, out);
     if (take && !fv_error(c)) printf("%s: %d tensors\n", out, count);
     fv_weights_close(c, w);

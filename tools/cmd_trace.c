@@ -366,6 +366,20 @@ static int trace_check(trace *t, int say) {
     return compared ? bad : -1;
 }
 
+/* a result that is no number fails, though there is nothing to compare it with */
+static int trace_finite(trace *t) {
+    for (int i = 0; i < t->count; i++) {
+        const trace_result *r = &t->result[i];
+        int64_t n = 1;
+        for (int k = 0; k < r->rank; k++) n *= r->dim[k];
+        for (int64_t k = 0; k < n; k++)
+            if (!isfinite(r->data[k]))
+                return fv_fail(t->c, FV_ECHECK, "%s: the result %s is not finite at element %lld",
+                               fv_weights_path(t->file), r->name, (long long)k);
+    }
+    return 1;
+}
+
 static int trace_write(trace *t, const char *path) {
     static const char *const metadata[] = {"format", "pt", NULL};
     fv_save_entry *e = (fv_save_entry *)fv_alloc(t->c, (size_t)(t->count + 1) * sizeof *e);
@@ -416,6 +430,7 @@ int cmd_trace(int argc, char **argv) {
     if (!fv_error(t.c) && trace_run(&t)) {
         if (out) trace_write(&t, out);
         if (check && !fv_error(t.c)) status = trace_check(&t, 1);
+        if (!check && !fv_error(t.c)) trace_finite(&t);
         if (status < 0 && !fv_error(t.c))
             fv_fail(t.c, FV_ECHECK, "%s holds no results: there is nothing to compare", o.words[0]);
     }
