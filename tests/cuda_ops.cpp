@@ -489,8 +489,8 @@ static void test_mixup(void) {
 }
 
 /* ---- steps that the host does not wait for ---- */
-enum { STEPS = 9, SIDE = 19, CLASSES = 7, ROWS = 11, WEIGHTS = CLASSES * (SIDE + 1) };
-/* `steps` of them, with other numbers each; step `none`'s input has a NaN. said: [STEPS]; out: [WEIGHTS] */
+enum { STEPS = 9, SIDE = 19, CLASSES = 7, ROWS = 11, GRADIENT = 100, WEIGHTS = CLASSES * (SIDE + 1) };
+/* `steps` of them, with other numbers each; step `none`'s input has a NaN, or, with GRADIENT added to it, its gradient alone. said: [STEPS]; out: [WEIGHTS] */
 static void steps_ahead(fv_ctx *c, int steps, int none, int accum, fv_step_result *said, float *out) {
     int64_t wd[2] = {CLASSES, SIDE}, xd[2] = {ROWS, SIDE}, n = ROWS;
     int told = 0, gpu = fv_device_of(c) == FV_CUDA;
@@ -520,7 +520,7 @@ static void steps_ahead(fv_ctx *c, int steps, int none, int accum, fv_step_resul
             for (int i = 0; i < ROWS; i++) ((int32_t *)label->data)[i] = (step + 3 * i) % CLASSES;
             free(x);
             fv_tensor *loss = fv_cross_entropy(c, fv_linear(c, in, w, b), label, 0);
-            fv_backward(c, loss);
+            fv_backward(c, step + GRADIENT == none && a == 0 ? fv_scale(c, loss, NAN) : loss);
             fv_optim_loss(c, o, loss);
         }
         fv_optim_step_async(c, o, 0.1f, 10.0 * step);
@@ -545,7 +545,8 @@ static void test_steps(void) {
     static float out[2][WEIGHTS], stopped[2][WEIGHTS];
     fv_step_result said[2][STEPS], unused[STEPS];
     for (int accum = 1; accum < 3; accum++)
-        for (int none = -1; none < 4; none += 4) { /* never, and in step 3 */
+        for (int kind = 0; kind < 3; kind++) { /* all is finite; the loss of step 3 is not; its gradient alone is not */
+            const int at = 3, none = kind == 0 ? -1 : kind == 1 ? at : at + GRADIENT;
             for (int d = 0; d < 2; d++) steps_ahead(contexts[d], STEPS, none, accum, said[d], out[d]);
             for (int i = 0; i < STEPS; i++) {
                 double e = test_worse(apart(said[0][i].loss, said[1][i].loss), apart(said[0][i].norm, said[1][i].norm));
@@ -556,8 +557,9 @@ static void test_steps(void) {
             double e = difference(out[0], out[1], FV_F32, WEIGHTS);
             CHECK(e < 5e-5, "weights: %g", e);
             for (int d = 0; d < 2 && none > 0; d++) { /* nothing moved from there on */
-                steps_ahead(contexts[d], none, -1, accum, unused, stopped[d]);
-                CHECK(!memcmp(stopped[d], out[d], sizeof out[d]), "a step counted after a loss that is none");
+                steps_ahead(contexts[d], at, -1, accum, unused, stopped[d]);
+                CHECK(!memcmp(stopped[d], out[d], sizeof out[d]), "a step counted after a %s that is none", kind == 1 ? "loss" : "gradient");
+                CHECK(said[d][at].norm != said[d][at].norm, "the norm of step %d is %g", at, said[d][at].norm);
             }
         }
 }
