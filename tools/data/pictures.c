@@ -39,7 +39,8 @@ static int class_folder(fv_ctx *c, const char *folder, pictures *p, int label, c
         if (!picture_named(file[i])) continue;
         snprintf(path, sizeof path, "%.4300s/%.4300s", folder, file[i]);
         if (p) {
-            size_t at = (size_t)place[found], each = (size_t)p->height * (size_t)p->width * (size_t)p->channels;
+            size_t at = (size_t)place[found],
+                   each = (size_t)p->height * (size_t)p->width * (size_t)p->channels;
             picture_fit(c, path, p->height, p->channels, p->data + at * each), p->label[at] = label;
         }
         found++;
