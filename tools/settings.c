@@ -5,10 +5,10 @@
 #include <string.h>
 
 /* What every task knows of training: a number from least to most (w: a whole one), or one of two words.
- * limit: the first N training items; fraction: that share of them; holdout: that many training items (below 1:
- * that share), the last ones, are not trained on and measured in place of the test split; test_limit: the first
- * N test items are measured. Items come as the data's files list them; those of class folders (image, points)
- * are mixed before, always in the same way. lr_scale: a factor on lr, for tuning. */
+ * limit: the first N training items; fraction: that share of them; holdout: that many training items (below
+ * 1: that share), the last ones, are not trained on and measured in place of the test split; test_limit: the
+ * first N test items are measured. Items come as the data's files list them; those of class folders (image,
+ * points) are mixed before, always in the same way. lr_scale: a factor on lr, for tuning. */
 static const struct {
     const char *key;
     char kind;
