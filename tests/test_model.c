@@ -572,7 +572,7 @@ static void foreign_models(void) {
         fv_destroy(c);
     }
 }
-/* A frozen block of a mapped file costs the context its packed copy, which pads rows to tiles, and no more. */
+/* A frozen block of a mapped file costs the context its packed copy, padded to tiles, and no more. */
 static void mapped_block_memory(void) {
     static const char *const name[] = {
         "model.layers.0.input_layernorm.weight",  "model.layers.0.post_attention_layernorm.weight",

@@ -366,7 +366,7 @@ static void gradients(void) {
     fv_destroy(c);
 }
 
-/* the same ops where dims are 1, 3, 17, 50, 197: no multiple of any vector, and over a kernel's blocks. b: which
+/* the same ops where dims are 1, 3, 17, 50, 197: no multiple of a vector, over a kernel's blocks. b: which
  * dims of the second operand are 1 */
 static void odd_gradients(void) {
     static const int64_t size[][3] = {{1, 3, 17},   {3, 17, 50},  {17, 50, 1},  {50, 1, 197},

@@ -1,15 +1,15 @@
 /* video: classes of clips. Data: train.csv and val.csv, lines `path;label`, `path,label` or `path label`
  * (paths from the folder of the list), or Something-Something's train.json, validation.json
- * ([{"id","template"}]) and videos/ID.webm (by ffmpeg), .y4m or a folder; its labels.json ({"template":"17"})
- * numbers the classes, without it they are numbered as they come. A run whose classes are called 0, 1, 2
- * (a converted checkpoint) is held against these numbers. Clips are read when they are wanted, so that memory
- * does not grow with the data. Frames are sampled sparsely: one of each of num_frames equal parts, in training
- * at random. Tests and predict look at 2 such samples x 3 crops (one where frames are square) and take the
- * mean of the probabilities; the measures are that mean's. Frames are resized bilinearly and normalised as
- * VideoMAE does it. one_frame=1 shows one frame of the clip again and again: what is left is what
- * can be told without motion. motion_only=1 takes from each pixel its mean over the frames: what does not
- * move vanishes, so that small data suffice. In training shift=N moves a clip by up to N pixels, colours=1
- * changes its channels round and turns light to dark. */
+ * ([{"id","template"}]) and videos/ID.webm (by ffmpeg), .y4m or a folder; its labels.json
+ * ({"template":"17"}) numbers the classes, without it they are numbered as they come. A run whose classes
+ * are called 0, 1, 2 (a converted checkpoint) is held against these numbers. Clips are read when they are
+ * wanted, so that memory does not grow with the data. Frames are sampled sparsely: one of each of num_frames
+ * equal parts, in training at random. Tests and predict look at 2 such samples x 3 crops (one where frames
+ * are square) and take the mean of the probabilities; the measures are that mean's. Frames are resized
+ * bilinearly and normalised as VideoMAE does it. one_frame=1 shows one frame of the clip again and again:
+ * what is left is what can be told without motion. motion_only=1 takes from each pixel its mean over the
+ * frames: what does not move vanishes, so that small data suffice. In training shift=N moves a clip by up to
+ * N pixels, colours=1 changes its channels round and turns light to dark. */
 #include "../data/clips.h"
 #include "../data/folder.h"
 #include "classify.h"
