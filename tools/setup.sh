@@ -17,8 +17,8 @@ if [ "$what" = demo ]; then
     has python3 || need="$need python3"
     python3 -m pip --version >/dev/null 2>&1 || has pip3 || has pip || need="$need python3-pip"
 fi
-if [ "$what" = test ] && [ "${CI:-}" = true ]; then
-    # the wider tests: a second compiler, C++, the NEON path under an emulator, and the reader of .h5
+if [ "$what" = test ]; then
+    # a second compiler, C++, the NEON path under an emulator, and the reader of .h5
     has_header hdf5/serial/hdf5.h || has_header hdf5.h || need="$need libhdf5-dev"
     has g++ || need="$need g++"
     has clang || need="$need clang"
