@@ -1,6 +1,6 @@
 /* The generator behind the demos of points and volumes: points evenly over each part in closed form; what is
  * cut away, turned, put beside and blurred, as shapes.c says it.
- * link: tools/data/npy.c tools/data/clouds.c tools/data/vrml.c
+ * link: tools/data/npy.c tools/data/medmnist.c tools/data/folder.c tools/data/clouds.c tools/data/vrml.c
  */
 #include "../tools/data/shapes.c"
 #include "test.h"
@@ -248,6 +248,7 @@ static void scenes(void) {
     for (int k = 0; k < 4; k++) CHECK(quarter[k] > 15, "a beam looks there %d times", quarter[k]);
 }
 
+static const thing_source shapes = {SHAPES, one_shape, NULL, 0};
 /* volumes: bolts stand upright along the first axis, in noise, within the frame */
 static void voxels(void) {
     static uint8_t v[SIDE * SIDE * SIDE];
@@ -255,7 +256,7 @@ static void voxels(void) {
     for (int turn = 0; turn < 30; turn++) {
         fv_rng r = {6, (uint64_t)turn, 0};
         double mid[3] = {0}, count = 0, around[3] = {0}, dim = 0;
-        volume_of(&r, 15, v);
+        volume_of(&r, &shapes, 15, v);
         for (int pass = 0; pass < 2; pass++)
             for (int i = 0; i < SIDE * SIDE * SIDE; i++) {
                 int at[3] = {i / SIDE / SIDE, i / SIDE % SIDE, i % SIDE};
@@ -288,7 +289,7 @@ static void blurred(void) {
         double bright = 0, half = 0;
         float blur = (between(&again, 9, 13), between(&again, 0, 0.6f)), noise = between(&again, 0.05f, 0.2f);
         if (noise > 0.1f || (blur > 0.15f && blur < 0.45f)) continue;
-        volume_of(&r, 0, v);
+        volume_of(&r, &shapes, 0, v);
         for (int i = 0; i < SIDE * SIDE * SIDE; i++) bright += v[i] >= 160, half += v[i] >= 80 && v[i] < 160;
         ratio[blur > 0.3f] += half / bright, turns[blur > 0.3f]++;
     }
