@@ -353,6 +353,11 @@ void run_limit_test(run *r) {
     int most = (int)number_of(&r->s, 't', "test_limit", 0);
     if (most > 0 && most < r->count[SPLIT_TEST]) r->count[SPLIT_TEST] = most;
 }
+int run_class_named(const run *r, const char *name) {
+    for (int i = 0; i < r->classes; i++)
+        if (!strcmp(r->class_names[i], name)) return i;
+    return -1;
+}
 int run_put_classes(run *r, int classes) {
     const char *given = value_of(&r->s, 'm', "num_classes", NULL);
     double n = number_of(&r->s, 'm', "num_classes", classes);

@@ -77,8 +77,8 @@ static int keys_make_sense(run *r) {
 static int same_classes(run *r, const char *dir, pictures *p) {
     int *is = (int *)fv_alloc(r->c, (size_t)(p->classes + 1) * sizeof *is);
     for (int k = 0; is && k < p->classes && !fv_error(r->c); k++) {
-        while (is[k] < r->classes && strcmp(p->class_name[k], r->class_names[is[k]])) is[k]++;
-        if (is[k] == r->classes)
+        is[k] = run_class_named(r, p->class_name[k]);
+        if (is[k] < 0)
             fv_fail(r->c, FV_EUSAGE, "%s: the class \"%s\" is none of the %d that are trained", dir,
                     p->class_name[k], r->classes);
         for (int m = 0; m < k; m++)

@@ -147,12 +147,9 @@ static int none_besides(run *r, const char *dir) {
     int n;
     snprintf(path, sizeof path, "%s/test", dir);
     char **name = folder_list(r->c, path, "", 1, &n);
-    for (int i = 0; i < n && !fv_error(r->c); i++) {
-        int label = 0;
-        while (label < r->classes && strcmp(r->class_names[label], name[i])) label++;
-        if (label == r->classes)
+    for (int i = 0; i < n && !fv_error(r->c); i++)
+        if (run_class_named(r, name[i]) < 0)
             fv_fail(r->c, FV_EUSAGE, "%s/%s: the class is not among the training clouds'", path, name[i]);
-    }
     fv_free(r->c, name);
     return !fv_error(r->c);
 }
@@ -173,9 +170,8 @@ static int open_folders(run *r, points_data *d, const char *dir) {
     }
     for (int s = 0; s < 2 && !fv_error(r->c); s++)
         for (int i = 0; i < n && !fv_error(r->c); i++) {
-            int label = 0;
-            while (label < r->classes && strcmp(r->class_names[label], name[i])) label++;
-            if (label == r->classes) {
+            int label = run_class_named(r, name[i]);
+            if (label < 0) {
                 fv_fail(r->c, FV_EUSAGE, "%s: the run knows no class %s", classes, name[i]);
                 break;
             }

@@ -60,9 +60,8 @@ int qa_words(run *r, qa_set *q, const char *text, int32_t *word, int learn) {
 }
 
 static int class_of(run *r, qa_set *q, const char *answer, int learn) {
-    for (int i = 0; i < r->classes; i++)
-        if (!strcmp(r->class_names[i], answer)) return i;
-    if (!learn) return -1;
+    int known = run_class_named(r, answer);
+    if (known >= 0 || !learn) return known;
     if (strlen(answer) >= CLASS_NAME)
         return fv_fail(r->c, FV_EUSAGE, "%s: the answer \"%.40s...\" has over %d bytes", r->data_path, answer,
                        CLASS_NAME - 1),

@@ -140,6 +140,8 @@ int32_t run_other(const run *r, int split, int32_t item);
 int run_open_data(run *r);
 /* The network gets as many classes as the data has; a config that says another number is refused. */
 int run_put_classes(run *r, int classes);
+/* The class of that name; -1: there is none. */
+int run_class_named(const run *r, const char *name);
 /* Notes what a test item adds to the mean that is the headline figure (100 for a right answer, metres, ...),
  * where that is asked for. */
 void run_score(run *r, int split, int item, double score);

@@ -67,8 +67,8 @@ static int add_class(run *r, video_data *d, const char *label) {
 static int class_of(run *r, video_data *d, const char *label, int learn) {
     const char *name = label;
     if (d->numbers && d->numbered) name = fv_json_string(d->numbers, number_in(d, label), "?");
-    for (int i = 0; i < r->classes; i++)
-        if (!strcmp(r->class_names[i], name)) return i;
+    int known = run_class_named(r, name);
+    if (known >= 0) return known;
     if (!learn || d->numbers)
         return fv_fail(r->c, FV_EUSAGE, "%s: the class \"%.100s\" is not %s", r->data_path, label,
                        d->numbers ? "in labels.json" : "among the training clips'"),
