@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""What PyTorch's bf16 autocast on the CPU makes of golden cases: lines for bf16_autocast.txt. The network of the case (image and video ViTs and
-the point transformer, as the released code has them, with LLaMA blocks) is written here in PyTorch, checked in f32 against the case, and run
-under autocast. Needs torch, numpy, safetensors:
-    python tests/golden/make_bf16.py [--draws 32] point_llama point_small ...
+"""What PyTorch's bf16 autocast makes of golden cases, on the CPU or with --device cuda on a GPU: lines for bf16_autocast.txt. The network of the
+case (image and video ViTs, ViViT and the point transformer, as the released code has them, with LLaMA blocks) is written here in PyTorch,
+checked in f32 against the case, and run under autocast. Needs torch, numpy, safetensors:
+    python tests/golden/make_bf16.py [--device cuda [--tf32]] [--draws 32] point_llama point_small ...
+On a GPU --tf32 is for f32 whose products may round to TF32: lines for tf32_cuda.txt (in bf16: bf16_cuda.txt).
 Two kinds of lines: `case result error` is the error on the case itself; with --draws N it is the root mean square of N errors, each of the
 case's input moved by normal noise of a hundredth of its standard deviation and held against f32 on the same input. The second is for what a
 single case tells by luck alone: a loss, in which the errors of the logits cancel or add up, and what lies behind a maximum over points, where
@@ -17,13 +18,19 @@ import torch.nn.functional as F
 from safetensors import safe_open
 
 torch.set_num_threads(1)
+DEVICE, LOW = "cpu", torch.bfloat16
+
+
+def low(wanted):  # the lower precision, where it is wanted
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = wanted and LOW is None
+    return torch.autocast(DEVICE, dtype=torch.bfloat16, enabled=wanted and LOW is not None)
 
 
 class Network:
     def __init__(self, path):
         with safe_open(path, "pt") as f:
             self.config = json.loads(f.metadata()["config"])
-            self.tensor = {k: f.get_tensor(k) for k in f.keys()}
+            self.tensor = {k: f.get_tensor(k).to(DEVICE) for k in f.keys()}
         self.w = {k[6:]: v.clone() for k, v in self.tensor.items() if k.startswith("model.")}
         if "weights" in self.config.get("frozen", {}):  # a real LLM's block, in Hugging Face's names
             self.w = gguf_block(self.config["frozen"]["layers"][0])
@@ -67,11 +74,12 @@ class Network:
         h = self.rms(x, p + "input_layernorm.weight", eps)
         q, k, v = (self.linear(h, p + f"self_attn.{n}_proj").view(B, N, m, d).transpose(1, 2) for n, m in zip("qkv", (H, K, K)))
         if g["rope"]:
-            angle = torch.outer(torch.arange(N), g["rope_theta"] ** (-torch.arange(0, d, 2) / d)).repeat(1, 2)
+            angle = torch.outer(torch.arange(N), g["rope_theta"] ** (-torch.arange(0, d, 2) / d)).repeat(1, 2).to(DEVICE)
             cos, sin = angle.cos().to(q.dtype), angle.sin().to(q.dtype)
             q, k = (t * cos + torch.cat([-t[..., d // 2:], t[..., :d // 2]], -1) * sin for t in (q, k))
         k, v = (t.repeat_interleave(H // K, 1) for t in (k, v))
-        allowed = torch.ones(N, N, dtype=torch.bool).tril() if g["causal"] else torch.ones(N, N, dtype=torch.bool)
+        allowed = torch.ones(N, N, dtype=torch.bool, device=DEVICE)
+        allowed = allowed.tril() if g["causal"] else allowed
         if mask is not None:
             allowed = allowed & mask[:, None, None, :]
         s = (q @ k.transpose(2, 3) / math.sqrt(d)).float().masked_fill(~allowed, -math.inf).softmax(-1).type_as(q)
@@ -104,7 +112,7 @@ class Network:
         else:
             N, D = x.shape[1:]
             angle = torch.arange(N, dtype=torch.float64)[:, None] / 10000 ** (2 * (torch.arange(D) // 2) / D)
-            x = x + torch.where(torch.arange(D) % 2 == 0, angle.sin(), angle.cos()).float()
+            x = x + torch.where(torch.arange(D) % 2 == 0, angle.sin(), angle.cos()).float().to(DEVICE)
         for i in range(c["depth"]):
             x = self.block(x, f"blocks.{i}.", c["num_heads"], c["norm_eps"])
         features = x = self.stage(x)
@@ -116,7 +124,7 @@ class Network:
     def grouped(self, points):  # farthest points from point 0, their nearest ones: decided in f32, whatever the network computes in
         c, center, hood = self.config, [], []
         for p in points:
-            far, picked = torch.full((len(p),), math.inf), [0]
+            far, picked = torch.full((len(p),), math.inf, device=DEVICE), [0]
             while len(picked) < c["num_group"]:
                 far = torch.minimum(far, (p - p[picked[-1]]).pow(2).sum(-1))
                 picked.append(int(far.argmax()))
@@ -152,6 +160,40 @@ class Network:
         x = torch.cat([x[:, 0], x[:, 1:].max(1)[0]], -1)
         return self.linear(F.relu(self.linear(x, "cls_head_finetune.0")), "cls_head_finetune.3"), features
 
+    def tower(self, x, p, depth):  # of ViViT: pre-norm blocks and a norm after them
+        c = self.config
+        for i in range(depth):
+            a, f = f"{p}.layers.{i}.0.", f"{p}.layers.{i}.1.net."
+            q, k, v = (t.unflatten(-1, (c["heads"], -1)).transpose(1, 2) for t in self.linear(self.norm(x, a + "norm", 1e-5), a + "to_qkv").chunk(3, -1))
+            s = ((q @ k.transpose(-1, -2)) * c["dim_head"] ** -0.5).softmax(-1)
+            x = self.linear((s @ v).transpose(1, 2).flatten(2), a + "to_out.0") + x
+            x = self.linear(F.gelu(self.linear(self.norm(x, f + "0", 1e-5), f + "1")), f + "4") + x
+        return self.norm(x, p + ".norm", 1e-5)
+
+    def vivit(self, x):
+        c, w = self.config, self.w
+        B, C = x.shape[:2]
+        f, s, cls = c["frame_patch_size"], c["image_patch_size"], c["pool"] == "cls"
+        x = x.unflatten(2, (-1, f)).unflatten(4, (-1, s)).unflatten(6, (-1, s))  # B C F f H s W s
+        x = x.permute(0, 2, 4, 6, 5, 7, 3, 1).flatten(4).flatten(2, 3)  # B F (H W) (s s f C)
+        x = self.linear(self.norm(x, "to_patch_embedding.1", 1e-5), "to_patch_embedding.2")
+        x = self.norm(x, "to_patch_embedding.3", 1e-5)
+        x = (x + w["pos_embedding"]).flatten(0, 1)
+        if cls:
+            x = torch.cat([w["spatial_cls_token"].expand(len(x), -1, -1), x], 1)
+        x = self.tower(x, "spatial_transformer", c["spatial_depth"])
+        x = (x[:, 0] if cls else x.mean(1)).unflatten(0, (B, -1))
+        if cls:
+            x = torch.cat([w["temporal_cls_token"].expand(B, -1, -1), x], 1)
+        x = self.tower(x, "temporal_transformer", c["temporal_depth"])
+        features = self.stage(x)
+        if c["frozen"]["residual"] == "outside_nn":
+            x = features + F.leaky_relu(self.linear(x, "llama_dim_dim_mapper"))
+        else:
+            x = features
+        x = x[:, 0] if cls else x.mean(1)
+        return self.linear(x, "mlp_head"), features
+
     def train(self, batches, bf16):  # AdamW over the case's batches, from the case's weights
         t, w = self.config["train"], {k: v.detach().clone().requires_grad_(v.requires_grad) for k, v in self.w.items()}
         learns = {k: v for k, v in w.items() if v.requires_grad}
@@ -163,7 +205,7 @@ class Network:
             for g in adam.param_groups:
                 g["lr"] = float(lr)
             adam.zero_grad()
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            with low(bf16):
                 loss = F.cross_entropy(self.pictures(x)[0], target, label_smoothing=t["label_smoothing"])
             loss.backward()
             norms.append(torch.nn.utils.clip_grad_norm_(learns.values(), t["clip_grad"]))
@@ -181,19 +223,19 @@ class Network:
             v.grad = None
         if "arch" not in self.config:
             x.requires_grad_()
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+            with low(bf16):
                 y = self.llama_layer(x, self.tensor.get("mask"))
             y.backward(self.tensor["grad_output"].to(y.dtype))
             return {"output": y.detach().float(), "grad_input": x.grad.float()}
         points = self.config["arch"] == "point_transformer"
         x.requires_grad_(not points)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+        with low(bf16):
             if points:
                 groups = self.grouped(x)
                 logits, features = self.points(*groups, True, out)
                 out["logits_eval"] = self.points(*groups, False, {})[0]
             else:
-                logits, features = self.pictures(x)
+                logits, features = self.vivit(x) if self.config["arch"] == "vivit" else self.pictures(x)
             loss = F.cross_entropy(logits, self.tensor["target"])
         loss.backward()
         out.update(logits=logits, features=features, loss=loss)
@@ -214,7 +256,7 @@ def gguf_block(layer):  # SmolLM2's block, from the file that tools/fetch.sh pri
     for t in gguf.GGUFReader(path).tensors:
         if t.name.startswith(f"blk.{layer}."):
             data = torch.from_numpy(gguf.dequantize(t.data, t.tensor_type).copy()).float()
-            w["model.layers.0." + names[t.name.split(".")[2]] + ".weight"] = data.reshape([int(n) for n in reversed(t.shape)])
+            w["model.layers.0." + names[t.name.split(".")[2]] + ".weight"] = data.reshape([int(n) for n in reversed(t.shape)]).to(DEVICE)
     return w
 
 
@@ -224,7 +266,12 @@ def error(name, got, wanted):  # as fv trace --check has it
 
 
 def main():
+    global DEVICE, LOW
     words, draws = sys.argv[1:], 0
+    if words[:1] == ["--device"]:
+        DEVICE, words = words[1], words[2:]
+    if words[:1] == ["--tf32"]:
+        LOW, words = None, words[1:]
     if words[:1] == ["--draws"]:
         draws, words = int(words[1]), words[2:]
     for case in words:
@@ -238,7 +285,7 @@ def main():
         torch.manual_seed(0)
         square = {k: 0.0 for k in true if k in n.tensor}
         for _ in range(max(draws, 1)):
-            moved = x + (0.01 * x.std() * torch.randn(x.shape) if draws else 0)
+            moved = x + (0.01 * x.std() * torch.randn(x.shape).to(DEVICE) if draws else 0)
             true, low = n.results(moved, False), n.results(moved, True)
             for k in square:
                 square[k] += error(k, low[k], true[k]) ** 2 / max(draws, 1)
