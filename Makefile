@@ -95,7 +95,7 @@ $(B)/cuda/nccl: FORCE
 	@if $(NVCC) $(NCCL_AT) -o $@.probe $@.cu -lnccl >/dev/null 2>&1; then echo yes; fi >$@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 test-cuda: all cuda
-	@NVCC='$(NVCC)' FV_CUDA=$(B)/cuda/fv sh tests/test_cuda.sh
+	@NVCC='$(NVCC)' NCCL='$(NCCL)' FV_CUDA=$(B)/cuda/fv sh tests/test_cuda.sh
 bench-cuda: cuda
 	@CC='$(CC)' FV='$(B)/cuda/fv' BENCH_OUT='$(B)/bench' sh tools/bench_cuda.sh
 

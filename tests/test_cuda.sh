@@ -191,7 +191,10 @@ steps() {
 
 on_gpu() {
     sanitizer=compute-sanitizer
-    expect 'the ops compile' "${NVCC:-nvcc}" -x cu -std=c++17 -O2 -arch=native -DFV_TEST_GPU -I. -Itests -o "$T/ops" tests/cuda_ops.cpp -lcublasLt || return
+    nccl=
+    ! grep -q yes "$(dirname "$FV_CUDA")/nccl" 2>/dev/null || nccl="-DFROZENVIS_NCCL -DFV__BUCKET=256 ${NCCL:+-I$NCCL/include -L$NCCL/lib} -lnccl"
+    # shellcheck disable=SC2086
+    expect 'the ops compile' "${NVCC:-nvcc}" -x cu -std=c++17 -O2 -arch=native -DFV_TEST_GPU -I. -Itests -o "$T/ops" tests/cuda_ops.cpp -lcublasLt $nccl || return
     ops 'the ops on the GPU' "$T/ops"
     golden "$FV_CUDA"
     ops 'golden cases in bf16' env FV="$FV_CUDA" sh tests/test_bf16.sh --device cuda --precision bf16
