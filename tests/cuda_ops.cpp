@@ -9,11 +9,11 @@
 #include "cuda_emulator.h"
 #ifdef FROZENVIS_NCCL
 #include "nccl_emulator.h"
-#include <sys/wait.h>
 #endif
 #endif
 #include "frozenvis.h"
 #include "test.h"
+#include <sys/wait.h>
 
 static fv_ctx *contexts[2]; /* CPU, GPU */
 
