@@ -421,6 +421,33 @@ static void test_tensors(void) {
     CHECK(!fv_error(c), "%s", fv_error_text(c));
 }
 
+/* A step of more chunks than a pool once had room for, with room between them that a later request may take; from the next step on a
+ * GPU has one chunk for it, the same addresses come again, and no more memory is held. */
+static void test_many_chunks(void) {
+    enum { MANY = 70, STEPS_OF_IT = 5 };
+    for (int d = 0; d < 2; d++) {
+        fv_ctx *c = context(d ? FV_CUDA : FV_CPU);
+        size_t held[STEPS_OF_IT];
+        void *last[STEPS_OF_IT];
+        for (int step = 0; step < STEPS_OF_IT; step++) {
+            fv__span *s[MANY], *t = NULL;
+            fv_reset(c);
+            for (int i = 0; i < MANY; i++) s[i] = fv__pool_alloc(c, ((size_t)17 << 20) + 1); /* more than half of a chunk */
+            fv__pool_free(c, s[1]), fv__pool_free(c, s[3]);
+            if (!fv_error(c)) t = fv__pool_alloc(c, 5 << 20);
+            CHECK(t && !fv_error(c), "step %d: %s", step, fv_error_text(c));
+            last[step] = t ? t->data : NULL, held[step] = fv_memory(c).now;
+        }
+        const fv__pool *p = &c->pool[FV__POOL_STEP];
+        CHECK(d ? p->chunks == 1 : p->chunks > 64, "device %d: %d chunks", d, p->chunks);
+        CHECK(held[4] == held[1] && held[1] <= held[0] && last[4] == last[2], "device %d: %zu bytes, then %zu and %zu", d, held[0], held[1], held[4]);
+        if (d) CHECK(held[1] < (size_t)MANY * (18 << 20) + (60 << 20) && held[1] < held[0] * 2 / 3, "%zu bytes, then %zu", held[0], held[1]);
+        CHECK(fv_memory(c).device_now <= fv_memory(c).now && fv_memory(c).device_peak >= fv_memory(c).device_now && !fv_memory(c).device_now == !d, "%zu bytes on the device",
+              fv_memory(c).device_now);
+        fv_destroy(c);
+    }
+}
+
 /* An input that the host fills late is copied into memory of its own, not into what kernels that were started before still use. */
 static void test_copies(void) {
     fv_ctx *c = contexts[1];
@@ -737,6 +764,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     RUN(test_tensors);
+    RUN(test_many_chunks);
     RUN(test_copies);
     RUN(test_mixup);
     RUN(test_steps);
