@@ -528,6 +528,9 @@ FV_DEF int fv_recompute(fv_ctx *c, int on);
  * large: norms, activations. Nothing happens for NULL, parameters, inputs, views, what a view shares its
  * memory with, and the result of a scope that fv_recompute has emptied. */
 FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t);
+/* fv_spend -- t, a result that nobody reads after the backward pass, gives its memory back when that has
+ * passed it. NULL is fine. */
+FV_DEF void fv_spend(fv_tensor *t);
 
 /* fv_gradcheck -- compares gradients with central differences.
  *   f       builds a loss of one element from the tensors (f64, inputs or parameters), called many times
@@ -5574,7 +5577,8 @@ typedef struct fv__node {
 /* AGAIN: computed again for the backward pass, and freed when that has passed it. FORGOTTEN: like DROPPED,
  * but what it was made from, and what its own backward pass saved, is there */
 enum { FV__DROPPED = 1, FV__AGAIN = 2, FV__FORGOTTEN = 3, FV__UNREAD_Y = 1 << 30 };
-enum { FV__VIEWED = 1 << 16 }; /* in a tensor's flags: another one shares its memory */
+/* in a tensor's flags: another one shares its memory; see fv_spend */
+enum { FV__VIEWED = 1 << 16, FV__SPENT = 1 << 17 };
 
 static int fv__tape_start(fv_ctx *c) {
     c->tape = (fv__tape *)fv_alloc(c, sizeof *c->tape);
@@ -5740,12 +5744,16 @@ static void fv__drop_grad(fv_ctx *c, fv_tensor *t) {
 /* Adds `from` (n elements of type) to t's gradient. */
 static void fv__add_grad(fv_ctx *c, fv_tensor *t, const void *from, fv_type type);
 
+/* y's gradient can become t's without a copy: t has none yet, and its own would be as large */
+static int fv__gives_grad(const fv_tensor *y, const fv_tensor *t) {
+    return t && (t->flags & FV_NEEDS_GRAD) && y->grad_span && !t->grad_set && !(t->flags & FV_PARAM) &&
+           fv_grad_type(t) == fv_grad_type(y) && fv_numel(t) == fv_numel(y);
+}
 /* y's gradient becomes (part of) t's: handed over without a copy where t has none yet. The last thing a bwd
  * does with it. */
 static void fv__give_grad(fv_ctx *c, fv_tensor *y, fv_tensor *t) {
     if (!t || !(t->flags & FV_NEEDS_GRAD) || !y->grad) return;
-    int fits = y->grad_span && !t->grad_set && !(t->flags & FV_PARAM) && fv_grad_type(t) == fv_grad_type(y);
-    if (!fits) {
+    if (!fv__gives_grad(y, t)) {
         fv__add_grad(c, t, y->grad, fv_grad_type(y));
         return;
     }
@@ -5820,6 +5828,10 @@ FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t) {
     t->node->dropped = c->tape->no_grad ? 0 : FV__FORGOTTEN;
 }
 
+FV_DEF void fv_spend(fv_tensor *t) {
+    if (t && t->node) t->flags |= FV__SPENT;
+}
+
 /* x's data, made again if it was forgotten, from sources made again if need be */
 static void fv__remember(fv_ctx *c, fv_tensor *x) {
     if (!x || !x->node || x->node->dropped != FV__FORGOTTEN || c->status) return;
@@ -5872,15 +5884,17 @@ static void fv__backward_walk(fv_ctx *c, fv_tensor *y) {
     for (; i >= 0 && !c->status; i--) {
         fv_tensor *x = t->made[i];
         if (!x->node) continue;
+        if (x->grad_set && fv__needs_again(x->node)) fv__rematerialise(c, i);
+        int spent = x->node->dropped == FV__AGAIN || x->flags & FV__SPENT;
         if (x->grad_set) {
-            if (fv__needs_again(x->node)) fv__rematerialise(c, i);
             fv__remember_for(c, x);
+            if (spent && x->node->unread & FV__UNREAD_Y) fv__drop_data(c, x);
             fv__run(c, x, FV_PASS_BACKWARD);
             fv__drop_saved(c, x->node);
             fv__drop_grad(c, x);
         }
         if (grouped) fv__reduce_whole(c, x->node, i);
-        if (x->node->dropped != FV__AGAIN) continue;
+        if (!spent && x->node->dropped != FV__AGAIN) continue;
         fv__drop_saved(c, x->node);
         fv__drop_data(c, x);
     }
@@ -6159,6 +6173,15 @@ static void fv__map_grad(fv_ctx *c, fv__map *m, fv_tensor *t) {
     int first = 1;
     void *g = fv__grad(c, t, &first);
     fv__map_out(m, g, t ? fv_grad_type(t) : FV_F32, !first);
+}
+/* the same, in the place of y's gradient where that fits: a map reads an element before it writes it */
+static void fv__map_grad_over(fv_ctx *c, fv__map *m, fv_tensor *y, fv_tensor *t) {
+    if (!fv__gives_grad(y, t)) {
+        fv__map_grad(c, m, t);
+        return;
+    }
+    fv__give_grad(c, y, t);
+    fv__map_out(m, t->grad, fv_grad_type(t), 0);
 }
 static void fv__map_source(fv__map *m, const fv_tensor *x) { fv__map_in(m, fv__elements(x), x->type); }
 static void *fv__cu_grad_or_zeros(fv_ctx *c, fv_tensor *t) {
@@ -8627,7 +8650,8 @@ static void fv__swiglu_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__map m = fv__map_of(fv_numel(y));
     for (int i = 0; i < 2; i++) fv__map_source(&m, y->node->src[i]);
     fv__map_in(&m, y->grad, fv_grad_type(y));
-    for (int i = 0; i < 2; i++) fv__map_grad(c, &m, y->node->src[i]);
+    fv__map_grad_over(c, &m, y, y->node->src[0]); /* three of these are the most that a step holds */
+    fv__map_grad(c, &m, y->node->src[1]);
     if (m.out[0] || m.out[1]) fv__map_run<fv__swiglu_grad_f>(c, m, fv__compute_type(y->type));
 }
 #endif
@@ -9319,6 +9343,7 @@ static int fv__binary_shape(fv_ctx *c, fv_tensor *y) {
             return fv__shape_fail(c, name, a, b, "aligned at the end, dims must be equal or 1");
         y->dim[y->rank - i] = p == 1 ? q : p;
     }
+    y->node->unread = FV__UNREAD_Y | (y->node->i[0] == FV__MUL2 ? 0 : 3);
     return 1;
 }
 
@@ -9815,6 +9840,7 @@ static int fv__concat_shape(fv_ctx *c, fv_tensor *y) {
     int n = y->node->n, axis = (int)y->node->i[0];
     const fv_tensor *last = y->node->src[n - 1];
     fv__like(y, last, last->type);
+    y->node->unread = FV__UNREAD_Y | ((1 << n) - 1);
     y->dim[axis] = 0;
     for (int s = 0; s < n; s++) {
         const fv_tensor *x = y->node->src[s];
@@ -14642,7 +14668,9 @@ static int fv__norm_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name, 
 /* ---- the pre-norm transformer block that timm's ViT and its relatives share ---- */
 typedef struct fv__block_params {
     fv__pair norm1, qkv, proj, norm2, fc1, fc2;
+    int again; /* on a GPU a large product of fc1, the largest result of a block, is made again, not kept */
 } fv__block_params;
+enum { FV__WIDE = 1 << 24 }; /* elements of a large one */
 
 static int fv__block_make(fv_ctx *c, fv_model *m, fv__block_params *b, const char *list, int i, int64_t d,
                           int64_t hidden, int qkv_bias) {
@@ -14662,6 +14690,9 @@ static fv__block_params *fv__blocks_make(fv_ctx *c, fv_model *m, const char *lis
     m->blocks = b;
     for (int i = 0; i < depth && b; i++)
         if (!fv__block_make(c, m, &b[i], list, i, d, hidden, qkv_bias)) return NULL;
+    /* every second block gives back a sixth of all that is kept, for a fiftieth of the time; the last one's
+     * would be wanted at once, when most is held */
+    for (int i = 0; i < depth && b; i++) b[i].again = (depth - 1 - i) % 2;
     return c->status ? NULL : b;
 }
 
@@ -14741,11 +14772,13 @@ static fv_tensor *fv__encoder_block(fv_ctx *c, const fv__block_params *b, fv_ten
     fv_scope scope = fv_scope_begin(c);
     fv_tensor *qkv = fv__norm_linear(c, x, &b->norm1, b->qkv.w, b->qkv.b, eps);
     fv_mark_scores(c, "block.scores", qkv, NULL, &a);
-    fv_tensor *h = fv_mark(c, "block.attention",
-                           fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, x, drop));
-    fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, eps));
+    fv_tensor *seen = fv_attention(c, qkv, NULL, NULL, &a);
+    fv_tensor *h = fv_mark(c, "block.attention", fv__residual(c, seen, &b->proj, x, drop));
+    fv_tensor *wide = fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, eps), *u = fv_gelu(c, wide);
     fv_tensor *y = fv__residual(c, u, &b->fc2, h, drop);
     fv_forget(c, u);
+    if (b->again && fv_device_of(c) == FV_CUDA && fv_numel(wide) >= FV__WIDE) fv_forget(c, wide);
+    fv_spend(qkv), fv_spend(seen), fv_spend(wide);
     return fv_scope_end(c, scope, fv_mark(c, "block.ffn", y));
 }
 
@@ -14885,9 +14918,10 @@ static fv_tensor *fv__vit_forward(fv_ctx *c, fv_model *m, fv_tensor *const *inpu
     int64_t want[4];
     want[0] = -1, want[1] = v->chans, want[2] = want[3] = v->img_size;
     if (!fv__input_fits(c, "vit: images", x, 4, want)) return NULL;
-    x = fv__image_patches(c, x, v->img_size, v->patch, &v->patch_embed);
-    if (v->class_token) x = fv__prepend(c, v->cls_token, x);
-    x = fv_add(c, x, v->pos_embed);
+    fv_tensor *patches = fv__image_patches(c, x, v->img_size, v->patch, &v->patch_embed);
+    fv_tensor *tokens = v->class_token ? fv__prepend(c, v->cls_token, patches) : patches;
+    x = fv_add(c, tokens, v->pos_embed);
+    fv_forget(c, tokens), fv_forget(c, patches); /* no backward pass reads them */
     for (int i = 0; i <= v->depth && x; i++) {
         if (i == fv__stage_at(m, v->depth)) x = fv__stage(c, m, x, NULL);
         if (i < v->depth && x)
