@@ -270,6 +270,8 @@ FV_DEF void fv_free(fv_ctx *c, void *p);
 
 typedef struct fv_memory_info {
     size_t now, peak; /* bytes held from the allocator, and the most there ever was */
+    /* of these: on the GPU itself */
+    size_t device_now, device_peak;
     /* of these: in use by tensors of the current step, and the most in any step */
     size_t step_now, step_peak;
     size_t mapped; /* bytes of files mapped read-only (not counted above) */
@@ -435,6 +437,10 @@ struct fv_tensor {
     struct fv__span *copy_span;
     struct fv__device *copied; /* copy_span is up to date, or a copy on its way; else NULL */
     int first_use; /* of a parameter, while fv_backward runs in a group: its first reader on the tape */
+    /* GPU contexts: of a parameter its elements in bf16, for products; rounded_at: 0: out of date, see
+     * fv__rounded */
+    void *rounded;
+    int64_t rounded_at;
 };
 enum {
     FV_PARAM = 1,      /* lives outside the step; fv_backward adds to its grad until an optimiser's step */
@@ -522,6 +528,9 @@ FV_DEF int fv_recompute(fv_ctx *c, int on);
  * large: norms, activations. Nothing happens for NULL, parameters, inputs, views, what a view shares its
  * memory with, and the result of a scope that fv_recompute has emptied. */
 FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t);
+/* fv_spend -- t, a result that nobody reads after the backward pass, gives its memory back when that has
+ * passed it. NULL is fine. */
+FV_DEF void fv_spend(fv_tensor *t);
 
 /* fv_gradcheck -- compares gradients with central differences.
  *   f       builds a loss of one element from the tensors (f64, inputs or parameters), called many times
@@ -1506,10 +1515,14 @@ typedef struct fv__block { /* header of each allocation, so that a context can f
     char pad[64 - 2 * sizeof(void *) - sizeof(size_t)];
 } fv__block;
 
+typedef struct fv__chunk {
+    struct fv__span *first;
+    size_t size, top; /* top: the highest byte that this step has used */
+} fv__chunk;
 typedef struct fv__pool { /* memory of one step: chunks cut into spans; see >>memory */
-    struct fv__span *first_chunk[64], *spare;
-    size_t chunk_size[64];
-    int chunks;
+    fv__chunk *chunk;
+    struct fv__span *spare;
+    int chunks, capacity;
     size_t used, peak;
 } fv__pool;
 /* STEP: what ops make; on a GPU context, HOST: what the host fills or reads, INPUT: copies of it on the
@@ -1648,7 +1661,8 @@ static void *fv__grow(fv_ctx *c, void *p, int count, int *capacity, size_t size)
 
 /* ---- the pool: memory of one step. Chunks come from the allocator and stay; each is a list of spans in the
  * order of their addresses, free ones merged with their neighbours. First fit, so the same step gets the same
- * addresses, and a chunk's untouched pages cost nothing. ---- */
+ * addresses, and a chunk's untouched pages cost nothing. A GPU has no untouched pages: when a step has taken
+ * several chunks there, one takes their place before the next step. ---- */
 typedef struct fv__span {
     char *data;
     size_t size;
@@ -1681,13 +1695,16 @@ static void fv__device_free(fv_ctx *c, void *p);
 static int fv__device_open(fv_ctx *c);
 static void fv__device_close(fv_ctx *c);
 static void fv__device_reset(fv_ctx *c);
+static void fv__device_record(fv_ctx *c);
 
 static int fv__pool_grow(fv_ctx *c, int pool, size_t size) {
     fv__pool *p = &c->pool[pool];
     int pinned = pool >= FV__POOL_HOST && pool < FV__POOL_INPUT;
     size = FV__MAX(FV__ROUND_UP(size, (size_t)1 << 21),
                    (size_t)(pool == FV__POOL_STEP ? FV__POOL_CHUNK : FV__HOST_CHUNK));
-    if (p->chunks == FV__COUNT(p->first_chunk)) return fv__no_memory(c, size);
+    fv__chunk *chunk = (fv__chunk *)fv__grow(c, p->chunk, p->chunks, &p->capacity, sizeof *chunk);
+    if (!chunk) return 0;
+    p->chunk = chunk;
     char *data = (char *)(c->device ? fv__device_alloc(c, size, pinned) : fv__alloc_dirty(c, size));
     fv__span *s = data ? fv__span_new(c, pool, data, size, p->chunks) : NULL;
     if (!s) {
@@ -1700,8 +1717,8 @@ static int fv__pool_grow(fv_ctx *c, int pool, size_t size) {
     if (!c->device)
         madvise((void *)page, (size_t)((uintptr_t)data + size - page) & ~(size_t)4095, MADV_HUGEPAGE);
 #endif
-    p->chunk_size[p->chunks] = size;
-    p->first_chunk[p->chunks++] = s;
+    chunk[p->chunks].size = size, chunk[p->chunks].top = 0;
+    chunk[p->chunks++].first = s;
     return 1;
 }
 
@@ -1718,7 +1735,7 @@ static fv__span *fv__pool_take(fv_ctx *c, int pool, size_t size) {
     size = FV__MAX(FV__ROUND_UP(size, unit), unit);
     for (int chunk = 0;; chunk++) {
         if (chunk == p->chunks && !fv__pool_grow(c, pool, size)) return NULL;
-        fv__span *s = p->first_chunk[chunk];
+        fv__span *s = p->chunk[chunk].first;
         while (s && (s->used || s->size < size)) s = s->next;
         if (!s) continue;
         if (s->size > size) {
@@ -1728,7 +1745,9 @@ static fv__span *fv__pool_take(fv_ctx *c, int pool, size_t size) {
             if (s->next) s->next->prev = rest;
             s->next = rest, s->size = size;
         }
+        fv__chunk *in = &p->chunk[chunk];
         s->used = 1;
+        in->top = FV__MAX(in->top, (size_t)(s->data - in->first->data) + size);
         p->used += size;
         p->peak = FV__MAX(p->peak, p->used);
         return s;
@@ -1762,14 +1781,31 @@ static void fv__pool_free(fv_ctx *c, fv__span *s) {
 
 static void fv__pool_reset(fv__pool *p) {
     for (int i = 0; i < p->chunks; i++) {
-        fv__span *s = p->first_chunk[i];
+        fv__span *s = p->chunk[i].first;
         while (s->next) {
             fv__span *t = s->next;
             s->next = t->next, t->next = p->spare, p->spare = t;
         }
-        s->size = p->chunk_size[i], s->used = 0;
+        s->size = p->chunk[i].size, s->used = 0, p->chunk[i].top = 0;
     }
     p->used = 0;
+}
+/* The same on a GPU, whose several chunks become one that is as large as what was used of them: what no
+ * request fitted in is free again. The old ones go first, so that no step holds both; where there is no room
+ * in one piece, the next step takes pieces again. */
+static void fv__pool_join(fv_ctx *c, int pool) {
+    fv__pool *p = &c->pool[pool];
+    size_t size = 0;
+    for (int i = 0; i < p->chunks; i++) size += p->chunk[i].top;
+    fv__pool_reset(p);
+    if (!c->device || p->chunks < 2 || c->status) return;
+    for (int i = 0; i < p->chunks; i++) { /* waits for the kernels that use it */
+        fv__span *s = p->chunk[i].first;
+        fv__device_free(c, s->data);
+        s->next = p->spare, p->spare = s;
+    }
+    p->chunks = 0;
+    if (!fv__pool_grow(c, pool, size) && c->status == FV_ENOMEM) fv_clear_error(c);
 }
 
 FV_DEF fv_memory_info fv_memory(const fv_ctx *c) {
@@ -1811,9 +1847,10 @@ FV_DEF void fv_destroy(fv_ctx *c) {
 FV_DEF void fv_reset(fv_ctx *c) {
     fv__tape_clear(c);
     fv__device_reset(c);
-    fv__pool_reset(&c->pool[FV__POOL_STEP]);
-    fv__pool_reset(&c->pool[FV__POOL_HOST + c->turn]);
-    fv__pool_reset(&c->pool[FV__POOL_INPUT + c->turn]);
+    fv__pool_join(c, FV__POOL_STEP);
+    fv__pool_join(c, FV__POOL_HOST + c->turn);
+    fv__pool_join(c, FV__POOL_INPUT + c->turn);
+    fv__device_record(c);
 }
 
 /* ---- platform: files (POSIX) ---- */
@@ -4290,6 +4327,7 @@ static int fv__device_open(fv_ctx *c) {
 }
 static void fv__device_close(fv_ctx *c) { (void)c; }
 static void fv__device_reset(fv_ctx *c) { (void)c; }
+static void fv__device_record(fv_ctx *c) { (void)c; }
 static void *fv__device_alloc(fv_ctx *c, size_t size, int pinned) {
     (void)size, (void)pinned;
     fv__device_open(c);
@@ -4326,11 +4364,14 @@ typedef struct fv__lt_shape {
     int a_turned, b_turned, operand, out, epilogue, accumulate, tf32;
 } fv__lt_shape;
 enum { FV__LT_SHAPES = 1024 };
-typedef struct fv__lt_answer {
+typedef struct fv__lt_answer { /* and what it said, with all that a further product of that shape wants */
     fv__lt_shape shape;
     int known, works;
     cublasLtMatmulAlgo_t algo;
+    cublasLtMatmulDesc_t desc;
+    cublasLtMatrixLayout_t a, b, out;
 } fv__lt_answer;
+static void fv__lt_forget(fv__lt_answer *answer);
 #endif
 typedef struct fv__device_block {
     void *data;
@@ -4344,6 +4385,7 @@ struct fv__device {
     cudaEvent_t arrived, staged[2];
     cudaEvent_t ended[2];    /* a step of that turn was done */
     int64_t resets;          /* so many steps have ended; what is asked now is the next one's */
+    int64_t lost;            /* so many recorded parts of steps were thrown away after an error */
     int awaited;             /* kernels from here on wait for all copies so far */
     fv__device_block *block; /* all that was allocated */
     int blocks, capacity;
@@ -4431,6 +4473,7 @@ static int fv__device_flush(fv_ctx *c) {
         if (e == cudaSuccess) e = cudaGraphLaunch(*g, d->stream);
     }
     if (graph) cudaGraphDestroy(graph);
+    if (c->status || e != cudaSuccess) d->lost++;
     cudaGetLastError(); /* a failed capture is told of here and not by the next kernel */
     return !c->status && fv__cu_ok(c, e, "a step's graph");
 }
@@ -4496,6 +4539,7 @@ static void fv__device_close(fv_ctx *c) {
 #ifdef __CUDACC__
     for (int i = 0; i < 2; i++)
         if (d->graph[i]) cudaGraphExecDestroy(d->graph[i]);
+    for (int i = 0; i < FV__LT_SHAPES && d->answer; i++) fv__lt_forget(&d->answer[i]);
     if (d->lt) cublasLtDestroy(d->lt);
 #endif
     while (d->blocks) fv__device_free(c, d->block[d->blocks - 1].data);
@@ -4535,6 +4579,9 @@ static void *fv__device_alloc(fv_ctx *c, size_t size, int pinned) {
     b[d->blocks].data = p, b[d->blocks].size = size, b[d->blocks++].pinned = pinned;
     c->memory.now += size;
     c->memory.peak = FV__MAX(c->memory.peak, c->memory.now);
+    if (pinned) return p;
+    c->memory.device_now += size;
+    c->memory.device_peak = FV__MAX(c->memory.device_peak, c->memory.device_now);
     return p;
 }
 
@@ -4545,7 +4592,7 @@ static void fv__device_free(fv_ctx *c, void *p) {
     if (i < 0 || !p) return;
     fv__device_flush(c); /* a recorded step may use it */
     if (d->block[i].pinned) cudaFreeHost(p);
-    else cudaFree(p);
+    else cudaFree(p), c->memory.device_now -= d->block[i].size;
     c->memory.now -= d->block[i].size;
     d->block[i] = d->block[--d->blocks];
 }
@@ -4619,7 +4666,6 @@ static void fv__device_reset(fv_ctx *c) {
     c->turn ^= 1, d->resets++;
     if (!c->status) fv__cu_ok(c, cudaEventSynchronize(d->ended[c->turn]), "a kernel");
     if (c->status) cudaStreamSynchronize(d->copies), cudaStreamSynchronize(d->stream);
-    fv__device_record(c);
 }
 /* Memory of the device to pinned memory, in turn with the kernels; see fv__device_told. */
 static int fv__device_send(fv_ctx *c, void *to, const void *from, size_t size) {
@@ -4943,6 +4989,7 @@ typedef struct fv__cu_product {
     fv_type out_type;
     int add;
     const void *bias, *residual; /* of the computing type (f32 for bf16); of residual_type, laid out as out */
+    const void *bias_rounded;    /* the bias in bf16, where out is that and it is there already; else NULL */
     fv_type residual_type;
 } fv__cu_product;
 enum { FV__CU_TILE = 64, FV__CU_DEPTH = 16 };
@@ -5025,7 +5072,7 @@ static void fv__cu_gemm_plain(fv_ctx *c, const fv__cu_product *g) {
 #ifdef __CUDACC__
 /* ---- the same by cuBLASLt, which counts columns first: it is asked for out^T [n,m] = b^T a^T. Operands of
  * another type than the product's are converted first. What it was asked before it is not asked again: its
- * answer (the algorithm) is kept by shape. ---- */
+ * answer (the algorithm) is kept by shape, and the descriptions that it wants with each product. ---- */
 /* A dense operand in the product's type: itself, or a copy whose span is to be freed. elements: of all of its
  * matrices */
 static const void *fv__lt_operand(fv_ctx *c, const fv_mat *m, fv_type type, int64_t elements,
@@ -5056,6 +5103,13 @@ static int fv__lt_set(fv_ctx *c, cublasLtMatmulDesc_t desc, cublasLtMatmulDescAt
                       const void *value, size_t size) {
     return fv__lt_ok(c, cublasLtMatmulDescSetAttribute(desc, what, value, size));
 }
+static void fv__lt_forget(fv__lt_answer *answer) {
+    if (answer->out) cublasLtMatrixLayoutDestroy(answer->out);
+    if (answer->b) cublasLtMatrixLayoutDestroy(answer->b);
+    if (answer->a) cublasLtMatrixLayoutDestroy(answer->a);
+    if (answer->desc) cublasLtMatmulDescDestroy(answer->desc);
+    memset(answer, 0, sizeof *answer);
+}
 static fv__lt_answer *fv__lt_asked(struct fv__device *d, const fv__lt_shape *s) {
     uint64_t h = 1469598103934665603u;
     for (size_t i = 0; i < sizeof *s; i++) h = (h ^ ((const unsigned char *)s)[i]) * 1099511628211u;
@@ -5064,12 +5118,11 @@ static fv__lt_answer *fv__lt_asked(struct fv__device *d, const fv__lt_shape *s) 
         if (!a->known || !memcmp(&a->shape, s, sizeof *s)) return a;
     }
     fv__lt_answer *a = &d->answer[h % FV__LT_SHAPES]; /* full here: the oldest makes room */
-    a->known = 0;
+    fv__lt_forget(a);
     return a;
 }
 /* Asks for an algorithm; that the library has none is an answer too, all else is an error. */
-static int fv__lt_ask(fv_ctx *c, fv__lt_answer *answer, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a,
-                      cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t out) {
+static int fv__lt_ask(fv_ctx *c, fv__lt_answer *answer) {
     cublasLtMatmulPreference_t preference = NULL;
     cublasLtMatmulHeuristicResult_t found;
     size_t room = FV__LT_WORKSPACE;
@@ -5079,12 +5132,40 @@ static int fv__lt_ask(fv_ctx *c, fv__lt_answer *answer, cublasLtMatmulDesc_t des
                               preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room, sizeof room));
     if (ok) {
         cublasStatus_t r =
-            cublasLtMatmulAlgoGetHeuristic(c->device->lt, desc, a, b, out, out, preference, 1, &found, &n);
+            cublasLtMatmulAlgoGetHeuristic(c->device->lt, answer->desc, answer->a, answer->b, answer->out,
+                                           answer->out, preference, 1, &found, &n);
         ok = r == CUBLAS_STATUS_NOT_SUPPORTED || fv__lt_ok(c, r);
         answer->works = r == CUBLAS_STATUS_SUCCESS && n > 0 && found.state == CUBLAS_STATUS_SUCCESS;
         if (answer->works) answer->algo = found.algo;
     }
     if (preference) cublasLtMatmulPreferenceDestroy(preference);
+    return ok;
+}
+/* Describes products of shape s and asks for the way to make them. */
+static int fv__lt_learn(fv_ctx *c, fv__lt_answer *answer, const fv__lt_shape *s, const void *bias) {
+    cublasOperation_t ta = s->b_turned ? CUBLAS_OP_T : CUBLAS_OP_N,
+                      tb = s->a_turned ? CUBLAS_OP_T : CUBLAS_OP_N;
+    cublasLtEpilogue_t epilogue = s->epilogue ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    fv_type operand = (fv_type)s->operand, type = (fv_type)s->out;
+    int32_t bias_type = (int32_t)fv__lt_type(type);
+    int ok = fv__lt_ok(
+        c, cublasLtMatmulDescCreate(&answer->desc,
+                                    s->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    ok = ok && fv__lt_set(c, answer->desc, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta) &&
+         fv__lt_set(c, answer->desc, CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb) &&
+         fv__lt_set(c, answer->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
+    if (ok && s->epilogue)
+        ok = fv__lt_set(c, answer->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias) &&
+             fv__lt_set(c, answer->desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias_type, sizeof bias_type);
+    ok = ok &&
+         fv__lt_layout(c, &answer->a, operand, s->b_turned ? s->k : s->n, s->b_turned ? s->n : s->k, s->b_ld,
+                       s->batch, s->b_step) &&
+         fv__lt_layout(c, &answer->b, operand, s->a_turned ? s->m : s->k, s->a_turned ? s->k : s->m, s->a_ld,
+                       s->batch, s->a_step) &&
+         fv__lt_layout(c, &answer->out, type, s->n, s->m, s->n, s->batch, s->out_step) &&
+         fv__lt_ask(c, answer);
+    answer->shape = *s, answer->known = ok;
+    if (!ok) fv__lt_forget(answer);
     return ok;
 }
 /* One product as described; 0 when the library has no way to do it, or fails: then there is an error. Only
@@ -5093,40 +5174,15 @@ static int fv__lt_ask(fv_ctx *c, fv__lt_answer *answer, cublasLtMatmulDesc_t des
 static int fv__lt_run(fv_ctx *c, const fv__lt_shape *s, const void *a, const void *b, const void *bias,
                       const void *from, void *out) {
     struct fv__device *d = c->device;
-    cublasLtMatmulDesc_t desc = NULL;
-    cublasLtMatrixLayout_t la = NULL, lb = NULL, lo = NULL;
-    cublasOperation_t ta = s->b_turned ? CUBLAS_OP_T : CUBLAS_OP_N,
-                      tb = s->a_turned ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cublasLtEpilogue_t epilogue = s->epilogue ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
-    fv_type operand = (fv_type)s->operand, type = (fv_type)s->out;
-    int32_t bias_type = (int32_t)fv__lt_type(type);
-    float one = 1, beta = s->accumulate ? 1.0f : 0.0f;
-    int ok =
-        fv__lt_ok(c, cublasLtMatmulDescCreate(
-                         &desc, s->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    ok = ok && fv__lt_set(c, desc, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta) &&
-         fv__lt_set(c, desc, CUBLASLT_MATMUL_DESC_TRANSB, &tb, sizeof tb) &&
-         fv__lt_set(c, desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
-    if (ok && s->epilogue)
-        ok = fv__lt_set(c, desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias) &&
-             fv__lt_set(c, desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias_type, sizeof bias_type);
-    ok = ok &&
-         fv__lt_layout(c, &la, operand, s->b_turned ? s->k : s->n, s->b_turned ? s->n : s->k, s->b_ld,
-                       s->batch, s->b_step) &&
-         fv__lt_layout(c, &lb, operand, s->a_turned ? s->m : s->k, s->a_turned ? s->k : s->m, s->a_ld,
-                       s->batch, s->a_step) &&
-         fv__lt_layout(c, &lo, type, s->n, s->m, s->n, s->batch, s->out_step);
     fv__lt_answer *answer = fv__lt_asked(d, s);
-    if (ok && !answer->known && (ok = fv__lt_ask(c, answer, desc, la, lb, lo)) != 0)
-        answer->shape = *s, answer->known = 1;
-    ok = ok && answer->works &&
-         fv__lt_ok(c, cublasLtMatmul(d->lt, desc, &one, b, la, a, lb, &beta, from, lo, out, lo, &answer->algo,
-                                     d->workspace, FV__LT_WORKSPACE, d->stream));
-    if (lo) cublasLtMatrixLayoutDestroy(lo);
-    if (lb) cublasLtMatrixLayoutDestroy(lb);
-    if (la) cublasLtMatrixLayoutDestroy(la);
-    if (desc) cublasLtMatmulDescDestroy(desc);
-    return ok;
+    float one = 1, beta = s->accumulate ? 1.0f : 0.0f;
+    int ok = answer->known || fv__lt_learn(c, answer, s, bias);
+    if (!ok || !answer->works) return 0;
+    if (s->epilogue)
+        ok = fv__lt_set(c, answer->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
+    return ok && fv__lt_ok(c, cublasLtMatmul(d->lt, answer->desc, &one, b, answer->a, a, answer->b, &beta,
+                                             from, answer->out, out, answer->out, &answer->algo,
+                                             d->workspace, FV__LT_WORKSPACE, d->stream));
 }
 /* 1: done. Short inner dimensions are left to our kernel, whose order of roundings is PyTorch's: see
  * there. */
@@ -5151,6 +5207,7 @@ static int fv__cu_gemm_lt(fv_ctx *c, const fv__cu_product *g) {
     const void *a = fv__lt_operand(c, &g->a, g->compute, g->m * g->k * (g->a_step ? g->batch : 1), &ca);
     const void *b = fv__lt_operand(c, &g->b, g->compute, g->n * g->k * (g->b_step ? g->batch : 1), &cb);
     fv_mat row = fv__mat(g->bias, FV_F32, g->n, 1); /* the sum with it is rounded once, to out's type */
+    if (g->bias_rounded) row = fv__mat(g->bias_rounded, FV_BF16, g->n, 1);
     const void *bias = g->bias ? fv__lt_operand(c, &row, g->out_type, g->n, &cbias) : NULL;
     int ok = a && b && !c->status && fv__lt_run(c, &s, a, b, bias, joins ? g->residual : g->out, g->out);
     if (ok && g->residual && !joins)
@@ -5349,6 +5406,7 @@ FV_DEF void fv_param_free(fv_ctx *c, fv_tensor *t) {
     if (!t) return;
     fv__lasting_free(c, t->data);
     fv__lasting_free(c, t->grad);
+    fv__lasting_free(c, t->rounded);
     fv_free(c, (void *)(uintptr_t)t->name);
     fv__packed_free(c, t->packed);
     fv_free(c, t);
@@ -5358,7 +5416,7 @@ FV_DEF void fv_param_free(fv_ctx *c, fv_tensor *t) {
  * out of date */
 static void fv__will_change(fv_tensor *t) {
     if (t->copied && !t->device) fv__device_copied(t->copied);
-    t->copied = NULL;
+    t->copied = NULL, t->rounded_at = 0;
 }
 FV_DEF int fv_read(fv_ctx *c, const fv_tensor *t, void *to) {
     if (c->status || !t) return 0;
@@ -5519,7 +5577,8 @@ typedef struct fv__node {
 /* AGAIN: computed again for the backward pass, and freed when that has passed it. FORGOTTEN: like DROPPED,
  * but what it was made from, and what its own backward pass saved, is there */
 enum { FV__DROPPED = 1, FV__AGAIN = 2, FV__FORGOTTEN = 3, FV__UNREAD_Y = 1 << 30 };
-enum { FV__VIEWED = 1 << 16 }; /* in a tensor's flags: another one shares its memory */
+/* in a tensor's flags: another one shares its memory; see fv_spend */
+enum { FV__VIEWED = 1 << 16, FV__SPENT = 1 << 17 };
 
 static int fv__tape_start(fv_ctx *c) {
     c->tape = (fv__tape *)fv_alloc(c, sizeof *c->tape);
@@ -5685,12 +5744,16 @@ static void fv__drop_grad(fv_ctx *c, fv_tensor *t) {
 /* Adds `from` (n elements of type) to t's gradient. */
 static void fv__add_grad(fv_ctx *c, fv_tensor *t, const void *from, fv_type type);
 
+/* y's gradient can become t's without a copy: t has none yet, and its own would be as large */
+static int fv__gives_grad(const fv_tensor *y, const fv_tensor *t) {
+    return t && (t->flags & FV_NEEDS_GRAD) && y->grad_span && !t->grad_set && !(t->flags & FV_PARAM) &&
+           fv_grad_type(t) == fv_grad_type(y) && fv_numel(t) == fv_numel(y);
+}
 /* y's gradient becomes (part of) t's: handed over without a copy where t has none yet. The last thing a bwd
  * does with it. */
 static void fv__give_grad(fv_ctx *c, fv_tensor *y, fv_tensor *t) {
     if (!t || !(t->flags & FV_NEEDS_GRAD) || !y->grad) return;
-    int fits = y->grad_span && !t->grad_set && !(t->flags & FV_PARAM) && fv_grad_type(t) == fv_grad_type(y);
-    if (!fits) {
+    if (!fv__gives_grad(y, t)) {
         fv__add_grad(c, t, y->grad, fv_grad_type(y));
         return;
     }
@@ -5765,6 +5828,10 @@ FV_DEF void fv_forget(fv_ctx *c, fv_tensor *t) {
     t->node->dropped = c->tape->no_grad ? 0 : FV__FORGOTTEN;
 }
 
+FV_DEF void fv_spend(fv_tensor *t) {
+    if (t && t->node) t->flags |= FV__SPENT;
+}
+
 /* x's data, made again if it was forgotten, from sources made again if need be */
 static void fv__remember(fv_ctx *c, fv_tensor *x) {
     if (!x || !x->node || x->node->dropped != FV__FORGOTTEN || c->status) return;
@@ -5817,15 +5884,17 @@ static void fv__backward_walk(fv_ctx *c, fv_tensor *y) {
     for (; i >= 0 && !c->status; i--) {
         fv_tensor *x = t->made[i];
         if (!x->node) continue;
+        if (x->grad_set && fv__needs_again(x->node)) fv__rematerialise(c, i);
+        int spent = x->node->dropped == FV__AGAIN || x->flags & FV__SPENT;
         if (x->grad_set) {
-            if (fv__needs_again(x->node)) fv__rematerialise(c, i);
             fv__remember_for(c, x);
+            if (spent && x->node->unread & FV__UNREAD_Y) fv__drop_data(c, x);
             fv__run(c, x, FV_PASS_BACKWARD);
             fv__drop_saved(c, x->node);
             fv__drop_grad(c, x);
         }
         if (grouped) fv__reduce_whole(c, x->node, i);
-        if (x->node->dropped != FV__AGAIN) continue;
+        if (!spent && x->node->dropped != FV__AGAIN) continue;
         fv__drop_saved(c, x->node);
         fv__drop_data(c, x);
     }
@@ -6105,6 +6174,15 @@ static void fv__map_grad(fv_ctx *c, fv__map *m, fv_tensor *t) {
     void *g = fv__grad(c, t, &first);
     fv__map_out(m, g, t ? fv_grad_type(t) : FV_F32, !first);
 }
+/* the same, in the place of y's gradient where that fits: a map reads an element before it writes it */
+static void fv__map_grad_over(fv_ctx *c, fv__map *m, fv_tensor *y, fv_tensor *t) {
+    if (!fv__gives_grad(y, t)) {
+        fv__map_grad(c, m, t);
+        return;
+    }
+    fv__give_grad(c, y, t);
+    fv__map_out(m, t->grad, fv_grad_type(t), 0);
+}
 static void fv__map_source(fv__map *m, const fv_tensor *x) { fv__map_in(m, fv__elements(x), x->type); }
 static void *fv__cu_grad_or_zeros(fv_ctx *c, fv_tensor *t) {
     int first = 0;
@@ -6266,19 +6344,38 @@ static fv_type fv__linear_type(const fv_tensor *y) {
     const fv_packed *p = y->node->src[1]->packed;
     return p ? p->type : (fv_type)y->node->i[0];
 }
-/* the weight as [out,in] rows, plain or frozen; transposed: as [in,out] */
-static fv_mat fv__weight_mat(const fv_tensor *w, int transposed) {
+/* A parameter in bf16, as products round it: made at its first use, and kept: the optimiser changes it with
+ * the parameter. NULL where there is none. What a recorded step was to make is gone where that was thrown
+ * away, so the copy counts only while no more of them have been than when it was made. */
+static int fv__is_rounded(const fv_ctx *c, const fv_tensor *t) {
+    return t->rounded_at == c->device->lost + 1;
+}
+static const void *fv__rounded(fv_ctx *c, fv_tensor *t) {
+    if (c->status || !t || !(t->flags & FV_PARAM) || t->type != FV_F32 || !t->device || t->packed) return NULL;
+    if (!t->rounded) t->rounded = fv__device_alloc(c, (size_t)fv_numel(t) * 2, 0);
+    if (t->rounded && !fv__is_rounded(c, t)) {
+        fv__cu_copy(c, t->rounded, FV_BF16, t->data, t->type, fv_numel(t), 0);
+        t->rounded_at = c->device->lost + 1;
+    }
+    return t->rounded;
+}
+/* the weight as [out,in] rows, plain or frozen, for a product of that type; transposed: as [in,out] */
+static fv_mat fv__weight_mat(fv_ctx *c, fv_tensor *w, fv_type compute, int transposed) {
     int64_t in = w->dim[1];
-    const void *data = w->packed ? (const void *)w->packed->data : fv__elements(w);
-    return fv__mat(data, w->packed ? w->packed->type : w->type, transposed ? 1 : in, transposed ? in : 1);
+    const void *data = w->packed ? (const void *)w->packed->data : fv__elements(w),
+               *rounded = compute == FV_BF16 ? fv__rounded(c, w) : NULL;
+    fv_type type = rounded ? FV_BF16 : w->packed ? w->packed->type : w->type;
+    return fv__mat(rounded ? rounded : data, type, transposed ? 1 : in, transposed ? in : 1);
 }
 static void fv__linear_fwd_cu(fv_ctx *c, fv_tensor *y) {
-    const fv_tensor *x = y->node->src[0], *w = y->node->src[1], *r = y->node->src[3];
+    fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->src[2], *r = y->node->src[3];
     int64_t out = w->dim[0], in = w->dim[1];
-    fv__cu_product g = fv__cu_product_of(fv__linear_type(y), fv__rows_count(x), out, in,
-                                         fv__mat(fv__elements(x), x->type, in, 1), fv__weight_mat(w, 1),
-                                         y->data, y->type, 0);
-    g.bias = fv__elements(y->node->src[2]);
+    fv_type compute = fv__linear_type(y);
+    fv__cu_product g = fv__cu_product_of(compute, fv__rows_count(x), out, in,
+                                         fv__mat(fv__elements(x), x->type, in, 1),
+                                         fv__weight_mat(c, w, compute, 1), y->data, y->type, 0);
+    g.bias = fv__elements(b);
+    if (y->type == FV_BF16) g.bias_rounded = fv__rounded(c, b);
     if (r) g.residual = fv__elements(r), g.residual_type = r->type;
     fv__cu_gemm(c, &g);
 }
@@ -6293,21 +6390,31 @@ struct fv__column_f { /* sums over the rows of g */
 static void fv__linear_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->src[2];
     int64_t out = w->dim[0], in = w->dim[1], rows = fv__rows_count(x);
-    fv_type gt = fv_grad_type(y);
+    fv_type gt = fv_grad_type(y), compute = fv__linear_type(y);
     int first = 1;
+    const void *gy = y->grad;
+    fv__span *cast = NULL;
+    if (compute == FV_BF16 && gt != FV_BF16) { /* rounded once for both products */
+        cast = fv__pool_alloc(c, (size_t)(rows * out) * 2);
+        if (!cast) return;
+        fv__cu_copy(c, cast->data, compute, gy, gt, rows * out, 0);
+        gy = cast->data;
+    }
+    fv_type type = cast ? compute : gt;
     void *gx = fv__grad(c, x, &first);
     if (gx) {
-        fv__cu_product g = fv__cu_product_of(fv__linear_type(y), rows, in, out, fv__mat(y->grad, gt, out, 1),
-                                             fv__weight_mat(w, 0), gx, fv_grad_type(x), !first);
+        fv__cu_product g = fv__cu_product_of(compute, rows, in, out, fv__mat(gy, type, out, 1),
+                                             fv__weight_mat(c, w, compute, 0), gx, fv_grad_type(x), !first);
         fv__cu_gemm(c, &g);
     }
     void *gw = fv__grad(c, w, &first);
     if (gw) {
         fv__cu_product g =
-            fv__cu_product_of(fv__linear_type(y), out, in, rows, fv__mat(y->grad, gt, 1, out),
+            fv__cu_product_of(compute, out, in, rows, fv__mat(gy, type, 1, out),
                               fv__mat(fv__elements(x), x->type, in, 1), gw, fv_grad_type(w), !first);
         fv__cu_gemm(c, &g);
     }
+    fv__pool_free(c, cast);
     void *gb = fv__grad(c, b, &first);
     if (gb) {
         fv__column_f f = {y->grad, gt, out};
@@ -8543,7 +8650,8 @@ static void fv__swiglu_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__map m = fv__map_of(fv_numel(y));
     for (int i = 0; i < 2; i++) fv__map_source(&m, y->node->src[i]);
     fv__map_in(&m, y->grad, fv_grad_type(y));
-    for (int i = 0; i < 2; i++) fv__map_grad(c, &m, y->node->src[i]);
+    fv__map_grad_over(c, &m, y, y->node->src[0]); /* three of these are the most that a step holds */
+    fv__map_grad(c, &m, y->node->src[1]);
     if (m.out[0] || m.out[1]) fv__map_run<fv__swiglu_grad_f>(c, m, fv__compute_type(y->type));
 }
 #endif
@@ -9235,6 +9343,7 @@ static int fv__binary_shape(fv_ctx *c, fv_tensor *y) {
             return fv__shape_fail(c, name, a, b, "aligned at the end, dims must be equal or 1");
         y->dim[y->rank - i] = p == 1 ? q : p;
     }
+    y->node->unread = FV__UNREAD_Y | (y->node->i[0] == FV__MUL2 ? 0 : 3);
     return 1;
 }
 
@@ -9731,6 +9840,7 @@ static int fv__concat_shape(fv_ctx *c, fv_tensor *y) {
     int n = y->node->n, axis = (int)y->node->i[0];
     const fv_tensor *last = y->node->src[n - 1];
     fv__like(y, last, last->type);
+    y->node->unread = FV__UNREAD_Y | ((1 << n) - 1);
     y->dim[axis] = 0;
     for (int s = 0; s < n; s++) {
         const fv_tensor *x = y->node->src[s];
@@ -10555,6 +10665,7 @@ static void fv__norm_job(void *arg, int job, int worker) {
  * block takes one each. */
 typedef struct fv__cu_chunk {
     float *w, *g, *m, *v, *a; /* g NULL: no gradient came; a: the average */
+    uint16_t *rounded; /* w in bf16, where that is kept; else NULL */
     int64_t n;
     float decay;
     int pad;
@@ -10605,11 +10716,13 @@ FV__KERNEL fv__update_k(fv__cu_update u) {
         if (u.sgd) {
             t.m[i] = u.momentum * t.m[i] + x + t.decay * t.w[i];
             t.w[i] -= u.lr * t.m[i];
+            if (t.rounded) t.rounded[i] = fv__bf16_from(t.w[i]);
             continue;
         }
         t.m[i] = u.b1 * t.m[i] + (1 - u.b1) * x;
         t.v[i] = u.b2 * t.v[i] + (1 - u.b2) * x * x;
         t.w[i] = t.w[i] * keep - u.lr / u.correct1 * t.m[i] / (sqrtf(t.v[i]) * root + u.eps);
+        if (t.rounded) t.rounded[i] = fv__bf16_from(t.w[i]);
     }
 }
 FV__KERNEL fv__ema_k(fv__cu_update u) {
@@ -10631,8 +10744,9 @@ static int fv__cu_table(fv_ctx *c, const fv_params *p, const fv_optim *o, const 
         const fv_tensor *w = p->at[i];
         memset(&t[j], 0, sizeof t[j]);
         t[j].w = (float *)w->data + from, t[j].g = w->grad_set ? (float *)w->grad + from : NULL, t[j].n = n;
-        if (average) t[j].a = (float *)average->at[i]->data + from;
+        if (average) t[j].a = (float *)average->at[i]->data + from, average->at[i]->rounded_at = 0;
         if (!o) continue;
+        if (w->rounded && fv__is_rounded(c, w)) t[j].rounded = (uint16_t *)w->rounded + from;
         t[j].m = o->m[i] + from, t[j].v = o->v[i] ? o->v[i] + from : NULL;
         t[j].decay = w->rank <= 1 || (w->flags & FV_NO_DECAY) ? 0 : o->desc.weight_decay;
     }
@@ -14554,7 +14668,9 @@ static int fv__norm_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name, 
 /* ---- the pre-norm transformer block that timm's ViT and its relatives share ---- */
 typedef struct fv__block_params {
     fv__pair norm1, qkv, proj, norm2, fc1, fc2;
+    int again; /* on a GPU a large product of fc1, the largest result of a block, is made again, not kept */
 } fv__block_params;
+enum { FV__WIDE = 1 << 24 }; /* elements of a large one */
 
 static int fv__block_make(fv_ctx *c, fv_model *m, fv__block_params *b, const char *list, int i, int64_t d,
                           int64_t hidden, int qkv_bias) {
@@ -14574,6 +14690,9 @@ static fv__block_params *fv__blocks_make(fv_ctx *c, fv_model *m, const char *lis
     m->blocks = b;
     for (int i = 0; i < depth && b; i++)
         if (!fv__block_make(c, m, &b[i], list, i, d, hidden, qkv_bias)) return NULL;
+    /* every second block gives back a sixth of all that is kept, for a fiftieth of the time; the last one's
+     * would be wanted at once, when most is held */
+    for (int i = 0; i < depth && b; i++) b[i].again = (depth - 1 - i) % 2;
     return c->status ? NULL : b;
 }
 
@@ -14653,11 +14772,13 @@ static fv_tensor *fv__encoder_block(fv_ctx *c, const fv__block_params *b, fv_ten
     fv_scope scope = fv_scope_begin(c);
     fv_tensor *qkv = fv__norm_linear(c, x, &b->norm1, b->qkv.w, b->qkv.b, eps);
     fv_mark_scores(c, "block.scores", qkv, NULL, &a);
-    fv_tensor *h = fv_mark(c, "block.attention",
-                           fv__residual(c, fv_attention(c, qkv, NULL, NULL, &a), &b->proj, x, drop));
-    fv_tensor *u = fv_gelu(c, fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, eps));
+    fv_tensor *seen = fv_attention(c, qkv, NULL, NULL, &a);
+    fv_tensor *h = fv_mark(c, "block.attention", fv__residual(c, seen, &b->proj, x, drop));
+    fv_tensor *wide = fv__norm_linear(c, h, &b->norm2, b->fc1.w, b->fc1.b, eps), *u = fv_gelu(c, wide);
     fv_tensor *y = fv__residual(c, u, &b->fc2, h, drop);
     fv_forget(c, u);
+    if (b->again && fv_device_of(c) == FV_CUDA && fv_numel(wide) >= FV__WIDE) fv_forget(c, wide);
+    fv_spend(qkv), fv_spend(seen), fv_spend(wide);
     return fv_scope_end(c, scope, fv_mark(c, "block.ffn", y));
 }
 
@@ -14797,9 +14918,10 @@ static fv_tensor *fv__vit_forward(fv_ctx *c, fv_model *m, fv_tensor *const *inpu
     int64_t want[4];
     want[0] = -1, want[1] = v->chans, want[2] = want[3] = v->img_size;
     if (!fv__input_fits(c, "vit: images", x, 4, want)) return NULL;
-    x = fv__image_patches(c, x, v->img_size, v->patch, &v->patch_embed);
-    if (v->class_token) x = fv__prepend(c, v->cls_token, x);
-    x = fv_add(c, x, v->pos_embed);
+    fv_tensor *patches = fv__image_patches(c, x, v->img_size, v->patch, &v->patch_embed);
+    fv_tensor *tokens = v->class_token ? fv__prepend(c, v->cls_token, patches) : patches;
+    x = fv_add(c, tokens, v->pos_embed);
+    fv_forget(c, tokens), fv_forget(c, patches); /* no backward pass reads them */
     for (int i = 0; i <= v->depth && x; i++) {
         if (i == fv__stage_at(m, v->depth)) x = fv__stage(c, m, x, NULL);
         if (i < v->depth && x)

@@ -61,7 +61,7 @@ struct __nv_bfloat16 {
 };
 
 /* ---- memory: one arena, closed but while a kernel or a copy runs ---- */
-enum { EMU_ARENA_MB = 2048, EMU_OPEN_MB = 4 };
+enum { EMU_ARENA_MB = 8192, EMU_OPEN_MB = 4 };
 struct emu_memory {
     char *base;
     size_t used, opened; /* bytes handed out; bytes that have been given pages, a multiple of EMU_OPEN_MB */

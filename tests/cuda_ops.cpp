@@ -359,6 +359,55 @@ static void train(fv_ctx *c, fv_optim_kind kind, float clip, double *norm, float
     fv_free(c, p.at), fv_free(c, average.at);
     fv_param_free(c, w), fv_param_free(c, b), fv_param_free(c, aw), fv_param_free(c, idle);
 }
+/* A parameter's bf16 copy is the parameter's, whatever changed that: a product with an input of the same numbers has the same bytes. */
+static void test_rounded(void) {
+    enum { OUT = 37, IN = 19, N = 11 };
+    static const char *const how[] = {"as made", "AdamW", "SGD", "fv_write", "fv_set", "fv_init_fill", "fv_ema", "a lost recording"};
+    int64_t wd[2] = {OUT, IN}, xd[2] = {N, IN}, n = N;
+    static float from[OUT * IN], now[2][OUT * IN + OUT];
+    static uint16_t y[2][N * OUT];
+    fv_ctx *c = contexts[1];
+    fv_params p, other;
+    fv_optim *o[2];
+    memset(&p, 0, sizeof p), memset(&other, 0, sizeof other);
+    fv_clear_error(c), fv_reset(c), fv_training(c, 1), fv_autocast(c, FV_BF16);
+    fv_tensor *w = fv_param(c, "w", FV_F32, 2, wd), *b = fv_param(c, "b", FV_F32, 1, wd);
+    fv_tensor *v = fv_param(c, "v", FV_F32, 2, wd), *a = fv_param(c, "a", FV_F32, 1, wd);
+    fv_params_add(c, &p, w), fv_params_add(c, &p, b), fv_params_add(c, &other, v), fv_params_add(c, &other, a);
+    for (int i = 0; i < 2; i++) fv_init_normal(c, i ? v : w, 1, 3 + (uint64_t)i), fv_init_normal(c, i ? a : b, 1, 5 + (uint64_t)i);
+    for (int i = 0; i < 2; i++) {
+        fv_optim_desc d;
+        memset(&d, 0, sizeof d);
+        d.kind = i ? FV_SGD : FV_ADAMW;
+        o[i] = fv_optim_create(c, &p, &d);
+    }
+    void *x = numbers(FV_F32, N * IN, 8);
+    for (int k = 0; k < 8; k++) {
+        fv_reset(c);
+        fv_tensor *in = fv_input(c, FV_F32, 2, xd, x, 1);
+        if (k == 1 || k == 2) {
+            fv_backward(c, fv_cross_entropy(c, fv_linear(c, in, w, b), whole_numbers(c, FV_I32, 1, &n, OUT), 0));
+            fv_optim_step(c, o[k - 1], 1);
+        }
+        if (k == 3) fv_read(c, v, from), fv_write(c, w, from);
+        if (k == 4) fv_set(w, 5, 50), fv_set(b, 5, -50);
+        if (k == 5) fv_init_fill(w, 0.3);
+        if (k == 6) fv_ema(c, &p, &other, 0.5f);
+        if (k == 7) c->device->lost++;
+        fv_read(c, w, now[0]), fv_read(c, b, now[0] + OUT * IN);
+        fv_tensor *plain[2] = {fv_input(c, FV_F32, 2, wd, now[0], 0), fv_input(c, FV_F32, 1, wd, now[0] + OUT * IN, 0)};
+        fv_read(c, fv_linear(c, in, w, b), y[0]), fv_read(c, fv_linear(c, in, plain[0], plain[1]), y[1]);
+        CHECK(!fv_error(c) && !memcmp(y[0], y[1], sizeof y[0]), "%s: %s", how[k], fv_error_text(c));
+        CHECK(w->rounded && fv__is_rounded(c, w) && (!k || k == 7 || memcmp(now[0], now[1], sizeof now[0])), "%s: nothing changed", how[k]);
+        memcpy(now[1], now[0], sizeof now[0]);
+    }
+    free(x);
+    fv_autocast(c, FV_F32);
+    for (int i = 0; i < 2; i++) fv_optim_destroy(c, o[i]);
+    fv_free(c, p.at), fv_free(c, other.at);
+    fv_param_free(c, w), fv_param_free(c, b), fv_param_free(c, v), fv_param_free(c, a);
+}
+
 /* A gradient that is no number makes the norm none, and clipping then all weights: on the CPU and here. */
 static void test_norm_that_is_none(void) {
     float start[4] = {1, 2, 3, 4}, grad[4] = {1, 1, NAN, 1}, out[2][4];
@@ -419,6 +468,33 @@ static void test_tensors(void) {
     fv_param_free(c, p);
     fv_reset(c);
     CHECK(!fv_error(c), "%s", fv_error_text(c));
+}
+
+/* A step of more chunks than a pool once had room for, with room between them that a later request may take; from the next step on a
+ * GPU has one chunk for it, the same addresses come again, and no more memory is held. */
+static void test_many_chunks(void) {
+    enum { MANY = 70, STEPS_OF_IT = 5 };
+    for (int d = 0; d < 2; d++) {
+        fv_ctx *c = context(d ? FV_CUDA : FV_CPU);
+        size_t held[STEPS_OF_IT];
+        void *last[STEPS_OF_IT];
+        for (int step = 0; step < STEPS_OF_IT; step++) {
+            fv__span *s[MANY], *t = NULL;
+            fv_reset(c);
+            for (int i = 0; i < MANY; i++) s[i] = fv__pool_alloc(c, ((size_t)17 << 20) + 1); /* more than half of a chunk */
+            fv__pool_free(c, s[1]), fv__pool_free(c, s[3]);
+            if (!fv_error(c)) t = fv__pool_alloc(c, 5 << 20);
+            CHECK(t && !fv_error(c), "step %d: %s", step, fv_error_text(c));
+            last[step] = t ? t->data : NULL, held[step] = fv_memory(c).now;
+        }
+        const fv__pool *p = &c->pool[FV__POOL_STEP];
+        CHECK(d ? p->chunks == 1 : p->chunks > 64, "device %d: %d chunks", d, p->chunks);
+        CHECK(held[4] == held[1] && held[1] <= held[0] && last[4] == last[2], "device %d: %zu bytes, then %zu and %zu", d, held[0], held[1], held[4]);
+        if (d) CHECK(held[1] < (size_t)MANY * (18 << 20) + (60 << 20) && held[1] < held[0] * 2 / 3, "%zu bytes, then %zu", held[0], held[1]);
+        CHECK(fv_memory(c).device_now <= fv_memory(c).now && fv_memory(c).device_peak >= fv_memory(c).device_now && !fv_memory(c).device_now == !d, "%zu bytes on the device",
+              fv_memory(c).device_now);
+        fv_destroy(c);
+    }
 }
 
 /* An input that the host fills late is copied into memory of its own, not into what kernels that were started before still use. */
@@ -743,6 +819,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     RUN(test_tensors);
+    RUN(test_many_chunks);
     RUN(test_copies);
     RUN(test_mixup);
     RUN(test_steps);
@@ -750,6 +827,7 @@ int main(int argc, char **argv) {
     RUN(test_late);
 #endif
     RUN(test_limits);
+    RUN(test_rounded);
     if (argc > 1) {
         only = argv[1];
         RUN(test_ops);

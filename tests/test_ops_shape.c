@@ -607,6 +607,22 @@ static void scopes_free_memory(void) {
     fv_destroy(c);
 }
 
+/* A step of many large tensors, each in a chunk of its own: there is no number of chunks that is too many. No
+ * page is touched. */
+static void many_chunks(void) {
+    fv_ctx *c = context(1);
+    int64_t dim[1] = {9 << 20}; /* 36 MB */
+    size_t held = 0;
+    for (int step = 0; step < 3; step++) {
+        fv_reset(c);
+        for (int i = 0; i < 150 && !fv_error(c); i++) fv_new(c, FV_F32, 1, dim);
+        CHECK(!fv_error(c), "%s", fv_error_text(c));
+        CHECK(!step || fv_memory(c).now == held, "%zu bytes after a step, then %zu", held, fv_memory(c).now);
+        held = fv_memory(c).now;
+    }
+    fv_destroy(c);
+}
+
 /* Four scopes of ten multiplications each: recomputed, a backward pass holds one scope's tensors at a time,
  * not all. */
 static void recomputation_bounds_memory(void) {
@@ -770,6 +786,7 @@ int main(void) {
     RUN(dropout_masks);
     RUN(views);
     RUN(scopes_free_memory);
+    RUN(many_chunks);
     RUN(recomputation_bounds_memory);
     RUN(accumulation);
     RUN(memory_is_counted);

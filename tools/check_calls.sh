@@ -20,8 +20,10 @@ fv_destroy fv__threads_stop
 fv_create fv__device_open       so is a context on a GPU, which gives a pool its chunks
 fv_destroy fv__device_close
 fv_reset fv__device_reset
+fv_reset fv__device_record
 fv__pool_grow fv__device_alloc
 fv__pool_grow fv__device_free
+fv__pool_join fv__device_free
 fv__packed_free fv__device_free a frozen weight lies where it is multiplied
 fv__packed_on_device fv__device_alloc
 fv__packed_on_device fv__device_put
