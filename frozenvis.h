@@ -6861,6 +6861,7 @@ template <class C> struct fv__plain {
         LD = DEPTH + VEC,
         LDP = ROWS + VEC
     };
+    static const fv_type TYPE = sizeof(C) == 4 ? FV_F32 : FV_F64;
     typedef fv__few<C, VEC> vec;
 };
 template <class C> struct alignas(16) fv__plain_room { /* a block's shared memory */
@@ -6880,11 +6881,7 @@ template <class C, int W> struct fv__plain_sums {
     static_assert(tile::ROWS * LD <= 2 * tile::ROWS * tile::LD, "a slice fits into the room");
     C at[SLICES][tile::RT][CV];
 };
-/* whether four neighbours of a head's row can be moved at once */
-template <class T> FV__DEV int fv__plain_quads(const T &t, int64_t hd) {
-    return (uintptr_t)t.data % 16 == 0 && (t.width | t.at | hd) % 4 == 0;
-}
-/* up to ROWS rows of a head */
+/* up to ROWS rows of a head. quads: four neighbours can be moved at once. */
 typedef struct fv__plain_side {
     fv__cu_head t;
     int64_t at; /* element where the first one begins */
@@ -6895,13 +6892,17 @@ FV__DEV fv__plain_side fv__plain_side_of(const fv__cu_head &t, int64_t b, int64_
                                          int64_t head, int64_t hd) {
     fv__plain_side s;
     s.t = t, s.at = (b * rows + from) * t.width + t.at + head * hd;
-    s.n = (int)FV__MIN(rows - from, (int64_t)fv__plain<C>::ROWS), s.quads = fv__plain_quads(t, hd);
+    s.n = (int)FV__MIN(rows - from, (int64_t)fv__plain<C>::ROWS);
+    s.quads = (uintptr_t)t.data % 16 == 0 && (t.width | t.at | hd) % 4 == 0 &&
+              (t.type == fv__plain<C>::TYPE || (sizeof(C) == 4 && t.type == FV_BF16));
     return s;
 }
 /* Columns d0 .. d0+D of a side's rows, D/4 threads a row; zeros where it ends. Through registers, so that the
- * loads of several slices are under way together. */
+ * loads of several slices are under way together; what has no quads goes by ones. */
 template <class C, int D> struct fv__plain_slice {
-    enum { N = fv__plain<C>::ROWS * D / 4 / FV__PLAIN_THREADS, VEC = fv__plain<C>::VEC };
+    typedef fv__plain<C> tile;
+    typedef typename tile::vec vec;
+    enum { N = tile::ROWS * D / 4 / FV__PLAIN_THREADS, VEC = tile::VEC };
     C v[N][4];
     FV__METHOD void fetch(const fv__plain_side &s, int d0, int hd) {
         FV__CU_UNROLL
@@ -6909,25 +6910,34 @@ template <class C, int D> struct fv__plain_slice {
             int e = (int)threadIdx.x + FV__PLAIN_THREADS * i, r = e / (D / 4), d = d0 + e % (D / 4) * 4;
             int64_t at = s.at + r * s.t.width + d;
             v[i][0] = v[i][1] = v[i][2] = v[i][3] = 0;
-            if (r >= s.n || d >= hd) continue;
-            if (s.quads) fv__ld4<C>(s.t.data, s.t.type, at, v[i]);
+            if (!s.quads || r >= s.n || d >= hd) continue;
+            if (s.t.type == FV_BF16) fv__ld4<C>(s.t.data, FV_BF16, at, v[i]);
             else {
                 FV__CU_UNROLL
-                for (int k = 0; k < 4; k++)
-                    if (d + k < hd) v[i][k] = fv__ld<C>(s.t.data, s.t.type, at + k);
+                for (int k = 0; k < 4; k += VEC) {
+                    vec x = *(const vec *)((const C *)s.t.data + at + k);
+                    FV__CU_UNROLL
+                    for (int l = 0; l < VEC; l++) v[i][k + l] = x.at[l];
+                }
             }
         }
     }
-    FV__METHOD void put(C *to) const {
+    FV__METHOD void put(C *to, const fv__plain_side &s, int d0, int hd) const {
+        for (int e = (int)threadIdx.x; !s.quads && e < tile::ROWS * D; e += FV__PLAIN_THREADS) {
+            int r = e / D, d = d0 + e % D;
+            to[r * (D + VEC) + e % D] =
+                r < s.n && d < hd ? fv__ld<C>(s.t.data, s.t.type, s.at + r * s.t.width + d) : (C)0;
+        }
+        if (!s.quads) return;
         FV__CU_UNROLL
         for (int i = 0; i < N; i++) {
             int e = (int)threadIdx.x + FV__PLAIN_THREADS * i, r = e / (D / 4), d = e % (D / 4) * 4;
             FV__CU_UNROLL
             for (int k = 0; k < 4; k += VEC) {
-                fv__few<C, VEC> x;
+                vec x;
                 FV__CU_UNROLL
                 for (int l = 0; l < VEC; l++) x.at[l] = v[i][k + l];
-                *(fv__few<C, VEC> *)(to + r * (D + VEC) + d + k) = x;
+                *(vec *)(to + r * (D + VEC) + d + k) = x;
             }
         }
     }
@@ -6947,7 +6957,7 @@ FV__DEV void fv__plain_scores(C (*s)[fv__plain<C>::RT], fv__plain_room<C> &m, co
         fv__plain_slice<C, tile::DEPTH> a, b;
         a.fetch(own, d0, hd), b.fetch(pass, d0, hd);
         __syncthreads(); /* all have read what was there before */
-        a.put(m.rows), b.put(m.rows + tile::ROWS * tile::LD);
+        a.put(m.rows, own, d0, hd), b.put(m.rows + tile::ROWS * tile::LD, pass, d0, hd);
         __syncthreads();
         if (idle) continue;
         int n = FV__MIN(hd - d0, (int)tile::DEPTH);
@@ -6980,8 +6990,8 @@ FV__DEV void fv__plain_add(fv__plain_sums<C, W> &sum, fv__plain_room<C> &m, cons
                            int hd, int idle) {
     typedef fv__plain<C> tile;
     typedef fv__plain_sums<C, W> sums;
-    typedef typename tile::vec vec;
     typedef fv__few<C, sums::CV> few;
+    typedef typename tile::vec vec;
     const C *p = m.p + (int)threadIdx.x / 16 * tile::RT * tile::LDP,
             *rows = m.rows + (int)threadIdx.x % 16 * sums::CV;
     FV__CU_UNROLL
@@ -6990,7 +7000,7 @@ FV__DEV void fv__plain_add(fv__plain_sums<C, W> &sum, fv__plain_room<C> &m, cons
         fv__plain_slice<C, sums::COLS> a;
         a.fetch(pass, c * sums::COLS, hd);
         __syncthreads();
-        a.put(m.rows);
+        a.put(m.rows, pass, c * sums::COLS, hd);
         __syncthreads();
         if (idle) continue;
         for (int j = 0; j < pass.n; j += tile::VEC) { /* p is 0 where the side ends */
@@ -7014,28 +7024,45 @@ template <class C, int W> FV__DEV void fv__plain_clear(fv__plain_sums<C, W> &sum
     for (int i = 0; i < fv__plain<C>::RT; i++) FV__CU_UNROLL
     for (int n = 0; n < sums::CV; n++) sum.at[c][i][n] = 0;
 }
-/* the thread's part of its row i, which is row `row` of all, to memory */
+/* The block's sums to memory, n rows from row `row` of all on; by way of shared memory, so that neighbouring
+ * threads write neighbours. */
 template <class C, int W>
-FV__DEV void fv__plain_put(const fv__cu_grad &t, const fv__plain_sums<C, W> &sum, int i, int64_t row,
-                           int64_t head, int hd) {
+FV__DEV void fv__plain_put(const fv__cu_grad &t, const fv__plain_sums<C, W> &sum, fv__plain_room<C> &m,
+                           int64_t row, int64_t n, int64_t head, int hd) {
+    typedef fv__plain<C> tile;
     typedef fv__plain_sums<C, W> sums;
     typedef fv__few<C, sums::CV> few;
+    typedef typename tile::vec vec;
     if (!t.data) return;
-    int few_fit = fv__plain_quads(t, hd) && t.type == (sizeof(C) == 4 ? FV_F32 : FV_F64);
+    int quads =
+        (uintptr_t)t.data % 16 == 0 && (t.width | t.at | (int64_t)hd) % 4 == 0 && t.type == tile::TYPE;
+    C *mine = m.rows + (int)threadIdx.x / 16 * tile::RT * sums::LD + (int)threadIdx.x % 16 * sums::CV;
     FV__CU_UNROLL
     for (int c = 0; c < sums::SLICES; c++) {
-        int d = c * sums::COLS + (int)threadIdx.x % 16 * sums::CV;
-        int64_t at = row * t.width + t.at + head * hd + d;
-        if (few_fit && d < hd) {
-            few *to = (few *)((C *)t.data + at), x = {{0}};
-            if (t.add) x = *to;
+        int wide = FV__MIN(hd - c * sums::COLS, (int)sums::COLS), step = quads ? (int)tile::VEC : 1;
+        if (wide <= 0) continue;
+        __syncthreads();
+        FV__CU_UNROLL
+        for (int i = 0; i < tile::RT; i++) {
+            few x;
             FV__CU_UNROLL
-            for (int n = 0; n < sums::CV; n++) x.at[n] += sum.at[c][i][n];
-            *to = x;
-        } else {
-            FV__CU_UNROLL
-            for (int n = 0; n < sums::CV; n++)
-                if (d + n < hd) fv__put<C>(t.data, t.type, at + n, sum.at[c][i][n], t.add);
+            for (int k = 0; k < sums::CV; k++) x.at[k] = sum.at[c][i][k];
+            *(few *)(mine + i * sums::LD) = x;
+        }
+        __syncthreads();
+        for (int e = (int)threadIdx.x * step; e < tile::ROWS * sums::COLS; e += FV__PLAIN_THREADS * step) {
+            int r = e / sums::COLS, d = e % sums::COLS;
+            int64_t at = (row + r) * t.width + t.at + head * hd + c * sums::COLS + d;
+            if (r >= n || d >= wide) continue;
+            if (!quads) fv__put<C>(t.data, t.type, at, m.rows[r * sums::LD + d], t.add);
+            else {
+                vec x = *(const vec *)(m.rows + r * sums::LD + d), *to = (vec *)((C *)t.data + at),
+                    old = {{0}};
+                if (t.add) old = *to;
+                FV__CU_UNROLL
+                for (int k = 0; k < tile::VEC; k++) x.at[k] += old.at[k];
+                *to = x;
+            }
         }
     }
 }
@@ -7126,14 +7153,13 @@ template <class C, int W> FV__KERNEL fv__attention_k(fv__cu_attention a) {
     for (int i = 0; i < tile::RT; i++) {
         int64_t row = first + i, unit = (b * a.H + h) * a.N + row;
         C inverse = sum[i] > 0 || sum[i] != sum[i] ? 1 / sum[i] : (C)0;
-        if (row >= a.N) continue;
         FV__CU_UNROLL
         for (int c = 0; c < sums::SLICES; c++) FV__CU_UNROLL
         for (int n = 0; n < sums::CV; n++)
             o.at[c][i][n] = most[i] == (C)-INFINITY ? (C)0 : o.at[c][i][n] * inverse;
-        if (!tj) ((C *)a.stat)[2 * unit] = most[i], ((C *)a.stat)[2 * unit + 1] = inverse;
-        fv__plain_put<C, W>(a.out, o, i, b * a.N + row, h, hd);
+        if (!tj && row < a.N) ((C *)a.stat)[2 * unit] = most[i], ((C *)a.stat)[2 * unit + 1] = inverse;
     }
+    fv__plain_put<C, W>(a.out, o, m, b * a.N + from, a.N - from, h, hd);
 }
 template <class C> FV__KERNEL fv__attention_delta_k(fv__cu_attention a) {
     int64_t unit = fv__my_row(), i = unit % a.N, h = unit / a.N % a.H, b = unit / a.N / a.H;
@@ -7193,9 +7219,7 @@ template <class C, int W> FV__KERNEL fv__attention_gq_k(fv__cu_attention a) {
         }
         fv__plain_add<C, W>(gq, m, k, hd, idle);
     }
-    FV__CU_UNROLL
-    for (int i = 0; i < tile::RT; i++)
-        if (first + i < a.N) fv__plain_put<C, W>(a.gq, gq, i, b * a.N + first + i, h, hd);
+    fv__plain_put<C, W>(a.gq, gq, m, b * a.N + from, a.N - from, h, hd);
 }
 template <class C, int W> FV__KERNEL fv__attention_gkv_k(fv__cu_attention a) {
     typedef fv__plain<C> tile;
@@ -7239,16 +7263,15 @@ template <class C, int W> FV__KERNEL fv__attention_gkv_k(fv__cu_attention a) {
             fv__plain_add<C, W>(gk, m, q, hd, idle);
         }
     FV__CU_UNROLL
-    for (int i = 0; i < tile::RT; i++) {
-        if (first + i >= a.M) continue;
+    for (int i = 0; i < tile::RT; i++) /* a key that is masked: 0, even where gy is no number */
         FV__CU_UNROLL
-        for (int c = 0; c < sums::SLICES; c++) FV__CU_UNROLL
-        for (int n = 0; n < sums::CV; n++) /* a key that is masked: 0, even where gy is no number */
-            gk.at[c][i][n] = valid[i] ? gk.at[c][i][n] : (C)0,
-            gv.at[c][i][n] = valid[i] ? gv.at[c][i][n] : (C)0;
-        fv__plain_put<C, W>(a.gk, gk, i, b * a.M + first + i, kh, hd);
-        fv__plain_put<C, W>(a.gv, gv, i, b * a.M + first + i, kh, hd);
+    for (int c = 0; c < sums::SLICES; c++) FV__CU_UNROLL
+    for (int n = 0; n < sums::CV; n++) {
+        gk.at[c][i][n] = valid[i] ? gk.at[c][i][n] : (C)0;
+        gv.at[c][i][n] = valid[i] ? gv.at[c][i][n] : (C)0;
     }
+    fv__plain_put<C, W>(a.gk, gk, m, b * a.M + from, a.M - from, kh, hd);
+    fv__plain_put<C, W>(a.gv, gv, m, b * a.M + from, a.M - from, kh, hd);
 }
 /* ---- the same on tensor cores, for products in bf16 and heads 32, 48, ... 128 wide. A block of four warps
  * owns 64 rows (queries; for gk and gv keys) of one head, a warp 16 of them; the other side's rows pass by in
