@@ -6918,13 +6918,15 @@ static void fv__attention_bwd(fv_ctx *c, fv_tensor *y) {
 }
 
 #ifdef FROZENVIS_CUDA
-/* On a GPU, first the plain kernels, for any type and length and heads up to 256 wide. A warp owns one query
- * (or, for gk and gv, one key); its lanes take 32 keys (queries) at a time and find their scores, which stay
- * in registers; then they share the columns of the head. The softmax is kept up as keys go by: source
- * Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135. Rotary embedding turns copies of q
- * and k beforehand, and the gradients back afterwards. No sum is made by two warps, so the result is the same
- * each time. */
-enum { FV__HEAD_MAX = 256, FV__HEAD_LANES = FV__HEAD_MAX / 32 };
+/* On a GPU, first the plain kernels, for any type and length and heads up to 256 wide. A block of 256 threads
+ * owns a tile of rows (queries; for gk and gv keys) of one head; tiles of the other side's rows pass by. A
+ * product's operands come to shared memory as numbers of the computing type, a slice of the head's width at a
+ * time; half a warp makes the scores of 4 (f64: 2) rows, a thread those of every 16th column, and the half
+ * alone reads them again, as the left operand of the next product. The softmax is kept up as keys go by:
+ * source Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135. Rotary embedding turns copies
+ * of q and k beforehand, and the gradients back afterwards. No sum is made by two blocks, so the result is the
+ * same each time. */
+enum { FV__HEAD_MAX = 256 };
 typedef struct fv__cu_head {
     const void *data;
     fv_type type;
@@ -6950,57 +6952,321 @@ template <class C>
 FV__DEV C fv__head_at(const fv__cu_head &t, int64_t row, int64_t head, int64_t hd, int64_t d) {
     return fv__ld<C>(t.data, t.type, row * t.width + t.at + head * hd + d);
 }
+
+enum { FV__PLAIN_THREADS = 256 };
+template <class C, int N> struct alignas(N * sizeof(C)) fv__few { /* neighbours, moved in one access */
+    C at[N];
+};
+/* VEC: numbers in 16 bytes. A row in shared memory has 16 bytes more than it needs, so that the same columns of
+ * eight neighbours lie in different banks. */
+template <class C> struct fv__plain {
+    enum {
+        VEC = 16 / sizeof(C),
+        RT = sizeof(C) == 4 ? 4 : 2,
+        ROWS = 16 * RT,
+        DEPTH = 32,
+        LD = DEPTH + VEC,
+        LDP = ROWS + VEC
+    };
+    static const fv_type TYPE = sizeof(C) == 4 ? FV_F32 : FV_F64;
+    typedef fv__few<C, VEC> vec;
+};
+template <class C> struct alignas(16) fv__plain_room { /* a block's shared memory */
+    typedef fv__plain<C> tile;
+    C rows[2 * tile::ROWS * tile::LD]; /* slices of both sides' rows, or a wider one of the passing side's */
+    C p[tile::ROWS * tile::LDP];       /* [own][passing] */
+};
+/* a thread's part of its rows' sums: CV neighbouring columns out of every COLS */
+template <class C, int W> struct fv__plain_sums {
+    typedef fv__plain<C> tile;
+    enum {
+        COLS = W < 16 * tile::VEC ? W : 16 * tile::VEC,
+        CV = COLS / 16,
+        SLICES = W / COLS,
+        LD = COLS + tile::VEC
+    };
+    static_assert(tile::ROWS * LD <= 2 * tile::ROWS * tile::LD, "a slice fits into the room");
+    C at[SLICES][tile::RT][CV];
+};
+/* up to ROWS rows of a head. quads: four neighbours can be moved at once. */
+typedef struct fv__plain_side {
+    fv__cu_head t;
+    int64_t at; /* element where the first one begins */
+    int n, quads;
+} fv__plain_side;
 template <class C>
-FV__DEV C fv__head_dot(const C *q, const fv__cu_head &t, int64_t row, int64_t head, int64_t hd) {
-    C s = 0;
-    int64_t from = row * t.width + t.at + head * hd;
-    for (int64_t d = 0; d < hd; d++) s += q[d] * fv__ld<C>(t.data, t.type, from + d);
+FV__DEV fv__plain_side fv__plain_side_of(const fv__cu_head &t, int64_t b, int64_t rows, int64_t from,
+                                         int64_t head, int64_t hd) {
+    fv__plain_side s;
+    s.t = t, s.at = (b * rows + from) * t.width + t.at + head * hd;
+    s.n = (int)FV__MIN(rows - from, (int64_t)fv__plain<C>::ROWS);
+    s.quads = (uintptr_t)t.data % 16 == 0 && (t.width | t.at | hd) % 4 == 0 &&
+              (t.type == fv__plain<C>::TYPE || (sizeof(C) == 4 && t.type == FV_BF16));
     return s;
 }
-/* columns lane, lane + 32, ... of a head's row, times s, added to acc */
-template <class C>
-FV__DEV void fv__head_axpy(C *acc, C s, const fv__cu_head &t, int64_t row, int64_t head, int64_t hd) {
-    int64_t from = row * t.width + t.at + head * hd;
-    for (int i = 0; i < FV__HEAD_LANES; i++)
-        if ((int64_t)threadIdx.x + 32 * i < hd)
-            acc[i] += s * fv__ld<C>(t.data, t.type, from + (int64_t)threadIdx.x + 32 * i);
-}
-template <class C>
-FV__DEV void fv__head_put(const fv__cu_grad &t, int64_t row, int64_t head, int64_t hd, const C *v, C s) {
-    if (!t.data) return;
-    for (int i = 0; i < FV__HEAD_LANES; i++) {
-        int64_t d = (int64_t)threadIdx.x + 32 * i;
-        if (d < hd) fv__put<C>(t.data, t.type, row * t.width + t.at + head * hd + d, v[i] * s, t.add);
+/* Columns d0 .. d0+D of a side's rows, D/4 threads a row; zeros where it ends. Through registers, so that the
+ * loads of several slices are under way together; what has no quads goes by ones. */
+template <class C, int D> struct fv__plain_slice {
+    typedef fv__plain<C> tile;
+    typedef typename tile::vec vec;
+    enum { N = tile::ROWS * D / 4 / FV__PLAIN_THREADS, VEC = tile::VEC };
+    C v[N][4];
+    FV__METHOD void fetch(const fv__plain_side &s, int d0, int hd) {
+        FV__CU_UNROLL
+        for (int i = 0; i < N; i++) {
+            int e = (int)threadIdx.x + FV__PLAIN_THREADS * i, r = e / (D / 4), d = d0 + e % (D / 4) * 4;
+            int64_t at = s.at + r * s.t.width + d;
+            v[i][0] = v[i][1] = v[i][2] = v[i][3] = 0;
+            if (!s.quads || r >= s.n || d >= hd) continue;
+            if (s.t.type == FV_BF16) fv__ld4<C>(s.t.data, FV_BF16, at, v[i]);
+            else {
+                FV__CU_UNROLL
+                for (int k = 0; k < 4; k += VEC) {
+                    vec x = *(const vec *)((const C *)s.t.data + at + k);
+                    FV__CU_UNROLL
+                    for (int l = 0; l < VEC; l++) v[i][k + l] = x.at[l];
+                }
+            }
+        }
     }
+    FV__METHOD void put(C *to, const fv__plain_side &s, int d0, int hd) const {
+        for (int e = (int)threadIdx.x; !s.quads && e < tile::ROWS * D; e += FV__PLAIN_THREADS) {
+            int r = e / D, d = d0 + e % D;
+            to[r * (D + VEC) + e % D] =
+                r < s.n && d < hd ? fv__ld<C>(s.t.data, s.t.type, s.at + r * s.t.width + d) : (C)0;
+        }
+        if (!s.quads) return;
+        FV__CU_UNROLL
+        for (int i = 0; i < N; i++) {
+            int e = (int)threadIdx.x + FV__PLAIN_THREADS * i, r = e / (D / 4), d = e % (D / 4) * 4;
+            FV__CU_UNROLL
+            for (int k = 0; k < 4; k += VEC) {
+                vec x;
+                FV__CU_UNROLL
+                for (int l = 0; l < VEC; l++) x.at[l] = v[i][k + l];
+                *(vec *)(to + r * (D + VEC) + d + k) = x;
+            }
+        }
+    }
+};
+/* s[i][j] = own row times passing row, over the head's width. By the whole block; idle: this warp has no rows. */
+template <class C>
+FV__DEV void fv__plain_scores(C (*s)[fv__plain<C>::RT], fv__plain_room<C> &m, const fv__plain_side &own,
+                              const fv__plain_side &pass, int hd, int idle) {
+    typedef fv__plain<C> tile;
+    typedef typename tile::vec vec;
+    const C *mine = m.rows + (int)threadIdx.x / 16 * tile::RT * tile::LD,
+            *theirs = m.rows + (tile::ROWS + (int)threadIdx.x % 16) * tile::LD;
+    FV__CU_UNROLL
+    for (int i = 0; i < tile::RT; i++) FV__CU_UNROLL
+    for (int j = 0; j < tile::RT; j++) s[i][j] = 0;
+    for (int d0 = 0; d0 < hd; d0 += tile::DEPTH) {
+        fv__plain_slice<C, tile::DEPTH> a, b;
+        a.fetch(own, d0, hd), b.fetch(pass, d0, hd);
+        __syncthreads(); /* all have read what was there before */
+        a.put(m.rows, own, d0, hd), b.put(m.rows + tile::ROWS * tile::LD, pass, d0, hd);
+        __syncthreads();
+        if (idle) continue;
+        int n = FV__MIN(hd - d0, (int)tile::DEPTH);
+        for (int d = 0; d < n; d += tile::VEC) {
+            vec x[tile::RT], y[tile::RT];
+            FV__CU_UNROLL
+            for (int i = 0; i < tile::RT; i++) {
+                x[i] = *(const vec *)(mine + i * tile::LD + d);
+                y[i] = *(const vec *)(theirs + 16 * i * tile::LD + d);
+            }
+            FV__CU_UNROLL
+            for (int k = 0; k < tile::VEC; k++) FV__CU_UNROLL
+            for (int i = 0; i < tile::RT; i++) FV__CU_UNROLL
+            for (int j = 0; j < tile::RT; j++) s[i][j] += x[i].at[k] * y[j].at[k];
+        }
+    }
+}
+/* p of the thread's rows and columns goes where fv__plain_add reads it */
+template <class C> FV__DEV void fv__plain_show(fv__plain_room<C> &m, const C (*p)[fv__plain<C>::RT]) {
+    typedef fv__plain<C> tile;
+    int ti = (int)threadIdx.x / 16, tj = (int)threadIdx.x % 16;
+    __syncwarp(); /* the half has read what was there before */
+    FV__CU_UNROLL
+    for (int i = 0; i < tile::RT; i++) FV__CU_UNROLL
+    for (int j = 0; j < tile::RT; j++) m.p[(ti * tile::RT + i) * tile::LDP + tj + 16 * j] = p[i][j];
+}
+/* sum += p times the passing rows. By the whole block. */
+template <class C, int W>
+FV__DEV void fv__plain_add(fv__plain_sums<C, W> &sum, fv__plain_room<C> &m, const fv__plain_side &pass,
+                           int hd, int idle) {
+    typedef fv__plain<C> tile;
+    typedef fv__plain_sums<C, W> sums;
+    typedef fv__few<C, sums::CV> few;
+    typedef typename tile::vec vec;
+    const C *p = m.p + (int)threadIdx.x / 16 * tile::RT * tile::LDP,
+            *rows = m.rows + (int)threadIdx.x % 16 * sums::CV;
+    FV__CU_UNROLL
+    for (int c = 0; c < sums::SLICES; c++) {
+        if (c * sums::COLS >= hd) continue;
+        fv__plain_slice<C, sums::COLS> a;
+        a.fetch(pass, c * sums::COLS, hd);
+        __syncthreads();
+        a.put(m.rows, pass, c * sums::COLS, hd);
+        __syncthreads();
+        if (idle) continue;
+        for (int j = 0; j < pass.n; j += tile::VEC) { /* p is 0 where the side ends */
+            vec x[tile::RT];
+            FV__CU_UNROLL
+            for (int i = 0; i < tile::RT; i++) x[i] = *(const vec *)(p + i * tile::LDP + j);
+            FV__CU_UNROLL
+            for (int k = 0; k < tile::VEC; k++) {
+                few y = *(const few *)(rows + (j + k) * sums::LD);
+                FV__CU_UNROLL
+                for (int i = 0; i < tile::RT; i++) FV__CU_UNROLL
+                for (int n = 0; n < sums::CV; n++) sum.at[c][i][n] += x[i].at[k] * y.at[n];
+            }
+        }
+    }
+}
+template <class C, int W> FV__DEV void fv__plain_clear(fv__plain_sums<C, W> &sum) {
+    typedef fv__plain_sums<C, W> sums;
+    FV__CU_UNROLL
+    for (int c = 0; c < sums::SLICES; c++) FV__CU_UNROLL
+    for (int i = 0; i < fv__plain<C>::RT; i++) FV__CU_UNROLL
+    for (int n = 0; n < sums::CV; n++) sum.at[c][i][n] = 0;
+}
+/* The block's sums to memory, n rows from row `row` of all on; by way of shared memory, so that neighbouring
+ * threads write neighbours. */
+template <class C, int W>
+FV__DEV void fv__plain_put(const fv__cu_grad &t, const fv__plain_sums<C, W> &sum, fv__plain_room<C> &m,
+                           int64_t row, int64_t n, int64_t head, int hd) {
+    typedef fv__plain<C> tile;
+    typedef fv__plain_sums<C, W> sums;
+    typedef fv__few<C, sums::CV> few;
+    typedef typename tile::vec vec;
+    if (!t.data) return;
+    int quads =
+        (uintptr_t)t.data % 16 == 0 && (t.width | t.at | (int64_t)hd) % 4 == 0 && t.type == tile::TYPE;
+    C *mine = m.rows + (int)threadIdx.x / 16 * tile::RT * sums::LD + (int)threadIdx.x % 16 * sums::CV;
+    FV__CU_UNROLL
+    for (int c = 0; c < sums::SLICES; c++) {
+        int wide = FV__MIN(hd - c * sums::COLS, (int)sums::COLS), step = quads ? (int)tile::VEC : 1;
+        if (wide <= 0) continue;
+        __syncthreads();
+        FV__CU_UNROLL
+        for (int i = 0; i < tile::RT; i++) {
+            few x;
+            FV__CU_UNROLL
+            for (int k = 0; k < sums::CV; k++) x.at[k] = sum.at[c][i][k];
+            *(few *)(mine + i * sums::LD) = x;
+        }
+        __syncthreads();
+        for (int e = (int)threadIdx.x * step; e < tile::ROWS * sums::COLS; e += FV__PLAIN_THREADS * step) {
+            int r = e / sums::COLS, d = e % sums::COLS;
+            int64_t at = (row + r) * t.width + t.at + head * hd + c * sums::COLS + d;
+            if (r >= n || d >= wide) continue;
+            if (!quads) fv__put<C>(t.data, t.type, at, m.rows[r * sums::LD + d], t.add);
+            else {
+                vec x = *(const vec *)(m.rows + r * sums::LD + d), *to = (vec *)((C *)t.data + at),
+                    old = {{0}};
+                if (t.add) old = *to;
+                FV__CU_UNROLL
+                for (int k = 0; k < tile::VEC; k++) x.at[k] += old.at[k];
+                *to = x;
+            }
+        }
+    }
+}
+/* tile, head and sample of this block; queries or keys, heads or key heads */
+template <class C>
+FV__DEV void fv__plain_unit(int64_t rows, int64_t heads, int64_t *from, int64_t *head, int64_t *b) {
+    int64_t tiles = FV__CEIL(rows, (int64_t)fv__plain<C>::ROWS), unit = (int64_t)blockIdx.x;
+    *from = unit % tiles * fv__plain<C>::ROWS, *head = unit / tiles % heads, *b = unit / tiles / heads;
+}
+/* the half warp's sixteen threads get the sum, the largest (a NaN among them wins) */
+template <class C> FV__DEV C fv__half_sum(C v) {
+    for (int w = 8; w; w /= 2) v += __shfl_xor_sync(0xffffffffu, v, w);
+    return v;
+}
+template <class C> FV__DEV C fv__half_max(C v) {
+    for (int w = 8; w; w /= 2) {
+        C other = __shfl_xor_sync(0xffffffffu, v, w);
+        v = v != v || v > other ? v : other;
+    }
+    return v;
 }
 
-template <class C> FV__KERNEL fv__attention_k(fv__cu_attention a) {
-    __shared__ C q[8][FV__HEAD_MAX];
-    int64_t unit = fv__my_row(), i = unit % a.N, h = unit / a.N % a.H, b = unit / a.N / a.H,
-            kh = h / (a.H / a.K);
-    int lane = (int)threadIdx.x;
-    if (unit >= a.B * a.H * a.N) return;
-    C *mine = q[threadIdx.y], most = -INFINITY, sum = 0, o[FV__HEAD_LANES] = {0};
-    for (int64_t d = lane; d < a.hd; d += 32) mine[d] = fv__head_at<C>(a.q, b * a.N + i, h, a.hd, d);
-    __syncwarp();
-    int64_t see = a.causal && i + 1 < a.M ? i + 1 : a.M;
-    for (int64_t from = 0; from < see; from += 32) {
-        int64_t j = from + lane;
-        int valid = j < see && (!a.mask || a.mask[b * a.M + j]);
-        C s = valid ? fv__head_dot(mine, a.k, b * a.M + j, kh, a.hd) * (C)a.scale : (C)-INFINITY;
-        C top = fv__warp_max(s);
-        top = top != top || top > most ? top : most;
-        if (top == (C)-INFINITY) continue; /* no valid key so far */
-        C p = valid ? exp(s - top) : (C)0, keep = most == (C)-INFINITY ? (C)0 : exp(most - top);
-        sum = sum * keep + fv__warp_sum(p);
-        for (int k = 0; k < FV__HEAD_LANES; k++) o[k] *= keep;
-        for (int k = 0; k < 32 && from + k < see; k++)
-            fv__head_axpy(o, __shfl_sync(0xffffffffu, p, k), a.v, b * a.M + from + k, kh, a.hd);
-        most = top;
+/* Row i's scores become their exponentials, which need not be divided by a maximum before the last: that and
+ * the sum are those so far, and the row's sums of values follow a larger one. valid: bit j is for column j. */
+template <class C, int W>
+FV__DEV void fv__plain_softmax(C *s, unsigned valid, C scale, C *most, C *sum, fv__plain_sums<C, W> &o,
+                               int i) {
+    typedef fv__plain<C> tile;
+    typedef fv__plain_sums<C, W> sums;
+    C top = -INFINITY, part = 0;
+    FV__CU_UNROLL
+    for (int j = 0; j < tile::RT; j++) {
+        s[j] = valid >> j & 1 ? s[j] * scale : (C)-INFINITY;
+        top = s[j] != s[j] || s[j] > top ? s[j] : top;
     }
-    C inverse = sum > 0 || sum != sum ? 1 / sum : (C)0;
-    if (!lane) ((C *)a.stat)[2 * unit] = most, ((C *)a.stat)[2 * unit + 1] = inverse;
-    fv__head_put(a.out, b * a.N + i, h, a.hd, o, inverse);
+    top = fv__half_max(top);
+    top = top != top || top > *most ? top : *most;
+    C keep = *most == (C)-INFINITY ? (C)0 : exp(*most - top);
+    FV__CU_UNROLL
+    for (int j = 0; j < tile::RT; j++) {
+        s[j] = s[j] == (C)-INFINITY ? (C)0 : exp(s[j] - top);
+        part += s[j];
+    }
+    *sum = *sum * keep + fv__half_sum(part);
+    FV__CU_UNROLL
+    for (int c = 0; c < sums::SLICES; c++) FV__CU_UNROLL
+    for (int n = 0; n < sums::CV; n++) /* before the first valid key: 0, even where a value is no number */
+        o.at[c][i][n] = *most == (C)-INFINITY ? (C)0 : o.at[c][i][n] * keep;
+    *most = top;
+}
+template <class C, int W> FV__KERNEL fv__attention_k(fv__cu_attention a) {
+    typedef fv__plain<C> tile;
+    typedef fv__plain_sums<C, W> sums;
+    __shared__ fv__plain_room<C> m;
+    int64_t from, h, b;
+    fv__plain_unit<C>(a.N, a.H, &from, &h, &b);
+    int64_t kh = h / (a.H / a.K), first = from + (int)threadIdx.x / 16 * tile::RT,
+            see = a.causal ? FV__MIN(a.M, from + tile::ROWS) : a.M;
+    int tj = (int)threadIdx.x % 16, hd = (int)a.hd, idle = from + (int)threadIdx.x / 32 * 2 * tile::RT >= a.N;
+    fv__plain_side q = fv__plain_side_of<C>(a.q, b, a.N, from, h, hd);
+    C most[tile::RT], sum[tile::RT], s[tile::RT][tile::RT];
+    sums o;
+    fv__plain_clear(o);
+    FV__CU_UNROLL
+    for (int i = 0; i < tile::RT; i++) most[i] = -INFINITY, sum[i] = 0;
+    for (int64_t key = 0; key < see; key += tile::ROWS) {
+        fv__plain_scores<C>(s, m, q, fv__plain_side_of<C>(a.k, b, a.M, key, kh, hd), hd, idle);
+        if (!idle) {
+            unsigned valid = 0;
+            FV__CU_UNROLL
+            for (int j = 0; j < tile::RT; j++) {
+                int64_t k = key + tj + 16 * j;
+                valid |= (unsigned)(k < a.M && (!a.mask || a.mask[b * a.M + k])) << j;
+            }
+            FV__CU_UNROLL
+            for (int i = 0; i < tile::RT; i++) {
+                unsigned seen = valid;
+                FV__CU_UNROLL
+                for (int j = 0; j < tile::RT; j++)
+                    if (a.causal && key + tj + 16 * j > first + i) seen &= ~(1u << j);
+                fv__plain_softmax<C, W>(s[i], seen, (C)a.scale, &most[i], &sum[i], o, i);
+            }
+            fv__plain_show<C>(m, s);
+        }
+        fv__plain_add<C, W>(o, m, fv__plain_side_of<C>(a.v, b, a.M, key, kh, hd), hd, idle);
+    }
+    FV__CU_UNROLL
+    for (int i = 0; i < tile::RT; i++) {
+        int64_t row = first + i, unit = (b * a.H + h) * a.N + row;
+        C inverse = sum[i] > 0 || sum[i] != sum[i] ? 1 / sum[i] : (C)0;
+        FV__CU_UNROLL
+        for (int c = 0; c < sums::SLICES; c++) FV__CU_UNROLL
+        for (int n = 0; n < sums::CV; n++)
+            o.at[c][i][n] = most[i] == (C)-INFINITY ? (C)0 : o.at[c][i][n] * inverse;
+        if (!tj && row < a.N) ((C *)a.stat)[2 * unit] = most[i], ((C *)a.stat)[2 * unit + 1] = inverse;
+    }
+    fv__plain_put<C, W>(a.out, o, m, b * a.N + from, a.N - from, h, hd);
 }
 template <class C> FV__KERNEL fv__attention_delta_k(fv__cu_attention a) {
     int64_t unit = fv__my_row(), i = unit % a.N, h = unit / a.N % a.H, b = unit / a.N / a.H;
@@ -7011,65 +7277,108 @@ template <class C> FV__KERNEL fv__attention_delta_k(fv__cu_attention a) {
     s = fv__warp_sum(s);
     if (!threadIdx.x) ((C *)a.delta)[unit] = s;
 }
-/* the probability of a score: its row's max and 1/sum are those of the forward pass */
-template <class C> FV__DEV C fv__attention_p(const fv__cu_attention &a, int64_t unit, C score) {
-    C most = ((const C *)a.stat)[2 * unit];
-    return most == (C)-INFINITY ? (C)0 : exp(score * (C)a.scale - most) * ((const C *)a.stat)[2 * unit + 1];
-}
-template <class C> FV__KERNEL fv__attention_gq_k(fv__cu_attention a) {
-    __shared__ C q[8][FV__HEAD_MAX], g[8][FV__HEAD_MAX];
-    int64_t unit = fv__my_row(), i = unit % a.N, h = unit / a.N % a.H, b = unit / a.N / a.H,
-            kh = h / (a.H / a.K);
-    int lane = (int)threadIdx.x;
-    if (unit >= a.B * a.H * a.N) return;
-    C *mine = q[threadIdx.y], *gy = g[threadIdx.y], gq[FV__HEAD_LANES] = {0};
-    for (int64_t d = lane; d < a.hd; d += 32) {
-        mine[d] = fv__head_at<C>(a.q, b * a.N + i, h, a.hd, d);
-        gy[d] = fv__head_at<C>(a.gy, b * a.N + i, h, a.hd, d);
+/* what the backward pass knows of a query: its scores' max and 1/sum, and its delta */
+template <class C> struct fv__plain_query {
+    C most, inverse, delta;
+    FV__METHOD void of(const fv__cu_attention &a, int64_t unit, int there) {
+        most = there ? ((const C *)a.stat)[2 * unit] : (C)-INFINITY;
+        inverse = there ? ((const C *)a.stat)[2 * unit + 1] : (C)0;
+        delta = there ? ((const C *)a.delta)[unit] : (C)0;
     }
-    __syncwarp();
-    int64_t see = a.causal && i + 1 < a.M ? i + 1 : a.M;
-    for (int64_t from = 0; from < see; from += 32) {
-        int64_t j = from + lane;
-        C gs = 0;
-        if (j < see && (!a.mask || a.mask[b * a.M + j])) {
-            C p = fv__attention_p(a, unit, fv__head_dot(mine, a.k, b * a.M + j, kh, a.hd));
-            gs = p * (fv__head_dot(gy, a.v, b * a.M + j, kh, a.hd) - ((const C *)a.delta)[unit]) * (C)a.scale;
-        }
-        for (int k = 0; k < 32 && from + k < see; k++)
-            fv__head_axpy(gq, __shfl_sync(0xffffffffu, gs, k), a.k, b * a.M + from + k, kh, a.hd);
+    FV__METHOD C probability(C score) const {
+        return most == (C)-INFINITY ? (C)0 : exp(score - most) * inverse;
     }
-    fv__head_put(a.gq, b * a.N + i, h, a.hd, gq, (C)1);
-}
-template <class C> FV__KERNEL fv__attention_gkv_k(fv__cu_attention a) {
-    __shared__ C k[8][FV__HEAD_MAX], v[8][FV__HEAD_MAX];
-    int64_t unit = fv__my_row(), j = unit % a.M, kh = unit / a.M % a.K, b = unit / a.M / a.K,
-            group = a.H / a.K;
-    int lane = (int)threadIdx.x;
-    if (unit >= a.B * a.K * a.M) return;
-    C *mine = k[threadIdx.y], *value = v[threadIdx.y], gk[FV__HEAD_LANES] = {0}, gv[FV__HEAD_LANES] = {0};
-    for (int64_t d = lane; d < a.hd; d += 32) {
-        mine[d] = fv__head_at<C>(a.k, b * a.M + j, kh, a.hd, d);
-        value[d] = fv__head_at<C>(a.v, b * a.M + j, kh, a.hd, d);
-    }
-    __syncwarp();
-    int valid = !a.mask || a.mask[b * a.M + j];
-    for (int64_t h = kh * group; valid && h < (kh + 1) * group; h++)
-        for (int64_t from = a.causal ? j / 32 * 32 : 0; from < a.N; from += 32) {
-            int64_t i = from + lane, row = (b * a.H + h) * a.N + i;
-            C p = 0, gs = 0;
-            if (i < a.N && (!a.causal || j <= i)) {
-                p = fv__attention_p(a, row, fv__head_dot(mine, a.q, b * a.N + i, h, a.hd));
-                gs = p * (fv__head_dot(value, a.gy, b * a.N + i, h, a.hd) - ((const C *)a.delta)[row]) *
-                     (C)a.scale;
+};
+template <class C, int W> FV__KERNEL fv__attention_gq_k(fv__cu_attention a) {
+    typedef fv__plain<C> tile;
+    __shared__ fv__plain_room<C> m;
+    int64_t from, h, b;
+    fv__plain_unit<C>(a.N, a.H, &from, &h, &b);
+    int64_t kh = h / (a.H / a.K), first = from + (int)threadIdx.x / 16 * tile::RT,
+            see = a.causal ? FV__MIN(a.M, from + tile::ROWS) : a.M;
+    int tj = (int)threadIdx.x % 16, hd = (int)a.hd, idle = from + (int)threadIdx.x / 32 * 2 * tile::RT >= a.N;
+    fv__plain_side q = fv__plain_side_of<C>(a.q, b, a.N, from, h, hd),
+                   gy = fv__plain_side_of<C>(a.gy, b, a.N, from, h, hd);
+    C s[tile::RT][tile::RT], gp[tile::RT][tile::RT];
+    fv__plain_query<C> mine[tile::RT];
+    fv__plain_sums<C, W> gq;
+    fv__plain_clear(gq);
+    FV__CU_UNROLL
+    for (int i = 0; i < tile::RT; i++) mine[i].of(a, (b * a.H + h) * a.N + first + i, first + i < a.N);
+    for (int64_t key = 0; key < see; key += tile::ROWS) {
+        fv__plain_side k = fv__plain_side_of<C>(a.k, b, a.M, key, kh, hd);
+        fv__plain_scores<C>(s, m, q, k, hd, idle);
+        fv__plain_scores<C>(gp, m, gy, fv__plain_side_of<C>(a.v, b, a.M, key, kh, hd), hd, idle);
+        if (!idle) {
+            FV__CU_UNROLL
+            for (int j = 0; j < tile::RT; j++) {
+                int64_t at = key + tj + 16 * j;
+                int valid = at < a.M && (!a.mask || a.mask[b * a.M + at]);
+                FV__CU_UNROLL
+                for (int i = 0; i < tile::RT; i++) {
+                    C p = mine[i].probability(s[i][j] * (C)a.scale);
+                    s[i][j] = valid && (!a.causal || at <= first + i)
+                                  ? p * (gp[i][j] - mine[i].delta) * (C)a.scale
+                                  : (C)0;
+                }
             }
-            for (int n = 0; n < 32 && from + n < a.N; n++) {
-                fv__head_axpy(gv, __shfl_sync(0xffffffffu, p, n), a.gy, b * a.N + from + n, h, a.hd);
-                fv__head_axpy(gk, __shfl_sync(0xffffffffu, gs, n), a.q, b * a.N + from + n, h, a.hd);
-            }
+            fv__plain_show<C>(m, s);
         }
-    fv__head_put(a.gk, b * a.M + j, kh, a.hd, gk, (C)1);
-    fv__head_put(a.gv, b * a.M + j, kh, a.hd, gv, (C)1);
+        fv__plain_add<C, W>(gq, m, k, hd, idle);
+    }
+    fv__plain_put<C, W>(a.gq, gq, m, b * a.N + from, a.N - from, h, hd);
+}
+template <class C, int W> FV__KERNEL fv__attention_gkv_k(fv__cu_attention a) {
+    typedef fv__plain<C> tile;
+    typedef fv__plain_sums<C, W> sums;
+    __shared__ fv__plain_room<C> m;
+    int64_t from, kh, b, group = a.H / a.K;
+    fv__plain_unit<C>(a.M, a.K, &from, &kh, &b);
+    int64_t first = from + (int)threadIdx.x / 16 * tile::RT;
+    int tj = (int)threadIdx.x % 16, hd = (int)a.hd, idle = from + (int)threadIdx.x / 32 * 2 * tile::RT >= a.M;
+    fv__plain_side k = fv__plain_side_of<C>(a.k, b, a.M, from, kh, hd),
+                   v = fv__plain_side_of<C>(a.v, b, a.M, from, kh, hd);
+    C p[tile::RT][tile::RT], gs[tile::RT][tile::RT];
+    int valid[tile::RT];
+    sums gk, gv;
+    fv__plain_clear(gk), fv__plain_clear(gv);
+    FV__CU_UNROLL
+    for (int i = 0; i < tile::RT; i++) valid[i] = first + i < a.M && (!a.mask || a.mask[b * a.M + first + i]);
+    for (int64_t h = kh * group; h < (kh + 1) * group; h++)
+        for (int64_t query = a.causal ? from : 0; query < a.N; query += tile::ROWS) {
+            fv__plain_side q = fv__plain_side_of<C>(a.q, b, a.N, query, h, hd),
+                           gy = fv__plain_side_of<C>(a.gy, b, a.N, query, h, hd);
+            fv__plain_scores<C>(p, m, k, q, hd, idle);
+            fv__plain_scores<C>(gs, m, v, gy, hd, idle);
+            if (!idle) {
+                FV__CU_UNROLL
+                for (int j = 0; j < tile::RT; j++) {
+                    int64_t at = query + tj + 16 * j;
+                    fv__plain_query<C> theirs;
+                    theirs.of(a, (b * a.H + h) * a.N + at, at < a.N);
+                    FV__CU_UNROLL
+                    for (int i = 0; i < tile::RT; i++) {
+                        int seen = valid[i] && at < a.N && (!a.causal || first + i <= at);
+                        p[i][j] = seen ? theirs.probability(p[i][j] * (C)a.scale) : (C)0;
+                        gs[i][j] = seen ? p[i][j] * (gs[i][j] - theirs.delta) * (C)a.scale : (C)0;
+                    }
+                }
+                fv__plain_show<C>(m, p);
+            }
+            fv__plain_add<C, W>(gv, m, gy, hd, idle);
+            if (!idle) fv__plain_show<C>(m, gs);
+            fv__plain_add<C, W>(gk, m, q, hd, idle);
+        }
+    FV__CU_UNROLL
+    for (int i = 0; i < tile::RT; i++) /* a key that is masked: 0, even where gy is no number */
+        FV__CU_UNROLL
+    for (int c = 0; c < sums::SLICES; c++) FV__CU_UNROLL
+    for (int n = 0; n < sums::CV; n++) {
+        gk.at[c][i][n] = valid[i] ? gk.at[c][i][n] : (C)0;
+        gv.at[c][i][n] = valid[i] ? gv.at[c][i][n] : (C)0;
+    }
+    fv__plain_put<C, W>(a.gk, gk, m, b * a.M + from, a.M - from, kh, hd);
+    fv__plain_put<C, W>(a.gv, gv, m, b * a.M + from, a.M - from, kh, hd);
 }
 /* ---- the same on tensor cores, for products in bf16 and heads 32, 48, ... 128 wide. A block of four warps
  * owns 64 rows (queries; for gk and gv keys) of one head, a warp 16 of them; the other side's rows pass by in
@@ -7446,6 +7755,16 @@ static int fv__tc_fits(const fv_tensor *y, const fv__cu_attention *a) {
     for (int i = 0; i < 4; i++) fits = fits && (uintptr_t)heads[i]->data % 16 == 0;
     return fits;
 }
+template <class C> static dim3 fv__plain_grid(int64_t rows, int64_t heads, int64_t samples) {
+    return dim3((unsigned)(FV__CEIL(rows, (int64_t)fv__plain<C>::ROWS) * heads * samples));
+}
+template <class C> static void fv__attention_start(fv_ctx *c, const fv__cu_attention &a) {
+    dim3 grid = fv__plain_grid<C>(a.N, a.H, a.B), block(FV__PLAIN_THREADS);
+    if (a.hd <= 32) FV__START(c, grid, block, (a), fv__attention_k<C, 32>);
+    else if (a.hd <= 64) FV__START(c, grid, block, (a), fv__attention_k<C, 64>);
+    else if (a.hd <= 128) FV__START(c, grid, block, (a), fv__attention_k<C, 128>);
+    else FV__START(c, grid, block, (a), fv__attention_k<C, 256>);
+}
 static void fv__attention_fwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_attention a = fv__cu_attention_of(y);
     fv_type t = fv__compute_type(y->node->src[0]->type);
@@ -7461,18 +7780,24 @@ static void fv__attention_fwd_cu(fv_ctx *c, fv_tensor *y) {
         dim3 grid = fv__tc_grid(a.N, a.H, a.B), block(FV__TC_THREADS);
         if (cores && a.hd <= 64) FV__START(c, grid, block, (a), fv__tc_attention_k<4>);
         else if (cores) FV__START(c, grid, block, (a), fv__tc_attention_k<8>);
-        else if (t == FV_F64)
-            FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_k<double>);
-        else FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_k<float>);
+        else if (t == FV_F64) fv__attention_start<double>(c, a);
+        else fv__attention_start<float>(c, a);
     }
     fv__pool_free(c, sk);
     fv__pool_free(c, sq);
 }
-template <class C> static void fv__attention_bwd_start(fv_ctx *c, const fv__cu_attention &a) {
+template <class C, int W> static void fv__attention_bwd_start(fv_ctx *c, const fv__cu_attention &a) {
+    dim3 block(FV__PLAIN_THREADS);
     FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_delta_k<C>);
-    if (a.gq.data) FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_gq_k<C>);
+    if (a.gq.data) FV__START(c, fv__plain_grid<C>(a.N, a.H, a.B), block, (a), fv__attention_gq_k<C, W>);
     if (a.M > 0 && (a.gk.data || a.gv.data))
-        FV__START(c, fv__row_grid(a.B * a.K * a.M), fv__row_block(), (a), fv__attention_gkv_k<C>);
+        FV__START(c, fv__plain_grid<C>(a.M, a.K, a.B), block, (a), fv__attention_gkv_k<C, W>);
+}
+template <class C> static void fv__attention_bwd_start(fv_ctx *c, const fv__cu_attention &a) {
+    if (a.hd <= 32) fv__attention_bwd_start<C, 32>(c, a);
+    else if (a.hd <= 64) fv__attention_bwd_start<C, 64>(c, a);
+    else if (a.hd <= 128) fv__attention_bwd_start<C, 128>(c, a);
+    else fv__attention_bwd_start<C, 256>(c, a);
 }
 template <int W> static void fv__tc_bwd_start(fv_ctx *c, const fv__cu_attention &a) {
     FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_delta_k<float>);
