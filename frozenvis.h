@@ -1422,8 +1422,10 @@ FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_par
 #define FV__KERNEL static __global__ void
 #ifdef __CUDACC__ /* arrays are registers only where every index is a constant */
 #define FV__CU_UNROLL _Pragma("unroll")
+#define FV__CU_ROLL _Pragma("unroll 1") /* saves registers */
 #else
 #define FV__CU_UNROLL
+#define FV__CU_ROLL
 #endif
 #else
 #define FV__CU(f) NULL
@@ -7017,40 +7019,45 @@ FV__DEV float fv__exp2(float x) { /* 2^-22 off */
     return r;
 }
 #endif
-enum { FV__TC_TILE = 4096 /* bf16 of a tile: 64 rows of 64 or 32 of 128 */ };
+enum { FV__TC_TILE = 4096 /* numbers of a tile: 64 rows of 64 or 32 of 128 */ };
 struct alignas(16) fv__tc_room { /* a block's shared memory; while one half is worked on, the other fills */
-    uint16_t a[2][FV__TC_TILE], b[2][FV__TC_TILE]; /* keys and values; for gk and gv queries and gy */
+    uint16_t a[2][FV__TC_TILE + 64 * 8], b[2][FV__TC_TILE + 64 * 8]; /* keys and values; for gk and gv queries and gy */
     float row[2][64][2];                           /* of queries: see fv__tc_rows */
     uint8_t valid[2][64];                          /* of keys, where there is a mask */
 };
-/* Column 8 chunk of a tile's row. Eight rows' chunks of one column lie in all 32 banks: where they go is
- * turned by the row. */
+/* column 8 chunk of a tile's row; rows are padded, so that eight neighbours' chunks lie in all 32 banks */
 template <int W, class T> FV__DEV T *fv__tc_at(T *tile, int row, int chunk) {
-    return tile + (row * 2 * W + (chunk ^ (row & 7))) * 8;
+    return tile + row * (16 * W + 8) + chunk * 8;
 }
-/* n rows of a head, from row `from` of sample b on, begin to become bf16 in shared memory; zeros where the
- * sample or the head ends. By the whole block. */
+/* where the thread's first chunk of a tile is that begins with row `from` of sample b */
 template <int W>
-FV__DEV void fv__tc_bring(uint16_t *tile, const fv__cu_head &t, int64_t b, int64_t rows, int64_t from,
-                          int64_t head, int64_t hd) {
-    int64_t base = (b * rows + from) * t.width + t.at + head * hd;
-    for (int e = (int)threadIdx.x; e < FV__TC_TILE / 8; e += (int)blockDim.x) {
-        int r = e / (2 * W), d = e % (2 * W) * 8, there = from + r < rows && d < hd;
-        int64_t at = there ? base + r * t.width + d : 0;
-        uint16_t *to = fv__tc_at<W>(tile, r, d / 8);
-        if (t.type == FV_BF16) fv__copy_start<16>(to, (const uint16_t *)t.data + at, there);
+FV__DEV int64_t fv__tc_place(const fv__cu_head &t, int64_t b, int64_t rows, int from, int head, int64_t hd) {
+    int r = (int)threadIdx.x / (2 * W), chunk = (int)threadIdx.x % (2 * W);
+    return (b * rows + from + r) * t.width + t.at + head * hd + 8 * chunk;
+}
+/* That tile begins to become bf16 in shared memory; zeros where the head ends, and after `left` rows. By the
+ * whole block. */
+template <int W>
+FV__DEV void fv__tc_bring(uint16_t *tile, const fv__cu_head &t, int64_t at, int left, int64_t hd) {
+    int chunk = (int)threadIdx.x % (2 * W), step = (int)blockDim.x / (2 * W);
+    if (8 * chunk >= hd) left = 0;
+    FV__CU_ROLL
+    for (int r = (int)threadIdx.x / (2 * W); r < FV__TC_TILE / 16 / W; r += step, at += step * t.width) {
+        uint16_t *to = fv__tc_at<W>(tile, r, chunk);
+        if (t.type == FV_BF16)
+            fv__copy_start<16>(to, (const uint16_t *)t.data + (r < left ? at : 0), r < left);
         else
             for (int k = 0; k < 8; k += 4) {
                 float v[4] = {0, 0, 0, 0};
-                if (there) fv__ld4<float>(t.data, t.type, at + k, v);
+                if (r < left) fv__ld4<float>(t.data, t.type, at + k, v);
                 fv__st4<float>(to, FV_BF16, k, v);
             }
     }
 }
 /* 16 rows of a head as left operands; row: the lane's first one, lane / 4 of the 16 */
 template <int W>
-FV__DEV void fv__tc_own(uint32_t own[W][4], const fv__cu_head &t, int64_t b, int64_t rows, int64_t row,
-                        int64_t head, int64_t hd) {
+FV__DEV void fv__tc_own(uint32_t own[W][4], const fv__cu_head &t, int64_t b, int rows, int row,
+                        int head, int hd) {
     int64_t base = (b * rows + row) * t.width + t.at + head * hd + threadIdx.x % 4 * 2;
     FV__CU_UNROLL
     for (int d = 0; d < W; d++) {
@@ -7096,8 +7103,8 @@ FV__DEV void fv__tc_add(float (*sum)[4], const float (*p)[4], const uint16_t *ti
 /* The warp's 16 rows to memory, times s[0], s[1] (of the lane's two rows; 0: zeros, whatever the sums are).
  * Neighbours swap halves, so that each has four columns of one row. */
 template <int W>
-FV__DEV void fv__tc_put(const fv__cu_grad &t, const float (*sum)[4], const float s[2], int64_t b, int64_t rows,
-                        int64_t row, int64_t head, int64_t hd) {
+FV__DEV void fv__tc_put(const fv__cu_grad &t, const float (*sum)[4], const float s[2], int64_t b, int rows,
+                        int row, int head, int hd) {
     int odd = (int)threadIdx.x % 2, col = (int)threadIdx.x % 4 / 2 * 4 + 8 * odd;
     FV__CU_UNROLL
     for (int k = 0; k < 2; k++) {
@@ -7127,8 +7134,8 @@ FV__DEV void fv__tc_put(const fv__cu_grad &t, const float (*sum)[4], const float
     }
 }
 /* first row, head and sample of this block; queries or keys, heads or key heads */
-FV__DEV void fv__tc_unit(int64_t rows, int64_t heads, int64_t *from, int64_t *head, int64_t *b) {
-    int64_t own = (int64_t)blockDim.x / 2, tiles = FV__CEIL(rows, own), unit = (int64_t)blockIdx.x;
+FV__DEV void fv__tc_unit(int rows, int heads, int *from, int *head, int *b) {
+    int own = (int)blockDim.x / 2, tiles = FV__CEIL(rows, own), unit = (int)blockIdx.x;
     *from = unit % tiles * own, *head = unit / tiles % heads, *b = unit / tiles / heads;
 }
 /* blocks of at most so many warps, about equally busy */
@@ -7139,17 +7146,20 @@ static dim3 fv__tc_block(int64_t rows, int64_t warps) {
 static dim3 fv__tc_grid(dim3 block, int64_t rows, int64_t heads, int64_t samples) {
     return dim3((unsigned)(FV__CEIL(rows, (int64_t)block.x / 2) * heads * samples));
 }
-FV__DEV int fv__tc_valid(const fv__cu_attention &a, int64_t b, int64_t key) {
+FV__DEV int fv__tc_valid(const fv__cu_attention &a, int64_t b, int key) {
     return key < a.M && (!a.mask || a.mask[b * a.M + key]);
 }
-/* Keys and values from key `from` on, and which of them are valid, begin to come. */
+/* Keys and values from key `from` on, and which of them are valid, begin to come; at: their places, which
+ * move on by a tile. */
 template <int W>
-FV__DEV void fv__tc_bring_keys(fv__tc_room &m, int half, const fv__cu_attention &a, int64_t b, int64_t kh,
-                               int64_t from) {
-    int t = (int)threadIdx.x;
-    fv__tc_bring<W>(m.a[half], a.k, b, a.M, from, kh, a.hd);
-    fv__tc_bring<W>(m.b[half], a.v, b, a.M, from, kh, a.hd);
-    for (int key = t; a.mask && key < 64; key += (int)blockDim.x)
+FV__DEV void fv__tc_bring_keys(fv__tc_room &m, int half, const fv__cu_attention &a, int b, int from,
+                               int64_t at[2]) {
+    int left = (int)a.M - from;
+    fv__tc_bring<W>(m.a[half], a.k, at[0], left, a.hd);
+    fv__tc_bring<W>(m.b[half], a.v, at[1], left, a.hd);
+    at[0] += FV__TC_TILE / 16 / W * a.k.width, at[1] += FV__TC_TILE / 16 / W * a.v.width;
+    if (!a.mask) return;
+    for (int key = (int)threadIdx.x; key < 64; key += (int)blockDim.x)
         m.valid[half][key] = (uint8_t)fv__tc_valid(a, b, from + key);
 }
 /* what a score is multiplied by before 2 is raised to it; not 0, which times -INFINITY is no number */
@@ -7158,11 +7168,11 @@ FV__DEV float fv__tc_scale(const fv__cu_attention &a) {
 }
 /* Which keys of a tile the lane's two queries see: those below see[k] that are valid, where that is given.
  * -> whether all 16 queries of the warp, the first is `first`, see all n of them */
-FV__DEV int fv__tc_see(const fv__cu_attention &a, int64_t first, int64_t from, int n, int see[2]) {
-    int64_t left = a.M - from, row = first + threadIdx.x % 32 / 4 + 1 - from;
+FV__DEV int fv__tc_see(const fv__cu_attention &a, int first, int from, int n, int see[2]) {
+    int left = (int)a.M - from, row = first + (int)threadIdx.x % 32 / 4 + 1 - from;
     FV__CU_UNROLL
     for (int k = 0; k < 2; k++)
-        see[k] = (int)FV__MIN(a.causal ? FV__MIN(left, row + 8 * k) : left, (int64_t)n);
+        see[k] = FV__MIN(a.causal ? FV__MIN(left, row + 8 * k) : left, n);
     return !a.mask && left >= n && (!a.causal || first + 1 - from >= n);
 }
 /* scores of keys [n, n+8) that a query does not see become -INFINITY */
@@ -7216,14 +7226,14 @@ FV__DEV void fv__tc_look(float (*o)[4], float most[2], float sum[2], const uint3
         if (ALL || 8 * n < left) fv__tc_add<W>(o, s + n, values, 8 * n);
 }
 template <int W>
-FV__KERNEL __launch_bounds__(W == 4 ? 256 : 128, W == 4 ? 2 : 3) fv__tc_attention_k(fv__cu_attention a) {
+FV__KERNEL __launch_bounds__(W == 4 ? 224 : 128, W == 4 ? 2 : 3) fv__tc_attention_k(fv__cu_attention a) {
     __shared__ fv__tc_room m;
     enum { PASS = FV__TC_TILE / 16 / W };
-    int64_t i0, h, b;
-    fv__tc_unit(a.N, a.H, &i0, &h, &b);
-    int64_t kh = h / (a.H / a.K), end = a.causal ? FV__MIN(i0 + (int64_t)blockDim.x / 2, a.M) : a.M;
+    int i0, h, b, N = (int)a.N, M = (int)a.M, hd = (int)a.hd;
+    fv__tc_unit(N, (int)a.H, &i0, &h, &b);
+    int kh = h / (int)(a.H / a.K), end = a.causal ? FV__MIN(i0 + (int)blockDim.x / 2, M) : M;
     int lane = (int)threadIdx.x % 32, half = 0;
-    int64_t first = i0 + threadIdx.x / 32 * 16, i = first + lane / 4;
+    int first = i0 + (int)threadIdx.x / 32 * 16, i = first + lane / 4;
     float o[2 * W][4], most[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0}, inverse[2];
     uint32_t q[W][4];
     FV__CU_UNROLL
@@ -7231,14 +7241,15 @@ FV__KERNEL __launch_bounds__(W == 4 ? 256 : 128, W == 4 ? 2 : 3) fv__tc_attentio
         FV__CU_UNROLL
         for (int e = 0; e < 4; e++) o[d][e] = 0;
     }
-    if (end > 0) fv__tc_bring_keys<W>(m, 0, a, b, kh, 0);
-    fv__tc_own<W>(q, a.q, b, a.N, i, h, a.hd);
-    for (int64_t from = 0; from < end; from += PASS, half ^= 1) {
+    int64_t at[2] = {fv__tc_place<W>(a.k, b, a.M, 0, kh, a.hd), fv__tc_place<W>(a.v, b, a.M, 0, kh, a.hd)};
+    if (end > 0) fv__tc_bring_keys<W>(m, 0, a, b, 0, at);
+    fv__tc_own<W>(q, a.q, b, N, i, h, hd);
+    for (int from = 0; from < end; from += PASS, half ^= 1) {
         fv__copy_wait();
         __syncthreads(); /* this tile is there, and the one before is done with */
-        if (from + PASS < end) fv__tc_bring_keys<W>(m, half ^ 1, a, b, kh, from + PASS);
-        if (first >= a.N || (a.causal && from > first + 15)) continue;
-        int see[2], left = (int)FV__MIN(a.M - from, (int64_t)PASS);
+        if (from + PASS < end) fv__tc_bring_keys<W>(m, half ^ 1, a, b, from + PASS, at);
+        if (first >= N || (a.causal && from > first + 15)) continue;
+        int see[2], left = FV__MIN(M - from, (int)PASS);
         const uint8_t *valid = a.mask ? m.valid[half] : NULL;
         if (fv__tc_see(a, first, from, PASS, see))
             fv__tc_look<W, 1>(o, most, sum, q, m.a[half], m.b[half], valid, see, left, fv__tc_scale(a));
@@ -7249,11 +7260,11 @@ FV__KERNEL __launch_bounds__(W == 4 ? 256 : 128, W == 4 ? 2 : 3) fv__tc_attentio
         sum[k] += __shfl_xor_sync(0xffffffffu, sum[k], 1);
         sum[k] += __shfl_xor_sync(0xffffffffu, sum[k], 2);
         inverse[k] = sum[k] > 0 || sum[k] != sum[k] ? 1 / sum[k] : 0;
-        float *stat = (float *)a.stat + ((b * a.H + h) * a.N + i + 8 * k) * 2;
-        if (lane % 4 == 0 && i + 8 * k < a.N)
+        float *stat = (float *)a.stat + (((int64_t)b * a.H + h) * a.N + i + 8 * k) * 2;
+        if (lane % 4 == 0 && i + 8 * k < N)
             stat[0] = sum[k] == 0 ? -INFINITY : most[k] * (float)a.scale, stat[1] = inverse[k];
     }
-    fv__tc_put<W>(a.out, o, inverse, b, a.N, i, h, a.hd);
+    fv__tc_put<W>(a.out, o, inverse, b, N, i, h, hd);
 }
 
 /* Backward makes scores s and gP again, 16 x 16 at a time: p = 2^(scale s - less), where less has the row's
@@ -7262,16 +7273,17 @@ FV__KERNEL __launch_bounds__(W == 4 ? 256 : 128, W == 4 ? 2 : 3) fv__tc_attentio
 template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 4 : 2) fv__tc_gq_k(fv__cu_attention a) {
     __shared__ fv__tc_room m;
     enum { PASS = FV__TC_TILE / 16 / W };
-    int64_t i0, h, b;
-    fv__tc_unit(a.N, a.H, &i0, &h, &b);
-    int64_t kh = h / (a.H / a.K), end = a.causal ? FV__MIN(i0 + (int64_t)blockDim.x / 2, a.M) : a.M;
+    int i0, h, b, N = (int)a.N, M = (int)a.M, hd = (int)a.hd;
+    fv__tc_unit(N, (int)a.H, &i0, &h, &b);
+    int kh = h / (int)(a.H / a.K), end = a.causal ? FV__MIN(i0 + (int)blockDim.x / 2, M) : M;
     int lane = (int)threadIdx.x % 32, half = 0;
-    int64_t first = i0 + threadIdx.x / 32 * 16, i = first + lane / 4;
+    int first = i0 + (int)threadIdx.x / 32 * 16, i = first + lane / 4;
     float gq[2 * W][4], less[2] = {0, 0}, delta[2] = {0, 0}, scale = fv__tc_scale(a);
     uint32_t q[W][4], gy[W][4];
-    if (end > 0 && a.gq.data) fv__tc_bring_keys<W>(m, 0, a, b, kh, 0);
-    fv__tc_own<W>(q, a.y, b, a.N, i, h, a.hd);
-    fv__tc_own<W>(gy, a.gy, b, a.N, i, h, a.hd);
+    int64_t at[2] = {fv__tc_place<W>(a.k, b, a.M, 0, kh, a.hd), fv__tc_place<W>(a.v, b, a.M, 0, kh, a.hd)};
+    if (end > 0 && a.gq.data) fv__tc_bring_keys<W>(m, 0, a, b, 0, at);
+    fv__tc_own<W>(q, a.y, b, N, i, h, hd);
+    fv__tc_own<W>(gy, a.gy, b, N, i, h, hd);
     FV__CU_UNROLL
     for (int d = 0; d < W; d++) {
         FV__CU_UNROLL
@@ -7281,27 +7293,28 @@ template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 4 : 2) fv__tc_gq_k(f
     }
     FV__CU_UNROLL
     for (int k = 0; k < 2; k++) {
-        int64_t row = (b * a.H + h) * a.N + i + 8 * k;
+        int64_t row = ((int64_t)b * a.H + h) * a.N + i + 8 * k;
         delta[k] += __shfl_xor_sync(0xffffffffu, delta[k], 1);
         delta[k] += __shfl_xor_sync(0xffffffffu, delta[k], 2);
-        if (i + 8 * k >= a.N) continue;
+        if (i + 8 * k >= N) continue;
         float inverse = ((const float *)a.stat)[2 * row + 1];
         less[k] = inverse == 0 ? INFINITY : ((const float *)a.stat)[2 * row] * 1.44269504f - log2f(inverse);
         if (lane % 4 == 0) ((float *)a.delta)[2 * row] = less[k], ((float *)a.delta)[2 * row + 1] = delta[k];
     }
     if (!a.gq.data) return;
-    fv__tc_own<W>(q, a.q, b, a.N, i, h, a.hd);
+    fv__tc_own<W>(q, a.q, b, N, i, h, hd);
     FV__CU_UNROLL
     for (int d = 0; d < 2 * W; d++) {
         FV__CU_UNROLL
         for (int e = 0; e < 4; e++) gq[d][e] = 0;
     }
-    for (int64_t from = 0; from < end; from += PASS, half ^= 1) {
+    for (int from = 0; from < end; from += PASS, half ^= 1) {
         fv__copy_wait();
         __syncthreads();
-        if (from + PASS < end) fv__tc_bring_keys<W>(m, half ^ 1, a, b, kh, from + PASS);
-        if (first >= a.N || (a.causal && from > first + 15)) continue;
-        int see[2], left = (int)FV__MIN(a.M - from, (int64_t)PASS), all = fv__tc_see(a, first, from, PASS, see);
+        if (from + PASS < end) fv__tc_bring_keys<W>(m, half ^ 1, a, b, from + PASS, at);
+        if (first >= N || (a.causal && from > first + 15)) continue;
+        int see[2], left = FV__MIN(M - from, (int)PASS), all = fv__tc_see(a, first, from, PASS, see);
+        FV__CU_ROLL
         for (int n = 0; n < left; n += 16) {
             float s[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}}, g[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
             fv__tc_scores<W>(s, q, m.a[half], n);
@@ -7318,28 +7331,27 @@ template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 4 : 2) fv__tc_gq_k(f
         }
     }
     float back[2] = {(float)a.scale, (float)a.scale};
-    fv__tc_put<W>(a.gq, gq, back, b, a.N, i, h, a.hd);
+    fv__tc_put<W>(a.gq, gq, back, b, N, i, h, hd);
 }
-/* Queries from `from` on, their gy, less and delta begin to come; past the end all are zeros, which add
- * nothing to gk and gv. */
+/* Queries from `from` on, their gy, less and delta begin to come; past the end all are zeros. at: their
+ * places, which move on by a tile; row: of the first one's delta */
 template <int W>
-FV__DEV void fv__tc_bring_queries(fv__tc_room &m, int half, const fv__cu_attention &a, int64_t b, int64_t h,
-                                  int64_t from) {
-    int64_t row = (b * a.H + h) * a.N + from;
-    fv__tc_bring<W>(m.a[half], a.q, b, a.N, from, h, a.hd);
-    fv__tc_bring<W>(m.b[half], a.gy, b, a.N, from, h, a.hd);
-    for (int t = (int)threadIdx.x; t < FV__TC_TILE / 16 / W; t += (int)blockDim.x) {
-        int there = from + t < a.N;
-        fv__copy_start<8>(m.row[half][t], (const float *)a.delta + (there ? 2 * (row + t) : 0), there);
-    }
+FV__DEV void fv__tc_bring_queries(fv__tc_room &m, int half, const fv__cu_attention &a, int64_t row, int left,
+                                  int64_t at[2]) {
+    fv__tc_bring<W>(m.a[half], a.q, at[0], left, a.hd);
+    fv__tc_bring<W>(m.b[half], a.gy, at[1], left, a.hd);
+    at[0] += FV__TC_TILE / 16 / W * a.q.width, at[1] += FV__TC_TILE / 16 / W * a.gy.width;
+    FV__CU_ROLL
+    for (int t = (int)threadIdx.x; t < FV__TC_TILE / 16 / W; t += (int)blockDim.x)
+        fv__copy_start<8>(m.row[half][t], (const float *)a.delta + (t < left ? 2 * (row + t) : 0), t < left);
 }
 template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 3 : 2) fv__tc_gkv_k(fv__cu_attention a) {
     __shared__ fv__tc_room m;
     enum { PASS = FV__TC_TILE / 16 / W };
-    int64_t j0, kh, b, group = a.H / a.K;
-    fv__tc_unit(a.M, a.K, &j0, &kh, &b);
+    int j0, kh, b, N = (int)a.N, M = (int)a.M, hd = (int)a.hd, group = (int)(a.H / a.K);
+    fv__tc_unit(M, (int)a.K, &j0, &kh, &b);
     int lane = (int)threadIdx.x % 32, half = 0;
-    int64_t first = j0 + threadIdx.x / 32 * 16, j = first + lane / 4;
+    int first = j0 + (int)threadIdx.x / 32 * 16, j = first + lane / 4;
     float gk[2 * W][4], gv[2 * W][4], scale = fv__tc_scale(a);
     uint32_t keys[W][4], values[W][4];
     FV__CU_UNROLL
@@ -7347,22 +7359,29 @@ template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 3 : 2) fv__tc_gkv_k(
         FV__CU_UNROLL
         for (int e = 0; e < 4; e++) gk[d][e] = gv[d][e] = 0;
     }
-    int64_t start = a.causal ? j0 : 0, from = start, h = kh * group, end = start < a.N ? h + group : h;
-    if (h < end) fv__tc_bring_queries<W>(m, 0, a, b, h, from);
-    fv__tc_own<W>(keys, a.k, b, a.M, j, kh, a.hd);
-    fv__tc_own<W>(values, a.v, b, a.M, j, kh, a.hd);
-    for (; h < end; half ^= 1) {
-        int64_t now = from;
-        from += PASS;
-        if (from >= a.N) from = start, h++;
+    int start = a.causal ? FV__MIN(j0, N) : 0, from = start, left = 0, turns = start < N ? group : 0;
+    int64_t row = ((int64_t)b * a.H + kh * group) * N + start;
+    int64_t at[2] = {fv__tc_place<W>(a.q, b, N, start, kh * group, hd),
+                     fv__tc_place<W>(a.gy, b, N, start, kh * group, hd)};
+    if (turns) fv__tc_bring_queries<W>(m, 0, a, row, N - from, at);
+    fv__tc_own<W>(keys, a.k, b, M, j, kh, hd);
+    fv__tc_own<W>(values, a.v, b, M, j, kh, hd);
+    for (; turns; half ^= 1) {
+        int now = from;
+        from += PASS, row += PASS;
+        if (from >= N) { /* the group's next head */
+            at[0] += hd - (from - start) * a.q.width, at[1] += hd - (from - start) * a.gy.width;
+            row += N - (from - start), from = start, turns--;
+        }
         fv__copy_wait();
         __syncthreads();
-        if (h < end) fv__tc_bring_queries<W>(m, half ^ 1, a, b, h, from);
-        if (first >= a.M) continue;
-        int left = (int)FV__MIN(a.N - now, (int64_t)PASS);
+        if (turns) fv__tc_bring_queries<W>(m, half ^ 1, a, row, N - from, at);
+        if (first >= M) continue;
+        left = FV__MIN(N - now, (int)PASS);
         /* the first query of the tile that sees the lane's first key; whether some see not all of them */
-        int since = a.causal ? (int)FV__MAX(FV__MIN(j - now, (int64_t)PASS), (int64_t)-16) : -16;
+        int since = a.causal ? j - now : -16;
         int edge = left < PASS || (a.causal && now < first + 16);
+        FV__CU_ROLL
         for (int n = 0; n < left; n += 16) {
             float s[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}}, g[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
             fv__tc_scores<W>(s, keys, m.a[half], n);
@@ -7388,8 +7407,8 @@ template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 3 : 2) fv__tc_gkv_k(
     FV__CU_UNROLL
     for (int k = 0; k < 2; k++)
         ones[k] = fv__tc_valid(a, b, j + 8 * k) ? 1.0f : 0.0f, back[k] = ones[k] * (float)a.scale;
-    if (a.gk.data) fv__tc_put<W>(a.gk, gk, back, b, a.M, j, kh, a.hd);
-    if (a.gv.data) fv__tc_put<W>(a.gv, gv, ones, b, a.M, j, kh, a.hd);
+    if (a.gk.data) fv__tc_put<W>(a.gk, gk, back, b, M, j, kh, hd);
+    if (a.gv.data) fv__tc_put<W>(a.gv, gv, ones, b, M, j, kh, hd);
 }
 /* pair i of each head of each row, turned by its position's angle (or back); n is positions a sample */
 template <class C>
@@ -7461,7 +7480,7 @@ static int fv__tc_fits(const fv_tensor *y, const fv__cu_attention *a) {
     const void *at[8] = {a->q.data,  a->k.data,  a->v.data,  a->y.data,
                          a->gy.data, a->gq.data, a->gk.data, a->gv.data};
     int fits = y->node->i[4] == FV_BF16 && y->node->src[0]->type != FV_F64 && a->hd % 16 == 0 &&
-               a->hd >= 32 && a->hd <= 128;
+               a->hd >= 32 && a->hd <= 128 && FV__MAX(a->N, a->M) < 1 << 30;
     for (int i = 0; i < 8; i++) fits = fits && (uintptr_t)at[i] % 16 == 0;
     return fits;
 }
@@ -7477,7 +7496,7 @@ static void fv__attention_fwd_cu(fv_ctx *c, fv_tensor *y) {
     a.out = fv__cu_grad_of(y->data, y->type, a.H * a.hd, 0, 0);
     fv__cu_turned(c, y->node, cores ? FV_BF16 : t, &a, &sq, &sk);
     if (a.B * a.H * a.N > 0) {
-        dim3 block = fv__tc_block(a.N, a.hd <= 64 ? 8 : 4), grid = fv__tc_grid(block, a.N, a.H, a.B);
+        dim3 block = fv__tc_block(a.N, a.hd <= 64 ? 7 : 4), grid = fv__tc_grid(block, a.N, a.H, a.B);
         if (cores && a.hd <= 64) FV__START(c, grid, block, (a), fv__tc_attention_k<4>);
         else if (cores) FV__START(c, grid, block, (a), fv__tc_attention_k<8>);
         else if (t == FV_F64)

@@ -409,14 +409,15 @@ static inline void fv__mma_bf16(float d[4], const uint32_t a[4], uint32_t b0, ui
     int lane = emu.now % 32;
     emu_products += lane == 0;
     emu_show(mine);
-    for (int e = 0; e < 4; e++) {
-        int row = lane / 4 + e / 2 * 8, col = lane % 4 * 2 + e % 2;
+    float left[2][16], right[2][16]; /* this thread's two rows and two columns */
+    for (int n = 0; n < 2; n++)
         for (int k = 0; k < 16; k++) {
-            const uint32_t *left = (const uint32_t *)emu_shown(row % 8 * 4 + k % 8 / 2);
-            const uint32_t *right = (const uint32_t *)emu_shown(col * 4 + k % 8 / 2);
-            d[e] += emu_bf16(left[row / 8 + k / 8 * 2], k % 2) * emu_bf16(right[4 + k / 8], k % 2);
+            const uint32_t *l = (const uint32_t *)emu_shown(lane / 4 * 4 + k % 8 / 2);
+            const uint32_t *r = (const uint32_t *)emu_shown((lane % 4 * 2 + n) * 4 + k % 8 / 2);
+            left[n][k] = emu_bf16(l[n + k / 8 * 2], k % 2), right[n][k] = emu_bf16(r[4 + k / 8], k % 2);
         }
-    }
+    for (int e = 0; e < 4; e++)
+        for (int k = 0; k < 16; k++) d[e] += left[e / 2][k] * right[e % 2][k];
     emu_wait(1); /* until all have read */
 }
 static inline void emu_ldmatrix(uint32_t r[4], const void *row, int turned) {
