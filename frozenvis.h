@@ -1418,7 +1418,6 @@ FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_par
 #include <cublasLt.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
-#include <mma.h> /* tensor cores, see op attention */
 #ifdef FROZENVIS_NCCL
 #include <nccl.h>
 #endif
@@ -1432,8 +1431,10 @@ FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_par
 #define FV__KERNEL static __global__ void
 #ifdef __CUDACC__ /* arrays are registers only where every index is a constant */
 #define FV__CU_UNROLL _Pragma("unroll")
+#define FV__CU_ROLL _Pragma("unroll 1") /* saves registers */
 #else
 #define FV__CU_UNROLL
+#define FV__CU_ROLL
 #endif
 #else
 #define FV__CU(f) NULL
@@ -6945,7 +6946,8 @@ typedef struct fv__cu_attention {
     double scale;
     int causal;
     const uint8_t *mask;
-    void *stat, *delta; /* [B,H,N] of C: pairs of max and 1/sum; rows' sums of gy y */
+    /* [B,H,N] of C: pairs of max and 1/sum; rows' sums of gy y, on tensor cores in pairs too, see fv__tc_gq_k */
+    void *stat, *delta;
 } fv__cu_attention;
 
 template <class C>
@@ -7380,307 +7382,449 @@ template <class C, int W> FV__KERNEL fv__attention_gkv_k(fv__cu_attention a) {
     fv__plain_put<C, W>(a.gk, gk, m, b * a.M + from, a.M - from, kh, hd);
     fv__plain_put<C, W>(a.gv, gv, m, b * a.M + from, a.M - from, kh, hd);
 }
-/* ---- the same on tensor cores, for products in bf16 and heads 32, 48, ... 128 wide. A block of four warps
- * owns 64 rows (queries; for gk and gv keys) of one head, a warp 16 of them; the other side's rows pass by in
- * tiles. Products are made of 16x16x16 fragments, whose layout the hardware keeps to itself: a fragment of
- * sums filled with 0..255 tells each thread which elements it holds. W: how many fragments the widest head
- * takes, 4 or 8. Rows in shared memory are padded, so that neighbours begin in other banks. ---- */
-enum { FV__TC_OWN = 64, FV__TC_THREADS = 128, FV__TC_ELEMENTS = 8 /* of a fragment of sums, a thread's */ };
-typedef nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float> fv__tc_sums;
-typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, 16, 16, 16, __nv_bfloat16, nvcuda::wmma::row_major>
-    fv__tc_left;
-typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, 16, 16, 16, __nv_bfloat16, nvcuda::wmma::row_major>
-    fv__tc_right;
-typedef nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, 16, 16, 16, __nv_bfloat16, nvcuda::wmma::col_major>
-    fv__tc_turned;
-FV__DEV const __nv_bfloat16 *fv__tc_bf16(const uint16_t *p) { return (const __nv_bfloat16 *)p; }
-FV__DEV float fv__tc_exp(float x) { return exp2f(x * 1.44269504f); }
-
-/* n rows of a head, from row `from` of sample b on, become bf16 in shared memory; zeros where the sample
- * ends. By the whole block. */
+/* ---- the same on tensor cores, for products in bf16 and heads 32, 48, ... 128 wide; after Dao,
+ * arXiv:2307.08691. A warp owns 16 rows of one head (queries; for gk and gv keys), the left operands of its
+ * products, in registers from first to last; the other side's rows pass by in tiles, which the block shares,
+ * the next one on its way while this one is worked on. A fragment of sums is, in its registers, the left
+ * operand that the next product wants, so scores never leave the warp that made them. W: how many 16 columns
+ * the widest head takes, 4 or 8; a narrower head is filled up with zeros. ---- */
+#ifdef __CUDACC__
+/* d += a b, by a warp: a 16x16, b 16x8. With g = lane / 4 and t = lane % 4 * 2 a lane holds in d[0], d[1]
+ * columns t, t + 1 of row g and in d[2], d[3] of row g + 8; in a[0], a[1] the same places of a's left half, in
+ * a[2], a[3] of its right half; in b0 rows t, t + 1 of column g, in b1 rows t + 8, t + 9. */
+FV__DEV void fv__mma_bf16(float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+        "{%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+/* four 8x8 matrices of bf16 from shared memory: lane 8i + r says where row r of matrix i lies. A lane gets
+ * columns t, t + 1 of row g of each; transposed, rows t, t + 1 of column g. */
+FV__DEV void fv__ldmatrix_x4(uint32_t r[4], const void *row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"((unsigned)__cvta_generic_to_shared(row))
+                 : "memory");
+}
+FV__DEV void fv__ldmatrix_x4_trans(uint32_t r[4], const void *row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"((unsigned)__cvta_generic_to_shared(row))
+                 : "memory");
+}
+/* 8 or 16 bytes to shared memory, zeros unless there; they have come after fv__copy_wait */
+template <int BYTES> FV__DEV void fv__copy_start(void *to, const void *from, int there) {
+    unsigned at = (unsigned)__cvta_generic_to_shared(to);
+    int take = there ? BYTES : 0;
+    if (BYTES == 16)
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from), "r"(take)
+                     : "memory");
+    else
+        asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(at), "l"(from), "r"(take)
+                     : "memory");
+}
+FV__DEV void fv__copy_wait(void) { asm volatile("cp.async.wait_all;" ::: "memory"); }
+FV__DEV uint32_t fv__bf16_pair(float low, float high) {
+    uint32_t r;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
+FV__DEV float fv__exp2(float x) { /* 2^-22 off */
+    float r;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+#endif
+enum { FV__TC_TILE = 4096 /* numbers of a tile: 64 rows of 64 or 32 of 128 */ };
+struct alignas(16) fv__tc_room { /* a block's shared memory; while one half is worked on, the other fills */
+    uint16_t a[2][FV__TC_TILE + 64 * 8], b[2][FV__TC_TILE + 64 * 8]; /* keys and values; for gk and gv queries and gy */
+    float row[2][64][2];                           /* of queries: see fv__tc_rows */
+    uint8_t valid[2][64];                          /* of keys, where there is a mask */
+};
+/* column 8 chunk of a tile's row; rows are padded, so that eight neighbours' chunks lie in all 32 banks */
+template <int W, class T> FV__DEV T *fv__tc_at(T *tile, int row, int chunk) {
+    return tile + row * (16 * W + 8) + chunk * 8;
+}
+/* where the thread's first chunk of a tile is that begins with row `from` of sample b */
 template <int W>
-FV__DEV void fv__tc_bring(uint16_t *to, int n, const fv__cu_head &t, int64_t b, int64_t rows, int64_t from,
-                          int64_t head, int64_t hd) {
-    for (int e = (int)threadIdx.x; e < n * 2 * W; e += FV__TC_THREADS) {
-        int r = e / (2 * W), d = e % (2 * W) * 8, put = r * (16 * W + 8) + d;
-        int64_t at = (b * rows + from + r) * t.width + t.at + head * hd + d;
-        if (d >= hd) continue;
-        if (from + r >= rows) {
-            uint4 none = {0, 0, 0, 0};
-            *(uint4 *)(to + put) = none;
-        } else if (t.type == FV_BF16) *(uint4 *)(to + put) = *(const uint4 *)((const uint16_t *)t.data + at);
+FV__DEV int64_t fv__tc_place(const fv__cu_head &t, int64_t b, int64_t rows, int from, int head, int64_t hd) {
+    int r = (int)threadIdx.x / (2 * W), chunk = (int)threadIdx.x % (2 * W);
+    return (b * rows + from + r) * t.width + t.at + head * hd + 8 * chunk;
+}
+/* That tile begins to become bf16 in shared memory; zeros where the head ends, and after `left` rows. By the
+ * whole block. */
+template <int W>
+FV__DEV void fv__tc_bring(uint16_t *tile, const fv__cu_head &t, int64_t at, int left, int64_t hd) {
+    int chunk = (int)threadIdx.x % (2 * W), step = (int)blockDim.x / (2 * W);
+    if (8 * chunk >= hd) left = 0;
+    FV__CU_ROLL
+    for (int r = (int)threadIdx.x / (2 * W); r < FV__TC_TILE / 16 / W; r += step, at += step * t.width) {
+        uint16_t *to = fv__tc_at<W>(tile, r, chunk);
+        if (t.type == FV_BF16)
+            fv__copy_start<16>(to, (const uint16_t *)t.data + (r < left ? at : 0), r < left);
         else
             for (int k = 0; k < 8; k += 4) {
-                float v[4];
-                fv__ld4<float>(t.data, t.type, at + k, v);
-                fv__st4<float>(to, FV_BF16, put + k, v);
+                float v[4] = {0, 0, 0, 0};
+                if (r < left) fv__ld4<float>(t.data, t.type, at + k, v);
+                fv__st4<float>(to, FV_BF16, k, v);
             }
     }
 }
-/* the thread's elements of a fragment of sums: row * 16 + column. room: 256 floats that no other warp uses */
-FV__DEV void fv__tc_places(int *place, float *room) {
-    fv__tc_sums f;
-    static_assert((int)fv__tc_sums::num_elements == (int)FV__TC_ELEMENTS,
-                  "a warp's 32 threads share 16 x 16 sums");
-    for (int e = (int)threadIdx.x % 32; e < 256; e += 32) room[e] = (float)e;
-    __syncwarp();
-    nvcuda::wmma::load_matrix_sync(f, room, 16, nvcuda::wmma::mem_row_major);
-    for (int e = 0; e < FV__TC_ELEMENTS; e++) place[e] = (int)f.x[e];
-    __syncwarp();
-}
-/* s[n] = 16 rows of own by rows [16n, 16n+16) of pass, over the head's width */
-template <int W, int N>
-FV__DEV void fv__tc_scores(fv__tc_sums *s, const uint16_t *own, const uint16_t *pass, int64_t hd) {
-    fv__tc_left a;
-    fv__tc_turned b;
-    FV__CU_UNROLL
-    for (int n = 0; n < N; n++) nvcuda::wmma::fill_fragment(s[n], 0.0f);
+/* 16 rows of a head as left operands; row: the lane's first one, lane / 4 of the 16 */
+template <int W>
+FV__DEV void fv__tc_own(uint32_t own[W][4], const fv__cu_head &t, int64_t b, int rows, int row,
+                        int head, int hd) {
+    int64_t base = (b * rows + row) * t.width + t.at + head * hd + threadIdx.x % 4 * 2;
     FV__CU_UNROLL
     for (int d = 0; d < W; d++) {
-        if (16 * d >= hd) continue;
-        nvcuda::wmma::load_matrix_sync(a, fv__tc_bf16(own + 16 * d), 16 * W + 8);
         FV__CU_UNROLL
-        for (int n = 0; n < N; n++) {
-            nvcuda::wmma::load_matrix_sync(b, fv__tc_bf16(pass + 16 * n * (16 * W + 8) + 16 * d), 16 * W + 8);
-            nvcuda::wmma::mma_sync(s[n], a, b, s[n]);
+        for (int k = 0; k < 4; k++) {
+            int64_t at = base + k % 2 * 8 * t.width + 16 * d + k / 2 * 8;
+            own[d][k] = 0;
+            if (row + k % 2 * 8 >= rows || 16 * d >= hd) continue;
+            if (t.type == FV_BF16) own[d][k] = *(const uint32_t *)((const uint16_t *)t.data + at);
+            else
+                own[d][k] = fv__bf16_pair(fv__ld<float>(t.data, t.type, at),
+                                          fv__ld<float>(t.data, t.type, at + 1));
         }
     }
 }
-/* sum[d] += p [16,16] times 16 rows of pass; columns [16d, 16d+16) of the head */
+/* s [16,16] += own times rows [n, n+16) of a tile, over the head's width: two fragments of sums */
 template <int W>
-FV__DEV void fv__tc_add(fv__tc_sums *sum, const uint16_t *p, int ld, const uint16_t *pass, int64_t hd) {
-    fv__tc_left a;
-    fv__tc_right b;
-    nvcuda::wmma::load_matrix_sync(a, fv__tc_bf16(p), (unsigned)ld);
+FV__DEV void fv__tc_scores(float (*s)[4], const uint32_t own[W][4], const uint16_t *tile, int n) {
+    int lane = (int)threadIdx.x % 32;
     FV__CU_UNROLL
     for (int d = 0; d < W; d++) {
-        if (16 * d >= hd) continue;
-        nvcuda::wmma::load_matrix_sync(b, fv__tc_bf16(pass + 16 * d), 16 * W + 8);
-        nvcuda::wmma::mma_sync(sum[d], a, b, sum[d]);
+        uint32_t r[4];
+        fv__ldmatrix_x4(r, fv__tc_at<W>(tile, n + lane % 8 + lane / 16 * 8, 2 * d + lane / 8 % 2));
+        fv__mma_bf16(s[0], own[d], r[0], r[1]);
+        fv__mma_bf16(s[1], own[d], r[2], r[3]);
     }
 }
-/* the warp's 16 rows, from row `from` of sample b on, to memory, times s[row] where it is given */
+/* sum [16,16 W] += p [16,16], two fragments of sums, times rows [n, n+16) of a tile */
 template <int W>
-FV__DEV void fv__tc_put(const fv__cu_grad &t, const fv__tc_sums *sum, const int *place, const float *s,
-                        int64_t b, int64_t rows, int64_t from, int64_t head, int64_t hd) {
-    if (!t.data) return;
+FV__DEV void fv__tc_add(float (*sum)[4], const float (*p)[4], const uint16_t *tile, int n) {
+    int lane = (int)threadIdx.x % 32;
+    uint32_t a[4], r[4];
+    FV__CU_UNROLL
+    for (int k = 0; k < 4; k++)
+        a[k] = fv__bf16_pair(p[k / 2][k % 2 * 2], p[k / 2][k % 2 * 2 + 1]);
     FV__CU_UNROLL
     for (int d = 0; d < W; d++) {
-        if (16 * d >= hd) continue;
+        fv__ldmatrix_x4_trans(r, fv__tc_at<W>(tile, n + lane % 16, 2 * d + lane / 16));
+        fv__mma_bf16(sum[2 * d], a, r[0], r[1]);
+        fv__mma_bf16(sum[2 * d + 1], a, r[2], r[3]);
+    }
+}
+/* The warp's 16 rows to memory, times s[0], s[1] (of the lane's two rows; 0: zeros, whatever the sums are).
+ * Neighbours swap halves, so that each has four columns of one row. */
+template <int W>
+FV__DEV void fv__tc_put(const fv__cu_grad &t, const float (*sum)[4], const float s[2], int64_t b, int rows,
+                        int row, int head, int hd) {
+    int odd = (int)threadIdx.x % 2, col = (int)threadIdx.x % 4 / 2 * 4 + 8 * odd;
+    FV__CU_UNROLL
+    for (int k = 0; k < 2; k++) {
+        int64_t at = (b * rows + row + 8 * k) * t.width + t.at + head * hd + col;
         FV__CU_UNROLL
-        for (int e = 0; e < FV__TC_ELEMENTS; e++) {
-            int r = place[e] / 16, col = place[e] % 16 + 16 * d;
-            if (from + r < rows)
-                fv__put<float>(t.data, t.type, (b * rows + from + r) * t.width + t.at + head * hd + col,
-                               sum[d].x[e] * (s ? s[r] : 1.0f), t.add);
+        for (int d = 0; d < W; d++) {
+            if (16 * d >= hd) continue;
+            float mine[2], other[2], v[4], was[4];
+            FV__CU_UNROLL
+            for (int e = 0; e < 2; e++) {
+                float left = sum[2 * d][2 * k + e], right = sum[2 * d + 1][2 * k + e];
+                mine[e] = odd ? right : left;
+                other[e] = __shfl_xor_sync(0xffffffffu, odd ? left : right, 1);
+            }
+            v[0] = odd ? other[0] : mine[0], v[1] = odd ? other[1] : mine[1];
+            v[2] = odd ? mine[0] : other[0], v[3] = odd ? mine[1] : other[1];
+            FV__CU_UNROLL
+            for (int e = 0; e < 4; e++) v[e] = s[k] == 0 ? 0 : v[e] * s[k];
+            if (row + 8 * k >= rows) continue;
+            if (t.add) {
+                fv__ld4<float>(t.data, t.type, at + 16 * d, was);
+                FV__CU_UNROLL
+                for (int e = 0; e < 4; e++) v[e] += was[e];
+            }
+            fv__st4<float>(t.data, t.type, at + 16 * d, v);
         }
     }
 }
-/* tile, head and sample of this block; queries or keys, heads or key heads */
-FV__DEV void fv__tc_unit(int64_t rows, int64_t heads, int64_t *from, int64_t *head, int64_t *b) {
-    int64_t tiles = FV__CEIL(rows, (int64_t)FV__TC_OWN), unit = (int64_t)blockIdx.x;
-    *from = unit % tiles * FV__TC_OWN, *head = unit / tiles % heads, *b = unit / tiles / heads;
+/* first row, head and sample of this block; queries or keys, heads or key heads */
+FV__DEV void fv__tc_unit(int rows, int heads, int *from, int *head, int *b) {
+    int own = (int)blockDim.x / 2, tiles = FV__CEIL(rows, own), unit = (int)blockIdx.x;
+    *from = unit % tiles * own, *head = unit / tiles % heads, *b = unit / tiles / heads;
 }
-static dim3 fv__tc_grid(int64_t rows, int64_t heads, int64_t samples) {
-    return dim3((unsigned)(FV__CEIL(rows, (int64_t)FV__TC_OWN) * heads * samples));
+/* blocks of at most so many warps, about equally busy */
+static dim3 fv__tc_block(int64_t rows, int64_t warps) {
+    int64_t all = FV__MAX(FV__CEIL(rows, (int64_t)16), (int64_t)1);
+    return dim3((unsigned)(32 * FV__CEIL(all, FV__CEIL(all, warps))));
 }
-FV__DEV int fv__tc_valid(const fv__cu_attention &a, int64_t b, int64_t key) {
+static dim3 fv__tc_grid(dim3 block, int64_t rows, int64_t heads, int64_t samples) {
+    return dim3((unsigned)(FV__CEIL(rows, (int64_t)block.x / 2) * heads * samples));
+}
+FV__DEV int fv__tc_valid(const fv__cu_attention &a, int64_t b, int key) {
     return key < a.M && (!a.mask || a.mask[b * a.M + key]);
 }
-
-template <int W> struct alignas(32) fv__tc_forward { /* a block's shared memory; scores [16][PASS] a warp */
-    enum { LD = 16 * W + 8, PASS = W == 4 ? 64 : 32, LDS = PASS + 4 };
-    uint16_t q[FV__TC_OWN * LD], k[PASS * LD], v[PASS * LD];
-    float scores[FV__TC_THREADS / 32][16 * LDS];
-    float row[FV__TC_THREADS / 32][16];
-    int valid[PASS];
-};
-/* A tile's scores become probabilities, bf16, where they lie, 2 * LDS to the row. Two lanes share a row,
- * whose running max and sum both keep. -> what the row's sums so far are to be multiplied by */
-template <class R>
-FV__DEV float fv__tc_softmax(R &m, float *scores, float scale, int see, float *most, float *sum) {
-    int lane = (int)threadIdx.x % 32;
-    float *row = scores + lane / 2 * R::LDS, x[R::PASS / 2], top = -INFINITY, part = 0;
+/* Keys and values from key `from` on, and which of them are valid, begin to come; at: their places, which
+ * move on by a tile. */
+template <int W>
+FV__DEV void fv__tc_bring_keys(fv__tc_room &m, int half, const fv__cu_attention &a, int b, int from,
+                               int64_t at[2]) {
+    int left = (int)a.M - from;
+    fv__tc_bring<W>(m.a[half], a.k, at[0], left, a.hd);
+    fv__tc_bring<W>(m.b[half], a.v, at[1], left, a.hd);
+    at[0] += FV__TC_TILE / 16 / W * a.k.width, at[1] += FV__TC_TILE / 16 / W * a.v.width;
+    if (!a.mask) return;
+    for (int key = (int)threadIdx.x; key < 64; key += (int)blockDim.x)
+        m.valid[half][key] = (uint8_t)fv__tc_valid(a, b, from + key);
+}
+/* what a score is multiplied by before 2 is raised to it; not 0, which times -INFINITY is no number */
+FV__DEV float fv__tc_scale(const fv__cu_attention &a) {
+    return fmaxf((float)a.scale * 1.44269504f, 1.2e-38f);
+}
+/* Which keys of a tile the lane's two queries see: those below see[k] that are valid, where that is given.
+ * -> whether all 16 queries of the warp, the first is `first`, see all n of them */
+FV__DEV int fv__tc_see(const fv__cu_attention &a, int first, int from, int n, int see[2]) {
+    int left = (int)a.M - from, row = first + (int)threadIdx.x % 32 / 4 + 1 - from;
     FV__CU_UNROLL
-    for (int j = 0; j < R::PASS / 2; j++) {
-        int key = 2 * j + lane % 2;
-        x[j] = m.valid[key] && key < see ? row[key] * scale : -INFINITY;
-        top = x[j] != x[j] || x[j] > top ? x[j] : top;
-    }
-    __syncwarp(); /* all have read their scores */
-    float other = __shfl_xor_sync(0xffffffffu, top, 1);
-    top = other != other || other > top ? other : top;
-    top = top != top || top > *most ? top : *most;
-    float keep = *most == -INFINITY ? 0 : fv__tc_exp(*most - top);
-    FV__CU_UNROLL
-    for (int j = 0; j < R::PASS / 2; j++) {
-        float p = x[j] == -INFINITY ? 0 : fv__tc_exp(x[j] - top);
-        part += p;
-        ((uint16_t *)row)[2 * j + lane % 2] = fv__bf16_from(p);
-    }
-    *sum = *sum * keep + (part + __shfl_xor_sync(0xffffffffu, part, 1));
-    *most = top;
-    return keep;
+    for (int k = 0; k < 2; k++)
+        see[k] = FV__MIN(a.causal ? FV__MIN(left, row + 8 * k) : left, n);
+    return !a.mask && left >= n && (!a.causal || first + 1 - from >= n);
 }
-template <int W> FV__KERNEL fv__tc_attention_k(fv__cu_attention a) {
-    typedef fv__tc_forward<W> room;
-    __shared__ room m;
-    int64_t i0, h, b;
-    fv__tc_unit(a.N, a.H, &i0, &h, &b);
-    int64_t kh = h / (a.H / a.K), end = a.causal ? FV__MIN(i0 + FV__TC_OWN, a.M) : a.M;
-    int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, place[FV__TC_ELEMENTS];
-    int64_t i = i0 + 16 * warp + lane / 2; /* the lane's row */
-    float most = -INFINITY, sum = 0, *scores = m.scores[warp];
-    fv__tc_sums o[W];
-    for (int d = 0; d < W; d++) nvcuda::wmma::fill_fragment(o[d], 0.0f);
-    fv__tc_places(place, scores);
-    fv__tc_bring<W>(m.q, FV__TC_OWN, a.q, b, a.N, i0, h, a.hd);
-    for (int64_t from = 0; from < end; from += room::PASS) {
-        fv__tc_bring<W>(m.k, room::PASS, a.k, b, a.M, from, kh, a.hd);
-        fv__tc_bring<W>(m.v, room::PASS, a.v, b, a.M, from, kh, a.hd);
-        if (threadIdx.x < room::PASS) m.valid[threadIdx.x] = fv__tc_valid(a, b, from + threadIdx.x);
-        __syncthreads();
-        fv__tc_sums s[room::PASS / 16];
-        fv__tc_scores<W, room::PASS / 16>(s, m.q + 16 * warp * room::LD, m.k, a.hd);
-        FV__CU_UNROLL
-        for (int n = 0; n < room::PASS / 16; n++)
-            nvcuda::wmma::store_matrix_sync(scores + 16 * n, s[n], room::LDS, nvcuda::wmma::mem_row_major);
-        __syncwarp();
-        int see = a.causal && i + 1 - from < room::PASS ? (int)FV__MAX(i + 1 - from, (int64_t)0) : room::PASS;
-        float keep = fv__tc_softmax(m, scores, (float)a.scale, see, &most, &sum);
-        if (lane % 2 == 0) m.row[warp][lane / 2] = keep;
-        __syncwarp();
-        FV__CU_UNROLL
-        for (int e = 0; e < FV__TC_ELEMENTS; e++) {
-            keep = m.row[warp][place[e] / 16];
-            FV__CU_UNROLL
-            for (int d = 0; d < W; d++) o[d].x[e] *= keep;
-        }
-        FV__CU_UNROLL
-        for (int n = 0; n < room::PASS / 16; n++)
-            fv__tc_add<W>(o, (const uint16_t *)scores + 16 * n, 2 * room::LDS, m.v + 16 * n * room::LD, a.hd);
-        __syncthreads();
+/* scores of keys [n, n+8) that a query does not see become -INFINITY */
+FV__DEV void fv__tc_hide(float s[4], int n, const int see[2], const uint8_t *valid) {
+    FV__CU_UNROLL
+    for (int e = 0; e < 4; e++) {
+        int key = n + (int)threadIdx.x % 4 * 2 + e % 2;
+        if (key >= see[e / 2] || (valid && !valid[key])) s[e] = -INFINITY;
     }
-    float inverse = sum > 0 || sum != sum ? 1 / sum : 0;
-    float *stat = (float *)a.stat + ((b * a.H + h) * a.N + i) * 2;
-    if (lane % 2 == 0) m.row[warp][lane / 2] = inverse;
-    if (lane % 2 == 0 && i < a.N) stat[0] = most, stat[1] = inverse;
-    __syncwarp();
-    fv__tc_put<W>(a.out, o, place, m.row[warp], b, a.N, i0 + 16 * warp, h, a.hd);
+}
+/* A tile of keys goes by: the two rows' max so far (of scores without scale), the lane's share of their sums
+ * and the sums of values. ALL: every query sees every key. A NaN is no max, but makes the sum one. */
+template <int W, int ALL>
+FV__DEV void fv__tc_look(float (*o)[4], float most[2], float sum[2], const uint32_t q[W][4],
+                         const uint16_t *keys, const uint16_t *values, const uint8_t *valid, const int see[2],
+                         int left, float scale) {
+    enum { N = FV__TC_TILE / 16 / W / 8 };
+    float s[N][4], ref[2];
+    FV__CU_UNROLL
+    for (int n = 0; n < N; n++) {
+        FV__CU_UNROLL
+        for (int e = 0; e < 4; e++) s[n][e] = 0;
+    }
+    FV__CU_UNROLL
+    for (int n = 0; n < N; n += 2)
+        if (ALL || 8 * n < left) fv__tc_scores<W>(s + n, q, keys, 8 * n);
+    if (!ALL) {
+        FV__CU_UNROLL
+        for (int n = 0; n < N; n++) fv__tc_hide(s[n], 8 * n, see, valid);
+    }
+    FV__CU_UNROLL
+    for (int k = 0; k < 2; k++) {
+        float top = most[k];
+        FV__CU_UNROLL
+        for (int n = 0; n < N; n++) top = fmaxf(top, fmaxf(s[n][2 * k], s[n][2 * k + 1]));
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
+        ref[k] = top == -INFINITY ? 0 : top * scale;
+        float keep = fv__exp2(most[k] * scale - ref[k]);
+        most[k] = top, sum[k] *= keep;
+        FV__CU_UNROLL
+        for (int d = 0; d < 2 * W; d++) o[d][2 * k] *= keep, o[d][2 * k + 1] *= keep;
+    }
+    FV__CU_UNROLL
+    for (int n = 0; n < N; n++) {
+        FV__CU_UNROLL
+        for (int e = 0; e < 4; e++) s[n][e] = fv__exp2(s[n][e] * scale - ref[e / 2]), sum[e / 2] += s[n][e];
+    }
+    FV__CU_UNROLL
+    for (int n = 0; n < N; n += 2)
+        if (ALL || 8 * n < left) fv__tc_add<W>(o, s + n, values, 8 * n);
+}
+template <int W>
+FV__KERNEL __launch_bounds__(W == 4 ? 224 : 128, W == 4 ? 2 : 3) fv__tc_attention_k(fv__cu_attention a) {
+    __shared__ fv__tc_room m;
+    enum { PASS = FV__TC_TILE / 16 / W };
+    int i0, h, b, N = (int)a.N, M = (int)a.M, hd = (int)a.hd;
+    fv__tc_unit(N, (int)a.H, &i0, &h, &b);
+    int kh = h / (int)(a.H / a.K), end = a.causal ? FV__MIN(i0 + (int)blockDim.x / 2, M) : M;
+    int lane = (int)threadIdx.x % 32, half = 0;
+    int first = i0 + (int)threadIdx.x / 32 * 16, i = first + lane / 4;
+    float o[2 * W][4], most[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0}, inverse[2];
+    uint32_t q[W][4];
+    FV__CU_UNROLL
+    for (int d = 0; d < 2 * W; d++) {
+        FV__CU_UNROLL
+        for (int e = 0; e < 4; e++) o[d][e] = 0;
+    }
+    int64_t at[2] = {fv__tc_place<W>(a.k, b, a.M, 0, kh, a.hd), fv__tc_place<W>(a.v, b, a.M, 0, kh, a.hd)};
+    if (end > 0) fv__tc_bring_keys<W>(m, 0, a, b, 0, at);
+    fv__tc_own<W>(q, a.q, b, N, i, h, hd);
+    for (int from = 0; from < end; from += PASS, half ^= 1) {
+        fv__copy_wait();
+        __syncthreads(); /* this tile is there, and the one before is done with */
+        if (from + PASS < end) fv__tc_bring_keys<W>(m, half ^ 1, a, b, from + PASS, at);
+        if (first >= N || (a.causal && from > first + 15)) continue;
+        int see[2], left = FV__MIN(M - from, (int)PASS);
+        const uint8_t *valid = a.mask ? m.valid[half] : NULL;
+        if (fv__tc_see(a, first, from, PASS, see))
+            fv__tc_look<W, 1>(o, most, sum, q, m.a[half], m.b[half], valid, see, left, fv__tc_scale(a));
+        else fv__tc_look<W, 0>(o, most, sum, q, m.a[half], m.b[half], valid, see, left, fv__tc_scale(a));
+    }
+    FV__CU_UNROLL
+    for (int k = 0; k < 2; k++) {
+        sum[k] += __shfl_xor_sync(0xffffffffu, sum[k], 1);
+        sum[k] += __shfl_xor_sync(0xffffffffu, sum[k], 2);
+        inverse[k] = sum[k] > 0 || sum[k] != sum[k] ? 1 / sum[k] : 0;
+        float *stat = (float *)a.stat + (((int64_t)b * a.H + h) * a.N + i + 8 * k) * 2;
+        if (lane % 4 == 0 && i + 8 * k < N)
+            stat[0] = sum[k] == 0 ? -INFINITY : most[k] * (float)a.scale, stat[1] = inverse[k];
+    }
+    fv__tc_put<W>(a.out, o, inverse, b, N, i, h, hd);
 }
 
-/* Backward: own are q and gy, pass k and v; for gk and gv the other way round. Scores and gP are made again,
- * 16 x 16 at a time. */
-template <int W> struct alignas(32) fv__tc_backward {
-    enum { LD = 16 * W + 8, PASS = W == 4 ? 64 : 16, LDP = 24, QUERIES = FV__TC_OWN };
-    uint16_t own[2][FV__TC_OWN * LD], pass[2][PASS * LD];
-    uint16_t p[FV__TC_THREADS / 32][16 * LDP];
-    float most[QUERIES], inverse[QUERIES], delta[QUERIES];
-    int valid[FV__TC_OWN]; /* keys */
-};
-template <class R>
-FV__DEV void fv__tc_stats(R &m, const fv__cu_attention &a, int64_t b, int64_t h, int64_t from, int n) {
-    int t = (int)threadIdx.x;
-    int64_t row = (b * a.H + h) * a.N + from + t;
-    if (t >= n) return;
-    int there = from + t < a.N;
-    m.most[t] = there ? ((const float *)a.stat)[2 * row] : -INFINITY; /* beyond the end: no key is valid */
-    m.inverse[t] = there ? ((const float *)a.stat)[2 * row + 1] : 0;
-    m.delta[t] = there ? ((const float *)a.delta)[row] : 0;
-}
-/* probability of a score, where the query sees the key; q and k: their places in the block's tiles */
-template <class R>
-FV__DEV float fv__tc_p(const R &m, const fv__cu_attention &a, float score, int q, int k, int64_t i,
-                       int64_t j) {
-    int seen = m.valid[k] && m.most[q] != -INFINITY && (!a.causal || j <= i);
-    return seen ? fv__tc_exp(score * (float)a.scale - m.most[q]) * m.inverse[q] : 0;
-}
-/* gradient of a score from its probability and gP */
-template <class R> FV__DEV float fv__tc_gs(const R &m, const fv__cu_attention &a, float p, float gp, int q) {
-    return p == 0 ? 0 : p * (gp - m.delta[q]) * (float)a.scale;
-}
-template <int W> FV__KERNEL fv__tc_gq_k(fv__cu_attention a) {
-    typedef fv__tc_backward<W> room;
-    __shared__ room m;
-    int64_t i0, h, b;
-    fv__tc_unit(a.N, a.H, &i0, &h, &b);
-    int64_t kh = h / (a.H / a.K), end = a.causal ? FV__MIN(i0 + FV__TC_OWN, a.M) : a.M;
-    int warp = (int)threadIdx.x / 32, place[FV__TC_ELEMENTS];
-    fv__tc_sums gq[W];
-    for (int d = 0; d < W; d++) nvcuda::wmma::fill_fragment(gq[d], 0.0f);
-    fv__tc_places(place, (float *)(void *)m.pass + 256 * warp);
-    fv__tc_bring<W>(m.own[0], FV__TC_OWN, a.q, b, a.N, i0, h, a.hd);
-    fv__tc_bring<W>(m.own[1], FV__TC_OWN, a.gy, b, a.N, i0, h, a.hd);
-    fv__tc_stats(m, a, b, h, i0, FV__TC_OWN);
-    for (int64_t from = 0; from < end; from += room::PASS) {
+/* Backward makes scores s and gP again, 16 x 16 at a time: p = 2^(scale s - less), where less has the row's
+ * max and sum in it, and gS = p (gP - delta); the scale is left to the end. A row that saw no key has
+ * less = INFINITY. fv__tc_gq_k comes first and leaves less and delta of each query for fv__tc_gkv_k. */
+template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 4 : 2) fv__tc_gq_k(fv__cu_attention a) {
+    __shared__ fv__tc_room m;
+    enum { PASS = FV__TC_TILE / 16 / W };
+    int i0, h, b, N = (int)a.N, M = (int)a.M, hd = (int)a.hd;
+    fv__tc_unit(N, (int)a.H, &i0, &h, &b);
+    int kh = h / (int)(a.H / a.K), end = a.causal ? FV__MIN(i0 + (int)blockDim.x / 2, M) : M;
+    int lane = (int)threadIdx.x % 32, half = 0;
+    int first = i0 + (int)threadIdx.x / 32 * 16, i = first + lane / 4;
+    float gq[2 * W][4], less[2] = {0, 0}, delta[2] = {0, 0}, scale = fv__tc_scale(a);
+    uint32_t q[W][4], gy[W][4];
+    int64_t at[2] = {fv__tc_place<W>(a.k, b, a.M, 0, kh, a.hd), fv__tc_place<W>(a.v, b, a.M, 0, kh, a.hd)};
+    if (end > 0 && a.gq.data) fv__tc_bring_keys<W>(m, 0, a, b, 0, at);
+    fv__tc_own<W>(q, a.y, b, N, i, h, hd);
+    fv__tc_own<W>(gy, a.gy, b, N, i, h, hd);
+    FV__CU_UNROLL
+    for (int d = 0; d < W; d++) {
+        FV__CU_UNROLL
+        for (int k = 0; k < 4; k++)
+            delta[k % 2] += fv__bf16_to((uint16_t)q[d][k]) * fv__bf16_to((uint16_t)gy[d][k]) +
+                            fv__bf16_to((uint16_t)(q[d][k] >> 16)) * fv__bf16_to((uint16_t)(gy[d][k] >> 16));
+    }
+    FV__CU_UNROLL
+    for (int k = 0; k < 2; k++) {
+        int64_t row = ((int64_t)b * a.H + h) * a.N + i + 8 * k;
+        delta[k] += __shfl_xor_sync(0xffffffffu, delta[k], 1);
+        delta[k] += __shfl_xor_sync(0xffffffffu, delta[k], 2);
+        if (i + 8 * k >= N) continue;
+        float inverse = ((const float *)a.stat)[2 * row + 1];
+        less[k] = inverse == 0 ? INFINITY : ((const float *)a.stat)[2 * row] * 1.44269504f - log2f(inverse);
+        if (lane % 4 == 0) ((float *)a.delta)[2 * row] = less[k], ((float *)a.delta)[2 * row + 1] = delta[k];
+    }
+    if (!a.gq.data) return;
+    fv__tc_own<W>(q, a.q, b, N, i, h, hd);
+    FV__CU_UNROLL
+    for (int d = 0; d < 2 * W; d++) {
+        FV__CU_UNROLL
+        for (int e = 0; e < 4; e++) gq[d][e] = 0;
+    }
+    for (int from = 0; from < end; from += PASS, half ^= 1) {
+        fv__copy_wait();
         __syncthreads();
-        fv__tc_bring<W>(m.pass[0], room::PASS, a.k, b, a.M, from, kh, a.hd);
-        fv__tc_bring<W>(m.pass[1], room::PASS, a.v, b, a.M, from, kh, a.hd);
-        if (threadIdx.x < room::PASS) m.valid[threadIdx.x] = fv__tc_valid(a, b, from + threadIdx.x);
-        __syncthreads();
-        for (int n = 0; n < room::PASS; n += 16) {
-            fv__tc_sums s, g;
-            fv__tc_scores<W, 1>(&s, m.own[0] + 16 * warp * room::LD, m.pass[0] + n * room::LD, a.hd);
-            fv__tc_scores<W, 1>(&g, m.own[1] + 16 * warp * room::LD, m.pass[1] + n * room::LD, a.hd);
+        if (from + PASS < end) fv__tc_bring_keys<W>(m, half ^ 1, a, b, from + PASS, at);
+        if (first >= N || (a.causal && from > first + 15)) continue;
+        int see[2], left = FV__MIN(M - from, (int)PASS), all = fv__tc_see(a, first, from, PASS, see);
+        FV__CU_ROLL
+        for (int n = 0; n < left; n += 16) {
+            float s[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}}, g[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+            fv__tc_scores<W>(s, q, m.a[half], n);
+            fv__tc_scores<W>(g, gy, m.b[half], n);
+            if (!all)
+                for (int k = 0; k < 2; k++)
+                    fv__tc_hide(s[k], n + 8 * k, see, a.mask ? m.valid[half] : NULL);
             FV__CU_UNROLL
-            for (int e = 0; e < FV__TC_ELEMENTS; e++) {
-                int r = place[e] / 16, c = place[e] % 16, q = 16 * warp + r;
-                float p = fv__tc_p(m, a, s.x[e], q, n + c, i0 + q, from + n + c);
-                m.p[warp][r * room::LDP + c] = fv__bf16_from(fv__tc_gs(m, a, p, g.x[e], q));
+            for (int e = 0; e < 8; e++) {
+                float p = fv__exp2(s[e / 4][e % 4] * scale - less[e % 4 / 2]);
+                s[e / 4][e % 4] = p == 0 ? 0 : p * (g[e / 4][e % 4] - delta[e % 4 / 2]);
             }
-            __syncwarp();
-            fv__tc_add<W>(gq, m.p[warp], room::LDP, m.pass[0] + n * room::LD, a.hd);
-            __syncwarp();
+            fv__tc_add<W>(gq, s, m.a[half], n);
         }
     }
-    fv__tc_put<W>(a.gq, gq, place, NULL, b, a.N, i0 + 16 * warp, h, a.hd);
+    float back[2] = {(float)a.scale, (float)a.scale};
+    fv__tc_put<W>(a.gq, gq, back, b, N, i, h, hd);
 }
-template <int W> FV__KERNEL fv__tc_gkv_k(fv__cu_attention a) {
-    typedef fv__tc_backward<W> room;
-    __shared__ room m;
-    int64_t j0, kh, b, group = a.H / a.K;
-    fv__tc_unit(a.M, a.K, &j0, &kh, &b);
-    int warp = (int)threadIdx.x / 32, place[FV__TC_ELEMENTS];
-    fv__tc_sums gk[W], gv[W];
-    for (int d = 0; d < W; d++)
-        nvcuda::wmma::fill_fragment(gk[d], 0.0f), nvcuda::wmma::fill_fragment(gv[d], 0.0f);
-    fv__tc_places(place, (float *)(void *)m.pass + 256 * warp);
-    fv__tc_bring<W>(m.own[0], FV__TC_OWN, a.k, b, a.M, j0, kh, a.hd);
-    fv__tc_bring<W>(m.own[1], FV__TC_OWN, a.v, b, a.M, j0, kh, a.hd);
-    if (threadIdx.x < FV__TC_OWN) m.valid[threadIdx.x] = fv__tc_valid(a, b, j0 + threadIdx.x);
-    int64_t start = a.causal ? j0 : 0, left = FV__MAX(a.N - start, (int64_t)0);
-    int64_t tiles = FV__CEIL(left, (int64_t)room::PASS);
-    for (int64_t turn = 0; turn < group * tiles; turn++) {
-        int64_t h = kh * group + turn / tiles, from = start + turn % tiles * room::PASS;
+/* Queries from `from` on, their gy, less and delta begin to come; past the end all are zeros. at: their
+ * places, which move on by a tile; row: of the first one's delta */
+template <int W>
+FV__DEV void fv__tc_bring_queries(fv__tc_room &m, int half, const fv__cu_attention &a, int64_t row, int left,
+                                  int64_t at[2]) {
+    fv__tc_bring<W>(m.a[half], a.q, at[0], left, a.hd);
+    fv__tc_bring<W>(m.b[half], a.gy, at[1], left, a.hd);
+    at[0] += FV__TC_TILE / 16 / W * a.q.width, at[1] += FV__TC_TILE / 16 / W * a.gy.width;
+    FV__CU_ROLL
+    for (int t = (int)threadIdx.x; t < FV__TC_TILE / 16 / W; t += (int)blockDim.x)
+        fv__copy_start<8>(m.row[half][t], (const float *)a.delta + (t < left ? 2 * (row + t) : 0), t < left);
+}
+template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 3 : 2) fv__tc_gkv_k(fv__cu_attention a) {
+    __shared__ fv__tc_room m;
+    enum { PASS = FV__TC_TILE / 16 / W };
+    int j0, kh, b, N = (int)a.N, M = (int)a.M, hd = (int)a.hd, group = (int)(a.H / a.K);
+    fv__tc_unit(M, (int)a.K, &j0, &kh, &b);
+    int lane = (int)threadIdx.x % 32, half = 0;
+    int first = j0 + (int)threadIdx.x / 32 * 16, j = first + lane / 4;
+    float gk[2 * W][4], gv[2 * W][4], scale = fv__tc_scale(a);
+    uint32_t keys[W][4], values[W][4];
+    FV__CU_UNROLL
+    for (int d = 0; d < 2 * W; d++) {
+        FV__CU_UNROLL
+        for (int e = 0; e < 4; e++) gk[d][e] = gv[d][e] = 0;
+    }
+    int start = a.causal ? FV__MIN(j0, N) : 0, from = start, left = 0, turns = start < N ? group : 0;
+    int64_t row = ((int64_t)b * a.H + kh * group) * N + start;
+    int64_t at[2] = {fv__tc_place<W>(a.q, b, N, start, kh * group, hd),
+                     fv__tc_place<W>(a.gy, b, N, start, kh * group, hd)};
+    if (turns) fv__tc_bring_queries<W>(m, 0, a, row, N - from, at);
+    fv__tc_own<W>(keys, a.k, b, M, j, kh, hd);
+    fv__tc_own<W>(values, a.v, b, M, j, kh, hd);
+    for (; turns; half ^= 1) {
+        int now = from;
+        from += PASS, row += PASS;
+        if (from >= N) { /* the group's next head */
+            at[0] += hd - (from - start) * a.q.width, at[1] += hd - (from - start) * a.gy.width;
+            row += N - (from - start), from = start, turns--;
+        }
+        fv__copy_wait();
         __syncthreads();
-        fv__tc_bring<W>(m.pass[0], room::PASS, a.q, b, a.N, from, h, a.hd);
-        fv__tc_bring<W>(m.pass[1], room::PASS, a.gy, b, a.N, from, h, a.hd);
-        fv__tc_stats(m, a, b, h, from, room::PASS);
-        __syncthreads();
-        for (int n = 0; n < room::PASS; n += 16) {
-            fv__tc_sums s, g;
-            fv__tc_scores<W, 1>(&s, m.own[0] + 16 * warp * room::LD, m.pass[0] + n * room::LD, a.hd);
-            fv__tc_scores<W, 1>(&g, m.own[1] + 16 * warp * room::LD, m.pass[1] + n * room::LD, a.hd);
+        if (turns) fv__tc_bring_queries<W>(m, half ^ 1, a, row, N - from, at);
+        if (first >= M) continue;
+        left = FV__MIN(N - now, (int)PASS);
+        /* the first query of the tile that sees the lane's first key; whether some see not all of them */
+        int since = a.causal ? j - now : -16;
+        int edge = left < PASS || (a.causal && now < first + 16);
+        FV__CU_ROLL
+        for (int n = 0; n < left; n += 16) {
+            float s[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}}, g[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+            fv__tc_scores<W>(s, keys, m.a[half], n);
+            fv__tc_scores<W>(g, values, m.b[half], n);
             FV__CU_UNROLL
-            for (int e = 0; e < FV__TC_ELEMENTS; e++) {
-                int r = place[e] / 16, c = place[e] % 16, k = 16 * warp + r;
-                float p = fv__tc_p(m, a, s.x[e], n + c, k, from + n + c, j0 + k);
-                m.p[warp][r * room::LDP + c] = fv__bf16_from(p);
-                g.x[e] = fv__tc_gs(m, a, p, g.x[e], n + c);
+            for (int k = 0; k < 2; k++) {
+                int query = n + 8 * k + lane % 4 * 2;
+                float4 row = *(const float4 *)m.row[half][query];
+                FV__CU_UNROLL
+                for (int e = 0; e < 4; e++) {
+                    float p = fv__exp2(s[k][e] * scale - (e % 2 ? row.z : row.x));
+                    int i = query + e % 2;
+                    if (edge && (i >= left || i < since + e / 2 * 8)) p = 0;
+                    s[k][e] = p;
+                    g[k][e] = p == 0 ? 0 : p * (g[k][e] - (e % 2 ? row.w : row.y));
+                }
             }
-            __syncwarp();
-            fv__tc_add<W>(gv, m.p[warp], room::LDP, m.pass[1] + n * room::LD, a.hd);
-            __syncwarp();
-            FV__CU_UNROLL
-            for (int e = 0; e < FV__TC_ELEMENTS; e++)
-                m.p[warp][place[e] / 16 * room::LDP + place[e] % 16] = fv__bf16_from(g.x[e]);
-            __syncwarp();
-            fv__tc_add<W>(gk, m.p[warp], room::LDP, m.pass[0] + n * room::LD, a.hd);
-            __syncwarp();
+            fv__tc_add<W>(gv, s, m.b[half], n);
+            fv__tc_add<W>(gk, g, m.a[half], n);
         }
     }
-    fv__tc_put<W>(a.gk, gk, place, NULL, b, a.M, j0 + 16 * warp, kh, a.hd);
-    fv__tc_put<W>(a.gv, gv, place, NULL, b, a.M, j0 + 16 * warp, kh, a.hd);
+    float ones[2], back[2];
+    FV__CU_UNROLL
+    for (int k = 0; k < 2; k++)
+        ones[k] = fv__tc_valid(a, b, j + 8 * k) ? 1.0f : 0.0f, back[k] = ones[k] * (float)a.scale;
+    if (a.gk.data) fv__tc_put<W>(a.gk, gk, back, b, M, j, kh, hd);
+    if (a.gv.data) fv__tc_put<W>(a.gv, gv, ones, b, M, j, kh, hd);
 }
 /* pair i of each head of each row, turned by its position's angle (or back); n is positions a sample */
 template <class C>
@@ -7746,13 +7890,14 @@ static fv__cu_attention fv__cu_attention_of(const fv_tensor *y) {
     a.y = fv__cu_head_of(y->data, y->type, a.H * a.hd, 0);
     return a;
 }
-/* Whether tensor cores do it: bf16 was asked for, the width fits, and rows can be read 16 bytes at a time.
+/* Whether tensor cores do it: bf16 was asked for, the width fits, and rows can be moved 16 bytes at a time.
  * f32, also as TF32, is left to the plain kernels: its tiles would take twice the shared memory. */
 static int fv__tc_fits(const fv_tensor *y, const fv__cu_attention *a) {
-    const fv__cu_head *heads[4] = {&a->q, &a->k, &a->v, &a->gy};
+    const void *at[8] = {a->q.data,  a->k.data,  a->v.data,  a->y.data,
+                         a->gy.data, a->gq.data, a->gk.data, a->gv.data};
     int fits = y->node->i[4] == FV_BF16 && y->node->src[0]->type != FV_F64 && a->hd % 16 == 0 &&
-               a->hd >= 32 && a->hd <= 128;
-    for (int i = 0; i < 4; i++) fits = fits && (uintptr_t)heads[i]->data % 16 == 0;
+               a->hd >= 32 && a->hd <= 128 && FV__MAX(a->N, a->M) < 1 << 30;
+    for (int i = 0; i < 8; i++) fits = fits && (uintptr_t)at[i] % 16 == 0;
     return fits;
 }
 template <class C> static dim3 fv__plain_grid(int64_t rows, int64_t heads, int64_t samples) {
@@ -7777,7 +7922,7 @@ static void fv__attention_fwd_cu(fv_ctx *c, fv_tensor *y) {
     a.out = fv__cu_grad_of(y->data, y->type, a.H * a.hd, 0, 0);
     fv__cu_turned(c, y->node, cores ? FV_BF16 : t, &a, &sq, &sk);
     if (a.B * a.H * a.N > 0) {
-        dim3 grid = fv__tc_grid(a.N, a.H, a.B), block(FV__TC_THREADS);
+        dim3 block = fv__tc_block(a.N, a.hd <= 64 ? 7 : 4), grid = fv__tc_grid(block, a.N, a.H, a.B);
         if (cores && a.hd <= 64) FV__START(c, grid, block, (a), fv__tc_attention_k<4>);
         else if (cores) FV__START(c, grid, block, (a), fv__tc_attention_k<8>);
         else if (t == FV_F64) fv__attention_start<double>(c, a);
@@ -7800,17 +7945,17 @@ template <class C> static void fv__attention_bwd_start(fv_ctx *c, const fv__cu_a
     else fv__attention_bwd_start<C, 256>(c, a);
 }
 template <int W> static void fv__tc_bwd_start(fv_ctx *c, const fv__cu_attention &a) {
-    FV__START(c, fv__row_grid(a.B * a.H * a.N), fv__row_block(), (a), fv__attention_delta_k<float>);
-    if (a.gq.data) FV__START(c, fv__tc_grid(a.N, a.H, a.B), dim3(FV__TC_THREADS), (a), fv__tc_gq_k<W>);
+    dim3 queries = fv__tc_block(a.N, 4), keys = fv__tc_block(a.M, 4);
+    FV__START(c, fv__tc_grid(queries, a.N, a.H, a.B), queries, (a), fv__tc_gq_k<W>);
     if (a.M > 0 && (a.gk.data || a.gv.data))
-        FV__START(c, fv__tc_grid(a.M, a.K, a.B), dim3(FV__TC_THREADS), (a), fv__tc_gkv_k<W>);
+        FV__START(c, fv__tc_grid(keys, a.M, a.K, a.B), keys, (a), fv__tc_gkv_k<W>);
 }
 static void fv__attention_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_attention a = fv__cu_attention_of(y);
     fv__node *n = y->node;
     fv_type t = fv__compute_type(n->src[0]->type);
     fv__span *sq, *sk, *gq = NULL, *gk = NULL,
-                       *delta = fv__pool_alloc(c, (size_t)(a.B * a.H * a.N) * fv_type_size(t));
+                       *delta = fv__pool_alloc(c, (size_t)(a.B * a.H * a.N * 2) * fv_type_size(t));
     fv_tensor *src[3];
     void *g[3];
     int first[3] = {1, 1, 1};

@@ -8,8 +8,9 @@
  *   barriers   __syncthreads of a block, __syncwarp and shuffles of a warp; where threads wait for ever, the
  *              program says so and aborts
  *   shared     __shared__ is a static variable
- *   tensor     nvcuda::wmma's 16x16x16 products of bf16: a warp makes them together; which thread holds what
- *   cores      is as odd here as on a GPU, and memory that the hardware would not take stops the program
+ *   tensor     the header's own names for PTX's 16x8x16 products of bf16, loads of matrices and copies that
+ *   cores      do not wait: each thread holds what the PTX manual says, a warp that is not whole or memory
+ *              that the hardware would not take stops the program, and copies come as late as they may
  *   streams    copies run as early as their stream allows, kernels and all that is asked after them as late:
  *              when somebody waits for them. With FV_EMULATE_LATE in the environment (or emu_late) copies are
  *              late too
@@ -43,6 +44,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __shared__ static
+#define __launch_bounds__(...)
 struct dim3 {
     unsigned x, y, z;
     dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
@@ -55,9 +57,6 @@ struct alignas(16) uint4 {
 };
 struct float4 {
     float x, y, z, w;
-};
-struct __nv_bfloat16 {
-    uint16_t bits;
 };
 
 /* ---- memory: one arena, closed but while a kernel or a copy runs ---- */
@@ -387,109 +386,82 @@ template <class T> static inline T __shfl_sync(unsigned, T v, int lane) { return
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fmul_rn(float a, float b) { return a * b; }
 
-/* ---- tensor cores: a fragment's 256 elements, eight to each thread of the warp ---- */
-static long emu_products; /* of 16x16x16, made by a warp */
-namespace nvcuda {
-namespace wmma {
-struct matrix_a {};
-struct matrix_b {};
-struct accumulator {};
-struct row_major {};
-struct col_major {};
-enum layout_t { mem_row_major, mem_col_major };
-template <class Use, int M, int N, int K, class T, class Layout = void> struct fragment {
-    static_assert(M == 16 && N == 16 && K == 16, "the one shape that is emulated");
-    enum { num_elements = 8 };
-    T x[8];
-};
-/* element e of a thread is number (32 e + lane) * 37 of the 256, row by row; other fragments are shuffled in
- * other ways */
-template <class Use> struct emu_order;
-template <> struct emu_order<accumulator> {
-    enum { stride = 37, back = 173 }; /* 37 * 173 = 1 mod 256 */
-};
-template <> struct emu_order<matrix_a> {
-    enum { stride = 5, back = 205 };
-};
-template <> struct emu_order<matrix_b> {
-    enum { stride = 11, back = 163 };
-};
-template <class Use> static int emu_number(int e) {
-    return (32 * e + emu.now % 32) * emu_order<Use>::stride % 256;
+/* ---- tensor cores and copies to shared memory, as PTX has them: mma.m16n8k16, ldmatrix.x4, cp.async. A warp
+ * makes them together: each thread shows the others where its part is, and reads theirs. ---- */
+static long emu_products; /* of 16x8x16, made by a warp */
+static inline const void *emu_shown(int lane) { /* what that lane of the warp shows */
+    int t = emu.now / 32 * 32 + lane;
+    if (t >= emu.count || emu.thread[t].ended) emu_stop("tensor cores want the whole warp");
+    return (const void *)(uintptr_t)emu.thread[t].slot;
 }
-static void emu_aligned(const void *p, unsigned row_bytes) {
-    if ((uintptr_t)p % 32 || row_bytes % 16)
-        emu_stop("a fragment's memory begins at a multiple of 32 bytes, its rows of 16");
+static inline void emu_show(const void *p) {
+    emu.thread[emu.now].slot = (uint64_t)(uintptr_t)p;
+    emu_wait(1);
 }
-template <class Use, class T, class L>
-static inline void fill_fragment(fragment<Use, 16, 16, 16, T, L> &f, T v) {
-    for (int e = 0; e < 8; e++) f.x[e] = v;
-}
-template <class Use, class T, class L>
-static inline void emu_load(fragment<Use, 16, 16, 16, T, L> &f, const T *p, unsigned ld, int by_rows) {
-    emu_aligned(p, ld * (unsigned)sizeof(T));
-    for (int e = 0; e < 8; e++) {
-        unsigned n = (unsigned)emu_number<Use>(e), i = n / 16, j = n % 16;
-        f.x[e] = p[by_rows ? i * ld + j : j * ld + i];
-    }
-}
-template <class Use, class T>
-static inline void load_matrix_sync(fragment<Use, 16, 16, 16, T, row_major> &f, const T *p, unsigned ld) {
-    emu_load(f, p, ld, 1);
-}
-template <class Use, class T>
-static inline void load_matrix_sync(fragment<Use, 16, 16, 16, T, col_major> &f, const T *p, unsigned ld) {
-    emu_load(f, p, ld, 0);
-}
-template <class T>
-static inline void load_matrix_sync(fragment<accumulator, 16, 16, 16, T> &f, const T *p, unsigned ld,
-                                    layout_t l) {
-    emu_load(f, p, ld, l == mem_row_major);
-}
-template <class T>
-static inline void store_matrix_sync(T *p, const fragment<accumulator, 16, 16, 16, T> &f, unsigned ld,
-                                     layout_t l) {
-    emu_aligned(p, ld * (unsigned)sizeof(T));
-    for (int e = 0; e < 8; e++) {
-        unsigned n = (unsigned)emu_number<accumulator>(e), i = n / 16, j = n % 16;
-        p[l == mem_row_major ? i * ld + j : j * ld + i] = f.x[e];
-    }
-}
-static inline float emu_value(__nv_bfloat16 v) {
-    uint32_t u = (uint32_t)v.bits << 16;
+static inline float emu_bf16(uint32_t pair, int high) {
+    uint32_t u = high ? pair & 0xffff0000u : pair << 16;
     float f;
     memcpy(&f, &u, sizeof f);
     return f;
 }
-/* d = a b + c: each thread shows the others its parts of a and b, and makes its own elements of d */
-template <class T, class La, class Lb>
-static inline void
-mma_sync(fragment<accumulator, 16, 16, 16, float> &d, const fragment<matrix_a, 16, 16, 16, T, La> &a,
-         const fragment<matrix_b, 16, 16, 16, T, Lb> &b, const fragment<accumulator, 16, 16, 16, float> &c) {
-    const T *mine[2] = {a.x, b.x}, *const * of;
-    int warp = emu.now / 32 * 32;
-    emu_products += emu.now == warp;
-    emu.thread[emu.now].slot = (uint64_t)(uintptr_t)mine;
-    emu_wait(1);
-    for (int e = 0; e < 8; e++) {
-        int n = emu_number<accumulator>(e), i = n / 16, j = n % 16;
-        float sum = c.x[e];
+static inline void fv__mma_bf16(float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
+    const uint32_t mine[6] = {a[0], a[1], a[2], a[3], b0, b1};
+    int lane = emu.now % 32;
+    emu_products += lane == 0;
+    emu_show(mine);
+    float left[2][16], right[2][16]; /* this thread's two rows and two columns */
+    for (int n = 0; n < 2; n++)
         for (int k = 0; k < 16; k++) {
-            int at[2] = {(16 * i + k) * emu_order<matrix_a>::back % 256,
-                         (16 * k + j) * emu_order<matrix_b>::back % 256};
-            float v[2];
-            for (int s = 0; s < 2; s++) {
-                if (warp + at[s] % 32 >= emu.count || emu.thread[warp + at[s] % 32].ended)
-                    emu_stop("a product wants the whole warp");
-                of = (const T *const *)(uintptr_t)emu.thread[warp + at[s] % 32].slot;
-                v[s] = emu_value(of[s][at[s] / 32]);
-            }
-            sum += v[0] * v[1];
+            const uint32_t *l = (const uint32_t *)emu_shown(lane / 4 * 4 + k % 8 / 2);
+            const uint32_t *r = (const uint32_t *)emu_shown((lane % 4 * 2 + n) * 4 + k % 8 / 2);
+            left[n][k] = emu_bf16(l[n + k / 8 * 2], k % 2), right[n][k] = emu_bf16(r[4 + k / 8], k % 2);
         }
-        d.x[e] = sum;
-    }
+    for (int e = 0; e < 4; e++)
+        for (int k = 0; k < 16; k++) d[e] += left[e / 2][k] * right[e % 2][k];
     emu_wait(1); /* until all have read */
 }
-} // namespace wmma
-} // namespace nvcuda
+static inline void emu_ldmatrix(uint32_t r[4], const void *row, int turned) {
+    int g = emu.now % 32 / 4, t = emu.now % 4 * 2;
+    uint16_t v[4][2];
+    if ((uintptr_t)row % 16) emu_stop("a row of a matrix begins at a multiple of 16 bytes");
+    emu_show(row);
+    for (int i = 0; i < 4; i++)
+        for (int e = 0; e < 2; e++)
+            v[i][e] = ((const uint16_t *)emu_shown(8 * i + (turned ? t + e : g)))[turned ? g : t + e];
+    emu_wait(1);
+    for (int i = 0; i < 4; i++) r[i] = v[i][0] | (uint32_t)v[i][1] << 16;
+}
+static inline void fv__ldmatrix_x4(uint32_t r[4], const void *row) { emu_ldmatrix(r, row, 0); }
+static inline void fv__ldmatrix_x4_trans(uint32_t r[4], const void *row) { emu_ldmatrix(r, row, 1); }
+/* a thread's copies that nobody waited for come late: when the thread waits */
+struct emu_copy {
+    void *to;
+    const void *from;
+    size_t bytes;
+    int there;
+};
+static std::deque<emu_copy> emu_copies[EMU_THREADS];
+template <int BYTES> static inline void fv__copy_start(void *to, const void *from, int there) {
+    if ((uintptr_t)to % BYTES || (uintptr_t)from % BYTES) emu_stop("a copy's ends are multiples of its size");
+    memset(to, 0xff, BYTES); /* NaNs, until then */
+    emu_copies[emu.now].push_back(emu_copy{to, from, BYTES, there});
+}
+static inline void fv__copy_wait(void) {
+    for (const emu_copy &c : emu_copies[emu.now])
+        if (c.there) memcpy(c.to, c.from, c.bytes);
+        else memset(c.to, 0, c.bytes);
+    emu_copies[emu.now].clear();
+}
+static inline uint32_t fv__bf16_pair(float low, float high) { /* to the nearest, ties to even */
+    const float v[2] = {low, high};
+    uint32_t r = 0;
+    for (int e = 0; e < 2; e++) {
+        uint32_t u;
+        memcpy(&u, &v[e], sizeof u);
+        u = v[e] != v[e] ? 0x7fffu : (u + 0x7fffu + (u >> 16 & 1)) >> 16;
+        r |= u << 16 * e;
+    }
+    return r;
+}
+static inline float fv__exp2(float x) { return x < -126 ? 0 : exp2f(x); } /* what is below normal is 0 */
 #endif

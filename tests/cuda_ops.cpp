@@ -309,6 +309,22 @@ static void test_ops(void) {
     CHECK(ran > 0, "no case has \"%s\" in its name", only);
 }
 
+/* Attention on tensor cores: every width of heads with every length, a few short of a tile, whole ones and more; of all these some are
+ * packed, causal, masked (one sample wholly) or share their key heads. */
+static void test_attention_shapes(void) {
+    static const int width[] = {32, 48, 64, 80, 96, 112, 128}, length[] = {1, 17, 50, 64, 65, 197, 200};
+    for (int w = 0; w < 7; w++)
+        for (int l = 0; l < 7; l++) {
+            int K = 1 + (w + l) % 2, H = K * (1 + l % 2), kind = (w + 2 * l) % 4, one = kind == 0, masked = kind == 3;
+            int64_t B = 1 + masked, N = length[l], M = one ? N : length[(l + w) % 7], hd = width[w];
+            char name[100];
+            snprintf(name, sizeof name, "attention, %d queries, %d keys, heads of %d, kind %d, %d for %d", (int)N, (int)M, (int)hd, kind, H, K);
+            one_case k = {name, attention, {{B, N, one ? (H + 2 * K) * hd : H * hd}}, {H, K, kind == 1 || l == 5, masked ? (int)M : 0}, {0}};
+            for (int i = 1; i < 3 && !one; i++) k.dim[i][0] = B, k.dim[i][1] = M, k.dim[i][2] = K * hd;
+            run_case(&k, FV_BF16, (w + l) % 3 == 0);
+        }
+}
+
 #ifndef FV_TEST_GPU
 /* bf16 attention of heads 32 to 128 wide is done by tensor cores, all else is not: by the products counted */
 static void test_tensor_cores(void) {
@@ -320,9 +336,8 @@ static void test_tensor_cores(void) {
             long before = emu_products;
             run_case(&k, type[t], 0);
             int wanted = type[t] == FV_BF16 && (width[w] == 32 || width[w] == 64 || width[w] == 128);
-            /* a warp: scores and sums forward; scores, gP, gq; scores, gP, gv, gk. Four warps, one tile, of 64, 32 or 16 keys */
-            long tiles[3] = {width[w] == 128 ? 2 : 4, width[w] == 128 ? 1 : 4, width[w] == 128 ? 1 : 4};
-            long products = 4 * (width[w] / 16) * (2 * tiles[0] + 3 * tiles[1] + 4 * tiles[2]);
+            /* one warp, halves of 16 keys or queries: scores and sums forward; scores, gP, gq; scores, gP, gv, gk */
+            long products = 2 * (width[w] <= 64 ? 4 : 8) * (2 + 3 + 4);
             CHECK(emu_products - before == (wanted ? products : 0), "heads of %d in %s: %ld products", width[w], fv_type_name(type[t]), emu_products - before);
         }
 }
@@ -834,6 +849,7 @@ int main(int argc, char **argv) {
         return REPORT();
     }
     RUN(test_ops);
+    RUN(test_attention_shapes);
 #ifndef FV_TEST_GPU
     RUN(test_tensor_cores);
 #endif
