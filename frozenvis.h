@@ -1456,10 +1456,14 @@ FV_DEF const char *fv_type_name(fv_type type) {
 
 /* bf16 is the upper half of an f32: round to nearest, ties to even; a NaN stays a NaN. */
 static inline FV__HD uint16_t fv__bf16_from(float f) {
+#ifdef __CUDA_ARCH__ /* one instruction */
+    return __bfloat16_as_ushort(__float2bfloat16_rn(f));
+#else
     uint32_t u;
     memcpy(&u, &f, 4);
     if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)((u >> 16) | 0x40);
     return (uint16_t)((u + 0x7fffu + ((u >> 16) & 1)) >> 16);
+#endif
 }
 static inline FV__HD float fv__bf16_to(uint16_t h) {
     uint32_t u = (uint32_t)h << 16;
@@ -4379,7 +4383,7 @@ typedef struct fv__device_block {
     size_t size;
     int pinned;
 } fv__device_block;
-enum { FV__STAGE = 8 << 20, FV__LT_WORKSPACE = 32 << 20 };
+enum { FV__STAGE = 8 << 20, FV__LT_WORKSPACE = 32 << 20, FV__FOLD_STRIPS = 264 };
 struct fv__device {
     fv_ctx *c;
     cudaStream_t stream, copies; /* kernels; the input's copies, which run ahead of them */
@@ -4390,7 +4394,8 @@ struct fv__device {
     int awaited;             /* kernels from here on wait for all copies so far */
     fv__device_block *block; /* all that was allocated */
     int blocks, capacity;
-    char *stage; /* pinned, two halves in turn */
+    unsigned *folded; /* [FV__FOLD_STRIPS], see fold; 0 but while one runs */
+    char *stage;      /* pinned, two halves in turn */
     char name[256];
 #ifdef FROZENVIS_NCCL
     struct fv__group *group; /* NULL: alone */
@@ -4521,6 +4526,9 @@ static int fv__device_open(fv_ctx *c) {
         if (fv__cu_ok(c, cudaEventCreateWithFlags(&d->staged[i], cudaEventDisableTiming), "an event"))
             fv__cu_ok(c, cudaEventCreateWithFlags(&d->ended[i], cudaEventDisableTiming), "an event");
     d->stage = (char *)fv__device_alloc(c, FV__STAGE, 1);
+    d->folded = (unsigned *)fv__device_alloc(c, FV__FOLD_STRIPS * sizeof *d->folded, 0);
+    if (d->folded)
+        fv__cu_ok(c, cudaMemsetAsync(d->folded, 0, FV__FOLD_STRIPS * sizeof *d->folded, d->stream), "memory");
 #ifdef __CUDACC__
     d->workspace = fv__device_alloc(c, FV__LT_WORKSPACE, 0);
     d->answer = (fv__lt_answer *)fv_alloc(c, FV__LT_SHAPES * sizeof *d->answer);
@@ -4835,6 +4843,16 @@ template <class C> FV__DEV void fv__ld4(const void *p, fv_type t, int64_t i, C v
     } else
         for (int k = 0; k < 4; k++) v[k] = (C)((const double *)p)[i + k];
 }
+FV__DEV unsigned fv__bf16_pair(float low, float high) {
+#ifdef __CUDA_ARCH__
+    __nv_bfloat162 two = __floats2bfloat162_rn(low, high);
+    unsigned u;
+    memcpy(&u, &two, sizeof u);
+    return u;
+#else
+    return (unsigned)fv__bf16_from(low) | (unsigned)fv__bf16_from(high) << 16;
+#endif
+}
 template <class C> FV__DEV void fv__st4(void *p, fv_type t, int64_t i, const C v[4]) {
     if (t == FV_F32) {
         float4 x;
@@ -4842,11 +4860,48 @@ template <class C> FV__DEV void fv__st4(void *p, fv_type t, int64_t i, const C v
         ((float4 *)p)[i / 4] = x;
     } else if (t == FV_BF16) {
         uint2 x;
-        x.x = (unsigned)fv__bf16_from((float)v[0]) | (unsigned)fv__bf16_from((float)v[1]) << 16;
-        x.y = (unsigned)fv__bf16_from((float)v[2]) | (unsigned)fv__bf16_from((float)v[3]) << 16;
+        x.x = fv__bf16_pair((float)v[0], (float)v[1]), x.y = fv__bf16_pair((float)v[2], (float)v[3]);
         ((uint2 *)p)[i / 4] = x;
     } else
         for (int k = 0; k < 4; k++) ((double *)p)[i + k] = (double)v[k];
+}
+
+/* The same in two steps, for f32 and bf16: what is loaded is not looked at before all that a thread wants is
+ * on its way, and memory is kept busy. */
+FV__DEV uint4 fv__raw4(const void *p, fv_type t, int64_t i) {
+    if (t == FV_F32) return ((const uint4 *)p)[i / 4];
+    uint2 half = ((const uint2 *)p)[i / 4];
+    uint4 raw = {half.x, half.y, 0, 0};
+    return raw;
+}
+FV__DEV void fv__floats4(uint4 raw, fv_type t, float v[4]) {
+    if (t != FV_F32) {
+        raw.w = raw.y & 0xffff0000u, raw.z = raw.y << 16;
+        raw.y = raw.x & 0xffff0000u, raw.x <<= 16;
+    }
+    memcpy(&v[0], &raw.x, 4), memcpy(&v[1], &raw.y, 4), memcpy(&v[2], &raw.z, 4), memcpy(&v[3], &raw.w, 4);
+}
+/* may that be done with p? */
+static int fv__wide(const void *p, fv_type t) {
+    return (t == FV_F32 || t == FV_BF16) && (uintptr_t)p % 16 == 0;
+}
+
+/* a / b, without the care for a b beyond 2^126 (there 0) */
+FV__DEV double fv__quotient(double a, double b) { return a / b; }
+FV__DEV float fv__quotient(float a, float b) {
+#ifdef __CUDA_ARCH__
+    return __fdividef(a, b);
+#else
+    return a / b;
+#endif
+}
+/* exp(x) for x <= 0, whose error may grow with -x: it is one part of a sum with larger ones */
+FV__DEV float fv__exp_below(float x) {
+#ifdef __CUDA_ARCH__
+    return __expf(x);
+#else
+    return expf(x);
+#endif
 }
 
 /* all 32 lanes get the sum, the largest (a NaN among them wins) */
@@ -4871,33 +4926,67 @@ typedef struct fv__map {
     const void *in[3];
     void *out[2]; /* NULL: not wanted */
     fv_type in_type[3], out_type[2];
-    int ins, outs, add[2];
+    int ins, outs, add[2], wide;
     int64_t n, i[4]; /* i, f, table: settings for F */
     double f[2];
     const void *table[2];
 } fv__map;
-template <class C, class F> FV__KERNEL fv__map_k(fv__map m) {
-    int64_t at = 4 * ((int64_t)blockIdx.x * blockDim.x + threadIdx.x),
-            step = 4 * (int64_t)gridDim.x * blockDim.x;
-    for (; at < m.n; at += step) {
-        C in[3][4], out[2][4], one_in[3], one_out[2];
-        int n = m.n - at < 4 ? (int)(m.n - at) : 4;
-        for (int k = 0; k < m.ins; k++) {
-            if (n == 4) fv__ld4<C>(m.in[k], m.in_type[k], at, in[k]);
-            else
-                for (int j = 0; j < n; j++) in[k][j] = fv__ld<C>(m.in[k], m.in_type[k], at + j);
+enum { FV__MAP_TURNS = 2, FV__MAP_TILE = 256 * 4 * FV__MAP_TURNS }; /* a block's; fours a thread takes */
+template <class F> FV__DEV void fv__map_tile(const fv__map &m, int64_t tile) {
+    uint4 in[3][FV__MAP_TURNS], old[2][FV__MAP_TURNS];
+    FV__CU_UNROLL
+    for (int u = 0; u < FV__MAP_TURNS; u++) {
+        int64_t at = tile + 4 * (256 * u + (int)threadIdx.x);
+        FV__CU_UNROLL
+        for (int k = 0; k < 3; k++)
+            if (k < m.ins) in[k][u] = fv__raw4(m.in[k], m.in_type[k], at);
+        FV__CU_UNROLL
+        for (int k = 0; k < 2; k++)
+            if (m.out[k] && m.add[k]) old[k][u] = fv__raw4(m.out[k], m.out_type[k], at);
+    }
+    FV__CU_UNROLL
+    for (int u = 0; u < FV__MAP_TURNS; u++) {
+        int64_t at = tile + 4 * (256 * u + (int)threadIdx.x);
+        float x[3][4] = {{0}}, y[2][4];
+        FV__CU_UNROLL
+        for (int k = 0; k < 3; k++)
+            if (k < m.ins) fv__floats4(in[k][u], m.in_type[k], x[k]);
+        FV__CU_UNROLL
+        for (int j = 0; j < 4; j++) {
+            float one_in[3] = {x[0][j], x[1][j], x[2][j]}, one_out[2] = {0, 0};
+            F::template run<float>(m, at + j, one_in, one_out);
+            y[0][j] = one_out[0], y[1][j] = one_out[1];
         }
-        for (int j = 0; j < n; j++) {
-            for (int k = 0; k < 3; k++) one_in[k] = k < m.ins ? in[k][j] : (C)0;
-            one_out[0] = one_out[1] = 0;
-            F::template run<C>(m, at + j, one_in, one_out);
-            out[0][j] = one_out[0], out[1][j] = one_out[1];
-        }
-        for (int k = 0; k < m.outs; k++) {
+        FV__CU_UNROLL
+        for (int k = 0; k < 2; k++) {
             if (!m.out[k]) continue;
-            if (n == 4 && !m.add[k]) fv__st4<C>(m.out[k], m.out_type[k], at, out[k]);
-            else
-                for (int j = 0; j < n; j++) fv__put<C>(m.out[k], m.out_type[k], at + j, out[k][j], m.add[k]);
+            if (m.add[k]) {
+                float was[4];
+                fv__floats4(old[k][u], m.out_type[k], was);
+                FV__CU_UNROLL
+                for (int j = 0; j < 4; j++) y[k][j] += was[j];
+            }
+            fv__st4<float>(m.out[k], m.out_type[k], at, y[k]);
+        }
+    }
+}
+template <class C, class F> FV__KERNEL fv__map_k(fv__map m) {
+    int64_t tile = (int64_t)blockIdx.x * FV__MAP_TILE;
+    for (; tile < m.n; tile += (int64_t)gridDim.x * FV__MAP_TILE) {
+        int n = m.n - tile < FV__MAP_TILE ? (int)(m.n - tile) : (int)FV__MAP_TILE;
+        if (m.wide && n == FV__MAP_TILE) {
+            if (sizeof(C) == sizeof(float)) fv__map_tile<F>(m, tile);
+            continue;
+        }
+        for (int j = (int)threadIdx.x; j < n; j += 256) {
+            C in[3] = {0, 0, 0}, out[2] = {0, 0};
+            FV__CU_UNROLL
+            for (int k = 0; k < 3; k++)
+                if (k < m.ins) in[k] = fv__ld<C>(m.in[k], m.in_type[k], tile + j);
+            F::template run<C>(m, tile + j, in, out);
+            FV__CU_UNROLL
+            for (int k = 0; k < 2; k++)
+                if (m.out[k]) fv__put<C>(m.out[k], m.out_type[k], tile + j, out[k], m.add[k]);
         }
     }
 }
@@ -4912,8 +5001,11 @@ static void fv__map_out(fv__map *m, void *p, fv_type t, int add) {
     m->out[m->outs] = p, m->out_type[m->outs] = t, m->add[m->outs++] = add;
 }
 template <class F> static void fv__map_run(fv_ctx *c, fv__map m, fv_type compute) {
-    dim3 grid((unsigned)FV__MIN(FV__CEIL(m.n, (int64_t)1024), (int64_t)1 << 20)), block(256);
+    dim3 grid((unsigned)FV__MIN(FV__CEIL(m.n, (int64_t)FV__MAP_TILE), (int64_t)1 << 20)), block(256);
     if (!m.n) return;
+    m.wide = compute != FV_F64 && (!m.out[0] || m.out[0] != m.out[1]); /* one is not added to itself early */
+    for (int k = 0; k < m.ins; k++) m.wide &= fv__wide(m.in[k], m.in_type[k]);
+    for (int k = 0; k < m.outs; k++) m.wide &= fv__wide(m.out[k], m.out_type[k]); /* NULL is */
     if (compute == FV_F64) FV__START(c, grid, block, (m), fv__map_k<double, F>);
     else FV__START(c, grid, block, (m), fv__map_k<float, F>);
 }
@@ -4929,48 +5021,131 @@ static void fv__cu_copy(fv_ctx *c, void *to, fv_type to_type, const void *from, 
     fv__map_run<fv__copy_f>(c, m, to_type == FV_F64 || from_type == FV_F64 ? FV_F64 : FV_F32);
 }
 
-/* ---- fold: sums over `count` places for each of n elements, in double and in an order that depends on the
- * shape alone. F adds what place p of element e is worth to one or two sums. A thread takes a range of
- * places; the ranges' sums are added up in order. ---- */
-template <class F> FV__KERNEL fv__fold_k(F f, int64_t n, int64_t count, int64_t chunk, double *part) {
-    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x,
-            range = (int64_t)blockIdx.y * blockDim.y + threadIdx.y;
-    double sum[2] = {0, 0};
-    if (e >= n || range * chunk >= count) return;
-    for (int64_t p = range * chunk; p < (range + 1) * chunk && p < count; p++) f.run(e, p, sum);
-    part[range * 2 * n + e] = sum[0], part[(range * 2 + 1) * n + e] = sum[1];
-}
+/* ---- fold: sums over `count` places for each of n elements, in an order that depends on the shape alone. F
+ * has SUMS of them, 1 or 2, and adds what place p of element e is worth: F::run, in double. Where four
+ * neighbours can be loaded together (W is 4), F::load takes LOADS times four for elements e.., and F::add
+ * adds them to sums of type F::part_t, which are of FV__FOLD_RUN places at most before they join the sums in
+ * double. A block takes a strip of elements and a range of places; the last block of a strip to end, whichever
+ * it is, adds up the ranges in their order. ---- */
 typedef struct fv__fold_out {
     void *to[2]; /* NULL: not wanted */
     fv_type type[2];
     int add[2];
     double scale;
 } fv__fold_out;
-FV__KERNEL fv__fold_end_k(const double *part, int64_t n, int64_t ranges, fv__fold_out o) {
-    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    for (int k = 0; e < n && k < 2; k++) {
-        double sum = 0;
-        if (!o.to[k]) continue;
-        for (int64_t r = 0; r < ranges; r++) sum += part[(r * 2 + k) * n + e];
-        fv__put<double>(o.to[k], o.type[k], e, sum * o.scale, o.add[k]);
+typedef struct fv__fold {
+    int64_t n, count, chunk; /* places of a range */
+    double *part;            /* [ranges][SUMS][n] */
+    unsigned *ended;         /* per strip: its blocks that have ended, 0 again after the last one */
+    fv__fold_out o;
+} fv__fold;
+enum {
+    FV__FOLD_RUN = 8,      /* places whose loads are on their way at once */
+    FV__FOLD_THREADS = 256,
+    FV__FOLD_BLOCKS = 2 * FV__FOLD_STRIPS /* four for each multiprocessor of a large GPU */
+};
+template <int W> struct fv__fold_places; /* how a thread takes places p, p + step.. */
+template <> struct fv__fold_places<1> {
+    template <class F>
+    FV__DEV void run(const F &f, int64_t e, int64_t p, int64_t end, int step, double (*sum)[1]) {
+        double both[2] = {0, 0};
+        for (; p < end; p += step) f.run(e, p, both);
+        for (int k = 0; k < F::SUMS; k++) sum[k][0] = both[k];
+    }
+};
+template <> struct fv__fold_places<4> {
+    template <class F>
+    FV__DEV void run(const F &f, int64_t e, int64_t p, int64_t end, int step, double (*sum)[4]) {
+        for (; p < end; p += FV__FOLD_RUN * step) {
+            uint4 raw[FV__FOLD_RUN][F::LOADS];
+            typename F::part_t part[F::SUMS][4] = {{0}};
+            FV__CU_UNROLL
+            for (int u = 0; u < FV__FOLD_RUN; u++)
+                if (p + u * step < end) f.load(e, p + u * step, raw[u]);
+            FV__CU_UNROLL
+            for (int u = 0; u < FV__FOLD_RUN; u++)
+                if (p + u * step < end) f.add(raw[u], e, part);
+            FV__CU_UNROLL
+            for (int k = 0; k < F::SUMS; k++)
+                for (int j = 0; j < 4; j++) sum[k][j] += (double)part[k][j];
+        }
+    }
+};
+/* a block's sums over threadIdx.y, for its threads with threadIdx.y 0 */
+template <int N> FV__DEV void fv__fold_join(double *sum, double (*room)[FV__FOLD_THREADS]) {
+    int t = (int)(threadIdx.y * blockDim.x + threadIdx.x);
+    FV__CU_UNROLL
+    for (int i = 0; i < N; i++) room[i][t] = sum[i];
+    for (int half = (int)blockDim.y / 2; half; half /= 2) {
+        __syncthreads();
+        FV__CU_UNROLL
+        for (int i = 0; i < N; i++)
+            if ((int)threadIdx.y < half) room[i][t] += room[i][t + half * (int)blockDim.x];
+    }
+    __syncthreads();
+    FV__CU_UNROLL
+    for (int i = 0; i < N; i++) sum[i] = room[i][t];
+}
+template <class F, int W> FV__KERNEL fv__fold_k(F f, fv__fold w) {
+    enum { N = F::SUMS * W };
+    __shared__ double room[N][FV__FOLD_THREADS];
+    __shared__ int last;
+    int64_t e = W * ((int64_t)blockIdx.x * blockDim.x + threadIdx.x), from = (int64_t)blockIdx.y * w.chunk,
+            end = from + w.chunk < w.count ? from + w.chunk : w.count;
+    int writes = !threadIdx.y && e < w.n;
+    double sum[F::SUMS][W] = {{0}};
+    if (e < w.n) fv__fold_places<W>::run(f, e, from + threadIdx.y, end, (int)blockDim.y, sum);
+    fv__fold_join<N>(sum[0], room);
+    if (gridDim.y > 1) {
+        for (int i = 0; i < N && writes; i++)
+            w.part[((int64_t)blockIdx.y * F::SUMS + i / W) * w.n + e + i % W] = sum[i / W][i % W];
+        __threadfence(); /* before the block counts as one that has ended */
+        __syncthreads();
+        if (!threadIdx.y && !threadIdx.x)
+            last = atomicAdd(&w.ended[blockIdx.x], 1u) == gridDim.y - 1;
+        __syncthreads();
+        if (!last) return;
+        __threadfence();
+        for (int i = 0; i < N; i++) sum[i / W][i % W] = 0;
+        for (int r = (int)threadIdx.y; r < (int)gridDim.y && e < w.n; r += (int)blockDim.y) {
+            FV__CU_UNROLL
+            for (int i = 0; i < N; i++)
+                sum[i / W][i % W] += w.part[((int64_t)r * F::SUMS + i / W) * w.n + e + i % W];
+        }
+        fv__fold_join<N>(sum[0], room);
+        if (!threadIdx.y && !threadIdx.x) w.ended[blockIdx.x] = 0;
+    }
+    for (int i = 0; i < N && writes; i++) {
+        int k = i / W;
+        if (w.o.to[k])
+            fv__put<double>(w.o.to[k], w.o.type[k], e + i % W, sum[k][i % W] * w.o.scale, w.o.add[k]);
     }
 }
-template <class F> static void fv__fold_run(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_out o) {
+template <class F, int W>
+static void fv__fold_start(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_out o) {
     if (c->status || !n) return;
-    int64_t ranges = FV__MIN(FV__MAX(FV__MIN(count / 16, 65536 / n), (int64_t)1), (int64_t)1024);
-    int64_t chunk = FV__MAX(FV__CEIL(count, ranges), (int64_t)1);
-    ranges = FV__CEIL(count, chunk);
+    fv__fold w = {n, count, 0, NULL, c->device->folded, o};
     unsigned bx = 1, by;
-    while (bx < 128 && bx < n) bx *= 2;
-    by = 128 / bx;
-    fv__span *part = fv__pool_alloc(c, (size_t)(FV__MAX(ranges, (int64_t)1) * 2 * n) * sizeof(double));
-    if (!part) return;
-    double *sums = (double *)(void *)part->data;
-    if (ranges)
-        FV__START(c, dim3((unsigned)FV__CEIL(n, (int64_t)bx), (unsigned)FV__CEIL(ranges, (int64_t)by)),
-                  dim3(bx, by), (f, n, count, chunk, sums), fv__fold_k<F>);
-    FV__START(c, dim3((unsigned)FV__CEIL(n, (int64_t)128)), dim3(128), (sums, n, ranges, o), fv__fold_end_k);
+    while (bx < 32 && bx * W < n) bx *= 2;
+    by = FV__FOLD_THREADS / bx;
+    int64_t strips = FV__CEIL(n, (int64_t)bx * W), ranges = FV__CEIL(count, (int64_t)by * FV__FOLD_RUN);
+    ranges = FV__MAX(FV__MIN(ranges, FV__FOLD_BLOCKS / strips), (int64_t)1);
+    w.chunk = FV__MAX(FV__CEIL(count, ranges), (int64_t)1);
+    ranges = FV__MAX(FV__CEIL(count, w.chunk), (int64_t)1);
+    fv__span *part =
+        ranges > 1 ? fv__pool_alloc(c, (size_t)(ranges * F::SUMS * n) * sizeof(double)) : NULL;
+    if (part) w.part = (double *)(void *)part->data;
+    FV__START(c, dim3((unsigned)strips, (unsigned)ranges), dim3(bx, by), (f, w), fv__fold_k<F, W>);
     fv__pool_free(c, part);
+}
+template <class F> static void fv__fold_run(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_out o) {
+    fv__fold_start<F, 1>(c, f, n, count, o);
+}
+/* by fours where that is allowed */
+template <class F>
+static void fv__fold_wide(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_out o, int wide) {
+    if (wide && n % 4 == 0) fv__fold_start<F, 4>(c, f, n, count, o);
+    else fv__fold_start<F, 1>(c, f, n, count, o);
 }
 static fv__fold_out fv__fold_to(void *to, fv_type type, int add, double scale) {
     fv__fold_out o;
@@ -6381,9 +6556,17 @@ static void fv__linear_fwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_gemm(c, &g);
 }
 struct fv__column_f { /* sums over the rows of g */
+    enum { SUMS = 1, LOADS = 1 };
+    typedef float part_t;
     const void *g;
     fv_type type;
     int64_t cols;
+    FV__METHOD void load(int64_t e, int64_t p, uint4 *raw) const { raw[0] = fv__raw4(g, type, p * cols + e); }
+    FV__METHOD void add(const uint4 *raw, int64_t, float (*sum)[4]) const {
+        float v[4];
+        fv__floats4(raw[0], type, v);
+        for (int j = 0; j < 4; j++) sum[0][j] += v[j];
+    }
     FV__METHOD void run(int64_t e, int64_t p, double *sum) const {
         sum[0] += fv__ld<double>(g, type, p * cols + e);
     }
@@ -6419,7 +6602,7 @@ static void fv__linear_bwd_cu(fv_ctx *c, fv_tensor *y) {
     void *gb = fv__grad(c, b, &first);
     if (gb) {
         fv__column_f f = {y->grad, gt, out};
-        fv__fold_run(c, f, out, rows, fv__fold_to(gb, fv_grad_type(b), !first, 1));
+        fv__fold_wide(c, f, out, rows, fv__fold_to(gb, fv_grad_type(b), !first, 1), fv__wide(y->grad, gt));
     }
     fv__give_grad(c, y, y->node->src[3]);
 }
@@ -7826,20 +8009,29 @@ template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 3 : 2) fv__tc_gkv_k(
     if (a.gk.data) fv__tc_put<W>(a.gk, gk, back, b, M, j, kh, hd);
     if (a.gv.data) fv__tc_put<W>(a.gv, gv, ones, b, M, j, kh, hd);
 }
-/* pair i of each head of each row, turned by its position's angle (or back); n is positions a sample */
+/* Pair i of each head of each row, turned by its position's angle (or back); n is positions a sample. A thread
+ * takes all heads, since the angle costs more than they do. */
 template <class C>
 FV__KERNEL fv__rotate_k(fv__cu_head from, fv__cu_grad to, int64_t rows, int64_t n, int64_t heads, int64_t hd,
                         double theta, int interleaved, int back) {
-    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, half = hd / 2, i = e % half,
-            h = e / half % heads, row = e / half / heads;
+    int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x, half = hd / 2, i = e % half, row = e / half;
     if (row >= rows) return;
     double angle = (double)(row % n) * pow(theta, -2.0 * (double)i / (double)hd);
-    int64_t j = interleaved ? 2 * i : i, k = interleaved ? j + 1 : i + half,
-            at = row * to.width + to.at + h * hd;
-    C co = (C)cos(angle), si = (C)(back ? -sin(angle) : sin(angle)), u = fv__head_at<C>(from, row, h, hd, j),
-      w = fv__head_at<C>(from, row, h, hd, k);
-    fv__put<C>(to.data, to.type, at + j, u * co - w * si, to.add);
-    fv__put<C>(to.data, to.type, at + k, u * si + w * co, to.add);
+    int64_t j = interleaved ? 2 * i : i, k = interleaved ? j + 1 : i + half, at = row * to.width + to.at;
+    C co = (C)cos(angle), si = (C)(back ? -sin(angle) : sin(angle));
+    for (int64_t h0 = 0; h0 < heads; h0 += 4) { /* four are loaded before the first is stored */
+        C u[4], w[4];
+        FV__CU_UNROLL
+        for (int h = 0; h < 4; h++)
+            if (h0 + h < heads)
+                u[h] = fv__head_at<C>(from, row, h0 + h, hd, j), w[h] = fv__head_at<C>(from, row, h0 + h, hd, k);
+        FV__CU_UNROLL
+        for (int h = 0; h < 4; h++) {
+            if (h0 + h >= heads) continue;
+            fv__put<C>(to.data, to.type, at + (h0 + h) * hd + j, u[h] * co - w[h] * si, to.add);
+            fv__put<C>(to.data, to.type, at + (h0 + h) * hd + k, u[h] * si + w[h] * co, to.add);
+        }
+    }
 }
 
 static fv__cu_head fv__cu_head_of(const void *data, fv_type type, int64_t width, int64_t at) {
@@ -7852,7 +8044,7 @@ static fv__cu_grad fv__cu_grad_of(void *data, fv_type type, int64_t width, int64
 }
 static void fv__cu_rotate(fv_ctx *c, fv_type t, fv__cu_head from, fv__cu_grad to, int64_t rows, int64_t n,
                           int64_t heads, int64_t hd, const fv__node *node, int back) {
-    dim3 grid((unsigned)FV__CEIL(FV__MAX(rows * heads * hd / 2, (int64_t)1), (int64_t)128));
+    dim3 grid((unsigned)FV__CEIL(FV__MAX(rows * (hd / 2), (int64_t)1), (int64_t)128));
     if (t == FV_F64)
         FV__START(c, grid, dim3(128), (from, to, rows, n, heads, hd, node->f[1], (int)node->i[3], back),
                   fv__rotate_k<double>);
@@ -8272,6 +8464,7 @@ typedef struct fv__cu_norm {
     fv_type x_type, g_type, y_type;
     int64_t rows, d;
     double eps, *stats;
+    float *part; /* [threads' rows][2][d]: their sums for the gradients of w and b, or NULL */
     int centred, add;
 } fv__cu_norm;
 template <class C> FV__KERNEL fv__norm_k(fv__cu_norm n) {
@@ -8312,7 +8505,152 @@ template <class C> FV__KERNEL fv__norm_grad_k(fv__cu_norm n) {
         fv__put<C>(n.y, n.y_type, row * n.d + i, rstd * (h - sum - z * dot), n.add);
     }
 }
+/* ---- the same with a row in registers, FV__NORM_HELD times four a thread, of 32, 64, 128 or 256 threads: x and
+ * gy are read once, and the sums for the weights' gradients are made where they are at hand ---- */
+enum { FV__NORM_HELD = 4, FV__NORM_MOST = 256 * 4 * FV__NORM_HELD, FV__NORM_BLOCKS = 264 };
+/* sums over the threads of a row, of all of the block's rows at the same time */
+FV__DEV void fv__row_sums(float v[2], float (*room)[8]) {
+    int warps = (int)blockDim.x / 32, first = (int)threadIdx.y * warps;
+    v[0] = fv__warp_sum(v[0]), v[1] = fv__warp_sum(v[1]);
+    if (warps == 1) return;
+    __syncthreads(); /* the room's last use is over */
+    if (threadIdx.x % 32 == 0)
+        room[0][first + threadIdx.x / 32] = v[0], room[1][first + threadIdx.x / 32] = v[1];
+    __syncthreads();
+    v[0] = v[1] = 0;
+    for (int w = 0; w < warps; w++) v[0] += room[0][first + w], v[1] += room[1][first + w];
+}
+FV__KERNEL fv__norm_wide_k(fv__cu_norm n) {
+    __shared__ float room[2][8];
+    int64_t row = fv__my_row(), at = row * n.d;
+    int i = 4 * (int)threadIdx.x, step = 4 * (int)blockDim.x, d = row < n.rows ? (int)n.d : 0;
+    uint4 raw[FV__NORM_HELD];
+    float x[FV__NORM_HELD][4], sum[2] = {0, 0}, squares[2] = {0, 0};
+    FV__CU_UNROLL
+    for (int k = 0; k < FV__NORM_HELD; k++)
+        if (i + k * step < d) raw[k] = fv__raw4(n.x, n.x_type, at + i + k * step);
+    FV__CU_UNROLL
+    for (int k = 0; k < FV__NORM_HELD; k++) {
+        if (i + k * step >= d) continue;
+        fv__floats4(raw[k], n.x_type, x[k]);
+        sum[0] += (x[k][0] + x[k][1]) + (x[k][2] + x[k][3]);
+    }
+    if (n.centred) fv__row_sums(sum, room);
+    float mean = n.centred ? sum[0] / (float)n.d : 0;
+    FV__CU_UNROLL
+    for (int k = 0; k < FV__NORM_HELD; k++)
+        for (int j = 0; j < 4 && i + k * step < d; j++) x[k][j] -= mean, squares[0] += x[k][j] * x[k][j];
+    fv__row_sums(squares, room);
+    float rstd = (float)(1 / sqrt((double)squares[0] / (double)n.d + n.eps));
+    if (d && !i) n.stats[2 * row] = (double)mean, n.stats[2 * row + 1] = (double)rstd;
+    FV__CU_UNROLL
+    for (int k = 0; k < FV__NORM_HELD; k++) {
+        if (i + k * step >= d) continue;
+        float w[4] = {1, 1, 1, 1}, b[4] = {0, 0, 0, 0};
+        if (n.w) fv__ld4<float>(n.w, FV_F32, i + k * step, w);
+        if (n.b) fv__ld4<float>(n.b, FV_F32, i + k * step, b);
+        for (int j = 0; j < 4; j++) b[j] += x[k][j] * rstd * w[j];
+        fv__st4<float>(n.y, n.y_type, at + i + k * step, b);
+    }
+}
+template <int WEIGHTS> FV__KERNEL fv__norm_grad_wide_k(fv__cu_norm n) {
+    __shared__ float room[2][8];
+    int i = 4 * (int)threadIdx.x, step = 4 * (int)blockDim.x;
+    float sums[2][FV__NORM_HELD][4] = {{{0}}}; /* of gy z, and of gy */
+    for (int64_t first = (int64_t)blockIdx.x * blockDim.y; first < n.rows;
+         first += (int64_t)gridDim.x * blockDim.y) {
+        int64_t row = first + threadIdx.y, at = row * n.d;
+        int d = row < n.rows ? (int)n.d : 0;
+        uint4 x[FV__NORM_HELD], g[FV__NORM_HELD], old[FV__NORM_HELD];
+        float mean = 0, rstd = 0, sum[2] = {0, 0};
+        FV__CU_UNROLL
+        for (int k = 0; k < FV__NORM_HELD; k++) {
+            if (i + k * step >= d) continue;
+            x[k] = fv__raw4(n.x, n.x_type, at + i + k * step);
+            g[k] = fv__raw4(n.g, n.g_type, at + i + k * step);
+            if (n.y && n.add) old[k] = fv__raw4(n.y, n.y_type, at + i + k * step);
+        }
+        if (d) mean = (float)n.stats[2 * row], rstd = (float)n.stats[2 * row + 1];
+        FV__CU_UNROLL
+        for (int k = 0; k < FV__NORM_HELD; k++) {
+            float z[4], h[4], w[4] = {1, 1, 1, 1};
+            if (i + k * step >= d) continue;
+            fv__floats4(x[k], n.x_type, z), fv__floats4(g[k], n.g_type, h);
+            if (n.w) fv__ld4<float>(n.w, FV_F32, i + k * step, w);
+            FV__CU_UNROLL
+            for (int j = 0; j < 4; j++) {
+                z[j] = (z[j] - mean) * rstd;
+                if (WEIGHTS) sums[0][k][j] += h[j] * z[j], sums[1][k][j] += h[j];
+                h[j] *= w[j];
+                sum[0] += h[j], sum[1] += h[j] * z[j];
+            }
+            memcpy(&x[k], z, sizeof z), memcpy(&g[k], h, sizeof h);
+        }
+        if (!n.y) continue;
+        fv__row_sums(sum, room);
+        float about = n.centred ? sum[0] / (float)n.d : 0, slope = sum[1] / (float)n.d;
+        FV__CU_UNROLL
+        for (int k = 0; k < FV__NORM_HELD; k++) {
+            float z[4], h[4], was[4] = {0, 0, 0, 0};
+            if (i + k * step >= d) continue;
+            memcpy(z, &x[k], sizeof z), memcpy(h, &g[k], sizeof h);
+            if (n.add) fv__floats4(old[k], n.y_type, was);
+            for (int j = 0; j < 4; j++) was[j] += rstd * (h[j] - about - z[j] * slope);
+            fv__st4<float>(n.y, n.y_type, at + i + k * step, was);
+        }
+    }
+    float *part = n.part + ((int64_t)blockIdx.x * blockDim.y + threadIdx.y) * 2 * n.d;
+    FV__CU_UNROLL
+    for (int k = 0; k < FV__NORM_HELD; k++)
+        for (int s = 0; WEIGHTS && s < 2 && i + k * step < (int)n.d; s++)
+            fv__st4<float>(part, FV_F32, s * n.d + i + k * step, sums[s][k]);
+}
+struct fv__norm_parts_f { /* what that leaves to be added */
+    enum { SUMS = 2, LOADS = 2 };
+    typedef float part_t;
+    const float *part;
+    int64_t d;
+    FV__METHOD void run(int64_t e, int64_t p, double *sum) const {
+        for (int k = 0; k < 2; k++) sum[k] += (double)part[(2 * p + k) * d + e];
+    }
+    FV__METHOD void load(int64_t e, int64_t p, uint4 *raw) const {
+        for (int k = 0; k < 2; k++) raw[k] = fv__raw4(part, FV_F32, (2 * p + k) * d + e);
+    }
+    FV__METHOD void add(const uint4 *raw, int64_t, float (*sum)[4]) const {
+        for (int k = 0; k < 2; k++) {
+            float v[4];
+            fv__floats4(raw[k], FV_F32, v);
+            for (int j = 0; j < 4; j++) sum[k][j] += v[j];
+        }
+    }
+};
+static int fv__norm_wide(const fv__cu_norm *n) {
+    return n->d % 4 == 0 && n->d <= FV__NORM_MOST && fv__wide(n->x, n->x_type) && fv__wide(n->y, n->y_type) &&
+           fv__wide(n->w, FV_F32) && fv__wide(n->b, FV_F32) && (!n->g || fv__wide(n->g, n->g_type));
+}
+static dim3 fv__norm_block(int64_t d) {
+    unsigned x = 32;
+    while (x * 4 * FV__NORM_HELD < d) x *= 2;
+    return dim3(x, 256 / x);
+}
+static void fv__norm_grad_wide(fv_ctx *c, fv__cu_norm n, fv__fold_out o) {
+    dim3 block = fv__norm_block(n.d);
+    int64_t blocks = FV__CEIL(n.rows, (int64_t)block.y);
+    if (!o.to[0] && !o.to[1]) {
+        FV__START(c, dim3((unsigned)blocks), block, (n), fv__norm_grad_wide_k<0>);
+        return;
+    }
+    blocks = FV__MAX(FV__MIN(blocks / 4, (int64_t)FV__NORM_BLOCKS), (int64_t)1); /* four rows are worth it */
+    fv__norm_parts_f f = {NULL, n.d};
+    fv__span *part = fv__pool_alloc(c, (size_t)(blocks * block.y * 2 * n.d) * sizeof(float));
+    if (!part) return;
+    f.part = n.part = (float *)(void *)part->data;
+    FV__START(c, dim3((unsigned)blocks), block, (n), fv__norm_grad_wide_k<1>);
+    fv__fold_wide(c, f, n.d, blocks * block.y, o, 1);
+    fv__pool_free(c, part);
+}
 struct fv__norm_weights_f { /* sums of gy z, and of gy */
+    enum { SUMS = 2 };
     fv__cu_norm n;
     FV__METHOD void run(int64_t e, int64_t p, double *sum) const {
         double g = fv__ld<double>(n.g, n.g_type, p * n.d + e);
@@ -8333,7 +8671,10 @@ static void fv__norm_fwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_norm n = fv__cu_norm_of(y);
     n.y = y->data, n.y_type = y->type;
     n.stats = (double *)fv__save(c, y, 0, 2 * (size_t)n.rows * sizeof(double));
-    if (fv__compute_type(y->type) == FV_F64)
+    dim3 block = fv__norm_block(n.d);
+    if (fv__norm_wide(&n))
+        FV__START(c, dim3((unsigned)FV__CEIL(n.rows, (int64_t)block.y)), block, (n), fv__norm_wide_k);
+    else if (fv__compute_type(y->type) == FV_F64)
         FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__norm_k<double>);
     else FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__norm_k<float>);
 }
@@ -8346,9 +8687,13 @@ static void fv__norm_bwd_cu(fv_ctx *c, fv_tensor *y) {
     n.stats = (double *)fv__saved(y, 0), n.g = y->grad, n.g_type = fv_grad_type(y);
     for (int i = 0; i < 2; i++)
         if ((o.to[i] = fv__grad(c, w[i], &first)) != NULL) o.type[i] = fv_grad_type(w[i]), o.add[i] = !first;
+    n.y = fv__grad(c, x, &first), n.y_type = fv_grad_type(x), n.add = !first;
+    if (fv__norm_wide(&n)) {
+        if (n.y || o.to[0] || o.to[1]) fv__norm_grad_wide(c, n, o);
+        return;
+    }
     fv__norm_weights_f f = {n};
     if (o.to[0] || o.to[1]) fv__fold_run(c, f, n.d, n.rows, o);
-    n.y = fv__grad(c, x, &first), n.y_type = fv_grad_type(x), n.add = !first;
     if (!n.y) return;
     if (fv__compute_type(y->type) == FV_F64)
         FV__START(c, fv__row_grid(n.rows), fv__row_block(), (n), fv__norm_grad_k<double>);
@@ -8508,6 +8853,7 @@ static void fv__batchnorm_bwd(fv_ctx *c, fv_tensor *y) {
 }
 #ifdef FROZENVIS_CUDA
 struct fv__channel_f { /* sums of x - m or, with g, of g (x - m) and of g; m per channel, or 0 */
+    enum { SUMS = 2 };
     const void *x, *g, *m;
     fv_type x_type, g_type, m_type;
     int64_t d;
@@ -8911,18 +9257,32 @@ static void fv__gelu_grad_rows(const fv__rows *r, const void *const *in, void *c
 static void fv__gelu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__gelu_rows); }
 static void fv__gelu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__gelu_grad_rows); }
 #ifdef FROZENVIS_CUDA
+/* Phi(x), and exp(-x^2/2), which its slope is made of. In f32 the part of it beyond |x| is that times a
+ * polynomial of 1/(1 + 0.297 |x|), fitted to 4e-8 of it up to |x| = 9.3: with the roundings Phi is off by 2e-7. */
+FV__DEV double fv__phi(double x, double *bell) {
+    *bell = exp(-x * x / 2);
+    return 0.5 * (1 + erf(x * 0.70710678118654752));
+}
+FV__DEV float fv__phi(float x, float *bell) {
+    float t = fv__quotient(1.0f, 1 + 0.29698485f * fabsf(x)), e = fv__exp_below(-0.5f * x * x);
+    float p = 0.037891615f;
+    p = p * t - 0.17204681f, p = p * t + 0.24161264f, p = p * t - 0.085684225f, p = p * t + 0.14572565f;
+    p = p * t + 0.093713626f, p = p * t + 0.12041972f, p = p * t + 0.118367776f;
+    float beyond = p * t * e;
+    *bell = e;
+    return x < 0 ? beyond : 1 - beyond;
+}
 struct fv__gelu_f {
     template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
-        C x = in[0];
-        out[0] = x * (C)0.5 * (1 + erf(x * (C)0.70710678118654752));
+        C bell;
+        out[0] = in[0] * fv__phi(in[0], &bell);
         (void)m, (void)i;
     }
 };
 struct fv__gelu_grad_f {
     template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
-        C x = in[0], gy = in[1];
-        out[0] = gy * ((C)0.5 * (1 + erf(x * (C)0.70710678118654752)) +
-                       x * exp(-x * x / 2) * (C)0.39894228040143268);
+        C x = in[0], bell, phi = fv__phi(x, &bell);
+        out[0] = in[1] * (phi + x * bell * (C)0.39894228040143268);
         (void)m, (void)i;
     }
 };
@@ -8954,14 +9314,14 @@ static void fv__silu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__silu
 struct fv__silu_f {
     template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
         C x = in[0];
-        out[0] = x / (1 + exp(-x));
+        out[0] = fv__quotient(x, 1 + exp(-x));
         (void)m, (void)i;
     }
 };
 struct fv__silu_grad_f {
     template <class C> FV__DEV void run(const fv__map &m, int64_t i, const C *in, C *out) {
         C x = in[0], gy = in[1];
-        C s = 1 / (1 + exp(-x));
+        C s = fv__quotient((C)1, 1 + exp(-x));
         out[0] = gy * s * (1 + x * (1 - s));
         (void)m, (void)i;
     }
@@ -9101,12 +9461,12 @@ static void fv__swiglu_bwd(fv_ctx *c, fv_tensor *y) {
 #ifdef FROZENVIS_CUDA
 struct fv__swiglu_f {
     template <class C> FV__DEV void run(const fv__map &, int64_t, const C *in, C *out) {
-        out[0] = in[0] / (1 + exp(-in[0])) * in[1];
+        out[0] = fv__quotient(in[0], 1 + exp(-in[0])) * in[1];
     }
 };
 struct fv__swiglu_grad_f { /* in gate, up, gy; out ggate, gup */
     template <class C> FV__DEV void run(const fv__map &, int64_t, const C *in, C *out) {
-        C s = 1 / (1 + exp(-in[0]));
+        C s = fv__quotient((C)1, 1 + exp(-in[0]));
         out[0] = in[2] * in[1] * s * (1 + in[0] * (1 - s)), out[1] = in[2] * in[0] * s;
     }
 };
@@ -9382,6 +9742,7 @@ static void fv__elements_bwd(fv_ctx *c, fv_tensor *y,
 #ifdef FROZENVIS_CUDA
 /* the same on a GPU; L::element is the CPU's function */
 template <class L> struct fv__elements_f {
+    enum { SUMS = 1 };
     const void *x, *t;
     fv_type x_type, t_type;
     double setting;
@@ -9609,7 +9970,8 @@ typedef struct fv__cu_strips {
     size_t size; /* of an element that is moved; 0: converted or added */
 } fv__cu_strips;
 FV__DEV void fv__move(void *to, int64_t i, const void *from, int64_t j, size_t size) {
-    if (size == 4) ((uint32_t *)to)[i] = ((const uint32_t *)from)[j];
+    if (size == 16) ((uint4 *)to)[i] = ((const uint4 *)from)[j];
+    else if (size == 4) ((uint32_t *)to)[i] = ((const uint32_t *)from)[j];
     else if (size == 2) ((uint16_t *)to)[i] = ((const uint16_t *)from)[j];
     else if (size == 8) ((uint64_t *)to)[i] = ((const uint64_t *)from)[j];
     else ((uint8_t *)to)[i] = ((const uint8_t *)from)[j];
@@ -9628,6 +9990,11 @@ static void fv__cu_strips_run(fv_ctx *c, int64_t outer, int64_t run, const void 
                               int64_t from_step, void *to, fv_type to_type, int64_t to_step, int add) {
     fv__cu_strips s = {outer, run, from_step, to_step, from, to, from_type, to_type, add, 0};
     if (from_type == to_type && !add) s.size = fv_type_size(to_type);
+    if (s.size && ((uintptr_t)from | (uintptr_t)to) % 16 == 0) { /* 16 bytes count as one element */
+        int64_t k = 16 / (int64_t)s.size;
+        if (run % k == 0 && from_step % k == 0 && to_step % k == 0)
+            s.run = run /= k, s.from_step /= k, s.to_step /= k, s.size = 16;
+    }
     if (outer && run) FV__START(c, fv__grid_of(outer * run), dim3(256), (s), fv__strips_k);
 }
 
@@ -9852,11 +10219,30 @@ typedef struct fv__cu_binary {
     const void *x[2], *gy;
     void *out; /* y, or a gradient */
     fv_type x_type[2], gy_type, out_type;
-    int kind, to, add;
+    int kind, to, add, wide; /* wide: a thread takes four of y's */
     int64_t n;
 } fv__cu_binary;
+/* operand s of y's elements e to e + 3 */
+FV__DEV uint4 fv__binary_raw4(const fv__cu_binary &w, int s, int64_t e) {
+    int64_t at = fv__bcast_at(&w.m, s, e);
+    if (w.m.step[s][w.m.rank - 1]) return fv__raw4(w.x[s], w.x_type[s], at);
+    unsigned one = w.x_type[s] == FV_F32 ? ((const unsigned *)w.x[s])[at]
+                                         : ((const uint16_t *)w.x[s])[at] * 0x10001u;
+    uint4 same = {one, one, one, one};
+    return same;
+}
 template <class C> FV__KERNEL fv__binary_k(fv__cu_binary w) {
     int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (w.wide) {
+        if ((e *= 4) >= w.n) return;
+        uint4 raw[2] = {fv__binary_raw4(w, 0, e), fv__binary_raw4(w, 1, e)};
+        float x[4], y[4];
+        fv__floats4(raw[0], w.x_type[0], x), fv__floats4(raw[1], w.x_type[1], y);
+        for (int j = 0; j < 4; j++)
+            y[j] = w.kind == FV__ADD2 ? x[j] + y[j] : w.kind == FV__SUB2 ? x[j] - y[j] : x[j] * y[j];
+        fv__st4<float>(w.out, w.out_type, e, y);
+        return;
+    }
     if (e >= w.n) return;
     C a = fv__ld<C>(w.x[0], w.x_type[0], fv__bcast_at(&w.m, 0, e)),
       b = fv__ld<C>(w.x[1], w.x_type[1], fv__bcast_at(&w.m, 1, e));
@@ -9869,13 +10255,44 @@ template <class C> FV__DEV C fv__binary_share_at(const fv__cu_binary &w, int64_t
         return g * fv__ld<C>(w.x[1 - w.to], w.x_type[1 - w.to], fv__bcast_at(&w.m, 1 - w.to, e));
     return w.kind == FV__SUB2 && w.to == 1 ? -g : g;
 }
+FV__DEV void fv__binary_share4(const fv__cu_binary &w, const uint4 *raw, float v[4]) {
+    float x[4];
+    fv__floats4(raw[0], w.gy_type, v);
+    if (w.kind == FV__MUL2) fv__floats4(raw[1], w.x_type[1 - w.to], x);
+    for (int j = 0; j < 4; j++)
+        v[j] = w.kind == FV__MUL2 ? v[j] * x[j] : w.kind == FV__SUB2 && w.to == 1 ? -v[j] : v[j];
+}
 template <class C> FV__KERNEL fv__binary_grad_k(fv__cu_binary w) { /* an operand that was not stretched */
     int64_t e = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (w.wide) {
+        if ((e *= 4) >= w.n) return;
+        uint4 raw[3] = {fv__raw4(w.gy, w.gy_type, e)};
+        if (w.kind == FV__MUL2) raw[1] = fv__binary_raw4(w, 1 - w.to, e);
+        if (w.add) raw[2] = fv__raw4(w.out, w.out_type, e);
+        float v[4], was[4];
+        fv__binary_share4(w, raw, v);
+        fv__floats4(raw[2], w.out_type, was);
+        for (int j = 0; j < 4; j++) v[j] += w.add ? was[j] : 0;
+        fv__st4<float>(w.out, w.out_type, e, v);
+        return;
+    }
     if (e < w.n) fv__put<C>(w.out, w.out_type, e, fv__binary_share_at<C>(w, e), w.add);
 }
 struct fv__binary_f { /* one that was: the sum over its places */
+    enum { SUMS = 1, LOADS = 2 };
+    typedef float part_t;
     fv__cu_binary w;
     fv__places m;
+    FV__METHOD void load(int64_t e, int64_t p, uint4 *raw) const {
+        int64_t at = fv__place(m, e, p);
+        raw[0] = fv__raw4(w.gy, w.gy_type, at);
+        if (w.kind == FV__MUL2) raw[1] = fv__binary_raw4(w, 1 - w.to, at);
+    }
+    FV__METHOD void add(const uint4 *raw, int64_t, float (*sum)[4]) const {
+        float v[4];
+        fv__binary_share4(w, raw, v);
+        for (int j = 0; j < 4; j++) sum[0][j] += v[j];
+    }
     FV__METHOD void run(int64_t e, int64_t p, double *sum) const {
         sum[0] += fv__binary_share_at<double>(w, fv__place(m, e, p));
     }
@@ -9887,13 +10304,20 @@ static fv__cu_binary fv__cu_binary_of(const fv_tensor *y) {
     for (int s = 0; s < 2; s++) w.x[s] = fv__elements(y->node->src[s]), w.x_type[s] = y->node->src[s]->type;
     return w;
 }
+/* Four elements lie in one row of the last dim, and what is read and written can be loaded by fours? */
+static int fv__binary_wide(const fv__cu_binary *w) {
+    int wide = w->m.rank && w->m.dim[w->m.rank - 1] % 4 == 0 && fv__wide(w->out, w->out_type);
+    for (int s = 0; s < 2; s++) wide &= fv__wide(w->x[s], w->x_type[s]);
+    return wide && (!w->gy || fv__wide(w->gy, w->gy_type));
+}
 static void fv__binary_fwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_binary w = fv__cu_binary_of(y);
     w.out = y->data, w.out_type = y->type;
     if (!w.n) return;
-    if (fv__compute_type(y->type) == FV_F64)
-        FV__START(c, fv__grid_of(w.n), dim3(256), (w), fv__binary_k<double>);
-    else FV__START(c, fv__grid_of(w.n), dim3(256), (w), fv__binary_k<float>);
+    w.wide = fv__binary_wide(&w);
+    dim3 grid = fv__grid_of(w.wide ? w.n / 4 : w.n);
+    if (fv__compute_type(y->type) == FV_F64) FV__START(c, grid, dim3(256), (w), fv__binary_k<double>);
+    else FV__START(c, grid, dim3(256), (w), fv__binary_k<float>);
 }
 static void fv__binary_bwd_to_cu(fv_ctx *c, fv_tensor *y, int to) {
     fv_tensor *x = y->node->src[to];
@@ -9903,10 +10327,12 @@ static void fv__binary_bwd_to_cu(fv_ctx *c, fv_tensor *y, int to) {
     w.to = to, w.gy = y->grad, w.gy_type = fv_grad_type(y);
     w.out = fv__grad(c, x, &first), w.out_type = fv_grad_type(x), w.add = !first;
     if (!w.out) return;
+    w.wide = fv__binary_wide(&w);
     if (fv_numel(x) == w.n) {
+        dim3 grid = fv__grid_of(w.wide ? w.n / 4 : w.n);
         if (fv__compute_type(y->type) == FV_F64)
-            FV__START(c, fv__grid_of(w.n), dim3(256), (w), fv__binary_grad_k<double>);
-        else FV__START(c, fv__grid_of(w.n), dim3(256), (w), fv__binary_grad_k<float>);
+            FV__START(c, grid, dim3(256), (w), fv__binary_grad_k<double>);
+        else FV__START(c, grid, dim3(256), (w), fv__binary_grad_k<float>);
         return;
     }
     fv__binary_f f;
@@ -9915,7 +10341,8 @@ static void fv__binary_bwd_to_cu(fv_ctx *c, fv_tensor *y, int to) {
     f.w = w, f.m.rank = w.m.rank;
     for (int i = w.m.rank - 1; i >= 0; i--)
         f.m.dim[i] = w.m.dim[i], f.m.own[i] = w.m.step[to][i], f.m.whole[i] = step, step *= w.m.dim[i];
-    fv__fold_run(c, f, fv_numel(x), w.n / fv_numel(x), fv__fold_to(w.out, w.out_type, w.add, 1));
+    fv__fold_wide(c, f, fv_numel(x), w.n / fv_numel(x), fv__fold_to(w.out, w.out_type, w.add, 1),
+                  w.wide && f.m.own[f.m.rank - 1]);
 }
 #endif
 
@@ -10249,6 +10676,18 @@ FV__KERNEL fv__transpose_k(fv__cu_permutation p) {
             fv__move(p.to, ((int64_t)blockIdx.z * rows + i0 + k) * cols + j0 + (int)threadIdx.x,
                      &tile[threadIdx.x][k], 0, p.size);
 }
+/* where the last dim stays the last, 16 bytes of it count as one element */
+static void fv__permute_by_16(fv__cu_permutation *q) {
+    int last = q->rank - 1;
+    int64_t k = q->size ? 16 / (int64_t)q->size : 0;
+    if (!k || last < 0 || q->step[last] != 1 || q->dim[last] % k ||
+        ((uintptr_t)q->from | (uintptr_t)q->to) % 16)
+        return;
+    for (int i = 0; i < last; i++)
+        if (q->step[i] % k) return;
+    for (int i = 0; i < last; i++) q->step[i] /= k;
+    q->dim[last] /= k, q->n /= k, q->size = 16;
+}
 static void fv__cu_permute(fv_ctx *c, int rank, const int64_t *dim, const int64_t *order, const void *from,
                            fv_type from_type, void *to, fv_type to_type, int add) {
     fv__permutation p = fv__permutation_of(rank, dim, order);
@@ -10266,7 +10705,10 @@ static void fv__cu_permute(fv_ctx *c, int rank, const int64_t *dim, const int64_
                   dim3((unsigned)FV__CEIL(q.dim[p.rank - 1], (int64_t)32),
                        (unsigned)FV__CEIL(q.dim[p.rank - 2], (int64_t)32), (unsigned)panels),
                   dim3(32, 8), (q), fv__transpose_k);
-    else FV__START(c, fv__grid_of(q.n), dim3(256), (q), fv__permute_k);
+    else {
+        fv__permute_by_16(&q);
+        FV__START(c, fv__grid_of(q.n), dim3(256), (q), fv__permute_k);
+    }
 }
 static void fv__permute_fwd_cu(fv_ctx *c, fv_tensor *y) {
     const fv_tensor *x = y->node->src[0];
@@ -10399,7 +10841,17 @@ FV__KERNEL fv__concat_k(fv__cu_repeated r) {
     else fv__st<double>(r.to, r.to_type, at, fv__ld<double>(r.from, r.from_type, e));
 }
 struct fv__concat_f {
+    enum { SUMS = 1, LOADS = 1 };
+    typedef float part_t;
     fv__cu_repeated r;
+    FV__METHOD void load(int64_t e, int64_t p, uint4 *raw) const {
+        raw[0] = fv__raw4(r.from, r.from_type, fv__place(r.m, e, p));
+    }
+    FV__METHOD void add(const uint4 *raw, int64_t, float (*sum)[4]) const {
+        float v[4];
+        fv__floats4(raw[0], r.from_type, v);
+        for (int j = 0; j < 4; j++) sum[0][j] += v[j];
+    }
     FV__METHOD void run(int64_t e, int64_t p, double *sum) const {
         sum[0] += fv__ld<double>(r.from, r.from_type, fv__place(r.m, e, p));
     }
@@ -10452,7 +10904,8 @@ static void fv__concat_bwd_cu(fv_ctx *c, fv_tensor *y) {
         }
         fv__concat_f f = {fv__cu_repeated_of(y, x, axis, run)};
         f.r.from = from, f.r.from_type = t;
-        fv__fold_run(c, f, f.r.n, f.r.count, fv__fold_to(g, fv_grad_type(x), !first, 1));
+        fv__fold_wide(c, f, f.r.n, f.r.count, fv__fold_to(g, fv_grad_type(x), !first, 1),
+                      fv__wide(from, t) && run % 4 == 0 && s.n * s.inner % 4 == 0);
     }
 }
 #endif
@@ -10791,9 +11244,19 @@ static void fv__reduce_fwd(fv_ctx *c, fv_tensor *y) { fv__reduce_run(c, y, 0); }
 static void fv__reduce_bwd(fv_ctx *c, fv_tensor *y) { fv__reduce_run(c, y, 1); }
 #ifdef FROZENVIS_CUDA
 struct fv__reduce_f { /* x = [outer, n, inner] */
+    enum { SUMS = 1, LOADS = 1 };
+    typedef float part_t;
     const void *x;
     fv_type type;
     int64_t n, inner;
+    FV__METHOD void load(int64_t e, int64_t p, uint4 *raw) const {
+        raw[0] = fv__raw4(x, type, (e / inner * n + p) * inner + e % inner);
+    }
+    FV__METHOD void add(const uint4 *raw, int64_t, float (*sum)[4]) const {
+        float v[4];
+        fv__floats4(raw[0], type, v);
+        for (int j = 0; j < 4; j++) sum[0][j] += v[j];
+    }
     FV__METHOD void run(int64_t e, int64_t p, double *sum) const {
         sum[0] += fv__ld<double>(x, type, (e / inner * n + p) * inner + e % inner);
     }
@@ -10856,7 +11319,8 @@ static void fv__reduce_fwd_cu(fv_ctx *c, fv_tensor *y) {
         return;
     }
     fv__reduce_f f = {w.x, w.x_type, w.s.n, w.s.inner};
-    fv__fold_run(c, f, n, w.s.n, fv__fold_to(y->data, y->type, 0, w.scale));
+    fv__fold_wide(c, f, n, w.s.n, fv__fold_to(y->data, y->type, 0, w.scale),
+                  fv__wide(w.x, w.x_type) && w.s.inner % 4 == 0);
 }
 static void fv__reduce_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_reduce w = fv__cu_reduce_of(y);
@@ -11181,7 +11645,7 @@ FV__KERNEL fv__update_k(fv__cu_update u) {
     if (u.verdict && u.verdict->stopped) return;
     float scale = u.clip > 0 ? (float)FV__MIN(1.0, (double)u.clip / (*u.norm + 1e-6)) : 1.0f,
           root = 1 / sqrtf(u.correct2), keep = 1 - u.lr * t.decay;
-    for (int64_t i = threadIdx.x; t.g && i < t.n; i += 256) {
+    for (int64_t i = 256 * blockIdx.y + threadIdx.x; t.g && i < t.n; i += 256 * gridDim.y) {
         float x = t.g[i] * scale;
         if (u.sgd) {
             t.m[i] = u.momentum * t.m[i] + x + t.decay * t.w[i];
@@ -11257,7 +11721,8 @@ static double fv__cu_optim_step(fv_ctx *c, fv_optim *o, float lr, fv__verdict *v
     u.correct1 = (float)(1 - pow((double)d->beta1, (double)o->step));
     u.correct2 = (float)(1 - pow((double)d->beta2, (double)o->step));
     fv__cu_norm_start(c, &u);
-    if (u.chunks) FV__START(c, dim3((unsigned)u.chunks), dim3(256), (u), fv__update_k);
+    if (u.chunks) /* several blocks a chunk, or a small network's few would keep the GPU waiting */
+        FV__START(c, dim3((unsigned)u.chunks, 16), dim3(256), (u), fv__update_k);
     if (!verdict) fv__device_take(c, &norm, u.norm, sizeof norm);
     fv_zero_grad(o->params);
     return norm;

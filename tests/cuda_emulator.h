@@ -383,6 +383,8 @@ template <class T> static inline T __shfl_xor_sync(unsigned, T v, int mask) {
     return emu_exchange(v, emu.now % 32 ^ mask);
 }
 template <class T> static inline T __shfl_sync(unsigned, T v, int lane) { return emu_exchange(v, lane); }
+static inline void __threadfence(void) {}
+static inline unsigned atomicAdd(unsigned *p, unsigned v) { return (*p += v) - v; }
 static inline float __fadd_rn(float a, float b) { return a + b; }
 static inline float __fmul_rn(float a, float b) { return a * b; }
 
