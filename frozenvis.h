@@ -4843,6 +4843,7 @@ template <class C> FV__DEV void fv__ld4(const void *p, fv_type t, int64_t i, C v
     } else
         for (int k = 0; k < 4; k++) v[k] = (C)((const double *)p)[i + k];
 }
+/* two neighbours, the first in the low half; to the nearest, ties to even */
 FV__DEV unsigned fv__bf16_pair(float low, float high) {
 #ifdef __CUDA_ARCH__
     __nv_bfloat162 two = __floats2bfloat162_rn(low, high);
@@ -7607,11 +7608,6 @@ template <int BYTES> FV__DEV void fv__copy_start(void *to, const void *from, int
                      : "memory");
 }
 FV__DEV void fv__copy_wait(void) { asm volatile("cp.async.wait_all;" ::: "memory"); }
-FV__DEV uint32_t fv__bf16_pair(float low, float high) {
-    uint32_t r;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
-    return r;
-}
 FV__DEV float fv__exp2(float x) { /* 2^-22 off */
     float r;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));

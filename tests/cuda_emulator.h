@@ -454,16 +454,5 @@ static inline void fv__copy_wait(void) {
         else memset(c.to, 0, c.bytes);
     emu_copies[emu.now].clear();
 }
-static inline uint32_t fv__bf16_pair(float low, float high) { /* to the nearest, ties to even */
-    const float v[2] = {low, high};
-    uint32_t r = 0;
-    for (int e = 0; e < 2; e++) {
-        uint32_t u;
-        memcpy(&u, &v[e], sizeof u);
-        u = v[e] != v[e] ? 0x7fffu : (u + 0x7fffu + (u >> 16 & 1)) >> 16;
-        r |= u << 16 * e;
-    }
-    return r;
-}
 static inline float fv__exp2(float x) { return x < -126 ? 0 : exp2f(x); } /* what is below normal is 0 */
 #endif
