@@ -7113,7 +7113,8 @@ FV__DEV void fv__plain_softmax(C *s, unsigned valid, C scale, C *most, C *sum, f
         o.at[c][i][n] = *most == (C)-INFINITY ? (C)0 : o.at[c][i][n] * keep;
     *most = top;
 }
-template <class C, int W> FV__KERNEL fv__attention_k(fv__cu_attention a) {
+template <class C, int W>
+FV__KERNEL __launch_bounds__(FV__PLAIN_THREADS, W > 128 ? 1 : 2) fv__attention_k(fv__cu_attention a) {
     typedef fv__plain<C> tile;
     typedef fv__plain_sums<C, W> sums;
     __shared__ fv__plain_room<C> m;
@@ -7182,7 +7183,8 @@ template <class C> struct fv__plain_query {
         return most == (C)-INFINITY ? (C)0 : exp(score - most) * inverse;
     }
 };
-template <class C, int W> FV__KERNEL fv__attention_gq_k(fv__cu_attention a) {
+template <class C, int W>
+FV__KERNEL __launch_bounds__(FV__PLAIN_THREADS, W > 64 ? 1 : 2) fv__attention_gq_k(fv__cu_attention a) {
     typedef fv__plain<C> tile;
     __shared__ fv__plain_room<C> m;
     int64_t from, h, b;
@@ -7221,7 +7223,8 @@ template <class C, int W> FV__KERNEL fv__attention_gq_k(fv__cu_attention a) {
     }
     fv__plain_put<C, W>(a.gq, gq, m, b * a.N + from, a.N - from, h, hd);
 }
-template <class C, int W> FV__KERNEL fv__attention_gkv_k(fv__cu_attention a) {
+template <class C, int W>
+FV__KERNEL __launch_bounds__(FV__PLAIN_THREADS, W > 64 ? 1 : 2) fv__attention_gkv_k(fv__cu_attention a) {
     typedef fv__plain<C> tile;
     typedef fv__plain_sums<C, W> sums;
     __shared__ fv__plain_room<C> m;
