@@ -6817,8 +6817,8 @@ static void fv__attention_bwd(fv_ctx *c, fv_tensor *y) {
  * time; half a warp makes the scores of 4 (f64: 2) rows, a thread those of every 16th column, and the half
  * alone reads them again, as the left operand of the next product. The softmax is kept up as keys go by:
  * source Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135. Rotary embedding turns
- * copies of q and k beforehand, and the gradients back afterwards. No sum is made by two blocks, so the result
- * is the same each time. */
+ * copies of q and k beforehand, and the gradients back afterwards. No sum is made by two blocks, so the
+ * result is the same each time. */
 enum { FV__HEAD_MAX = 256 };
 typedef struct fv__cu_head {
     const void *data;
@@ -7086,8 +7086,8 @@ template <class C> FV__DEV C fv__half_max(C v) {
     return v;
 }
 
-/* Row i's scores become exp(s - max), with the max so far, 0 where a key is not valid; when the max grows, the
- * sum and the row's sums of values are scaled to it. valid: bit j is for column j. */
+/* Row i's scores become exp(s - max), with the max so far, 0 where a key is not valid; when the max grows,
+ * the sum and the row's sums of values are scaled to it. valid: bit j is for column j. */
 template <class C, int W>
 FV__DEV void fv__plain_softmax(C *s, unsigned valid, C scale, C *most, C *sum, fv__plain_sums<C, W> &o,
                                int i) {
