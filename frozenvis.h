@@ -7108,9 +7108,9 @@ static void fv__attention_bwd(fv_ctx *c, fv_tensor *y) {
  * product's operands come to shared memory as numbers of the computing type, a slice of the head's width at a
  * time; half a warp makes the scores of 4 (f64: 2) rows, a thread those of every 16th column, and the half
  * alone reads them again, as the left operand of the next product. The softmax is kept up as keys go by:
- * source Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135. Rotary embedding turns copies
- * of q and k beforehand, and the gradients back afterwards. No sum is made by two blocks, so the result is the
- * same each time. */
+ * source Milakov and Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135. Rotary embedding turns
+ * copies of q and k beforehand, and the gradients back afterwards. No sum is made by two blocks, so the
+ * result is the same each time. */
 enum { FV__HEAD_MAX = 256 };
 typedef struct fv__cu_head {
     const void *data;
@@ -7143,8 +7143,8 @@ enum { FV__PLAIN_THREADS = 256 };
 template <class C, int N> struct alignas(N * sizeof(C)) fv__few { /* neighbours, moved in one access */
     C at[N];
 };
-/* VEC: numbers in 16 bytes. A row in shared memory has 16 bytes more than it needs, so that the same columns of
- * eight neighbours lie in different banks. */
+/* VEC: numbers in 16 bytes. A row in shared memory has 16 bytes more than it needs, so that the same columns
+ * of eight neighbours lie in different banks. */
 template <class C> struct fv__plain {
     enum {
         VEC = 16 / sizeof(C),
@@ -7235,7 +7235,8 @@ template <class C, int D> struct fv__plain_slice {
         }
     }
 };
-/* s[i][j] = own row times passing row, over the head's width. By the whole block; idle: this warp has no rows. */
+/* s[i][j] = own row times passing row, over the head's width. By the whole block.
+ * idle: this warp has no rows. */
 template <class C>
 FV__DEV void fv__plain_scores(C (*s)[fv__plain<C>::RT], fv__plain_room<C> &m, const fv__plain_side &own,
                               const fv__plain_side &pass, int hd, int idle) {
@@ -7378,8 +7379,8 @@ template <class C> FV__DEV C fv__half_max(C v) {
     return v;
 }
 
-/* Row i's scores become their exponentials, which need not be divided by a maximum before the last: that and
- * the sum are those so far, and the row's sums of values follow a larger one. valid: bit j is for column j. */
+/* Row i's scores become exp(s - max), with the max so far, 0 where a key is not valid; when the max grows,
+ * the sum and the row's sums of values are scaled to it. valid: bit j is for column j. */
 template <class C, int W>
 FV__DEV void fv__plain_softmax(C *s, unsigned valid, C scale, C *most, C *sum, fv__plain_sums<C, W> &o,
                                int i) {
@@ -7406,7 +7407,8 @@ FV__DEV void fv__plain_softmax(C *s, unsigned valid, C scale, C *most, C *sum, f
         o.at[c][i][n] = *most == (C)-INFINITY ? (C)0 : o.at[c][i][n] * keep;
     *most = top;
 }
-template <class C, int W> FV__KERNEL fv__attention_k(fv__cu_attention a) {
+template <class C, int W>
+FV__KERNEL __launch_bounds__(FV__PLAIN_THREADS, W > 128 ? 1 : 2) fv__attention_k(fv__cu_attention a) {
     typedef fv__plain<C> tile;
     typedef fv__plain_sums<C, W> sums;
     __shared__ fv__plain_room<C> m;
@@ -7475,7 +7477,8 @@ template <class C> struct fv__plain_query {
         return most == (C)-INFINITY ? (C)0 : exp(score - most) * inverse;
     }
 };
-template <class C, int W> FV__KERNEL fv__attention_gq_k(fv__cu_attention a) {
+template <class C, int W>
+FV__KERNEL __launch_bounds__(FV__PLAIN_THREADS, W > 64 ? 1 : 2) fv__attention_gq_k(fv__cu_attention a) {
     typedef fv__plain<C> tile;
     __shared__ fv__plain_room<C> m;
     int64_t from, h, b;
@@ -7514,7 +7517,8 @@ template <class C, int W> FV__KERNEL fv__attention_gq_k(fv__cu_attention a) {
     }
     fv__plain_put<C, W>(a.gq, gq, m, b * a.N + from, a.N - from, h, hd);
 }
-template <class C, int W> FV__KERNEL fv__attention_gkv_k(fv__cu_attention a) {
+template <class C, int W>
+FV__KERNEL __launch_bounds__(FV__PLAIN_THREADS, W > 64 ? 1 : 2) fv__attention_gkv_k(fv__cu_attention a) {
     typedef fv__plain<C> tile;
     typedef fv__plain_sums<C, W> sums;
     __shared__ fv__plain_room<C> m;
