@@ -7130,7 +7130,7 @@ typedef struct fv__cu_attention {
     double scale;
     int causal;
     const uint8_t *mask;
-    /* [B,H,N] of C: pairs of max and 1/sum; rows' sums of gy y, on tensor cores in pairs too, see fv__tc_gq_k */
+    /* [B,H,N] of C: pairs of max and 1/sum; rows' sums of gy y, in pairs too on tensor cores, see there */
     void *stat, *delta;
 } fv__cu_attention;
 
@@ -7578,8 +7578,8 @@ FV__KERNEL __launch_bounds__(FV__PLAIN_THREADS, W > 64 ? 1 : 2) fv__attention_gk
  * the widest head takes, 4 or 8; a narrower head is filled up with zeros. ---- */
 #ifdef __CUDACC__
 /* d += a b, by a warp: a 16x16, b 16x8. With g = lane / 4 and t = lane % 4 * 2 a lane holds in d[0], d[1]
- * columns t, t + 1 of row g and in d[2], d[3] of row g + 8; in a[0], a[1] the same places of a's left half, in
- * a[2], a[3] of its right half; in b0 rows t, t + 1 of column g, in b1 rows t + 8, t + 9. */
+ * columns t, t + 1 of row g and in d[2], d[3] of row g + 8; in a[0], a[1] the same places of a's left half,
+ * in a[2], a[3] of its right half; in b0 rows t, t + 1 of column g, in b1 rows t + 8, t + 9. */
 FV__DEV void fv__mma_bf16(float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
         "{%0,%1,%2,%3};"
@@ -7612,6 +7612,17 @@ template <int BYTES> FV__DEV void fv__copy_start(void *to, const void *from, int
                      : "memory");
 }
 FV__DEV void fv__copy_wait(void) { asm volatile("cp.async.wait_all;" ::: "memory"); }
+/* threadIdx.x, blockIdx.x, asked for anew: what is made of them does not stay in registers through a loop */
+FV__DEV int fv__my_thread(void) {
+    int t;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(t));
+    return t;
+}
+FV__DEV int fv__my_block(void) {
+    int b;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(b));
+    return b;
+}
 FV__DEV float fv__exp2(float x) { /* 2^-22 off */
     float r;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
@@ -7620,28 +7631,29 @@ FV__DEV float fv__exp2(float x) { /* 2^-22 off */
 #endif
 enum { FV__TC_TILE = 4096 /* numbers of a tile: 64 rows of 64 or 32 of 128 */ };
 struct alignas(16) fv__tc_room { /* a block's shared memory; while one half is worked on, the other fills */
-    uint16_t a[2][FV__TC_TILE + 64 * 8], b[2][FV__TC_TILE + 64 * 8]; /* keys and values; for gk and gv queries and gy */
-    float row[2][64][2];                           /* of queries: see fv__tc_rows */
-    uint8_t valid[2][64];                          /* of keys, where there is a mask */
+    uint16_t a[2][FV__TC_TILE + 64 * 8]; /* keys; for gk and gv queries */
+    uint16_t b[2][FV__TC_TILE + 64 * 8]; /* values; gy */
+    float row[2][64][2];                 /* less and delta of queries, see fv__tc_gq_k */
+    uint8_t valid[2][64];                /* of keys, where there is a mask */
+    int64_t at[3];                       /* where row 0 is in the three; registers are short */
 };
 /* column 8 chunk of a tile's row; rows are padded, so that eight neighbours' chunks lie in all 32 banks */
 template <int W, class T> FV__DEV T *fv__tc_at(T *tile, int row, int chunk) {
     return tile + row * (16 * W + 8) + chunk * 8;
 }
-/* where the thread's first chunk of a tile is that begins with row `from` of sample b */
-template <int W>
+/* where a tile is that begins with row `from` of sample b */
 FV__DEV int64_t fv__tc_place(const fv__cu_head &t, int64_t b, int64_t rows, int from, int head, int64_t hd) {
-    int r = (int)threadIdx.x / (2 * W), chunk = (int)threadIdx.x % (2 * W);
-    return (b * rows + from + r) * t.width + t.at + head * hd + 8 * chunk;
+    return (b * rows + from) * t.width + t.at + head * hd;
 }
 /* That tile begins to become bf16 in shared memory; zeros where the head ends, and after `left` rows. By the
  * whole block. */
 template <int W>
-FV__DEV void fv__tc_bring(uint16_t *tile, const fv__cu_head &t, int64_t at, int left, int64_t hd) {
-    int chunk = (int)threadIdx.x % (2 * W), step = (int)blockDim.x / (2 * W);
+FV__DEV void fv__tc_bring(uint16_t *tile, const fv__cu_head &t, int64_t from, int left, int64_t hd) {
+    int chunk = fv__my_thread() % (2 * W), step = (int)blockDim.x / (2 * W);
     if (8 * chunk >= hd) left = 0;
     FV__CU_ROLL
-    for (int r = (int)threadIdx.x / (2 * W); r < FV__TC_TILE / 16 / W; r += step, at += step * t.width) {
+    for (int r = fv__my_thread() / (2 * W); r < FV__TC_TILE / 16 / W; r += step) {
+        int64_t at = from + r * t.width + 8 * chunk;
         uint16_t *to = fv__tc_at<W>(tile, r, chunk);
         if (t.type == FV_BF16)
             fv__copy_start<16>(to, (const uint16_t *)t.data + (r < left ? at : 0), r < left);
@@ -7655,8 +7667,8 @@ FV__DEV void fv__tc_bring(uint16_t *tile, const fv__cu_head &t, int64_t at, int 
 }
 /* 16 rows of a head as left operands; row: the lane's first one, lane / 4 of the 16 */
 template <int W>
-FV__DEV void fv__tc_own(uint32_t own[W][4], const fv__cu_head &t, int64_t b, int rows, int row,
-                        int head, int hd) {
+FV__DEV void fv__tc_own(uint32_t own[W][4], const fv__cu_head &t, int64_t b, int rows, int row, int head,
+                        int hd) {
     int64_t base = (b * rows + row) * t.width + t.at + head * hd + threadIdx.x % 4 * 2;
     FV__CU_UNROLL
     for (int d = 0; d < W; d++) {
@@ -7667,8 +7679,8 @@ FV__DEV void fv__tc_own(uint32_t own[W][4], const fv__cu_head &t, int64_t b, int
             if (row + k % 2 * 8 >= rows || 16 * d >= hd) continue;
             if (t.type == FV_BF16) own[d][k] = *(const uint32_t *)((const uint16_t *)t.data + at);
             else
-                own[d][k] = fv__bf16_pair(fv__ld<float>(t.data, t.type, at),
-                                          fv__ld<float>(t.data, t.type, at + 1));
+                own[d][k] =
+                    fv__bf16_pair(fv__ld<float>(t.data, t.type, at), fv__ld<float>(t.data, t.type, at + 1));
         }
     }
 }
@@ -7679,19 +7691,17 @@ FV__DEV void fv__tc_scores(float (*s)[4], const uint32_t own[W][4], const uint16
     FV__CU_UNROLL
     for (int d = 0; d < W; d++) {
         uint32_t r[4];
-        fv__ldmatrix_x4(r, fv__tc_at<W>(tile, n + lane % 8 + lane / 16 * 8, 2 * d + lane / 8 % 2));
-        fv__mma_bf16(s[0], own[d], r[0], r[1]);
-        fv__mma_bf16(s[1], own[d], r[2], r[3]);
+        fv__ldmatrix_x4(r, fv__tc_at<W>(tile, n + lane % 16, 2 * d + lane / 16));
+        fv__mma_bf16(s[0], own[d], r[0], r[2]);
+        fv__mma_bf16(s[1], own[d], r[1], r[3]);
     }
 }
 /* sum [16,16 W] += p [16,16], two fragments of sums, times rows [n, n+16) of a tile */
-template <int W>
-FV__DEV void fv__tc_add(float (*sum)[4], const float (*p)[4], const uint16_t *tile, int n) {
+template <int W> FV__DEV void fv__tc_add(float (*sum)[4], const float (*p)[4], const uint16_t *tile, int n) {
     int lane = (int)threadIdx.x % 32;
     uint32_t a[4], r[4];
     FV__CU_UNROLL
-    for (int k = 0; k < 4; k++)
-        a[k] = fv__bf16_pair(p[k / 2][k % 2 * 2], p[k / 2][k % 2 * 2 + 1]);
+    for (int k = 0; k < 4; k++) a[k] = fv__bf16_pair(p[k / 2][k % 2 * 2], p[k / 2][k % 2 * 2 + 1]);
     FV__CU_UNROLL
     for (int d = 0; d < W; d++) {
         fv__ldmatrix_x4_trans(r, fv__tc_at<W>(tile, n + lane % 16, 2 * d + lane / 16));
@@ -7704,7 +7714,7 @@ FV__DEV void fv__tc_add(float (*sum)[4], const float (*p)[4], const uint16_t *ti
 template <int W>
 FV__DEV void fv__tc_put(const fv__cu_grad &t, const float (*sum)[4], const float s[2], int64_t b, int rows,
                         int row, int head, int hd) {
-    int odd = (int)threadIdx.x % 2, col = (int)threadIdx.x % 4 / 2 * 4 + 8 * odd;
+    int odd = fv__my_thread() % 2, col = fv__my_thread() % 4 / 2 * 4 + 8 * odd;
     FV__CU_UNROLL
     for (int k = 0; k < 2; k++) {
         int64_t at = (b * rows + row + 8 * k) * t.width + t.at + head * hd + col;
@@ -7734,7 +7744,7 @@ FV__DEV void fv__tc_put(const fv__cu_grad &t, const float (*sum)[4], const float
 }
 /* first row, head and sample of this block; queries or keys, heads or key heads */
 FV__DEV void fv__tc_unit(int rows, int heads, int *from, int *head, int *b) {
-    int own = (int)blockDim.x / 2, tiles = FV__CEIL(rows, own), unit = (int)blockIdx.x;
+    int own = (int)blockDim.x / 2, tiles = FV__CEIL(rows, own), unit = fv__my_block();
     *from = unit % tiles * own, *head = unit / tiles % heads, *b = unit / tiles / heads;
 }
 /* blocks of at most so many warps, about equally busy */
@@ -7748,17 +7758,15 @@ static dim3 fv__tc_grid(dim3 block, int64_t rows, int64_t heads, int64_t samples
 FV__DEV int fv__tc_valid(const fv__cu_attention &a, int64_t b, int key) {
     return key < a.M && (!a.mask || a.mask[b * a.M + key]);
 }
-/* Keys and values from key `from` on, and which of them are valid, begin to come; at: their places, which
- * move on by a tile. */
+/* Keys and values from key `from` on, and which of them are valid, begin to come; at: where key 0 is */
 template <int W>
 FV__DEV void fv__tc_bring_keys(fv__tc_room &m, int half, const fv__cu_attention &a, int b, int from,
-                               int64_t at[2]) {
+                               const int64_t at[2]) {
     int left = (int)a.M - from;
-    fv__tc_bring<W>(m.a[half], a.k, at[0], left, a.hd);
-    fv__tc_bring<W>(m.b[half], a.v, at[1], left, a.hd);
-    at[0] += FV__TC_TILE / 16 / W * a.k.width, at[1] += FV__TC_TILE / 16 / W * a.v.width;
+    fv__tc_bring<W>(m.a[half], a.k, at[0] + from * a.k.width, left, a.hd);
+    fv__tc_bring<W>(m.b[half], a.v, at[1] + from * a.v.width, left, a.hd);
     if (!a.mask) return;
-    for (int key = (int)threadIdx.x; key < 64; key += (int)blockDim.x)
+    for (int key = fv__my_thread(); key < 64; key += (int)blockDim.x)
         m.valid[half][key] = (uint8_t)fv__tc_valid(a, b, from + key);
 }
 /* what a score is multiplied by before 2 is raised to it; not 0, which times -INFINITY is no number */
@@ -7770,8 +7778,7 @@ FV__DEV float fv__tc_scale(const fv__cu_attention &a) {
 FV__DEV int fv__tc_see(const fv__cu_attention &a, int first, int from, int n, int see[2]) {
     int left = (int)a.M - from, row = first + (int)threadIdx.x % 32 / 4 + 1 - from;
     FV__CU_UNROLL
-    for (int k = 0; k < 2; k++)
-        see[k] = FV__MIN(a.causal ? FV__MIN(left, row + 8 * k) : left, n);
+    for (int k = 0; k < 2; k++) see[k] = FV__MIN(a.causal ? FV__MIN(left, row + 8 * k) : left, n);
     return !a.mask && left >= n && (!a.causal || first + 1 - from >= n);
 }
 /* scores of keys [n, n+8) that a query does not see become -INFINITY */
@@ -7840,13 +7847,14 @@ FV__KERNEL __launch_bounds__(W == 4 ? 224 : 128, W == 4 ? 2 : 3) fv__tc_attentio
         FV__CU_UNROLL
         for (int e = 0; e < 4; e++) o[d][e] = 0;
     }
-    int64_t at[2] = {fv__tc_place<W>(a.k, b, a.M, 0, kh, a.hd), fv__tc_place<W>(a.v, b, a.M, 0, kh, a.hd)};
+    int64_t at[2] = {fv__tc_place(a.k, b, a.M, 0, kh, a.hd), fv__tc_place(a.v, b, a.M, 0, kh, a.hd)};
+    if (threadIdx.x == 0) m.at[0] = at[0], m.at[1] = at[1];
     if (end > 0) fv__tc_bring_keys<W>(m, 0, a, b, 0, at);
     fv__tc_own<W>(q, a.q, b, N, i, h, hd);
     for (int from = 0; from < end; from += PASS, half ^= 1) {
         fv__copy_wait();
         __syncthreads(); /* this tile is there, and the one before is done with */
-        if (from + PASS < end) fv__tc_bring_keys<W>(m, half ^ 1, a, b, from + PASS, at);
+        if (from + PASS < end) fv__tc_bring_keys<W>(m, half ^ 1, a, b, from + PASS, m.at);
         if (first >= N || (a.causal && from > first + 15)) continue;
         int see[2], left = FV__MIN(M - from, (int)PASS);
         const uint8_t *valid = a.mask ? m.valid[half] : NULL;
@@ -7854,13 +7862,15 @@ FV__KERNEL __launch_bounds__(W == 4 ? 224 : 128, W == 4 ? 2 : 3) fv__tc_attentio
             fv__tc_look<W, 1>(o, most, sum, q, m.a[half], m.b[half], valid, see, left, fv__tc_scale(a));
         else fv__tc_look<W, 0>(o, most, sum, q, m.a[half], m.b[half], valid, see, left, fv__tc_scale(a));
     }
+    fv__tc_unit(N, (int)a.H, &i0, &h, &b);
+    i = i0 + fv__my_thread() / 32 * 16 + fv__my_thread() % 32 / 4;
     FV__CU_UNROLL
     for (int k = 0; k < 2; k++) {
         sum[k] += __shfl_xor_sync(0xffffffffu, sum[k], 1);
         sum[k] += __shfl_xor_sync(0xffffffffu, sum[k], 2);
         inverse[k] = sum[k] > 0 || sum[k] != sum[k] ? 1 / sum[k] : 0;
         float *stat = (float *)a.stat + (((int64_t)b * a.H + h) * a.N + i + 8 * k) * 2;
-        if (lane % 4 == 0 && i + 8 * k < N)
+        if (fv__my_thread() % 4 == 0 && i + 8 * k < N)
             stat[0] = sum[k] == 0 ? -INFINITY : most[k] * (float)a.scale, stat[1] = inverse[k];
     }
     fv__tc_put<W>(a.out, o, inverse, b, N, i, h, hd);
@@ -7879,7 +7889,8 @@ template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 4 : 2) fv__tc_gq_k(f
     int first = i0 + (int)threadIdx.x / 32 * 16, i = first + lane / 4;
     float gq[2 * W][4], less[2] = {0, 0}, delta[2] = {0, 0}, scale = fv__tc_scale(a);
     uint32_t q[W][4], gy[W][4];
-    int64_t at[2] = {fv__tc_place<W>(a.k, b, a.M, 0, kh, a.hd), fv__tc_place<W>(a.v, b, a.M, 0, kh, a.hd)};
+    int64_t at[2] = {fv__tc_place(a.k, b, a.M, 0, kh, a.hd), fv__tc_place(a.v, b, a.M, 0, kh, a.hd)};
+    if (threadIdx.x == 0) m.at[0] = at[0], m.at[1] = at[1];
     if (end > 0 && a.gq.data) fv__tc_bring_keys<W>(m, 0, a, b, 0, at);
     fv__tc_own<W>(q, a.y, b, N, i, h, hd);
     fv__tc_own<W>(gy, a.gy, b, N, i, h, hd);
@@ -7910,7 +7921,7 @@ template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 4 : 2) fv__tc_gq_k(f
     for (int from = 0; from < end; from += PASS, half ^= 1) {
         fv__copy_wait();
         __syncthreads();
-        if (from + PASS < end) fv__tc_bring_keys<W>(m, half ^ 1, a, b, from + PASS, at);
+        if (from + PASS < end) fv__tc_bring_keys<W>(m, half ^ 1, a, b, from + PASS, m.at);
         if (first >= N || (a.causal && from > first + 15)) continue;
         int see[2], left = FV__MIN(M - from, (int)PASS), all = fv__tc_see(a, first, from, PASS, see);
         FV__CU_ROLL
@@ -7919,8 +7930,7 @@ template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 4 : 2) fv__tc_gq_k(f
             fv__tc_scores<W>(s, q, m.a[half], n);
             fv__tc_scores<W>(g, gy, m.b[half], n);
             if (!all)
-                for (int k = 0; k < 2; k++)
-                    fv__tc_hide(s[k], n + 8 * k, see, a.mask ? m.valid[half] : NULL);
+                for (int k = 0; k < 2; k++) fv__tc_hide(s[k], n + 8 * k, see, a.mask ? m.valid[half] : NULL);
             FV__CU_UNROLL
             for (int e = 0; e < 8; e++) {
                 float p = fv__exp2(s[e / 4][e % 4] * scale - less[e % 4 / 2]);
@@ -7930,19 +7940,22 @@ template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 4 : 2) fv__tc_gq_k(f
         }
     }
     float back[2] = {(float)a.scale, (float)a.scale};
+    fv__tc_unit(N, (int)a.H, &i0, &h, &b);
+    i = i0 + fv__my_thread() / 32 * 16 + fv__my_thread() % 32 / 4;
     fv__tc_put<W>(a.gq, gq, back, b, N, i, h, hd);
 }
-/* Queries from `from` on, their gy, less and delta begin to come; past the end all are zeros. at: their
- * places, which move on by a tile; row: of the first one's delta */
+/* Queries `from`, ... of the key head's query head `turn`, their gy, less and delta begin to come; past the
+ * end all are zeros. at: where query 0 of the first head is, in q, gy and delta */
 template <int W>
-FV__DEV void fv__tc_bring_queries(fv__tc_room &m, int half, const fv__cu_attention &a, int64_t row, int left,
-                                  int64_t at[2]) {
-    fv__tc_bring<W>(m.a[half], a.q, at[0], left, a.hd);
-    fv__tc_bring<W>(m.b[half], a.gy, at[1], left, a.hd);
-    at[0] += FV__TC_TILE / 16 / W * a.q.width, at[1] += FV__TC_TILE / 16 / W * a.gy.width;
+FV__DEV void fv__tc_bring_queries(fv__tc_room &m, int half, const fv__cu_attention &a, int turn, int from,
+                                  const int64_t at[3]) {
+    int left = (int)a.N - from;
+    fv__tc_bring<W>(m.a[half], a.q, at[0] + turn * a.hd + from * a.q.width, left, a.hd);
+    fv__tc_bring<W>(m.b[half], a.gy, at[1] + turn * a.hd + from * a.gy.width, left, a.hd);
+    const float *rows = (const float *)a.delta + 2 * (at[2] + turn * a.N + from);
     FV__CU_ROLL
-    for (int t = (int)threadIdx.x; t < FV__TC_TILE / 16 / W; t += (int)blockDim.x)
-        fv__copy_start<8>(m.row[half][t], (const float *)a.delta + (t < left ? 2 * (row + t) : 0), t < left);
+    for (int t = fv__my_thread(); t < FV__TC_TILE / 16 / W; t += (int)blockDim.x)
+        fv__copy_start<8>(m.row[half][t], rows + (t < left ? 2 * t : 0), t < left);
 }
 template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 3 : 2) fv__tc_gkv_k(fv__cu_attention a) {
     __shared__ fv__tc_room m;
@@ -7958,25 +7971,23 @@ template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 3 : 2) fv__tc_gkv_k(
         FV__CU_UNROLL
         for (int e = 0; e < 4; e++) gk[d][e] = gv[d][e] = 0;
     }
-    int start = a.causal ? FV__MIN(j0, N) : 0, from = start, left = 0, turns = start < N ? group : 0;
-    int64_t row = ((int64_t)b * a.H + kh * group) * N + start;
-    int64_t at[2] = {fv__tc_place<W>(a.q, b, N, start, kh * group, hd),
-                     fv__tc_place<W>(a.gy, b, N, start, kh * group, hd)};
-    if (turns) fv__tc_bring_queries<W>(m, 0, a, row, N - from, at);
+    int start = a.causal ? j0 : 0, from = start, turn = 0;
+    int64_t at[3] = {fv__tc_place(a.q, b, N, 0, kh * group, hd), fv__tc_place(a.gy, b, N, 0, kh * group, hd),
+                     ((int64_t)b * a.H + kh * group) * N};
+    if (start >= N) group = 0; /* no query sees any of these keys */
+    if (threadIdx.x == 0) m.at[0] = at[0], m.at[1] = at[1], m.at[2] = at[2];
+    if (group) fv__tc_bring_queries<W>(m, 0, a, 0, from, at);
     fv__tc_own<W>(keys, a.k, b, M, j, kh, hd);
     fv__tc_own<W>(values, a.v, b, M, j, kh, hd);
-    for (; turns; half ^= 1) {
+    for (; turn < group; half ^= 1) {
         int now = from;
-        from += PASS, row += PASS;
-        if (from >= N) { /* the group's next head */
-            at[0] += hd - (from - start) * a.q.width, at[1] += hd - (from - start) * a.gy.width;
-            row += N - (from - start), from = start, turns--;
-        }
+        from += PASS;
+        if (from >= N) from = start, turn++;
         fv__copy_wait();
         __syncthreads();
-        if (turns) fv__tc_bring_queries<W>(m, half ^ 1, a, row, N - from, at);
+        if (turn < group) fv__tc_bring_queries<W>(m, half ^ 1, a, turn, from, m.at);
         if (first >= M) continue;
-        left = FV__MIN(N - now, (int)PASS);
+        int left = FV__MIN(N - now, (int)PASS);
         /* the first query of the tile that sees the lane's first key; whether some see not all of them */
         int since = a.causal ? j - now : -16;
         int edge = left < PASS || (a.causal && now < first + 16);
@@ -8003,6 +8014,8 @@ template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 3 : 2) fv__tc_gkv_k(
         }
     }
     float ones[2], back[2];
+    fv__tc_unit(M, (int)a.K, &j0, &kh, &b);
+    j = j0 + fv__my_thread() / 32 * 16 + fv__my_thread() % 32 / 4;
     FV__CU_UNROLL
     for (int k = 0; k < 2; k++)
         ones[k] = fv__tc_valid(a, b, j + 8 * k) ? 1.0f : 0.0f, back[k] = ones[k] * (float)a.scale;

@@ -390,7 +390,7 @@ static inline float __fmul_rn(float a, float b) { return a * b; }
 
 /* ---- tensor cores and copies to shared memory, as PTX has them: mma.m16n8k16, ldmatrix.x4, cp.async. A warp
  * makes them together: each thread shows the others where its part is, and reads theirs. ---- */
-static long emu_products; /* of 16x8x16, made by a warp */
+static long emu_products;                       /* of 16x8x16, made by a warp */
 static inline const void *emu_shown(int lane) { /* what that lane of the warp shows */
     int t = emu.now / 32 * 32 + lane;
     if (t >= emu.count || emu.thread[t].ended) emu_stop("tensor cores want the whole warp");
@@ -454,5 +454,7 @@ static inline void fv__copy_wait(void) {
         else memset(c.to, 0, c.bytes);
     emu_copies[emu.now].clear();
 }
+static inline int fv__my_thread(void) { return (int)threadIdx.x; }
+static inline int fv__my_block(void) { return (int)blockIdx.x; }
 static inline float fv__exp2(float x) { return x < -126 ? 0 : exp2f(x); } /* what is below normal is 0 */
 #endif
