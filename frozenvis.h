@@ -4998,7 +4998,7 @@ typedef struct fv__fold {
     fv__fold_out o;
 } fv__fold;
 enum {
-    FV__FOLD_RUN = 8,      /* places whose loads are on their way at once */
+    FV__FOLD_RUN = 8, /* places whose loads are on their way at once */
     FV__FOLD_THREADS = 256
 };
 template <int W> struct fv__fold_places; /* how a thread takes places p, p + step.. */
@@ -5058,8 +5058,7 @@ template <class F, int W> FV__KERNEL fv__fold_k(F f, fv__fold w) {
             w.part[((int64_t)blockIdx.y * F::SUMS + i / W) * w.n + e + i % W] = sum[i / W][i % W];
         __threadfence(); /* before the block counts as one that has ended */
         __syncthreads();
-        if (!threadIdx.y && !threadIdx.x)
-            last = atomicAdd(&w.ended[blockIdx.x], 1u) == gridDim.y - 1;
+        if (!threadIdx.y && !threadIdx.x) last = atomicAdd(&w.ended[blockIdx.x], 1u) == gridDim.y - 1;
         __syncthreads();
         if (!last) return;
         __threadfence();
@@ -5097,8 +5096,7 @@ static void fv__fold_start(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_ou
     ranges = FV__MAX(FV__MIN(ranges, FV__FOLD_BLOCKS / strips), (int64_t)1);
     w.chunk = FV__MAX(FV__CEIL(count, ranges), (int64_t)1);
     ranges = FV__MAX(FV__CEIL(count, w.chunk), (int64_t)1);
-    fv__span *part =
-        ranges > 1 ? fv__pool_alloc(c, (size_t)(ranges * F::SUMS * n) * sizeof(double)) : NULL;
+    fv__span *part = ranges > 1 ? fv__pool_alloc(c, (size_t)(ranges * F::SUMS * n) * sizeof(double)) : NULL;
     if (part) w.part = (double *)(void *)part->data;
     FV__START(c, dim3((unsigned)strips, (unsigned)ranges), dim3(bx, by), (f, w), fv__fold_k<F, W>);
     fv__pool_free(c, part);
@@ -6488,23 +6486,33 @@ struct fv__column_f { /* sums over the rows of g */
 static void fv__linear_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->src[2];
     int64_t out = w->dim[0], in = w->dim[1], rows = fv__rows_count(x);
-    fv_type gt = fv_grad_type(y);
+    fv_type gt = fv_grad_type(y), t = fv__linear_type(y);
+    const void *gy = y->grad;
+    fv__span *rounded = NULL;
     int first = 1;
+    if (t == FV_BF16 && gt == FV_F32 && (x->flags & w->flags & FV_NEEDS_GRAD)) { /* once for both products */
+        rounded = fv__pool_alloc(c, (size_t)fv_numel(y) * sizeof(uint16_t));
+        if (!rounded) return;
+        fv__cu_copy(c, rounded->data, t, gy, gt, fv_numel(y), 0);
+        gy = rounded->data, gt = t;
+    }
     void *gx = fv__grad(c, x, &first);
     if (gx) {
-        fv__cu_product g = fv__cu_product_of(fv__linear_type(y), rows, in, out, fv__mat(y->grad, gt, out, 1),
-                                             fv__weight_mat(w, 0), gx, fv_grad_type(x), !first);
+        fv__cu_product g = fv__cu_product_of(t, rows, in, out, fv__mat(gy, gt, out, 1), fv__weight_mat(w, 0),
+                                             gx, fv_grad_type(x), !first);
         fv__cu_gemm(c, &g);
     }
     void *gw = fv__grad(c, w, &first);
     if (gw) {
         fv__cu_product g =
-            fv__cu_product_of(fv__linear_type(y), out, in, rows, fv__mat(y->grad, gt, 1, out),
+            fv__cu_product_of(t, out, in, rows, fv__mat(gy, gt, 1, out),
                               fv__mat(fv__elements(x), x->type, in, 1), gw, fv_grad_type(w), !first);
         fv__cu_gemm(c, &g);
     }
+    fv__pool_free(c, rounded);
     void *gb = fv__grad(c, b, &first);
     if (gb) {
+        gt = fv_grad_type(y);
         fv__column_f f = {y->grad, gt, out};
         fv__fold_wide(c, f, out, rows, fv__fold_to(gb, fv_grad_type(b), !first, 1), fv__wide(y->grad, gt));
     }
@@ -7478,7 +7486,8 @@ FV__KERNEL fv__rotate_k(fv__cu_head from, fv__cu_grad to, int64_t rows, int64_t 
         FV__CU_UNROLL
         for (int h = 0; h < 4; h++)
             if (h0 + h < heads)
-                u[h] = fv__head_at<C>(from, row, h0 + h, hd, j), w[h] = fv__head_at<C>(from, row, h0 + h, hd, k);
+                u[h] = fv__head_at<C>(from, row, h0 + h, hd, j),
+                w[h] = fv__head_at<C>(from, row, h0 + h, hd, k);
         FV__CU_UNROLL
         for (int h = 0; h < 4; h++) {
             if (h0 + h >= heads) continue;
@@ -9663,8 +9672,8 @@ typedef struct fv__cu_binary {
 FV__DEV uint4 fv__binary_raw4(const fv__cu_binary &w, int s, int64_t e) {
     int64_t at = fv__bcast_at(&w.m, s, e);
     if (w.m.step[s][w.m.rank - 1]) return fv__raw4(w.x[s], w.x_type[s], at);
-    unsigned one = w.x_type[s] == FV_F32 ? ((const unsigned *)w.x[s])[at]
-                                         : ((const uint16_t *)w.x[s])[at] * 0x10001u;
+    unsigned one =
+        w.x_type[s] == FV_F32 ? ((const unsigned *)w.x[s])[at] : ((const uint16_t *)w.x[s])[at] * 0x10001u;
     uint4 same = {one, one, one, one};
     return same;
 }
