@@ -5086,11 +5086,11 @@ template <class F, int W> FV__KERNEL fv__fold_k(F f, fv__fold w) {
     }
 }
 template <class F, int W>
-static void fv__fold_start(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_out o) {
+static void fv__fold_start(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_out o, int along) {
     if (c->status || !n) return;
     fv__fold w = {n, count, 0, NULL, c->device->folded, o};
     unsigned bx = 1, by;
-    while (bx < 32 && bx * W < n) bx *= 2;
+    while (bx < 32 && bx * W < n && (!along || FV__FOLD_THREADS / bx > count)) bx *= 2;
     by = FV__FOLD_THREADS / bx;
     int64_t strips = FV__CEIL(n, (int64_t)bx * W), ranges = FV__CEIL(count, (int64_t)by * FV__FOLD_RUN);
     ranges = FV__MAX(FV__MIN(ranges, FV__FOLD_BLOCKS / strips), (int64_t)1);
@@ -5102,13 +5102,13 @@ static void fv__fold_start(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_ou
     fv__pool_free(c, part);
 }
 template <class F> static void fv__fold_run(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_out o) {
-    fv__fold_start<F, 1>(c, f, n, count, o);
+    fv__fold_start<F, 1>(c, f, n, count, o, 0);
 }
-/* by fours where that is allowed */
+/* wide: by fours of elements, if there are fours; along: neighbouring places are neighbours in memory */
 template <class F>
-static void fv__fold_wide(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_out o, int wide) {
-    if (wide && n % 4 == 0) fv__fold_start<F, 4>(c, f, n, count, o);
-    else fv__fold_start<F, 1>(c, f, n, count, o);
+static void fv__fold_wide(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_out o, int wide, int along) {
+    if (wide && n % 4 == 0) fv__fold_start<F, 4>(c, f, n, count, o, 0);
+    else fv__fold_start<F, 1>(c, f, n, count, o, along);
 }
 static fv__fold_out fv__fold_to(void *to, fv_type type, int add, double scale) {
     fv__fold_out o;
@@ -6514,7 +6514,7 @@ static void fv__linear_bwd_cu(fv_ctx *c, fv_tensor *y) {
     if (gb) {
         gt = fv_grad_type(y);
         fv__column_f f = {y->grad, gt, out};
-        fv__fold_wide(c, f, out, rows, fv__fold_to(gb, fv_grad_type(b), !first, 1), fv__wide(y->grad, gt));
+        fv__fold_wide(c, f, out, rows, fv__fold_to(gb, fv_grad_type(b), !first, 1), fv__wide(y->grad, gt), 0);
     }
     fv__give_grad(c, y, y->node->src[3]);
 }
@@ -8092,7 +8092,7 @@ static void fv__norm_grad_wide(fv_ctx *c, fv__cu_norm n, fv__fold_out o) {
     if (!part) return;
     f.part = n.part = (float *)(void *)part->data;
     FV__START(c, dim3((unsigned)blocks), block, (n), fv__norm_grad_wide_k<1>);
-    fv__fold_wide(c, f, n.d, blocks * block.y, o, 1);
+    fv__fold_wide(c, f, n.d, blocks * block.y, o, 1, 0);
     fv__pool_free(c, part);
 }
 struct fv__norm_weights_f { /* sums of gy z, and of gy */
@@ -9788,7 +9788,7 @@ static void fv__binary_bwd_to_cu(fv_ctx *c, fv_tensor *y, int to) {
     for (int i = w.m.rank - 1; i >= 0; i--)
         f.m.dim[i] = w.m.dim[i], f.m.own[i] = w.m.step[to][i], f.m.whole[i] = step, step *= w.m.dim[i];
     fv__fold_wide(c, f, fv_numel(x), w.n / fv_numel(x), fv__fold_to(w.out, w.out_type, w.add, 1),
-                  w.wide && f.m.own[f.m.rank - 1]);
+                  w.wide && f.m.own[f.m.rank - 1], !f.m.own[f.m.rank - 1]);
 }
 #endif
 
@@ -10350,7 +10350,7 @@ static void fv__concat_bwd_cu(fv_ctx *c, fv_tensor *y) {
         fv__concat_f f = {fv__cu_repeated_of(y, x, axis, run)};
         f.r.from = from, f.r.from_type = t;
         fv__fold_wide(c, f, f.r.n, f.r.count, fv__fold_to(g, fv_grad_type(x), !first, 1),
-                      fv__wide(from, t) && run % 4 == 0 && s.n * s.inner % 4 == 0);
+                      fv__wide(from, t) && run % 4 == 0 && s.n * s.inner % 4 == 0, 0);
     }
 }
 #endif
@@ -10765,7 +10765,7 @@ static void fv__reduce_fwd_cu(fv_ctx *c, fv_tensor *y) {
     }
     fv__reduce_f f = {w.x, w.x_type, w.s.n, w.s.inner};
     fv__fold_wide(c, f, n, w.s.n, fv__fold_to(y->data, y->type, 0, w.scale),
-                  fv__wide(w.x, w.x_type) && w.s.inner % 4 == 0);
+                  fv__wide(w.x, w.x_type) && w.s.inner % 4 == 0, w.s.inner == 1);
 }
 static void fv__reduce_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_reduce w = fv__cu_reduce_of(y);
