@@ -4983,8 +4983,8 @@ static void fv__cu_copy(fv_ctx *c, void *to, fv_type to_type, const void *from, 
  * has SUMS of them, 1 or 2, and adds what place p of element e is worth: F::run, in double. Where four
  * neighbours can be loaded together (W is 4), F::load takes LOADS times four for elements e.., and F::add
  * adds them to sums of type F::part_t, which are of FV__FOLD_RUN places at most before they join the sums in
- * double. A block takes a strip of elements and a range of places; the last block of a strip to end, whichever
- * it is, adds up the ranges in their order. ---- */
+ * double. A block takes a strip of elements and a range of places; the last block of a strip to end,
+ * whichever it is, adds up the ranges in their order. ---- */
 typedef struct fv__fold_out {
     void *to[2]; /* NULL: not wanted */
     fv_type type[2];
@@ -7469,8 +7469,8 @@ template <int W> FV__KERNEL fv__tc_gkv_k(fv__cu_attention a) {
     fv__tc_put<W>(a.gk, gk, place, NULL, b, a.M, j0 + 16 * warp, kh, a.hd);
     fv__tc_put<W>(a.gv, gv, place, NULL, b, a.M, j0 + 16 * warp, kh, a.hd);
 }
-/* Pair i of each head of each row, turned by its position's angle (or back); n is positions a sample. A thread
- * takes all heads, since the angle costs more than they do. */
+/* Pair i of each head of each row, turned by its position's angle (or back); n is positions a sample. A
+ * thread takes all heads, since the angle costs more than they do. */
 template <class C>
 FV__KERNEL fv__rotate_k(fv__cu_head from, fv__cu_grad to, int64_t rows, int64_t n, int64_t heads, int64_t hd,
                         double theta, int interleaved, int back) {
@@ -7951,8 +7951,8 @@ template <class C> FV__KERNEL fv__norm_grad_k(fv__cu_norm n) {
         fv__put<C>(n.y, n.y_type, row * n.d + i, rstd * (h - sum - z * dot), n.add);
     }
 }
-/* ---- the same with a row in registers, FV__NORM_HELD times four a thread, of 32, 64, 128 or 256 threads: x and
- * gy are read once, and the sums for the weights' gradients are made where they are at hand ---- */
+/* ---- the same with a row in registers, FV__NORM_HELD times four a thread, of 32, 64, 128 or 256 threads: x
+ * and gy are read once, and the sums for the weights' gradients are made where they are at hand ---- */
 enum { FV__NORM_HELD = 4, FV__NORM_MOST = 256 * 4 * FV__NORM_HELD, FV__NORM_BLOCKS = 264 };
 /* sums over the threads of a row, of all of the block's rows at the same time */
 FV__DEV void fv__row_sums(float v[2], float (*room)[8]) {
@@ -8704,7 +8704,8 @@ static void fv__gelu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__gelu
 static void fv__gelu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__gelu_grad_rows); }
 #ifdef FROZENVIS_CUDA
 /* Phi(x), and exp(-x^2/2), which its slope is made of. In f32 the part of it beyond |x| is that times a
- * polynomial of 1/(1 + 0.297 |x|), fitted to 4e-8 of it up to |x| = 9.3: with the roundings Phi is off by 2e-7. */
+ * polynomial of 1/(1 + 0.297 |x|), fitted to 4e-8 of it up to |x| = 9.3: with the roundings Phi is off by
+ * 2e-7. */
 FV__DEV double fv__phi(double x, double *bell) {
     *bell = exp(-x * x / 2);
     return 0.5 * (1 + erf(x * 0.70710678118654752));
