@@ -4383,7 +4383,8 @@ typedef struct fv__device_block {
     size_t size;
     int pinned;
 } fv__device_block;
-enum { FV__STAGE = 8 << 20, FV__LT_WORKSPACE = 32 << 20, FV__FOLD_STRIPS = 264 };
+enum { FV__STAGE = 8 << 20, FV__LT_WORKSPACE = 32 << 20 };
+enum { FV__FOLD_BLOCKS = 264 }; /* two for each multiprocessor of a large GPU */
 struct fv__device {
     fv_ctx *c;
     cudaStream_t stream, copies; /* kernels; the input's copies, which run ahead of them */
@@ -4394,7 +4395,7 @@ struct fv__device {
     int awaited;             /* kernels from here on wait for all copies so far */
     fv__device_block *block; /* all that was allocated */
     int blocks, capacity;
-    unsigned *folded; /* [FV__FOLD_STRIPS], see fold; 0 but while one runs */
+    unsigned *folded; /* [FV__FOLD_BLOCKS], see fold; 0 but while one runs */
     char *stage;      /* pinned, two halves in turn */
     char name[256];
 #ifdef FROZENVIS_NCCL
@@ -4526,9 +4527,9 @@ static int fv__device_open(fv_ctx *c) {
         if (fv__cu_ok(c, cudaEventCreateWithFlags(&d->staged[i], cudaEventDisableTiming), "an event"))
             fv__cu_ok(c, cudaEventCreateWithFlags(&d->ended[i], cudaEventDisableTiming), "an event");
     d->stage = (char *)fv__device_alloc(c, FV__STAGE, 1);
-    d->folded = (unsigned *)fv__device_alloc(c, FV__FOLD_STRIPS * sizeof *d->folded, 0);
+    d->folded = (unsigned *)fv__device_alloc(c, FV__FOLD_BLOCKS * sizeof *d->folded, 0);
     if (d->folded)
-        fv__cu_ok(c, cudaMemsetAsync(d->folded, 0, FV__FOLD_STRIPS * sizeof *d->folded, d->stream), "memory");
+        fv__cu_ok(c, cudaMemsetAsync(d->folded, 0, FV__FOLD_BLOCKS * sizeof *d->folded, d->stream), "memory");
 #ifdef __CUDACC__
     d->workspace = fv__device_alloc(c, FV__LT_WORKSPACE, 0);
     d->answer = (fv__lt_answer *)fv_alloc(c, FV__LT_SHAPES * sizeof *d->answer);
@@ -4887,11 +4888,12 @@ static int fv__wide(const void *p, fv_type t) {
     return (t == FV_F32 || t == FV_BF16) && (uintptr_t)p % 16 == 0;
 }
 
-/* a / b, without the care for a b beyond 2^126 (there 0) */
+/* a / b by the hardware's own reciprocal, to two places of the last; 0 for a b beyond 2^126 */
 FV__DEV double fv__quotient(double a, double b) { return a / b; }
 FV__DEV float fv__quotient(float a, float b) {
 #ifdef __CUDA_ARCH__
-    return __fdividef(a, b);
+    asm("rcp.approx.ftz.f32 %0, %0;" : "+f"(b));
+    return a * b;
 #else
     return a / b;
 #endif
@@ -4899,7 +4901,9 @@ FV__DEV float fv__quotient(float a, float b) {
 /* exp(x) for x <= 0, whose error may grow with -x: it is one part of a sum with larger ones */
 FV__DEV float fv__exp_below(float x) {
 #ifdef __CUDA_ARCH__
-    return __expf(x);
+    x *= 1.44269504f;
+    asm("ex2.approx.ftz.f32 %0, %0;" : "+f"(x));
+    return x;
 #else
     return expf(x);
 #endif
@@ -4922,7 +4926,8 @@ FV__DEV int64_t fv__my_row(void) { return (int64_t)blockIdx.x * blockDim.y + thr
 static dim3 fv__row_block(void) { return dim3(32, 8); }
 static dim3 fv__row_grid(int64_t rows) { return dim3((unsigned)FV__CEIL(rows, (int64_t)8)); }
 
-/* ---- map: out[k][i] (+)= F(in[..][i]) for i < n; F::run(m, i, in, out) sees and gives numbers of type C */
+/* ---- map: out[k][i] (+)= F(in[..][i]) for i < n, k < OUTS; F::run(m, i, in, out) sees and gives numbers of
+ * type C */
 typedef struct fv__map {
     const void *in[3];
     void *out[2]; /* NULL: not wanted */
@@ -4933,8 +4938,8 @@ typedef struct fv__map {
     const void *table[2];
 } fv__map;
 enum { FV__MAP_TURNS = 2, FV__MAP_TILE = 256 * 4 * FV__MAP_TURNS }; /* a block's; fours a thread takes */
-template <class F> FV__DEV void fv__map_tile(const fv__map &m, int64_t tile) {
-    uint4 in[3][FV__MAP_TURNS], old[2][FV__MAP_TURNS];
+template <class F, int OUTS> FV__DEV void fv__map_tile(const fv__map &m, int64_t tile) {
+    uint4 in[3][FV__MAP_TURNS], old[OUTS][FV__MAP_TURNS];
     FV__CU_UNROLL
     for (int u = 0; u < FV__MAP_TURNS; u++) {
         int64_t at = tile + 4 * (256 * u + (int)threadIdx.x);
@@ -4942,7 +4947,7 @@ template <class F> FV__DEV void fv__map_tile(const fv__map &m, int64_t tile) {
         for (int k = 0; k < 3; k++)
             if (k < m.ins) in[k][u] = fv__raw4(m.in[k], m.in_type[k], at);
         FV__CU_UNROLL
-        for (int k = 0; k < 2; k++)
+        for (int k = 0; k < OUTS; k++)
             if (m.out[k] && m.add[k]) old[k][u] = fv__raw4(m.out[k], m.out_type[k], at);
     }
     FV__CU_UNROLL
@@ -4959,7 +4964,7 @@ template <class F> FV__DEV void fv__map_tile(const fv__map &m, int64_t tile) {
             y[0][j] = one_out[0], y[1][j] = one_out[1];
         }
         FV__CU_UNROLL
-        for (int k = 0; k < 2; k++) {
+        for (int k = 0; k < OUTS; k++) {
             if (!m.out[k]) continue;
             if (m.add[k]) {
                 float was[4];
@@ -4971,12 +4976,12 @@ template <class F> FV__DEV void fv__map_tile(const fv__map &m, int64_t tile) {
         }
     }
 }
-template <class C, class F> FV__KERNEL fv__map_k(fv__map m) {
+template <class C, class F, int OUTS> FV__KERNEL fv__map_k(fv__map m) {
     int64_t tile = (int64_t)blockIdx.x * FV__MAP_TILE;
     for (; tile < m.n; tile += (int64_t)gridDim.x * FV__MAP_TILE) {
         int n = m.n - tile < FV__MAP_TILE ? (int)(m.n - tile) : (int)FV__MAP_TILE;
         if (m.wide && n == FV__MAP_TILE) {
-            if (sizeof(C) == sizeof(float)) fv__map_tile<F>(m, tile);
+            if (sizeof(C) == sizeof(float)) fv__map_tile<F, OUTS>(m, tile);
             continue;
         }
         for (int j = (int)threadIdx.x; j < n; j += 256) {
@@ -4986,7 +4991,7 @@ template <class C, class F> FV__KERNEL fv__map_k(fv__map m) {
                 if (k < m.ins) in[k] = fv__ld<C>(m.in[k], m.in_type[k], tile + j);
             F::template run<C>(m, tile + j, in, out);
             FV__CU_UNROLL
-            for (int k = 0; k < 2; k++)
+            for (int k = 0; k < OUTS; k++)
                 if (m.out[k]) fv__put<C>(m.out[k], m.out_type[k], tile + j, out[k], m.add[k]);
         }
     }
@@ -5001,14 +5006,14 @@ static void fv__map_in(fv__map *m, const void *p, fv_type t) { m->in[m->ins] = p
 static void fv__map_out(fv__map *m, void *p, fv_type t, int add) {
     m->out[m->outs] = p, m->out_type[m->outs] = t, m->add[m->outs++] = add;
 }
-template <class F> static void fv__map_run(fv_ctx *c, fv__map m, fv_type compute) {
+template <class F, int OUTS = 1> static void fv__map_run(fv_ctx *c, fv__map m, fv_type compute) {
     dim3 grid((unsigned)FV__MIN(FV__CEIL(m.n, (int64_t)FV__MAP_TILE), (int64_t)1 << 20)), block(256);
     if (!m.n) return;
     m.wide = compute != FV_F64 && (!m.out[0] || m.out[0] != m.out[1]); /* one is not added to itself early */
     for (int k = 0; k < m.ins; k++) m.wide &= fv__wide(m.in[k], m.in_type[k]);
     for (int k = 0; k < m.outs; k++) m.wide &= fv__wide(m.out[k], m.out_type[k]); /* NULL is */
-    if (compute == FV_F64) FV__START(c, grid, block, (m), fv__map_k<double, F>);
-    else FV__START(c, grid, block, (m), fv__map_k<float, F>);
+    if (compute == FV_F64) FV__START(c, grid, block, (m), fv__map_k<double, F, OUTS>);
+    else FV__START(c, grid, block, (m), fv__map_k<float, F, OUTS>);
 }
 struct fv__copy_f {
     template <class C> FV__DEV void run(const fv__map &, int64_t, const C *in, C *out) { out[0] = in[0]; }
@@ -5026,8 +5031,8 @@ static void fv__cu_copy(fv_ctx *c, void *to, fv_type to_type, const void *from, 
  * has SUMS of them, 1 or 2, and adds what place p of element e is worth: F::run, in double. Where four
  * neighbours can be loaded together (W is 4), F::load takes LOADS times four for elements e.., and F::add
  * adds them to sums of type F::part_t, which are of FV__FOLD_RUN places at most before they join the sums in
- * double. A block takes a strip of elements and a range of places; the last block of a strip to end, whichever
- * it is, adds up the ranges in their order. ---- */
+ * double. A block takes a strip of elements and a range of places; the last block of a strip to end,
+ * whichever it is, adds up the ranges in their order. ---- */
 typedef struct fv__fold_out {
     void *to[2]; /* NULL: not wanted */
     fv_type type[2];
@@ -5041,9 +5046,8 @@ typedef struct fv__fold {
     fv__fold_out o;
 } fv__fold;
 enum {
-    FV__FOLD_RUN = 8,      /* places whose loads are on their way at once */
-    FV__FOLD_THREADS = 256,
-    FV__FOLD_BLOCKS = 2 * FV__FOLD_STRIPS /* four for each multiprocessor of a large GPU */
+    FV__FOLD_RUN = 8, /* places whose loads are on their way at once */
+    FV__FOLD_THREADS = 256
 };
 template <int W> struct fv__fold_places; /* how a thread takes places p, p + step.. */
 template <> struct fv__fold_places<1> {
@@ -5102,16 +5106,23 @@ template <class F, int W> FV__KERNEL fv__fold_k(F f, fv__fold w) {
             w.part[((int64_t)blockIdx.y * F::SUMS + i / W) * w.n + e + i % W] = sum[i / W][i % W];
         __threadfence(); /* before the block counts as one that has ended */
         __syncthreads();
-        if (!threadIdx.y && !threadIdx.x)
-            last = atomicAdd(&w.ended[blockIdx.x], 1u) == gridDim.y - 1;
+        if (!threadIdx.y && !threadIdx.x) last = atomicAdd(&w.ended[blockIdx.x], 1u) == gridDim.y - 1;
         __syncthreads();
         if (!last) return;
         __threadfence();
         for (int i = 0; i < N; i++) sum[i / W][i % W] = 0;
-        for (int r = (int)threadIdx.y; r < (int)gridDim.y && e < w.n; r += (int)blockDim.y) {
+        int ranges = e < w.n ? (int)gridDim.y : 0, step = (int)blockDim.y;
+        for (int r = (int)threadIdx.y; r < ranges; r += 4 * step) {
+            double v[4][N];
             FV__CU_UNROLL
-            for (int i = 0; i < N; i++)
-                sum[i / W][i % W] += w.part[((int64_t)r * F::SUMS + i / W) * w.n + e + i % W];
+            for (int u = 0; u < 4; u++)
+                for (int i = 0; i < N; i++)
+                    v[u][i] = r + u * step < ranges
+                                  ? w.part[((r + u * step) * (int64_t)F::SUMS + i / W) * w.n + e + i % W]
+                                  : 0;
+            FV__CU_UNROLL
+            for (int u = 0; u < 4; u++)
+                for (int i = 0; i < N; i++) sum[i / W][i % W] += v[u][i];
         }
         fv__fold_join<N>(sum[0], room);
         if (!threadIdx.y && !threadIdx.x) w.ended[blockIdx.x] = 0;
@@ -5123,30 +5134,29 @@ template <class F, int W> FV__KERNEL fv__fold_k(F f, fv__fold w) {
     }
 }
 template <class F, int W>
-static void fv__fold_start(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_out o) {
+static void fv__fold_start(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_out o, int along) {
     if (c->status || !n) return;
     fv__fold w = {n, count, 0, NULL, c->device->folded, o};
     unsigned bx = 1, by;
-    while (bx < 32 && bx * W < n) bx *= 2;
+    while (bx < 32 && bx * W < n && (!along || FV__FOLD_THREADS / bx > count)) bx *= 2;
     by = FV__FOLD_THREADS / bx;
     int64_t strips = FV__CEIL(n, (int64_t)bx * W), ranges = FV__CEIL(count, (int64_t)by * FV__FOLD_RUN);
     ranges = FV__MAX(FV__MIN(ranges, FV__FOLD_BLOCKS / strips), (int64_t)1);
     w.chunk = FV__MAX(FV__CEIL(count, ranges), (int64_t)1);
     ranges = FV__MAX(FV__CEIL(count, w.chunk), (int64_t)1);
-    fv__span *part =
-        ranges > 1 ? fv__pool_alloc(c, (size_t)(ranges * F::SUMS * n) * sizeof(double)) : NULL;
+    fv__span *part = ranges > 1 ? fv__pool_alloc(c, (size_t)(ranges * F::SUMS * n) * sizeof(double)) : NULL;
     if (part) w.part = (double *)(void *)part->data;
     FV__START(c, dim3((unsigned)strips, (unsigned)ranges), dim3(bx, by), (f, w), fv__fold_k<F, W>);
     fv__pool_free(c, part);
 }
 template <class F> static void fv__fold_run(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_out o) {
-    fv__fold_start<F, 1>(c, f, n, count, o);
+    fv__fold_start<F, 1>(c, f, n, count, o, 0);
 }
-/* by fours where that is allowed */
+/* wide: by fours of elements, if there are fours; along: neighbouring places are neighbours in memory */
 template <class F>
-static void fv__fold_wide(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_out o, int wide) {
-    if (wide && n % 4 == 0) fv__fold_start<F, 4>(c, f, n, count, o);
-    else fv__fold_start<F, 1>(c, f, n, count, o);
+static void fv__fold_wide(fv_ctx *c, F f, int64_t n, int64_t count, fv__fold_out o, int wide, int along) {
+    if (wide && n % 4 == 0) fv__fold_start<F, 4>(c, f, n, count, o, 0);
+    else fv__fold_start<F, 1>(c, f, n, count, o, along);
 }
 static fv__fold_out fv__fold_to(void *to, fv_type type, int add, double scale) {
     fv__fold_out o;
@@ -6602,8 +6612,9 @@ static void fv__linear_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__pool_free(c, cast);
     void *gb = fv__grad(c, b, &first);
     if (gb) {
+        gt = fv_grad_type(y);
         fv__column_f f = {y->grad, gt, out};
-        fv__fold_wide(c, f, out, rows, fv__fold_to(gb, fv_grad_type(b), !first, 1), fv__wide(y->grad, gt));
+        fv__fold_wide(c, f, out, rows, fv__fold_to(gb, fv_grad_type(b), !first, 1), fv__wide(y->grad, gt), 0);
     }
     fv__give_grad(c, y, y->node->src[3]);
 }
@@ -8022,8 +8033,8 @@ template <int W> FV__KERNEL __launch_bounds__(128, W == 4 ? 3 : 2) fv__tc_gkv_k(
     if (a.gk.data) fv__tc_put<W>(a.gk, gk, back, b, M, j, kh, hd);
     if (a.gv.data) fv__tc_put<W>(a.gv, gv, ones, b, M, j, kh, hd);
 }
-/* Pair i of each head of each row, turned by its position's angle (or back); n is positions a sample. A thread
- * takes all heads, since the angle costs more than they do. */
+/* Pair i of each head of each row, turned by its position's angle (or back); n is positions a sample. A
+ * thread takes all heads, since the angle costs more than they do. */
 template <class C>
 FV__KERNEL fv__rotate_k(fv__cu_head from, fv__cu_grad to, int64_t rows, int64_t n, int64_t heads, int64_t hd,
                         double theta, int interleaved, int back) {
@@ -8031,13 +8042,16 @@ FV__KERNEL fv__rotate_k(fv__cu_head from, fv__cu_grad to, int64_t rows, int64_t 
     if (row >= rows) return;
     double angle = (double)(row % n) * pow(theta, -2.0 * (double)i / (double)hd);
     int64_t j = interleaved ? 2 * i : i, k = interleaved ? j + 1 : i + half, at = row * to.width + to.at;
-    C co = (C)cos(angle), si = (C)(back ? -sin(angle) : sin(angle));
+    double sine, cosine;
+    sincos(angle, &sine, &cosine);
+    C co = (C)cosine, si = (C)(back ? -sine : sine);
     for (int64_t h0 = 0; h0 < heads; h0 += 4) { /* four are loaded before the first is stored */
         C u[4], w[4];
         FV__CU_UNROLL
         for (int h = 0; h < 4; h++)
             if (h0 + h < heads)
-                u[h] = fv__head_at<C>(from, row, h0 + h, hd, j), w[h] = fv__head_at<C>(from, row, h0 + h, hd, k);
+                u[h] = fv__head_at<C>(from, row, h0 + h, hd, j),
+                w[h] = fv__head_at<C>(from, row, h0 + h, hd, k);
         FV__CU_UNROLL
         for (int h = 0; h < 4; h++) {
             if (h0 + h >= heads) continue;
@@ -8518,8 +8532,8 @@ template <class C> FV__KERNEL fv__norm_grad_k(fv__cu_norm n) {
         fv__put<C>(n.y, n.y_type, row * n.d + i, rstd * (h - sum - z * dot), n.add);
     }
 }
-/* ---- the same with a row in registers, FV__NORM_HELD times four a thread, of 32, 64, 128 or 256 threads: x and
- * gy are read once, and the sums for the weights' gradients are made where they are at hand ---- */
+/* ---- the same with a row in registers, FV__NORM_HELD times four a thread, of 32, 64, 128 or 256 threads: x
+ * and gy are read once, and the sums for the weights' gradients are made where they are at hand ---- */
 enum { FV__NORM_HELD = 4, FV__NORM_MOST = 256 * 4 * FV__NORM_HELD, FV__NORM_BLOCKS = 264 };
 /* sums over the threads of a row, of all of the block's rows at the same time */
 FV__DEV void fv__row_sums(float v[2], float (*room)[8]) {
@@ -8554,7 +8568,7 @@ FV__KERNEL fv__norm_wide_k(fv__cu_norm n) {
     for (int k = 0; k < FV__NORM_HELD; k++)
         for (int j = 0; j < 4 && i + k * step < d; j++) x[k][j] -= mean, squares[0] += x[k][j] * x[k][j];
     fv__row_sums(squares, room);
-    float rstd = (float)(1 / sqrt((double)squares[0] / (double)n.d + n.eps));
+    float rstd = 1 / sqrtf(squares[0] / (float)n.d + (float)n.eps);
     if (d && !i) n.stats[2 * row] = (double)mean, n.stats[2 * row + 1] = (double)rstd;
     FV__CU_UNROLL
     for (int k = 0; k < FV__NORM_HELD; k++) {
@@ -8612,11 +8626,11 @@ template <int WEIGHTS> FV__KERNEL fv__norm_grad_wide_k(fv__cu_norm n) {
             fv__st4<float>(n.y, n.y_type, at + i + k * step, was);
         }
     }
-    float *part = n.part + ((int64_t)blockIdx.x * blockDim.y + threadIdx.y) * 2 * n.d;
+    int64_t part = 2 * fv__my_row();
     FV__CU_UNROLL
     for (int k = 0; k < FV__NORM_HELD; k++)
         for (int s = 0; WEIGHTS && s < 2 && i + k * step < (int)n.d; s++)
-            fv__st4<float>(part, FV_F32, s * n.d + i + k * step, sums[s][k]);
+            fv__st4<float>(n.part, FV_F32, (part + s) * n.d + i + k * step, sums[s][k]);
 }
 struct fv__norm_parts_f { /* what that leaves to be added */
     enum { SUMS = 2, LOADS = 2 };
@@ -8659,7 +8673,7 @@ static void fv__norm_grad_wide(fv_ctx *c, fv__cu_norm n, fv__fold_out o) {
     if (!part) return;
     f.part = n.part = (float *)(void *)part->data;
     FV__START(c, dim3((unsigned)blocks), block, (n), fv__norm_grad_wide_k<1>);
-    fv__fold_wide(c, f, n.d, blocks * block.y, o, 1);
+    fv__fold_wide(c, f, n.d, blocks * block.y, o, 1, 0);
     fv__pool_free(c, part);
 }
 struct fv__norm_weights_f { /* sums of gy z, and of gy */
@@ -9271,7 +9285,8 @@ static void fv__gelu_fwd(fv_ctx *c, fv_tensor *y) { fv__unary_fwd(c, y, fv__gelu
 static void fv__gelu_bwd(fv_ctx *c, fv_tensor *y) { fv__unary_bwd(c, y, fv__gelu_grad_rows); }
 #ifdef FROZENVIS_CUDA
 /* Phi(x), and exp(-x^2/2), which its slope is made of. In f32 the part of it beyond |x| is that times a
- * polynomial of 1/(1 + 0.297 |x|), fitted to 4e-8 of it up to |x| = 9.3: with the roundings Phi is off by 2e-7. */
+ * polynomial of 1/(1 + 0.297 |x|), fitted to 4e-8 of it up to |x| = 9.3: with the roundings Phi is off by
+ * 2e-7. */
 FV__DEV double fv__phi(double x, double *bell) {
     *bell = exp(-x * x / 2);
     return 0.5 * (1 + erf(x * 0.70710678118654752));
@@ -10020,8 +10035,10 @@ typedef struct fv__places {
 FV__DEV int64_t fv__place(const fv__places &m, int64_t e, int64_t p) {
     int64_t at = 0;
     for (int i = m.rank - 1; i >= 0; i--) {
-        int64_t *from = m.own[i] ? &e : &p;
-        at += *from % m.dim[i] * m.whole[i], *from /= m.dim[i];
+        int64_t left = m.own[i] ? e : p, next = i ? left / m.dim[i] : 0; /* divisions are slow */
+        at += (left - next * m.dim[i]) * m.whole[i];
+        if (m.own[i]) e = next;
+        else p = next;
     }
     return at;
 }
@@ -10071,8 +10088,8 @@ static fv__bcast fv__bcast_of(const fv_tensor *y) {
 /* where element e of y comes from in operand s */
 static FV__HD int64_t fv__bcast_at(const fv__bcast *m, int s, int64_t e) {
     int64_t at = 0;
-    for (int i = m->rank - 1; i >= 0 && e; i--) at += e % m->dim[i] * m->step[s][i], e /= m->dim[i];
-    return at;
+    for (int i = m->rank - 1; i > 0 && e; i--) at += e % m->dim[i] * m->step[s][i], e /= m->dim[i];
+    return m->rank ? at + e * m->step[s][0] : 0;
 }
 
 /* One pass over y's elements, cut into runs along the last merged dim. Forward it writes y; backward it adds
@@ -10239,8 +10256,8 @@ typedef struct fv__cu_binary {
 FV__DEV uint4 fv__binary_raw4(const fv__cu_binary &w, int s, int64_t e) {
     int64_t at = fv__bcast_at(&w.m, s, e);
     if (w.m.step[s][w.m.rank - 1]) return fv__raw4(w.x[s], w.x_type[s], at);
-    unsigned one = w.x_type[s] == FV_F32 ? ((const unsigned *)w.x[s])[at]
-                                         : ((const uint16_t *)w.x[s])[at] * 0x10001u;
+    unsigned one =
+        w.x_type[s] == FV_F32 ? ((const unsigned *)w.x[s])[at] : ((const uint16_t *)w.x[s])[at] * 0x10001u;
     uint4 same = {one, one, one, one};
     return same;
 }
@@ -10355,7 +10372,7 @@ static void fv__binary_bwd_to_cu(fv_ctx *c, fv_tensor *y, int to) {
     for (int i = w.m.rank - 1; i >= 0; i--)
         f.m.dim[i] = w.m.dim[i], f.m.own[i] = w.m.step[to][i], f.m.whole[i] = step, step *= w.m.dim[i];
     fv__fold_wide(c, f, fv_numel(x), w.n / fv_numel(x), fv__fold_to(w.out, w.out_type, w.add, 1),
-                  w.wide && f.m.own[f.m.rank - 1]);
+                  w.wide && f.m.own[f.m.rank - 1], !f.m.own[f.m.rank - 1]);
 }
 #endif
 
@@ -10918,7 +10935,7 @@ static void fv__concat_bwd_cu(fv_ctx *c, fv_tensor *y) {
         fv__concat_f f = {fv__cu_repeated_of(y, x, axis, run)};
         f.r.from = from, f.r.from_type = t;
         fv__fold_wide(c, f, f.r.n, f.r.count, fv__fold_to(g, fv_grad_type(x), !first, 1),
-                      fv__wide(from, t) && run % 4 == 0 && s.n * s.inner % 4 == 0);
+                      fv__wide(from, t) && run % 4 == 0 && s.n * s.inner % 4 == 0, 0);
     }
 }
 #endif
@@ -11333,7 +11350,7 @@ static void fv__reduce_fwd_cu(fv_ctx *c, fv_tensor *y) {
     }
     fv__reduce_f f = {w.x, w.x_type, w.s.n, w.s.inner};
     fv__fold_wide(c, f, n, w.s.n, fv__fold_to(y->data, y->type, 0, w.scale),
-                  fv__wide(w.x, w.x_type) && w.s.inner % 4 == 0);
+                  fv__wide(w.x, w.x_type) && w.s.inner % 4 == 0, w.s.inner == 1);
 }
 static void fv__reduce_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__cu_reduce w = fv__cu_reduce_of(y);
@@ -11674,7 +11691,8 @@ FV__KERNEL fv__update_k(fv__cu_update u) {
 }
 FV__KERNEL fv__ema_k(fv__cu_update u) {
     fv__cu_chunk t = u.chunk[blockIdx.x];
-    for (int64_t i = threadIdx.x; i < t.n; i += 256) t.a[i] = u.decay * t.a[i] + (1 - u.decay) * t.w[i];
+    for (int64_t i = 256 * blockIdx.y + threadIdx.x; i < t.n; i += 256 * gridDim.y)
+        t.a[i] = u.decay * t.a[i] + (1 - u.decay) * t.w[i];
 }
 
 /* The table, in host memory and on its way to the device, with room for its chunks' sums behind it. */
@@ -11704,6 +11722,8 @@ static int fv__cu_table(fv_ctx *c, const fv_params *p, const fv_optim *o, const 
     u->part = (double *)(void *)(s->data + size), u->norm = u->part + jobs;
     return 1;
 }
+/* sixteen blocks a chunk: a small network's few chunks would keep few of the GPU's processors busy */
+static dim3 fv__chunks_grid(const fv__cu_update *u) { return dim3((unsigned)u->chunks, 16); }
 static void fv__cu_norm_start(fv_ctx *c, const fv__cu_update *u) {
     if (u->chunks) FV__START(c, dim3((unsigned)u->chunks), dim3(256), (*u), fv__squares_k);
     FV__START(c, dim3(1), dim3(256), (*u), fv__grad_norm_k);
@@ -11734,8 +11754,7 @@ static double fv__cu_optim_step(fv_ctx *c, fv_optim *o, float lr, fv__verdict *v
     u.correct1 = (float)(1 - pow((double)d->beta1, (double)o->step));
     u.correct2 = (float)(1 - pow((double)d->beta2, (double)o->step));
     fv__cu_norm_start(c, &u);
-    if (u.chunks) /* several blocks a chunk, or a small network's few would keep the GPU waiting */
-        FV__START(c, dim3((unsigned)u.chunks, 16), dim3(256), (u), fv__update_k);
+    if (u.chunks) FV__START(c, fv__chunks_grid(&u), dim3(256), (u), fv__update_k);
     if (!verdict) fv__device_take(c, &norm, u.norm, sizeof norm);
     fv_zero_grad(o->params);
     return norm;
@@ -11754,7 +11773,7 @@ static void fv__cu_ema(fv_ctx *c, fv_params *average, const fv_params *params, f
     fv__cu_update u;
     if (!fv__cu_table(c, params, NULL, average, &u)) return;
     u.decay = decay;
-    if (u.chunks) FV__START(c, dim3((unsigned)u.chunks), dim3(256), (u), fv__ema_k);
+    if (u.chunks) FV__START(c, fv__chunks_grid(&u), dim3(256), (u), fv__ema_k);
 }
 #endif
 FV_DEF double fv_grad_norm(fv_ctx *c, const fv_params *params) {

@@ -322,6 +322,8 @@ static const one_case cases[] = {
     {"cast by fours to bf16", cast, {{3, 1401}}, {FV_BF16}, {0}},
     {"dropout by fours", dropout, {{3, 1401}}, {0}, {0}},
     {"add by fours, the first dims", binary, {{300, 5, 8}, {5, 8}}, {0}, {0}},
+    {"mul, stretched along many", binary, {{20, 300}, {20, 1}}, {2}, {0}},
+    {"sum, last, few rows of many", reduce, {{3, 1700}}, {0, -1}, {0}},
     {"sub by fours, stretched both ways", binary, {{3, 1, 8}, {5, 1}}, {1}, {0}},
     {"mul by fours", binary, {{7, 8}, {7, 8}}, {2}, {0}},
     {"mul by fours, stretched in the middle", binary, {{3, 50, 12}, {3, 1, 12}}, {2}, {0}},
