@@ -4328,6 +4328,7 @@ static int fv__device_open(fv_ctx *c) {
 static void fv__device_close(fv_ctx *c) { (void)c; }
 static void fv__device_reset(fv_ctx *c) { (void)c; }
 static void fv__device_record(fv_ctx *c) { (void)c; }
+static void fv__device_part(fv_ctx *c) { (void)c; }
 static void *fv__device_alloc(fv_ctx *c, size_t size, int pinned) {
     (void)size, (void)pinned;
     fv__device_open(c);
@@ -4378,7 +4379,7 @@ typedef struct fv__device_block {
     size_t size;
     int pinned;
 } fv__device_block;
-enum { FV__STAGE = 8 << 20, FV__LT_WORKSPACE = 32 << 20 };
+enum { FV__STAGE = 8 << 20, FV__LT_WORKSPACE = 32 << 20, FV__GRAPH_PARTS = 64, FV__GRAPH_OPS = 16 };
 struct fv__device {
     fv_ctx *c;
     cudaStream_t stream, copies; /* kernels; the input's copies, which run ahead of them */
@@ -4399,7 +4400,11 @@ struct fv__device {
     void *workspace;
     struct fv__lt_answer *answer; /* [FV__LT_SHAPES] */
     int capturing;                /* what is started goes into a graph; see fv__device_flush */
-    cudaGraphExec_t graph[2];     /* by turn: one is changed while the other one may still run */
+    int part, ops;                /* of the step that is recorded; ops so far in that part */
+    struct {
+        cudaGraphExec_t exec;
+        size_t nodes;
+    } graph[2][FV__GRAPH_PARTS]; /* by turn: one is changed while the other one may still run */
 #endif
 };
 
@@ -4439,17 +4444,20 @@ static int fv__device_await(fv_ctx *c) {
     return fv__cu_ok(c, cudaStreamWaitEvent(d->stream, d->arrived, 0), "copying to it");
 }
 
-/* ---- graphs: from the third step on, what a step starts is recorded and sent off in one piece: at the
- * step's end, or where the host wants a number. The recording is compared with the executable graph of the
- * step before the last, which only takes over changed arguments (addresses are the same each second step,
- * since the pools are); another shape of step gets a new one. Copies of the input are not recorded: they
- * start at once, beside the step before, and the graph waits for them. ---- */
+/* ---- graphs: from the third step on, what a step starts is recorded and sent off in parts of some ops: so
+ * the GPU has the first ones to do while the host records the next, also where somebody waits for each step.
+ * The last part goes at the step's end, or where the host wants a number. A recording is compared with the
+ * executable graph of the step before the last, which only takes over changed arguments (addresses are the
+ * same each second step, since the pools are); one of another size gets a new one. The comparison can still
+ * fail where a step of other ops happens to have as many nodes: that is an answer, no error, though a tool
+ * that watches the runtime's calls tells of it. Copies of the input are not recorded: they start at once,
+ * beside the step before, and the graph waits for them. ---- */
 #ifdef __CUDACC__
 static void fv__device_record(fv_ctx *c) {
     struct fv__device *d = c->device;
     if (c->desc.no_graph || d->resets < 3 || c->status) return;
     if (fv__cu_ok(c, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeRelaxed), "recording a step"))
-        d->capturing = 1;
+        d->capturing = 1, d->ops = 0;
 }
 /* After an error what was recorded is thrown away, since a part of a step is none. */
 static int fv__device_flush(fv_ctx *c) {
@@ -4463,13 +4471,15 @@ static int fv__device_flush(fv_ctx *c) {
     if (e == cudaSuccess) e = cudaGraphGetNodes(graph, NULL, &nodes);
     if (!c->status) fv__device_await(c);
     if (!c->status && e == cudaSuccess && nodes) {
-        cudaGraphExec_t *g = &d->graph[c->turn];
-        if (*g && cudaGraphExecUpdate(*g, graph, &info) != cudaSuccess) {
+        cudaGraphExec_t *g = &d->graph[c->turn][d->part].exec;
+        size_t *held = &d->graph[c->turn][d->part].nodes;
+        if (*g && (*held != nodes || cudaGraphExecUpdate(*g, graph, &info) != cudaSuccess)) {
             cudaGetLastError(); /* that answer is no error of ours */
             cudaGraphExecDestroy(*g);
             *g = NULL;
         }
         if (!*g) e = cudaGraphInstantiate(g, graph, 0);
+        *held = nodes;
         if (e == cudaSuccess) e = cudaGraphLaunch(*g, d->stream);
     }
     if (graph) cudaGraphDestroy(graph);
@@ -4477,9 +4487,18 @@ static int fv__device_flush(fv_ctx *c) {
     cudaGetLastError(); /* a failed capture is told of here and not by the next kernel */
     return !c->status && fv__cu_ok(c, e, "a step's graph");
 }
+/* An op has been started: with enough of them a part is sent off. */
+static void fv__device_part(fv_ctx *c) {
+    struct fv__device *d = c->device;
+    if (!d || !d->capturing || ++d->ops < FV__GRAPH_OPS || d->part == FV__GRAPH_PARTS - 1) return;
+    fv__device_flush(c);
+    d->part++;
+    fv__device_record(c);
+}
 #else
 static void fv__device_record(fv_ctx *c) { (void)c; }
 static int fv__device_flush(fv_ctx *c) { return !c->status; }
+static void fv__device_part(fv_ctx *c) { (void)c; }
 #endif
 
 static int fv__device_check(fv_ctx *c) { /* is it there, and does its driver fit? */
@@ -4537,8 +4556,8 @@ static void fv__device_close(fv_ctx *c) {
     if (d->stream) cudaStreamSynchronize(d->stream);
     if (d->copies) cudaStreamSynchronize(d->copies);
 #ifdef __CUDACC__
-    for (int i = 0; i < 2; i++)
-        if (d->graph[i]) cudaGraphExecDestroy(d->graph[i]);
+    for (int i = 0; i < 2 * FV__GRAPH_PARTS; i++)
+        if (d->graph[i % 2][i / 2].exec) cudaGraphExecDestroy(d->graph[i % 2][i / 2].exec);
     for (int i = 0; i < FV__LT_SHAPES && d->answer; i++) fv__lt_forget(&d->answer[i]);
     if (d->lt) cublasLtDestroy(d->lt);
 #endif
@@ -4664,6 +4683,9 @@ static void fv__device_reset(fv_ctx *c) {
     fv__device_flush(c);
     if (!c->status) fv__cu_ok(c, cudaEventRecord(d->ended[c->turn], d->stream), "an event");
     c->turn ^= 1, d->resets++;
+#ifdef __CUDACC__
+    d->part = 0;
+#endif
     if (!c->status) fv__cu_ok(c, cudaEventSynchronize(d->ended[c->turn]), "a kernel");
     if (c->status) cudaStreamSynchronize(d->copies), cudaStreamSynchronize(d->stream);
 }
@@ -5643,7 +5665,10 @@ static void fv__run(fv_ctx *c, fv_tensor *y, fv_pass pass) {
                                                   : op->fwd;
     if (f) f(c, y);
     else fv_fail(c, FV_EUNAVAILABLE, "%s: this op has no kernel for a GPU", op->name);
-    if (!c->tape->profiling) return;
+    if (!c->tape->profiling) {
+        fv__device_part(c);
+        return;
+    }
     fv_sync(c);
     fv__profile_add(c, op->name, pass, fv_now() - start, backward ? fv__flop_back(n) : n->flop);
 }

@@ -713,7 +713,8 @@ static void memory_stays(void) {
     fv_tensor *p[4], *index = fv_constant(c, NULL, FV_I32, 2, where);
     for (int i = 0; i < 4; i++)
         p[i] = fv_param(c, NULL, FV_F32, rank[i], dims[i]), fv_init_normal(c, p[i], 1, (uint64_t)i);
-    fv_memory_info first = {0, 0, 0, 0, 0}, m;
+    fv_memory_info first, m;
+    memset(&first, 0, sizeof first);
     fv_training(c, 1), fv_recompute(c, 1);
     for (int step = 0; step < 200; step++) {
         fv_seed(c, 1, (uint64_t)step);
