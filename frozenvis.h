@@ -14695,7 +14695,9 @@ typedef struct fv__block_params {
     fv__pair norm1, qkv, proj, norm2, fc1, fc2;
     int again; /* on a GPU a large product of fc1, the largest result of a block, is made again, not kept */
 } fv__block_params;
-enum { FV__WIDE = 1 << 24 }; /* elements of a large one */
+#ifndef FV__WIDE
+#define FV__WIDE (1 << 24) /* elements of a large one */
+#endif
 
 static int fv__block_make(fv_ctx *c, fv_model *m, fv__block_params *b, const char *list, int i, int64_t d,
                           int64_t hidden, int qkv_bias) {
