@@ -5200,11 +5200,10 @@ static int fv__lt_run(fv_ctx *c, const fv__lt_shape *s, const void *a, const voi
     float one = 1, beta = s->accumulate ? 1.0f : 0.0f;
     int ok = answer->known || fv__lt_learn(c, answer, s, bias);
     if (!ok || !answer->works) return 0;
-    if (s->epilogue)
-        ok = fv__lt_set(c, answer->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
+    if (s->epilogue) ok = fv__lt_set(c, answer->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
     return ok && fv__lt_ok(c, cublasLtMatmul(d->lt, answer->desc, &one, b, answer->a, a, answer->b, &beta,
-                                             from, answer->out, out, answer->out, &answer->algo,
-                                             d->workspace, FV__LT_WORKSPACE, d->stream));
+                                             from, answer->out, out, answer->out, &answer->algo, d->workspace,
+                                             FV__LT_WORKSPACE, d->stream));
 }
 /* 1: done. Short inner dimensions are left to our kernel, whose order of roundings is PyTorch's: see
  * there. */
@@ -6376,7 +6375,8 @@ static int fv__is_rounded(const fv_ctx *c, const fv_tensor *t) {
     return t->rounded_at == c->device->lost + 1;
 }
 static const void *fv__rounded(fv_ctx *c, fv_tensor *t) {
-    if (c->status || !t || !(t->flags & FV_PARAM) || t->type != FV_F32 || !t->device || t->packed) return NULL;
+    if (c->status || !t || !(t->flags & FV_PARAM) || t->type != FV_F32 || !t->device || t->packed)
+        return NULL;
     if (!t->rounded) t->rounded = fv__device_alloc(c, (size_t)fv_numel(t) * 2, 0);
     if (t->rounded && !fv__is_rounded(c, t)) {
         fv__cu_copy(c, t->rounded, FV_BF16, t->data, t->type, fv_numel(t), 0);
@@ -6396,9 +6396,9 @@ static void fv__linear_fwd_cu(fv_ctx *c, fv_tensor *y) {
     fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->src[2], *r = y->node->src[3];
     int64_t out = w->dim[0], in = w->dim[1];
     fv_type compute = fv__linear_type(y);
-    fv__cu_product g = fv__cu_product_of(compute, fv__rows_count(x), out, in,
-                                         fv__mat(fv__elements(x), x->type, in, 1),
-                                         fv__weight_mat(c, w, compute, 1), y->data, y->type, 0);
+    fv__cu_product g =
+        fv__cu_product_of(compute, fv__rows_count(x), out, in, fv__mat(fv__elements(x), x->type, in, 1),
+                          fv__weight_mat(c, w, compute, 1), y->data, y->type, 0);
     g.bias = fv__elements(b);
     if (y->type == FV_BF16) g.bias_rounded = fv__rounded(c, b);
     if (r) g.residual = fv__elements(r), g.residual_type = r->type;
@@ -10690,7 +10690,7 @@ static void fv__norm_job(void *arg, int job, int worker) {
  * block takes one each. */
 typedef struct fv__cu_chunk {
     float *w, *g, *m, *v, *a; /* g NULL: no gradient came; a: the average */
-    uint16_t *rounded; /* w in bf16, where that is kept; else NULL */
+    uint16_t *rounded;        /* w in bf16, where that is kept; else NULL */
     int64_t n;
     float decay;
     int pad;
