@@ -4333,6 +4333,7 @@ static int fv__device_open(fv_ctx *c) {
 static void fv__device_close(fv_ctx *c) { (void)c; }
 static void fv__device_reset(fv_ctx *c) { (void)c; }
 static void fv__device_record(fv_ctx *c) { (void)c; }
+static void fv__device_part(fv_ctx *c) { (void)c; }
 static void *fv__device_alloc(fv_ctx *c, size_t size, int pinned) {
     (void)size, (void)pinned;
     fv__device_open(c);
@@ -4383,7 +4384,7 @@ typedef struct fv__device_block {
     size_t size;
     int pinned;
 } fv__device_block;
-enum { FV__STAGE = 8 << 20, FV__LT_WORKSPACE = 32 << 20 };
+enum { FV__STAGE = 8 << 20, FV__LT_WORKSPACE = 32 << 20, FV__GRAPH_PARTS = 64, FV__GRAPH_OPS = 16 };
 enum { FV__FOLD_BLOCKS = 264 }; /* two for each multiprocessor of a large GPU */
 struct fv__device {
     fv_ctx *c;
@@ -4406,7 +4407,11 @@ struct fv__device {
     void *workspace;
     struct fv__lt_answer *answer; /* [FV__LT_SHAPES] */
     int capturing;                /* what is started goes into a graph; see fv__device_flush */
-    cudaGraphExec_t graph[2];     /* by turn: one is changed while the other one may still run */
+    int part, ops;                /* of the step that is recorded; ops so far in that part */
+    struct {
+        cudaGraphExec_t exec;
+        size_t nodes;
+    } graph[2][FV__GRAPH_PARTS]; /* by turn: one is changed while the other one may still run */
 #endif
 };
 
@@ -4446,17 +4451,20 @@ static int fv__device_await(fv_ctx *c) {
     return fv__cu_ok(c, cudaStreamWaitEvent(d->stream, d->arrived, 0), "copying to it");
 }
 
-/* ---- graphs: from the third step on, what a step starts is recorded and sent off in one piece: at the
- * step's end, or where the host wants a number. The recording is compared with the executable graph of the
- * step before the last, which only takes over changed arguments (addresses are the same each second step,
- * since the pools are); another shape of step gets a new one. Copies of the input are not recorded: they
- * start at once, beside the step before, and the graph waits for them. ---- */
+/* ---- graphs: from the third step on, what a step starts is recorded and sent off in parts of some ops: so
+ * the GPU has the first ones to do while the host records the next, also where somebody waits for each step.
+ * The last part goes at the step's end, or where the host wants a number. A recording is compared with the
+ * executable graph of the step before the last, which only takes over changed arguments (addresses are the
+ * same each second step, since the pools are); one of another size gets a new one. The comparison can still
+ * fail where a step of other ops happens to have as many nodes: that is an answer, no error, though a tool
+ * that watches the runtime's calls tells of it. Copies of the input are not recorded: they start at once,
+ * beside the step before, and the graph waits for them. ---- */
 #ifdef __CUDACC__
 static void fv__device_record(fv_ctx *c) {
     struct fv__device *d = c->device;
     if (c->desc.no_graph || d->resets < 3 || c->status) return;
     if (fv__cu_ok(c, cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeRelaxed), "recording a step"))
-        d->capturing = 1;
+        d->capturing = 1, d->ops = 0;
 }
 /* After an error what was recorded is thrown away, since a part of a step is none. */
 static int fv__device_flush(fv_ctx *c) {
@@ -4470,13 +4478,15 @@ static int fv__device_flush(fv_ctx *c) {
     if (e == cudaSuccess) e = cudaGraphGetNodes(graph, NULL, &nodes);
     if (!c->status) fv__device_await(c);
     if (!c->status && e == cudaSuccess && nodes) {
-        cudaGraphExec_t *g = &d->graph[c->turn];
-        if (*g && cudaGraphExecUpdate(*g, graph, &info) != cudaSuccess) {
+        cudaGraphExec_t *g = &d->graph[c->turn][d->part].exec;
+        size_t *held = &d->graph[c->turn][d->part].nodes;
+        if (*g && (*held != nodes || cudaGraphExecUpdate(*g, graph, &info) != cudaSuccess)) {
             cudaGetLastError(); /* that answer is no error of ours */
             cudaGraphExecDestroy(*g);
             *g = NULL;
         }
         if (!*g) e = cudaGraphInstantiate(g, graph, 0);
+        *held = nodes;
         if (e == cudaSuccess) e = cudaGraphLaunch(*g, d->stream);
     }
     if (graph) cudaGraphDestroy(graph);
@@ -4484,9 +4494,18 @@ static int fv__device_flush(fv_ctx *c) {
     cudaGetLastError(); /* a failed capture is told of here and not by the next kernel */
     return !c->status && fv__cu_ok(c, e, "a step's graph");
 }
+/* An op has been started: with enough of them a part is sent off. */
+static void fv__device_part(fv_ctx *c) {
+    struct fv__device *d = c->device;
+    if (!d || !d->capturing || ++d->ops < FV__GRAPH_OPS || d->part == FV__GRAPH_PARTS - 1) return;
+    fv__device_flush(c);
+    d->part++;
+    fv__device_record(c);
+}
 #else
 static void fv__device_record(fv_ctx *c) { (void)c; }
 static int fv__device_flush(fv_ctx *c) { return !c->status; }
+static void fv__device_part(fv_ctx *c) { (void)c; }
 #endif
 
 static int fv__device_check(fv_ctx *c) { /* is it there, and does its driver fit? */
@@ -4547,8 +4566,8 @@ static void fv__device_close(fv_ctx *c) {
     if (d->stream) cudaStreamSynchronize(d->stream);
     if (d->copies) cudaStreamSynchronize(d->copies);
 #ifdef __CUDACC__
-    for (int i = 0; i < 2; i++)
-        if (d->graph[i]) cudaGraphExecDestroy(d->graph[i]);
+    for (int i = 0; i < 2 * FV__GRAPH_PARTS; i++)
+        if (d->graph[i % 2][i / 2].exec) cudaGraphExecDestroy(d->graph[i % 2][i / 2].exec);
     for (int i = 0; i < FV__LT_SHAPES && d->answer; i++) fv__lt_forget(&d->answer[i]);
     if (d->lt) cublasLtDestroy(d->lt);
 #endif
@@ -4674,6 +4693,9 @@ static void fv__device_reset(fv_ctx *c) {
     fv__device_flush(c);
     if (!c->status) fv__cu_ok(c, cudaEventRecord(d->ended[c->turn], d->stream), "an event");
     c->turn ^= 1, d->resets++;
+#ifdef __CUDACC__
+    d->part = 0;
+#endif
     if (!c->status) fv__cu_ok(c, cudaEventSynchronize(d->ended[c->turn]), "a kernel");
     if (c->status) cudaStreamSynchronize(d->copies), cudaStreamSynchronize(d->stream);
 }
@@ -5365,11 +5387,10 @@ static int fv__lt_run(fv_ctx *c, const fv__lt_shape *s, const void *a, const voi
     float one = 1, beta = s->accumulate ? 1.0f : 0.0f;
     int ok = answer->known || fv__lt_learn(c, answer, s, bias);
     if (!ok || !answer->works) return 0;
-    if (s->epilogue)
-        ok = fv__lt_set(c, answer->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
+    if (s->epilogue) ok = fv__lt_set(c, answer->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
     return ok && fv__lt_ok(c, cublasLtMatmul(d->lt, answer->desc, &one, b, answer->a, a, answer->b, &beta,
-                                             from, answer->out, out, answer->out, &answer->algo,
-                                             d->workspace, FV__LT_WORKSPACE, d->stream));
+                                             from, answer->out, out, answer->out, &answer->algo, d->workspace,
+                                             FV__LT_WORKSPACE, d->stream));
 }
 /* 1: done. Short inner dimensions are left to our kernel, whose order of roundings is PyTorch's: see
  * there. */
@@ -5830,7 +5851,10 @@ static void fv__run(fv_ctx *c, fv_tensor *y, fv_pass pass) {
                                                   : op->fwd;
     if (f) f(c, y);
     else fv_fail(c, FV_EUNAVAILABLE, "%s: this op has no kernel for a GPU", op->name);
-    if (!c->tape->profiling) return;
+    if (!c->tape->profiling) {
+        fv__device_part(c);
+        return;
+    }
     fv_sync(c);
     fv__profile_add(c, op->name, pass, fv_now() - start, backward ? fv__flop_back(n) : n->flop);
 }
@@ -6538,7 +6562,8 @@ static int fv__is_rounded(const fv_ctx *c, const fv_tensor *t) {
     return t->rounded_at == c->device->lost + 1;
 }
 static const void *fv__rounded(fv_ctx *c, fv_tensor *t) {
-    if (c->status || !t || !(t->flags & FV_PARAM) || t->type != FV_F32 || !t->device || t->packed) return NULL;
+    if (c->status || !t || !(t->flags & FV_PARAM) || t->type != FV_F32 || !t->device || t->packed)
+        return NULL;
     if (!t->rounded) t->rounded = fv__device_alloc(c, (size_t)fv_numel(t) * 2, 0);
     if (t->rounded && !fv__is_rounded(c, t)) {
         fv__cu_copy(c, t->rounded, FV_BF16, t->data, t->type, fv_numel(t), 0);
@@ -6558,9 +6583,9 @@ static void fv__linear_fwd_cu(fv_ctx *c, fv_tensor *y) {
     fv_tensor *x = y->node->src[0], *w = y->node->src[1], *b = y->node->src[2], *r = y->node->src[3];
     int64_t out = w->dim[0], in = w->dim[1];
     fv_type compute = fv__linear_type(y);
-    fv__cu_product g = fv__cu_product_of(compute, fv__rows_count(x), out, in,
-                                         fv__mat(fv__elements(x), x->type, in, 1),
-                                         fv__weight_mat(c, w, compute, 1), y->data, y->type, 0);
+    fv__cu_product g =
+        fv__cu_product_of(compute, fv__rows_count(x), out, in, fv__mat(fv__elements(x), x->type, in, 1),
+                          fv__weight_mat(c, w, compute, 1), y->data, y->type, 0);
     g.bias = fv__elements(b);
     if (y->type == FV_BF16) g.bias_rounded = fv__rounded(c, b);
     if (r) g.residual = fv__elements(r), g.residual_type = r->type;
@@ -6612,7 +6637,6 @@ static void fv__linear_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__pool_free(c, cast);
     void *gb = fv__grad(c, b, &first);
     if (gb) {
-        gt = fv_grad_type(y);
         fv__column_f f = {y->grad, gt, out};
         fv__fold_wide(c, f, out, rows, fv__fold_to(gb, fv_grad_type(b), !first, 1), fv__wide(y->grad, gt), 0);
     }
@@ -11629,7 +11653,7 @@ static void fv__norm_job(void *arg, int job, int worker) {
  * block takes one each. */
 typedef struct fv__cu_chunk {
     float *w, *g, *m, *v, *a; /* g NULL: no gradient came; a: the average */
-    uint16_t *rounded; /* w in bf16, where that is kept; else NULL */
+    uint16_t *rounded;        /* w in bf16, where that is kept; else NULL */
     int64_t n;
     float decay;
     int pad;
@@ -15637,7 +15661,9 @@ typedef struct fv__block_params {
     fv__pair norm1, qkv, proj, norm2, fc1, fc2;
     int again; /* on a GPU a large product of fc1, the largest result of a block, is made again, not kept */
 } fv__block_params;
-enum { FV__WIDE = 1 << 24 }; /* elements of a large one */
+#ifndef FV__WIDE
+#define FV__WIDE (1 << 24) /* elements of a large one */
+#endif
 
 static int fv__block_make(fv_ctx *c, fv_model *m, fv__block_params *b, const char *list, int i, int64_t d,
                           int64_t hidden, int qkv_bias) {

@@ -11,7 +11,7 @@ O=build/cuda-emulated
 LLM=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/frozenvis}/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
 # With FROZENVIS_NCCL, tests/nccl_emulator.h joins several processes into a group of emulated GPUs; buckets are small, so that they fill up.
-group="-DFROZENVIS_NCCL -DFV__BUCKET=256"
+group="-DFROZENVIS_NCCL -DFV__BUCKET=256 -DFV__WIDE=1"
 
 # gcc 12 sees uninitialised values in its own AVX-512 header; a longjmp goes between stacks, which _FORTIFY_SOURCE takes for an attack
 emulated() { "$CXX" -std=c++17 -O1 -g -Wall -Wextra -Werror -Wno-maybe-uninitialized -Wno-format-zero-length -U_FORTIFY_SOURCE -I. -Itests "$@"; }

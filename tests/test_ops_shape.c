@@ -607,6 +607,30 @@ static void scopes_free_memory(void) {
     fv_destroy(c);
 }
 
+/* What is spent lasts until the backward pass has read it, and not longer; the gradient is the same. */
+static void spent_results(void) {
+    fv_ctx *c = context(1);
+    float g[2][24], in[24];
+    fv_read(c, numbers3(c, FV_F32, 2, 3, 4), in);
+    for (int spend = 0; spend < 2; spend++) {
+        fv_reset(c);
+        fv_tensor *x = numbers3(c, FV_F32, 2, 3, 4);
+        fv_write(c, x, in);
+        x->flags |= FV_NEEDS_GRAD;
+        fv_tensor *wide = fv_scale(c, x, 3), *u = fv_gelu(c, wide), *y = fv_mul(c, u, u);
+        if (spend) fv_spend(wide), fv_spend(u), fv_spend(x), fv_spend(NULL);
+        size_t held = fv_memory(c).step_now;
+        CHECK(wide && u && wide->data && u->data, "nothing goes before the backward pass");
+        fv_backward(c, fv_sum(c, fv_reshape(c, y, 1, (const int64_t[]){-1}), 0));
+        CHECK((!wide->data) == spend && (!u->data) == spend && x->data && y->data, "spent: %d", spend);
+        CHECK(!spend || fv_memory(c).step_now < held + 3 * 128, "%zu bytes, then %zu", held,
+              fv_memory(c).step_now);
+        fv_read_grad(c, x, g[spend]);
+    }
+    CHECK(!memcmp(g[0], g[1], sizeof g[0]) && !fv_error(c), "%s", fv_error_text(c));
+    fv_destroy(c);
+}
+
 /* A step of many large tensors, each in a chunk of its own: there is no number of chunks that is too many. No
  * page is touched. */
 static void many_chunks(void) {
@@ -713,7 +737,8 @@ static void memory_stays(void) {
     fv_tensor *p[4], *index = fv_constant(c, NULL, FV_I32, 2, where);
     for (int i = 0; i < 4; i++)
         p[i] = fv_param(c, NULL, FV_F32, rank[i], dims[i]), fv_init_normal(c, p[i], 1, (uint64_t)i);
-    fv_memory_info first = {0, 0, 0, 0, 0}, m;
+    fv_memory_info first, m;
+    memset(&first, 0, sizeof first);
     fv_training(c, 1), fv_recompute(c, 1);
     for (int step = 0; step < 200; step++) {
         fv_seed(c, 1, (uint64_t)step);
@@ -786,6 +811,7 @@ int main(void) {
     RUN(dropout_masks);
     RUN(views);
     RUN(scopes_free_memory);
+    RUN(spent_results);
     RUN(many_chunks);
     RUN(recomputation_bounds_memory);
     RUN(accumulation);
