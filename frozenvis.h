@@ -1415,6 +1415,9 @@ FV_DEF int fv_params_load(fv_ctx *c, const char *path, fv_params *params, fv_par
 #error "frozenvis.h: FROZENVIS_CUDA wants this file compiled as CUDA: nvcc -x cu"
 #endif
 #ifdef __CUDACC__
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+#error "frozenvis.h: FROZENVIS_CUDA wants GPUs of compute capability 8.0 or later: nvcc -arch=sm_80"
+#endif
 #include <cublasLt.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
@@ -1804,7 +1807,8 @@ static void fv__pool_join(fv_ctx *c, int pool) {
     for (int i = 0; i < p->chunks; i++) size += p->chunk[i].top;
     fv__pool_reset(p);
     if (!c->device || p->chunks < 2 || c->status) return;
-    for (int i = 0; i < p->chunks; i++) { /* waits for the kernels that use it */
+    fv_sync(c); /* kernels that use them are done */
+    for (int i = 0; i < p->chunks; i++) {
         fv__span *s = p->chunk[i].first;
         fv__device_free(c, s->data);
         s->next = p->spare, p->spare = s;
@@ -5128,7 +5132,7 @@ template <class F, int W> FV__KERNEL fv__fold_k(F f, fv__fold w) {
             w.part[((int64_t)blockIdx.y * F::SUMS + i / W) * w.n + e + i % W] = sum[i / W][i % W];
         __threadfence(); /* before the block counts as one that has ended */
         __syncthreads();
-        if (!threadIdx.y && !threadIdx.x) last = atomicAdd(&w.ended[blockIdx.x], 1u) == gridDim.y - 1;
+        if (!threadIdx.y && !threadIdx.x) __threadfence(), last = atomicAdd(&w.ended[blockIdx.x], 1u) == gridDim.y - 1;
         __syncthreads();
         if (!last) return;
         __threadfence();
@@ -7616,7 +7620,7 @@ FV__KERNEL __launch_bounds__(FV__PLAIN_THREADS, W > 64 ? 1 : 2) fv__attention_gk
  * columns t, t + 1 of row g and in d[2], d[3] of row g + 8; in a[0], a[1] the same places of a's left half,
  * in a[2], a[3] of its right half; in b0 rows t, t + 1 of column g, in b1 rows t + 8, t + 9. */
 FV__DEV void fv__mma_bf16(float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
         "{%0,%1,%2,%3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
@@ -7851,8 +7855,8 @@ FV__DEV void fv__tc_look(float (*o)[4], float most[2], float sum[2], const uint3
         for (int n = 0; n < N; n++) top = fmaxf(top, fmaxf(s[n][2 * k], s[n][2 * k + 1]));
         top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
         top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
-        ref[k] = top == -INFINITY ? 0 : top * scale;
-        float keep = fv__exp2(most[k] * scale - ref[k]);
+        ref[k] = top == -INFINITY ? 0 : __fmul_rn(top, scale); /* not contracted: a max that stays is kept as */
+        float keep = fv__exp2(__fmul_rn(most[k], scale) - ref[k]); /* it is, without an error that adds up */
         most[k] = top, sum[k] *= keep;
         FV__CU_UNROLL
         for (int d = 0; d < 2 * W; d++) o[d][2 * k] *= keep, o[d][2 * k + 1] *= keep;
@@ -8207,13 +8211,26 @@ static void fv__attention_bwd_cu(fv_ctx *c, fv_tensor *y) {
         g[i] = i && !n->src[1] ? g[0] : fv__grad(c, src[i], &first[i]);
         if (i && !n->src[1]) first[i] = first[0];
     }
-    if (!delta || !fv_numel(y)) return;
+    if (!delta) return;
+    if (!fv_numel(y)) { /* no query: keys and values have a gradient of zeros */
+        for (int i = 1; i < 3 && n->src[1]; i++)
+            if (g[i] && first[i])
+                fv__device_zero(c, g[i], (size_t)fv_numel(src[i]) * fv_type_size(fv_grad_type(src[i])));
+        fv__pool_free(c, delta);
+        return;
+    }
     a.stat = fv__saved(y, 0), a.delta = delta->data;
     a.gy = fv__cu_head_of(y->grad, fv_grad_type(y), a.H * a.hd, 0);
     fv__cu_grad to_q = fv__cu_grad_of(g[0], fv_grad_type(src[0]), a.q.width, a.q.at, !first[0]);
     fv__cu_grad to_k = fv__cu_grad_of(g[1], fv_grad_type(src[1]), a.k.width, a.k.at, !first[1]);
     a.gq = to_q, a.gk = to_k;
     a.gv = fv__cu_grad_of(g[2], fv_grad_type(src[2]), a.v.width, a.v.at, !first[2]);
+    /* with rotary embedding gv is written first, and what is turned back is added to it where they share */
+    if (n->f[1] > 0 && n->src[1] && g[2] && (g[2] == g[0] || g[2] == g[1])) {
+        a.gv.add = !first[g[2] == g[0] ? 0 : 1];
+        if (g[2] == g[0]) to_q.add = 1;
+        if (g[2] == g[1]) to_k.add = 1;
+    }
     int cores = fv__tc_fits(y, &a);
     size_t element = fv_type_size(t);
     fv__cu_turned(c, n, cores ? FV_BF16 : t, &a, &sq, &sk);
@@ -9534,7 +9551,7 @@ static void fv__swiglu_bwd_cu(fv_ctx *c, fv_tensor *y) {
     fv__map_in(&m, y->grad, fv_grad_type(y));
     fv__map_grad_over(c, &m, y, y->node->src[0]); /* three of these are the most that a step holds */
     fv__map_grad(c, &m, y->node->src[1]);
-    if (m.out[0] || m.out[1]) fv__map_run<fv__swiglu_grad_f>(c, m, fv__compute_type(y->type));
+    if (m.out[0] || m.out[1]) fv__map_run<fv__swiglu_grad_f, 2>(c, m, fv__compute_type(y->type));
 }
 #endif
 static const fv__op fv__op_swiglu = {"swiglu",       fv__swiglu_shape,          fv__swiglu_fwd,

@@ -360,6 +360,7 @@ template <class... P> struct emu_kernel { /* takes a kernel's arguments, as they
     }
 };
 template <class... P> emu_kernel<P...> emu_start(int stream, dim3 grid, dim3 block, void (*kernel)(P...)) {
+    if (!grid.x || !grid.y || !grid.z) emu_stop("a grid has a block at least");
     return emu_kernel<P...>{stream, grid, block, kernel};
 }
 #define FV__EMULATE(stream, grid, block, ...) emu_start(stream, grid, block, __VA_ARGS__)

@@ -136,7 +136,8 @@ static fv_tensor *attention(fv_ctx *c, fv_tensor **in, const one_case *k) { /* i
     if (k->i[3]) d.mask = u8_mask(c, in[0]->dim[0], k->i[3]);
     int64_t width = fv__last(in[0]), late = 65 * width + width - 1; /* keys 0 and 65, seen by all queries of one head and the last ones of another */
     if (k->i[NANS]) fv_set(in[1], 0, NAN), fv_set(in[1], late, NAN);
-    return fv_attention(c, in[0], in[1], in[2], &d);
+    fv_tensor *v = k->i[6] == 1 ? in[1] : k->i[6] == 2 ? in[0] : in[2]; /* i[6]: whose tensor v is too; all three's: the keys' is not given */
+    return fv_attention(c, in[0], k->i[6] && !in[1] ? in[0] : in[1], v, &d);
 }
 static fv_tensor *layernorm(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_layernorm(c, in[0], in[1], in[2], 1e-3f); }
 static fv_tensor *rmsnorm(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_rmsnorm(c, in[0], in[1], 1e-3f); }
@@ -252,6 +253,12 @@ static const one_case cases[] = {
     {"attention, tiles, heads of 13, by ones", attention, {{2, 66, 3 * 13}}, {1, 1}, {0}},
     {"attention, tiles, heads of 78, by ones, rotary", attention, {{1, 35, (2 + 2) * 78}}, {2, 1, 1}, {100}},
     {"attention, one token", attention, {{1, 1, 3 * 2}}, {1, 1}, {0}},
+    {"attention, rotary, heads of 8, keys are values", attention, {{2, 11, 4 * 8}, {2, 13, 2 * 8}}, {4, 2, 0, 0, 0, 0, 1}, {100}},
+    {"attention, rotary, heads of 8, queries are values", attention, {{2, 11, 2 * 8}, {2, 11, 2 * 8}}, {2, 2, 0, 0, 0, 0, 2}, {100}},
+    {"attention, rotary, heads of 8, all are one", attention, {{2, 11, 2 * 8}}, {2, 2, 1, 0, 0, 0, 2}, {100}},
+    {"attention, rotary, heads of 32, keys are values", attention, {{2, 11, 4 * 32}, {2, 13, 2 * 32}}, {4, 2, 0, 0, 0, 0, 1}, {100}},
+    {"attention, rotary, heads of 32, queries are values", attention, {{2, 11, 2 * 32}, {2, 11, 2 * 32}}, {2, 2, 0, 0, 0, 0, 2}, {100}},
+    {"attention, rotary, heads of 32, all are one", attention, {{2, 11, 2 * 32}}, {2, 2, 1, 0, 0, 0, 2}, {100}},
     {"layernorm", layernorm, {{3, 5, 67}, {-1, 67}, {-1, 67}}, {0}, {0}},
     {"layernorm without weights", layernorm, {{11, 3}}, {0}, {0}},
     {"rmsnorm", rmsnorm, {{37, 129}, {-1, 129}}, {0}, {0}},
@@ -829,6 +836,24 @@ static void test_group(void) {
 static int odd_shape(fv_ctx *, fv_tensor *y) { return fv__like(y, y->node->src[0], y->node->src[0]->type); }
 static void odd_run(fv_ctx *, fv_tensor *) {}
 static const fv__op odd_op = {"odd", odd_shape, odd_run, odd_run, NULL, NULL};
+static void test_no_queries(void) {
+    int64_t keys[3] = {2, 5, 16}, queries[3] = {2, 0, 16};
+    for (int d = 0; d < 2; d++) {
+        fv_ctx *c = contexts[d];
+        float k[2 * 5 * 16], g[2 * 5 * 16];
+        fv_attention_desc a;
+        memset(&a, 0, sizeof a), memset(k, 0, sizeof k), memset(g, 1, sizeof g);
+        a.num_heads = 2;
+        fv_clear_error(c), fv_reset(c), fv_training(c, 1);
+        fv_tensor *q = fv_input(c, FV_F32, 3, queries, NULL, 1), *of = fv_input(c, FV_F32, 3, keys, k, 1);
+        fv_tensor *y = fv_attention(c, q, of, of, &a);
+        fv_backward_from(c, y, k);
+        int ok = y && fv_read_grad(c, of, g);
+        for (int i = 0; ok && i < 160; i++) ok = g[i] == 0;
+        CHECK(ok, "device %d: keys that nobody asks: %g, %s", d, (double)g[0], fv_error_text(c));
+        fv_clear_error(c);
+    }
+}
 static void test_refusals(void) {
     fv_ctx *c = contexts[1];
     int64_t two = 2, width = 257, dim[3] = {1, 2, 257};
@@ -903,6 +928,7 @@ int main(int argc, char **argv) {
 #ifdef FROZENVIS_NCCL
     RUN(test_group);
 #endif
+    RUN(test_no_queries);
     RUN(test_refusals);
     for (int d = 0; d < 2; d++) fv_destroy(contexts[d]);
     return REPORT();
