@@ -5132,7 +5132,8 @@ template <class F, int W> FV__KERNEL fv__fold_k(F f, fv__fold w) {
             w.part[((int64_t)blockIdx.y * F::SUMS + i / W) * w.n + e + i % W] = sum[i / W][i % W];
         __threadfence(); /* before the block counts as one that has ended */
         __syncthreads();
-        if (!threadIdx.y && !threadIdx.x) __threadfence(), last = atomicAdd(&w.ended[blockIdx.x], 1u) == gridDim.y - 1;
+        if (!threadIdx.y && !threadIdx.x)
+            __threadfence(), last = atomicAdd(&w.ended[blockIdx.x], 1u) == gridDim.y - 1;
         __syncthreads();
         if (!last) return;
         __threadfence();
@@ -7621,9 +7622,9 @@ FV__KERNEL __launch_bounds__(FV__PLAIN_THREADS, W > 64 ? 1 : 2) fv__attention_gk
  * in a[2], a[3] of its right half; in b0 rows t, t + 1 of column g, in b1 rows t + 8, t + 9. */
 FV__DEV void fv__mma_bf16(float d[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
-        "{%0,%1,%2,%3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+                 "{%0,%1,%2,%3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 /* four 8x8 matrices of bf16 from shared memory: lane 8i + r says where row r of matrix i lies. A lane gets
  * columns t, t + 1 of row g of each; transposed, rows t, t + 1 of column g. */
@@ -7855,8 +7856,9 @@ FV__DEV void fv__tc_look(float (*o)[4], float most[2], float sum[2], const uint3
         for (int n = 0; n < N; n++) top = fmaxf(top, fmaxf(s[n][2 * k], s[n][2 * k + 1]));
         top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
         top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
-        ref[k] = top == -INFINITY ? 0 : __fmul_rn(top, scale); /* not contracted: a max that stays is kept as */
-        float keep = fv__exp2(__fmul_rn(most[k], scale) - ref[k]); /* it is, without an error that adds up */
+        /* products of their own, not contracted: while the max stays, keep is exactly 1, and no error adds up */
+        ref[k] = top == -INFINITY ? 0 : __fmul_rn(top, scale);
+        float keep = fv__exp2(__fmul_rn(most[k], scale) - ref[k]);
         most[k] = top, sum[k] *= keep;
         FV__CU_UNROLL
         for (int d = 0; d < 2 * W; d++) o[d][2 * k] *= keep, o[d][2 * k + 1] *= keep;
