@@ -1,7 +1,7 @@
 #!/bin/sh
 # In bf16 each result's error is at most twice that of PyTorch's autocast on the same golden case (tests/golden/bf16_autocast.txt), with the
 # CPU's bf16 products where it has them and in their emulation. With words, options of the trace: on a GPU (test_cuda.sh), where the errors
-# wanted are those of PyTorch on a GPU, an H100 (bf16_cuda.txt, tf32_cuda.txt); of cases that make_bf16.py does not know, those on the CPU.
+# wanted are those of PyTorch on a GPU, once somebody has had make_bf16.py write them there (bf16_cuda.txt, tf32_cuda.txt); else those on the CPU.
 cd "$(dirname "$0")/.." || exit 1
 . tests/harness.sh
 FV=${FV:-build/fv}
@@ -25,7 +25,7 @@ for isa in '' $more; do
         FROZENVIS_ISA=$isa $FV trace "tests/golden/$case.safetensors" --check $llm "$@" >"$T/ours" 2>&1 # ends with 1: f32's tolerance
         # the first list that has the case tells
         # shellcheck disable=SC2086
-        list=$(grep -l "^$case " $lists | head -n 1)
+        list=$(grep -ls "^$case " $lists | head -n 1)
         awk -v case="$case" '
             FILENAME != ARGV[1] { if ($3 == "of") ours[$1] = $2; next }
             /^#/ { next }

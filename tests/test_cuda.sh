@@ -42,7 +42,7 @@ golden() { # golden FV...: every case that needs no language model, and the one 
 
 follows() { # follows LOG LOG LEAST [MOST]: at least so many steps, whose losses are within MOST (1e-3) of each other
     paste "$1" "$2" | awk -F'"loss":' -v least="$3" -v most="${4:-0.001}" '{ n++; a = $2 + 0; b = $3 + 0; d = a > b ? a - b : b - a; if (d > worst) worst = d }
-        END { print n " steps, losses differ by up to " worst; exit !(n >= least && worst <= most + 1e-9) }' >"$T/said" && ok || bad "$1, $2: $(cat "$T/said")"
+        END { print n " steps, losses differ by up to " worst + 0; exit !(n >= least && worst <= most + 1e-9) }' >"$T/said" && ok || bad "$1, $2: $(cat "$T/said")"
 }
 
 # A run on the GPU beside the same one on the CPU: the same losses and measures, and each goes on from the other's checkpoint.
@@ -169,7 +169,7 @@ refusals() { # the program without CUDA says so
 
 # steps NAME COMMAND...: one training step of each task whose data can be made here or stand in the cache, and two test items
 steps() {
-    name=$1 cache=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/frozenvis}
+    under=$1 cache=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/frozenvis}
     shift
     for t in image points volumes motion video retrieval vqa scene-qa; do
         data=demo needs= why=
@@ -179,13 +179,13 @@ steps() {
         vqa) needs=easy-vqa why='easy-vqa is not in the cache' ;;
         scene-qa) needs=smollm2 why='the language model is not in the cache' ;;
         esac
-        [ -z "$needs" ] || [ -e "$cache/$needs" ] || { skip "$name, $t" "$why"; continue; }
+        [ -z "$needs" ] || [ -e "$cache/$needs" ] || { skip "$under, $t" "$why"; continue; }
         [ -z "$needs" ] || { mkdir -p "$T/cache" && ln -sfn "$cache/$needs" "$T/cache/$needs"; }
         rm -rf "$T/step"
         small='--set test_limit=2'
         [ $t != image ] || small='--set img_size=8 patch_size=4 in_chans=1 embed_dim=64 depth=1 num_heads=2 hflip=0 test_limit=2'
         # shellcheck disable=SC2086
-        expect "$name: a step of $t" env FROZENVIS_CACHE="$T/cache" "$@" train $t --data "$data" --out "$T/step" --variant base --limit 4 --batch 4 --epochs 1 --quiet --device cuda $small
+        expect "$under: a step of $t" env FROZENVIS_CACHE="$T/cache" "$@" train $t --data "$data" --out "$T/step" --variant base --limit 4 --batch 4 --epochs 1 --quiet --device cuda $small
     done
 }
 

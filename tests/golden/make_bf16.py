@@ -3,7 +3,7 @@
 case (image and video ViTs, ViViT and the point transformer, as the released code has them, with LLaMA blocks) is written here in PyTorch,
 checked in f32 against the case, and run under autocast. Needs torch, numpy, safetensors:
     python tests/golden/make_bf16.py [--device cuda [--tf32]] [--draws 32] point_llama point_small ...
-On a GPU --tf32 is for f32 whose products may round to TF32: lines for tf32_cuda.txt (in bf16: bf16_cuda.txt).
+On a GPU, lines for bf16_cuda.txt, and with --tf32, of f32 whose products may round to TF32, for tf32_cuda.txt; neither was made yet.
 Two kinds of lines: `case result error` is the error on the case itself; with --draws N it is the root mean square of N errors, each of the
 case's input moved by normal noise of a hundredth of its standard deviation and held against f32 on the same input. The second is for what a
 single case tells by luck alone: a loss, in which the errors of the logits cancel or add up, and what lies behind a maximum over points, where
