@@ -301,7 +301,8 @@ static int emu_begin(int t) { /* a fibre for thread t */
 }
 static void emu_one_block(int backwards) {
     emu.direct = 0;
-    const int probe = 0, warps = (emu.count + 31) / 32; /* the last ones may have nothing to do and leave at once */
+    const int warps = (emu.count + 31) / 32;
+    const int probe = 0; /* the last ones may have nothing to do and leave at once */
     emu_begin(probe);
     emu_run(probe);
     if (emu.thread[probe].ended) { /* it met nobody: so do the others, one after the other */

@@ -139,7 +139,11 @@ static fv_tensor *attention(fv_ctx *c, fv_tensor **in, const one_case *k) { /* i
     if (k->i[NANS] == 1) fv_set(in[1], 0, NAN), fv_set(in[1], late, NAN);
     for (int i = 0; i < 3 && k->i[NANS] == 2; i++) /* all of the next sample */
         for (int64_t n = fv_numel(in[i]), e = n / 2; e < n; e++) fv_set(in[i], e, NAN);
-    fv_tensor *v = k->i[6] == 1 ? in[1] : k->i[6] == 2 ? in[0] : in[2]; /* i[6]: whose tensor v is too; all three's: the keys' is not given */
+    fv_tensor *of[3] = {in[0], in[1], in[2]};
+    for (int i = 0; i < 3; i++)
+        if (k->i[6] == 3 + i) of[i] = fv_input(c, in[i]->type, in[i]->rank, in[i]->dim, in[i]->data, 0);
+    in = of;
+    fv_tensor *v = k->i[6] == 1 ? in[1] : k->i[6] == 2 ? in[0] : in[2]; /* i[6]: whose tensor v is too; all three's: the keys' is not given; 3 to 5: q, k or v has no gradient */
     return fv_attention(c, in[0], k->i[6] && !in[1] ? in[0] : in[1], v, &d);
 }
 static fv_tensor *layernorm(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_layernorm(c, in[0], in[1], in[2], 1e-3f); }
@@ -286,6 +290,12 @@ static const one_case cases[] = {
     {"attention, rotary, heads of 32, keys are values", attention, {{2, 11, 4 * 32}, {2, 13, 2 * 32}}, {4, 2, 0, 0, 0, 0, 1}, {100}},
     {"attention, rotary, heads of 32, queries are values", attention, {{2, 11, 2 * 32}, {2, 11, 2 * 32}}, {2, 2, 0, 0, 0, 0, 2}, {100}},
     {"attention, rotary, heads of 32, all are one", attention, {{2, 11, 2 * 32}}, {2, 2, 1, 0, 0, 0, 2}, {100}},
+    {"attention, tiles, heads of 16, a gradient of all but queries", attention, {{2, 17, 2 * 16}, {2, 19, 16}, {2, 19, 16}}, {2, 1, 0, 0, 0, 0, 3}, {100}},
+    {"attention, tiles, heads of 16, a gradient of all but keys", attention, {{2, 17, 2 * 16}, {2, 19, 16}, {2, 19, 16}}, {2, 1, 0, 0, 0, 0, 4}, {100}},
+    {"attention, tiles, heads of 16, a gradient of all but values", attention, {{2, 17, 2 * 16}, {2, 19, 16}, {2, 19, 16}}, {2, 1, 0, 0, 0, 0, 5}, {0}},
+    {"attention, heads of 32, a gradient of all but queries", attention, {{2, 17, 2 * 32}, {2, 19, 32}, {2, 19, 32}}, {2, 1, 0, 0, 0, 0, 3}, {100}},
+    {"attention, heads of 32, a gradient of all but keys", attention, {{2, 17, 2 * 32}, {2, 19, 32}, {2, 19, 32}}, {2, 1, 0, 0, 0, 0, 4}, {100}},
+    {"attention, heads of 32, a gradient of all but values", attention, {{2, 17, 2 * 32}, {2, 19, 32}, {2, 19, 32}}, {2, 1, 0, 0, 0, 0, 5}, {0}},
     {"layernorm", layernorm, {{3, 5, 67}, {-1, 67}, {-1, 67}}, {0}, {0}},
     {"layernorm without weights", layernorm, {{11, 3}}, {0}, {0}},
     {"rmsnorm", rmsnorm, {{37, 129}, {-1, 129}}, {0}, {0}},
