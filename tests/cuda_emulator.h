@@ -2,9 +2,9 @@
  * FROZENVIS_CUDA and FROZENVIS_CUDA_EMULATE defined, before the header.
  *
  *   threads    a block's threads are fibres on one OS thread: one runs until it ends or waits (a barrier, a
- *              shuffle), then the next. They are taken in order or, with FV_EMULATE_BACKWARDS set in the
- *              environment, in reverse: a kernel that lacks a barrier then gives another result. Blocks run
- *              one after the other.
+ *              shuffle), then the next of its warp; a warp goes on until its block has to meet, then the next
+ *              one. They are taken in order or, with FV_EMULATE_BACKWARDS set in the environment, in reverse:
+ *              a kernel that lacks a barrier then gives another result. Blocks run one after the other.
  *   barriers   __syncthreads of a block, __syncwarp and shuffles of a warp; where threads wait for ever, the
  *              program says so and aborts
  *   shared     __shared__ is a static variable
@@ -301,6 +301,7 @@ static int emu_begin(int t) { /* a fibre for thread t */
 }
 static void emu_one_block(int backwards) {
     emu.direct = 0;
+    const int warps = (emu.count + 31) / 32;
     const int probe = 0; /* the last ones may have nothing to do and leave at once */
     emu_begin(probe);
     emu_run(probe);
@@ -318,12 +319,17 @@ static void emu_one_block(int backwards) {
         if (t != probe) emu_begin(t);
     for (;;) {
         int moved = 0, alive = 0;
-        for (int i = 0; i < emu.count; i++) {
-            int t = backwards ? emu.count - 1 - i : i;
-            if (!emu.thread[t].ended && !emu.thread[t].blocked) emu_run(t), moved++;
+        for (int i = 0; i < warps; i++) {
+            int w = 32 * (backwards ? warps - 1 - i : i), end = w + 32 < emu.count ? w + 32 : emu.count, ran;
+            do {
+                ran = 0;
+                for (int j = w; j < end; j++) {
+                    int t = backwards ? w + end - 1 - j : j;
+                    if (!emu.thread[t].ended && !emu.thread[t].blocked) emu_run(t), ran++;
+                }
+                moved += ran += emu_release(w, end, 1);
+            } while (ran);
         }
-        for (int w = 0; w < emu.count; w += 32)
-            moved += emu_release(w, w + 32 < emu.count ? w + 32 : emu.count, 1);
         for (int t = 0; t < emu.count; t++) alive += !emu.thread[t].ended;
         if (!alive) return;
         moved += emu_release(0, emu.count, 2);

@@ -27,7 +27,7 @@ static fv_ctx *context(fv_device device) {
 /* n numbers of the type: about normal, the same for the same stream */
 static void *numbers(fv_type type, int64_t n, uint64_t stream) {
     void *p = calloc((size_t)n + 1, fv_type_size(type));
-    for (int64_t i = 0; i < n; i++) fv__set(p, type, i, (double)fv_random_normal(1, stream, (uint64_t)i));
+    for (int64_t i = 0; i < n; i++) fv__set(p, type, i, (double)fv_random_normal(1, stream, (uint64_t)i) * (type == FV_F64 ? 1 + 1e-9 : 1)); /* f64: no f32 either */
     return p;
 }
 static int64_t product(int rank, const int64_t *dim) {
@@ -38,7 +38,7 @@ static int64_t product(int rank, const int64_t *dim) {
 
 /* ---- a case: up to five inputs and what is made of them ---- */
 enum { MOST = 5 };
-enum { NANS = 5 }; /* i[NANS]: of the result alone; gradients have 0 times NaN where one kernel multiplies what another leaves out */
+enum { NANS = 5 }; /* i[NANS] 1: of the result alone; 2: of the first of two samples; gradients have 0 times NaN where one kernel multiplies what another leaves out */
 typedef struct one_case {
     const char *name;
     fv_tensor *(*make)(fv_ctx *c, fv_tensor **in, const struct one_case *k);
@@ -75,7 +75,7 @@ static double difference(const void *a, const void *b, fv_type type, int64_t n) 
 }
 static double tolerance(fv_type type) { return type == FV_F64 ? 1e-12 : type == FV_F32 ? 5e-6 : 2e-2; }
 
-static void compare(const char *name, const char *what, const fv_tensor *a, const fv_tensor *b, int gradient, fv_type type) {
+static void compare(const char *name, const char *what, const fv_tensor *a, const fv_tensor *b, int gradient, fv_type type, int samples) {
     if (!a || !b) {
         CHECK(0, "%s: %s is missing: %s / %s", name, what, fv_error_text(contexts[0]), fv_error_text(contexts[1]));
         return;
@@ -85,7 +85,7 @@ static void compare(const char *name, const char *what, const fv_tensor *a, cons
     void *x[2] = {calloc((size_t)n + 1, 8), calloc((size_t)n + 1, 8)};
     int ok = n == fv_numel(b) && a->type == b->type && a->rank == b->rank;
     for (int i = 0; i < 2 && ok; i++) ok = gradient ? fv_read_grad(contexts[i], i ? b : a, x[i]) : fv_read(contexts[i], i ? b : a, x[i]);
-    double e = ok ? difference(x[0], x[1], t, n) : NAN;
+    double e = ok ? difference(x[0], x[1], t, n / samples) : NAN;
     CHECK(e <= tolerance(type), "%s, %s in %s: differs by %g (%s / %s)", name, what, fv_type_name(type), e, fv_error_text(contexts[0]), fv_error_text(contexts[1]));
     free(x[0]), free(x[1]);
 }
@@ -104,16 +104,17 @@ static void run_case(const one_case *k, fv_type type, int twice) {
         fv_backward_from(c, y[d], g);
         free(g);
     }
-    compare(k->name, "result", y[0], y[1], 0, type);
-    for (int i = 0; i < MOST && !k->i[NANS]; i++)
-        if (in[0][i]) compare(k->name, "gradient", in[0][i], in[1][i], 1, type);
+    int samples = k->i[NANS] == 2 ? 2 : 1;
+    compare(k->name, "result", y[0], y[1], 0, type, samples);
+    for (int i = 0; i < MOST && k->i[NANS] != 1; i++)
+        if (in[0][i]) compare(k->name, "gradient", in[0][i], in[1][i], 1, type, samples);
 }
 
 /* ---- what the cases make ---- */
-static fv_tensor *u8_mask(fv_ctx *c, int64_t rows, int64_t cols) { /* the second row: nothing is valid */
+static fv_tensor *u8_mask(fv_ctx *c, int64_t rows, int64_t cols, int hidden) { /* the first `hidden` ones: not valid; the second row: nothing is */
     int64_t dim[2] = {rows, cols};
     fv_tensor *t = fv_new(c, FV_U8, 2, dim);
-    for (int64_t i = 0; t && i < rows * cols; i++) ((uint8_t *)t->data)[i] = i / cols != 1 && fv_random_u32(3, 1, (uint64_t)i) % 3 > 0;
+    for (int64_t i = 0; t && i < rows * cols; i++) ((uint8_t *)t->data)[i] = i / cols != 1 && i % cols >= hidden && fv_random_u32(3, 1, (uint64_t)i) % 3 > 0;
     return t;
 }
 static fv_tensor *whole_numbers(fv_ctx *c, fv_type type, int rank, const int64_t *dim, uint32_t below) {
@@ -129,17 +130,30 @@ static fv_tensor *packed(fv_ctx *c, fv_tensor **in, const one_case *k) { /* i: t
     return fv_linear(c, in[0]->type == FV_F64 ? fv_cast(c, in[0], FV_F32) : in[0], t, NULL);
 }
 static fv_tensor *matmul(fv_ctx *c, fv_tensor **in, const one_case *k) { return fv_matmul(c, in[0], in[1], k->i[0]); }
-static fv_tensor *attention(fv_ctx *c, fv_tensor **in, const one_case *k) { /* i: heads, key heads, causal, mask's columns, interleaved, NaNs; f: theta */
+static fv_tensor *attention(fv_ctx *c, fv_tensor **in, const one_case *k) { /* i: heads, key heads, causal, mask's columns, interleaved, NaNs, see below, hidden keys; f: theta */
     fv_attention_desc d;
     memset(&d, 0, sizeof d);
     d.num_heads = k->i[0], d.num_kv_heads = k->i[1], d.causal = k->i[2], d.rope_theta = (float)k->f[0], d.rope_interleaved = k->i[4];
-    if (k->i[3]) d.mask = u8_mask(c, in[0]->dim[0], k->i[3]);
+    if (k->i[3]) d.mask = u8_mask(c, in[0]->dim[0], k->i[3], k->i[7]);
     int64_t width = fv__last(in[0]), late = 65 * width + width - 1; /* keys 0 and 65, seen by all queries of one head and the last ones of another */
-    if (k->i[NANS]) fv_set(in[1], 0, NAN), fv_set(in[1], late, NAN);
-    fv_tensor *v = k->i[6] == 1 ? in[1] : k->i[6] == 2 ? in[0] : in[2]; /* i[6]: whose tensor v is too; all three's: the keys' is not given */
+    if (k->i[NANS] == 1) fv_set(in[1], 0, NAN), fv_set(in[1], late, NAN);
+    for (int i = 0; i < 3 && k->i[NANS] == 2; i++) /* all of the next sample */
+        for (int64_t n = fv_numel(in[i]), e = n / 2; e < n; e++) fv_set(in[i], e, NAN);
+    fv_tensor *of[3] = {in[0], in[1], in[2]};
+    for (int i = 0; i < 3; i++)
+        if (k->i[6] == 3 + i) of[i] = fv_input(c, in[i]->type, in[i]->rank, in[i]->dim, in[i]->data, 0);
+    in = of;
+    fv_tensor *v = k->i[6] == 1 ? in[1] : k->i[6] == 2 ? in[0] : in[2]; /* i[6]: whose tensor v is too; all three's: the keys' is not given; 3 to 5: q, k or v has no gradient */
     return fv_attention(c, in[0], k->i[6] && !in[1] ? in[0] : in[1], v, &d);
 }
 static fv_tensor *layernorm(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_layernorm(c, in[0], in[1], in[2], 1e-3f); }
+static fv_tensor *norm_of_data(fv_ctx *c, fv_tensor **in, const one_case *) { /* the weights alone have a gradient */
+    int64_t dim[2] = {37, in[0]->dim[0]};
+    void *x = numbers(in[0]->type, dim[0] * dim[1], 76);
+    fv_tensor *t = fv_input(c, in[0]->type, 2, dim, x, 0);
+    free(x);
+    return fv_layernorm(c, t, in[0], in[1], 1e-3f);
+}
 static fv_tensor *rmsnorm(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_rmsnorm(c, in[0], in[1], 1e-3f); }
 static fv_tensor *inverse_rms(fv_ctx *c, fv_tensor **in, const one_case *) { return fv_inverse_rms(c, in[0], 1e-3f); }
 static fv_tensor *batchnorm(fv_ctx *c, fv_tensor **in, const one_case *k) { /* i[0]: evaluation; the moved statistics are part of the result */
@@ -179,18 +193,20 @@ static fv_tensor *gather(fv_ctx *c, fv_tensor **in, const one_case *k) {
     int64_t dim[2] = {3, 7};
     return fv_gather(c, in[0], whole_numbers(c, (fv_type)k->i[0], 2, dim, (uint32_t)in[0]->dim[0]));
 }
-static fv_tensor *reduce(fv_ctx *c, fv_tensor **in, const one_case *k) {
+static fv_tensor *reduce(fv_ctx *c, fv_tensor **in, const one_case *k) { /* i: which, dim, NaNs */
+    if (k->i[NANS]) fv_set(in[0], 7, NAN), fv_set(in[0], 15, NAN);
     return k->i[0] == 0 ? fv_sum(c, in[0], k->i[1]) : k->i[0] == 1 ? fv_mean(c, in[0], k->i[1]) : fv_max(c, in[0], k->i[1]);
 }
 static fv_tensor *dropout(fv_ctx *c, fv_tensor **in, const one_case *k) { return k->i[0] ? fv_drop_path(c, in[0], 0.4f) : fv_dropout(c, in[0], 0.3f); }
-static fv_tensor *classes(fv_ctx *c, fv_tensor **in, const one_case *k) { /* i: 0 soft, else the labels' type; f: smoothing */
+static fv_tensor *classes(fv_ctx *c, fv_tensor **in, const one_case *k) { /* i: 0 soft, else the labels' type; f: smoothing, what soft targets sum to or 0 */
     int64_t n = in[0]->dim[0];
     if (k->i[0]) return fv_cross_entropy(c, in[0], whole_numbers(c, (fv_type)k->i[0], 1, &n, (uint32_t)in[0]->dim[1]), (float)k->f[0]);
     int64_t dim[2] = {n, in[0]->dim[1]};
     void *p = numbers(in[0]->type, dim[0] * dim[1], 77);
     fv_tensor *t = fv_input(c, in[0]->type, 2, dim, p, 0);
     free(p);
-    return fv_cross_entropy(c, in[0], fv_softmax(c, t), (float)k->f[0]);
+    t = fv_softmax(c, t);
+    return fv_cross_entropy(c, in[0], k->f[1] > 0 ? fv_scale(c, t, (float)k->f[1]) : t, (float)k->f[0]);
 }
 static fv_tensor *elements(fv_ctx *c, fv_tensor **in, const one_case *k) {
     void *p = numbers(in[0]->type, fv_numel(in[0]), 78);
@@ -213,6 +229,14 @@ static fv_tensor *recomputed(fv_ctx *c, fv_tensor **in, const one_case *) { /* a
     fv_tensor *y = fv_scope_end(c, s, fv_gelu(c, fv_linear(c, fv_dropout(c, in[0], 0.3f), in[1], NULL)));
     y = fv_softmax(c, y);
     fv_recompute(c, was);
+    return y;
+}
+/* results made again when a backward pass wants them, or given back when nobody reads them any more; i[0]: the product too */
+static fv_tensor *forgotten(fv_ctx *c, fv_tensor **in, const one_case *k) {
+    fv_tensor *n = fv_layernorm(c, in[0], NULL, NULL, 1e-3f), *h = fv_linear(c, n, in[1], in[2]), *u = fv_gelu(c, h), *y = fv_linear(c, u, in[3], NULL);
+    fv_forget(c, n), fv_forget(c, u);
+    if (k->i[0]) fv_forget(c, h);
+    fv_spend(h);
     return y;
 }
 
@@ -240,6 +264,9 @@ static const one_case cases[] = {
     {"attention, heads of 96, rotary pairs, mask", attention, {{2, 20, 2 * 96}, {2, 37, 96}, {2, 37, 96}}, {2, 1, 0, 37, 1}, {100}},
     {"attention, heads of 128", attention, {{1, 66, 3 * 128}}, {1, 1, 1}, {0}},
     {"attention, keys that are no numbers", attention, {{2, 70, 2 * 64}, {2, 70, 2 * 64}, {2, 70, 2 * 64}}, {2, 2, 1, 0, 0, 1}, {0}},
+    {"attention, the next sample has no numbers", attention, {{2, 70, 2 * 64}, {2, 81, 2 * 64}, {2, 81, 2 * 64}}, {2, 2, 0, 0, 0, 2}, {0}},
+    {"attention, the next sample has no numbers, heads of 112, causal", attention, {{2, 70, 2 * 112}, {2, 81, 112}, {2, 81, 112}}, {2, 1, 1, 0, 0, 2}, {0}},
+    {"attention, tiles, the next sample has no numbers", attention, {{2, 70, 2 * 16}, {2, 81, 2 * 16}, {2, 81, 2 * 16}}, {2, 2, 0, 0, 0, 2}, {0}},
     {"attention, tiles, heads of 8, 50 tokens", attention, {{2, 50, 3 * 2 * 8}}, {2, 2}, {0}},
     {"attention, tiles, heads of 32, 64 and 65 tokens, mask", attention, {{2, 64, 2 * 32}, {2, 65, 32}, {2, 65, 32}}, {2, 1, 0, 65}, {0}},
     {"attention, tiles, heads of 24, 65 and 64 tokens, causal", attention, {{1, 65, 24}, {1, 64, 24}, {1, 64, 24}}, {1, 1, 1}, {0}},
@@ -252,6 +279,10 @@ static const one_case cases[] = {
     {"attention, tiles, heads of 256, 1 and 33 tokens", attention, {{2, 1, 2 * 256}, {2, 33, 256}, {2, 33, 256}}, {2, 1}, {0}},
     {"attention, tiles, heads of 13, by ones", attention, {{2, 66, 3 * 13}}, {1, 1}, {0}},
     {"attention, tiles, heads of 78, by ones, rotary", attention, {{1, 35, (2 + 2) * 78}}, {2, 1, 1}, {100}},
+    {"attention, tiles, heads of 16, hidden keys first", attention, {{2, 66, 16}, {2, 140, 16}, {2, 140, 16}}, {1, 1, 0, 140, 0, 0, 0, 70}, {0}},
+    {"attention, tiles, heads of 16, hidden keys first, causal", attention, {{3, 140, 2 * 16}, {3, 140, 16}, {3, 140, 16}}, {2, 1, 1, 140, 0, 0, 0, 70}, {0}},
+    {"attention, heads of 32, hidden keys first", attention, {{2, 66, 32}, {2, 140, 32}, {2, 140, 32}}, {1, 1, 0, 140, 0, 0, 0, 70}, {0}},
+    {"attention, heads of 80, hidden keys first, causal", attention, {{3, 140, 2 * 80}, {3, 140, 80}, {3, 140, 80}}, {2, 1, 1, 140, 0, 0, 0, 70}, {0}},
     {"attention, one token", attention, {{1, 1, 3 * 2}}, {1, 1}, {0}},
     {"attention, rotary, heads of 8, keys are values", attention, {{2, 11, 4 * 8}, {2, 13, 2 * 8}}, {4, 2, 0, 0, 0, 0, 1}, {100}},
     {"attention, rotary, heads of 8, queries are values", attention, {{2, 11, 2 * 8}, {2, 11, 2 * 8}}, {2, 2, 0, 0, 0, 0, 2}, {100}},
@@ -259,6 +290,12 @@ static const one_case cases[] = {
     {"attention, rotary, heads of 32, keys are values", attention, {{2, 11, 4 * 32}, {2, 13, 2 * 32}}, {4, 2, 0, 0, 0, 0, 1}, {100}},
     {"attention, rotary, heads of 32, queries are values", attention, {{2, 11, 2 * 32}, {2, 11, 2 * 32}}, {2, 2, 0, 0, 0, 0, 2}, {100}},
     {"attention, rotary, heads of 32, all are one", attention, {{2, 11, 2 * 32}}, {2, 2, 1, 0, 0, 0, 2}, {100}},
+    {"attention, tiles, heads of 16, a gradient of all but queries", attention, {{2, 17, 2 * 16}, {2, 19, 16}, {2, 19, 16}}, {2, 1, 0, 0, 0, 0, 3}, {100}},
+    {"attention, tiles, heads of 16, a gradient of all but keys", attention, {{2, 17, 2 * 16}, {2, 19, 16}, {2, 19, 16}}, {2, 1, 0, 0, 0, 0, 4}, {100}},
+    {"attention, tiles, heads of 16, a gradient of all but values", attention, {{2, 17, 2 * 16}, {2, 19, 16}, {2, 19, 16}}, {2, 1, 0, 0, 0, 0, 5}, {0}},
+    {"attention, heads of 32, a gradient of all but queries", attention, {{2, 17, 2 * 32}, {2, 19, 32}, {2, 19, 32}}, {2, 1, 0, 0, 0, 0, 3}, {100}},
+    {"attention, heads of 32, a gradient of all but keys", attention, {{2, 17, 2 * 32}, {2, 19, 32}, {2, 19, 32}}, {2, 1, 0, 0, 0, 0, 4}, {100}},
+    {"attention, heads of 32, a gradient of all but values", attention, {{2, 17, 2 * 32}, {2, 19, 32}, {2, 19, 32}}, {2, 1, 0, 0, 0, 0, 5}, {0}},
     {"layernorm", layernorm, {{3, 5, 67}, {-1, 67}, {-1, 67}}, {0}, {0}},
     {"layernorm without weights", layernorm, {{11, 3}}, {0}, {0}},
     {"rmsnorm", rmsnorm, {{37, 129}, {-1, 129}}, {0}, {0}},
@@ -300,13 +337,16 @@ static const one_case cases[] = {
     {"sum, first", reduce, {{41, 5, 7}}, {0, 0}, {0}},
     {"sum, last", reduce, {{3, 5, 300}}, {0, -1}, {0}},
     {"mean, middle", reduce, {{3, 50, 7}}, {1, 1}, {0}},
+    {"mean, middle, fours of elements in threes", reduce, {{4, 50, 3}}, {1, 1}, {0}},
     {"max, middle", reduce, {{3, 5, 7}}, {2, 1}, {0}},
+    {"max, middle, no numbers", reduce, {{3, 5, 7}}, {2, 1, 0, 0, 0, 1}, {0}},
     {"max, last", reduce, {{3, 5, 7}}, {2, 2}, {0}},
     {"dropout", dropout, {{3, 57}}, {0}, {0}},
     {"drop_path", dropout, {{13, 5, 3}}, {1}, {0}},
     {"cross_entropy, i32", classes, {{7, 41}}, {FV_I32}, {0}},
     {"cross_entropy, i64, smoothed", classes, {{7, 3}}, {FV_I64}, {0.1}},
     {"cross_entropy, soft, smoothed", classes, {{7, 37}}, {0}, {0.1}},
+    {"cross_entropy, soft, of another sum", classes, {{7, 37}}, {0}, {0.1, 0.6}},
     {"bce_with_logits", elements, {{13, 77}}, {0}, {0}},
     {"huber", elements, {{3, 7}}, {1}, {0}},
     /* four neighbours a thread, whole tiles of a map, folds of several ranges; rows in the registers of one warp and of several */
@@ -317,6 +357,8 @@ static const one_case cases[] = {
     {"layernorm by fours of two warps", layernorm, {{37, 772}, {-1, 772}, {-1, 772}}, {0}, {0}},
     {"layernorm by fours of four warps", layernorm, {{17, 1300}, {-1, 1300}}, {0}, {0}},
     {"layernorm by fours, no weights", layernorm, {{11, 512}}, {0}, {0}},
+    {"layernorm by fours of what has no gradient", norm_of_data, {{-1, 68}, {-1, 68}}, {0}, {0}},
+    {"layernorm of what has no gradient", norm_of_data, {{-1, 67}, {-1, 67}}, {0}, {0}},
     {"rmsnorm by fours of a whole block", rmsnorm, {{9, 4096}, {-1, 4096}}, {0}, {0}},
     {"rmsnorm by fours, a row too wide", rmsnorm, {{3, 4100}, {-1, 4100}}, {0}, {0}},
     {"rmsnorm by fours, many rows", rmsnorm, {{700, 8}, {-1, 8}}, {0}, {0}},
@@ -332,17 +374,23 @@ static const one_case cases[] = {
     {"mul, stretched along many", binary, {{20, 300}, {20, 1}}, {2}, {0}},
     {"sum, last, few rows of many", reduce, {{3, 1700}}, {0, -1}, {0}},
     {"sub by fours, stretched both ways", binary, {{3, 1, 8}, {5, 1}}, {1}, {0}},
+    {"sub by fours", binary, {{7, 8}, {7, 8}}, {1}, {0}},
+    {"sub by fours, the first dims", binary, {{300, 5, 8}, {5, 8}}, {1}, {0}},
     {"mul by fours", binary, {{7, 8}, {7, 8}}, {2}, {0}},
     {"mul by fours, stretched in the middle", binary, {{3, 50, 12}, {3, 1, 12}}, {2}, {0}},
     {"mul by fours, one number", binary, {{1}, {3, 100, 8}}, {2}, {0}},
     {"permute by 16 bytes, patches", permute, {{3, 4, 5, 8}}, {1, 2, 0, 3}, {0}},
     {"concat by 16 bytes", concat, {{2, 3, 8}, {2, 1, 8}, {2, 4, 8}}, {3, 1}, {0}},
+    {"concat of the last dim, half of it by 16 bytes", concat, {{3, 5, 8}, {3, 5, 5}}, {2, 2}, {0}},
+    {"slice, of 16 bytes but not at them", slice, {{3, 5, 24}}, {-1, 2, 8}, {0}},
     {"concat by fours, the first repeated", concat, {{1, 1, 8}, {300, 4, 8}}, {2, 1}, {0}},
     {"sum by fours, first", reduce, {{410, 5, 8}}, {0, 0}, {0}},
     {"mean by fours, middle", reduce, {{3, 50, 8}}, {1, 1}, {0}},
     {"bce_with_logits of many", elements, {{130, 77}}, {0}, {0}},
     {"point groups", groups, {{2, 300, 3}}, {9, 35}, {0}},
     {"point groups, ties", groups, {{2, 100, 3}}, {9, 35, 1}, {0}},
+    {"results forgotten", forgotten, {{31, 12}, {-1, 20, 12}, {-1, 20}, {-1, 8, 20}}, {0}, {0}},
+    {"results forgotten, a product too", forgotten, {{31, 12}, {-1, 20, 12}, {-1, 20}, {-1, 8, 20}}, {1}, {0}},
     {"recomputed scope", recomputed, {{5, 6}, {-1, 7, 6}}, {0}, {0}},
 };
 
@@ -394,40 +442,44 @@ static void test_tensor_cores(void) {
 }
 #endif
 
-/* ---- training: two parameters, a few steps, an average ---- */
+/* ---- training: parameters, a large one too, a few steps, averages of two ---- */
+enum { SMALL = 75 * 19 + 11, BIG = 40003 };
 static void train(fv_ctx *c, fv_optim_kind kind, float clip, double *norm, float *out) {
-    int64_t wd[2] = {37, 19}, xd[2] = {11, 19}, n = 11;
-    fv_params p, average;
+    int64_t wd[2] = {37, 19}, xd[2] = {11, 19}, n = 11, bd[2] = {1, BIG};
+    fv_params p, average, averaged;
     fv_optim_desc d;
-    memset(&p, 0, sizeof p), memset(&average, 0, sizeof average), memset(&d, 0, sizeof d);
+    memset(&p, 0, sizeof p), memset(&average, 0, sizeof average), memset(&averaged, 0, sizeof averaged), memset(&d, 0, sizeof d);
     fv_tensor *w = fv_param(c, "w", FV_F32, 2, wd), *b = fv_param(c, "b", FV_F32, 1, wd), *idle = fv_param(c, "idle", FV_F32, 1, &n);
-    fv_tensor *aw = fv_constant(c, "w", FV_F32, 2, wd);
+    fv_tensor *aw = fv_constant(c, "w", FV_F32, 2, wd), *big = fv_param(c, "big", FV_F32, 2, bd), *abig = fv_constant(c, "big", FV_F32, 2, bd);
     fv_params_add(c, &p, w), fv_params_add(c, &p, b), fv_params_add(c, &average, aw), fv_params_add(c, &p, idle);
+    fv_params_add(c, &p, big), fv_params_add(c, &average, abig), fv_params_add(c, &averaged, w), fv_params_add(c, &averaged, big);
     fv_init_trunc_normal(c, w, 0.5f, 3), fv_init_uniform(c, b, 0.1f, 4), fv_init_normal(c, aw, 1, 5), fv_init_fill(idle, 2);
+    fv_init_normal(c, big, 1, 6), fv_init_normal(c, abig, 1, 7), big->flags |= FV_NO_DECAY;
     d.kind = kind, d.clip_grad = clip;
     fv_optim *o = fv_optim_create(c, &p, &d);
-    fv_params only_w = p;
-    only_w.count = 1;
     for (int step = 0; step < 5; step++) {
         fv_reset(c);
         void *x = numbers(FV_F32, 11 * 19, (uint64_t)step);
         fv_tensor *in = fv_input(c, FV_F32, 2, xd, x, 0);
         free(x);
-        fv_backward(c, fv_cross_entropy(c, fv_linear(c, in, w, b), whole_numbers(c, FV_I32, 1, &n, 37), 0));
+        fv_tensor *loss = fv_cross_entropy(c, fv_linear(c, in, w, b), whole_numbers(c, FV_I32, 1, &n, 37), 0);
+        fv_tensor *squares = fv_sum(c, fv_reshape(c, fv_mul(c, big, big), 1, bd + 1), 0);
+        fv_backward(c, fv_add(c, loss, fv_scale(c, squares, 0.005f)));
         double all = fv_grad_norm(c, &p);
         norm[step] = fv_optim_step(c, o, 0.1f);
         CHECK(fabs(all - norm[step]) <= 1e-9 * all, "the norm asked for and the step's: %g, %g", all, norm[step]);
-        fv_ema(c, &average, &only_w, 0.9f);
+        fv_ema(c, &average, &averaged, 0.9f);
     }
     fv_read(c, w, out), fv_read(c, b, out + 37 * 19), fv_read(c, aw, out + 38 * 19), fv_read(c, idle, out + 75 * 19);
+    fv_read(c, big, out + SMALL), fv_read(c, abig, out + SMALL + BIG);
     CHECK(!fv_error(c), "%s", fv_error_text(c));
     fv_optim_destroy(c, o);
-    fv_free(c, p.at), fv_free(c, average.at);
-    fv_param_free(c, w), fv_param_free(c, b), fv_param_free(c, aw), fv_param_free(c, idle);
+    fv_free(c, p.at), fv_free(c, average.at), fv_free(c, averaged.at);
+    fv_param_free(c, w), fv_param_free(c, b), fv_param_free(c, aw), fv_param_free(c, idle), fv_param_free(c, big), fv_param_free(c, abig);
 }
 /* A parameter's bf16 copy is the parameter's, whatever changed that: a product with an input of the same numbers has the same bytes. */
 static void test_rounded(void) {
-    enum { OUT = 37, IN = 19, N = 11 };
+    enum { OUT = 37, IN = 891, N = 11 }; /* more than one chunk of the update */
     static const char *const how[] = {"as made", "AdamW", "SGD", "fv_write", "fv_set", "fv_init_fill", "fv_ema", "a lost recording"};
     int64_t wd[2] = {OUT, IN}, xd[2] = {N, IN}, n = N;
     static float from[OUT * IN], now[2][OUT * IN + OUT];
@@ -459,11 +511,12 @@ static void test_rounded(void) {
         if (k == 4) fv_set(w, 5, 50), fv_set(b, 5, -50);
         if (k == 5) fv_init_fill(w, 0.3);
         if (k == 6) fv_ema(c, &p, &other, 0.5f);
-        if (k == 7) c->device->lost++;
+        if (k == 7) fv__device_zero(c, w->rounded, OUT * IN * 2), c->device->lost++;
         fv_read(c, w, now[0]), fv_read(c, b, now[0] + OUT * IN);
-        fv_tensor *plain[2] = {fv_input(c, FV_F32, 2, wd, now[0], 0), fv_input(c, FV_F32, 1, wd, now[0] + OUT * IN, 0)};
+        fv_tensor *plain[2] = {fv_scale(c, fv_input(c, FV_F32, 2, wd, now[0], 0), 1), fv_input(c, FV_F32, 1, wd, now[0] + OUT * IN, 0)};
         fv_read(c, fv_linear(c, in, w, b), y[0]), fv_read(c, fv_linear(c, in, plain[0], plain[1]), y[1]);
         CHECK(!fv_error(c) && !memcmp(y[0], y[1], sizeof y[0]), "%s: %s", how[k], fv_error_text(c));
+        CHECK(!plain[0]->rounded, "only parameters have a copy");
         CHECK(w->rounded && fv__is_rounded(c, w) && (!k || k == 7 || memcmp(now[0], now[1], sizeof now[0])), "%s: nothing changed", how[k]);
         memcpy(now[1], now[0], sizeof now[0]);
     }
@@ -497,13 +550,100 @@ static void test_norm_that_is_none(void) {
     }
 }
 static void test_training(void) {
-    static float out[2][76 * 19 + 16];
+    static float out[2][SMALL + 2 * BIG];
+    static const float clip[] = {0, 0.05f, 1e3f};
     double norm[2][5];
-    for (int k = 0; k < 4; k++) {
-        for (int d = 0; d < 2; d++) fv_clear_error(contexts[d]), train(contexts[d], k % 2 ? FV_SGD : FV_ADAMW, k / 2 ? 0.05f : 0, norm[d], out[d]);
+    for (int k = 0; k < 6; k++) {
+        for (int d = 0; d < 2; d++) fv_clear_error(contexts[d]), train(contexts[d], k % 2 ? FV_SGD : FV_ADAMW, clip[k / 2], norm[d], out[d]);
         CHECK(difference(norm[0], norm[1], FV_F64, 5) < 1e-6, "norms");
-        double e = difference(out[0], out[1], FV_F32, 76 * 19 + 11);
-        CHECK(e < 5e-5, "weights after 5 steps of kind %d: %g", k, e);
+        double e = difference(out[0], out[1], FV_F32, SMALL), large = difference(out[0] + SMALL, out[1] + SMALL, FV_F32, 2 * BIG);
+        CHECK(e < 5e-5 && large < 5e-5, "weights after 5 steps of kind %d: %g, %g", k, e, large);
+    }
+}
+
+/* more parameters than the threads that add up their norms */
+static void test_many_parameters(void) {
+    enum { MANY = 300 };
+    fv_ctx *c = contexts[1];
+    int64_t one = 1;
+    fv_tensor *w[MANY], *sum = NULL;
+    fv_params p;
+    memset(&p, 0, sizeof p);
+    fv_clear_error(c), fv_reset(c), fv_training(c, 1), fv_autocast(c, FV_F32);
+    for (int i = 0; i < MANY; i++) {
+        w[i] = fv_param(c, "w", FV_F32, 1, &one), fv_params_add(c, &p, w[i]);
+        sum = sum ? fv_add(c, sum, w[i]) : w[i];
+    }
+    fv_backward(c, sum);
+    double norm = fv_grad_norm(c, &p);
+    CHECK(fabs(norm * norm - MANY) < 1e-9, "%g: %s", norm, fv_error_text(c));
+    for (int i = 0; i < MANY; i++) fv_param_free(c, w[i]);
+    fv_free(c, p.at);
+}
+/* made again in the backward pass, a batch norm does not move its statistics again */
+static void test_moved_once(void) {
+    int64_t dim[2] = {11, 5}, d = 5;
+    float mean[2][5], var[2][5];
+    for (int k = 0; k < 2; k++) {
+        fv_ctx *c = contexts[k];
+        fv_clear_error(c), fv_reset(c), fv_training(c, 1), fv_autocast(c, FV_F32);
+        void *x = numbers(FV_F32, 55, 5);
+        fv_tensor *m = fv_constant(c, "m", FV_F32, 1, &d), *v = fv_constant(c, "v", FV_F32, 1, &d), *in = fv_input(c, FV_F32, 2, dim, x, 1);
+        fv_init_fill(m, 0.25), fv_init_fill(v, 1.5);
+        int was = fv_recompute(c, 1);
+        fv_scope s = fv_scope_begin(c);
+        fv_tensor *y = fv_scope_end(c, s, fv_gelu(c, fv_batchnorm(c, in, NULL, NULL, m, v, 0.1f, 1e-3f)));
+        fv_recompute(c, was);
+        fv_backward_from(c, y, x);
+        free(x);
+        fv_read(c, m, mean[k]), fv_read(c, v, var[k]);
+        CHECK(!fv_error(c), "%s", fv_error_text(c));
+        fv_param_free(c, m), fv_param_free(c, v);
+    }
+    double e = test_worse(difference(mean[0], mean[1], FV_F32, 5), difference(var[0], var[1], FV_F32, 5));
+    CHECK(e < 1e-6, "statistics differ by %g", e);
+}
+/* A key that is masked has a gradient of zeros, also where its queries' gradient is no number. */
+static void test_masked(void) {
+    enum { N = 3, M = 4, H = 32 };
+    int64_t qd[3] = {1, N, H}, kd[3] = {1, M, H}, md[2] = {1, M};
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        fv_ctx *c = contexts[1];
+        fv_attention_desc a;
+        float g[N * H], got[M * H];
+        memset(&a, 0, sizeof a);
+        fv_clear_error(c), fv_reset(c), fv_training(c, 1), fv_autocast(c, bf16 ? FV_BF16 : FV_F32);
+        void *x = numbers(FV_F32, M * H, 5);
+        fv_tensor *q = fv_input(c, FV_F32, 3, qd, x, 1), *k = fv_input(c, FV_F32, 3, kd, x, 1), *v = fv_input(c, FV_F32, 3, kd, x, 1), *mask = fv_new(c, FV_U8, 2, md);
+        free(x);
+        for (int i = 0; i < M; i++) ((uint8_t *)mask->data)[i] = i != 1;
+        a.num_heads = 1, a.mask = mask;
+        fv_tensor *y = fv_attention(c, q, k, v, &a);
+        for (int i = 0; y && i < N * H; i++) fv__set(g, fv_grad_type(y), i, NAN);
+        fv_backward_from(c, y, g);
+        for (int which = 0; which < 2; which++) {
+            int ok = fv_read_grad(c, which ? v : k, got), zeros = 0;
+            for (int i = H; i < 2 * H; i++) zeros += got[i] == 0;
+            CHECK(ok && zeros == H && got[0] != got[0], "%s, bf16 %d: %d zeros, %g: %s", which ? "v" : "k", bf16, zeros, (double)got[0], fv_error_text(c));
+        }
+        fv_autocast(c, FV_F32);
+    }
+}
+/* Labels and indices that lie on the device, where nobody looks at them before: what has none is no number. */
+static void test_out_of_range(void) {
+    static const int32_t index[4] = {0, 3, -1, 1};
+    fv_ctx *c = contexts[1];
+    int64_t n = 4, dim[2] = {1, 3}, table[2] = {3, 2};
+    float x[6] = {1, 2, 3, 4, 5, 6}, y[8];
+    fv_clear_error(c), fv_reset(c), fv_training(c, 1);
+    fv_tensor *i = fv_new(c, FV_I32, 1, &n), *t = fv_input(c, FV_F32, 2, table, x, 0), *logits = fv_input(c, FV_F32, 2, dim, x, 0);
+    memcpy(i->data, index, sizeof index);
+    i = fv_slice(c, i, 0, 0, 4);
+    CHECK(fv_read(c, fv_gather(c, t, i), y), "%s", fv_error_text(c));
+    CHECK(y[0] == 1 && y[1] == 2 && y[2] != y[2] && y[3] != y[3] && y[4] != y[4] && y[5] != y[5] && y[6] == 3, "rows that are not there");
+    for (int k = 0; k < 4; k++) {
+        CHECK(fv_read(c, fv_cross_entropy(c, logits, fv_slice(c, i, 0, k, 1), 0), y), "%s", fv_error_text(c));
+        CHECK((y[0] != y[0]) == (k == 1 || k == 2), "label %d of 3: %g", (int)index[k], (double)y[0]);
     }
 }
 
@@ -551,6 +691,8 @@ static void test_many_chunks(void) {
             fv__pool_free(c, s[1]), fv__pool_free(c, s[3]);
             if (!fv_error(c)) t = fv__pool_alloc(c, 5 << 20);
             CHECK(t && !fv_error(c), "step %d: %s", step, fv_error_text(c));
+            for (int i = 4; i < MANY && !fv_error(c); i++) /* what comes last does not reach as far as what came before */
+                fv__pool_free(c, s[i]), fv__pool_alloc(c, ((size_t)16 << 20) + 1);
             last[step] = t ? t->data : NULL, held[step] = fv_memory(c).now;
         }
         const fv__pool *p = &c->pool[FV__POOL_STEP];
@@ -632,16 +774,16 @@ static void test_mixup(void) {
 
 /* ---- steps that the host does not wait for ---- */
 enum { STEPS = 9, SIDE = 19, CLASSES = 7, ROWS = 11, GRADIENT = 100, WEIGHTS = CLASSES * (SIDE + 1) };
-/* `steps` of them, with other numbers each; step `none`'s input has a NaN, or, with GRADIENT added to it, its gradient alone. said: [STEPS]; out: [WEIGHTS] */
+/* `steps` of them, with other numbers each; step `none`'s input has a NaN, or, with GRADIENT added to it, its gradient alone. said: [STEPS]; out: [WEIGHTS], and the average of w */
 static void steps_ahead(fv_ctx *c, int steps, int none, int accum, fv_step_result *said, float *out) {
     int64_t wd[2] = {CLASSES, SIDE}, xd[2] = {ROWS, SIDE}, n = ROWS;
     int told = 0, gpu = fv_device_of(c) == FV_CUDA;
-    fv_params p;
+    fv_params p, average, averaged;
     fv_optim_desc d;
-    memset(&p, 0, sizeof p), memset(&d, 0, sizeof d), memset(said, 0, STEPS * sizeof *said);
+    memset(&p, 0, sizeof p), memset(&average, 0, sizeof p), memset(&averaged, 0, sizeof p), memset(&d, 0, sizeof d), memset(said, 0, STEPS * sizeof *said);
     fv_clear_error(c), fv_reset(c), fv_training(c, 1), fv_autocast(c, FV_F32);
-    fv_tensor *w = fv_param(c, "w", FV_F32, 2, wd), *b = fv_param(c, "b", FV_F32, 1, wd);
-    fv_params_add(c, &p, w), fv_params_add(c, &p, b);
+    fv_tensor *w = fv_param(c, "w", FV_F32, 2, wd), *b = fv_param(c, "b", FV_F32, 1, wd), *idle = fv_param(c, "idle", FV_F32, 1, wd), *mean = fv_constant(c, "w", FV_F32, 2, wd);
+    fv_params_add(c, &p, w), fv_params_add(c, &p, b), fv_params_add(c, &p, idle), fv_params_add(c, &average, mean), fv_params_add(c, &averaged, w);
     fv_init_trunc_normal(c, w, 0.5f, 3);
     d.clip_grad = 0.05f;
     fv_optim *o = fv_optim_create(c, &p, &d);
@@ -666,6 +808,7 @@ static void steps_ahead(fv_ctx *c, int steps, int none, int accum, fv_step_resul
             fv_optim_loss(c, o, loss);
         }
         fv_optim_step_async(c, o, 0.1f, 10.0 * step);
+        fv_ema(c, &average, &averaged, 0.7f); /* asked for before the step is done */
         while (fv_optim_result(c, o, 0, &r)) said[told++] = r;
         int known = !gpu ? step + 1 : accum > 1 ? step : step > 1 ? step - 1 : 0;
         CHECK(told == known, "%d results are known after %d steps of %d, and %d wanted", told, step + 1, accum, known);
@@ -675,16 +818,17 @@ static void steps_ahead(fv_ctx *c, int steps, int none, int accum, fv_step_resul
 #endif
     while (fv_optim_result(c, o, 1, &r)) said[told++] = r;
     CHECK(told == steps && !fv_optim_result(c, o, 1, &r), "%d results of %d steps", told, steps);
-    fv_read(c, w, out), fv_read(c, b, out + CLASSES * SIDE);
+    fv_read(c, w, out), fv_read(c, b, out + CLASSES * SIDE), fv_read(c, mean, out + WEIGHTS);
     CHECK(!fv_error(c), "%s", fv_error_text(c));
     for (int i = 0; i < FV_OPTIM_AHEAD; i++) CHECK(fv_optim_step_async(c, o, 0, 0), "%s", fv_error_text(c));
     CHECK(!fv_optim_step_async(c, o, 0, 0) && fv_error(c) == FV_EUSAGE, "more steps ahead than there is room for");
     fv_clear_error(c);
-    fv_optim_destroy(c, o), fv_free(c, p.at), fv_param_free(c, w), fv_param_free(c, b);
+    fv_optim_destroy(c, o), fv_free(c, p.at), fv_free(c, average.at), fv_free(c, averaged.at);
+    fv_param_free(c, w), fv_param_free(c, b), fv_param_free(c, idle), fv_param_free(c, mean);
 }
 static double apart(double a, double b) { return a != a && b != b ? 0 : fabs(a - b) / (1e-3 + fabs(a)); }
 static void test_steps(void) {
-    static float out[2][WEIGHTS], stopped[2][WEIGHTS];
+    static float out[2][WEIGHTS + CLASSES * SIDE], stopped[2][WEIGHTS + CLASSES * SIDE];
     fv_step_result said[2][STEPS], unused[STEPS];
     for (int accum = 1; accum < 3; accum++)
         for (int kind = 0; kind < 3; kind++) { /* all is finite; the loss of step 3 is not; its gradient alone is not */
@@ -696,11 +840,11 @@ static void test_steps(void) {
                       said[1][i].loss, said[0][i].norm, said[1][i].norm, said[1][i].note);
                 for (int d = 0; d < 2; d++) CHECK((said[d][i].loss != said[d][i].loss) == (i == none), "step %d: a loss of %g", i, said[d][i].loss);
             }
-            double e = difference(out[0], out[1], FV_F32, WEIGHTS);
-            CHECK(e < 5e-5, "weights: %g", e);
+            double e = difference(out[0], out[1], FV_F32, WEIGHTS), m = difference(out[0] + WEIGHTS, out[1] + WEIGHTS, FV_F32, CLASSES * SIDE);
+            CHECK(e < 5e-5 && m < 5e-5, "weights: %g, their averages: %g", e, m);
             for (int d = 0; d < 2 && none > 0; d++) { /* nothing moved from there on */
                 steps_ahead(contexts[d], at, -1, accum, unused, stopped[d]);
-                CHECK(!memcmp(stopped[d], out[d], sizeof out[d]), "a step counted after a %s that is none", kind == 1 ? "loss" : "gradient");
+                CHECK(!memcmp(stopped[d], out[d], WEIGHTS * sizeof *out[d]), "a step counted after a %s that is none", kind == 1 ? "loss" : "gradient");
                 CHECK(said[d][at].norm != said[d][at].norm, "the norm of step %d is %g", at, said[d][at].norm);
             }
         }
@@ -750,6 +894,13 @@ static void test_limits(void) {
     fv_set(x, dim[1] - 1, 2), fv_set(x, dim[1], 3);
     y = fv_permute(c, x, order);
     CHECK(y && fv_get(y, 2 * dim[1] - 2) == 2 && fv_get(y, 1) == 3, "%s", fv_error_text(c));
+    int64_t panels[3] = {65537, 2, 2};
+    static const int turned[3] = {0, 2, 1};
+    fv_reset(c), x = fv_new(c, FV_BF16, 3, panels);
+    if (x) memset(x->data, 0, fv__bytes(x));
+    fv_set(x, 65536 * 4 + 1, 2);
+    y = fv_permute(c, x, turned);
+    CHECK(y && fv_get(y, 65536 * 4 + 2) == 2, "many panels: %s", fv_error_text(c));
     fv_reset(c), dim[1] = 1;
     for (int i = 0; i < 3; i++) CHECK((y = fv_scale(c, fv_new(c, FV_BF16, 2, dim), 2)) && (uintptr_t)y->data % 256 == 0, "cuBLASLt wants 256 bytes");
     fv_no_grad(c, was);
@@ -777,28 +928,28 @@ static void test_gradcheck(void) {
 /* ---- a group: two processes with half of the batch each get the gradients that one has with all of it; on a GPU, of which there may be but one,
  * a group of one ---- */
 #ifdef FV_TEST_GPU
-static const int group_size = 1, emu_averages = 5;
+static const int group_size = 1, emu_averages = 7;
 #else
 static const int group_size = 2;
 #endif
-enum { GROUP_ROWS = 6, GROUP_WIDTH = 5, GROUP_NUMBERS = GROUP_WIDTH * (GROUP_WIDTH + 2) };
+enum { GROUP_ROWS = 6, GROUP_WIDTH = 9, GROUP_NUMBERS = GROUP_WIDTH * (GROUP_WIDTH + 3) }; /* w fills a bucket */
 static double group_gradients(fv_ctx *c, int rank, int size, float *g) { /* -> the loss, this process's */
     int64_t dim[2] = {GROUP_ROWS / size, GROUP_WIDTH}, wdim[2] = {GROUP_WIDTH, GROUP_WIDTH}, all = -1;
     double loss = 0;
     float *x = (float *)numbers(FV_F32, GROUP_ROWS * GROUP_WIDTH, 8) + rank * dim[0] * dim[1];
-    fv_tensor *w = fv_param(c, "w", FV_F32, 2, wdim), *b = fv_param(c, "b", FV_F32, 1, wdim), *idle = fv_param(c, "idle", FV_F32, 1, wdim);
-    fv_init_normal(c, w, 1, 1), fv_init_normal(c, b, 1, 2);
+    fv_tensor *w = fv_param(c, "w", FV_F32, 2, wdim), *b = fv_param(c, "b", FV_F32, 1, wdim), *idle = fv_param(c, "idle", FV_F32, 1, wdim), *s = fv_param(c, "s", FV_F32, 1, wdim);
+    fv_init_normal(c, w, 1, 1), fv_init_normal(c, b, 1, 2), fv_init_normal(c, s, 1, 3);
     fv_training(c, 1), fv_autocast(c, FV_F32);
     for (int pass = 0; pass < 2; pass++) { /* gradients of two passes are added; w is read twice in each */
         fv_reset(c), fv_seed(c, 3, (uint64_t)pass);
         fv_tensor *y = fv_linear(c, fv_input(c, FV_F32, 2, dim, x, 0), w, b);
-        y = fv_linear(c, fv_drop_path(c, fv_dropout(c, fv_gelu(c, y), 0.4f), 0.3f), w, NULL);
+        y = fv_mul(c, fv_linear(c, fv_drop_path(c, fv_dropout(c, fv_gelu(c, y), 0.4f), 0.3f), w, NULL), s);
         fv_tensor *l = fv_mean(c, fv_reshape(c, fv_mul(c, y, y), 1, &all), 0);
         fv_backward(c, l);
         loss += l ? fv_get(l, 0) : NAN;
     }
-    fv_read_grad(c, w, g), fv_read_grad(c, b, g + GROUP_WIDTH * GROUP_WIDTH), fv_read_grad(c, idle, g + GROUP_WIDTH * (GROUP_WIDTH + 1));
-    fv_param_free(c, w), fv_param_free(c, b), fv_param_free(c, idle);
+    fv_read_grad(c, w, g), fv_read_grad(c, b, g + GROUP_WIDTH * GROUP_WIDTH), fv_read_grad(c, idle, g + GROUP_WIDTH * (GROUP_WIDTH + 1)), fv_read_grad(c, s, g + GROUP_WIDTH * (GROUP_WIDTH + 2));
+    fv_param_free(c, s), fv_param_free(c, w), fv_param_free(c, b), fv_param_free(c, idle);
     return loss;
 }
 static double group_member(const fv_group_key *key, int rank, const float *wanted, double loss) { /* -> how far from what is wanted */
@@ -806,7 +957,7 @@ static double group_member(const fv_group_key *key, int rank, const float *wante
     fv_ctx *c = context(FV_CUDA);
     fv_group_join(c, key, rank, group_size);
     double mine = group_gradients(c, rank, group_size, g), e = difference(wanted, g, FV_F32, GROUP_NUMBERS);
-    if (!fv_group_mean(c, &mine, 1) || !(fabs(mine - loss) < 1e-6 * loss) || emu_averages < 5) e = NAN; /* 2 x w, 2 x b, the loss */
+    if (!fv_group_mean(c, &mine, 1) || !(fabs(mine - loss) < 1e-6 * loss) || emu_averages < 7) e = NAN; /* 2 x w, 2 x b, 2 x s, the loss */
     if (fv_error(c)) printf("  rank %d: %s\n", rank, fv_error_text(c)), e = NAN;
     fv_destroy(c);
     return e;
@@ -923,6 +1074,10 @@ int main(int argc, char **argv) {
     RUN(test_tensor_cores);
 #endif
     RUN(test_training);
+    RUN(test_many_parameters);
+    RUN(test_moved_once);
+    RUN(test_masked);
+    RUN(test_out_of_range);
     RUN(test_norm_that_is_none);
     RUN(test_gradcheck);
 #ifdef FROZENVIS_NCCL

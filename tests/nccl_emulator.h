@@ -72,10 +72,8 @@ static ncclResult_t ncclCommDestroy(ncclComm_t c) {
 static ncclResult_t ncclCommAbort(ncclComm_t c) { return ncclCommDestroy(c); }
 static ncclResult_t ncclGroupStart(void) { return ncclSuccess; }
 static ncclResult_t ncclGroupEnd(void) { return ncclSuccess; }
-static ncclResult_t ncclAllReduce(const void *from, void *to, size_t n, ncclDataType_t type, ncclRedOp_t,
-                                  ncclComm_t c, cudaStream_t stream) {
+static ncclResult_t emu_average(const void *from, void *to, size_t n, ncclDataType_t type, ncclComm_t c) {
     ncclResult_t r = ncclSuccess;
-    cudaStreamSynchronize(stream);
     emu_averages++;
     for (size_t at = 0; at < n && r == ncclSuccess; at += EMU_CHUNK) {
         size_t k = n - at < (size_t)EMU_CHUNK ? n - at : (size_t)EMU_CHUNK;
@@ -94,5 +92,16 @@ static ncclResult_t ncclAllReduce(const void *from, void *to, size_t n, ncclData
         if (r == ncclSuccess) r = emu_meet(c);
     }
     return r;
+}
+/* at once or, where copies are late, when somebody waits for it: an error is then told of by the next one */
+static ncclResult_t ncclAllReduce(const void *from, void *to, size_t n, ncclDataType_t type, ncclRedOp_t,
+                                  ncclComm_t c, cudaStream_t stream) {
+    static ncclResult_t late = ncclSuccess;
+    if (!emu_late) return cudaStreamSynchronize(stream), emu_average(from, to, n, type, c);
+    emu_ask(stream, 1, [=]() {
+        ncclResult_t r = emu_average(from, to, n, type, c);
+        late = r == ncclSuccess ? late : r;
+    });
+    return late;
 }
 #endif
