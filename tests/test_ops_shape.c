@@ -727,7 +727,7 @@ static void memory_is_counted(void) {
     void *p = fv_alloc(c, 1 << 20);
     size_t held = fv_memory(c).now - m.now, peak = fv_memory(c).peak;
     CHECK(held >= 1 << 20 && held < (1 << 20) + 256 && peak >= fv_memory(c).now, "%zu", held);
-    fv_free(c, p);
+    fv_free(c, p), fv_free(c, fv_alloc(c, 1));
     CHECK(fv_memory(c).now == m.now && fv_memory(c).peak == peak, "%zu", fv_memory(c).now);
     fv_destroy(c);
     fv_desc d;
