@@ -218,6 +218,10 @@ static void quantised_blocks_are_gguf_pys(void) {
             worst = test_worse(worst, fabs((double)a[k] - (double)b[k])),
             scale = FV__MAX(scale, fabs((double)b[k]));
         CHECK(worst <= 1e-6 * scale, "%s (%s): %g of %g", e->name, fv_entry_dtype(e), worst, scale);
+        static uint16_t half[4096]; /* the same as bf16 */
+        int ok = fv_entry_read(c, w, e, FV_BF16, half);
+        for (int64_t k = 0; ok && k < e->count; k++) ok = half[k] == fv__bf16_from(a[k]);
+        CHECK(ok, "%s (%s) as bf16", e->name, fv_entry_dtype(e));
     }
     CHECK(!fv_error(c), "%s", fv_error_text(c));
     CHECK(fv_weights_meta_number(w, "test.number", 0) == 42 &&

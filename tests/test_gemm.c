@@ -83,6 +83,24 @@ static void packed_weights_serve_both_products(void) {
     }
 }
 
+/* A product in bf16 is that of its operands rounded, though they are f32 and the CPU has no such products */
+static void bf16_rounds_its_operands(void) {
+    enum { M = 17, N = 33, K = 50 };
+    for (int isa = FV_ISA_SCALAR; isa <= FV_ISA_NEON; isa++) {
+        if (!fv_isa_available((fv_isa)isa)) continue;
+        fv_ctx *c = context(isa, 2);
+        float *a = numbers(c, M * K, 1, 0), *b = numbers(c, N * K, 2, 0), out[M * N],
+              *x = numbers(c, M * K, 1, 1), *y = numbers(c, N * K, 2, 1);
+        fv_gemm(c, FV_BF16, M, N, K, fv__mat(a, FV_F32, K, 1), fv__mat(b, FV_F32, 1, K), out, FV_F32, N, 0);
+        double e = error_of(out, fv__mat(x, FV_F32, K, 1), fv__mat(y, FV_F32, 1, K), M, N, K, 0);
+        fv_tensor *w = fv_pack(c, "w", FV_BF16, N, K, b, FV_F32); /* weights when they are packed */
+        fv_gemm_packed(c, M, N, K, fv__mat(x, FV_F32, K, 1), w->packed, 0, out, FV_F32, N, 0);
+        double f = error_of(out, fv__mat(x, FV_F32, K, 1), fv__mat(y, FV_F32, 1, K), M, N, K, 0);
+        CHECK(e < 3e-6 && f < 3e-6, "%s: %g, packed %g", fv_isa_name((fv_isa)isa), e, f);
+        fv_destroy(c);
+    }
+}
+
 /* Sums of either precision to f32 and bf16, with a bias, a residual of either type, added to what is there,
  * in rows that lie apart: what is between them stays. */
 static void outputs_and_epilogues(const int *shape, int isa) {
@@ -152,6 +170,7 @@ static void types_that_do_not_fit_are_refused(void) {
 int main(void) {
     RUN(products_agree_on_every_isa);
     RUN(packed_weights_serve_both_products);
+    RUN(bf16_rounds_its_operands);
     RUN(every_output_and_epilogue);
     RUN(threads_do_not_change_a_bit);
     RUN(types_that_do_not_fit_are_refused);

@@ -402,6 +402,10 @@ static void test_random_words(void) {
         uint32_t out[4];
         fv_philox(5, 6, i / 4, out);
         CHECK(fv_random_u32(5, 6, i) == out[i % 4] && fv_rng_u32(&r) == out[i % 4], "word %d", (int)i);
+        fv_philox(5, 6, i / 2, out); /* by Box and Muller, of two words: the whole circle */
+        double u = (out[i % 2 * 2] + 0.5) / 4294967296.0, v = out[i % 2 * 2 + 1] / 4294967296.0,
+               n = sqrt(-2 * log(u)) * cos(2 * acos(-1) * v);
+        CHECK(fabs((double)fv_random_normal(5, 6, i) - n) < 1e-6, "normal %d is not %g", (int)i, n);
     }
 }
 

@@ -330,6 +330,9 @@ static void refusals(void) {
     refuse("{\"img_size\":32,\"patch_size\":16,\"frozen\":{\"hidden_size\":64,\"num_attention_heads\":4,"
            "\"intermediate_size\":9,\"variant\":\"scratch\",\"layers\":[2,1,2]}}",
            FV_EUSAGE, "block 2 twice");
+    refuse("{\"img_size\":32,\"patch_size\":16,\"frozen\":{\"hidden_size\":64,\"num_attention_heads\":4,"
+           "\"intermediate_size\":9,\"variant\":\"scratch\",\"layers\":[1,1]}}",
+           FV_EUSAGE, "block 1 twice");
     refuse(
         "{\"img_size\":32,\"patch_size\":16,\"depth\":2,\"frozen\":{\"hidden_size\":64,\"after_block\":2}}",
         FV_EUSAGE, "after_block");
@@ -401,11 +404,18 @@ static void loading(void) {
     load_into("\"img_size\":32,\"num_classes\":10,\"depth\":2,\"global_pool\":\"avg\"", "fc_norm");
 }
 
-/* random keeps mean and std of each matrix, shuffled its numbers; both are the same again for the same
- * seed */
-/* Blocks that are trained start from the very numbers of the file: rope's pairs lie otherwise in them, and
- * yet they compute what PyTorch's do. */
-static void finetuning_starts_from_the_block(void) {
+/* the correlation of two f32 matrices of a shape */
+static double alike(const fv_tensor *a, const fv_tensor *b) {
+    double n = (double)fv_numel(a), x = 0, y = 0, xx = 0, yy = 0, xy = 0;
+    for (int64_t i = 0; i < fv_numel(a); i++) {
+        double v = fv_get(a, i), w = fv_get(b, i);
+        x += v / n, y += w / n, xx += v * v / n, yy += w * w / n, xy += v * w / n;
+    }
+    return (xy - x * y) / sqrt((xx - x * x) * (yy - y * y));
+}
+/* What blocks of a variant that start from a file compute, beside what PyTorch's do: the greatest error as a
+ * share of the greatest number. */
+static double off_the_block(fv_variant variant, int trained) {
     fv_ctx *c = fv_create(NULL);
     fv_weights *w = fv_weights_open(c, "tests/golden/block_llama_rope_causal.safetensors");
     const char *text = fv_weights_meta_string(w, "config", "");
@@ -418,17 +428,29 @@ static void finetuning_starts_from_the_block(void) {
     memset(&desc, 0, sizeof desc), memset(&params, 0, sizeof params);
     fv_frozen_config_parse(c, j, fv_json_get(j, fv_json_root(j), "frozen"), 1, &desc.config);
     fv_entry_read(c, w, in, FV_F32, x), fv_entry_read(c, w, out, FV_F32, want);
-    desc.config.variant = FV_VARIANT_FINETUNE, desc.llm = w;
+    desc.config.variant = variant, desc.llm = w;
     fv_frozen *f = fv_frozen_create(c, &desc, &params);
     fv_tensor *y = f ? fv_llm_blocks(c, f, fv_input(c, FV_F32, in->rank, in->dim, x, 0), NULL) : NULL;
-    CHECK(y && params.count > 0 && fv_frozen_numel(f) == 0, "%s", fv_error_text(c));
+    CHECK(y && (params.count > 0) == trained && (fv_frozen_numel(f) == 0) == trained, "%s", fv_error_text(c));
     double worst = 0, scale = 0;
     for (int64_t i = 0; y && i < out->count; i++) {
         worst = test_worse(worst, fabs(fv_get(y, i) - (double)want[i]));
         scale = FV__MAX(scale, fabs((double)want[i]));
     }
-    CHECK(worst < 2e-5 * scale, "off by %g of %g", worst, scale);
+    if (f && trained) /* each matrix by a draw of its own */
+        CHECK(fabs(alike(f->layer[0].w[FV_LLM_GATE], f->layer[0].w[FV_LLM_UP])) < 0.2, "two are alike");
     fv_destroy(c);
+    return worst / scale;
+}
+/* Blocks that are trained start from the very numbers of the file: rope's pairs lie otherwise in them, and
+ * yet they compute what PyTorch's do. Drawn or shuffled ones compute something else. */
+static void finetuning_starts_from_the_block(void) {
+    double own = off_the_block(FV_VARIANT_LLM, 0), trained = off_the_block(FV_VARIANT_FINETUNE, 1);
+    CHECK(own < 2e-5 && trained < 2e-5, "off by %g and %g", own, trained);
+    double drawn = off_the_block(FV_VARIANT_RANDOM, 0), shuffled = off_the_block(FV_VARIANT_SHUFFLED, 0),
+           scratch = off_the_block(FV_VARIANT_SCRATCH, 1);
+    CHECK(drawn > 0.05 && shuffled > 0.05 && scratch > 0.05, "off by %g, %g, %g alone", drawn, shuffled,
+          scratch);
 }
 
 /* Without a list of layers it is the file's last block; the MLP in the stage's place is LN(gelu(F1 z)), with
@@ -447,6 +469,7 @@ static void stage_defaults(void) {
         fv__config_defaults(&g);
         CHECK(fabsf(g.rms_norm_eps - (arch == FV_OPT ? 1e-5f : 1e-6f)) < 1e-12f && g.num_key_value_heads == 6,
               "eps %g, %d key heads", (double)g.rms_norm_eps, g.num_key_value_heads);
+        CHECK(fabsf(g.rope_theta - 10000) < 1, "rope_theta %g", (double)g.rope_theta);
     }
     enum { D = 5, WIDE = 7 };
     double hidden[WIDE], mean = 0, var = 0;
@@ -475,6 +498,30 @@ static void stage_defaults(void) {
     fv_destroy(c);
 }
 
+/* Blocks without a file: matrices of std 0.02, each of its own draw. */
+static void drawn_blocks(void) {
+    fv_ctx *c = fv_create(NULL);
+    fv_frozen_desc desc;
+    fv_params params;
+    memset(&desc, 0, sizeof desc), memset(&params, 0, sizeof params);
+    desc.config.variant = FV_VARIANT_SCRATCH, desc.config.hidden_size = 32,
+    desc.config.intermediate_size = 40;
+    desc.config.num_attention_heads = 4, desc.config.num_layers = 2, desc.config.layers[1] = 1;
+    fv_frozen *f = fv_frozen_create(c, &desc, &params);
+    CHECK(f && params.count > 0, "%s", fv_error_text(c));
+    if (f) {
+        const fv_tensor *gate = f->layer[0].w[FV_LLM_GATE];
+        double square = 0;
+        for (int i = 0; i < 1280; i++) square += fv_get(gate, i) * fv_get(gate, i) / 1280;
+        CHECK(fabs(sqrt(square) - 0.02) < 0.002, "std %g", sqrt(square));
+        CHECK(fabs(alike(gate, f->layer[0].w[FV_LLM_UP])) < 0.2, "two matrices are alike");
+        CHECK(fabs(alike(gate, f->layer[1].w[FV_LLM_GATE])) < 0.2, "two blocks are alike");
+    }
+    fv_destroy(c);
+}
+
+/* random keeps mean and std of each matrix, shuffled its numbers; both are the same again for the same
+ * seed */
 static void variants(void) {
     for (int variant = FV_VARIANT_RANDOM; variant <= FV_VARIANT_SHUFFLED; variant++) {
         float x[1000], y[1000];
@@ -634,6 +681,7 @@ int main(void) {
     RUN(layer_refusals);
     RUN(position_embedding);
     RUN(loading);
+    RUN(drawn_blocks);
     RUN(variants);
     RUN(finetuning_starts_from_the_block);
     RUN(stage_defaults);

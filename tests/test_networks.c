@@ -607,9 +607,10 @@ static void masked(void) {
                          {FV_U8, 3, {2, 3, 5}, 2},
                          {FV_F64, 4, {2, 4, 3, 7}, 0},
                          {FV_U8, 3, {2, 4, 3}, 2}};
-    const input text[3] = {{FV_I32, 2, {2, 5}, 11}, {FV_U8, 2, {2, 5}, 4}, {FV_F64, 4, {2, 2, 6, 6}, 0}};
+    /* of the first item all words and objects are valid */
+    const input text[3] = {{FV_I32, 2, {2, 5}, 11}, {FV_U8, 2, {2, 5}, 5}, {FV_F64, 4, {2, 2, 6, 6}, 0}};
     const input room[4] = {
-        {FV_I32, 2, {2, 5}, 11}, {FV_U8, 2, {2, 5}, 4}, {FV_F64, 3, {2, 6, 7}, 0}, {FV_U8, 2, {2, 6}, 5}};
+        {FV_I32, 2, {2, 5}, 11}, {FV_U8, 2, {2, 5}, 5}, {FV_F64, 3, {2, 6, 7}, 0}, {FV_U8, 2, {2, 6}, 6}};
     check_masked(motion_config, in, 4), check_masked(stacked_config, in, 4);
     check_masked("\"arch\":\"vqa\",\"dim\":10,\"num_heads\":2,\"vocab_size\":11,\"max_words\":6,\"img_size\":"
                  "6,\"patch_size\":3,\"in_chans\":2",
@@ -623,6 +624,82 @@ static void masked(void) {
 }
 
 /* ---- the loss of motion, by hand: the future whose end is nearest, of equal ones the first ---- */
+/* ---- what is for training alone ---- */
+/* drop_rate changes what the network computes then, and nothing in evaluation; decay spares the embeddings */
+static void check_training(const char *arch, const input *in, int inputs) {
+    fv_tensor *x[4];
+    double y[2][2][64];
+    fv_ctx *c = fv_create(NULL);
+    fv_model_desc desc;
+    memset(&desc, 0, sizeof desc), memset(y, 0, sizeof y), desc.type = FV_F64;
+    for (int i = 0; i < inputs; i++) x[i] = make_input(c, &in[i], i);
+    fv_no_grad(c, 1);
+    for (int dropped = 0; dropped < 2; dropped++) {
+        char config[1024];
+        snprintf(config, sizeof config, "{%s,\"num_classes\":3,\"drop_rate\":%g,%s}", arch, dropped * 0.5,
+                 stage);
+        fv_model *m = fv_model_create(c, config, strlen(config), &desc);
+        CHECK(m, "%s", fv_error_text(c));
+        for (int i = 0; m && i < m->params.count; i++) {
+            fv_tensor *p = m->params.at[i];
+            int spared = strstr(p->name, "token") || strstr(p->name, "cls_pos") ||
+                         strstr(p->name, "text.embed") ||
+                         (strstr(p->name, "pos_embed") && !strstr(p->name, "weight"));
+            if (p->rank < 2) continue;
+            fv_init_normal(c, p, 0.3f, (uint64_t)(1000 + i));
+            CHECK(!(p->flags & FV_NO_DECAY) == !spared, "%s: decay of %s", arch, p->name);
+        }
+        for (int training = 0; training < 2; training++) {
+            fv_training(c, training), fv_seed(c, 5, 1);
+            fv_tensor *out = m ? fv_model_forward_many(c, m, x, inputs) : NULL;
+            CHECK(out, "%s", fv_error_text(c));
+            for (int k = 0; out && k < FV__MIN(fv_numel(out), 64); k++)
+                y[dropped][training][k] = fv_get(out, k);
+        }
+    }
+    CHECK(!memcmp(y[0][0], y[1][0], sizeof y[0][0]), "%s: dropped in evaluation", arch);
+    CHECK(memcmp(y[0][1], y[1][1], sizeof y[0][1]), "%s: drop_rate does nothing", arch);
+    fv_destroy(c);
+}
+static void training_alone(void) {
+    const input picture[1] = {{FV_F64, 4, {2, 2, 6, 6}, 0}}, cloud[1] = {{FV_F64, 3, {2, 23, 3}, 0}},
+                clip[1] = {{FV_F64, 5, {2, 2, 3, 6, 6}, 0}}, volume[1] = {{FV_F64, 5, {2, 2, 6, 9, 9}, 0}};
+    const input roads[4] = {{FV_F64, 4, {2, 3, 5, 4}, 0},
+                            {FV_U8, 3, {2, 3, 5}, 4},
+                            {FV_F64, 4, {2, 4, 3, 7}, 0},
+                            {FV_U8, 3, {2, 4, 3}, 2}};
+    const input text[3] = {{FV_I32, 2, {2, 5}, 11}, {FV_U8, 2, {2, 5}, 4}, {FV_F64, 4, {2, 2, 6, 6}, 0}};
+    const char *boxes = "\"image_size\":9,\"image_patch_size\":3,\"frames\":6,\"frame_patch_size\":2,"
+                        "\"channels\":2,\"dim\":10,\"heads\":2,\"dim_head\":3,\"mlp_dim\":7";
+    char config[512];
+    fv_model m; /* drop-path grows evenly, from none in the first block */
+    fv_ctx *c = fv_create(NULL);
+    memset(&m, 0, sizeof m), m.drop_path = 0.3f;
+    for (int i = 0; i < 8; i++) {
+        fv_training(c, i < 4);
+        double p = (double)fv__drop_of(c, &m, i % 4, 4);
+        CHECK(fabs(p - (i < 4 ? 0.1 * i : 0)) < 1e-6, "block %d of 4 drops %g", i % 4, p);
+    }
+    fv_destroy(c);
+    check_training("\"arch\":\"vit\",\"img_size\":6,\"patch_size\":3,\"in_chans\":2,\"embed_dim\":10,"
+                   "\"depth\":1,\"num_heads\":2",
+                   picture, 1);
+    check_training("\"arch\":\"point_transformer\",\"trans_dim\":9,\"depth\":1,\"num_heads\":3,"
+                   "\"num_group\":5,\"group_size\":4,\"encoder_dims\":7,\"num_points\":23",
+                   cloud, 1);
+    check_training("\"arch\":\"video_vit\",\"img_size\":6,\"patch_size\":3,\"in_chans\":2,"
+                   "\"num_frames\":3,\"tubelet_size\":1,\"embed_dim\":10,\"depth\":1,\"num_heads\":2",
+                   clip, 1);
+    snprintf(config, sizeof config, "\"arch\":\"vit3d\",%s,\"depth\":1", boxes);
+    check_training(config, volume, 1);
+    snprintf(config, sizeof config, "\"arch\":\"vivit\",%s,\"spatial_depth\":1,\"temporal_depth\":1", boxes);
+    check_training(config, volume, 1);
+    check_training(motion_config, roads, 4);
+    check_training("\"arch\":\"vqa\",\"dim\":10,\"num_heads\":2,\"vocab_size\":11,\"max_words\":6,"
+                   "\"img_size\":6,\"patch_size\":3,\"in_chans\":2",
+                   text, 3);
+}
+
 static void motion_loss(void) {
     enum { B = 5, K = 3, T = 4, N = 2 * T + 1 };
     int64_t dim[3] = {B, K, N}, want[3] = {B, T, 2};
@@ -857,6 +934,7 @@ int main(void) {
     RUN(gradients_motion);
     RUN(gradients_language);
     RUN(masked);
+    RUN(training_alone);
     RUN(motion_loss);
     RUN(fusion);
     RUN(paths);

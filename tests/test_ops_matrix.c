@@ -166,6 +166,24 @@ static void gradients_of_attention(void) {
         }
 }
 
+/* Keys that no query asks have gradients of zeros, whatever stood in the room where they are made. */
+static void attention_without_queries(void) {
+    fv_ctx *c = context(0, 1);
+    fv_attention_desc d;
+    memset(&d, 0, sizeof d), d.num_heads = 2;
+    fv_tensor *k = random_tensor(c, FV_F64, 2, 3, 2, 5, 8), *v = random_tensor(c, FV_F64, 3, 3, 2, 5, 8);
+    for (int64_t queries = 3; queries >= 0; queries -= 3) {
+        fv_tensor *q = random_tensor(c, FV_F64, 1, 3, 2, queries, 8);
+        k->grad_set = v->grad_set = 0;
+        fv_backward(c, fv_sum(c, fv_sum(c, fv_sum(c, fv_attention(c, q, k, v, &d), 2), 1), 0));
+        double most = 0, g[2][80] = {{0}};
+        CHECK(fv_read_grad(c, k, g[0]) && fv_read_grad(c, v, g[1]), "%s", fv_error_text(c));
+        for (int i = 0; i < 80; i++) most = test_worse(most, fabs(g[0][i]) + fabs(g[1][i]));
+        CHECK(queries ? most > 0.1 : most <= 0, "%d queries: a gradient of %g", (int)queries, most);
+    }
+    fv_destroy(c);
+}
+
 /* softmax(q k^T s + mask) v for one element of the result, by the book */
 static double plain_attention(const fv_tensor *q, const fv_tensor *k, const fv_tensor *v, const net *n,
                               int64_t b, int64_t i, int64_t h, int64_t e) {
@@ -371,6 +389,7 @@ int main(void) {
     RUN(odd_gradients_of_matmul);
     RUN(gradients_of_linear_act);
     RUN(gradients_of_attention);
+    RUN(attention_without_queries);
     RUN(attention_is_the_formula);
     RUN(precisions_and_isas_agree);
     RUN(threads_do_not_change_a_bit);

@@ -512,6 +512,13 @@ static void thread_counts_of_sums(void) {
         CHECK(b->grad && !memcmp(grad[0], grad[threads - 1], sizeof grad[0]), "%d threads", threads);
         fv_destroy(c);
     }
+    fv_ctx *c = context(2); /* a number for 100,000: summed in parts, none of which is lost */
+    int64_t one[1] = {1}, many[1] = {100000};
+    fv_tensor *b = fv_param(c, NULL, FV_F64, 1, one), *x = fv_constant(c, NULL, FV_F64, 1, many);
+    fv_init_fill(x, 1);
+    fv_backward(c, fv_sum(c, fv_mul(c, x, b), 0));
+    CHECK(b->grad && ((double *)b->grad)[0] == 100000, "%g", b->grad ? ((double *)b->grad)[0] : 0);
+    fv_destroy(c);
 }
 
 static void recomputation(void) { /* the same masks are drawn when a scope is computed again */
@@ -715,10 +722,12 @@ static void memory_is_counted(void) {
     }
     fv_memory_info m = fv_memory(c);
     CHECK(m.step_now == 0 && m.step_peak == 3 * 1024, "%zu, at most %zu", m.step_now, m.step_peak);
+    fv__pool_free(c, fv__pool_alloc(c, 1000));
+    CHECK(fv_memory(c).step_peak == 3 * 1024, "a small buffer makes it %zu", fv_memory(c).step_peak);
     void *p = fv_alloc(c, 1 << 20);
     size_t held = fv_memory(c).now - m.now, peak = fv_memory(c).peak;
     CHECK(held >= 1 << 20 && held < (1 << 20) + 256 && peak >= fv_memory(c).now, "%zu", held);
-    fv_free(c, p);
+    fv_free(c, p), fv_free(c, fv_alloc(c, 1));
     CHECK(fv_memory(c).now == m.now && fv_memory(c).peak == peak, "%zu", fv_memory(c).now);
     fv_destroy(c);
     fv_desc d;
@@ -793,6 +802,8 @@ static void shape_errors(void) {
         y = a;
     }
     CHECK(fv_dropout(c, a, 1.5f) == NULL && fv_error(c) == FV_EUSAGE);
+    fv_clear_error(c);
+    CHECK(fv_gradcheck(c, f_spoilt, NULL, &a, 1, 0) < 0 && fv_error(c) == FV_ESHAPE, "a check in f32");
     fv_destroy(c);
 }
 
