@@ -578,6 +578,59 @@ static size_t write_llm(const char *const *names, const int64_t (*dim)[2], int n
     fv_destroy(c);
     return bytes;
 }
+/* What else a file may hold: counts of batches, which PyTorch's batch norms keep, are passed over; blocks of a
+ * language model are for networks with a stage. A network whose matrices were packed learns again after
+ * loading. */
+static void loading_more(void) {
+    static const char config[] =
+        "{\"arch\":\"vit\",\"img_size\":16,\"patch_size\":8,\"embed_dim\":16,\"depth\":1,"
+        "\"num_heads\":2,\"num_classes\":3}";
+    static const char *const name[] = {"norm.num_batches_tracked", "llama.layers.0.attention_norm.weight"};
+    char path[2048];
+    int64_t two = 2, dim[4] = {1, 3, 16, 16};
+    for (int k = 0; k < 2; k++) {
+        fv_ctx *c = fv_create(NULL);
+        fv_model *m = fv_model_create(c, config, strlen(config), NULL);
+        fv_params all;
+        memset(&all, 0, sizeof all);
+        for (int i = 0; m && i < m->params.count; i++) fv_params_add(c, &all, m->params.at[i]);
+        fv_params_add(c, &all, fv_param(c, name[k], FV_F32, 1, &two));
+        snprintf(path, sizeof path, "%s/model.safetensors", llm_folder());
+        fv_params_save(c, path, &all, NULL, NULL);
+        fv_model_pack(c, m, FV_F32);
+        fv_tensor *w = fv_params_find(&m->params, "head.weight");
+        CHECK(w && w->packed && !(w->flags & FV_NEEDS_GRAD), "packed: %s", fv_error_text(c));
+        fv_weights *file = fv_weights_open(c, path);
+        int ok = file && fv_model_load(c, m, file, "");
+        CHECK(ok == !k && (ok || (fv_error(c) == FV_EUSAGE && strstr(fv_error_text(c), name[k]))), "%s: %s",
+              name[k], fv_error_text(c));
+        for (int i = 0; ok && i < m->params.count; i++)
+            CHECK(m->params.at[i]->flags & FV_NEEDS_GRAD, "%s does not learn", m->params.at[i]->name);
+        if (ok) {
+            fv_tensor *x = fv_new(c, FV_F32, 4, dim), *target = fv_new(c, FV_I32, 1, dim);
+            if (x && target) memset(x->data, 0, 3 * 256 * 4), memset(target->data, 0, 4);
+            fv_training(c, 1);
+            fv_backward(c, fv_cross_entropy(c, fv_model_forward(c, m, x), target, 0));
+            CHECK(w->grad_set && !fv_error(c), "a gradient after loading: %s", fv_error_text(c));
+        }
+        fv_weights_close(c, file);
+        fv_destroy(c);
+    }
+    /* all that is frozen counts: OPT's final norm has a bias too */
+    fv_ctx *c = fv_create(NULL);
+    fv_weights *w = fv_weights_open(c, "tests/golden/block_opt_gelu_elsewhere_numbered.safetensors");
+    const char *text = fv_weights_meta_string(w, "config", "");
+    fv_json *j = fv_json_parse(c, text, strlen(text), "config");
+    fv_frozen_desc desc;
+    fv_params none;
+    memset(&desc, 0, sizeof desc), memset(&none, 0, sizeof none);
+    fv_frozen_config_parse(c, j, fv_json_get(j, fv_json_root(j), "frozen"), 1, &desc.config);
+    desc.config.layers[0] = 0, desc.llm = w; /* the case itself is about a block 10 that is not there */
+    fv_frozen *f = fv_frozen_create(c, &desc, &none);
+    CHECK(f && fv_frozen_numel(f) == 4 * (64 + 8) + (17 * 8 + 17) + (8 * 17 + 8) + 3 * 16,
+          "OPT: %lld elements, %s", (long long)fv_frozen_numel(f), fv_error_text(c));
+    fv_destroy(c);
+}
 /* other families have LLaMA's names, and blocks that compute something else */
 static void foreign_models(void) {
     static const struct {
@@ -681,6 +734,7 @@ int main(void) {
     RUN(layer_refusals);
     RUN(position_embedding);
     RUN(loading);
+    RUN(loading_more);
     RUN(drawn_blocks);
     RUN(variants);
     RUN(finetuning_starts_from_the_block);

@@ -318,6 +318,16 @@ static fv_tensor *f_spoilt(fv_ctx *c, void *u, fv_tensor **t) {
     (void)u;
     return loss_of(c, fv__apply(c, fv__make(c, &op, t, 1)));
 }
+/* x, with a gradient that is a quarter too large */
+static void large_bwd(fv_ctx *c, fv_tensor *y) {
+    double *g = (double *)fv__grad_or_zeros(c, y->node->src[0]);
+    for (int64_t i = 0; g && i < fv_numel(y); i++) g[i] += 1.25 * ((double *)y->grad)[i];
+}
+static fv_tensor *f_large(fv_ctx *c, void *u, fv_tensor **t) {
+    static const fv__op op = {"large", spoilt_shape, spoilt_fwd, large_bwd, NULL, NULL};
+    (void)u;
+    return loss_of(c, fv__apply(c, fv__make(c, &op, t, 1)));
+}
 static void gradients(void) {
     static const struct {
         const char *name;
@@ -350,6 +360,8 @@ static void gradients(void) {
         fv_tensor *t[2];
         t[0] = fv_param(c, NULL, FV_F64, 3, cases[k].a), t[1] = fv_param(c, NULL, FV_F64, 3, cases[k].b);
         for (int s = 0; s < 2; s++) fv_init_normal(c, t[s], 1, (uint64_t)(2 * k + s));
+        fv_dropout(c, t[0],
+                   0.3f); /* numbers were drawn before, and it draws the same each time all the same */
         double worst = fv_gradcheck(c, cases[k].f, NULL, t, 2, 0);
         CHECK(worst >= 0 && worst < 1e-7, "%s: %g %s", cases[k].name, worst, fv_error_text(c));
         fv_param_free(c, t[0]), fv_param_free(c, t[1]);
@@ -363,6 +375,8 @@ static void gradients(void) {
     CHECK(worst >= 0 && worst < 1e-7, "gather: %g", worst);
     worst = fv_gradcheck(c, f_spoilt, NULL, &table, 1, 0);
     CHECK(isnan(worst) && !fv_error(c), "a gradient that is no number: %g %s", worst, fv_error_text(c));
+    worst = fv_gradcheck(c, f_large, NULL, &table, 1, 0); /* the error over the largest of the gradients */
+    CHECK(fabs(worst - 0.2) < 1e-6, "a gradient a quarter too large: %g", worst);
     fv_destroy(c);
 }
 
