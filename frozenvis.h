@@ -1807,8 +1807,7 @@ static void fv__pool_join(fv_ctx *c, int pool) {
     for (int i = 0; i < p->chunks; i++) size += p->chunk[i].top;
     fv__pool_reset(p);
     if (!c->device || p->chunks < 2 || c->status) return;
-    fv_sync(c); /* kernels that use them are done */
-    for (int i = 0; i < p->chunks; i++) {
+    for (int i = 0; i < p->chunks; i++) { /* waits for the kernels that use it */
         fv__span *s = p->chunk[i].first;
         fv__device_free(c, s->data);
         s->next = p->spare, p->spare = s;
@@ -4623,7 +4622,8 @@ static void fv__device_free(fv_ctx *c, void *p) {
     int i = d ? d->blocks - 1 : -1;
     while (i >= 0 && d->block[i].data != p) i--;
     if (i < 0 || !p) return;
-    fv__device_flush(c); /* a recorded step may use it */
+    fv__device_flush(c);              /* a recorded step may use it, */
+    cudaStreamSynchronize(d->stream); /* and what was started before */
     if (d->block[i].pinned) cudaFreeHost(p);
     else cudaFree(p), c->memory.device_now -= d->block[i].size;
     c->memory.now -= d->block[i].size;
