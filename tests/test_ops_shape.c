@@ -527,8 +527,8 @@ static void thread_counts_of_sums(void) {
         fv_destroy(c);
     }
     fv_ctx *c = context(2); /* a number for 100,000: summed in parts, none of which is lost */
-    int64_t one[1] = {1}, many[1] = {100000};
-    fv_tensor *b = fv_param(c, NULL, FV_F64, 1, one), *x = fv_constant(c, NULL, FV_F64, 1, many);
+    int64_t unit[1] = {1}, many[1] = {100000};
+    fv_tensor *b = fv_param(c, NULL, FV_F64, 1, unit), *x = fv_constant(c, NULL, FV_F64, 1, many);
     fv_init_fill(x, 1);
     fv_backward(c, fv_sum(c, fv_mul(c, x, b), 0));
     CHECK(b->grad && ((double *)b->grad)[0] == 100000, "%g", b->grad ? ((double *)b->grad)[0] : 0);
