@@ -4924,24 +4924,25 @@ FV__DEV float fv__quotient(float a, float b) {
     return a / b;
 #endif
 }
-/* exp(x) for x <= 0, whose error may grow with -x: it is one part of a sum with larger ones */
-FV__DEV float fv__exp_below(float x) {
+FV__DEV float fv__exp2(float x) { /* 2^-22 off; what is below normal is 0 */
 #ifdef __CUDA_ARCH__
-    x *= 1.44269504f;
-    asm("ex2.approx.ftz.f32 %0, %0;" : "+f"(x));
-    return x;
+    float r;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
 #else
-    return expf(x);
+    return x < -126 ? 0 : exp2f(x);
 #endif
 }
+/* exp(x) for x <= 0, whose error may grow with -x: it is one part of a sum with larger ones */
+FV__DEV float fv__exp_below(float x) { return fv__exp2(x * 1.44269504f); }
 
-/* all 32 lanes get the sum, the largest (a NaN among them wins) */
-template <class C> FV__DEV C fv__warp_sum(C v) {
-    for (int w = 16; w; w /= 2) v += __shfl_xor_sync(0xffffffffu, v, w);
+/* all lanes, of the warp or of each half (LANES 16), get the sum, the largest (a NaN among them wins) */
+template <int LANES = 32, class C> FV__DEV C fv__warp_sum(C v) {
+    for (int w = LANES / 2; w; w /= 2) v += __shfl_xor_sync(0xffffffffu, v, w);
     return v;
 }
-template <class C> FV__DEV C fv__warp_max(C v) {
-    for (int w = 16; w; w /= 2) {
+template <int LANES = 32, class C> FV__DEV C fv__warp_max(C v) {
+    for (int w = LANES / 2; w; w /= 2) {
         C other = __shfl_xor_sync(0xffffffffu, v, w);
         v = v != v || v > other ? v : other;
     }
@@ -7406,19 +7407,6 @@ FV__DEV void fv__plain_unit(int64_t rows, int64_t heads, int64_t *from, int64_t 
     int64_t tiles = FV__CEIL(rows, (int64_t)fv__plain<C>::ROWS), unit = (int64_t)blockIdx.x;
     *from = unit % tiles * fv__plain<C>::ROWS, *head = unit / tiles % heads, *b = unit / tiles / heads;
 }
-/* the half warp's sixteen threads get the sum, the largest (a NaN among them wins) */
-template <class C> FV__DEV C fv__half_sum(C v) {
-    for (int w = 8; w; w /= 2) v += __shfl_xor_sync(0xffffffffu, v, w);
-    return v;
-}
-template <class C> FV__DEV C fv__half_max(C v) {
-    for (int w = 8; w; w /= 2) {
-        C other = __shfl_xor_sync(0xffffffffu, v, w);
-        v = v != v || v > other ? v : other;
-    }
-    return v;
-}
-
 /* Row i's scores become exp(s - max), with the max so far, 0 where a key is not valid; when the max grows,
  * the sum and the row's sums of values are scaled to it. valid: bit j is for column j. */
 template <class C, int W>
@@ -7432,7 +7420,7 @@ FV__DEV void fv__plain_softmax(C *s, unsigned valid, C scale, C *most, C *sum, f
         s[j] = valid >> j & 1 ? s[j] * scale : (C)-INFINITY;
         top = s[j] != s[j] || s[j] > top ? s[j] : top;
     }
-    top = fv__half_max(top);
+    top = fv__warp_max<16>(top);
     top = top != top || top > *most ? top : *most;
     C keep = *most == (C)-INFINITY ? (C)0 : exp(*most - top);
     FV__CU_UNROLL
@@ -7440,7 +7428,7 @@ FV__DEV void fv__plain_softmax(C *s, unsigned valid, C scale, C *most, C *sum, f
         s[j] = s[j] == (C)-INFINITY ? (C)0 : exp(s[j] - top);
         part += s[j];
     }
-    *sum = *sum * keep + fv__half_sum(part);
+    *sum = *sum * keep + fv__warp_sum<16>(part);
     FV__CU_UNROLL
     for (int c = 0; c < sums::SLICES; c++) FV__CU_UNROLL
     for (int n = 0; n < sums::CV; n++) /* before the first valid key: 0, even where a value is no number */
@@ -7662,11 +7650,6 @@ FV__DEV int fv__my_block(void) {
     int b;
     asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(b));
     return b;
-}
-FV__DEV float fv__exp2(float x) { /* 2^-22 off */
-    float r;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
-    return r;
 }
 #endif
 enum { FV__TC_TILE = 4096 /* numbers of a tile: 64 rows of 64 or 32 of 128 */ };

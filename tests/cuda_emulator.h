@@ -463,5 +463,4 @@ static inline void fv__copy_wait(void) {
 }
 static inline int fv__my_thread(void) { return (int)threadIdx.x; }
 static inline int fv__my_block(void) { return (int)blockIdx.x; }
-static inline float fv__exp2(float x) { return x < -126 ? 0 : exp2f(x); } /* what is below normal is 0 */
 #endif
