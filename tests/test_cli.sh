@@ -210,6 +210,24 @@ if [ $? != 6 ]; then # 6: built without stb_image
     grep -q '"top1":100.*"auc":100' "$T/stdout" && ok || bad "half held out: $(cat "$T/stdout")"
     gives 0 $FV eval "$T/sorted-limit" --limit 8 --json
     grep -q '"auc":[0-9]' "$T/stdout" && ok || bad "half of the test pictures: $(cat "$T/stdout")"
+    # other splits: in this val/ the classes' names are exchanged, as they are in train/ of other data
+    mkdir "$T/sorted/val" && cp -r "$T/sorted/train/left" "$T/sorted/val/right" && cp -r "$T/sorted/train/right" "$T/sorted/val/left"
+    splits() { # splits DATA TRAIN VAL TEST: top-1 in percent
+        for of in train/$2 val/$3 test/$4; do
+            gives 0 $FV eval "$T/sorted-limit" --data "$1" --split "${of%/*}" --json
+            grep -q "\"top1\":${of#*/}[,.]" "$T/stdout" && ok || bad "$of % of $1: $(cat "$T/stdout")"
+        done
+    }
+    splits "$T/sorted" 100 0 100
+    mkdir "$T/exchanged" && cp -r "$T/sorted/val" "$T/exchanged/train" && cp -r "$T/sorted/test" "$T/exchanged/val" && cp -r "$T/sorted/test" "$T/exchanged/test"
+    splits "$T/exchanged" 0 100 100
+    gives 2 $FV eval "$T/one" --split val
+    grep -q 'IDX files have no split val' "$T/stderr" && ok || bad "val of IDX files: $(cat "$T/stderr")"
+    gives 2 $FV eval "$T/one" --split other
+    gives 2 $FV eval "$T/one" --split val --corrupt all
+    rm -r "$T/sorted/val"
+    gives 4 $FV eval "$T/sorted-limit" --split val
+    grep -q 'no val/ beside it' "$T/stderr" && ok || bad "val that is not there: $(cat "$T/stderr")"
     # what is missing is named
     lacks() { # lacks STATUS WORDS
         # shellcheck disable=SC2086

@@ -58,6 +58,14 @@ task() {
     task motion base "$made/demo-motion-1/val/3001.csv"
     rm -rf "$made/demo-motion-1"
     task volumes base -
+    for split in train val; do
+        expect "volumes: $split" "$FV" eval "$T/run-volumes" --split $split --json
+        [ -n "$(figures "$T/said")" ] && [ "$(figures "$T/said")" != "$(figures "$T/measured")" ] && ok || bad "volumes: $split is measured as test is: $(cat "$T/said")"
+        cp "$T/said" "$T/$split"
+    done
+    [ "$(figures "$T/train")" != "$(figures "$T/val")" ] && ok || bad 'volumes: val is measured as train is'
+    "$FV" eval "$T/run-motion" --split val >/dev/null 2>"$T/said"
+    [ $? = 2 ] && grep -q 'data of the task motion have none' "$T/said" && ok || bad "motion: val: $(cat "$T/said")"
     rm -rf "$made/demo-volumes-1"
     if [ -e "$llm" ]; then
         task scene-qa llm - --llm "$llm"

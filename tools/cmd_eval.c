@@ -94,15 +94,16 @@ static int eval_corrupted(const cli *a, const fv_desc *desc, int most) {
 int cmd_eval(int argc, char **argv) {
     cli_option options[] = {
         {"--data", "DIR|demo", "other data than the run's", NULL},
+        {"--split", "NAME", "train, or val of data that have it, in place of test", NULL},
         {"--shuffle", NULL, "inputs of other items: what is left is guessed from the rest", NULL},
         {"--corrupt", "all", "under noise, blur, contrast, jpeg, rotation at 5 severities", NULL},
         {"--beside", "RUN", "with --corrupt: mean corruption error against it", NULL},
-        {"--limit", "N", "first N test items", NULL},
+        {"--limit", "N", "first N items", NULL},
         CLI_DEVICE,
         {"--threads", "N", "all cores unless said", NULL},
         {"--json", NULL, "one JSON line", NULL},
         {NULL, NULL, NULL, NULL}};
-    cli a = {"fv eval RUN [options]", "Measures a finished run on its test split.", options, {NULL}, 0};
+    cli a = {"fv eval RUN [options]", "Measures a finished run on its test split, or another.", options, {NULL}, 0};
     int status = cli_parse(&a, argc, argv), bad = 0;
     if (status >= 0) return status;
     if (a.count != 1) return cli_fail(2, "a run's folder is wanted; usage: %s", a.usage);
@@ -114,7 +115,13 @@ int cmd_eval(int argc, char **argv) {
         return cli_fail(2, "--beside goes with --corrupt");
     if (cli_value(&a, "--shuffle") && cli_value(&a, "--corrupt"))
         return cli_fail(2, "--shuffle and --corrupt exclude each other");
+    const char *named = cli_text(&a, "--split", "test");
+    if (strcmp(named, "train") && strcmp(named, "val") && strcmp(named, "test"))
+        return cli_fail(2, "--split %s: train, val or test is wanted", named);
+    if (cli_value(&a, "--corrupt") && strcmp(named, "test"))
+        return cli_fail(2, "--split and --corrupt exclude each other");
     if (cli_value(&a, "--corrupt")) return eval_corrupted(&a, &desc, most);
+    int split = !strcmp(named, "train") ? SPLIT_TRAIN : SPLIT_TEST;
     run r;
     figures f;
     fv_text t = {0};
@@ -122,11 +129,13 @@ int cmd_eval(int argc, char **argv) {
     run_begin(&r, &desc);
     fv_json *j = run_reopen(&r, a.words[0], cli_value(&a, "--data"));
     r.blind = cli_value(&a, "--shuffle") != NULL;
+    if (split == SPLIT_TEST) r.measured = named;
     run_catch_signals();
+    if (j && !strcmp(named, "val") && !r.task->val)
+        fv_fail(r.c, FV_EUSAGE, "--split val: data of the task %s have none", r.task->name);
     if (j && run_open_data(&r)) {
-        run_measure(&r, SPLIT_TEST, 0, most > 0 && most < r.count[SPLIT_TEST] ? most : r.count[SPLIT_TEST],
-                    &f);
-        if (r.task->baselines && !r.blind && !fv_error(r.c)) r.task->baselines(&r, &f);
+        run_measure(&r, split, 0, most > 0 && most < r.count[split] ? most : r.count[split], &f);
+        if (r.task->baselines && !r.blind && split == SPLIT_TEST && !fv_error(r.c)) r.task->baselines(&r, &f);
     }
     if (!fv_error(r.c) && !is_interrupted()) {
         figures_json(r.c, &t, &f);

@@ -150,6 +150,7 @@ int idx_open(fv_ctx *c, const char *dir, const char *split, pictures *p) {
     size_t ni = 0, nl = 0;
     uint32_t d[3] = {0, 0, 0}, n = 0;
     memset(p, 0, sizeof *p);
+    if (!strcmp(split, "val")) return fv_fail(c, FV_EUSAGE, "%s: IDX files have no split val", dir);
     snprintf(images, sizeof images, "%s-images-idx3-ubyte", prefix);
     snprintf(labels, sizeof labels, "%s-labels-idx1-ubyte", prefix);
     uint8_t *a = read_idx(c, dir, images, &ni);

@@ -93,8 +93,9 @@ int pictures_open(fv_ctx *c, const char *dir, const char *split, int size, int c
     if (access(folder, F_OK) && test) snprintf(folder, sizeof folder, "%s/val", dir);
     if (!access(folder, F_OK)) return from_folders(c, folder, size, channels, p);
     snprintf(folder, sizeof folder, "%s/train", dir);
-    if (test && !access(folder, F_OK))
-        return fv_fail(c, FV_EIO, "%s: there is train/, and neither test/ nor val/ beside it", dir);
+    if (!access(folder, F_OK))
+        return fv_fail(c, FV_EIO, "%s: there is train/, and %s beside it", dir,
+                       test ? "neither test/ nor val/" : "no val/");
     return idx_open(c, dir, split, p);
 }
 

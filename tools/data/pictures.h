@@ -13,8 +13,8 @@ typedef struct pictures {
     char (*class_name)[CLASS_NAME]; /* [classes] */
 } pictures;
 
-/* pictures_open -- split "train" or "test" of a data set. Owned by c. What DIR holds decides:
- *   IDX files as Fashion-MNIST's, plain or .gz, as large as they are (idx_open);
+/* pictures_open -- split "train", "test" or "val" of a data set. Owned by c. What DIR holds decides:
+ *   IDX files as Fashion-MNIST's, plain or .gz, as large as they are (idx_open); no val (FV_EUSAGE);
  *   a MedMNIST .npz, or the path of one;
  *   train/CLASS/ and test/CLASS/ (or val/) with PNG and JPEG files, resized to size x size x channels. Files
  *   lie there class by class: they are mixed, always in the same way, so that the first or last N are of all

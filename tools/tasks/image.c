@@ -95,7 +95,7 @@ static int image_open(run *r, const char *dir) {
     image_data *d = (image_data *)fv_alloc(r->c, sizeof *d);
     r->data = d;
     if (!d || !pictures_open(r->c, dir, "train", image_size(r), channels(r), &d->split[0]) ||
-        !pictures_open(r->c, dir, "test", image_size(r), channels(r), &d->split[1]))
+        !pictures_open(r->c, dir, r->measured, image_size(r), channels(r), &d->split[1]))
         return 0;
     int classes = d->split[0].classes;
     if (r->model && classes > r->model->num_classes)
@@ -221,4 +221,5 @@ const task task_image = {
     .batch = image_batch,
     .predict = image_predict,
     .draw = image_draw,
+    .val = 1,
 };

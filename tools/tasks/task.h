@@ -74,6 +74,8 @@ typedef struct task {
     /* 1: where epoch < 0, batch gives several views of each item, one after the other, in rows of their own;
      * run_classes takes the mean of what is said of them */
     int views;
+    /* 1: open reads r->measured as SPLIT_TEST, "test" or, of data that have one, "val" */
+    int val;
 } task;
 
 /* A run in memory: made by fv train, eval and predict, and lent to the task's hooks. */
@@ -87,6 +89,7 @@ struct run {
     int bf16;
     void *data;                      /* the task's own */
     int count[2];                    /* items of SPLIT_TRAIN and SPLIT_TEST */
+    const char *measured;            /* what SPLIT_TEST is: "test", or with fv eval --split val "val" */
     char (*class_names)[CLASS_NAME]; /* [classes], or NULL; freed with the run */
     int classes;
     /* [words]: the tokens that the training texts have; number i of the network is token vocabulary[i-1], 0

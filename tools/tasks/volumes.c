@@ -1,5 +1,5 @@
 /* volumes: classes of volumes. Data: a MedMNIST 3D .npz, or a folder with one; training on its train split,
- * measures on its test split. A network of several channels (R-LLM's have 3) sees the volume in each. The
+ * measures on its test split, or by fv eval --split val on that. A network of several channels (R-LLM's have 3) sees the volume in each. The
  * demo is made of the objects of points' demo: real CAD parts (data/parts.c) where tools/fetch.sh kicad-
  * packages3d has been run, else generated shapes. */
 #include "../data/clouds.h"
@@ -35,7 +35,7 @@ static int volumes_open(run *r, const char *dir) {
     if (!d) return 0;
     if (!medmnist_find(r->c, dir, path, sizeof path)) return fv_fail(r->c, FV_EIO, "%s: no .npz file", dir);
     for (int s = 0; s < 2; s++)
-        if (!medmnist_open(r->c, path, s ? "test" : "train", 1, &d->split[s])) return 0;
+        if (!medmnist_open(r->c, path, s ? r->measured : "train", 1, &d->split[s])) return 0;
     int H = (int)number_of(&r->s, 'm', "image_size", 28), F = (int)number_of(&r->s, 'm', "frames", 28),
         classes = d->split[0].classes;
     for (int s = 0; s < 2; s++) {
@@ -157,4 +157,5 @@ const task task_volumes = {
     .baselines = classify_chance,
     .predict = volumes_predict,
     .draw = volumes_draw,
+    .val = 1,
 };
