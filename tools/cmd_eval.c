@@ -103,7 +103,11 @@ int cmd_eval(int argc, char **argv) {
         {"--threads", "N", "all cores unless said", NULL},
         {"--json", NULL, "one JSON line", NULL},
         {NULL, NULL, NULL, NULL}};
-    cli a = {"fv eval RUN [options]", "Measures a finished run on its test split, or another.", options, {NULL}, 0};
+    cli a = {"fv eval RUN [options]",
+             "Measures a finished run on its test split, or another.",
+             options,
+             {NULL},
+             0};
     int status = cli_parse(&a, argc, argv), bad = 0;
     if (status >= 0) return status;
     if (a.count != 1) return cli_fail(2, "a run's folder is wanted; usage: %s", a.usage);

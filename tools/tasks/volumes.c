@@ -1,7 +1,7 @@
 /* volumes: classes of volumes. Data: a MedMNIST 3D .npz, or a folder with one; training on its train split,
- * measures on its test split, or by fv eval --split val on that. A network of several channels (R-LLM's have 3) sees the volume in each. The
- * demo is made of the objects of points' demo: real CAD parts (data/parts.c) where tools/fetch.sh kicad-
- * packages3d has been run, else generated shapes. */
+ * measures on its test split, or by fv eval --split val on that one. A network of several channels (R-LLM's
+ * have 3) sees the volume in each. The demo is made of the objects of points' demo: real CAD parts
+ * (data/parts.c) where tools/fetch.sh kicad-packages3d has been run, else generated shapes. */
 #include "../data/clouds.h"
 #include "../data/medmnist.h"
 #include "classify.h"
