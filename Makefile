@@ -28,7 +28,7 @@ endif
 FV_SOURCES = $(wildcard tools/*.c tools/tasks/*.c tools/data/*.c)
 FV_OBJECTS = $(FV_SOURCES:%.c=$(B)/obj/%.o)
 EXAMPLES = $(patsubst examples/%.c,$(B)/examples/%,$(wildcard examples/*.c))
-COMPILE = $(CC) $(STD) $(WARN) $(WERROR_FLAG) -I. -Itools $(HAVE_FLAGS) $(OPT_FLAGS) $(CPPFLAGS) $(CFLAGS)
+COMPILE = $(CC) $(STD) $(WARN) $(WERROR_FLAG) -I. -Itools -I$(B) $(HAVE_FLAGS) $(OPT_FLAGS) $(CPPFLAGS) $(CFLAGS)
 LIBS = $(HAVE_LIBS) $(OPT_LIBS) $(LDLIBS) -lm -lpthread
 
 NVCC ?= nvcc
@@ -61,6 +61,13 @@ $(B)/fv: $(FV_OBJECTS) $(B)/command
 $(B)/obj/%.o: %.c $(B)/command
 	@mkdir -p $(@D)
 	$(COMPILE) -MMD -MP -c -o $@ $<
+
+# the list of tasks: whoever defines one in tools/tasks/
+$(B)/obj/tools/tasks/tasks.o: $(B)/tasks.inc
+$(B)/tasks.inc: FORCE
+	@mkdir -p $(@D)
+	@sed -n 's/^const task task_\([a-z0-9_]*\) = {$$/TASK(\1)/p' tools/tasks/*.c >$@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 examples: $(EXAMPLES)
 $(B)/examples/%: examples/%.c frozenvis.h $(B)/command

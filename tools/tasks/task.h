@@ -1,9 +1,8 @@
 /* task.h -- what a task is to the program: where its data come from, what a batch is, what is lost and
  * measured, what a prediction is.
  *
- * Adding a task: write one file in this folder that defines a `const task task_NAME` (the build finds it),
- * and add NAME to the list in tasks.c; then train, eval, predict and compare know it, and `make demo-NAME`
- * where it has a demo and draw. A new network is a section of frozenvis.h and a line of its table of
+ * Adding a task: write one file in this folder that defines a `const task task_NAME = {` (the build finds
+ * it); then train, eval, predict and compare know it, and `make demo-NAME` where it has a demo and draw. A new network is a section of frozenvis.h and a line of its table of
  * encoders. Every hook but open, batch and close may be NULL and then does what classification wants. A
  * hook that fails sets the context's error (fv_fail) and returns 0 or NULL; nothing prints or exits. */
 #ifndef FV_TASK_H

@@ -1,14 +1,15 @@
-/* The tasks of fv: one name each here, one file each in this folder. */
+/* The tasks of fv. The Makefile writes tasks.inc: TASK(NAME) for each `const task task_NAME = {` that begins a
+ * line of a file in this folder. */
 #include "task.h"
 #include <string.h>
 
-#define TASKS(one)                                                                                           \
-    one(image) one(vqa) one(scene_qa) one(motion) one(retrieval) one(points) one(volumes) one(video)
-
-#define DECLARED(name) extern const task task_##name;
-#define LISTED(name) &task_##name,
-TASKS(DECLARED)
-const task *const tasks[] = {TASKS(LISTED) NULL};
+#define TASK(name) extern const task task_##name;
+#include "tasks.inc"
+#undef TASK
+#define TASK(name) &task_##name,
+const task *const tasks[] = {
+#include "tasks.inc"
+    NULL};
 
 const task *task_named(const char *name) {
     for (int i = 0; tasks[i]; i++)
