@@ -813,6 +813,7 @@ typedef struct h5_case {
     int whole, label_rank, label_of_floats, label, special;
     hsize_t labels, columns;
     float value;
+    const char *says; /* in the error's sentence */
 } h5_case;
 enum {
     PLAIN,
@@ -825,8 +826,23 @@ enum {
     RAW_ELSEWHERE,
     TEXTS,
     EMPTY,
-    VIRTUAL
+    VIRTUAL,
+    PACKED,
+    DAMAGED_DATA,
+    DAMAGED_LABEL
 };
+/* one byte of a file changes, where `what` stands in it */
+static void damage(const char *path, const void *what, size_t n) {
+    fv_ctx *c = fv_create(NULL);
+    fv_file f;
+    if (!fv_file_open(c, path, &f)) CHECK(0, "%s", fv_error_text(c));
+    size_t at = 0;
+    while (at + n < f.size && memcmp(f.data + at, what, n)) at++;
+    CHECK(at + n < f.size, "%s does not hold what is to be damaged", path);
+    FILE *out = fopen(path, "r+b");
+    if (out) fseek(out, (long)at, SEEK_SET), fputc(f.data[at] ^ 1, out), fclose(out);
+    fv_file_close(c, &f), fv_destroy(c);
+}
 static const char *put_h5(const char *name, const h5_case *k) {
     static char path[4200];
     float x[64];
@@ -845,6 +861,8 @@ static const char *put_h5(const char *name, const h5_case *k) {
     hid_t type = k->whole ? H5T_NATIVE_INT32 : k->special == TEXTS ? H5T_C_S1 : H5T_NATIVE_FLOAT;
     /* a gigabyte that no byte stands for */
     if (k->special == UNWRITTEN) H5Pset_chunk(how, 3, dim), dim[0] = labels[0] = 1u << 28;
+    if (k->special == PACKED) H5Pset_chunk(how, 3, dim), H5Pset_deflate(how, 9);
+    if (k->special == DAMAGED_DATA) H5Pset_chunk(how, 3, dim), H5Pset_fletcher32(how);
     if (k->special == RAW_ELSEWHERE) H5Pset_external(how, file_of("elsewhere.raw"), 0, 240);
     hid_t space = H5Screate_simple((int)rank, dim, NULL),
           lines = H5Screate_simple(k->label_rank ? k->label_rank : 1, labels, NULL);
@@ -857,14 +875,18 @@ static const char *put_h5(const char *name, const h5_case *k) {
     if (d >= 0 && k->special != UNWRITTEN && k->special != VIRTUAL)
         H5Dwrite(d, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, x);
     if (d >= 0) H5Dclose(d);
+    H5Pclose(how), how = H5Pcreate(H5P_DATASET_CREATE);
+    if (k->special == DAMAGED_LABEL) H5Pset_chunk(how, 1, labels), H5Pset_fletcher32(how);
     d = k->special == NO_LABEL
             ? -1
             : H5Dcreate2(f, "label", k->label_of_floats ? H5T_NATIVE_FLOAT : H5T_NATIVE_INT32, lines,
-                         H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+                         H5P_DEFAULT, how, H5P_DEFAULT);
     if (d >= 0 && k->special != UNWRITTEN)
         H5Dwrite(d, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, label);
     if (d >= 0) H5Dclose(d);
     H5Pclose(how), H5Sclose(space), H5Sclose(lines), H5Fclose(f);
+    if (k->special == DAMAGED_DATA) damage(path, x + 20, 20);
+    if (k->special == DAMAGED_LABEL) damage(path, label, 16);
     return path;
 }
 static int as_scans(fv_ctx *c, const char *path) {
@@ -885,10 +907,12 @@ static void scans(void) {
                                         {.special = RAW_ELSEWHERE},
                                         {.special = TEXTS},
                                         {.special = EMPTY},
-                                        {.special = VIRTUAL},
-                                        {.rank = 1},
-                                        {.rank = 2},
-                                        {.rank = 4},
+                                        {.special = VIRTUAL, .says = "data lives in another file"},
+                                        {.special = DAMAGED_DATA, .says = "cloud 0 is damaged"},
+                                        {.special = DAMAGED_LABEL, .says = "label is damaged"},
+                                        {.rank = 1, .says = "data is no array"},
+                                        {.rank = 2, .says = "data is no array"},
+                                        {.rank = 4, .says = "has the wrong rank"},
                                         {.dim = {4, 5, 2}},
                                         {.dim = {4, 3, 4}},
                                         {.dim = {3, 5, 3}},
@@ -913,13 +937,28 @@ static void scans(void) {
               p[0] == 30 && p[14] == 44,
           "what is written is read back");
     h5_close(c, &h);
-    const h5_case column = {.label_rank = 2};
+    const h5_case column = {.label_rank = 2}, packed = {.special = PACKED};
     CHECK(as_scans(c, put_h5("column.h5", &column)), "%s", fv_error_text(c));
+    if (H5Zfilter_avail(H5Z_FILTER_DEFLATE) > 0)
+        CHECK(as_scans(c, put_h5("packed.h5", &packed)), "%s", fv_error_text(c));
+    long long held = (long long)fv_memory(c).now;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         fv_clear_error(c);
-        CHECK(!as_scans(c, put_h5("bad.h5", &bad[i])) && fv_error(c) == FV_EFORMAT, "case %d: taken, or %s",
-              (int)i, fv_error_text(c));
+        CHECK(!as_scans(c, put_h5("bad.h5", &bad[i])) && fv_error(c) == FV_EFORMAT &&
+                  (!bad[i].says || strstr(fv_error_text(c), bad[i].says)),
+              "case %d: taken, or %s", (int)i, fv_error_text(c));
     }
+    fv_clear_error(c);
+    CHECK(!as_scans(c, put("bad.h5", "x", 1)) && strstr(fv_error_text(c), "no whole HDF5 file"), "%s",
+          fv_error_text(c));
+    fv_clear_error(c);
+    CHECK(!as_scans(c, file_of("")) && fv_error(c) == FV_EIO, "a folder: %s", fv_error_text(c));
+    CHECK(held == (long long)fv_memory(c).now, "refusals keep %lld bytes",
+          (long long)fv_memory(c).now - held);
+    CHECK(H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL) == 0, "refusals keep files or datasets open");
+    H5E_auto2_t speaks = NULL;
+    void *of = NULL;
+    CHECK(H5Eget_auto2(H5E_DEFAULT, &speaks, &of) >= 0 && !speaks, "libhdf5 prints errors of its own");
     for (size_t i = 0; i < sizeof text / sizeof *text; i++)
         refused(as_scans, "bad.h5", text[i], i == 3 ? 19 : strlen(text[i]));
     fv_file f;
