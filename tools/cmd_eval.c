@@ -133,9 +133,9 @@ int cmd_eval(int argc, char **argv) {
     run_begin(&r, &desc);
     fv_json *j = run_reopen(&r, a.words[0], cli_value(&a, "--data"));
     r.blind = cli_value(&a, "--shuffle") != NULL;
-    if (split == SPLIT_TEST) r.measured = named;
+    r.on_val = !strcmp(named, "val");
     run_catch_signals();
-    if (j && !strcmp(named, "val") && !r.task->val)
+    if (j && r.on_val && !r.task->val)
         fv_fail(r.c, FV_EUSAGE, "--split val: data of the task %s have none", r.task->name);
     if (j && run_open_data(&r)) {
         run_measure(&r, split, 0, most > 0 && most < r.count[split] ? most : r.count[split], &f);

@@ -95,7 +95,7 @@ static int image_open(run *r, const char *dir) {
     image_data *d = (image_data *)fv_alloc(r->c, sizeof *d);
     r->data = d;
     if (!d || !pictures_open(r->c, dir, "train", image_size(r), channels(r), &d->split[0]) ||
-        !pictures_open(r->c, dir, r->measured, image_size(r), channels(r), &d->split[1]))
+        !pictures_open(r->c, dir, r->on_val ? "val" : "test", image_size(r), channels(r), &d->split[1]))
         return 0;
     int classes = d->split[0].classes;
     if (r->model && classes > r->model->num_classes)

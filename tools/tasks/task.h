@@ -73,7 +73,7 @@ typedef struct task {
     /* 1: where epoch < 0, batch gives several views of each item, one after the other, in rows of their own;
      * run_classes takes the mean of what is said of them */
     int views;
-    /* 1: open reads r->measured as SPLIT_TEST, "test" or, of data that have one, "val" */
+    /* 1: where r->on_val is set, open reads the split val, of data that have one, as SPLIT_TEST */
     int val;
 } task;
 
@@ -88,7 +88,7 @@ struct run {
     int bf16;
     void *data;                      /* the task's own */
     int count[2];                    /* items of SPLIT_TRAIN and SPLIT_TEST */
-    const char *measured;            /* what SPLIT_TEST is: "test", or with fv eval --split val "val" */
+    int on_val;                      /* SPLIT_TEST is the data's val split: fv eval --split val */
     char (*class_names)[CLASS_NAME]; /* [classes], or NULL; freed with the run */
     int classes;
     /* [words]: the tokens that the training texts have; number i of the network is token vocabulary[i-1], 0

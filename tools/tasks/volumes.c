@@ -35,7 +35,7 @@ static int volumes_open(run *r, const char *dir) {
     if (!d) return 0;
     if (!medmnist_find(r->c, dir, path, sizeof path)) return fv_fail(r->c, FV_EIO, "%s: no .npz file", dir);
     for (int s = 0; s < 2; s++)
-        if (!medmnist_open(r->c, path, s ? r->measured : "train", 1, &d->split[s])) return 0;
+        if (!medmnist_open(r->c, path, !s ? "train" : r->on_val ? "val" : "test", 1, &d->split[s])) return 0;
     int H = (int)number_of(&r->s, 'm', "image_size", 28), F = (int)number_of(&r->s, 'm', "frames", 28),
         classes = d->split[0].classes;
     for (int s = 0; s < 2; s++) {
