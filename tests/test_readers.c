@@ -835,13 +835,15 @@ enum {
 static void damage(const char *path, const void *what, size_t n) {
     fv_ctx *c = fv_create(NULL);
     fv_file f;
-    if (!fv_file_open(c, path, &f)) CHECK(0, "%s", fv_error_text(c));
+    int ok = fv_file_open(c, path, &f);
     size_t at = 0;
-    while (at + n < f.size && memcmp(f.data + at, what, n)) at++;
-    CHECK(at + n < f.size, "%s does not hold what is to be damaged", path);
-    FILE *out = fopen(path, "r+b");
+    while (ok && at + n <= f.size && memcmp(f.data + at, what, n)) at++;
+    ok = ok && at + n <= f.size;
+    CHECK(ok, "%s does not hold what is to be damaged", path);
+    FILE *out = ok ? fopen(path, "r+b") : NULL;
     if (out) fseek(out, (long)at, SEEK_SET), fputc(f.data[at] ^ 1, out), fclose(out);
-    fv_file_close(c, &f), fv_destroy(c);
+    if (ok) fv_file_close(c, &f);
+    fv_destroy(c);
 }
 static const char *put_h5(const char *name, const h5_case *k) {
     static char path[4200];
@@ -940,7 +942,9 @@ static void scans(void) {
     const h5_case column = {.label_rank = 2}, packed = {.special = PACKED};
     CHECK(as_scans(c, put_h5("column.h5", &column)), "%s", fv_error_text(c));
     if (H5Zfilter_avail(H5Z_FILTER_DEFLATE) > 0)
-        CHECK(as_scans(c, put_h5("packed.h5", &packed)), "%s", fv_error_text(c));
+        CHECK(as_scans(c, put_h5("packed.h5", &packed)) && h5_open(c, file_of("packed.h5"), &h) &&
+                  h5_cloud(c, &h, 2, p) && p[0] == 30 && p[14] == 44 && (h5_close(c, &h), 1),
+              "packed data: %s", fv_error_text(c));
     long long held = (long long)fv_memory(c).now;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         fv_clear_error(c);

@@ -11,6 +11,10 @@ expect "the manual is at most 350 lines" short_manual
 top_level() { ! ls -1 | grep -vxE 'frozenvis\.h|examples|tests|tools|Makefile|README\.md|LICENSE|build'; }
 expect "nothing else at the top level" top_level
 
+# build/tasks.inc is what the Makefile finds: by a line as strict as this one is not
+every_task() { [ "$(wc -l <build/tasks.inc)" = "$(grep -cE '^(extern )?const +task +task_.*[={] *$' tools/tasks/*.c | grep -c ':[1-9]')" ]; }
+expect "every task of tools/tasks is listed" every_task
+
 for f in tools/*.sh tests/*.sh tests/run .ci/run; do
     expect "$f is a shell script" sh -n "$f"
 done

@@ -7,7 +7,7 @@ cache=${FROZENVIS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/frozenvis}
 llm=$cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
 
 # figures FILE: the last line's measures up to the loss, without what tells of speed
-figures() { tail -n 1 "$1" | sed 's/.*"variant":"[a-z]*",//; s/^{"final":true,//; s/"loss":.*//'; }
+figures() { tail -n 1 "$1" | sed 's/.*"variant":"[a-z]*",//; s/^{"final":true,//; s/^"split":"[a-z]*",//; s/"loss":.*//'; }
 
 # task NAME VARIANT FILE OPTIONS...: FILE (or -) is what predict is asked about, from the data's folder; $asks: options of predict
 task() {
@@ -65,7 +65,7 @@ task() {
     done
     [ "$(figures "$T/train")" != "$(figures "$T/val")" ] && ok || bad 'volumes: val is measured as train is'
     "$FV" eval "$T/run-motion" --split val >/dev/null 2>"$T/said"
-    [ $? = 2 ] && grep -q 'data of the task motion have none' "$T/said" && ok || bad "motion: val: $(cat "$T/said")"
+    [ $? = 2 ] && grep -q 'the task motion reads no such split' "$T/said" && ok || bad "motion: val: $(cat "$T/said")"
     rm -rf "$made/demo-volumes-1"
     if [ -e "$llm" ]; then
         task scene-qa llm - --llm "$llm"

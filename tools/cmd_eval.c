@@ -94,7 +94,7 @@ static int eval_corrupted(const cli *a, const fv_desc *desc, int most) {
 int cmd_eval(int argc, char **argv) {
     cli_option options[] = {
         {"--data", "DIR|demo", "other data than the run's", NULL},
-        {"--split", "NAME", "train, or val of data that have it, in place of test", NULL},
+        {"--split", "NAME", "in place of test: train (all of it), or val of data that have it", NULL},
         {"--shuffle", NULL, "inputs of other items: what is left is guessed from the rest", NULL},
         {"--corrupt", "all", "under noise, blur, contrast, jpeg, rotation at 5 severities", NULL},
         {"--beside", "RUN", "with --corrupt: mean corruption error against it", NULL},
@@ -136,14 +136,16 @@ int cmd_eval(int argc, char **argv) {
     r.on_val = !strcmp(named, "val");
     run_catch_signals();
     if (j && r.on_val && !r.task->val)
-        fv_fail(r.c, FV_EUSAGE, "--split val: data of the task %s have none", r.task->name);
+        fv_fail(r.c, FV_EUSAGE, "--split val: the task %s reads no such split beside its test", r.task->name);
     if (j && run_open_data(&r)) {
         run_measure(&r, split, 0, most > 0 && most < r.count[split] ? most : r.count[split], &f);
         if (r.task->baselines && !r.blind && split == SPLIT_TEST && !fv_error(r.c)) r.task->baselines(&r, &f);
     }
     if (!fv_error(r.c) && !is_interrupted()) {
         figures_json(r.c, &t, &f);
-        if (cli_value(&a, "--json")) printf("{\"final\":true,%s}\n", t.data);
+        if (cli_value(&a, "--json") && strcmp(named, "test"))
+            printf("{\"final\":true,\"split\":\"%s\",%s}\n", named, t.data);
+        else if (cli_value(&a, "--json")) printf("{\"final\":true,%s}\n", t.data);
         else figures_print(&f), printf("\n");
     }
     fv_text_free(r.c, &t);

@@ -11,7 +11,7 @@ static const struct {
     const char *about;
 } commands[] = {
     {"train", cmd_train, "train a network on a task, with or without the frozen block"},
-    {"eval", cmd_eval, "measure a finished run on its test split"},
+    {"eval", cmd_eval, "measure a finished run on its test split, or another"},
     {"predict", cmd_predict, "name the classes of pictures"},
     {"compare", cmd_compare, "train several variants alike; a table and loss curves"},
     {"heatmap", cmd_heatmap, "where a network looks: magnitude, frequency, attention, over pictures"},

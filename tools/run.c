@@ -373,7 +373,7 @@ int run_open_data(run *r) {
     if (!fv_error(r->c) && !*r->data_path)
         return fv_fail(r->c, FV_EUSAGE, "the run names no data: --data DIR is wanted");
     if (fv_error(r->c) || !r->task->open(r, r->data_path)) return 0;
-    run_limit_test(r);
+    if (!r->on_val) run_limit_test(r);
     return 1;
 }
 

@@ -1,10 +1,11 @@
 /* task.h -- what a task is to the program: where its data come from, what a batch is, what is lost and
  * measured, what a prediction is.
  *
- * Adding a task: write one file in this folder that defines a `const task task_NAME = {` (the build finds
- * it); then train, eval, predict and compare know it, and `make demo-NAME` where it has a demo and draw. A new network is a section of frozenvis.h and a line of its table of
- * encoders. Every hook but open, batch and close may be NULL and then does what classification wants. A
- * hook that fails sets the context's error (fv_fail) and returns 0 or NULL; nothing prints or exits. */
+ * Adding a task: write one file in this folder with a line `const task task_NAME = {` (the build finds it);
+ * then train, eval, predict and compare know it, and `make demo-NAME` where it has a demo and draw. A new
+ * network is a section of frozenvis.h and a line of its table of encoders. Every hook but open, batch and
+ * close may be NULL and then does what classification wants. A hook that fails sets the context's error
+ * (fv_fail) and returns 0 or NULL; nothing prints or exits. */
 #ifndef FV_TASK_H
 #define FV_TASK_H
 #include "frozenvis.h"
@@ -62,8 +63,8 @@ typedef struct task {
     fv_tensor *(*loss)(run *r, fv_tensor *y, const batch *b);
     /* The measures of items from..from+count of a split. NULL: run_classes. 1 or 0. */
     int (*measure)(run *r, int split, int from, int count, figures *f);
-    /* What does not come from the network (trivial answers, blind baselines), for the table after training.
-     * NULL: nothing. */
+    /* What does not come from the network (trivial answers, blind baselines), for the table after training
+     * and what eval says of a test or val split. NULL: nothing. */
     int (*baselines)(run *r, figures *f);
     /* fv predict RUN FILE: prints one line, or one JSON object with a list at its end (json 1; 2: the last
      * one; see run_list_end). NULL: only test items are predicted. 1 or 0. */

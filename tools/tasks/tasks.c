@@ -1,5 +1,5 @@
-/* The tasks of fv. The Makefile writes tasks.inc: TASK(NAME) for each `const task task_NAME = {` that begins a
- * line of a file in this folder. */
+/* The tasks of fv. The Makefile writes tasks.inc: TASK(NAME) for each line `const task task_NAME = {` of a
+ * file in this folder. */
 #include "task.h"
 #include <string.h>
 
