@@ -32,18 +32,19 @@ expect "the manual's program compiles" gcc -std=c99 $WARN -Werror -I. -o "$T/hel
 learns() { "$@" | awk '{ if (NR > 1 && $2 >= last) exit 1; last = $2 } END { exit !(NR == 3 && last < 0.5) }'; }
 expect "the manual's program learns" learns "$T/hello"
 
-# ---- a hello program compiles in under 5 s on a machine of the kind PEERS' figures are from ----
-# No clock here: other machines and other work would fail it. What is compiled is counted, with the compiler for which it was
-# tried: gcc 12 on x86-64 took 4.4 s (processor time, best of three of `gcc -std=c99 -O2 hello.c`) for 64,000 instructions.
+# ---- a hello program compiles in under 5 s ----
+# No clock here: other machines and other work would fail it. What the compiler allocates in all is taken in its place, with the
+# compiler for which it was tried: gcc 12 on x86-64 took 4.7 s (processor time, median of four of `gcc -O2 hello.c`, on
+# cores with half-width AVX-512) for 230 MB; with 255 MB it was 6.0 s, with 319 MB 8.
 small_enough() {
-    gcc -std=c99 -O2 -I. -S -o "$T/hello.s" "$T/hello.c" || return 1
-    count=$(grep -c '^	[a-z]' "$T/hello.s")
-    echo "$count instructions"
-    [ "$count" -gt 20000 ] && [ "$count" -le 70000 ]
+    total=$(LC_ALL=C gcc -std=c99 -O2 -I. -S -ftime-report -o "$T/hello.s" "$T/hello.c" 2>&1 | awk '/^ TOTAL/ { print $NF }')
+    echo "$total of memory"
+    case $total in *[!0-9M]* | '') return 1 ;; *M) ;; *) return 1 ;; esac
+    [ "${total%M}" -gt 60 ] && [ "${total%M}" -le 240 ]
 }
 case $(gcc -dumpversion)-$(gcc -dumpmachine) in
-12*-x86_64-*) expect "a hello program has no more instructions than gcc compiles in 5 s" small_enough ;;
-*) skip hello 'the count is of gcc 12 on x86-64' ;;
+12*-x86_64-*) expect "a hello program asks no more of gcc than it does in 5 s" small_enough ;;
+*) skip hello 'the figure is of gcc 12 on x86-64' ;;
 esac
 
 # ---- units: one with the implementation, the others without; C and C++ mixed ----
