@@ -2393,7 +2393,7 @@ typedef struct fv__kernels {
 /* ---- lanes: about twenty macros, the only place that knows an instruction set ----
  *   T element, V vector, W lanes; LDN/STN touch the first n lanes only (LDN fills the others with 0) */
 #if defined(__clang__)
-#define FV__UNROLL _Pragma("unroll")
+#define FV__UNROLL _Pragma("clang loop unroll(full)") /* by "unroll" alone it keeps sums in memory */
 #else
 #define FV__UNROLL                                                                                           \
     _Pragma("GCC unroll 32") /* at -O2 gcc leaves the loops over sums rolled, and spills them */
