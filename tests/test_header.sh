@@ -47,6 +47,18 @@ case $(gcc -dumpversion)-$(gcc -dumpmachine) in
 *) skip hello 'the figure is of gcc 12 on x86-64' ;;
 esac
 
+# ---- a product's sums stay in registers, whoever compiles: without the right pragma clang walks through them in memory ----
+in_registers() { # in_registers CC TILE: less of its vector code reads or writes the stack than multiplies
+    "$1" -std=c99 -O2 -w -I. -S -o "$T/tile.s" "$T/hello.c" || return 1
+    awk -v name="$2:" '$1 == name { on = 1 } on && $1 ~ /^(vfmadd|vdpbf16)/ { sums++ } on && $1 ~ /^v/ && /\(%r[sb]p/ { stack++ }
+        on && /^\.(Lfunc_end|LFE)/ { on = 0 } END { print name, sums + 0, "products,", stack + 0, "on the stack"; exit !(sums && stack + 0 < sums) }' "$T/tile.s"
+}
+for cc in gcc clang; do
+    case $(gcc -dumpmachine) in x86_64-*) ;; *) skip "$cc, a tile's sums" 'looked for in x86-64 code'; continue ;; esac
+    has $cc || { skip "$cc, a tile's sums" "no $cc here"; continue; }
+    for tile in fv__tile_avx2 fv__tile_avx512 fv__tile_bf16; do expect "$cc keeps the sums of $tile in registers" in_registers $cc $tile; done
+done
+
 # ---- units: one with the implementation, the others without; C and C++ mixed ----
 cat >"$T/main.c" <<'C'
 #include "frozenvis.h"
