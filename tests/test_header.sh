@@ -49,9 +49,9 @@ esac
 
 # ---- a product's sums stay in registers, whoever compiles: without the right pragma clang walks through them in memory ----
 in_registers() { # in_registers CC TILE: less of its vector code reads or writes the stack than multiplies
-    "$1" -std=c99 -O2 -w -I. -S -o "$T/tile.s" "$T/hello.c" || return 1
+    [ -s "$T/$1.s" ] || "$1" -std=c99 -O2 -w -I. -S -o "$T/$1.s" "$T/hello.c" || return 1
     awk -v name="$2:" '$1 == name { on = 1 } on && $1 ~ /^(vfmadd|vdpbf16)/ { sums++ } on && $1 ~ /^v/ && /\(%r[sb]p/ { stack++ }
-        on && /^\.(Lfunc_end|LFE)/ { on = 0 } END { print name, sums + 0, "products,", stack + 0, "on the stack"; exit !(sums && stack + 0 < sums) }' "$T/tile.s"
+        on && /^\.(Lfunc_end|LFE)/ { on = 0 } END { print name, sums + 0, "products,", stack + 0, "on the stack"; exit !(sums && stack + 0 < sums) }' "$T/$1.s"
 }
 for cc in gcc clang; do
     case $(gcc -dumpmachine) in x86_64-*) ;; *) skip "$cc, a tile's sums" 'looked for in x86-64 code'; continue ;; esac
