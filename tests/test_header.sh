@@ -50,7 +50,7 @@ esac
 # ---- a product's sums stay in registers, whoever compiles: without the right pragma clang walks through them in memory ----
 in_registers() { # in_registers CC TILE: less of its vector code reads or writes the stack than multiplies
     [ -s "$T/$1.s" ] || "$1" -std=c99 -O2 -w -I. -S -o "$T/$1.s" "$T/hello.c" || return 1
-    awk -v name="$2:" '$1 == name { on = 1 } on && $1 ~ /^(vfmadd|vdpbf16)/ { sums++ } on && $1 ~ /^v/ && /\(%r[sb]p/ { stack++ }
+    awk -v name="$2" '$1 ~ "^" name "(\\.[a-z]+\\.[0-9]+)?:$" { on = 1 } on && $1 ~ /^(vfmadd|vdpbf16)/ { sums++ } on && $1 ~ /^v/ && /\(%r[sb]p/ { stack++ }
         on && /^\.(Lfunc_end|LFE)/ { on = 0 } END { print name, sums + 0, "products,", stack + 0, "on the stack"; exit !(sums && stack + 0 < sums) }' "$T/$1.s"
 }
 for cc in gcc clang; do
@@ -58,6 +58,14 @@ for cc in gcc clang; do
     has $cc || { skip "$cc, a tile's sums" "no $cc here"; continue; }
     for tile in fv__tile_avx2 fv__tile_avx512 fv__tile_bf16; do expect "$cc keeps the sums of $tile in registers" in_registers $cc $tile; done
 done
+
+# ---- what a kernel does to each element is in its loop: gcc calls what it compiles with other options ----
+each_inline() {
+    "$1" -std=c99 -O2 -w -I. -S $2 -o "$T/each.s" "$T/hello.c" || return 1
+    grep -c 'fv__bf16_\(from\|to\)$' "$T/each.s" && return 1
+    grep -q 'fv__to_bf16_scalar' "$T/each.s"
+}
+expect 'bf16 is converted without a call' each_inline gcc -DFROZENVIS_SCALAR_ONLY
 
 # ---- units: one with the implementation, the others without; C and C++ mixed ----
 cat >"$T/main.c" <<'C'
