@@ -14096,7 +14096,6 @@ static void fv__erase(const fv_augment_desc *d, fv_rng *r, float *x, int channel
     }
 }
 
-FV__SELDOM
 /* The picture as if its shorter side were `shorter`; the caller says which part of it is wanted. */
 static fv__window fv__shorter_side(int h, int w, int shorter, int size) {
     fv__window v = {shorter, shorter, 0, 0, size, size};
@@ -14219,7 +14218,6 @@ FV_DEF int fv_preprocess(fv_ctx *c, const fv_augment_desc *d, const uint8_t *src
                          float *dst, void *scratch) {
     return fv__prepare_checked(c, d, NULL, src, h, w, channels, dst, scratch);
 }
-FV__SELDOM_END
 
 /* ---- mixup and cutmix ---- */
 FV_DEF int fv_mixup_targets(fv_ctx *c, const int32_t *labels, int batch, int classes, double lam,
