@@ -57,7 +57,7 @@ part_points() { compare points points --variants base,mlp,llm,random --seeds "$(
 part_video() { compare video video --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 5; }
 part_volumes() { compare volumes volumes --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 6; }
 part_motion() { compare motion motion --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 10; }
-part_vqa() { compare vqa vqa --variants base,mlp,llm,random --seeds "$(seeds 3)" --limit 20000 --epochs 3; }
+part_vqa() { compare vqa vqa --variants base,mlp,llm,random --seeds "$(seeds 3)" --limit 6000 --epochs 3; }
 part_retrieval() { compare retrieval retrieval --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 4; }
 part_scene_qa() { compare scene-qa scene-qa --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 2; }
 
