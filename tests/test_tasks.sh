@@ -72,11 +72,11 @@ task() {
     else
         skip scene-qa 'the language model is not in the cache'
     fi
-    # compare: two arms, two seeds; a finished plan is only read
-    expect 'compare' "$FV" compare points --data demo --set votes=1 --variants base,linear --seeds 2 --limit 32 --batch 16 --epochs 1 --quiet --out "$T/cmp"
+    # compare: two arms, two seeds, whose tests see the same random halves; a finished plan is only read
+    expect 'compare' "$FV" compare points --data demo --set votes=2 --variants base,linear --seeds 2 --limit 32 --batch 16 --epochs 1 --quiet --out "$T/cmp"
     [ "$(wc -l <"$T/cmp/results.jsonl")" = 4 ] && grep -q '95' "$T/cmp/report.html" && [ -s "$T/cmp/arms.svg" ] && ok || bad 'compare: results.jsonl, report.html and arms.svg'
     touch "$T/before"
-    expect 'compare --resume' "$FV" compare points --data demo --set votes=1 --variants base,linear --seeds 2 --limit 32 --batch 16 --epochs 1 --quiet --out "$T/cmp" --resume --json
+    expect 'compare --resume' "$FV" compare points --data demo --set votes=2 --variants base,linear --seeds 2 --limit 32 --batch 16 --epochs 1 --quiet --out "$T/cmp" --resume --json
     [ "$(tail -n 1 "$T/said" | grep -c '"final":true')" = 1 ] && ok || bad 'compare --json: the last line is final'
     [ -z "$(find "$T/cmp" -name result.json -newer "$T/before")" ] && ok || bad 'compare --resume trained again'
     "$FV" compare points --sweep odd --out "$T/cmp2" --data demo >/dev/null 2>&1

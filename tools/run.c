@@ -381,8 +381,8 @@ void run_score(run *r, int split, int item, double score) {
     if (r->score && split == SPLIT_TEST && item < r->count[SPLIT_TEST]) r->score[item] = (float)score;
 }
 fv_rng run_rng(const run *r, int epoch, int32_t item) {
-    fv_rng g = {(uint64_t)number_of(&r->s, 't', "seed", 0), 1000003u * (uint64_t)(epoch + 1) + (uint64_t)item,
-                0};
+    uint64_t seed = epoch < 0 ? 0 : (uint64_t)number_of(&r->s, 't', "seed", 0);
+    fv_rng g = {seed, 1000003u * (uint64_t)(epoch + 1) + (uint64_t)item, 0};
     return g;
 }
 
