@@ -135,8 +135,8 @@ int run_probabilities(run *r, int split, const int32_t *index, int n, float *p, 
 int run_rank(const fv_tensor *y, int row, int label);
 /* What ends a prediction's JSON, the last one's too; "" where json is 0 */
 const char *run_list_end(int json);
-/* The rng of an item in an epoch, from the run's seed; in a test (epoch < 0) the same for every seed, so that runs
- * of several can be compared */
+/* The rng of an item in an epoch, from the run's seed; in a test (epoch < 0) the same for every seed, so that
+ * runs of several can be compared */
 fv_rng run_rng(const run *r, int epoch, int32_t item);
 /* The item whose input is measured for `item`: itself, or with r->blind another one of the split */
 int32_t run_other(const run *r, int split, int32_t item);
