@@ -33,11 +33,13 @@ compare() {
     cat "$out/$part.txt"
 }
 seeds() { [ -n "$toy" ] && echo 2 || echo "$1"; }
-
-part_image() {
-    [ -n "$toy" ] || set -- --tune 3
-    compare image image --preset demo-image --limit 10000 --variants base,linear,mlp,llm,random,shuffled,finetune,scratch --seeds "$(seeds 5)" "$@"
+# compare with the learning rate of each variant tuned
+tuned() {
+    [ -n "$toy" ] || set -- "$@" --tune 3
+    compare "$@"
 }
+
+part_image() { tuned image image --preset demo-image --limit 10000 --variants base,linear,mlp,llm,random,shuffled,finetune,scratch --seeds "$(seeds 5)"; }
 little='--preset demo-image --limit 4000 --epochs 3' # of `layers` and `few`
 part_layers() {
     sweep=layer
@@ -47,24 +49,24 @@ part_layers() {
 }
 part_few() { # part_few [--corrupt]
     # shellcheck disable=SC2086
-    compare few image $little --variants base,llm,random,shuffled --seeds "$(seeds 3)" "$@"
+    tuned few image $little --variants base,llm,random,shuffled --seeds "$(seeds 3)" "$@"
 }
 part_robust() { part_few --corrupt; }
 part_fraction() {
     compare fraction image --preset demo-image --limit 60000 --epochs 8 --batch 32 --variants base,mlp,llm,random --sweep fraction=0.005,0.02,0.05,0.1 --seeds "$(seeds 3)"
 }
-part_points() { compare points points --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 5; }
-part_video() { compare video video --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 5; }
-part_volumes() { compare volumes volumes --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 6; }
-part_motion() { compare motion motion --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 10; }
-part_vqa() { compare vqa vqa --variants base,mlp,llm,random --seeds "$(seeds 3)" --limit 6000 --epochs 3; }
-part_retrieval() { compare retrieval retrieval --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 4; }
-part_scene_qa() { compare scene-qa scene-qa --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 2; }
+part_points() { tuned points points --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 5; }
+part_video() { tuned video video --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 5; }
+part_volumes() { tuned volumes volumes --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 6; }
+part_motion() { tuned motion motion --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 10; }
+part_vqa() { tuned vqa vqa --variants base,mlp,llm,random --seeds "$(seeds 3)" --limit 6000 --epochs 3; }
+part_retrieval() { tuned retrieval retrieval --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 4; }
+part_scene_qa() { tuned scene-qa scene-qa --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 2; }
 
 part_scenes() {
     rm -rf "$out/scenes-data.part" "$out/heatmap.part" # of a part that was stopped: fv writes over nothing
     [ -d "$out/scenes-data" ] || { "$fv" heatmap --demo "$out/scenes-data.part" && mv "$out/scenes-data.part" "$out/scenes-data"; } || exit $?
-    compare scenes image --data "$out/scenes-data" --llm "$(sh tools/fetch.sh smollm2)" --preset emoji64 --epochs 8 --variants base,llm,random,shuffled --seeds "$(seeds 3)"
+    tuned scenes image --data "$out/scenes-data" --llm "$(sh tools/fetch.sh smollm2)" --preset emoji64 --epochs 8 --variants base,llm,random,shuffled --seeds "$(seeds 3)"
     test=$out/scenes-data/test${TOY:+/coin} masks=$out/scenes-data/masks
     [ -s "$out/heatmap.png" ] || "$fv" heatmap "$out/scenes/llm-0" "$test" --beside "$out/scenes/base-0" --masks "$masks" --rows 8 --png "$out/heatmap.png" || exit $?
     if [ ! -s "$out/miou.jsonl" ]; then
