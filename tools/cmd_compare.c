@@ -207,6 +207,12 @@ static int demo_llm(char path[4096]) {
     run_fetch(&r, "smollm2", path);
     return run_end(&r);
 }
+/* whether a variant wants the language model's weights or shapes */
+static int wants_blocks(const report *p) {
+    for (int i = 0; i < p->arms; i++)
+        if (!has_no_block(p->arm[i].variant)) return 1;
+    return 0;
+}
 /* ---- options that go on to fv train, which reads them itself ---- */
 static int is_option(const char *name, const char *word) { /* --name or --name=value */
     size_t n = strlen(name);
@@ -447,8 +453,9 @@ int cmd_compare(int argc, char **argv) {
     if (status >= 0) return status;
     const char *sweep = cli_value(&q.own, "--sweep"), *variants = cli_text(&q.own, "--variants", "base,llm");
     int of_blocks = sweep && (!strncmp(sweep, "layer", 5) || !strncmp(sweep, "count", 5)), quiet = 0;
+    int of_demo = !q.llm && q.data && !strcmp(q.data, "demo");
     for (int i = 2; i < q.rest; i++) quiet |= !strcmp(q.pass[i], "--quiet");
-    if (of_blocks && !q.llm && q.data && !strcmp(q.data, "demo")) {
+    if (of_blocks && of_demo) {
         if ((status = demo_llm(fetched))) return status;
         q.llm = fetched;
     }
@@ -456,6 +463,8 @@ int cmd_compare(int argc, char **argv) {
     if (sweep && !strcmp(sweep, "frozen.after_block") && (status = read_depth(&q, &p))) return status;
     if ((status = make_plan(&p, variants, sweep)) >= 0) return status;
     if ((status = arms_fit(&q, &p))) return status;
+    /* that it cannot be had is said before the runs that need none of it */
+    if (of_demo && wants_blocks(&p) && (status = demo_llm(fetched))) return status;
     int made = !mkdir(p.out, 0777);
     if (!made && access(p.out, F_OK)) return cli_fail(4, "%s: cannot be made: %s", p.out, strerror(errno));
     if ((status = keep_to_plan(&p, q.pass, q.rest)) ||
