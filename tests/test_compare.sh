@@ -79,10 +79,10 @@ expect 'five test items' "$FV" compare image --data "$T/few" --out "$T/five" $us
 
 # ---- a demo's language model that cannot be had is missed before the first run ----
 mkdir "$T/alone" && cp "$FV" "$T/alone/fv"
-FROZENVIS_CACHE=$T/alone/cache "$T/alone/fv" compare motion --data demo --out "$T/none" --variants base,llm --limit 32 --epochs 1 --threads 1 >"$T/said" 2>&1
+FROZENVIS_CACHE=$T/alone/cache "$T/alone/fv" compare motion --data demo --out "$T/unfetched" --variants base,llm --limit 32 --epochs 1 --threads 1 >"$T/said" 2>&1
 got=$?
-[ $got = 4 ] && grep -q '^fv: .*smollm2' "$T/said" && [ "$(wc -l <"$T/said")" = 1 ] && [ ! -e "$T/none" ] && ok ||
-    bad "without tools/fetch.sh: status $got: $(cat "$T/said"; ls "$T/none" 2>&1)"
+[ $got = 4 ] && grep -q '^fv: .*smollm2' "$T/said" && [ "$(wc -l <"$T/said")" = 1 ] && [ ! -e "$T/unfetched" ] && ok ||
+    bad "without tools/fetch.sh: status $got: $(cat "$T/said"; ls "$T/unfetched" 2>&1)"
 
 # ---- killed at once, with the run in progress; resumed to the same bytes ----
 expect 'a longer plan' compare "$T/whole" --variants base,linear --seeds 2 --epochs 30
