@@ -1256,7 +1256,8 @@ FV_DEF int64_t fv_frozen_numel(const fv_frozen *f);
  *                      mlp_ratio 4, qkv_bias true, class_token true, global_pool "token" ("avg"),
  *                      norm_eps 1e-6
  *                      source  Dosovitskiy et al., arXiv:2010.11929; timm
- *   point_transformer  num_points 1024, num_group 64, group_size 32, encoder_dims 256, trans_dim 384, depth
+ *   point_transformer  num_points 1024, num_group 64, group_size 32, encoder_width 256 (the mini-PointNet's
+ *                      layers are half of it, it and twice it wide), encoder_dims 256, trans_dim 384, depth
  *                      12, num_heads 6, mlp_ratio 4, qkv_bias false, norm_eps 1e-5, drop_rate 0.5,
  *                      max_pool_only false (true: no transformer, the head sees the tokens' maximum)
  *                      source  Yu et al., Point-BERT, arXiv:2111.14819
@@ -15946,7 +15947,7 @@ typedef struct fv__batch_norm {
     fv_tensor *mean, *var;
 } fv__batch_norm;
 typedef struct fv__points {
-    int depth, heads, groups, group_size, max_only;
+    int depth, heads, groups, group_size, width, max_only;
     float eps;
     fv__pair conv[4], reduce, pos[2], norm, head[2];
     fv__batch_norm bn[2];
@@ -15972,13 +15973,15 @@ static int fv__conv1_make(fv_ctx *c, fv_model *m, fv__pair *p, const char *name,
 static fv_tensor *fv__conv1_weight(fv_ctx *c, const fv__pair *p) { return fv_reshape(c, p->w, 2, p->w->dim); }
 
 static int fv__points_build(fv_ctx *c, fv_model *m) {
-    static const char *const keys[] = {"trans_dim",  "depth",        "num_heads",     "num_group",
-                                       "group_size", "encoder_dims", "num_points",    "mlp_ratio",
-                                       "qkv_bias",   "norm_eps",     "max_pool_only", NULL};
+    static const char *const keys[] = {"trans_dim",  "depth",         "num_heads",    "num_group",
+                                       "group_size", "encoder_width", "encoder_dims", "num_points",
+                                       "mlp_ratio",  "qkv_bias",      "norm_eps",     "max_pool_only",
+                                       NULL};
     fv__points *v = (fv__points *)fv_alloc(c, sizeof *v);
     m->net = v;
     if (!v || !fv_config_known(c, m, keys)) return 0;
     int d = m->dim = fv_config_int(c, m, "trans_dim", 384, 1, 65536),
+        w = v->width = fv_config_int(c, m, "encoder_width", 256, 2, 65536),
         e = fv_config_int(c, m, "encoder_dims", 256, 1, 65536);
     v->depth = fv_config_int(c, m, "depth", 12, 0, 1000),
     v->heads = fv_config_int(c, m, "num_heads", 6, 1, 4096);
@@ -15996,12 +15999,12 @@ static int fv__points_build(fv_ctx *c, fv_model *m) {
     if (v->groups > points || v->group_size > points)
         return fv_fail(c, FV_EUSAGE, "config: num_group and group_size are at most num_points, %d", points);
     if (hidden < 1) return fv_fail(c, FV_EUSAGE, "config: mlp_ratio leaves no hidden unit");
-    if (!fv__conv1_make(c, m, &v->conv[0], "encoder.first_conv.0", 128, 3) ||
-        !fv__batch_norm_make(c, m, &v->bn[0], "encoder.first_conv.1", 128) ||
-        !fv__conv1_make(c, m, &v->conv[1], "encoder.first_conv.3", 256, 128) ||
-        !fv__conv1_make(c, m, &v->conv[2], "encoder.second_conv.0", 512, 512) ||
-        !fv__batch_norm_make(c, m, &v->bn[1], "encoder.second_conv.1", 512) ||
-        !fv__conv1_make(c, m, &v->conv[3], "encoder.second_conv.3", e, 512) ||
+    if (!fv__conv1_make(c, m, &v->conv[0], "encoder.first_conv.0", w / 2, 3) ||
+        !fv__batch_norm_make(c, m, &v->bn[0], "encoder.first_conv.1", w / 2) ||
+        !fv__conv1_make(c, m, &v->conv[1], "encoder.first_conv.3", w, w / 2) ||
+        !fv__conv1_make(c, m, &v->conv[2], "encoder.second_conv.0", 2 * w, 2 * w) ||
+        !fv__batch_norm_make(c, m, &v->bn[1], "encoder.second_conv.1", 2 * w) ||
+        !fv__conv1_make(c, m, &v->conv[3], "encoder.second_conv.3", e, 2 * w) ||
         !fv__linear_make(c, m, &v->reduce, "reduce_dim", d, e, 1))
         return 0;
     v->cls_token = fv__embedding_make(c, m, "cls_token", 1, d, FV_INIT_ZEROS);
@@ -16038,8 +16041,8 @@ static fv_tensor *fv__points_tokens(fv_ctx *c, const fv__points *v, fv_tensor *x
     fv_tensor *most = x ? fv_max(c, x, 2) : NULL, *w = fv__conv1_weight(c, &v->conv[2]);
     if (!most || !w) return NULL;
     dim[0] = most->dim[0], dim[1] = most->dim[1], dim[2] = 1, dim[3] = w->dim[0];
-    fv_tensor *group = fv_reshape(c, fv_linear(c, most, fv_slice(c, w, 1, 0, 256), NULL), 4, dim);
-    x = fv_add(c, fv_linear(c, x, fv_slice(c, w, 1, 256, 256), v->conv[2].b), group);
+    fv_tensor *group = fv_reshape(c, fv_linear(c, most, fv_slice(c, w, 1, 0, v->width), NULL), 4, dim);
+    x = fv_add(c, fv_linear(c, x, fv_slice(c, w, 1, v->width, v->width), v->conv[2].b), group);
     x = fv_linear(c, fv__points_norm(c, &v->bn[1], x), fv__conv1_weight(c, &v->conv[3]), v->conv[3].b);
     return x ? fv_max(c, x, 2) : NULL;
 }

@@ -176,12 +176,15 @@ static void plain_norm(const fv_model *m, const char *name, double *x,
         x[i] = fmax(0, v * number_of(m, name, "weight", i) + number_of(m, name, "bias", i));
     }
 }
-static void pooling_alone(void) {
+/* key: what makes the mini-PointNet that wide */
+static void pooling_of(int width, const char *key) {
     enum { N = 12, G = 3, K = 4, D = 3, E = 5 };
-    const char *config =
-        "{\"arch\":\"point_transformer\",\"trans_dim\":3,\"depth\":2,\"num_heads\":3,\"num_group\":"
-        "3,\"group_size\":4,\"encoder_dims\":5,\"num_points\":12,\"num_classes\":4,"
-        "\"max_pool_only\":true}";
+    char config[400];
+    snprintf(config, sizeof config,
+             "{\"arch\":\"point_transformer\",\"trans_dim\":3,\"depth\":2,\"num_heads\":3,\"num_group\":"
+             "3,\"group_size\":4,%s\"encoder_dims\":5,\"num_points\":12,\"num_classes\":4,"
+             "\"max_pool_only\":true}",
+             key);
     static double h[K][512], both[512], more[512];
     double token[E], t[D], sum[2 * D] = {0}, logits[4];
     float p[N * 3], q[G * 3];
@@ -207,17 +210,18 @@ static void pooling_alone(void) {
         for (int k = 0; k < K; k++) {
             double offset[3], low[128];
             for (int a = 0; a < 3; a++) offset[a] = (double)p[3 * near[i * K + k] + a] - (double)q[3 * i + a];
-            plain_linear(m, "encoder.first_conv.0", offset, 3, low, 128);
-            plain_norm(m, "encoder.first_conv.1", low, 128);
-            plain_linear(m, "encoder.first_conv.3", low, 128, h[k], 256);
-            for (int o = 0; o < 256; o++) most[o] = k ? fmax(most[o], h[k][o]) : h[k][o];
+            plain_linear(m, "encoder.first_conv.0", offset, 3, low, width / 2);
+            plain_norm(m, "encoder.first_conv.1", low, width / 2);
+            plain_linear(m, "encoder.first_conv.3", low, width / 2, h[k], width);
+            for (int o = 0; o < width; o++) most[o] = k ? fmax(most[o], h[k][o]) : h[k][o];
         }
         for (int k = 0; k < K; k++) {
             double e[E];
-            memcpy(both, most, sizeof most), memcpy(both + 256, h[k], sizeof most);
-            plain_linear(m, "encoder.second_conv.0", both, 512, more, 512);
-            plain_norm(m, "encoder.second_conv.1", more, 512);
-            plain_linear(m, "encoder.second_conv.3", more, 512, e, E);
+            memcpy(both, most, (size_t)width * sizeof *most);
+            memcpy(both + width, h[k], (size_t)width * sizeof *most);
+            plain_linear(m, "encoder.second_conv.0", both, 2 * width, more, 2 * width);
+            plain_norm(m, "encoder.second_conv.1", more, 2 * width);
+            plain_linear(m, "encoder.second_conv.3", more, 2 * width, e, E);
             for (int o = 0; o < E; o++) token[o] = k ? fmax(token[o], e[o]) : e[o];
         }
         plain_linear(m, "reduce_dim", token, E, t, D);
@@ -233,6 +237,10 @@ static void pooling_alone(void) {
         CHECK(fabs(fv_get(y, i) - logits[i]) < 1e-9, "logit %d is %g, plainly %g", i, fv_get(y, i),
               logits[i]);
     fv_destroy(c);
+}
+static void pooling_alone(void) {
+    pooling_of(256, ""); /* the released code's */
+    pooling_of(10, "\"encoder_width\":10,");
 }
 
 /* what a config leaves out: the released code's epsilon, and which biases there are */
