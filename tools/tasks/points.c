@@ -28,9 +28,9 @@ typedef struct points_data {
 
 static const char *presets[][2] = {
     {"demo-points", "arch=point_transformer trans_dim=128 depth=4 num_heads=4 num_group=32 group_size=24 "
-                    "encoder_dims=128 num_points=512 batch_size=32 epochs=40 lr=7e-4 "
+                    "encoder_width=128 encoder_dims=128 num_points=512 batch_size=32 epochs=40 lr=7e-4 "
                     "warmup_epochs=1 weight_decay=0.05 label_smoothing=0.2 drop_rate=0.1 linear_init=xavier "
-                    "clip_grad=1 rotate=1 stretch=0 votes=10 precision=bf16"},
+                    "clip_grad=1 rotate=1 stretch=0 votes=10 precision=bf16 frozen.residual=outside"},
     {"point-bert", "arch=point_transformer trans_dim=384 depth=12 num_heads=6 num_group=64 group_size=32 "
                    "encoder_dims=256 num_points=1024 batch_size=32 epochs=300 lr=5e-4 "
                    "warmup_epochs=10 weight_decay=0.05 label_smoothing=0.2 drop_path_rate=0.1"},
