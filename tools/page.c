@@ -22,7 +22,7 @@ static const char style[] =
     "@media "
     "print{body{margin:0;max-width:none;font-size:11pt}h2{break-after:avoid}svg,img,table,.answer{break-"
     "inside:avoid}"
-    ".answer{border:1px solid #888}}";
+    ".answer{border:1px solid #888}td,th{padding:.25em .35em}}";
 
 static void base64(fv_ctx *c, fv_text *t, const uint8_t *d, size_t n) {
     static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
