@@ -235,6 +235,8 @@ fi
 expect 'tuned, and under corruptions' compare "$T/t" --variants base,linear --seeds 2 --epochs 1 --tune 3 --corrupt
 [ "$(ls -d "$T/t/tune"/* | wc -l)" = 6 ] && [ -z "$(find "$T/t/tune" -name scores.npy)" ] && ok || bad 'three trials for each arm, none of which measures the test split'
 grep -q '"holdout":0.1' "$T/t/tune/base-0/config.json" && ! grep -q holdout "$T/t/base-0/config.json" && ok || bad 'trials hold items out, the runs do not'
+grep -q '"lr_scale":\(0.333333\|3\),' "$T/t/results.jsonl" && edge=1 || edge=0
+[ "$(grep -c 'one beyond may be better' "$T/t/report.html")" = $edge ] && ok || bad "the page on rates at the edge of those tried ($edge)"
 best=$(for k in 0 1 2; do sed -n "s/.*\"top1\":\([0-9.]*\).*/\1 $k/p" "$T/t/tune/base-$k/result.json"; done | sort -k1,1nr -k2,2n | sed -n '1s/.* //p')
 scale=$(sed -n 's/.*"lr_scale":\([0-9.]*\).*/\1/p' "$T/t/base-0/config.json")
 awk -v k="$best" -v s="$scale" 'BEGIN { d = s - 3 ^ (k - 1); exit !(d < 1e-6 && d > -1e-6) }' && ok || bad "the best trial is $best, the runs have lr_scale $scale"
