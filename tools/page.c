@@ -20,7 +20,7 @@ static const char style[] =
     "background:#f6f8fa;padding:.1em .3em;overflow-wrap:anywhere}"
     "svg,img{max-width:100%;height:auto}small{color:#57606a}"
     "@media "
-    "print{body{margin:0;max-width:none;font-size:11pt}h2{break-after:avoid}svg,img,table,.answer{break-"
+    "print{body{margin:0;max-width:none;font-size:11pt}h2,h2+p{break-after:avoid}svg,img,table,.answer{break-"
     "inside:avoid}"
     ".answer{border:1px solid #888}td,th{padding:.25em .35em}}";
 
