@@ -42,7 +42,7 @@ help:
 	@echo 'make            build/fv'
 	@echo 'make demo       fetch data and LLM, train with and without the frozen block, table and pictures'
 	@echo 'make demo-TASK  the same for points video volumes motion vqa retrieval scene-qa: train, measure, a picture'
-	@echo 'make evidence   does the block help? tables, plots, heat maps: 4 hours, resumable, one part: make evidence-image'
+	@echo 'make evidence   does the block help? tables, plots, heat maps: hours, resumable, one part: make evidence-image'
 	@echo 'make test       everything that is checked (CI runs the same)'
 	@echo 'make fuzz        explores the readers for crashes: FUZZ_SECONDS (60) each, FUZZ_TARGETS (all)'
 	@echo 'make examples   build/examples/*'

@@ -1256,8 +1256,8 @@ FV_DEF int64_t fv_frozen_numel(const fv_frozen *f);
  *                      mlp_ratio 4, qkv_bias true, class_token true, global_pool "token" ("avg"),
  *                      norm_eps 1e-6
  *                      source  Dosovitskiy et al., arXiv:2010.11929; timm
- *   point_transformer  num_points 1024, num_group 64, group_size 32, encoder_width 256 (the mini-PointNet's
- *                      layers are half of it, it and twice it wide), encoder_dims 256, trans_dim 384, depth
+ *   point_transformer  num_points 1024, num_group 64, group_size 32, encoder_width 256 (W: the mini-PointNet's
+ *                      layers are W/2, rounded down, W and 2 W wide), encoder_dims 256, trans_dim 384, depth
  *                      12, num_heads 6, mlp_ratio 4, qkv_bias false, norm_eps 1e-5, drop_rate 0.5,
  *                      max_pool_only false (true: no transformer, the head sees the tokens' maximum)
  *                      source  Yu et al., Point-BERT, arXiv:2111.14819

@@ -77,12 +77,25 @@ idx train 16 1 && idx t10k 5 2
 expect 'five test items' "$FV" compare image --data "$T/few" --out "$T/five" $usual --variants base --epochs 1
 [ -s "$T/five/predictions.png" ] && ok || bad 'five test items are not drawn'
 
-# ---- a demo's language model that cannot be had is missed before the first run ----
+# ---- a demo's language model that cannot be had is missed before the first run; what is finished wants none ----
 mkdir "$T/alone" && cp "$FV" "$T/alone/fv"
-FROZENVIS_CACHE=$T/alone/cache "$T/alone/fv" compare motion --data demo --out "$T/unfetched" --variants base,llm --limit 32 --epochs 1 --threads 1 >"$T/said" 2>&1
+alone() { # alone OUT VARIANTS OPTIONS...
+    out=$1 variants=$2
+    shift 2
+    FROZENVIS_CACHE=$T/alone/cache "$T/alone/fv" compare motion --data demo --out "$out" --variants "$variants" --limit 32 --epochs 1 --threads 1 "$@" >"$T/said" 2>&1
+}
+for variants in base,llm base,mlp; do
+    alone "$T/unfetched" $variants
+    got=$?
+    [ $got = 4 ] && grep -q '^fv: .*smollm2' "$T/said" && [ "$(wc -l <"$T/said")" = 1 ] && [ ! -e "$T/unfetched" ] && ok ||
+        bad "without tools/fetch.sh: status $got: $(cat "$T/said"; ls "$T/unfetched" 2>&1)"
+done
+expect 'base wants none' alone "$T/unfetched" base
+cp -r "$T/unfetched/base-0" "$T/unfetched/linear-0" && sed -i 's/"frozen":null/"frozen":{"variant":"linear"}/; s/"base"/"linear"/' "$T/unfetched/linear-0/config.json"
+expect 'a finished run wants none' alone "$T/unfetched" base,linear --resume
+alone "$T/unfetched" base,linear --resume --lr 0.1
 got=$?
-[ $got = 4 ] && grep -q '^fv: .*smollm2' "$T/said" && [ "$(wc -l <"$T/said")" = 1 ] && [ ! -e "$T/unfetched" ] && ok ||
-    bad "without tools/fetch.sh: status $got: $(cat "$T/said"; ls "$T/unfetched" 2>&1)"
+[ $got = 2 ] && grep -q '^fv: .*other options' "$T/said" && ok || bad "other options: status $got: $(cat "$T/said")"
 
 # ---- killed at once, with the run in progress; resumed to the same bytes ----
 expect 'a longer plan' compare "$T/whole" --variants base,linear --seeds 2 --epochs 30
@@ -235,11 +248,14 @@ fi
 expect 'tuned, and under corruptions' compare "$T/t" --variants base,linear --seeds 2 --epochs 1 --tune 3 --corrupt
 [ "$(ls -d "$T/t/tune"/* | wc -l)" = 6 ] && [ -z "$(find "$T/t/tune" -name scores.npy)" ] && ok || bad 'three trials for each arm, none of which measures the test split'
 grep -q '"holdout":0.1' "$T/t/tune/base-0/config.json" && ! grep -q holdout "$T/t/base-0/config.json" && ok || bad 'trials hold items out, the runs do not'
-grep -q '"lr_scale":\(0.333333\|3\),' "$T/t/results.jsonl" && edge=1 || edge=0
-[ "$(grep -c 'one beyond may be better' "$T/t/report.html")" = $edge ] && ok || bad "the page on rates at the edge of those tried ($edge)"
 best=$(for k in 0 1 2; do sed -n "s/.*\"top1\":\([0-9.]*\).*/\1 $k/p" "$T/t/tune/base-$k/result.json"; done | sort -k1,1nr -k2,2n | sed -n '1s/.* //p')
 scale=$(sed -n 's/.*"lr_scale":\([0-9.]*\).*/\1/p' "$T/t/base-0/config.json")
 awk -v k="$best" -v s="$scale" 'BEGIN { d = s - 3 ^ (k - 1); exit !(d < 1e-6 && d > -1e-6) }' && ok || bad "the best trial is $best, the runs have lr_scale $scale"
+# of two rates each is an edge, of one none
+expect 'two rates' compare "$T/rates" --variants base,linear --epochs 1 --tune 2
+grep -q 'a rate beyond may be better: base, linear\.' "$T/rates/report.html" && ok || bad 'rates at the edge of those tried'
+expect 'one rate' compare "$T/rate" --variants base --epochs 1 --tune 1
+grep -q 'Learning rates' "$T/rate/report.html" && ! grep -q 'a rate beyond' "$T/rate/report.html" && ok || bad 'one rate is no edge'
 grep -q '| base .*| 100.0 |' "$T/t/table.md" && grep -q 'Under corruptions' "$T/t/report.html" && ok || bad 'mCE of the first arm is 100'
 expect 'eval --corrupt' "$FV" eval "$T/t/linear-0" --corrupt all --beside "$T/t/base-0" --threads 1 --json
 [ "$(tail -n 1 "$T/said" | grep -c '"clean_error":.*"noise":\[.*"mce":.*}')" = 1 ] && ok || bad 'eval --corrupt --json'

@@ -49,7 +49,7 @@ python3 tests/checkpoints.py checkpoint tests/golden/point_small.safetensors "$T
 values wide '"num_heads": 6'
 python3 tests/checkpoints.py checkpoint tests/golden/video_after_block_both.safetensors "$T/one.pth"
 values one '"tubelet_size": 1'
-values point_llama '"num_group": 128' '"group_size": 32' '"num_points": 2048' '"rms_norm_eps": 1e-06'
+values point_llama '"encoder_width": 256' '"num_group": 128' '"group_size": 32' '"num_points": 2048' '"rms_norm_eps": 1e-06'
 values video_llama '"img_size": 224' '"num_frames": 16' '"init_values": 0.0' '"qkv_bias": true'
 values video_layerscale '"init_values": 0.1'
 

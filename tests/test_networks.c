@@ -241,6 +241,7 @@ static void pooling_of(int width, const char *key) {
 static void pooling_alone(void) {
     pooling_of(256, ""); /* the released code's */
     pooling_of(10, "\"encoder_width\":10,");
+    pooling_of(7, "\"encoder_width\":7,");
 }
 
 /* what a config leaves out: the released code's epsilon, and which biases there are */
@@ -457,6 +458,9 @@ static void gradients_points(void) {
     const input in[1] = {{FV_F64, 3, {1, 23, 3}, 0}};
     check_gradient("\"arch\":\"point_transformer\",\"trans_dim\":9,\"depth\":1,\"num_heads\":3,\"num_group\":"
                    "5,\"group_size\":4,\"encoder_dims\":7,\"num_points\":23",
+                   in, 1, 1, 1e-5);
+    check_gradient("\"arch\":\"point_transformer\",\"trans_dim\":9,\"depth\":1,\"num_heads\":3,\"num_group\":"
+                   "5,\"group_size\":4,\"encoder_width\":9,\"encoder_dims\":7,\"num_points\":23",
                    in, 1, 1, 1e-5);
 }
 static void gradients_video(void) {
@@ -902,6 +906,7 @@ static void refusals(void) {
     refuse("{\"arch\":\"point_transformer\",\"trans_dim\":50,\"num_heads\":3}", "num_heads");
     refuse("{\"arch\":\"point_transformer\",\"num_points\":16}", "num_group");
     refuse("{\"arch\":\"point_transformer\",\"embed_dim\":48}", "embed_dim");
+    refuse("{\"arch\":\"point_transformer\",\"encoder_width\":1}", "encoder_width");
     refuse("{\"arch\":\"video_vit\",\"num_frames\":5}", "tubelet_size");
     refuse("{\"arch\":\"video_vit\",\"global_pool\":\"token\"}", "global_pool");
     refuse("{\"arch\":\"vit3d\",\"image_size\":30}", "image_patch_size");

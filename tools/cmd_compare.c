@@ -200,18 +200,12 @@ static int blocks_of(const char *llm, int *blocks) {
     fv_weights_close(c, w);
     return cli_end(c);
 }
-/* the demo's language model, for sweeps of its blocks; "" and the status to exit with */
+/* the demo's language model; 0, or the status to exit with */
 static int demo_llm(char path[4096]) {
     run r;
     run_begin(&r, NULL);
     run_fetch(&r, "smollm2", path);
     return run_end(&r);
-}
-/* whether a variant wants the language model's weights or shapes */
-static int wants_blocks(const report *p) {
-    for (int i = 0; i < p->arms; i++)
-        if (!has_no_block(p->arm[i].variant)) return 1;
-    return 0;
 }
 /* ---- options that go on to fv train, which reads them itself ---- */
 static int is_option(const char *name, const char *word) { /* --name or --name=value */
@@ -463,11 +457,11 @@ int cmd_compare(int argc, char **argv) {
     if (sweep && !strcmp(sweep, "frozen.after_block") && (status = read_depth(&q, &p))) return status;
     if ((status = make_plan(&p, variants, sweep)) >= 0) return status;
     if ((status = arms_fit(&q, &p))) return status;
-    /* that it cannot be had is said before the runs that need none of it */
-    if (of_demo && wants_blocks(&p) && (status = demo_llm(fetched))) return status;
     int made = !mkdir(p.out, 0777);
     if (!made && access(p.out, F_OK)) return cli_fail(4, "%s: cannot be made: %s", p.out, strerror(errno));
+    /* a language model that cannot be had is missed before the runs that want none */
     if ((status = keep_to_plan(&p, q.pass, q.rest)) ||
+        (of_demo && !q.llm && compare_wants_llm(&p) && (status = demo_llm(fetched))) ||
         (status = compare_run_all(&p, q.pass, q.rest, quiet))) {
         if (made) leave_nothing(&p);
         return status;

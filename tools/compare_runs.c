@@ -91,6 +91,19 @@ static void trial_folder(const report *p, int i, int k, char *dir, size_t n) {
     snprintf(dir, n, "%s/tune/%s-%d", p->out, p->arm[i].name, k);
 }
 
+int compare_wants_llm(const report *p) {
+    char dir[4300];
+    for (int i = 0; i < p->arms; i++) {
+        if (!strcmp(p->arm[i].variant, "base")) continue;
+        for (int k = 0; k < p->seeds + p->trials; k++) {
+            if (k < p->seeds) run_folder(p, i, k, dir, sizeof dir);
+            else trial_folder(p, i, k - p->seeds, dir, sizeof dir);
+            if (!compare_exists(dir, "result.json")) return 1;
+        }
+    }
+    return 0;
+}
+
 /* of every run and trial that is not there; `now`: what one takes, where none has finished yet */
 static double left_in_plan(const plan_bar *b, double now) {
     const report *p = b->p;

@@ -131,7 +131,8 @@ def config(w, said):
     def known(c, key, value): c[key] = said.pop(key, value)
     c = {}
     if "encoder.first_conv.0.weight" in w:
-        c.update(arch="point_transformer", trans_dim=dim("cls_token", 2), depth=number(w, r"blocks\.blocks\.(\d+)\."), encoder_dims=dim("encoder.second_conv.3.weight", 0))
+        c.update(arch="point_transformer", trans_dim=dim("cls_token", 2), depth=number(w, r"blocks\.blocks\.(\d+)\."), encoder_width=dim("encoder.first_conv.3.weight", 0),
+                 encoder_dims=dim("encoder.second_conv.3.weight", 0))
         head = max(k for k in w if re.match(r"cls_head_finetune\.\d+\.weight$", k))
         known(c, "num_heads", c["trans_dim"] // 64), known(c, "num_group", 128), known(c, "group_size", 32), known(c, "num_points", 2048)
         c["num_classes"] = dim(head, 0)

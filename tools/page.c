@@ -193,7 +193,8 @@ static void corruption(fv_ctx *c, const report *p, fv_text *t) {
         "five kinds, times 100: under 100 is more robust; n/a where that other error is 0.</small></p>\n");
 }
 static void tuning(fv_ctx *c, const report *p, fv_text *t) {
-    int last = p->trials - 1, edges = 0;
+    int last = p->trials - 1;
+    char edges[1024] = "";
     fv_text_add(c, t,
                 "<h2>Learning rates</h2>\n<p>Each arm had the same number of trials, %d, with one seed, on "
                 "training items; a tenth of these was held out to choose by. The test split was looked at "
@@ -205,16 +206,18 @@ static void tuning(fv_ctx *c, const report *p, fv_text *t) {
         fv_text_add(c, t, "<tr><td>%s", p->arm[i].name);
         for (int k = 0; k < p->trials; k++) {
             int chosen = fabs(pow(3, k - last / 2) - p->arm[i].lr_scale) < 1e-6;
-            edges += chosen && last && (k == 0 || k == last);
             if (isnan(p->arm[i].trial[k])) fv_text_add(c, t, "<td>not finite");
             else fv_text_add(c, t, chosen ? "<td><b>%.2f</b>" : "<td>%.2f", p->arm[i].trial[k]);
+            if (chosen && last && (k == 0 || k == last))
+                snprintf(edges + strlen(edges), sizeof edges - strlen(edges), "%s%s", *edges ? ", " : "",
+                         p->arm[i].name);
         }
         fv_text_add(c, t, "</tr>\n");
     }
     fv_text_add(c, t, "</table>\n");
-    if (edges)
-        fv_text_add(c, t,
-                    "<p>Where the best is the lowest or the highest tried, one beyond may be better.</p>\n");
+    if (*edges)
+        fv_text_add(c, t, "<p>At the edge of what was tried, so that a rate beyond may be better: %s.</p>\n",
+                    edges);
 }
 
 static void picture(fv_ctx *c, const report *p, fv_text *t) {
