@@ -307,14 +307,13 @@ static int all_comparable(report *p) {
 
 /* ---- tuning: as many learning rates for every arm, on training items held out; the test split is left alone
  * ---- */
-double compare_trial_scale(const report *p, int k) { return pow(3, k - (p->trials - 1) / 2); }
 static int tune_arm(report *p, int i, char **pass, int rest, plan_bar *b, int quiet) {
     static const char *const hold[] = {"--set", "holdout=0.1", NULL};
     arm *a = &p->arm[i];
     char dir[4300], what[160], headline[32] = "";
     double best = NAN, chosen = 1;
     for (int k = 0; k < p->trials; k++) {
-        a->lr_scale = compare_trial_scale(p, k);
+        a->lr_scale = report_trial_scale(p, k);
         snprintf(what, sizeof what, "tuning %s, lr x %.3g", a->name, a->lr_scale);
         trial_folder(p, i, k, dir, sizeof dir);
         b->what = what;

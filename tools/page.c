@@ -200,12 +200,12 @@ static void tuning(fv_ctx *c, const report *p, fv_text *t) {
                 "training items; a tenth of these was held out to choose by. The test split was looked at "
                 "once, at the end.</p>\n<table><tr><th>arm",
                 p->trials);
-    for (int k = 0; k < p->trials; k++) fv_text_add(c, t, "<th>lr &times; %.3g", compare_trial_scale(p, k));
+    for (int k = 0; k < p->trials; k++) fv_text_add(c, t, "<th>lr &times; %.3g", report_trial_scale(p, k));
     fv_text_add(c, t, "</tr>\n");
     for (int i = 0; i < p->arms; i++) {
         fv_text_add(c, t, "<tr><td>%s", p->arm[i].name);
         for (int k = 0; k < p->trials; k++) {
-            int chosen = fabs(compare_trial_scale(p, k) - p->arm[i].lr_scale) < 1e-6;
+            int chosen = fabs(report_trial_scale(p, k) - p->arm[i].lr_scale) < 1e-6;
             if (isnan(p->arm[i].trial[k])) fv_text_add(c, t, "<td>not finite");
             else fv_text_add(c, t, chosen ? "<td><b>%.2f</b>" : "<td>%.2f", p->arm[i].trial[k]);
             if (chosen && last && (k == 0 || k == last))

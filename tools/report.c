@@ -92,6 +92,8 @@ static outcome *read_run(fv_ctx *c, report *p, const arm *a, int seed, fv_text *
 }
 
 /* ---- statistics ---- */
+double report_trial_scale(const report *p, int k) { return pow(3, k - (p->trials - 1) / 2); }
+
 int report_less_is_better(const char *headline) {
     return strstr(headline, "ADE") || strstr(headline, "FDE") || strstr(headline, "loss") ||
            !strcmp(headline, "MR");

@@ -44,8 +44,6 @@ typedef struct report {
 int compare_run_all(report *p, char **pass, int rest, int quiet);
 /* compare_wants_llm -- whether a run or trial that is not there yet is of another variant than base. */
 int compare_wants_llm(const report *p);
-/* compare_trial_scale -- what trial k multiplies the learning rate by; of three: 1/3, 1, 3. */
-double compare_trial_scale(const report *p, int k);
 /* What fv train gets for a run of arm i, beside the plan's own words: written to words, a NULL at the end;
  * their number. `more`: for trials, NULL at its end, or NULL. They last until the next call. */
 int compare_arm_words(const report *p, int i, int seed, const char *dir, const char *const *more,
@@ -57,6 +55,8 @@ int compare_exists(const char *dir, const char *file);
 /* report.c: reads every run's result.json, log.jsonl, scores.npy, corrupt.json; computes; prints the table
  * (or JSON lines); writes results.jsonl, table.md, effect.svg, arms.svg, curves.svg, report.html. */
 void report_write(fv_ctx *c, report *p, int json);
+/* report_trial_scale -- what trial k multiplies the learning rate by; of three: 1/3, 1, 3. */
+double report_trial_scale(const report *p, int k);
 /* 1 when less of this figure is better: losses, distances */
 int report_less_is_better(const char *headline);
 /* the arm whose predictions the page shows: the first of the variant llm, else the last */
