@@ -8,12 +8,12 @@
 #   layers     each of the LLM's 30 blocks, one at a time (the paper's figure 2)
 #   few        base, llm, random and shuffled in the setting of `layers`, to hold its blocks against
 #   fraction   from 0.5 % to 10 % of the training pictures
-#   points video volumes motion vqa retrieval scene-qa   base, mlp, llm and random, 3 seeds; points with the mini-PointNet of full width and no residual
+#   points video volumes motion vqa retrieval scene-qa   base, mlp, llm and random, 3 seeds
 #   scenes     emoji on busy backgrounds: heat maps and mIoU; probes of gradients, tokens and attention
 #   robust     the runs of `few` under corruptions
 #
-# In image, video, motion, scene-qa and scenes each variant has the best of three learning rates, tried on a tenth of the training items that is held out. The others use the
-# preset's: of points and volumes that tenth would be other views of parts that are trained on, of retrieval whole emoji, which is another task than the test's.
+# But for layers, few (and so robust) and fraction, each variant has the best of three learning rates, tried on a tenth of the training items that is held out. Of points and
+# volumes that tenth is other views of parts that are trained on; their test is other parts.
 #
 # TOY=1 makes every part tiny, to see that it runs, without trials; its figures mean nothing.
 cd "$(dirname "$0")/.." || exit 1
@@ -59,12 +59,12 @@ part_fraction() {
     compare fraction image --preset demo-image --limit 60000 --epochs 8 --batch 32 --variants base,mlp,llm,random --sweep fraction=0.005,0.02,0.05,0.1 --seeds "$(seeds 3)"
 }
 parts3d() { sh tools/fetch.sh kicad-packages3d >/dev/null || exit $?; }
-part_points() { parts3d; compare points points --set encoder_width=256 frozen.residual=none --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 5; }
+part_points() { parts3d; tuned points points --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 5; }
 part_video() { tuned video video --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 5; }
-part_volumes() { parts3d; compare volumes volumes --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 6; }
+part_volumes() { parts3d; tuned volumes volumes --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 6; }
 part_motion() { tuned motion motion --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 10; }
-part_vqa() { compare vqa vqa --variants base,mlp,llm,random --seeds "$(seeds 3)" --limit 6000 --epochs 3; }
-part_retrieval() { compare retrieval retrieval --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 4; }
+part_vqa() { tuned vqa vqa --variants base,mlp,llm,random --seeds "$(seeds 3)" --limit 6000 --epochs 3; }
+part_retrieval() { tuned retrieval retrieval --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 4; }
 part_scene_qa() { tuned scene-qa scene-qa --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 2; }
 
 part_scenes() {

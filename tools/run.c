@@ -168,10 +168,11 @@ static int make_demo(run *r, char found[][4096]) {
     return made;
 }
 /* The demo's folder of that name: demo-TASK-1, or demo-TASK-THING-1 with a thing that the demo can do
- * without. The number changes with the generator's settings. 1 when it is there. */
+ * without. The number changes with what the demo writes. 1 when it is there. */
 static int demo_folder(run *r, const char *thing) {
     char name[128];
-    snprintf(name, sizeof name, "demo-%s%s%s-1", r->task->name, thing ? "-" : "", thing ? thing : "");
+    snprintf(name, sizeof name, "demo-%s%s%s-%d", r->task->name, thing ? "-" : "", thing ? thing : "",
+             r->task->demo_version + 1);
     cache_folder(r->data_path, sizeof r->data_path, name);
     return !access(r->data_path, F_OK);
 }

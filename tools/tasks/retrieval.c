@@ -447,6 +447,7 @@ const task task_retrieval = {
     .words = 1,
     .fetch = "emoji",
     .demo = retrieval_demo,
+    .demo_version = 1,
     .open = retrieval_open,
     .close = retrieval_close,
     .batch = retrieval_batch,

@@ -50,6 +50,7 @@ typedef struct task {
     /* --data demo: fills the new folder DIR with files that open reads; `fetched` are the folders of `fetch`,
      * in its order, "" for one that is not in the cache. NULL: the first of these is the data. 1 or 0. */
     int (*demo)(run *r, const char *dir, char fetched[][4096]);
+    int demo_version; /* one more whenever what demo writes changes: it is then made again, elsewhere */
     /* Reads the data: r->data, r->count[2], r->class_names; puts what the data decide (num_classes, ...) into
      * r->s, or refuses with FV_EUSAGE what does not fit the settings. When the run is reopened, r->s holds
      * the run's own. 1 or 0. */
