@@ -1,8 +1,8 @@
 /* emoji.c -- pictures of emoji for the demos. retrieval's settings, fixed before the first training run:
  * 64x64 pixels; the emoji is 26 to 56 pixels wide, anywhere inside, over a background of two colours with 0
  * to 5 pieces of clutter. Of all single-character emoji of the font, shuffled, the first 400 are known: 16
- * training pictures each, with every name they have, and two test pictures each, with the short name, listed
- * in turns, so that the last tenth of the training pictures is new pictures of all, as the test is; up to
+ * training pictures each, with every name they have, listed in turns, so that the last tenth is pictures of
+ * all, as the test is; two test pictures each, with the short name; up to
  * 200 others are unseen: one picture each, in a split of their own. Heat maps' demo: 20 emoji as classes, the
  * first of the same list after another shuffle, 60 training and 10 test pictures each, with 4 to 9 pieces of
  * clutter. */
@@ -214,7 +214,7 @@ int emoji_captions_write(fv_ctx *c, const char *dir, const char *emoji_dir) {
     static const char *const split_name[3] = {"train", "test", "unseen"};
     char path[4400], file[64];
     int n, number = 0, quiet = 0;
-    fv_text turn[TRAIN_PICTURES + TEST_PICTURES] = {{NULL, 0, 0}}; /* lines of all first pictures, second, ... */
+    fv_text turn[TRAIN_PICTURES + 1] = {{NULL, 0, 0}}; /* all first pictures, all second, ...; the test's */
     snprintf(path, sizeof path, "%s/NotoColorEmoji.ttf", emoji_dir);
     emoji_font *font = emoji_open(c, path);
     emoji *list = font ? emoji_list(c, emoji_dir, font, &n) : NULL;
@@ -235,21 +235,22 @@ int emoji_captions_write(fv_ctx *c, const char *dir, const char *emoji_dir) {
         quiet += !emoji_draw(font, e->codepoint, pixels);
         for (int k = 0; k < pictures && !fv_error(c); k++) {
             int split = i >= KNOWN ? 2 : k >= TRAIN_PICTURES, names = split ? 1 : e->names;
+            fv_text *line = &turn[split ? TRAIN_PICTURES : k];
             fv_rng r = {2028, 1000 + (uint64_t)number, 0};
             snprintf(file, sizeof file, "%s/%d.png", split_name[split], ++number);
             snprintf(path, sizeof path, "%s/%s", dir, file);
             write_picture(c, &r, &v, pixels, path);
-            fv_text_add(c, &turn[k], "{\"image\":\"%s\",\"split\":\"%s\",\"captions\":[", file,
+            fv_text_add(c, line, "{\"image\":\"%s\",\"split\":\"%s\",\"captions\":[", file,
                         split_name[split]);
             for (int m = 0; m < names; m++)
-                fv_text_add(c, &turn[k], m ? "," : ""), fv_text_json_string(c, &turn[k], e->name[m]);
-            fv_text_add(c, &turn[k], "]}\n");
+                fv_text_add(c, line, m ? "," : ""), fv_text_json_string(c, line, e->name[m]);
+            fv_text_add(c, line, "]}\n");
         }
     }
     if (quiet && !fv_error(c))
         fv_fail(c, FV_EFORMAT, "%s: %d emoji could not be drawn twice", emoji_dir, quiet);
     snprintf(path, sizeof path, "%s/captions.jsonl", dir);
-    for (int k = 1; k < TRAIN_PICTURES + TEST_PICTURES; k++)
+    for (int k = 1; k <= TRAIN_PICTURES; k++)
         fv_text_add(c, turn, "%s", turn[k].data ? turn[k].data : ""), fv_text_free(c, &turn[k]);
     int ok = !fv_error(c) && fv_write_file(c, path, turn->data, turn->size);
     fv_text_free(c, turn), canvas_free(c, &v), fv_free(c, pixels), fv_free(c, order), fv_free(c, list),
