@@ -22,7 +22,7 @@ convert() { # convert TASK CASE key=value...
 convert image image_llama num_heads=3 frozen.num_attention_heads=4
 convert points point_llama num_heads=3 frozen.num_attention_heads=4 num_group=8 group_size=6 num_points=96
 convert none point_llama_only_mlp num_heads=2 frozen.num_attention_heads=3 num_group=6 group_size=5 num_points=64 frozen.only_mlp=true
-convert volumes-6-16 vivit_llama dim_head=12 frozen.num_attention_heads=3 image_size=16 frames=6 channels=3 frozen.residual=none
+convert volumes-6-16 vivit_llama dim_head=12 frozen.num_attention_heads=3 image_size=16 frames=6 frozen.residual=none
 convert volumes-6-12 vivit_cls_outside_nn dim_head=20 frozen.num_attention_heads=3 image_size=12 frames=6 frozen.residual=outside_nn
 convert video video_llama num_heads=3 frozen.num_attention_heads=4 img_size=16 num_frames=4
 convert volumes vit3d_llama_inside dim_head=16 frozen.num_attention_heads=4 image_size=16 frames=8 frozen.residual=inside
@@ -49,7 +49,7 @@ python3 tests/checkpoints.py checkpoint tests/golden/point_small.safetensors "$T
 values wide '"num_heads": 6'
 python3 tests/checkpoints.py checkpoint tests/golden/video_after_block_both.safetensors "$T/one.pth"
 values one '"tubelet_size": 1'
-values point_llama '"encoder_width": 256' '"num_group": 128' '"group_size": 32' '"num_points": 2048' '"rms_norm_eps": 1e-06'
+values point_llama '"encoder_width": 256' '"num_group": 64' '"group_size": 32' '"num_points": 1024' '"fit": 0' '"fps": 1' '"rms_norm_eps": 1e-06'
 values video_llama '"img_size": 224' '"num_frames": 16' '"init_values": 0.0' '"qkv_bias": true'
 values video_layerscale '"init_values": 0.1'
 

@@ -2330,7 +2330,7 @@ static void odd_arrays(void) {
 /* ---- MedMNIST's pictures, for the task image ---- */
 static int as_pictures(fv_ctx *c, const char *path) {
     pictures p;
-    int ok = pictures_open(c, path, "train", 4, 1, &p);
+    int ok = pictures_open(c, path, "train", 4, 1, 1, &p);
     pictures_close(c, &p);
     return ok;
 }
@@ -2383,7 +2383,7 @@ static void medmnist_pictures(void) {
         count = atoi(of[i].column) * (strstr(of[i].column, ", 2") ? 2 : 1);
         n = npy_of(data, 1, head_of(of[i].kind, of[i].column), label, (size_t)count);
         zip_add(name[1], 0, data, n, n), all = zip_end(&list);
-        int ok = pictures_open(c, put("pictures.npz", zip.body, all), "train", 4, 1, &p);
+        int ok = pictures_open(c, put("pictures.npz", zip.body, all), "train", 4, 1, 1, &p);
         CHECK((int)fv_error(c) == (known ? of[i].status : FV_EFORMAT), "row %d: %s", (int)i,
               fv_error_text(c));
         CHECK(fv_memory(c).peak <= 4 * all + (1u << 20), "row %d costs %lld", (int)i,
@@ -2514,7 +2514,14 @@ static void by_ffmpeg(void) {
                                         Y4M "C420p10\nFRAME\n123456",
                                         "RIFF\1\1\1\1AVI ",
                                         "\x1a\x45\xdf\xa3",
-                                        "ffmpeg: no such codec\n"};
+                                        "ffmpeg: no such codec\n",
+                                        "YUV4MPEG2 W2147483647 H2147483647 F1:1\nFRAME\n123456",
+                                        "YUV4MPEG2 W-2 H2 F1:1\nFRAME\n123456",
+                                        "YUV4MPEG2 Wnan H2 F1:1\nFRAME\n123456",
+                                        "YUV4MPEG2 W2 F1:1\nFRAME\n123456",
+                                        Y4M "\r\nFRAME\r\n123456",
+                                        Y4M "\nframe\n123456"};
+    enum { GIVES = sizeof gives / sizeof *gives };
     static const char good[] = Y4M "\nFRAME\n123456FRAME\n123456";
     char bin[4096], was[4096], gave[4096], script[9000];
     const char *path = getenv("PATH");
@@ -2522,19 +2529,19 @@ static void by_ffmpeg(void) {
     snprintf(was, sizeof was, "%s", path ? path : ""), snprintf(bin, sizeof bin, "%s", file_of("bin"));
     snprintf(gave, sizeof gave, "%s", file_of("gave")), mkdir(bin, 0777);
     put("clip.mp4", "film", 4), setenv("PATH", bin, 1);
-    for (int i = -1; i < 16; i++) {
+    for (int i = -1; i < GIVES + 4; i++) {
         static const char *const end[] = {"exit 0", "exit 1", "exit 126", "kill -9 $$", "exit 0"};
         fv_ctx *c = fv_create(NULL);
-        const char *out = i < 12 && i >= 0 ? gives[i] : good;
+        const char *out = i < GIVES && i >= 0 ? gives[i] : good;
         put("gave", out, strlen(out));
         int n =
             snprintf(script, sizeof script, "#!/bin/sh\nfor out; do :; done\n/bin/cat '%s' >\"$out\"\n%s\n",
-                     gave, i < 12 ? "exit 0" : end[i - 11]);
+                     gave, i < GIVES ? "exit 0" : end[i - GIVES + 1]);
         if (i >= 0) chmod(put("bin/ffmpeg", script, (size_t)n), 0755);
         int ok = as_clip(c, file_of("clip.mp4"));
-        CHECK(i < 0     ? fv_error(c) == FV_EUNAVAILABLE
-              : i == 15 ? ok
-                        : !ok && fv_error(c) == FV_EFORMAT,
+        CHECK(i < 0            ? fv_error(c) == FV_EUNAVAILABLE
+              : i == GIVES + 3 ? ok
+                               : !ok && fv_error(c) == FV_EFORMAT,
               "row %d: %s", i, fv_error_text(c));
         CHECK(ok || strstr(fv_error_text(c), "clip.mp4"), "row %d names the file: %s", i, fv_error_text(c));
         fv_destroy(c);

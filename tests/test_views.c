@@ -1,19 +1,21 @@
-/* What the networks of points, video and volumes get of an item, through the tasks' own hooks and from
- * files written here: halves and votes of a cloud, segments and crops of a clip, voxels; what is random in
- * training; what predict says and what a picture shows.
- * link: tools/tasks/points.c tools/tasks/video.c tools/tasks/volumes.c tools/tasks/classify.c
- * link: tools/settings.c tools/profile.c tools/cli.c tools/draw.c tools/data/[a-z]*.c
+/* What the networks of points, video, volumes and image get of an item, through the tasks' own hooks and from
+ * files written here: halves and votes of a cloud, segments and crops of a clip, voxels, the middle of a
+ * picture; what is random in training; what predict says and what a picture shows.
+ * link: tools/tasks/points.c tools/tasks/video.c tools/tasks/volumes.c tools/tasks/image.c
+ * link: tools/tasks/classify.c tools/corrupt.c tools/settings.c tools/profile.c tools/cli.c tools/draw.c
+ * link: tools/data/[a-z]*.c
  */
 #include "../tools/run.c"
 #include "data/clips.h"
 #include "data/pictures.h"
+#include "draw.h"
 #include "test.h"
 #ifdef HAVE_HDF5
 #include <hdf5.h>
 #endif
 
-extern const task task_points, task_video, task_volumes;
-const task *const tasks[] = {&task_points, &task_video, &task_volumes, NULL};
+extern const task task_points, task_video, task_volumes, task_image;
+const task *const tasks[] = {&task_points, &task_video, &task_volumes, &task_image, NULL};
 const task *task_named(const char *name) { return strcmp(name, "points") ? NULL : &task_points; }
 
 static char dir[3000];
@@ -46,9 +48,10 @@ static int32_t label_of(const batch *b, int64_t row) { return ((const int32_t *)
 
 /* ---- points: item i of class k is a box with sides 1 + i, 1, 1 + 2 k, eight points at each corner ---- */
 enum { POINTS = 32, EACH = 3, CLASSES = 2 };
+static int upright = 2; /* the axis of the side 1 + 2 k, about which boxes are turned */
 static void corner_of(int i, int k, int corner, float *to) {
-    to[0] = (corner & 1 ? 0.5f : -0.5f) * (float)(1 + i), to[1] = corner & 2 ? 0.5f : -0.5f,
-    to[2] = (corner & 4 ? 0.5f : -0.5f) * (float)(1 + 2 * k);
+    to[0] = (corner & 1 ? 0.5f : -0.5f) * (float)(1 + i), to[3 - upright] = corner & 2 ? 0.5f : -0.5f,
+    to[upright] = (corner & 4 ? 0.5f : -0.5f) * (float)(1 + 2 * k);
 }
 static void put_box(const char *path, int i, int k) {
     float p[3];
@@ -60,21 +63,24 @@ static void put_box(const char *path, int i, int k) {
 /* Which box the POINTS of a row are, 10 k + i; the least angle by which it can have been turned; how often
  * each corner is there, eight times at most. -1: none of them. */
 static int box_of(const float *p, float *turned, int *times) {
-    int box = -1;
+    int box = -1, flat = 3 - upright;
     *turned = 9;
     for (int way = 0; way < CLASSES * EACH * 4;
          way++) { /* class, item, the corner that the first point may be */
         int k = way / 4 / EACH, i = way / 4 % EACH, fits = 1, count[8] = {0};
-        float half[3] = {(float)(1 + i), 1, (float)(1 + 2 * k)}, length = 0;
+        float half[3] = {(float)(1 + i), 1, 1}, length = 0;
+        half[upright] = (float)(1 + 2 * k);
         for (int a = 0; a < 3; a++) length += half[a] * half[a];
         for (int a = 0; a < 3; a++) half[a] /= sqrtf(length);
-        float angle = atan2f(p[1], p[0]) - atan2f(way & 2 ? half[1] : -half[1], way & 1 ? half[0] : -half[0]);
+        float angle =
+            atan2f(p[flat], p[0]) - atan2f(way & 2 ? half[flat] : -half[flat], way & 1 ? half[0] : -half[0]);
         angle = remainderf(angle, 6.28318531f);
         for (int n = 0; n < POINTS && fits; n++) {
-            float x = p[3 * n] * cosf(angle) + p[3 * n + 1] * sinf(angle),
-                  y = p[3 * n + 1] * cosf(angle) - p[3 * n] * sinf(angle), z = p[3 * n + 2];
-            fits = fabsf(fabsf(x) - half[0]) < 1e-4f && fabsf(fabsf(y) - half[1]) < 1e-4f &&
-                   fabsf(fabsf(z) - half[2]) < 1e-4f && ++count[(x > 0) + 2 * (y > 0) + 4 * (z > 0)] <= 8;
+            float x = p[3 * n] * cosf(angle) + p[3 * n + flat] * sinf(angle),
+                  y = p[3 * n + flat] * cosf(angle) - p[3 * n] * sinf(angle), z = p[3 * n + upright];
+            fits = fabsf(fabsf(x) - half[0]) < 1e-4f && fabsf(fabsf(y) - half[flat]) < 1e-4f &&
+                   fabsf(fabsf(z) - half[upright]) < 1e-4f &&
+                   ++count[(x > 0) + 2 * (y > 0) + 4 * (z > 0)] <= 8;
         }
         if (fits && fabsf(angle) < fabsf(*turned))
             *turned = angle, box = 10 * k + i, memcpy(times, count, sizeof count);
@@ -91,12 +97,14 @@ static float turned(const batch *b, int row, int label, int *times) {
     CHECK(box >= 0 && box / 10 == label, "row %d is box %d, the label is %d", row, box, label);
     return by;
 }
-static void check_points(const char *data, const char *first) {
+/* up: NULL, or what --set up says; the data are turned about `upright` then */
+static void check_points(const char *data, const char *first, const char *up) {
     run r;
     int times[8], other[8] = {0}, seen[20] = {0}, apart = 0, far = 0;
     float by;
     begin(&r, &task_points);
     put_number(&r.s, 'm', "num_points", POINTS);
+    if (up) put_text(&r.s, up);
     CHECK(r.task->open(&r, data), "%s", fv_error_text(r.c));
     if (fv_error(r.c)) return;
     CHECK(r.count[0] == CLASSES * EACH && r.count[1] == CLASSES * EACH && r.classes == CLASSES &&
@@ -175,7 +183,49 @@ static void check_points(const char *data, const char *first) {
               "item %d shuffled", i);
     end(&r);
 }
-static void points(void) {
+/* fit=0: a cloud stays where it is; fps=1: a test sees those of its points that are farthest apart */
+static void check_farthest(void) {
+    enum { MANY = 2 * POINTS + 9 };
+    static float cloud[MANY][3];
+    fv_rng g = {9, 9, 0};
+    run r;
+    char text[200];
+    for (int s = 0; s < 2; s++) {
+        snprintf(text, sizeof text, "mkdir -p '%.120s/far/%s/it'", dir, s ? "test" : "train");
+        CHECK(!system(text), "folders");
+        FILE *f = fopen(file_of(s ? "far/test/it/1.xyz" : "far/train/it/1.xyz"), "w");
+        for (int i = 0; i < MANY && f; i++) {
+            for (int a = 0; a < 3; a++) cloud[i][a] = floorf(900 * fv_rng_uniform(&g)) / 16;
+            fprintf(f, "%g %g %g\n", (double)cloud[i][0], (double)cloud[i][1], (double)cloud[i][2]);
+        }
+        if (f) fclose(f);
+    }
+    begin(&r, &task_points);
+    put_number(&r.s, 'm', "num_points", POINTS), put_text(&r.s, "fit=0"), put_text(&r.s, "fps=1");
+    put_text(&r.s, "stretch=0");
+    CHECK(r.task->open(&r, file_of("far")), "%s", fv_error_text(r.c));
+    if (fv_error(r.c)) return;
+    const float *p = (const float *)batch_of(&r, 1, 0, 1, -1).input[0]->data;
+    double least[MANY]; /* to the nearest of those before */
+    for (int i = 0; i < MANY; i++) least[i] = 1e30;
+    for (int n = 0, next = 0; n < POINTS; n++) {
+        CHECK(!memcmp(p + 3 * n, cloud[next], sizeof cloud[0]), "point %d of the test is not point %d", n,
+              next);
+        int last = next;
+        for (int i = next = 0; i < MANY; i++) {
+            double square = 0;
+            for (int a = 0; a < 3; a++) square += pow((double)cloud[i][a] - (double)cloud[last][a], 2);
+            least[i] = fmin(least[i], square);
+            next = least[i] > least[next] ? i : next;
+        }
+    }
+    end(&r);
+    begin(&r, &task_points);
+    put_number(&r.s, 'm', "num_points", POINTS), put_text(&r.s, "up=x");
+    CHECK(!r.task->open(&r, file_of("far")) && fv_error(r.c) == FV_EUSAGE, "up=x");
+    end(&r);
+}
+static void put_boxes(void) {
     static const char *const name[CLASSES] = {"cube", "post"}, *const split[2] = {"train", "test"};
     char path[512];
     for (int k = 0; k < CLASSES; k++)
@@ -190,7 +240,12 @@ static void points(void) {
                     put_box(file_of(path), i, k);
                 }
         }
-    check_points(file_of("net"), "cube"), check_points(file_of("split"), "cube");
+}
+static void points(void) {
+    put_boxes(), check_points(file_of("net"), "cube", NULL), check_points(file_of("split"), "cube", "up=z");
+    upright = 1;
+    put_boxes(), check_points(file_of("net"), "cube", "up=y");
+    check_farthest();
 #ifdef HAVE_HDF5
     static float x[CLASSES * EACH * 2 * POINTS * 3];
     int label[CLASSES * EACH];
@@ -213,7 +268,7 @@ static void points(void) {
         }
         H5Fclose(f);
     }
-    check_points(file_of("scan"), "class 0");
+    check_points(file_of("scan"), "class 0", NULL); /* ScanObjectNN's are such */
 #endif
 }
 
@@ -450,19 +505,65 @@ static void volumes(void) {
     for (int k = 0; k < 9; k++)
         CHECK(by[k / 3][k % 3] > 5, "axis %d, moved by %d: %d", k / 3, k % 3 - 1, by[k / 3][k % 3]);
     end(&r);
-    for (int side = 0; side < 3; side++) { /* one side longer than the network wants */
+    for (int side = 0; side < 4; side++) { /* one side longer than the network wants; val is asked for */
         static const char *const names[] = {"train_images", "train_labels", "test_images", "test_labels"};
-        static const uint8_t zeros[64];
+        static const uint8_t zeros[2 * VOXELS];
         int64_t dim[4] = {1, DEEP, WIDE, WIDE}, column[2] = {1, 1};
         npz_out z;
-        memset(&z, 0, sizeof z), dim[1 + side]++;
-        begin(&r, &task_volumes);
+        memset(&z, 0, sizeof z), dim[side < 3 ? 1 + side : 0]++, column[0] += side == 3;
+        begin(&r, &task_volumes), r.on_val = side == 3;
         for (int i = 0; i < 4; i++) npz_put(r.c, &z, names[i], zeros, i % 2 ? 2 : 4, i % 2 ? column : dim);
         npz_save(r.c, &z, file_of("long.npz"));
         put_number(&r.s, 'm', "frames", DEEP), put_number(&r.s, 'm', "image_size", WIDE);
-        CHECK(!r.task->open(&r, file_of("long.npz")) && fv_error(r.c) == FV_EUSAGE, "side %d is too long",
-              side);
+        CHECK(!r.task->open(&r, file_of("long.npz")) && fv_error(r.c) == FV_EUSAGE &&
+                  (side < 3) == !strstr(fv_error_text(r.c), "no split val"),
+              "side %d is too long, or there is no val: %s", side, fv_error_text(r.c));
         end(&r);
+    }
+}
+
+/* ---- image: normalize and crop_pct, of the pictures of folders ---- */
+static void middle(void) {
+    enum { SIDE = 8, W = 40, H = 20 };
+    const float mean[3] = {0.485f, 0.456f, 0.406f}, std[3] = {0.229f, 0.224f, 0.225f};
+    uint8_t large[32 * 16 * 3], small[SIDE * SIDE * 3];
+    float want[2][3 * SIDE * SIDE];
+    run r;
+    char text[400];
+    fv_rng g = {3, 1, 4};
+    fv_ctx *c = fv_create(NULL);
+    canvas v = canvas_new(c, W, H);
+    for (int s = 0; s < 2; s++) {
+        snprintf(text, sizeof text, "mkdir -p '%.120s/seen/%s/it'", dir, s ? "test" : "train");
+        CHECK(!system(text), "folders");
+        for (int i = 0; i < W * H * 3; i++) v.rgb[i] = (uint8_t)fv_rng_below(&g, 256);
+        CHECK(canvas_save(c, &v, file_of(s ? "seen/test/it/1.png" : "seen/train/it/1.png")), "%s",
+              fv_error_text(c));
+        CHECK(fv_image_resize(c, v.rgb, H, W, 3, large, 16, 32, FV_BICUBIC) && /* 16 is 8 / 0.5 */
+                  fv_image_center_crop(c, large, 16, 32, 3, small, SIDE, SIDE),
+              "%s", fv_error_text(c));
+        fv_image_to_float(small, SIDE, SIDE, 3, mean, std, want[s]);
+    }
+    canvas_free(c, &v), fv_destroy(c);
+    begin(&r, &task_image);
+    put_text(&r.s, "img_size=8"), put_text(&r.s, "in_chans=3"), put_text(&r.s, "normalize=imagenet");
+    put_text(&r.s, "crop_pct=0.5");
+    CHECK(r.task->open(&r, file_of("seen")), "%s", fv_error_text(r.c));
+    if (fv_error(r.c)) return;
+    for (int s = 0; s < 2; s++) {
+        const float *p = (const float *)batch_of(&r, s, 0, 1, -1).input[0]->data;
+        for (int i = 0; i < 3 * SIDE * SIDE; i++)
+            CHECK(fabsf(p[i] - want[s][i]) < 1e-6f, "value %d is %g, not %g", i, (double)p[i],
+                  (double)want[s][i]);
+    }
+    end(&r);
+    static const char *const wrong[] = {"normalize=x", "crop_pct=0", "crop_pct=1.5", "normalize=imagenet"};
+    for (int k = 0; k < 4; k++) { /* imagenet's are three channels' */
+        begin(&r, &task_image);
+        put_text(&r.s, "img_size=8"), put_text(&r.s, k == 3 ? "in_chans=1" : "in_chans=3");
+        put_text(&r.s, wrong[k]);
+        CHECK(!r.task->open(&r, file_of("seen")) && fv_error(r.c) == FV_EUSAGE, "refused: %s", wrong[k]);
+        fv_destroy(r.c);
     }
 }
 
@@ -577,6 +678,7 @@ int main(void) {
     snprintf(dir, sizeof dir, "%.2000s/fv-views-XXXXXX", t ? t : "/tmp");
     if (!mkdtemp(dir)) return 1;
     RUN(points);
+    RUN(middle);
     RUN(video);
     RUN(volumes);
     RUN(predictions);

@@ -112,7 +112,7 @@ static int one_row(viewer *w, int runs, const char *file, const char *masks, can
     size_t n = (size_t)S * (size_t)S;
     double x = GAP, map[MOST_TOKENS];
     uint8_t *picture = (uint8_t *)fv_alloc(c, n * (size_t)C), truth[MOST_TOKENS];
-    int ok = picture && picture_fit(c, file, S, C, picture), any = 0;
+    int ok = picture && picture_fit(c, file, S, viewer_crop(w), C, picture), any = 0;
     if (ok && masks) any = viewer_truth(w, file, masks, truth), ok = !fv_error(c);
     if (ok && v) draw_pixels(v, picture, S, S, C, x, y, CELL, CELL);
     x += CELL + GAP;
@@ -243,9 +243,10 @@ int cmd_heatmap(int argc, char **argv) {
     int ok = viewer_open(&w[0], a.words[0], threads) && (!beside || viewer_open(&w[1], beside, threads));
     if (ok && beside &&
         (viewer_size(&w[0]) != viewer_size(&w[1]) || viewer_channels(&w[0]) != viewer_channels(&w[1]) ||
-         viewer_patch(&w[0]) != viewer_patch(&w[1])))
-        ok = fv_fail(w[0].r.c, FV_EUSAGE, "%s and %s differ in img_size, in_chans or patch_size", w[0].dir,
-                     w[1].dir);
+         viewer_patch(&w[0]) != viewer_patch(&w[1]) || viewer_crop(&w[0]) < viewer_crop(&w[1]) ||
+         viewer_crop(&w[0]) > viewer_crop(&w[1])))
+        ok = fv_fail(w[0].r.c, FV_EUSAGE, "%s and %s differ in img_size, in_chans, patch_size or crop_pct",
+                     w[0].dir, w[1].dir);
     files f = {NULL, 0, 0};
     ok =
         ok && files_list(w[0].r.c, &f, a.words + 1, a.count - 1) && draw_sheet(w, runs, &f, rows, masks, png);

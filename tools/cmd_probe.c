@@ -151,8 +151,8 @@ static int probe_masks(viewer *w, const char *folder, const char *masks, probe *
     uint8_t *picture = (uint8_t *)fv_alloc(c, (size_t)(S * S * C)), truth[MOST_TOKENS];
     if (picture && files_list(c, &f, &folder, 1))
         for (int i = 0; i < f.count && !fv_error(c); i++) {
-            if (!viewer_truth(w, f.at[i], masks, truth) || !picture_fit(c, f.at[i], S, C, picture) ||
-                !viewer_look(w, picture))
+            if (!viewer_truth(w, f.at[i], masks, truth) ||
+                !picture_fit(c, f.at[i], S, viewer_crop(w), C, picture) || !viewer_look(w, picture))
                 continue;
             for (int k = 0; k < INSIGHT_SCORES; k++) {
                 if (w->s.scores[k]) insight_class_row(&w->s, k, 0, row);

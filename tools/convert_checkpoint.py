@@ -6,9 +6,10 @@
 
 Nothing but Python's own library is used, and no code of the pickle is run: names it wants that are not tensors become empty objects.
 The model's config is read off the names and shapes. What these don't tell takes the released code's value: 64 channels a head (128 in the LLM),
-pictures of 224 and clips of 16 frames, 128 groups of 32 out of 2048 points, volumes of 28; --set says otherwise (also frozen.residual and frozen.only_mlp, which leave no trace in the names: R-LLM's
-volumes have llama_dim_dim_mapper whether it is used or not, so for them frozen.residual has to be said). The LLM's block is taken from
-the .pth when it is in there, else from --llm. Exit status: 0; 2 wrong usage or not a network of ours; 3 malformed; 4 not read or written."""
+pictures of 224 and clips of 16 frames, 64 groups of 32 out of 1024 points, volumes of 28 in patches of 4 or as they fit; --set says otherwise (also frozen.residual and frozen.only_mlp, which leave
+no trace in the names: R-LLM's volumes have llama_dim_dim_mapper whether it is used or not, so for them frozen.residual has to be said). So do the test's keys: pictures by ImageNet's mean and std, the
+middle 7/8 of them, clouds neither moved nor scaled, the points that are farthest apart; --set train.KEY=VALUE says otherwise. With --data whose classes are folders, their names are kept in the order of the
+letters, which is torchvision's. The LLM's block is taken from the .pth when it is in there, else from --llm. Exit status: 0; 2 wrong usage or not a network of ours; 3 malformed; 4 not read or written."""
 import argparse, json, os, pickle, re, struct, sys, zipfile
 
 TYPES = {  # torch's storage: safetensors' name, bytes
@@ -134,17 +135,18 @@ def config(w, said):
         c.update(arch="point_transformer", trans_dim=dim("cls_token", 2), depth=number(w, r"blocks\.blocks\.(\d+)\."), encoder_width=dim("encoder.first_conv.3.weight", 0),
                  encoder_dims=dim("encoder.second_conv.3.weight", 0))
         head = max(k for k in w if re.match(r"cls_head_finetune\.\d+\.weight$", k))
-        known(c, "num_heads", c["trans_dim"] // 64), known(c, "num_group", 128), known(c, "group_size", 32), known(c, "num_points", 2048)
+        known(c, "num_heads", c["trans_dim"] // 64), known(c, "num_group", 64), known(c, "group_size", 32), known(c, "num_points", 1024)
         c["num_classes"] = dim(head, 0)
         task = "points"
     elif "to_patch_embedding.2.weight" in w:
-        known(c, "image_size", 28), known(c, "frames", 28), known(c, "channels", 1), known(c, "dim_head", 64)
+        known(c, "image_size", 28), known(c, "frames", 28), known(c, "dim_head", 64)
         spatial, patch, pos = "spatial_transformer.norm.weight" in w, dim("to_patch_embedding.1.weight", 0), w["pos_embedding"].shape
         c.update(arch="vivit" if spatial else "vit3d", dim=dim("to_patch_embedding.2.weight", 0), pool="cls" if any("cls_token" in k for k in w) else "mean")
         known(c, "pool", c["pool"])
         at = "spatial_transformer" if spatial else "transformer"
         c.update(heads=dim(at + ".layers.0.0.to_qkv.weight", 0) // 3 // c["dim_head"], mlp_dim=dim(at + ".layers.0.1.net.1.weight", 0))
         tokens = pos[1] * pos[2] if spatial else pos[1] - 1
+        known(c, "channels", max(1, patch * tokens // (c["image_size"] ** 2 * c["frames"])))  # every voxel is in one patch
         c["image_patch_size"], c["frame_patch_size"] = volume_patch(c, patch, tokens)
         if spatial:
             c.update(spatial_depth=number(w, r"spatial_transformer\.layers\.(\d+)\."), temporal_depth=number(w, r"temporal_transformer\.layers\.(\d+)\."))
@@ -203,6 +205,16 @@ def frozen(w, said, llm, layers):
     return f or {"variant": "base"}
 
 
+def folders(data):
+    """the names of the classes where each is a folder: DATA/train/CLASS, else DATA/CLASS/train; in torchvision's order"""
+    for top, below in ((os.path.join(data, "train"), ""), (data, "train")):
+        if os.path.isdir(top):
+            names = sorted(n for n in os.listdir(top) if not n.startswith(".") and os.path.isdir(os.path.join(top, n, below)))
+            if names:
+                return names
+    return []
+
+
 def write(path, data):
     """under another name, synced, renamed: never half a file"""
     part = path + ".part"
@@ -250,6 +262,17 @@ def main():
         c = {"task": task, "model": model, "train": {"variant": model["frozen"]["variant"]}}
         if task in ("video", "volumes"):  # their lists hold numbers; folders bring names
             c["class_names"] = [str(i) for i in range(model["num_classes"])]
+        names = folders(a.data) if a.data and task in ("image", "points") else []
+        if names and len(names) != model["num_classes"]:
+            stop(2, "%s: %d folders of classes, and the checkpoint has %d classes" % (a.data, len(names), model["num_classes"]))
+        if names:
+            c["class_names"] = names
+        if task == "image" and model["in_chans"] == 3:
+            c["train"].update(normalize="imagenet", crop_pct=0.875)
+        if task == "points":
+            c["train"].update(fit=0, fps=1)
+        for k in [k for k in model if k.startswith("train.")]:
+            c["train"][k[6:]] = model.pop(k)
         if a.data:
             c["data"] = os.path.realpath(a.data)
         if a.llm:

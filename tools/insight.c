@@ -102,16 +102,19 @@ int viewer_open(viewer *w, const char *dir, int threads) {
 }
 int viewer_size(const viewer *w) { return (int)number_of(&w->r.s, 'm', "img_size", 224); }
 int viewer_channels(const viewer *w) { return (int)number_of(&w->r.s, 'm', "in_chans", 3); }
+static int viewer_imagenet(const viewer *w) { return is_text(&w->r.s, 't', "normalize", "imagenet"); }
+float viewer_crop(const viewer *w) { return (float)number_of(&w->r.s, 't', "crop_pct", 1); }
 int viewer_patch(const viewer *w) { return (int)number_of(&w->r.s, 'm', "patch_size", 16); }
 int viewer_look(viewer *w, const uint8_t *picture) {
     fv_ctx *c = w->r.c;
-    int S = viewer_size(w), C = viewer_channels(w);
+    int S = viewer_size(w), C = viewer_channels(w), imagenet = viewer_imagenet(w);
     int64_t dim[4] = {1, C, S, S};
     fv_reset(c);
     insight_clear(&w->s);
     fv_tensor *x = fv_new(c, FV_F32, 4, dim);
     for (int k = 0; x && k < C; k++)
-        for (int i = 0; i < S * S; i++) fv_set(x, k * S * S + i, picture[i * C + k] / 127.5 - 1);
+        for (int i = 0; i < S * S; i++)
+            fv_set(x, k * S * S + i, (double)picture_value(picture[i * C + k], k, imagenet));
     fv_model_forward(c, w->r.model, x);
     if (!fv_error(c) && w->s.tokens > MOST_TOKENS)
         fv_fail(c, FV_EUSAGE, "%d tokens; %d are drawn at most", w->s.tokens, MOST_TOKENS);
@@ -134,7 +137,7 @@ int viewer_truth(viewer *w, const char *file, const char *masks, uint8_t *truth)
     if (!mask_path(masks, file, path, sizeof path))
         return fv_fail(w->r.c, FV_EUSAGE, "%s: no mask of that name in %s", file, masks);
     uint8_t *mask = (uint8_t *)fv_alloc(w->r.c, n);
-    if (mask && picture_fit(w->r.c, path, S, 1, mask)) {
+    if (mask && picture_fit(w->r.c, path, S, viewer_crop(w), 1, mask)) {
         for (size_t i = 0; i < n; i++) mask[i] = mask[i] >= 128;
         mask_to_tokens(mask, S, viewer_patch(w), truth);
         for (int i = 0; i < tokens * tokens; i++) any |= truth[i];

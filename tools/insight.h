@@ -48,6 +48,7 @@ int viewer_open(viewer *w, const char *dir, int threads);
 int viewer_size(const viewer *w);
 int viewer_channels(const viewer *w);
 int viewer_patch(const viewer *w);
+float viewer_crop(const viewer *w); /* crop_pct, for picture_fit */
 /* A forward pass of pixels u8 [size,size,channels]; w->s is filled. 1 or 0. */
 int viewer_look(viewer *w, const uint8_t *picture);
 /* The mask of picture FILE, MASKS/CLASS/1.png or MASKS/1.png for .../CLASS/1.png, by tokens: truth

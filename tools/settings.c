@@ -263,6 +263,11 @@ static int unknown_key(const settings *s, char *why, size_t n) {
     return 0;
 }
 
+/* the few words among the tasks' keys, whose values are numbers else; of the first two the task says which */
+static int is_task_word(const settings *s, const char *key) {
+    return !strcmp(key, "normalize") || !strcmp(key, "up") ||
+           (!strcmp(key, "words") && is_text(s, 't', key, "llm"));
+}
 static int bad_value(const settings *s, char *why, size_t n) {
     for (int i = 0; i < s->count; i++) {
         const char *v = s->at[i].value;
@@ -271,8 +276,7 @@ static int bad_value(const settings *s, char *why, size_t n) {
         double x = number && !flag ? strtod(v, NULL) : -1e300;
         if (s->at[i].section != 't') continue;
         if (k < 0 ? number : train_keys[k].kind == 'v') continue;
-        /* the one word among the tasks' keys */
-        if (!strcmp(s->at[i].key, "words") && is_text(s, 't', "words", "llm")) continue;
+        if (k < 0 && is_task_word(s, s->at[i].key)) continue;
         if (k < 0) return snprintf(why, n, "%s is %.60s: a number is wanted", s->at[i].key, v), 1;
         if (train_keys[k].kind == 's') {
             if (is_text(s, 't', s->at[i].key, train_keys[k].words[0]) ||

@@ -42,6 +42,8 @@ int medmnist_open(fv_ctx *c, const char *path, const char *split, int volumes, m
     memset(m, 0, sizeof *m);
     snprintf(m->path, sizeof m->path, "%s", path);
     if (!npz_open(c, path, &m->file)) return 0;
+    if (!strcmp(split, "val") && !npz_has(&m->file, "val_images"))
+        fv_fail(c, FV_EUSAGE, "%s has no split val", path);
     npz_head(c, &m->file, member(name, split, "images"), &m->images);
     npz_head(c, &m->file, member(name, split, "labels"), &m->labels);
     int rank = m->images.rank, colour = rank == 4 && m->images.dim[3] == 3, picture = rank == 3 || colour;

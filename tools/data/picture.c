@@ -51,16 +51,21 @@ int picture_read(fv_ctx *c, const char *path, int size, int channels, uint8_t *o
     return !fv_error(c);
 }
 
-int picture_fit(fv_ctx *c, const char *path, int size, int channels, uint8_t *out) {
+const float picture_mean[3] = {0.485f, 0.456f, 0.406f}, picture_std[3] = {0.229f, 0.224f, 0.225f};
+float picture_value(uint8_t v, int channel, int imagenet) {
+    return imagenet ? ((float)v / 255 - picture_mean[channel]) / picture_std[channel] : (float)v / 127.5f - 1;
+}
+
+int picture_fit(fv_ctx *c, const char *path, int size, float crop_pct, int channels, uint8_t *out) {
     int w = 0, h = 0;
     size_t n = (size_t)size * (size_t)size;
     uint8_t *pixels = load(c, path, 0, channels, &w, &h);
-    if (pixels && w == size && h == size) memcpy(out, pixels, n * (size_t)channels);
+    if (pixels && w == size && h == size && crop_pct >= 1) memcpy(out, pixels, n * (size_t)channels);
     else if (pixels) {
         fv_augment_desc d;
         float *x = (float *)fv_alloc(c, n * (size_t)channels * sizeof *x);
         memset(&d, 0, sizeof d);
-        d.size = size, d.channels = channels;
+        d.size = size, d.channels = channels, d.crop_pct = crop_pct;
         if (x && fv_preprocess(c, &d, pixels, h, w, channels, x, NULL)) /* -1..1, [channels,size,size] */
             for (size_t i = 0; i < n; i++)
                 for (size_t k = 0; k < (size_t)channels; k++) {

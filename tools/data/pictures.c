@@ -28,7 +28,8 @@ int picture_named(const char *name) {
 }
 /* The pictures of a class's folder: without p they are counted, with it read to the places from place[0] on.
  * How many. */
-static int class_folder(fv_ctx *c, const char *folder, pictures *p, int label, const int32_t *place) {
+static int class_folder(fv_ctx *c, const char *folder, float crop_pct, pictures *p, int label,
+                        const int32_t *place) {
     char path[8800];
     int n, found = 0;
     char **file = folder_list(c, folder, "", 0, &n);
@@ -38,7 +39,7 @@ static int class_folder(fv_ctx *c, const char *folder, pictures *p, int label, c
         if (p) {
             size_t at = (size_t)place[found],
                    each = (size_t)p->height * (size_t)p->width * (size_t)p->channels;
-            picture_fit(c, path, p->height, p->channels, p->own + at * each), p->label[at] = label;
+            picture_fit(c, path, p->height, crop_pct, p->channels, p->own + at * each), p->label[at] = label;
         }
         found++;
     }
@@ -55,7 +56,7 @@ static int32_t *mixed(fv_ctx *c, int n) {
     if (place) fv_rng_shuffle(&g, place, n);
     return place;
 }
-static int from_folders(fv_ctx *c, const char *dir, int size, int channels, pictures *p) {
+static int from_folders(fv_ctx *c, const char *dir, int size, float crop_pct, int channels, pictures *p) {
     char folder[4400];
     int classes, at = 0;
     char **name = folder_list(c, dir, "", 1, &classes);
@@ -65,7 +66,7 @@ static int from_folders(fv_ctx *c, const char *dir, int size, int channels, pict
             fv_fail(c, FV_EUSAGE, "%s/%s: a class's name has %d bytes at most", dir, name[k], CLASS_NAME - 1);
     for (int k = 0; k < classes && !fv_error(c); k++) {
         snprintf(folder, sizeof folder, "%.2000s/%.2000s", dir, name[k]);
-        p->count += class_folder(c, folder, NULL, k, NULL);
+        p->count += class_folder(c, folder, crop_pct, NULL, k, NULL);
     }
     p->height = p->width = size, p->channels = channels, p->classes = classes;
     p->data = p->own =
@@ -76,14 +77,15 @@ static int from_folders(fv_ctx *c, const char *dir, int size, int channels, pict
     for (int k = 0; k < classes && !fv_error(c); k++) {
         snprintf(p->class_name[k], CLASS_NAME, "%.127s", name[k]);
         snprintf(folder, sizeof folder, "%.2000s/%.2000s", dir, name[k]);
-        at += class_folder(c, folder, p, k, place + at);
+        at += class_folder(c, folder, crop_pct, p, k, place + at);
     }
     fv_free(c, place);
     fv_free(c, name);
     return !fv_error(c);
 }
 
-int pictures_open(fv_ctx *c, const char *dir, const char *split, int size, int channels, pictures *p) {
+int pictures_open(fv_ctx *c, const char *dir, const char *split, int size, float crop_pct, int channels,
+                  pictures *p) {
     char path[4400], folder[4400];
     memset(p, 0, sizeof *p);
     if (medmnist_find(c, dir, path, sizeof path)) return from_medmnist(c, path, split, p);
@@ -91,10 +93,10 @@ int pictures_open(fv_ctx *c, const char *dir, const char *split, int size, int c
     int test = !strcmp(split, "test");
     snprintf(folder, sizeof folder, "%s/%s", dir, split);
     if (access(folder, F_OK) && test) snprintf(folder, sizeof folder, "%s/val", dir);
-    if (!access(folder, F_OK)) return from_folders(c, folder, size, channels, p);
+    if (!access(folder, F_OK)) return from_folders(c, folder, size, crop_pct, channels, p);
     snprintf(folder, sizeof folder, "%s/train", dir);
     if (!access(folder, F_OK))
-        return fv_fail(c, FV_EIO, "%s: there is train/, and %s beside it", dir,
+        return fv_fail(c, test ? FV_EIO : FV_EUSAGE, "%s: there is train/, and %s beside it", dir,
                        test ? "neither test/ nor val/" : "no val/");
     return idx_open(c, dir, split, p);
 }

@@ -21,7 +21,8 @@ typedef struct pictures {
  *   classes. A class's folder without a picture is refused.
  * Returns 1, or 0 and c's error: FV_EIO (not there), FV_EFORMAT, FV_EUNAVAILABLE (.gz without zlib, pictures
  * without stb_image). */
-int pictures_open(fv_ctx *c, const char *dir, const char *split, int size, int channels, pictures *p);
+int pictures_open(fv_ctx *c, const char *dir, const char *split, int size, float crop_pct, int channels,
+                  pictures *p);
 int idx_open(fv_ctx *c, const char *dir, const char *split, pictures *p);
 void pictures_close(fv_ctx *c, pictures *p);
 
@@ -31,9 +32,13 @@ void pictures_close(fv_ctx *c, pictures *p);
 int picture_read(fv_ctx *c, const char *path, int size, int channels, uint8_t *out);
 /* whether the name ends as a PNG's or JPEG's */
 int picture_named(const char *name);
-/* picture_fit -- the same of any size, resized (bicubic, antialiased: its shorter side) and cropped to its
- * middle. */
-int picture_fit(fv_ctx *c, const char *path, int size, int channels, uint8_t *out);
+/* picture_fit -- the same of any size: its shorter side is resized to size / crop_pct (bicubic, antialiased),
+ * then it is cropped to its middle. */
+int picture_fit(fv_ctx *c, const char *path, int size, float crop_pct, int channels, uint8_t *out);
+/* picture_value -- what a network gets for a byte: (v/255 - mean) / std, both 0.5, or with imagenet those of
+ * the channel over ImageNet. */
+float picture_value(uint8_t v, int channel, int imagenet);
+extern const float picture_mean[3], picture_std[3]; /* ImageNet's */
 /* picture_load -- all of it, u8 [h,w,3], owned by c; NULL and an error as above. */
 uint8_t *picture_load(fv_ctx *c, const char *path, int *w, int *h);
 #endif

@@ -29,13 +29,18 @@ static const char *presets[][2] = {
 /* hflip: 1 mirrors half of the training pictures; shift: moves them by up to that many pixels. crop_scale:
  * the least share of the picture that a random resized crop takes; padding: a random crop of the picture with
  * that many black pixels around; jitter: of brightness, contrast, saturation; erase: the probability of
- * random erasing. mixup, cutmix: the alphas, mix_prob how often. */
-static const char *const keys[] = {"hflip", "shift", "crop_scale", "padding",  "jitter",
-                                   "erase", "mixup", "cutmix",     "mix_prob", NULL};
+ * random erasing. mixup, cutmix: the alphas, mix_prob how often. normalize: half, (v/255 - 0.5) / 0.5, or
+ * imagenet, by its mean and std; crop_pct: pictures of folders are read with their shorter side resized to
+ * img_size / crop_pct and cropped to the middle. These two are what a network of the released code wants
+ * (imagenet, 0.875). */
+static const char *const keys[] = {"hflip", "shift",  "crop_scale", "padding",   "jitter",   "erase",
+                                   "mixup", "cutmix", "mix_prob",   "normalize", "crop_pct", NULL};
 static float key(const run *r, const char *name) { return (float)number_of(&r->s, 't', name, 0); }
 
 static int image_size(const run *r) { return (int)number_of(&r->s, 'm', "img_size", 28); }
 static int channels(const run *r) { return (int)number_of(&r->s, 'm', "in_chans", 3); }
+static int imagenet(const run *r) { return is_text(&r->s, 't', "normalize", "imagenet"); }
+static float crop(const run *r) { return (float)number_of(&r->s, 't', "crop_pct", 1); }
 
 static int fits(run *r, const pictures *p) {
     int S = image_size(r);
@@ -51,6 +56,7 @@ static int augmented(const run *r, fv_augment_desc *d) {
     d->size = image_size(r), d->channels = channels(r), d->hflip = key(r, "hflip") > 0 ? 0.5f : 0;
     d->scale[0] = key(r, "crop_scale"), d->padding = (int)key(r, "padding"), d->erase = key(r, "erase");
     d->brightness = d->contrast = d->saturation = key(r, "jitter");
+    for (int i = 0; i < 3 && imagenet(r); i++) d->mean[i] = picture_mean[i], d->std[i] = picture_std[i];
     return d->scale[0] > 0 || d->padding > 0 || d->erase > 0 || d->brightness > 0;
 }
 static int keys_make_sense(run *r) {
@@ -63,6 +69,12 @@ static int keys_make_sense(run *r) {
     for (int i = 0; i < 5; i++)
         if (!(key(r, other[i]) >= 0 && key(r, other[i]) <= 1000))
             return fv_fail(r->c, FV_EUSAGE, "%s is between 0 and 1000", other[i]);
+    if (!(crop(r) > 0 && crop(r) <= 1)) return fv_fail(r->c, FV_EUSAGE, "crop_pct is above 0, up to 1");
+    if (value_of(&r->s, 't', "normalize", NULL) && !is_text(&r->s, 't', "normalize", "half") && !imagenet(r))
+        return fv_fail(r->c, FV_EUSAGE, "normalize is half or imagenet");
+    if (imagenet(r) && channels(r) != 3)
+        return fv_fail(r->c, FV_EUSAGE, "normalize=imagenet is of 3 channels, and in_chans is %d",
+                       channels(r));
     fv_augment_desc d;
     if (augmented(r, &d) && key(r, "shift") > 0)
         return fv_fail(
@@ -94,11 +106,12 @@ static int image_open(run *r, const char *dir) {
     if (!keys_make_sense(r)) return 0;
     image_data *d = (image_data *)fv_alloc(r->c, sizeof *d);
     r->data = d;
-    if (!d || !pictures_open(r->c, dir, "train", image_size(r), channels(r), &d->split[0]) ||
-        !pictures_open(r->c, dir, r->on_val ? "val" : "test", image_size(r), channels(r), &d->split[1]))
+    if (!d || !pictures_open(r->c, dir, "train", image_size(r), crop(r), channels(r), &d->split[0]) ||
+        !pictures_open(r->c, dir, r->on_val ? "val" : "test", image_size(r), crop(r), channels(r),
+                       &d->split[1]))
         return 0;
     int classes = d->split[0].classes;
-    if (r->model && classes > r->model->num_classes)
+    if (r->model && (classes > r->model->num_classes || (!r->class_names && classes < r->model->num_classes)))
         return fv_fail(r->c, FV_EUSAGE, "%s: %d classes, the run has %d", dir, classes,
                        r->model->num_classes);
     for (int s = 0; s < 2; s++) {
@@ -122,14 +135,16 @@ static void image_close(run *r) {
     r->data = NULL;
 }
 
-/* one picture -> f32 [C,S,S], (v/255 - 0.5) / 0.5, moved by dx, dy and mirrored */
-static void one_picture(const uint8_t *src, float *to, int S, int C, int dx, int dy, int mirror) {
+/* one picture -> f32 [C,S,S], moved by dx, dy and mirrored */
+static void one_picture(const run *r, const uint8_t *src, float *to, int S, int dx, int dy, int mirror) {
+    int C = channels(r), of_imagenet = imagenet(r);
     for (int ch = 0; ch < C; ch++)
         for (int i = 0; i < S; i++)
             for (int j = 0; j < S; j++) {
                 int u = i + dy, v = (mirror ? S - 1 - j : j) + dx,
                     inside = u >= 0 && u < S && v >= 0 && v < S;
-                to[(ch * S + i) * S + j] = inside ? (float)src[(u * S + v) * C + ch] / 127.5f - 1 : -1;
+                to[(ch * S + i) * S + j] =
+                    picture_value(inside ? src[(u * S + v) * C + ch] : 0, ch, of_imagenet);
             }
 }
 
@@ -166,7 +181,7 @@ static int image_batch(run *r, int split, const int32_t *index, int n, int epoch
             dy = most ? (int)fv_rng_below(&g, (uint32_t)(2 * most + 1)) - most : 0;
         const uint8_t *src = p->data + (size_t)run_other(r, split, index[i]) * size;
         if (room && !(src = corrupted(r, src, index[i], S, p->channels, room))) break;
-        one_picture(src, (float *)x->data + (size_t)i * size, S, p->channels, dx, dy, mirror);
+        one_picture(r, src, (float *)x->data + (size_t)i * size, S, dx, dy, mirror);
     }
     fv_free(r->c, room);
     if (fv_error(r->c)) return 0;
@@ -190,8 +205,8 @@ static int image_predict(run *r, const char *file, int json) {
         return fv_fail(r->c, FV_EUSAGE, "the network wants %d channels; a picture has 1 or 3", C);
     uint8_t *bytes = (uint8_t *)fv_alloc(r->c, (size_t)S * (size_t)S * 3);
     fv_tensor *x = bytes ? fv_new(r->c, FV_F32, 4, dim) : NULL;
-    if (x && picture_fit(r->c, file, S, C, bytes)) {
-        one_picture(bytes, (float *)x->data, S, C, 0, 0, 0);
+    if (x && picture_fit(r->c, file, S, crop(r), C, bytes)) {
+        one_picture(r, bytes, (float *)x->data, S, 0, 0, 0);
         classify(r, x, file, json);
     }
     fv_free(r->c, bytes);

@@ -5,10 +5,12 @@
  * CAD parts (data/parts.c) where tools/fetch.sh kicad-packages3d has been run, else of generated shapes.
  *
  * Every object is sampled once to twice num_points (a mesh by area), moved to its centre and scaled into the
- * unit sphere. In training a random half of these is scaled (2/3 to 3/2 an axis) and shifted (0.2), as
- * Point-BERT does (stretch=0: not); rotate=1 turns it about the upright axis first. A test sees the first
- * half, or with votes=V the mean of the probabilities of it and of V-1 random halves, turned likewise;
- * predict too. */
+ * unit sphere (fit=0: it is left where and as large as it is). In training a random half of these is scaled
+ * (2/3 to 3/2 an axis) and shifted (0.2), as Point-BERT does (stretch=0: not); rotate=1 turns it about the
+ * upright axis first, up=z or y: y is ScanObjectNN's, and what its files get unless up says otherwise. A test
+ * sees the first half, or with votes=V the mean of the probabilities of it and of V-1 random halves, turned
+ * likewise; predict too. fps=1: in place of the first half the num_points of all points that are farthest
+ * apart, from the first on. fit=0 and fps=1 is what a network of the released code was tested with. */
 #include "../data/clouds.h"
 #include "../data/folder.h"
 #include "../data/h5.h"
@@ -35,7 +37,26 @@ static const char *presets[][2] = {
                    "encoder_dims=256 num_points=1024 batch_size=32 epochs=300 lr=5e-4 "
                    "warmup_epochs=10 weight_decay=0.05 label_smoothing=0.2 drop_path_rate=0.1"},
     {NULL, NULL}};
-static const char *const keys[] = {"rotate", "stretch", "votes", NULL};
+static const char *const keys[] = {"rotate", "stretch", "votes", "up", "fit", "fps", NULL};
+
+static int y_up(const run *r) { return is_text(&r->s, 't', "up", "y"); }
+/* 2N points of an object; in a test the first N may be chosen */
+static int sampled(run *r, const mesh *m, fv_rng *g, int test, int64_t N, float *to) {
+    if (!mesh_sample(r->c, m, g, 2 * N, to)) return 0;
+    if (test && number_of(&r->s, 't', "fps", 0) > 0) {
+        int cloud = !m->faces && m->points >= N;
+        const float *from = cloud ? m->xyz : to;
+        int32_t *at = (int32_t *)fv_alloc(r->c, (size_t)N * sizeof *at);
+        float *first = (float *)fv_alloc(r->c, (size_t)(3 * N) * sizeof *first);
+        if (at && first && fv_fps(r->c, from, 1, cloud ? m->points : 2 * N, N, at)) {
+            for (int64_t i = 0; i < N; i++) memcpy(first + 3 * i, from + 3 * (int64_t)at[i], 3 * sizeof *to);
+            memcpy(to, first, (size_t)(3 * N) * sizeof *to);
+        }
+        fv_free(r->c, first), fv_free(r->c, at);
+    }
+    if (number_of(&r->s, 't', "fit", 1) > 0) cloud_fit(to, 2 * N);
+    return !fv_error(r->c);
+}
 
 /* room for `more` further clouds of a split */
 static int make_room(run *r, points_data *d, int split, int more) {
@@ -58,8 +79,7 @@ static int add_object(run *r, points_data *d, int split, const mesh *m, int labe
     if (!make_room(r, d, split, 1)) return 0;
     fv_rng g = {7, (uint64_t)(2 * n + split), 0};
     float *to = d->cloud[split] + n * 6 * (int64_t)d->points;
-    if (!mesh_sample(r->c, m, &g, 2 * d->points, to)) return 0;
-    cloud_fit(to, 2 * d->points);
+    if (!sampled(r, m, &g, split == SPLIT_TEST, d->points, to)) return 0;
     d->label[split][n] = label;
     return ++r->count[split];
 }
@@ -137,6 +157,7 @@ static int open_h5(run *r, points_data *d, const char *training) {
         return fv_fail(r->c, FV_EUSAGE, "%s: a file training_X.h5 with a test_X.h5 beside it is wanted",
                        training);
     snprintf(test, sizeof test, "%.*stest_%.300s", (int)(name - training), training, name + 9);
+    if (!value_of(&r->s, 't', "up", NULL)) put_text(&r->s, "up=y");
     return add_h5(r, d, SPLIT_TRAIN, training) && add_h5(r, d, SPLIT_TEST, test);
 }
 
@@ -161,6 +182,8 @@ static int open_folders(run *r, points_data *d, const char *dir) {
     snprintf(classes, sizeof classes, by_split ? "%s/train" : "%s", dir);
     char **name = folder_list(r->c, classes, "", 1, &n);
     if (name && !n) fv_fail(r->c, FV_EIO, "%s: no folder of a class", classes);
+    if (name && !r->class_names && r->model && n != r->model->num_classes)
+        fv_fail(r->c, FV_EUSAGE, "%s: %d classes, the run has %d", dir, n, r->model->num_classes);
     if (name && !r->class_names) {
         r->class_names = (char(*)[CLASS_NAME])fv_alloc(r->c, (size_t)(n + 1) * CLASS_NAME), r->classes = n;
         for (int i = 0; i < n && !fv_error(r->c); i++)
@@ -198,6 +221,8 @@ static int points_open(run *r, const char *dir) {
     d->points = (int)number_of(&r->s, 'm', "num_points", 1024);
     if (d->points < 1 || d->points > 1 << 20) return fv_fail(r->c, FV_EUSAGE, "num_points is %d", d->points);
     if (!votes_of(r)) return 0;
+    if (value_of(&r->s, 't', "up", NULL) && !y_up(r) && !is_text(&r->s, 't', "up", "z"))
+        return fv_fail(r->c, FV_EUSAGE, "up is y or z");
     find_h5(r, dir, training, sizeof training);
     if (fv_error(r->c) || !(*training ? open_h5(r, d, training) : open_folders(r, d, dir))) return 0;
     if (!fv_error(r->c)) run_put_classes(r, r->classes);
@@ -221,11 +246,12 @@ static void points_close(run *r) {
 /* N of src's 2N points. Training and, in a test, each vote but the first see random halves, with rotate
  * turned at random about the upright axis; the first vote (epoch -1) sees the first half. */
 static void view_of(run *r, const float *src, int64_t N, int epoch, fv_rng *g, float *to) {
-    int random = epoch != -1, rotate = random && number_of(&r->s, 't', "rotate", 0) > 0;
+    int random = epoch != -1, rotate = random && number_of(&r->s, 't', "rotate", 0) > 0, y = y_up(r) ? 2 : 1;
     float a = rotate ? fv_rng_uniform(g) * 6.28318531f : 0, u = cosf(a), v = sinf(a);
     for (int64_t left = 2 * N, wanted = N; wanted; left--, src += 3) {
         if (random && (int64_t)fv_rng_below(g, (uint32_t)left) >= wanted) continue;
-        to[0] = u * src[0] - v * src[1], to[1] = v * src[0] + u * src[1], to[2] = src[2], to += 3, wanted--;
+        to[0] = u * src[0] - v * src[y], to[y] = v * src[0] + u * src[y], to[3 - y] = src[3 - y];
+        to += 3, wanted--;
     }
 }
 static int points_batch(run *r, int split, const int32_t *index, int n, int epoch, batch *b) {
@@ -255,8 +281,7 @@ static int points_predict(run *r, const char *file, int json) {
     fv_tensor *x = fv_new(r->c, FV_F32, 3, dim);
     float *cloud = (float *)fv_alloc(r->c, (size_t)(6 * N) * sizeof *cloud);
     if (x && cloud && mesh_read(r->c, file, &m)) {
-        int ok = mesh_sample(r->c, &m, &g, 2 * N, cloud);
-        if (ok) cloud_fit(cloud, 2 * N);
+        int ok = sampled(r, &m, &g, 1, N, cloud);
         for (int v = 0; ok && v < dim[0]; v++) {
             g = run_rng(r, -1 - v, 0);
             view_of(r, cloud, N, -1 - v, &g, (float *)x->data + 3 * N * v);
@@ -280,14 +305,15 @@ static int farther(const void *a, const void *b) {
 /* the cloud seen from above its front, near points larger and brighter; colour by height */
 static int points_picture(run *r, canvas *v, int32_t item, double x, double y) {
     const points_data *d = (const points_data *)r->data;
-    const int side = 200, n = 2 * d->points;
+    const int side = 200, n = 2 * d->points, z_up = !y_up(r);
     const float *p = d->cloud[SPLIT_TEST] + 6 * (int64_t)d->points * d->order[SPLIT_TEST][item];
     dot *dots = (dot *)fv_alloc(r->c, (size_t)n * sizeof *dots);
     if (!dots) return 0;
     draw_box(v, x, y, side, side, 0x0d1117, 1);
     for (int i = 0; i < n; i++) {
-        float a = 0.6f, e = 0.45f, u = p[3 * i] * cosf(a) - p[3 * i + 1] * sinf(a),
-              w = p[3 * i] * sinf(a) + p[3 * i + 1] * cosf(a), z = p[3 * i + 2];
+        float a = 0.6f, e = 0.45f, back = z_up ? p[3 * i + 1] : -p[3 * i + 2],
+              u = p[3 * i] * cosf(a) - back * sinf(a), w = p[3 * i] * sinf(a) + back * cosf(a),
+              z = p[3 * i + (z_up ? 2 : 1)];
         float depth = w * cosf(e) - z * sinf(e), up = w * sinf(e) + z * cosf(e), near = 3.2f / (3.2f + depth);
         dots[i].depth = -depth, dots[i].x = x + side / 2.0 + (double)(u * near) * side * 0.44,
         dots[i].y = y + side / 2.0 - (double)(up * near) * side * 0.44, dots[i].up = z;

@@ -52,7 +52,7 @@ static int retrieval_open(run *r, const char *dir) {
                                                 s == CAPTIONS_TRAIN && !r->model)) < 0)
                 return 0;
         for (int i = 0; i < p->pictures && !fv_error(r->c); i++)
-            picture_fit(r->c, p->picture[i].file, d->size, 3, d->pixels[s] + (size_t)i * each);
+            picture_fit(r->c, p->picture[i].file, d->size, 1, 3, d->pixels[s] + (size_t)i * each);
     }
     if (fv_error(r->c)) return 0;
     r->count[0] = d->set.split[CAPTIONS_TRAIN].pictures, r->count[1] = d->set.split[CAPTIONS_TEST].pictures;
@@ -361,7 +361,7 @@ static int retrieval_predict(run *r, const char *file, int json) {
     int was = fv_no_grad(r->c, 1), training = fv_training(r->c, 0), n = 0;
     if (!kept || !embed(r, CAPTIONS_TEST, 0, r->count[1], &k)) return 0;
     memcpy(kept, place, each);
-    if (picture_fit(r->c, file, d->size, 3, place)) {
+    if (picture_fit(r->c, file, d->size, 1, 3, place)) {
         int32_t zero = 0;
         batch b;
         memset(&b, 0, sizeof b);

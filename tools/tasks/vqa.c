@@ -150,7 +150,7 @@ static const uint8_t *pixels_of(run *r, vqa_data *d, int split, int picture) {
     if (!*at && !(*at = (uint8_t *)fv_alloc(r->c, n))) return NULL;
     if (at != &d->passing) d->kept += n;
     questions_picture(&d->set.split[split], picture, path, sizeof path);
-    if (picture_fit(r->c, path, d->size, 3, *at)) return *at;
+    if (picture_fit(r->c, path, d->size, 1, 3, *at)) return *at;
     fv_free(r->c, *at), *at = NULL;
     return NULL;
 }
@@ -237,7 +237,7 @@ static int vqa_predict(run *r, const char *file, int json) {
     if (!r->question)
         return fv_fail(r->c, FV_EUSAGE, "vqa: --question TEXT says what is asked about %s", file);
     uint8_t *seen = (uint8_t *)fv_alloc(r->c, (size_t)S * (size_t)S * 3);
-    if (seen && qa_open(r, &q) && picture_fit(r->c, file, S, 3, seen) && qa_text(r, &q, r->question, &b) &&
+    if (seen && qa_open(r, &q) && picture_fit(r->c, file, S, 1, 3, seen) && qa_text(r, &q, r->question, &b) &&
         (b.input[b.inputs++] = fv_new(r->c, FV_F32, 4, dim)) != NULL) {
         put_picture(seen, S, 0, 0, 0, (float *)b.input[2]->data);
         qa_print(r, file, run_forward(r, &b), 0, json);
