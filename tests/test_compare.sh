@@ -42,7 +42,7 @@ awk 'NR == 1 && /loss  *trained  *frozen  *items.s  *peak MB/ { head = 1 } head 
     bad "no loss or peak memory in the table: $(cat "$T/said")"
 awk -F'|' 'FNR == NR && match($0, /"loss":[.0-9]*/) { x = substr($0, RSTART + 7, RLENGTH - 7); match($0, /"peak_memory_mb":[.0-9]*/); m = substr($0, RSTART + 17, RLENGTH - 17)
         a = $0; sub(/.*"arm":"/, "", a); sub(/".*/, "", a); loss[a] += x / 2; if (m + 0 > peak[a] + 0) peak[a] = m; next }
-    { gsub(/ /, "") } FNR == 1 && $7 == "loss" && $11 == "peakMB" { head = 1 } head && $2 in loss && ($7 - loss[$2]) ^ 2 < 1e-6 && ($11 - peak[$2]) ^ 2 < 0.3 { n++ } END { exit n != 3 }' \
+    { gsub(/ /, "") } FNR == 1 && $7 == "toverseeds" && $8 == "loss" && $12 == "peakMB" { head = 1 } head && $2 in loss && ($8 - loss[$2]) ^ 2 < 1e-6 && ($12 - peak[$2]) ^ 2 < 0.3 { n++ } END { exit n != 3 }' \
     "$T/a/results.jsonl" "$T/a/table.md" && ok || bad "loss and peak memory in table.md: $(cat "$T/a/table.md" "$T/a/results.jsonl")"
 grep -q '<th>loss<th>.*<th>peak MB' "$T/a/report.html" && ok || bad 'no peak memory on the page'
 for f in results.jsonl table.md effect.svg arms.svg curves.svg report.html; do
@@ -63,10 +63,26 @@ expect 'a finished plan is only read' compare "$T/a" --variants base,linear,scra
 [ -z "$(find "$T/a" -name result.json -newer "$T/before")" ] && ok || bad 'finished runs were trained again'
 expect 'more seeds and arms' compare "$T/a" --variants base,linear,scratch,mlp --seeds 3 --epochs 2 --resume
 [ "$(find "$T/a" -name result.json -newer "$T/before" | wc -l)" = 6 ] && ok || bad 'not exactly the missing runs were trained'
+[ -s "$T/a/mlp-0.png" ] && grep -q 'What mlp predicts' "$T/a/report.html" && ok || bad 'the page shows no picture of the arm that came later'
+cp "$T/a/mlp-0/result.json" "$T/kept"
+touch "$T/before" && sleep 1 && touch "$T/a/mlp-0/result.json"
+expect 'read once more' compare "$T/a" --variants base,linear,scratch,mlp --seeds 3 --epochs 2 --resume
+[ "$T/a/mlp-0.png" -nt "$T/before" ] && ok || bad 'the picture of a run that is done again stays the old one'
+# two seeds: Student's interval is 12.706 halves of their difference
+awk '{ match($0, /"top1":[.0-9]*/); x = substr($0, RSTART + 7, RLENGTH - 7); match($0, /"seed":[0-9]*/); s = substr($0, RSTART + 7, RLENGTH - 7) + 0
+        if (/"arm":"base"/) b[s] = x; if (/"arm":"scratch"/) l[s] = x }
+    END { d = l[0] - b[0]; e = l[1] - b[1]; h = 12.706 * (d > e ? d - e : e - d) / 2; printf "%.2f %.2f\n", (d + e) / 2 - h, (d + e) / 2 + h }' "$T/b/results.jsonl" >"$T/want"
+awk -F'|' '/^. scratch/ { gsub(/\+/, "", $7); split($7, x, " to "); printf "%.2f %.2f\n", x[1], x[2] }' "$T/b/table.md" >"$T/have"
+awk 'FNR == NR { a = $1; b = $2; next } { exit !((a - $1) ^ 2 < 0.001 && (b - $2) ^ 2 < 0.001 && a < b) }' "$T/want" "$T/have" && ok || bad "t over seeds: $(cat "$T/have"), not $(cat "$T/want")"
+sed 's/"top1":[.0-9]*/"top1":null/' "$T/kept" >"$T/a/mlp-0/result.json"
+compare "$T/a" --variants base,linear,scratch,mlp --seeds 3 --epochs 2 --resume >"$T/said" 2>&1
+got=$?
+[ $got = 3 ] && grep -q '^fv: .*mlp-0.*top1 is no finite number' "$T/said" && ok || bad "a figure that is none: status $got: $(cat "$T/said")"
+cp "$T/kept" "$T/a/mlp-0/result.json"
 refused 'an existing folder' 'exists' compare "$T/a" --variants base,linear --epochs 2
 
 # a picture that cannot be drawn is no success; the table is there all the same
-cp -r "$T/b" "$T/undrawn" && rm "$T/undrawn/predictions.png" "$T"/undrawn/*-0/model.safetensors
+cp -r "$T/b" "$T/undrawn" && rm "$T"/undrawn/*-0.png "$T"/undrawn/*-0/model.safetensors
 compare "$T/undrawn" --variants base,linear,scratch --seeds 2 --epochs 2 --resume >"$T/said" 2>"$T/wrong"
 got=$?
 [ $got = 4 ] && grep -q '^fv: .*model.safetensors' "$T/wrong" && grep -q '^scratch ' "$T/said" && ok || bad "without its picture: status $got: $(cat "$T/said" "$T/wrong")"
@@ -75,7 +91,7 @@ mkdir "$T/few" && D=$T/few
 idx train 16 1 && idx t10k 5 2
 # shellcheck disable=SC2086
 expect 'five test items' "$FV" compare image --data "$T/few" --out "$T/five" $usual --variants base --epochs 1
-[ -s "$T/five/predictions.png" ] && ok || bad 'five test items are not drawn'
+[ -s "$T/five/base-0.png" ] && ok || bad 'five test items are not drawn'
 
 # ---- a demo's language model that cannot be had is missed before the first run; what is finished wants none ----
 mkdir "$T/alone" && cp "$FV" "$T/alone/fv"
@@ -91,7 +107,7 @@ for variants in base,llm base,mlp; do
         bad "without tools/fetch.sh: status $got: $(cat "$T/said"; ls "$T/unfetched" 2>&1)"
 done
 expect 'base wants none' alone "$T/unfetched" base
-cp -r "$T/unfetched/base-0" "$T/unfetched/linear-0" && sed -i 's/"frozen":null/"frozen":{"variant":"linear"}/; s/"base"/"linear"/' "$T/unfetched/linear-0/config.json"
+cp -r "$T/unfetched/base-0" "$T/unfetched/linear-0" && sed -i 's/"frozen":null/"frozen":{"variant":"linear"}/; s/"base"/"linear"/' "$T/unfetched/linear-0/config.json" && cp "$T/unfetched/base-0.png" "$T/unfetched/linear-0.png"
 expect 'a finished run wants none' alone "$T/unfetched" base,linear --resume
 alone "$T/unfetched" base,linear --resume --lr 0.1
 got=$?
@@ -171,6 +187,25 @@ compare3() { # shellcheck disable=SC2086
 expect 'one arm' compare3 --variants base
 D=$T/data3 && idx t10k 60 3 150 60
 refused 'another test split under the same name' 'cannot be compared: their data are .*digest' compare3 --variants base,linear --resume
+# training pictures that are others, of the same number; another language model of the same sizes; a run of another sweep, or at another rate
+rm -r "$T/one" && cp -r "$T/data/." "$T/data3/"
+expect 'a seed' compare3 --variants base
+D=$T/data3 && idx train 160 9 150 60
+refused 'other training pictures' 'training items are not the same' compare3 --variants base,linear --resume
+rm -r "$T/one" && cp -r "$T/data/." "$T/data3/"
+of="--set frozen.hidden_size=48 frozen.num_attention_heads=3 frozen.intermediate_size=128"
+cp tests/golden/image_llama_2layers_avgpool.safetensors "$T/llm.safetensors"
+# shellcheck disable=SC2086
+expect 'with a language model' compare3 --variants base,llm --llm "$T/llm.safetensors" $of
+n=$(wc -c <"$T/llm.safetensors") # its second half: 0.046 everywhere
+{ head -c $((n / 2)) tests/golden/image_llama_2layers_avgpool.safetensors; head -c $((n - n / 2)) /dev/zero | tr '\0' '='; } >"$T/llm.safetensors"
+# shellcheck disable=SC2086
+refused 'another language model' 'language models are not the same' compare3 --variants base,llm --seeds 2 --llm "$T/llm.safetensors" $of --resume
+expect 'a sweep of one value' compare "$T/swept" --variants base --epochs 0.5 --sweep weight_decay=0.1
+refused 'a run of another sweep' '0.1_base-0 is a run of something else: it was not trained with drop_rate=0.1' compare "$T/swept" --variants base --epochs 0.5 --sweep drop_rate=0.1 --resume
+sed -i 's/"train":{/"train":{"lr_scale":3,/' "$T/five/base-0/config.json"
+# shellcheck disable=SC2086
+refused 'a run at another rate' 'five/base-0 was trained at 3 times the learning rate, and 1 times is the best of base' "$FV" compare image --data "$T/few" --out "$T/five" $usual --variants base --epochs 1 --resume
 refused 'an unknown variant' 'unknown' compare "$T/no" --variants base,odd
 refused 'a variant without a block in a sweep of blocks' 'has no block' compare "$T/no" --variants base,mlp --sweep residual
 refused 'an unknown sweep' 'sweep odd' compare "$T/no" --sweep odd
@@ -212,11 +247,14 @@ echo '{"arch":"vit","depth":7}' >"$T/seven.json"
 after_block '0 3 6' --config "$T/seven.json"
 echo '{"arch":"vit"}' >"$T/seven.json"
 refused 'a depth that nobody says' 'name the blocks' compare "$T/no" --variants base,scratch --sweep frozen.after_block --config "$T/seven.json" --set depth=0
-sweep 12 --variants base,scratch --sweep fraction=0.2,0.5,1 --epochs 10
+sweep 12 --variants base,scratch --sweep fraction=0.2,0.6,1 --epochs 10 --limit 80
 # base at each fraction is another, and what is beside the variant is how far it is from that one
 awk -F'|' '/_base/ { base = $3; other += n++ && base != first; first = base } /_scratch/ { d = $3 - base - $5; near += d < 0.03 && d > -0.03 }
     END { exit !(n == 3 && near == 3 && other) }' "$T/s/table.md" && grep -q '"arm":"0.2_scratch"' "$T/s/results.jsonl" && [ "$(grep -c ' to ' "$T/s/table.md")" = 3 ] && ok ||
     bad "fraction: each variant against base at the same fraction: $(cat "$T/s/table.md")"
+grep -q 'At each value all variants see the same data' "$T/s/report.html" && ok || bad 'report.html of a sweep of fractions: who sees the same data?'
+steps() { grep -c '"loss"' "$T/s/$1-0/log.jsonl"; }
+[ "$(steps 0.2_base) $(steps 0.6_base) $(steps 1_base)" = '10 30 50' ] && ok || bad "fraction: not that share of limit's 80 pictures: $(steps 0.2_base) $(steps 0.6_base) $(steps 1_base) steps"
 sweep 8 --variants base,linear --sweep weight_decay=0,0.1
 two="--llm tests/golden/image_llama_2layers_avgpool.safetensors --set frozen.hidden_size=48 frozen.num_attention_heads=3 frozen.intermediate_size=128"
 sweep 6 --sweep layer $two

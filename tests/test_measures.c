@@ -281,6 +281,36 @@ static void paired_bootstrap(void) {
     fv_destroy(c);
 }
 
+/* the interval of n numbers from the mean up is as long as 97.5 % of Student's distribution say */
+static void seeds_alone(void) {
+    for (int n = 2; n <= MAX_SEEDS; n++) {
+        double x[MAX_SEEDS], mean = 0, square = 0, low, high, share = 0.5;
+        for (int i = 0; i < n; i++) x[i] = i * i % 7 + 0.1 * i, mean += x[i] / n;
+        for (int i = 0; i < n; i++) square += (x[i] - mean) * (x[i] - mean);
+        student(x, n, &low, &high);
+        double error = sqrt(square / (n - 1) / n), t = (high - mean) / error, k = n - 1, step = t / 20000;
+        double peak = tgamma((k + 1) / 2) / (sqrt(3.14159265358979 * k) * tgamma(k / 2));
+        for (int i = 0; i < 20000; i++)
+            share += step * peak * pow(1 + (i + 0.5) * step * (i + 0.5) * step / k, -(k + 1) / 2);
+        CHECK(fabs(share - 0.975) < 5e-5 && fabs(high + low - 2 * mean) < 1e-9, "%d numbers: %.6f up to %g",
+              n, share, high);
+    }
+    double one = 3, low, high;
+    student(&one, 1, &low, &high);
+    CHECK(isnan(low) && isnan(high), "an interval from one number: %g to %g", low, high);
+    static const double ends[][4] = {{1, 2, 1, 2},     {-2, -1, -2, -1}, {1, 2, -1, 4},  {-1, 2, 1, 2},
+                                     {1, 2, NAN, NAN}, {NAN, NAN, 1, 2}, {-2, -1, -3, 1}};
+    static const int says[] = {1, -1, 0, 0, 0, 0, 0};
+    for (int way = 0; way < 2; way++)
+        for (int k = 0; k < 7; k++) { /* both intervals leave out 0, or nothing is shown */
+            static report p;
+            arm a = {.low = ends[k][0], .high = ends[k][1], .t_low = ends[k][2], .t_high = ends[k][3]};
+            snprintf(p.headline, sizeof p.headline, way ? "minFDE" : "top1");
+            CHECK(report_verdict(&p, &a) == (way ? -says[k] : says[k]), "row %d of %s: %d", k, p.headline,
+                  report_verdict(&p, &a));
+        }
+}
+
 int main(void) {
     RUN(errors);
     RUN(ties_and_none);
@@ -290,5 +320,6 @@ int main(void) {
     RUN(futures);
     RUN(generated_traffic);
     RUN(paired_bootstrap);
+    RUN(seeds_alone);
     return REPORT();
 }

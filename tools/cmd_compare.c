@@ -295,16 +295,23 @@ static int test_items(const char *dir) {
     fv_destroy(c);
     return n;
 }
-static int draw_predictions(const report *p) { /* 0, or the status to exit with */
-    char picture[4400], dir[4300], items[32];
+/* OUT/ARM-0.png, of the run OUT/ARM-0, once it is done. 0, or the status to exit with */
+static int draw_predictions(const report *p) {
+    char picture[4400], part[4400], dir[4300], result[4400], items[32];
     int i = report_pictured(p);
-    if (!task_named(p->task)->draw || compare_exists(p->out, "predictions.png")) return 0;
-    snprintf(dir, sizeof dir, "%s/%s-0", p->out, p->arm[i].name),
-        snprintf(picture, sizeof picture, "%s/predictions.png", p->out);
+    struct stat drawn, done;
+    if (!task_named(p->task)->draw) return 0;
+    snprintf(dir, sizeof dir, "%s/%s-0", p->out, p->arm[i].name);
+    snprintf(picture, sizeof picture, "%s.png", dir), snprintf(part, sizeof part, "%s.part", dir);
+    snprintf(result, sizeof result, "%s/result.json", dir);
+    if (!stat(picture, &drawn) && !stat(result, &done) && drawn.st_mtime >= done.st_mtime) return 0;
+    remove(part); /* of a comparison that was stopped */
     int n = test_items(dir);
     snprintf(items, sizeof items, "0-%d", n > 0 && n < 12 ? n - 1 : 11);
-    const char *draw[] = {NULL, "predict", dir, "--items", items, "--png", picture, NULL};
-    return compare_run_self((char **)(uintptr_t)draw, "/dev/null");
+    const char *draw[] = {NULL, "predict", dir, "--items", items, "--png", part, NULL};
+    int status = compare_run_self((char **)(uintptr_t)draw, "/dev/null");
+    if (!status && rename(part, picture)) status = cli_fail(4, "%s: cannot be written", picture);
+    return status;
 }
 
 static int print_help(void) {

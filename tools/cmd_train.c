@@ -136,13 +136,13 @@ static int plan(run *r) {
     double fraction = number_of(&r->s, 't', "fraction", 1);
     if (!(fraction > 0 && fraction <= 1))
         return fv_fail(r->c, FV_EUSAGE, "fraction %g: above 0, up to 1", fraction);
-    r->order_count = (int)(fraction * r->order_count);
     if (limit > 0 && limit < r->order_count) {
         if (r->limit_unsaid && !r->rank)
             fprintf(stderr, "fv: the default preset trains on %d of %d %s; --limit 0 takes all\n", limit,
                     r->order_count, r->task->items);
         r->order_count = limit;
     }
+    r->order_count = (int)(fraction * r->order_count);
     int batch_size = (int)number_of(&r->s, 't', "batch_size", 128);
     if (batch_size % r->ranks)
         return fv_fail(r->c, FV_EUSAGE, "%d GPUs cannot share batches of %d equally", r->ranks, batch_size);

@@ -227,7 +227,7 @@ static void headline_of(const char *dir, char *name, size_t n) {
 /* ---- may two runs be compared? ---- */
 typedef struct run_config {
     settings s;
-    char data[1024], items[160];
+    char data[1024], items[160], training[80], llm[80]; /* digests: "" where the run says none */
 } run_config;
 static int read_config(fv_ctx *c, const char *dir, run_config *k) {
     char path[4400];
@@ -238,7 +238,9 @@ static int read_config(fv_ctx *c, const char *dir, run_config *k) {
     put_json(&k->s, j);
     if (*k->s.wrong) fv_fail(c, FV_EFORMAT, "%s: %s", path, k->s.wrong);
     snprintf(k->data, sizeof k->data, "%s", fv_json_string(j, fv_json_get(j, fv_json_root(j), "data"), ""));
-    run_items(j, k->items, sizeof k->items);
+    run_items(j, k->items, sizeof k->items), run_training(j, k->training, sizeof k->training);
+    fv_jnode llm = fv_json_get(j, fv_json_root(j), "llm");
+    snprintf(k->llm, sizeof k->llm, "%s", fv_json_string(j, fv_json_get(j, llm, "sha256"), ""));
     fv_json_free(c, j);
     return !fv_error(c);
 }
@@ -271,6 +273,24 @@ static const setting *first_difference(const arm *a, const arm *b, const setting
     }
     return NULL;
 }
+/* whether a run has what its arm sets: one of another sweep may lie there under the same name */
+static int has_setting(const settings *s, const char *set) {
+    static settings want;
+    memset(&want, 0, sizeof want);
+    if (!put_text(&want, set)) return 0;
+    const char *key = want.at[0].key, *value = want.at[0].value, *got;
+    if (want.at[0].section == 'f') got = value_of(s, 'f', key, NULL);
+    else if (!(got = value_of(s, 't', key, NULL))) got = value_of(s, 'm', key, NULL);
+    return got && !strcmp(got, value);
+}
+/* two digests that both runs say */
+static int apart(const char *x, const char *y) { return *x && *y && strcmp(x, y); }
+static int of_one_block(const arm *a, const arm *b) { /* the digest is that of the block's tensors */
+    int own = strcmp(a->layers, b->layers) != 0;
+    for (int i = 0; i < a->sets; i++) own |= !strncmp(a->set[i], "frozen.", 7);
+    for (int i = 0; i < b->sets; i++) own |= !strncmp(b->set[i], "frozen.", 7);
+    return !own;
+}
 /* 0, or 2 and a sentence: run `dir` of arm a against `first` of arm b */
 static int comparable(fv_ctx *c, const arm *a, const char *dir, const arm *b, const char *first) {
     static run_config x, y;
@@ -281,6 +301,14 @@ static int comparable(fv_ctx *c, const arm *a, const char *dir, const arm *b, co
     if (strcmp(x.items, y.items))
         return cli_fail(2, "%s and %s cannot be compared: their data are %s and %s", first, dir, y.items,
                         x.items);
+    if (apart(x.training, y.training))
+        return cli_fail(2, "%s and %s cannot be compared: their training items are not the same", first, dir);
+    if (apart(x.llm, y.llm) && of_one_block(a, b))
+        return cli_fail(2, "%s and %s cannot be compared: their language models are not the same", first,
+                        dir);
+    for (int i = 0; i < a->sets; i++)
+        if (!has_setting(&x.s, a->set[i]))
+            return cli_fail(2, "%s is a run of something else: it was not trained with %s", dir, a->set[i]);
     const setting *s = first_difference(a, b, &x.s, &y.s);
     if (s)
         return cli_fail(2, "%s and %s cannot be compared: %s is %s and %s", first, dir, s->key,
@@ -289,17 +317,22 @@ static int comparable(fv_ctx *c, const arm *a, const char *dir, const arm *b, co
         return cli_fail(2, "%s and %s cannot be compared: %s is %s and absent", first, dir, s->key, s->value);
     return 0;
 }
-/* every run that is there against the first one that is there */
+/* every run that is there against the first one that is there, and with a block against the first that has one
+ */
 static int all_comparable(report *p) {
-    char dir[4300], first[4300] = "";
-    int status = 0, of = 0;
+    char dir[4300], first[2][4300] = {"", ""};
+    int status = 0, of[2] = {0, 0};
     fv_ctx *c = fv_create(NULL);
     for (int s = 0; s < p->seeds && !status; s++)
         for (int i = 0; i < p->arms && !status; i++) {
+            const char *v = p->arm[i].variant;
+            int block = strcmp(v, "base") && strcmp(v, "linear") && strcmp(v, "mlp");
             run_folder(p, i, s, dir, sizeof dir);
             if (!compare_exists(dir, "config.json")) continue;
-            if (!*first) of = i, memcpy(first, dir, sizeof first);
-            else status = comparable(c, &p->arm[i], dir, &p->arm[of], first);
+            for (int k = 0; k <= block && !status; k++) {
+                if (!*first[k]) of[k] = i, memcpy(first[k], dir, sizeof dir);
+                status = comparable(c, &p->arm[i], dir, &p->arm[of[k]], first[k]);
+            }
         }
     fv_destroy(c);
     return status;
@@ -332,6 +365,17 @@ static int tune_arm(report *p, int i, char **pass, int rest, plan_bar *b, int qu
     return isnan(best) ? cli_fail(5, "tuning %s: no learning rate gave a finite loss", a->name) : 0;
 }
 
+/* 0, or 2 and a sentence where the run was trained at another rate than its arm's */
+static int at_the_rate(const arm *a, const char *dir) {
+    static run_config k;
+    fv_ctx *c = fv_create(NULL);
+    double want = a->lr_scale > 0 ? a->lr_scale : 1, got = want;
+    if (c && read_config(c, dir, &k)) got = number_of(&k.s, 't', "lr_scale", 1);
+    int status = cli_end(c);
+    if (status || fabs(got - want) < 1e-5 * want) return status;
+    return cli_fail(2, "%s was trained at %.3g times the learning rate, and %.3g times is the best of %s: %s",
+                    dir, got, want, a->name, "remove it to have it trained anew");
+}
 int compare_run_all(report *p, char **pass, int rest, int quiet) {
     plan_bar b = {p, "", 0, p->arms * (p->seeds + p->trials), 0, 0};
     char dir[4300];
@@ -346,7 +390,7 @@ int compare_run_all(report *p, char **pass, int rest, int quiet) {
             b.what = strrchr(dir, '/') + 1;
             int had = compare_exists(dir, "result.json");
             if (!had) status = train_one(p, i, s, dir, NULL, pass, rest, &b, quiet);
-            if (status) break;
+            if (status || (status = at_the_rate(a, dir))) break;
             note_time(a, dir);
             if (!had) status = all_comparable(p);
         }

@@ -50,8 +50,10 @@ static void say_difference(fv_ctx *c, const report *p, const arm *a, fv_text *t)
         fv_text_add(c, t, "; how sure that is, %s does not tell</li>\n",
                     p->seeds > 1 ? "this task" : "one seed");
     else
-        fv_text_add(c, t, " (95&nbsp;%% interval %+.2f to %+.2f): <b class='%s'>%s</b></li>\n", a->low,
-                    a->high, class_of(v), says[v + 1]);
+        fv_text_add(c, t,
+                    " (95&nbsp;%% interval %+.2f to %+.2f, over seeds alone %+.2f to %+.2f): <b "
+                    "class='%s'>%s</b></li>\n",
+                    a->low, a->high, a->t_low, a->t_high, class_of(v), says[v + 1]);
 }
 static void answer(fv_ctx *c, const report *p, fv_text *t) {
     int best = 0, counted[3] = {0, 0, 0}, compared = 0, less = report_less_is_better(p->headline);
@@ -90,10 +92,10 @@ static void question(fv_ctx *c, const report *p, fv_text *t) {
     fv_text_add(c, t, "</h1>\n<p>%d arms, %d seed%s each. %s on the test split, %s is better. ", p->arms,
                 p->seeds, p->seeds > 1 ? "s" : "", p->headline,
                 report_less_is_better(p->headline) ? "less" : "more");
-    fv_text_add(
-        c, t,
-        "All arms see the same data in the same order, start from the same weights in the part they share, "
-        "and train for the same number of steps.</p>\n");
+    fv_text_add(c, t,
+                "%s see the same data in the same order, start from the same weights in the part they share, "
+                "and train for the same number of steps.</p>\n",
+                report_paired(p) ? "At each value all variants" : "All arms");
 }
 static void meaning(fv_ctx *c, const report *p, fv_text *t) {
     static const char *const about[][2] = {
@@ -118,12 +120,16 @@ static void meaning(fv_ctx *c, const report *p, fv_text *t) {
 static void loss_text(const cost *k, char text[32]) {
     snprintf(text, 32, isnan(k->loss) ? "" : "%.3f", k->loss);
 }
+static void between(fv_ctx *c, fv_text *t, const char *before, double low, double high) {
+    fv_text_add(c, t, "%s", before);
+    if (!isnan(low)) fv_text_add(c, t, "%+.2f to %+.2f", low, high);
+}
 static void table(fv_ctx *c, const report *p, fv_text *t) {
-    fv_text_add(
-        c, t,
-        "<table><tr><th>arm<th>%s<th>sd<th>difference<th>95 %% interval<th>loss<th>trained<th>frozen<th>"
-        "items/s<th>peak MB%s</tr>\n",
-        p->headline, p->trials ? "<th>lr &times;" : "");
+    fv_text_add(c, t,
+                "<table><tr><th>arm<th>%s<th>sd<th>difference<th>95 %% interval<th>t over "
+                "seeds<th>loss<th>trained<th>frozen<th>"
+                "items/s<th>peak MB%s</tr>\n",
+                p->headline, p->trials ? "<th>lr &times;" : "");
     for (int i = 0; i < p->arms; i++) {
         const arm *a = &p->arm[i];
         const outcome *o = a->run[0];
@@ -134,8 +140,7 @@ static void table(fv_ctx *c, const report *p, fv_text *t) {
         if (p->seeds > 1) fv_text_add(c, t, "%.2f", a->sd);
         if (a->ref != i) fv_text_add(c, t, "<td class='%s'>%+.2f", class_of(report_verdict(p, a)), a->diff);
         else fv_text_add(c, t, "<td>");
-        if (!isnan(a->low)) fv_text_add(c, t, "<td>%+.2f to %+.2f", a->low, a->high);
-        else fv_text_add(c, t, "<td>");
+        between(c, t, "<td>", a->low, a->high), between(c, t, "<td>", a->t_low, a->t_high);
         fv_text_add(c, t, "<td>%s<td>%.0f<td>%.0f<td>%.0f<td>%.0f", loss, o->trained, o->frozen, k.speed,
                     k.mb);
         if (p->trials) fv_text_add(c, t, "<td>%.3g", a->lr_scale);
@@ -147,12 +152,12 @@ static void table(fv_ctx *c, const report *p, fv_text *t) {
                 "seeds.</small></p>\n");
 }
 void table_markdown(fv_ctx *c, const report *p, fv_text *t) {
-    fv_text_add(
-        c, t,
-        "| arm | %s | sd | difference | 95 %% interval | loss | trained | frozen | items/s | peak MB |%s%s\n"
-        "|---|---|---|---|---|---|---|---|---|---|%s%s\n",
-        p->headline, p->trials ? " lr x |" : "", p->corrupt ? " mCE |" : "", p->trials ? "---|" : "",
-        p->corrupt ? "---|" : "");
+    fv_text_add(c, t,
+                "| arm | %s | sd | difference | 95 %% interval | t over seeds | loss | trained | frozen | "
+                "items/s | peak MB |%s%s\n"
+                "|---|---|---|---|---|---|---|---|---|---|---|%s%s\n",
+                p->headline, p->trials ? " lr x |" : "", p->corrupt ? " mCE |" : "", p->trials ? "---|" : "",
+                p->corrupt ? "---|" : "");
     for (int i = 0; i < p->arms; i++) {
         const arm *a = &p->arm[i];
         const cost k = report_cost(p, a);
@@ -161,11 +166,9 @@ void table_markdown(fv_ctx *c, const report *p, fv_text *t) {
         fv_text_add(c, t, "| %s | %.2f | ", a->name, a->mean);
         if (p->seeds > 1) fv_text_add(c, t, "%.2f | ", a->sd);
         else fv_text_add(c, t, "| ");
-        if (a->ref != i) fv_text_add(c, t, "%+.2f | ", a->diff);
-        else fv_text_add(c, t, "| ");
-        if (!isnan(a->low)) fv_text_add(c, t, "%+.2f to %+.2f | ", a->low, a->high);
-        else fv_text_add(c, t, "| ");
-        fv_text_add(c, t, "%s | %.0f | %.0f | %.0f | %.0f |", loss, a->run[0]->trained, a->run[0]->frozen,
+        if (a->ref != i) fv_text_add(c, t, "%+.2f", a->diff);
+        between(c, t, " | ", a->low, a->high), between(c, t, " | ", a->t_low, a->t_high);
+        fv_text_add(c, t, " | %s | %.0f | %.0f | %.0f | %.0f |", loss, a->run[0]->trained, a->run[0]->frozen,
                     k.speed, k.mb);
         if (p->trials) fv_text_add(c, t, " %.3g |", a->lr_scale);
         if (p->corrupt) fv_text_add(c, t, isnan(a->mce) ? " n/a |" : " %.1f |", a->mce);
@@ -224,7 +227,7 @@ static void picture(fv_ctx *c, const report *p, fv_text *t) {
     char path[4400];
     int shown = report_pictured(p);
     fv_file f;
-    snprintf(path, sizeof path, "%s/predictions.png", p->out);
+    snprintf(path, sizeof path, "%s/%s-0.png", p->out, p->arm[shown].name);
     if (access(path, F_OK) || !fv_file_open(c, path, &f)) return;
     fv_text_add(c, t,
                 "<h2>What %s predicts</h2><p>The first test items, seed 0.</p><img alt='predictions' "
@@ -255,9 +258,11 @@ void page_write(fv_ctx *c, const report *p, const fv_text *effect, const fv_text
         c, t,
         "<h2>How sure, and how to do it again</h2>\n<p>A difference is paired: the same seed and the same "
         "test item with and without. Its 95&nbsp;%% interval comes from a bootstrap that draws "
-        "seeds and test items with replacement; an interval that holds 0 shows no difference. With fewer "
-        "than about ten seeds such intervals are rather too narrow, and of twenty arms that "
-        "do nothing one is shown to differ by chance.</p>\n<p><code>");
+        "seeds and test items with replacement. Of few seeds that is too narrow: where seeds move the "
+        "figure more than test items do, three that happen to agree in sign are enough to leave out 0, "
+        "as one time in four they do. So a difference counts as shown only where Student's t interval of "
+        "the seeds' differences leaves out 0, too. Even so, of twenty arms that do nothing one may be shown "
+        "to differ by chance.</p>\n<p><code>");
     escaped(c, t, p->command);
     fv_text_add(c, t, "</code></p></html>\n");
 }

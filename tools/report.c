@@ -10,7 +10,7 @@
 
 /* ---- reading ---- */
 static double number(const fv_json *j, const char *key) {
-    return fv_json_number(j, fv_json_get(j, fv_json_root(j), key), 0);
+    return fv_json_number(j, fv_json_get(j, fv_json_root(j), key), NAN);
 }
 /* losses of the log, mean over each of at most MAX_CURVE equal parts */
 /* strstr between p and end: a mapped file has no NUL behind it */
@@ -98,6 +98,11 @@ int report_less_is_better(const char *headline) {
     return strstr(headline, "ADE") || strstr(headline, "FDE") || strstr(headline, "loss") ||
            !strcmp(headline, "MR");
 }
+int report_paired(const report *p) {
+    for (int i = 0; i < p->arms; i++)
+        if (p->arm[i].ref == i && i) return 1;
+    return *p->sweep && p->arms && p->arm[0].sets > 0;
+}
 int report_pictured(const report *p) {
     for (int i = 0; i < p->arms; i++)
         if (!strcmp(p->arm[i].variant, "llm")) return i;
@@ -105,7 +110,7 @@ int report_pictured(const report *p) {
 }
 int report_verdict(const report *p, const arm *a) {
     int sign = report_less_is_better(p->headline) ? -1 : 1;
-    return isnan(a->low) ? 0 : a->low > 0 ? sign : a->high < 0 ? -sign : 0;
+    return a->low > 0 && a->t_low > 0 ? sign : a->high < 0 && a->t_high < 0 ? -sign : 0; /* NAN: 0 */
 }
 
 static int by_value(const void *a, const void *b) {
@@ -148,6 +153,17 @@ static void mean_and_sd(const double *x, int n, double *mean, double *sd) {
     for (int i = 0; i < n; i++) *sd += (x[i] - *mean) * (x[i] - *mean);
     *sd = n > 1 ? sqrt(*sd / (n - 1)) : 0;
 }
+void student(const double *x, int n, double *low, double *high) {
+    /* the 0.975 quantiles of 1 to 31 degrees of freedom */
+    static const double of[MAX_SEEDS - 1] = {12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306,
+                                             2.262,  2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+                                             2.110,  2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064,
+                                             2.060,  2.056, 2.052, 2.048, 2.045, 2.042, 2.040};
+    double mean, sd;
+    mean_and_sd(x, n, &mean, &sd);
+    double half = n > 1 ? of[n - 2] * sd / sqrt(n) : NAN;
+    *low = mean - half, *high = mean + half;
+}
 /* the difference to its reference: an interval from two seeds on, and only where every run noted its
  * scores */
 static void compute_difference(fv_ctx *c, report *p, arm *a, const arm *ref) {
@@ -158,6 +174,9 @@ static void compute_difference(fv_ctx *c, report *p, arm *a, const arm *ref) {
         mine[s] = a->run[s]->score, other[s] = ref->run[s]->score;
         whole &= mine[s] && other[s] && a->run[s]->items == items && ref->run[s]->items == items;
     }
+    double apart[MAX_SEEDS];
+    for (int s = 0; s < p->seeds; s++) apart[s] = a->run[s]->headline - ref->run[s]->headline;
+    student(apart, p->seeds, &a->t_low, &a->t_high);
     a->diff = a->mean - ref->mean;
     double by_items = a->diff;
     if (whole)
@@ -182,7 +201,7 @@ static void compute(fv_ctx *c, report *p) {
         double value[MAX_SEEDS];
         for (int s = 0; s < p->seeds; s++) value[s] = a->run[s]->headline;
         mean_and_sd(value, p->seeds, &a->mean, &a->sd);
-        a->diff = a->low = a->high = a->mce = NAN;
+        a->diff = a->low = a->high = a->t_low = a->t_high = a->mce = NAN;
         if (a->ref != i) compute_difference(c, p, a, &p->arm[a->ref]); /* a reference stands before */
         compute_corruption(p, a, &p->arm[a->ref]);
     }
@@ -206,6 +225,7 @@ static void print_json(const report *p) {
         if (p->seeds > 1) printf(",\"sd\":%.6g", a->sd);
         if (a->ref != i) printf(",\"against\":\"%s\",\"difference\":%.6g", p->arm[a->ref].name, a->diff);
         if (!isnan(a->low)) printf(",\"low\":%.6g,\"high\":%.6g", a->low, a->high);
+        if (!isnan(a->t_low)) printf(",\"t_low\":%.6g,\"t_high\":%.6g", a->t_low, a->t_high);
         if (p->corrupt) printf(isnan(a->mce) ? ",\"mce\":null" : ",\"mce\":%.6g", a->mce);
         if (p->trials) printf(",\"lr_scale\":%.6g", a->lr_scale);
         if (strcmp(p->headline, "loss")) printf(isnan(k.loss) ? ",\"loss\":null" : ",\"loss\":%.6g", k.loss);
@@ -215,19 +235,20 @@ static void print_json(const report *p) {
     }
 }
 static void print_table(const report *p) {
-    printf("%-22s %9s %7s %10s %19s %8s %9s %9s %8s %8s", "arm", p->headline, "sd", "difference",
-           "95 % interval", "loss", "trained", "frozen", "items/s", "peak MB");
+    printf("%-22s %9s %7s %10s %19s %19s %8s %9s %9s %8s %8s", "arm", p->headline, "sd", "difference",
+           "95 % interval", "t over seeds", "loss", "trained", "frozen", "items/s", "peak MB");
     printf("%s%s\n", p->trials ? "   lr x" : "", p->corrupt ? "    mCE" : "");
     for (int i = 0; i < p->arms; i++) {
         const arm *a = &p->arm[i];
         const cost k = report_cost(p, a);
-        char between[64] = "-", diff[32] = "-", sd[32] = "-", loss[32] = "-";
+        char between[64] = "-", seeds[64] = "-", diff[32] = "-", sd[32] = "-", loss[32] = "-";
         if (!isnan(k.loss)) snprintf(loss, sizeof loss, "%.4f", k.loss);
         if (a->ref != i) snprintf(diff, sizeof diff, "%+.3f", a->diff);
         if (p->seeds > 1) snprintf(sd, sizeof sd, "%.3f", a->sd);
         if (!isnan(a->low)) snprintf(between, sizeof between, "%+.3f .. %+.3f", a->low, a->high);
-        printf("%-22s %9.3f %7s %10s %19s %8s %9.0f %9.0f %8.0f %8.0f", a->name, a->mean, sd, diff, between,
-               loss, a->run[0]->trained, a->run[0]->frozen, k.speed, k.mb);
+        if (!isnan(a->t_low)) snprintf(seeds, sizeof seeds, "%+.3f .. %+.3f", a->t_low, a->t_high);
+        printf("%-22s %9.3f %7s %10s %19s %19s %8s %9.0f %9.0f %8.0f %8.0f", a->name, a->mean, sd, diff,
+               between, seeds, loss, a->run[0]->trained, a->run[0]->frozen, k.speed, k.mb);
         if (p->trials) printf(" %6.3g", a->lr_scale);
         if (p->corrupt) printf(isnan(a->mce) ? "    n/a" : " %6.1f", a->mce);
         printf("\n");
@@ -251,6 +272,10 @@ void report_write(fv_ctx *c, report *p, int json) {
     for (int i = 0; i < p->arms; i++)
         for (int s = 0; s < p->seeds; s++)
             if (!(p->arm[i].run[s] = read_run(c, p, &p->arm[i], s, &text[LINES]))) return;
+            else if (isnan(p->arm[i].run[s]->headline))
+                fv_fail(c, FV_EFORMAT, "%s/%s-%d/result.json: %s is no finite number", p->out, p->arm[i].name,
+                        s, *p->headline ? p->headline : "the first figure");
+    if (fv_error(c)) return;
     compute(c, p);
     plot_effect(c, p, &text[EFFECT]), plot_arms(c, p, &text[ARMS]), plot_curves(c, p, &text[CURVES]),
         table_markdown(c, p, &text[TABLE]);

@@ -29,6 +29,7 @@ typedef struct arm {
     outcome *run[MAX_SEEDS];
     double mean, sd;        /* of the headline figure over seeds */
     double diff, low, high; /* to ref, paired; low and high NAN: no interval can be given */
+    double t_low, t_high;   /* Student's interval of the seeds' differences; NAN of one seed */
     double mce, mce_sd;     /* mean corruption error against ref, in percent; NAN without one */
 } arm;
 
@@ -57,6 +58,8 @@ int compare_exists(const char *dir, const char *file);
 void report_write(fv_ctx *c, report *p, int json);
 /* report_trial_scale -- what trial k multiplies the learning rate by; of three: 1/3, 1, 3. */
 double report_trial_scale(const report *p, int k);
+/* 1 for a sweep of data or training, whose variants are compared at each of its values */
+int report_paired(const report *p);
 /* 1 when less of this figure is better: losses, distances */
 int report_less_is_better(const char *headline);
 /* the arm whose predictions the page shows: the first of the variant llm, else the last */
@@ -67,13 +70,17 @@ typedef struct cost {
     double speed, loss, mb;
 } cost;
 cost report_cost(const report *p, const arm *a);
-/* -1 worse than its reference, 1 better, 0 no difference shown (or no interval): what the interval allows to
- * say */
+/* -1 worse than its reference, 1 better, 0 no difference shown (or no interval): both intervals leave out 0.
+ * The bootstrap's alone is too narrow of few seeds, the seeds' alone knows nothing of the test items that
+ * they share. */
 int report_verdict(const report *p, const arm *a);
 /* bootstrap -- the mean of a[s][i] - b[s][i] over seeds and items, and its 95 % interval: seeds and items
  * are drawn with replacement, `draws` times; 2.5 and 97.5 percentiles. */
 void bootstrap(fv_ctx *c, float *const *a, float *const *b, int seeds, int64_t items, int draws, double *mean,
                double *low, double *high);
+
+/* student -- the 95 % interval of the mean of n independent numbers, by Student's t; NAN of one. */
+void student(const double *x, int n, double *low, double *high);
 
 /* plots.c: SVG texts */
 void plot_effect(fv_ctx *c, const report *p, fv_text *t); /* the difference of every arm, with its interval */

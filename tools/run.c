@@ -527,18 +527,17 @@ int run_holdout(const run *r) {
 }
 
 /* ---- the run's folder ---- */
-/* SHA-256 of 16 test items as the network gets them, spread over the split: tells one test split from
- * another */
-static int digest_of_test(run *r, char hex[65]) {
+/* SHA-256 of 16 items of a split as the network gets them in a test, spread over it: tells one from another */
+static int digest_of(run *r, int split, char hex[65]) {
     fv_sha sha;
     uint8_t digest[32];
     fv_sha_start(&sha);
-    for (int i = 0; i < 16 && i < r->count[SPLIT_TEST]; i++) {
-        int32_t item = (int32_t)((int64_t)i * r->count[SPLIT_TEST] / 16);
+    for (int i = 0; i < 16 && i < r->count[split]; i++) {
+        int32_t item = (int32_t)((int64_t)i * r->count[split] / 16);
         batch b;
         memset(&b, 0, sizeof b), b.with_loss = 1;
         fv_reset(r->c);
-        if (!r->task->batch(r, SPLIT_TEST, &item, 1, -1, &b)) return 0;
+        if (!r->task->batch(r, split, &item, 1, -1, &b)) return 0;
         for (int k = 0; k < b.inputs + b.targets; k++) {
             const fv_tensor *t = k < b.inputs ? b.input[k] : b.target[k - b.inputs];
             if (t) fv_sha_add(&sha, t->data, (size_t)fv_numel(t) * fv_type_size(t->type));
@@ -557,16 +556,17 @@ static void layers_text(run *r, fv_text *t) {
     fv_text_add(r->c, t, "]");
 }
 static int config_text(run *r, fv_text *t) {
-    char digest[65];
-    if (fv_error(r->c) || !digest_of_test(r, digest)) return 0;
+    char digest[65], training[65];
+    if (fv_error(r->c) || !digest_of(r, SPLIT_TEST, digest) || !digest_of(r, SPLIT_TRAIN, training)) return 0;
     fv_text_add(r->c, t, "{\"task\":\"%s\",\"model\":", r->task->name);
     model_json(r->c, t, &r->s);
     fv_text_add(r->c, t, ",\"train\":{");
     section_json(r->c, t, &r->s, 't');
     fv_text_add(r->c, t, "},\"data\":");
     fv_text_json_string(r->c, t, r->data_path);
-    fv_text_add(r->c, t, ",\"items\":{\"train\":%d,\"test\":%d,\"test_sha256\":\"%s\"}",
-                r->count[SPLIT_TRAIN], r->count[SPLIT_TEST], digest);
+    fv_text_add(r->c, t,
+                ",\"items\":{\"train\":%d,\"test\":%d,\"train_sha256\":\"%s\",\"test_sha256\":\"%s\"}",
+                r->count[SPLIT_TRAIN], r->count[SPLIT_TEST], training, digest);
     if (*r->llm_path) {
         fv_text_add(r->c, t, ",\"llm\":{\"path\":");
         fv_text_json_string(r->c, t, r->llm_path);
@@ -610,21 +610,28 @@ void run_items(const fv_json *j, char *text, size_t n) {
              (long long)fv_json_int(j, fv_json_get(j, items, "test"), 0),
              fv_json_string(j, fv_json_get(j, items, "test_sha256"), "unknown"));
 }
+void run_training(const fv_json *j, char *text, size_t n) {
+    fv_jnode items = fv_json_get(j, fv_json_root(j), "items");
+    snprintf(text, n, "%.64s", fv_json_string(j, fv_json_get(j, items, "train_sha256"), ""));
+}
 /* The data and the language model may lie elsewhere by now, as long as they are the same. */
 static int same_config(run *r, const char *out, const fv_json *was, const fv_json *now) {
     fv_jnode a = fv_json_root(was), b = fv_json_root(now);
     settings before, after;
-    char items[2][192];
+    char items[2][192], training[2][80];
     memset(&before, 0, sizeof before), memset(&after, 0, sizeof after);
     put_json(&before, was), put_json(&after, now);
     if (*before.wrong) return fv_fail(r->c, FV_EFORMAT, "%s/config.json: %s", out, before.wrong);
     run_items(was, items[0], sizeof items[0]), run_items(now, items[1], sizeof items[1]);
+    run_training(was, training[0], sizeof training[0]), run_training(now, training[1], sizeof training[1]);
     return unchanged(r, out, "the task", fv_json_string(was, fv_json_get(was, a, "task"), ""),
                      r->task->name) &&
            unchanged(r, out, "variant", value_of(&before, 't', "variant", ""),
                      value_of(&after, 't', "variant", "")) &&
            same_settings(r, out, &after, &before, 1) && same_settings(r, out, &before, &after, 0) &&
            unchanged(r, out, "the data set", items[0], items[1]) &&
+           (!*training[0] ||
+            unchanged(r, out, "the digest of the training items", training[0], training[1])) &&
            unchanged(r, out, "the SHA-256 of the language model's tensors",
                      fv_json_string(was, fv_json_get(was, fv_json_get(was, a, "llm"), "sha256"), ""),
                      fv_json_string(now, fv_json_get(now, fv_json_get(now, b, "llm"), "sha256"), ""));

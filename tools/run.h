@@ -25,6 +25,8 @@ fv_json *run_reopen(run *r, const char *dir, const char *data);
 int run_write_config(run *r, const char *out);
 /* What a config.json says of the data: how many items, and which. */
 void run_items(const fv_json *config, char *text, size_t n);
+/* The digest of its training items; "": it says none, as a run of an older program. */
+void run_training(const fv_json *config, char *text, size_t n);
 /* How many of the training items, the last ones, are kept back to measure on in place of the test split: the
  * key holdout, a number, or below 1 a share. */
 int run_holdout(const run *r);
