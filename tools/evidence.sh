@@ -6,13 +6,13 @@
 #
 #   image      every variant, 5 seeds
 #   layers     each of the LLM's 30 blocks, one at a time (the paper's figure 2)
-#   few        base, llm, random and shuffled in the setting of `layers`, to hold its blocks against
-#   fraction   from 0.5 % to 10 % of the training pictures
+#   few        base, llm, random and shuffled in the setting of `layers`
+#   fraction   0.5 and 2 % of the training pictures; 5 and 10 % (fraction-more)
 #   points video volumes motion vqa retrieval scene-qa   base, mlp, llm and random, 3 seeds
 #   scenes     emoji on busy backgrounds: heat maps and mIoU; probes of gradients, tokens and attention
 #   robust     the runs of `few` under corruptions
 #
-# But for layers, few (and so robust) and fraction, each variant has the best of three learning rates, tried on a tenth of the training items that is held out. Of points and
+# But for layers and fraction-more each variant has the best of three learning rates, tried on a tenth of the training items that is held out. Of points and
 # volumes that tenth is other views of parts that are trained on; their test is other parts.
 #
 # TOY=1 makes every part tiny, to see that it runs, without trials; its figures mean nothing.
@@ -52,11 +52,15 @@ part_layers() {
 }
 part_few() { # part_few [--corrupt]
     # shellcheck disable=SC2086
-    compare few image $little --variants base,llm,random,shuffled --seeds "$(seeds 3)" "$@"
+    tuned few image $little --variants base,llm,random,shuffled --seeds "$(seeds 3)" "$@"
 }
 part_robust() { part_few --corrupt; }
 part_fraction() {
-    compare fraction image --preset demo-image --limit 60000 --epochs 8 --batch 32 --variants base,mlp,llm,random --sweep fraction=0.005,0.02,0.05,0.1 --seeds "$(seeds 3)"
+    share="--preset demo-image --limit 60000 --epochs 8 --batch 32 --variants base,mlp,llm,random --seeds $(seeds 3)"
+    # shellcheck disable=SC2086
+    tuned fraction image $share --sweep fraction=0.005,0.02
+    # shellcheck disable=SC2086
+    compare fraction-more image $share --sweep fraction=0.05,0.1
 }
 parts3d() { sh tools/fetch.sh kicad-packages3d >/dev/null || exit $?; }
 part_points() { parts3d; tuned points points --variants base,mlp,llm,random --seeds "$(seeds 3)" --epochs 5; }
@@ -132,16 +136,16 @@ summary() {
     picture layers "$out/layers/arms.svg"
     table few "image: 4,000 training pictures, as in the sweep of blocks"
     table fraction "image: by the share of the training pictures"
-    picture fraction "$out/fraction/effect.svg"
+    table fraction-more "image: larger shares, at the preset's learning rate"
     for t in points video volumes motion vqa retrieval scene-qa; do table $t "$t"; done
     table scenes "scenes: 20 emoji on busy backgrounds"
     if [ -s "$out/miou.jsonl" ]; then
-        printf '## mIoU of what stands out with where the emoji is, percent\n\n    for run in build/evidence/scenes/*-[0-9]; do\n        build/fv heatmap $run build/evidence/scenes-data/test --masks build/evidence/scenes-data/masks --json\n    done\n\n'
+        printf '## mIoU of what stands out with where the emoji is, percent\n\n    for run in build/evidence/scenes/*-[0-9]; do\n        build/fv heatmap $run build/evidence/scenes-data/test --masks build/evidence/scenes-data/masks --rows 1 --png $(basename $run).png --json\n    done\n\n'
         miou_table
         printf '\n![heat maps](heatmap.png)\n\n'
     fi
     if [ -s "$out/probe.txt" ]; then
-        printf '## Probes\n\n    build/fv probe build/evidence/scenes/*-[0-9] --pictures build/evidence/scenes-data/test --masks build/evidence/scenes-data/masks\n\n```\n'
+        printf '## Probes\n\n    build/fv probe build/evidence/scenes/*-[0-9] --items 128 --pictures build/evidence/scenes-data/test --masks build/evidence/scenes-data/masks --svg probe.svg\n\n```\n'
         cat "$out/probe.txt"
         printf '```\n\n'
         picture probe-plot "$out/probe.svg"
