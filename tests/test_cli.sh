@@ -103,7 +103,7 @@ near() { # near NAME A B: two numbers, to six digits
 }
 short plain
 for key in optimizer=sgd beta1=0.5 beta2=0.5 eps=0.1 weight_decay=1 clip_grad=0.01 label_smoothing=0.2 warmup_epochs=0 min_lr=0.001 lr_scale=2 ema=0.5 \
-    fraction=0.2 holdout=80 drop_rate=0.3 drop_path_rate=0.9 shift=1 hflip=1 padding=1 jitter=0.5 erase=1 crop_scale=0.5 mixup=1 grad_accum=3 precision=bf16; do
+    fraction=0.4 holdout=80 drop_rate=0.3 drop_path_rate=0.9 shift=1 hflip=1 padding=1 jitter=0.5 erase=1 crop_scale=0.5 mixup=1 grad_accum=3 precision=bf16; do
     short changed $key
     cmp -s "$T/plain/model.safetensors" "$T/changed/model.safetensors" && bad "$key changes nothing" || ok
 done
@@ -228,6 +228,19 @@ if [ $? != 6 ]; then # 6: built without stb_image
     rm -r "$T/sorted/val"
     gives 2 $FV eval "$T/sorted-limit" --split val
     grep -q 'no val/ beside it' "$T/stderr" && ok || bad "val that is not there: $(cat "$T/stderr")"
+    # of the training pictures a test wants the classes alone
+    mv "$T/sorted/train/left/1.png" "$T/kept.png" && echo rubbish >"$T/sorted/train/left/1.png"
+    gives 0 $FV eval "$T/sorted-limit" --json
+    gives 0 $FV predict "$T/sorted-limit" --items 0-3 --png "$T/sorted.png"
+    gives 3 $FV eval "$T/sorted-limit" --split train
+    mv "$T/kept.png" "$T/sorted/train/left/1.png"
+    # a run that names no classes takes the folders in their order, if they are as many as it knows
+    cp -r "$T/sorted-limit" "$T/nameless" && sed -i 's/,"class_names":\[[^]]*\]//; s/"class_names":\[[^]]*\],//' "$T/nameless/config.json"
+    gives 0 $FV eval "$T/nameless" --json
+    grep -q '"top1":100' "$T/stdout" && ok || bad "without names: $(cat "$T/stdout")"
+    cp -r "$T/sorted" "$T/fewer" && rm -r "$T/fewer/train/left" "$T/fewer/test/left"
+    gives 2 $FV eval "$T/nameless" --data "$T/fewer"
+    grep -q '1 classes, the run has 2' "$T/stderr" && ok || bad "fewer folders than classes: $(cat "$T/stderr")"
     # what is missing is named
     lacks() { # lacks STATUS WORDS
         # shellcheck disable=SC2086

@@ -79,6 +79,21 @@ refused 2 'no residual mode' "$T/vit3d_llama_inside.pth" --set dim_head=16 froze
 grep -q 'frozen.residual=' "$T/said" && ok || bad "no residual mode: $(cat "$T/said")"
 refused 2 'a size that is a word' "$T/vit3d_llama_inside.pth" --set image_size=x
 refused 2 'no channel a head' "$T/vit3d_llama_inside.pth" --set dim_head=0
+# folders of classes are named in torchvision's order, and must be as many as the network's
+sizes="--set num_heads=3 frozen.num_attention_heads=4 num_group=8 group_size=6 num_points=96"
+cp -r "$T/data-points" "$T/numbered" && for split in train test; do for k in 0 1 2 3 4 5; do mv "$T/numbered/$split/c$k" "$T/numbered/$split/$((k * 3))"; done; done
+# shellcheck disable=SC2086
+expect 'named by folders' python3 tools/convert_checkpoint.py "$T/point_llama.pth" --out "$T/named" --data "$T/numbered" $sizes
+grep -q '"class_names": \["0", "12", "15", "3", "6", "9"\]' "$T/named/config.json" && ok || bad "the names of folders: $(cat "$T/named/config.json")"
+expect 'named by folders: eval' "$FV" eval "$T/named" --json
+# shellcheck disable=SC2086
+expect 'without data' python3 tools/convert_checkpoint.py "$T/point_llama.pth" --out "$T/nameless" $sizes train.fps=0
+grep -q '"fps": 0' "$T/nameless/config.json" && ok || bad "train.fps=0: $(cat "$T/nameless/config.json")"
+rm -r "$T"/numbered/*/15
+# shellcheck disable=SC2086
+refused 2 'another number of folders' "$T/point_llama.pth" --data "$T/numbered" $sizes
+"$FV" eval "$T/nameless" --data "$T/numbered" >/dev/null 2>"$T/said"
+[ $? = 2 ] && grep -q '5 classes, the run has 6' "$T/said" && ok || bad "another number of folders: $(cat "$T/said")"
 python3 tools/convert_checkpoint.py "$T/image_llama.pth" --out "$T/image_llama" >/dev/null 2>&1
 [ $? = 2 ] && ok || bad 'an --out that exists is refused'
 report

@@ -66,6 +66,7 @@ static int errors_of(const char *dir, const char *data, const fv_desc *desc, int
     memset(e, 0, sizeof *e);
     run_begin(&r, desc);
     fv_json *j = run_reopen(&r, dir, data);
+    r.test_only = 1;
     run_catch_signals();
     if (j && !corrupt_task(r.task->name))
         fv_fail(r.c, FV_EUSAGE, "--corrupt: the task %s has no pictures that can be corrupted", r.task->name);
@@ -133,7 +134,7 @@ int cmd_eval(int argc, char **argv) {
     run_begin(&r, &desc);
     fv_json *j = run_reopen(&r, a.words[0], cli_value(&a, "--data"));
     r.blind = cli_value(&a, "--shuffle") != NULL;
-    r.on_val = !strcmp(named, "val");
+    r.on_val = !strcmp(named, "val"), r.test_only = split == SPLIT_TEST;
     run_catch_signals();
     if (j && r.on_val && !r.task->val)
         fv_fail(r.c, FV_EUSAGE, "--split val: the task %s reads no such split beside its test", r.task->name);
@@ -143,9 +144,9 @@ int cmd_eval(int argc, char **argv) {
     }
     if (!fv_error(r.c) && !is_interrupted()) {
         figures_json(r.c, &t, &f);
-        if (cli_value(&a, "--json") && strcmp(named, "test"))
-            printf("{\"final\":true,\"split\":\"%s\",%s}\n", named, t.data);
-        else if (cli_value(&a, "--json")) printf("{\"final\":true,%s}\n", t.data);
+        char of[32] = "";
+        if (strcmp(named, "test")) snprintf(of, sizeof of, ",\"split\":\"%s\"", named);
+        if (cli_value(&a, "--json")) printf("{\"final\":true%s,%s}\n", of, t.data);
         else figures_print(&f), printf("\n");
     }
     fv_text_free(r.c, &t);
@@ -171,6 +172,7 @@ static int read_items(const char *text, int count, int32_t *items, int most) {
 static int draw_items(run *r, const char *text, const char *png) {
     int32_t items[256];
     if (!r->task->draw) return fv_fail(r->c, FV_EUNAVAILABLE, "the task %s draws nothing", r->task->name);
+    r->test_only = 1;
     if (!run_open_data(r)) return 0;
     int n = read_items(text, r->count[SPLIT_TEST], items, 256);
     if (!n)

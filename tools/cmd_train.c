@@ -212,11 +212,14 @@ static int train(run *r, cli *a, const char *out, int save_every, group *g) {
 }
 
 static int print_tasks(void) {
-    printf("\ntasks and their presets:\n");
+    printf("\ntasks, their presets, and training keys of their own (tools/tasks/*.c says what they do):\n");
     for (int i = 0; tasks[i]; i++) {
         char names[512];
         preset_names(tasks[i], names, sizeof names);
         printf("  %-10s %s\n             presets %s\n", tasks[i]->name, tasks[i]->about, names);
+        for (int k = 0; tasks[i]->keys && tasks[i]->keys[k]; k++)
+            printf(k ? " %s" : "             keys %s", tasks[i]->keys[k]);
+        printf(tasks[i]->keys && *tasks[i]->keys ? "\n" : "");
     }
     return 0;
 }

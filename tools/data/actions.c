@@ -1,11 +1,14 @@
-/* actions.c -- clips of 12 actions in the manner of Something-Something. The settings were fixed before the
- * first training run.
+/* actions.c -- clips of 12 actions in the manner of Something-Something. Settled in the first hour of work on
+ * them: a first version, with a busier background, a shaking camera, smaller things and 170 clips an action,
+ * was given up as too hard; nothing was changed later.
  *
  * 12 frames of 48x48 pixels; 200 training and 40 test clips of each action. In every clip there are two
  * things, A and B: emoji 14 to 20 pixels wide at any angle, over a background of two colours, of a third of
  * its full contrast. In actions 0 to 7 A acts and B stands still; in the others both matter. Places, sizes,
- * speeds and the moment of contact vary, so that a single frame tells next to nothing; the emoji of the test
- * clips are none of the training clips. */
+ * speeds and the moment of contact vary. A single frame tells a little all the same: B is in the middle of the
+ * picture in actions 8 to 11, and what moves far starts near an edge. Who knows both places and sizes exactly
+ * names the action of the middle frame in 24 of 100 clips, by the nearest of the training clips (a guess: 8).
+ * The emoji of the test clips are none of the training clips. */
 #include "captions.h"
 #include "clips.h"
 #include <math.h>

@@ -39,7 +39,8 @@ static int class_folder(fv_ctx *c, const char *folder, float crop_pct, pictures 
         if (p) {
             size_t at = (size_t)place[found],
                    each = (size_t)p->height * (size_t)p->width * (size_t)p->channels;
-            picture_fit(c, path, p->height, crop_pct, p->channels, p->own + at * each), p->label[at] = label;
+            if (each) picture_fit(c, path, p->height, crop_pct, p->channels, p->own + at * each);
+            p->label[at] = label;
         }
         found++;
     }

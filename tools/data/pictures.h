@@ -19,6 +19,7 @@ typedef struct pictures {
  *   train/CLASS/ and test/CLASS/ (or val/) with PNG and JPEG files, resized to size x size x channels. Files
  *   lie there class by class: they are mixed, always in the same way, so that the first or last N are of all
  *   classes. A class's folder without a picture is refused.
+ * channels 0: of folders the classes and labels alone, no pictures.
  * Returns 1, or 0 and c's error: FV_EIO (not there), FV_EFORMAT, FV_EUNAVAILABLE (.gz without zlib, pictures
  * without stb_image). */
 int pictures_open(fv_ctx *c, const char *dir, const char *split, int size, float crop_pct, int channels,

@@ -106,7 +106,9 @@ static int image_open(run *r, const char *dir) {
     if (!keys_make_sense(r)) return 0;
     image_data *d = (image_data *)fv_alloc(r->c, sizeof *d);
     r->data = d;
-    if (!d || !pictures_open(r->c, dir, "train", image_size(r), crop(r), channels(r), &d->split[0]) ||
+    if (!d ||
+        !pictures_open(r->c, dir, "train", image_size(r), crop(r), r->test_only ? 0 : channels(r),
+                       &d->split[0]) ||
         !pictures_open(r->c, dir, r->on_val ? "val" : "test", image_size(r), crop(r), channels(r),
                        &d->split[1]))
         return 0;
@@ -116,7 +118,7 @@ static int image_open(run *r, const char *dir) {
                        r->model->num_classes);
     for (int s = 0; s < 2; s++) {
         r->count[s] = d->split[s].count;
-        if (!fits(r, &d->split[s])) return 0;
+        if ((s || !r->test_only) && !fits(r, &d->split[s])) return 0;
     }
     if (!run_put_classes(r, classes)) return 0;
     if (!r->class_names) {

@@ -91,6 +91,7 @@ struct run {
     void *data;                      /* the task's own */
     int count[2];                    /* items of SPLIT_TRAIN and SPLIT_TEST */
     int on_val;                      /* SPLIT_TEST is the data's val split: fv eval --split val */
+    int test_only;                   /* open need not read what only training items have */
     char (*class_names)[CLASS_NAME]; /* [classes], or NULL; freed with the run */
     int classes;
     /* [words]: the tokens that the training texts have; number i of the network is token vocabulary[i-1], 0
