@@ -22,7 +22,7 @@ static const char style[] =
     "@media "
     "print{body{margin:0;max-width:none;font-size:11pt}h2,h2+p{break-after:avoid}svg,img,table,.answer{break-"
     "inside:avoid}"
-    ".answer{border:1px solid #888}td,th{padding:.25em .35em}}";
+    ".answer{border:1px solid #888}table{font-size:.74em}td,th{padding:.25em .35em}}";
 
 static void base64(fv_ctx *c, fv_text *t, const uint8_t *d, size_t n) {
     static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -141,15 +141,16 @@ static void table(fv_ctx *c, const report *p, fv_text *t) {
         if (a->ref != i) fv_text_add(c, t, "<td class='%s'>%+.2f", class_of(report_verdict(p, a)), a->diff);
         else fv_text_add(c, t, "<td>");
         between(c, t, "<td>", a->low, a->high), between(c, t, "<td>", a->t_low, a->t_high);
-        fv_text_add(c, t, "<td>%s<td>%.0f<td>%.0f<td>%.0f<td>%.0f", loss, o->trained, o->frozen, k.speed,
-                    k.mb);
+        fv_text_add(c, t, "<td>%s<td>%.0f<td>%.0f<td>%.0f<td>%.0f", loss, o->trained / 1e3, o->frozen / 1e3,
+                    k.speed, k.mb);
         if (p->trials) fv_text_add(c, t, "<td>%.3g", a->lr_scale);
         fv_text_add(c, t, "</tr>\n");
     }
-    fv_text_add(c, t,
-                "</table>\n<p><small>sd: over seeds. loss: on the test split. trained, frozen: "
-                "parameters. items/s: in training, here. peak MB: of memory, the greatest of all "
-                "seeds.</small></p>\n");
+    fv_text_add(
+        c, t,
+        "</table>\n<p><small>sd: over seeds. loss: on the test split. trained, frozen: "
+        "thousands of parameters. items/s: in training, here. peak MB: of memory, the greatest of all "
+        "seeds.</small></p>\n");
 }
 void table_markdown(fv_ctx *c, const report *p, fv_text *t) {
     fv_text_add(c, t,
