@@ -76,7 +76,7 @@ part_scenes() {
     [ -d "$out/scenes-data" ] || { "$fv" heatmap --demo "$out/scenes-data.part" && mv "$out/scenes-data.part" "$out/scenes-data"; } || exit $?
     tuned scenes image --data "$out/scenes-data" --llm "$(sh tools/fetch.sh smollm2)" --preset emoji64 --epochs 8 --variants base,llm,random,shuffled --seeds "$(seeds 3)"
     test=$out/scenes-data/test${TOY:+/coin} masks=$out/scenes-data/masks
-    [ -s "$out/heatmap.png" ] || "$fv" heatmap "$out/scenes/llm-0" "$test" --beside "$out/scenes/base-0" --masks "$masks" --rows 8 --png "$out/heatmap.png" || exit $?
+    [ -s "$out/heatmap.png" ] || "$fv" heatmap "$out/scenes/llm-0" "$test" --beside "$out/scenes/base-0" --masks "$masks" --rows 5 --png "$out/heatmap.png" || exit $?
     if [ ! -s "$out/miou.jsonl" ]; then
         for run in "$out"/scenes/*-[0-9]; do
             "$fv" heatmap "$run" "$test" --masks "$masks" --rows 1 --png "$out/heatmap.part" --json && rm "$out/heatmap.part" || exit $?
