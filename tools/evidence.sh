@@ -52,7 +52,7 @@ part_layers() {
 }
 part_few() { # part_few [--corrupt]
     # shellcheck disable=SC2086
-    tuned few image $little --variants base,llm,random,shuffled --seeds "$(seeds 3)" "$@"
+    tuned few image $little --variants base,llm,random,shuffled --seeds "$(seeds 5)" "$@"
 }
 part_robust() { part_few --corrupt; }
 part_fraction() {
