@@ -203,9 +203,7 @@ n=$(wc -c <"$T/llm.safetensors") # its second half: 0.046 everywhere
 refused 'another language model' 'language models are not the same' compare3 --variants base,llm --seeds 2 --llm "$T/llm.safetensors" $of --resume
 expect 'a sweep of one value' compare "$T/swept" --variants base --epochs 0.5 --sweep weight_decay=0.1
 refused 'a run of another sweep' '0.1_base-0 is a run of something else: it was not trained with drop_rate=0.1' compare "$T/swept" --variants base --epochs 0.5 --sweep drop_rate=0.1 --resume
-sed -i 's/"train":{/"train":{"lr_scale":3,/' "$T/five/base-0/config.json"
-# shellcheck disable=SC2086
-refused 'a run at another rate' 'five/base-0 was trained at 3 times the learning rate, and 1 times is the best of base' "$FV" compare image --data "$T/few" --out "$T/five" $usual --variants base --epochs 1 --resume
+expect 'tuned by hand' compare "$T/hand" --variants base,linear --epochs 1 --set lr_scale=2
 refused 'an unknown variant' 'unknown' compare "$T/no" --variants base,odd
 refused 'a variant without a block in a sweep of blocks' 'has no block' compare "$T/no" --variants base,mlp --sweep residual
 refused 'an unknown sweep' 'sweep odd' compare "$T/no" --sweep odd
@@ -255,7 +253,7 @@ awk -F'|' '/_base/ { base = $3; other += n++ && base != first; first = base } /_
 grep -q 'At each value all variants see the same data' "$T/s/report.html" && ok || bad 'report.html of a sweep of fractions: who sees the same data?'
 steps() { grep -c '"loss"' "$T/s/$1-0/log.jsonl"; }
 [ "$(steps 0.2_base) $(steps 0.6_base) $(steps 1_base)" = '10 30 50' ] && ok || bad "fraction: not that share of limit's 80 pictures: $(steps 0.2_base) $(steps 0.6_base) $(steps 1_base) steps"
-sweep 8 --variants base,linear --sweep weight_decay=0,0.1
+sweep 8 --variants base,linear --sweep weight_decay=0.0,1e-1 # as --sweep takes them, though config.json says 0 and 0.1
 two="--llm tests/golden/image_llama_2layers_avgpool.safetensors --set frozen.hidden_size=48 frozen.num_attention_heads=3 frozen.intermediate_size=128"
 sweep 6 --sweep layer $two
 sweep 4 --sweep count=2 $two
@@ -293,6 +291,8 @@ awk -v k="$best" -v s="$scale" 'BEGIN { d = s - 3 ^ (k - 1); exit !(d < 1e-6 && 
 expect 'two rates' compare "$T/rates" --variants base,linear --epochs 1 --tune 2
 grep -q 'a rate beyond may be better: base, linear\.' "$T/rates/report.html" && ok || bad 'rates at the edge of those tried'
 expect 'one rate' compare "$T/rate" --variants base --epochs 1 --tune 1
+cp -r "$T/rate" "$T/other-rate" && sed -i 's/"train":{/"train":{"lr_scale":3,/; s/"lr_scale":1,//' "$T/other-rate/base-0/config.json"
+refused 'a run at another rate' 'other-rate/base-0 was trained at 3 times the learning rate, and 1 times is the best of base' compare "$T/other-rate" --variants base --epochs 1 --tune 1 --resume
 grep -q 'Learning rates' "$T/rate/report.html" && ! grep -q 'a rate beyond' "$T/rate/report.html" && ok || bad 'one rate is no edge'
 grep -q '| base .*| 100.0 |' "$T/t/table.md" && grep -q 'Under corruptions' "$T/t/report.html" && ok || bad 'mCE of the first arm is 100'
 expect 'eval --corrupt' "$FV" eval "$T/t/linear-0" --corrupt all --beside "$T/t/base-0" --threads 1 --json

@@ -273,6 +273,17 @@ static const setting *first_difference(const arm *a, const arm *b, const setting
     }
     return NULL;
 }
+/* whether two values are the same, however their numbers are written: 1e-3 and 0.001, [1] and [1.0] */
+static int same_value(const char *a, const char *b) {
+    while (*a && *b) {
+        char *end_a, *end_b;
+        double x = strtod(a, &end_a), y = strtod(b, &end_b);
+        if (end_a == a && end_b == b && *a == *b) end_a++, end_b++;
+        else if (end_a == a || end_b == b || fabs(x - y) > 1e-8 * fabs(x)) return 0;
+        a = end_a, b = end_b;
+    }
+    return *a == *b;
+}
 /* whether a run has what its arm sets: one of another sweep may lie there under the same name */
 static int has_setting(const settings *s, const char *set) {
     static settings want;
@@ -281,7 +292,7 @@ static int has_setting(const settings *s, const char *set) {
     const char *key = want.at[0].key, *value = want.at[0].value, *got;
     if (want.at[0].section == 'f') got = value_of(s, 'f', key, NULL);
     else if (!(got = value_of(s, 't', key, NULL))) got = value_of(s, 'm', key, NULL);
-    return got && !strcmp(got, value);
+    return got && same_value(got, value);
 }
 /* two digests that both runs say */
 static int apart(const char *x, const char *y) { return *x && *y && strcmp(x, y); }
@@ -365,11 +376,12 @@ static int tune_arm(report *p, int i, char **pass, int rest, plan_bar *b, int qu
     return isnan(best) ? cli_fail(5, "tuning %s: no learning rate gave a finite loss", a->name) : 0;
 }
 
-/* 0, or 2 and a sentence where the run was trained at another rate than its arm's */
+/* 0, or 2 and a sentence where the run was trained at another rate than the one that was chosen for its arm */
 static int at_the_rate(const arm *a, const char *dir) {
     static run_config k;
+    if (a->lr_scale <= 0) return 0; /* none was */
     fv_ctx *c = fv_create(NULL);
-    double want = a->lr_scale > 0 ? a->lr_scale : 1, got = want;
+    double want = a->lr_scale, got = want;
     if (c && read_config(c, dir, &k)) got = number_of(&k.s, 't', "lr_scale", 1);
     int status = cli_end(c);
     if (status || fabs(got - want) < 1e-5 * want) return status;

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 /* ---- reading ---- */
-static double number(const fv_json *j, const char *key) {
-    return fv_json_number(j, fv_json_get(j, fv_json_root(j), key), NAN);
+static double number(const fv_json *j, const char *key, double otherwise) {
+    return fv_json_number(j, fv_json_get(j, fv_json_root(j), key), otherwise);
 }
 /* losses of the log, mean over each of at most MAX_CURVE equal parts */
 /* strstr between p and end: a mapped file has no NUL behind it */
@@ -70,10 +70,10 @@ static outcome *read_run(fv_ctx *c, report *p, const arm *a, int seed, fv_text *
     fv_jnode first = fv_json_first(j, fv_json_root(j));
     if (!*p->headline && first) snprintf(p->headline, sizeof p->headline, "%.31s", fv_json_key(j, first));
     fv_jnode loss = fv_json_get(j, fv_json_root(j), "loss"); /* some tasks have none */
-    o->headline = number(j, p->headline), o->loss = fv_json_number(j, loss, NAN),
-    o->speed = number(j, "images_per_s");
-    o->mb = number(j, "peak_memory_mb"), o->trained = number(j, "trainable_parameters"),
-    o->frozen = number(j, "frozen_parameters");
+    o->headline = number(j, p->headline, NAN), o->loss = fv_json_number(j, loss, NAN),
+    o->speed = number(j, "images_per_s", 0);
+    o->mb = number(j, "peak_memory_mb", 0), o->trained = number(j, "trainable_parameters", 0),
+    o->frozen = number(j, "frozen_parameters", 0);
     fv_json_free(c, j);
     if (fv_file_open(c, path, &f)) {
         size_t n = f.size;
@@ -176,13 +176,13 @@ static void compute_difference(fv_ctx *c, report *p, arm *a, const arm *ref) {
     }
     double apart[MAX_SEEDS];
     for (int s = 0; s < p->seeds; s++) apart[s] = a->run[s]->headline - ref->run[s]->headline;
-    student(apart, p->seeds, &a->t_low, &a->t_high);
     a->diff = a->mean - ref->mean;
     double by_items = a->diff;
+    if (whole) student(apart, p->seeds, &a->t_low, &a->t_high);
     if (whole)
         bootstrap(c, mine, other, p->seeds, items, items > 5000 ? 1000 : 4000, &by_items, &a->low, &a->high);
     /* the scores are of another measure than the headline */
-    if (whole && fabs(by_items - a->diff) > 0.02) a->low = a->high = NAN;
+    if (whole && fabs(by_items - a->diff) > 0.02) a->low = a->high = a->t_low = a->t_high = NAN;
 }
 /* ImageNet-C's: for each kind the error divided by the reference's, mean over kinds; paired by seed */
 static void compute_corruption(const report *p, arm *a, const arm *ref) {

@@ -69,7 +69,7 @@ static int keys_make_sense(run *r) {
     for (int i = 0; i < 5; i++)
         if (!(key(r, other[i]) >= 0 && key(r, other[i]) <= 1000))
             return fv_fail(r->c, FV_EUSAGE, "%s is between 0 and 1000", other[i]);
-    if (!(crop(r) > 0 && crop(r) <= 1)) return fv_fail(r->c, FV_EUSAGE, "crop_pct is above 0, up to 1");
+    if (!(crop(r) >= 0.01f && crop(r) <= 1)) return fv_fail(r->c, FV_EUSAGE, "crop_pct is 0.01 to 1");
     if (value_of(&r->s, 't', "normalize", NULL) && !is_text(&r->s, 't', "normalize", "half") && !imagenet(r))
         return fv_fail(r->c, FV_EUSAGE, "normalize is half or imagenet");
     if (imagenet(r) && channels(r) != 3)

@@ -24,8 +24,8 @@
 typedef struct points_data {
     float *cloud[2]; /* [count,2*points,3] */
     int32_t *label[2];
-    int32_t *order[2]; /* item i is cloud order[i] */
-    int room[2], points;
+    int32_t *order[2];       /* item i is cloud order[i] */
+    int room[2], points, up; /* up: the axis, 1 is y and 2 is z */
 } points_data;
 
 static const char *presets[][2] = {
@@ -39,7 +39,6 @@ static const char *presets[][2] = {
     {NULL, NULL}};
 static const char *const keys[] = {"rotate", "stretch", "votes", "up", "fit", "fps", NULL};
 
-static int y_up(const run *r) { return is_text(&r->s, 't', "up", "y"); }
 /* 2N points of an object; in a test the first N may be chosen */
 static int sampled(run *r, const mesh *m, fv_rng *g, int test, int64_t N, float *to) {
     if (!mesh_sample(r->c, m, g, 2 * N, to)) return 0;
@@ -126,6 +125,10 @@ static void find_h5(run *r, const char *dir, char *path, size_t size) {
         fv_fail(r->c, FV_EUSAGE, "%s: %d training_*.h5 are there; name one as --data FILE", dir, found);
     fv_free(r->c, name);
 }
+static int upright(const run *r, const char *file) { /* the axis that is said, or the data's */
+    const char *said = value_of(&r->s, 't', "up", NULL);
+    return (said ? is_text(&r->s, 't', "up", "y") : *file != 0) ? 1 : 2;
+}
 static void name_classes(run *r, int n) {
     static const char *const scan[15] = {"bag",  "bin",     "box",  "cabinet", "chair",
                                          "desk", "display", "door", "shelf",   "table",
@@ -157,7 +160,6 @@ static int open_h5(run *r, points_data *d, const char *training) {
         return fv_fail(r->c, FV_EUSAGE, "%s: a file training_X.h5 with a test_X.h5 beside it is wanted",
                        training);
     snprintf(test, sizeof test, "%.*stest_%.300s", (int)(name - training), training, name + 9);
-    if (!value_of(&r->s, 't', "up", NULL)) put_text(&r->s, "up=y");
     return add_h5(r, d, SPLIT_TRAIN, training) && add_h5(r, d, SPLIT_TEST, test);
 }
 
@@ -221,9 +223,10 @@ static int points_open(run *r, const char *dir) {
     d->points = (int)number_of(&r->s, 'm', "num_points", 1024);
     if (d->points < 1 || d->points > 1 << 20) return fv_fail(r->c, FV_EUSAGE, "num_points is %d", d->points);
     if (!votes_of(r)) return 0;
-    if (value_of(&r->s, 't', "up", NULL) && !y_up(r) && !is_text(&r->s, 't', "up", "z"))
+    if (value_of(&r->s, 't', "up", NULL) && !is_text(&r->s, 't', "up", "y") &&
+        !is_text(&r->s, 't', "up", "z"))
         return fv_fail(r->c, FV_EUSAGE, "up is y or z");
-    find_h5(r, dir, training, sizeof training);
+    find_h5(r, dir, training, sizeof training), d->up = upright(r, training);
     if (fv_error(r->c) || !(*training ? open_h5(r, d, training) : open_folders(r, d, dir))) return 0;
     if (!fv_error(r->c)) run_put_classes(r, r->classes);
     /* mixed once, so that the first N items are of all classes */
@@ -245,12 +248,12 @@ static void points_close(run *r) {
 
 /* N of src's 2N points. Training and, in a test, each vote but the first see random halves, with rotate
  * turned at random about the upright axis; the first vote (epoch -1) sees the first half. */
-static void view_of(run *r, const float *src, int64_t N, int epoch, fv_rng *g, float *to) {
-    int random = epoch != -1, rotate = random && number_of(&r->s, 't', "rotate", 0) > 0, y = y_up(r) ? 2 : 1;
+static void view_of(run *r, const float *src, int64_t N, int up, int epoch, fv_rng *g, float *to) {
+    int random = epoch != -1, rotate = random && number_of(&r->s, 't', "rotate", 0) > 0, y = 3 - up;
     float a = rotate ? fv_rng_uniform(g) * 6.28318531f : 0, u = cosf(a), v = sinf(a);
     for (int64_t left = 2 * N, wanted = N; wanted; left--, src += 3) {
         if (random && (int64_t)fv_rng_below(g, (uint32_t)left) >= wanted) continue;
-        to[0] = u * src[0] - v * src[y], to[y] = v * src[0] + u * src[y], to[3 - y] = src[3 - y];
+        to[0] = u * src[0] - v * src[y], to[y] = v * src[0] + u * src[y], to[up] = src[up];
         to += 3, wanted--;
     }
 }
@@ -266,7 +269,7 @@ static int points_batch(run *r, int split, const int32_t *index, int n, int epoc
         const float *src = d->cloud[split] + 6 * N * d->order[split][run_other(r, split, item)];
         float *to = (float *)x->data + 3 * N * row;
         fv_rng g = run_rng(r, e, item);
-        view_of(r, src, N, e, &g, to);
+        view_of(r, src, N, d->up, e, &g, to);
         if (stretch) fv_points_augment(&g, to, N);
         ((int32_t *)label->data)[row] = d->label[split][d->order[split][item]];
     }
@@ -281,10 +284,12 @@ static int points_predict(run *r, const char *file, int json) {
     fv_tensor *x = fv_new(r->c, FV_F32, 3, dim);
     float *cloud = (float *)fv_alloc(r->c, (size_t)(6 * N) * sizeof *cloud);
     if (x && cloud && mesh_read(r->c, file, &m)) {
-        int ok = sampled(r, &m, &g, 1, N, cloud);
+        char training[4400];
+        find_h5(r, r->data_path, training, sizeof training);
+        int ok = !fv_error(r->c) && sampled(r, &m, &g, 1, N, cloud), up = upright(r, training);
         for (int v = 0; ok && v < dim[0]; v++) {
             g = run_rng(r, -1 - v, 0);
-            view_of(r, cloud, N, -1 - v, &g, (float *)x->data + 3 * N * v);
+            view_of(r, cloud, N, up, -1 - v, &g, (float *)x->data + 3 * N * v);
         }
         if (ok) classify(r, x, file, json);
         mesh_free(r->c, &m);
@@ -305,7 +310,7 @@ static int farther(const void *a, const void *b) {
 /* the cloud seen from above its front, near points larger and brighter; colour by height */
 static int points_picture(run *r, canvas *v, int32_t item, double x, double y) {
     const points_data *d = (const points_data *)r->data;
-    const int side = 200, n = 2 * d->points, z_up = !y_up(r);
+    const int side = 200, n = 2 * d->points, z_up = d->up == 2;
     const float *p = d->cloud[SPLIT_TEST] + 6 * (int64_t)d->points * d->order[SPLIT_TEST][item];
     dot *dots = (dot *)fv_alloc(r->c, (size_t)n * sizeof *dots);
     if (!dots) return 0;
