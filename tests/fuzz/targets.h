@@ -83,7 +83,7 @@ static void fuzz_tokenizer(fv_ctx *c, const uint8_t *data, size_t n) {
 
 static void fuzz_picture(fv_ctx *c, const uint8_t *data, size_t n) {
     uint8_t out[16 * 16 * 3];
-    picture_fit(c, fuzz_file("picture.png", data, n), 16, 3, out);
+    picture_fit(c, fuzz_file("picture.png", data, n), 16, 1, 3, out);
 }
 
 static void fuzz_npz(fv_ctx *c, const uint8_t *data, size_t n) {
