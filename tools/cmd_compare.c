@@ -98,10 +98,6 @@ static int apply_value(report *p, arm *a, const char *value) {
                   value);
     return 1;
 }
-static int has_no_block(const char *variant) {
-    return !strcmp(variant, "base") || !strcmp(variant, "linear") || !strcmp(variant, "mlp");
-}
-
 /* values of the stage: base once, then each other variant at each value */
 static int plan_stage_sweep(report *p, const words *variants, const words *values) {
     char name[160];
@@ -110,7 +106,7 @@ static int plan_stage_sweep(report *p, const words *variants, const words *value
     for (int v = 0; v < variants->count; v++) several += strcmp(variants->at[v], "base") != 0;
     for (int v = 0; v < variants->count; v++) {
         if (!strcmp(variants->at[v], "base")) continue;
-        if (has_no_block(variants->at[v]))
+        if (!compare_has_block(variants->at[v]))
             return cli_fail(2, "--sweep %s: the variant %s has no block", p->sweep, variants->at[v]);
         for (int i = 0; i < values->count; i++) {
             snprintf(name, sizeof name, "%s_%s%s%s",

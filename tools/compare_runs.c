@@ -91,6 +91,9 @@ static void trial_folder(const report *p, int i, int k, char *dir, size_t n) {
     snprintf(dir, n, "%s/tune/%s-%d", p->out, p->arm[i].name, k);
 }
 
+int compare_has_block(const char *variant) {
+    return strcmp(variant, "base") && strcmp(variant, "linear") && strcmp(variant, "mlp");
+}
 int compare_wants_llm(const report *p) {
     char dir[4300];
     for (int i = 0; i < p->arms; i++) {
@@ -336,8 +339,7 @@ static int all_comparable(report *p) {
     fv_ctx *c = fv_create(NULL);
     for (int s = 0; s < p->seeds && !status; s++)
         for (int i = 0; i < p->arms && !status; i++) {
-            const char *v = p->arm[i].variant;
-            int block = strcmp(v, "base") && strcmp(v, "linear") && strcmp(v, "mlp");
+            int block = compare_has_block(p->arm[i].variant);
             run_folder(p, i, s, dir, sizeof dir);
             if (!compare_exists(dir, "config.json")) continue;
             for (int k = 0; k <= block && !status; k++) {

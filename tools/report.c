@@ -99,9 +99,8 @@ int report_less_is_better(const char *headline) {
            !strcmp(headline, "MR");
 }
 int report_paired(const report *p) {
-    for (int i = 0; i < p->arms; i++)
-        if (p->arm[i].ref == i && i) return 1;
-    return *p->sweep && p->arms && p->arm[0].sets > 0;
+    return *p->sweep &&
+           p->arm[0].sets > 0; /* in a sweep of the stage the first is base, which sets nothing */
 }
 int report_pictured(const report *p) {
     for (int i = 0; i < p->arms; i++)
@@ -168,21 +167,21 @@ void student(const double *x, int n, double *low, double *high) {
  * scores */
 static void compute_difference(fv_ctx *c, report *p, arm *a, const arm *ref) {
     float *mine[MAX_SEEDS], *other[MAX_SEEDS];
+    double apart[MAX_SEEDS];
     int64_t items = a->run[0]->items;
     int whole = p->seeds > 1;
     for (int s = 0; s < p->seeds; s++) {
         mine[s] = a->run[s]->score, other[s] = ref->run[s]->score;
+        apart[s] = a->run[s]->headline - ref->run[s]->headline;
         whole &= mine[s] && other[s] && a->run[s]->items == items && ref->run[s]->items == items;
     }
-    double apart[MAX_SEEDS];
-    for (int s = 0; s < p->seeds; s++) apart[s] = a->run[s]->headline - ref->run[s]->headline;
     a->diff = a->mean - ref->mean;
-    double by_items = a->diff;
-    if (whole) student(apart, p->seeds, &a->t_low, &a->t_high);
-    if (whole)
-        bootstrap(c, mine, other, p->seeds, items, items > 5000 ? 1000 : 4000, &by_items, &a->low, &a->high);
+    if (!whole) return;
+    double by_items;
+    bootstrap(c, mine, other, p->seeds, items, items > 5000 ? 1000 : 4000, &by_items, &a->low, &a->high);
+    student(apart, p->seeds, &a->t_low, &a->t_high);
     /* the scores are of another measure than the headline */
-    if (whole && fabs(by_items - a->diff) > 0.02) a->low = a->high = a->t_low = a->t_high = NAN;
+    if (fabs(by_items - a->diff) > 0.02) a->low = a->high = a->t_low = a->t_high = NAN;
 }
 /* ImageNet-C's: for each kind the error divided by the reference's, mean over kinds; paired by seed */
 static void compute_corruption(const report *p, arm *a, const arm *ref) {

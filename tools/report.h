@@ -45,6 +45,8 @@ typedef struct report {
 int compare_run_all(report *p, char **pass, int rest, int quiet);
 /* compare_wants_llm -- whether a run or trial that is not there yet is of another variant than base. */
 int compare_wants_llm(const report *p);
+/* compare_has_block -- whether a block stands in the stage, of the language model's weights or others. */
+int compare_has_block(const char *variant);
 /* What fv train gets for a run of arm i, beside the plan's own words: written to words, a NULL at the end;
  * their number. `more`: for trials, NULL at its end, or NULL. They last until the next call. */
 int compare_arm_words(const report *p, int i, int seed, const char *dir, const char *const *more,

@@ -318,7 +318,7 @@ static int points_picture(run *r, canvas *v, int32_t item, double x, double y) {
     for (int i = 0; i < n; i++) {
         float a = 0.6f, e = 0.45f, back = z_up ? p[3 * i + 1] : -p[3 * i + 2],
               u = p[3 * i] * cosf(a) - back * sinf(a), w = p[3 * i] * sinf(a) + back * cosf(a),
-              z = p[3 * i + (z_up ? 2 : 1)];
+              z = p[3 * i + d->up];
         float depth = w * cosf(e) - z * sinf(e), up = w * sinf(e) + z * cosf(e), near = 3.2f / (3.2f + depth);
         dots[i].depth = -depth, dots[i].x = x + side / 2.0 + (double)(u * near) * side * 0.44,
         dots[i].y = y + side / 2.0 - (double)(up * near) * side * 0.44, dots[i].up = z;
